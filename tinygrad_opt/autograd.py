@@ -1,0 +1,494 @@
+"""Derivatives of functions: grad, jacobian, hessian, and a check against finite differences.
+
+    grad(f)(x)          ∇f(x), for f that returns one number
+    jacobian(f)(x)      ∂fᵢ/∂xⱼ, in the shape f(x).shape + x.shape
+    hessian(f)(x)       ∂²f/∂xᵢ∂xⱼ
+    hvp(f)(x, v)        the hessian times v, without forming it
+
+Each takes a function and returns a function of the same arguments. Arguments may be arrays,
+numbers, Tensors, or dicts of them, and what comes back has the form of the argument. They nest:
+``grad(grad(f))`` is the second derivative.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt import ops
+from tinygrad_opt.errors import GradientError, GraphError, ShapeError
+from tinygrad_opt.tensor import Tensor, apply, seed_for, walk, with_grad
+
+__all__ = ["GradCheck", "grad", "gradcheck", "hessian", "hvp", "jacobian", "value_and_grad"]
+
+# how many differentiated functions are running: inside another one, gradients stay recorded
+_depth: ContextVar[int] = ContextVar("depth", default=0)
+
+
+def grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
+    """The gradient of a function that returns one number.
+
+    Parameters
+    ----------
+    f : callable
+        Takes arrays, Tensors or dicts of them and returns a Tensor of one entry.
+    argnums : int or tuple of int
+        Which arguments to differentiate.
+
+    Returns
+    -------
+    callable
+        Takes the arguments of f and returns ∂f/∂argument, in the form of the argument: an array
+        for an array or a number, a Tensor for a Tensor, a dict for a dict; a tuple of them if
+        `argnums` is a tuple.
+
+    Raises
+    ------
+    GraphError
+        When called, if f does not return a Tensor of one entry.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import tinygrad_opt as tg
+    >>> tg.grad(lambda x: (x**3).sum())(np.array([1.0, 2.0]))
+    array([ 3., 12.])
+    >>> float(tg.grad(tg.grad(np.sin))(0.0))
+    -0.0
+    """
+    differentiated = value_and_grad(f, argnums)
+
+    @functools.wraps(f, updated=())
+    def gradient(*args: Any, **kwargs: Any) -> Any:
+        return differentiated(*args, **kwargs)[1]
+
+    return gradient
+
+
+def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
+    """The value of a function and its gradient, from one run.
+
+    Parameters
+    ----------
+    f, argnums
+        As for `grad`.
+
+    Returns
+    -------
+    callable
+        Takes the arguments of f and returns ``(value, gradient)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import tinygrad_opt as tg
+    >>> value, slope = tg.value_and_grad(lambda w: (w["a"] * w["b"]).sum())(
+    ...     {"a": np.array([2.0]), "b": np.array([5.0])})
+    >>> float(value), slope["a"]
+    (10.0, array([5.]))
+    """
+
+    def both(*args: Any, **kwargs: Any) -> Any:
+        run = _Run(f, argnums, args, kwargs)
+        y = run.result
+        if type(y) is not Tensor or y.size != 1:
+            raise GraphError(
+                f"grad() needs a function that returns a Tensor of one entry, got {_what(y)}."
+                " Reduce it with .sum() or .mean(), or use jacobian()."
+            )
+        return run.given_back(y), run.pull(np.ones(y.shape, y.dtype))
+
+    return both
+
+
+def jacobian(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
+    """All partial derivatives of a function that returns a Tensor, or a dict of them.
+
+    Parameters
+    ----------
+    f, argnums
+        As for `grad`, but f may return any shape.
+
+    Returns
+    -------
+    callable
+        Takes the arguments of f and returns ∂f/∂argument of shape ``f(x).shape + x.shape``.
+
+    Notes
+    -----
+    One backward pass for each entry of the result.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import tinygrad_opt as tg
+    >>> tg.jacobian(lambda x: x * x)(np.array([1.0, 3.0]))
+    array([[2., 0.],
+           [0., 6.]])
+    """
+
+    def rows(*args: Any, **kwargs: Any) -> Any:
+        run = _Run(f, argnums, args, kwargs)
+        return _map(run.jacobian, run.result)
+
+    return rows
+
+
+def hessian(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
+    """All second derivatives of a function that returns one number.
+
+    Parameters
+    ----------
+    f, argnums
+        As for `grad`.
+
+    Returns
+    -------
+    callable
+        Takes the arguments of f and returns ∂²f/∂x∂x of shape ``x.shape + x.shape``; for a dict
+        of arrays a dict of dicts.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import tinygrad_opt as tg
+    >>> tg.hessian(lambda x: x[0] ** 2 * x[1])(np.array([3.0, 5.0]))
+    array([[10.,  6.],
+           [ 6.,  0.]])
+    """
+    return jacobian(grad(f, argnums), argnums)
+
+
+def hvp(f: Callable[..., Any], argnum: int = 0) -> Callable[..., Any]:
+    """The hessian of a function times a vector: Hv = ∇(∇f · v), without forming H.
+
+    Parameters
+    ----------
+    f : callable
+        As for `grad`.
+    argnum : int
+        Which argument to differentiate.
+
+    Returns
+    -------
+    callable
+        Takes the arguments of f and then v, in the form of the differentiated argument, and
+        returns Hv in that form.
+
+    References
+    ----------
+    Pearlmutter, *Fast exact multiplication by the Hessian* (1994).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import tinygrad_opt as tg
+    >>> tg.hvp(lambda x: (x**3).sum())(np.array([1.0, 2.0]), np.array([1.0, 10.0]))
+    array([  6., 120.])
+    """
+    slope = grad(f, argnum)
+
+    def product(*args: Any, **kwargs: Any) -> Any:
+        *args_of_f, v = args
+
+        def along_v(*inner: Any, **options: Any) -> Any:
+            g = slope(*inner, **options)
+            if isinstance(g, dict) != isinstance(v, dict) or (
+                isinstance(g, dict) and g.keys() != v.keys()
+            ):
+                raise GraphError("hvp() needs v in the form of the argument: the same names")
+            pairs = [(g[k], v[k]) for k in g] if isinstance(g, dict) else [(g, v)]
+            for a, b in pairs:
+                if np.shape(a) != np.shape(b):
+                    raise ShapeError(f"hvp() needs v of shape {np.shape(a)}, got {np.shape(b)}")
+            dots = [(a * b).sum() for a, b in pairs]
+            return functools.reduce(lambda a, b: a + b, dots)
+
+        return grad(along_v, argnum)(*args_of_f, **kwargs)
+
+    return product
+
+
+class _Run:
+    """One run of a function on fresh Tensors, ready to be differentiated.
+
+    Every differentiated argument becomes a new Tensor, also where it already is one: then the
+    derivative counts only what passed through this argument, even if f reaches the same Tensor
+    another way.
+    """
+
+    def __init__(self, f: Any, argnums: int | tuple[int, ...], args: Any, kwargs: Any) -> None:
+        self.single = not isinstance(argnums, tuple)
+        self.places = (argnums,) if isinstance(argnums, int) else argnums
+        for i in self.places:
+            if not -len(args) <= i < len(args):
+                raise TypeError(f"argnums={i}, but {_name(f)} was given {len(args)} arguments")
+        outer = _depth.get()
+        given = [args[i] for i in self.places]
+        self.wants_tensors = outer > 0 or any(map(_holds_tensor, given))
+        self.record = outer > 0 or any(
+            type(x) is Tensor and x.needs_grad for g in given for x in _leaves(g)
+        )
+        token = _depth.set(outer + 1)
+        try:
+            with with_grad():
+                self.inputs = [_map(_fresh, g) for g in given]
+                self.since = min((x.serial for g in self.inputs for x in _leaves(g)), default=0)
+                inner = list(args)
+                for i, x in zip(self.places, self.inputs):
+                    inner[i] = x
+                self.result = f(*inner, **kwargs)
+        finally:
+            _depth.reset(token)
+
+    def pull(self, seed: Any, y: Tensor | None = None) -> Any:
+        """∂(seed · y)/∂inputs, in their form."""
+        y = self.result if y is None else y
+        found: dict[Tensor, Any] = {}
+        if y.needs_grad and y.serial >= self.since:
+            found = walk(y, seed_for(y, seed, self.record), record=self.record, since=self.since)
+
+        def one(x: Tensor) -> Any:
+            g = found.get(x)
+            g = np.zeros(x.shape, x.dtype) if g is None else g
+            if self.wants_tensors:
+                return g if type(g) is Tensor else Tensor(g)
+            return g.array if type(g) is Tensor else g
+
+        gradients = tuple(_map(one, x) for x in self.inputs)
+        return gradients[0] if self.single else gradients
+
+    def jacobian(self, y: Any) -> Any:
+        """∂y/∂inputs, a row for each entry of y."""
+        if type(y) is not Tensor:
+            raise GraphError(f"jacobian() needs a function that returns Tensors, got {_what(y)}")
+        rows = []
+        for i in range(y.size):
+            seed = np.zeros(y.size, y.dtype)
+            seed[i] = 1
+            rows.append(self.pull(seed.reshape(y.shape), y))
+        if not rows:
+            empty = tuple(
+                _map(lambda x: np.zeros(y.shape + x.shape, x.dtype), x) for x in self.inputs
+            )
+            return empty[0] if self.single else empty
+        return _stacked(rows, y.shape)
+
+    def given_back(self, y: Tensor) -> Any:
+        return y if self.wants_tensors else y.array
+
+
+def _fresh(x: Any) -> Tensor:
+    """A new Tensor for an argument, linked to it if gradients flow there."""
+    if type(x) is Tensor and x.needs_grad:
+        return apply(ops.positive, x)
+    return Tensor(x.array if type(x) is Tensor else x, requires_grad=True)
+
+
+def _map(change: Callable[[Any], Any], x: Any) -> Any:
+    return {k: change(v) for k, v in x.items()} if isinstance(x, dict) else change(x)
+
+
+def _leaves(x: Any) -> list[Any]:
+    return list(x.values()) if isinstance(x, dict) else [x]
+
+
+def _holds_tensor(x: Any) -> bool:
+    return any(type(v) is Tensor for v in _leaves(x))
+
+
+def _stacked(rows: list[Any], shape: tuple[int, ...]) -> Any:
+    """Rows of equal form as one array each, with the given leading shape."""
+    first = rows[0]
+    if isinstance(first, dict):
+        return {k: _stacked([r[k] for r in rows], shape) for k in first}
+    if isinstance(first, tuple):
+        return tuple(_stacked([r[i] for r in rows], shape) for i in range(len(first)))
+    return np.stack(rows).reshape(shape + first.shape)
+
+
+def _what(y: Any) -> str:
+    if type(y) is Tensor:
+        return f"a Tensor of shape {y.shape}"
+    return f"{type(y).__name__}, which has no graph (was .data or float() used inside?)"
+
+
+def _name(f: Any) -> str:
+    return getattr(f, "__name__", "the function")
+
+
+# ---- checking ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class GradCheck:
+    """What `gradcheck` found. It is true if the gradients agree.
+
+    Attributes
+    ----------
+    ok : bool
+        Whether every entry agrees, kinks left out.
+    worst : str
+        Which entry differs most, as ``input 0[2, 1]``.
+    analytic, numeric : float
+        The engine's derivative and the finite difference at that entry.
+    error : float
+        |analytic − numeric| / (atol + rtol |numeric|) there; at most 1 if ok.
+    kinks : list of str
+        Entries where the function has no derivative (the two one-sided slopes differ).
+    cause : str
+        A likely reason, if not ok.
+    """
+
+    ok: bool
+    worst: str
+    analytic: float
+    numeric: float
+    error: float
+    kinks: list[str] = field(default_factory=list)
+    cause: str = ""
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def __str__(self) -> str:
+        verdict = "gradients agree" if self.ok else "gradients differ"
+        text = (f"{verdict}; worst at {self.worst}: engine {self.analytic:.10g},"
+                f" finite difference {self.numeric:.10g}.")
+        if self.kinks:
+            text += f" Kinks left out: {', '.join(self.kinks[:5])}."
+        return f"{text} Likely cause: {self.cause}." if self.cause else text
+
+
+def gradcheck(
+    f: Callable[..., Any],
+    *inputs: Any,
+    eps: float = 1e-6,
+    atol: float = 1e-6,
+    rtol: float = 1e-4,
+    raises: bool = True,
+) -> GradCheck:
+    """Compare the engine's gradients with central differences in float64.
+
+    ∂f/∂xᵢ ≈ (f(x + εeᵢ) − f(x − εeᵢ)) / 2ε, for a random weighting of the entries of f.
+
+    Parameters
+    ----------
+    f : callable
+        Takes the inputs and returns a Tensor of any shape. It must give the same result each
+        time it is called with the same inputs.
+    *inputs : array-like or Tensor
+        Converted to float64 copies; what you pass is not touched.
+    eps : float
+        The step ε.
+    atol, rtol : float
+        An entry agrees if |engine − difference| ≤ atol + rtol |difference|.
+    raises : bool
+        Raise on disagreement instead of returning it.
+
+    Returns
+    -------
+    GradCheck
+        True in a condition if the gradients agree.
+
+    Raises
+    ------
+    GradientError
+        If they differ and `raises`, with the worst entry, both numbers and a likely cause.
+    GraphError
+        If f does not return a Tensor, or is not deterministic.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import tinygrad_opt as tg
+    >>> tg.gradcheck(lambda x: np.tanh(x) * x, np.array([0.5, -2.0])).ok
+    True
+    """
+    arrays = [np.array(getattr(x, "array", x), dtype=np.float64) for x in inputs]
+    tensors = [Tensor(a, requires_grad=True) for a in arrays]
+    with with_grad():
+        y = f(*tensors)
+    if type(y) is not Tensor:
+        raise GraphError(f"gradcheck() needs a function that returns a Tensor, got {_what(y)}")
+    weights = np.random.default_rng(0).uniform(0.5, 1.5, y.shape)
+
+    def value() -> float:
+        return float(np.sum(weights * f(*[Tensor(a) for a in arrays]).array, dtype=np.float64))
+
+    centre = value()
+    if not np.isclose(centre, value(), rtol=1e-12, atol=0, equal_nan=True):
+        raise GraphError("gradcheck() needs the same result from the same inputs: is f random?")
+    found = walk(y, weights.astype(y.dtype)) if y.needs_grad else {}
+    analytic = [np.asarray(found.get(t, np.zeros(t.shape))) for t in tensors]
+    numeric, kinks = [], []
+    for number, array in enumerate(arrays):
+        slopes = np.empty(array.shape)
+        for i in np.ndindex(array.shape):
+            x = array[i]
+            array[i] = x + eps
+            right = value() - centre
+            array[i] = x - eps
+            left = centre - value()
+            array[i] = x
+            slopes[i] = (right + left) / (2 * eps)
+            bend = abs(right - left) / eps
+            if bend > 1e-3 * (1 + abs(slopes[i])):         # a smooth function bends by O(ε)
+                a, low, high = analytic[number][i], *sorted((left / eps, right / eps))
+                if low - bend * 1e-3 <= a <= high + bend * 1e-3:
+                    kinks.append(_place(number, i))
+                    slopes[i] = a                          # any slope between the two is right
+        numeric.append(slopes)
+    result = _compared(analytic, numeric, atol, rtol, kinks)
+    if raises and not result:
+        raise GradientError(str(result))
+    return result
+
+
+def _place(number: int, index: tuple[int, ...]) -> str:
+    return f"input {number}[{', '.join(map(str, index))}]" if index else f"input {number}"
+
+
+def _compared(analytic: Any, numeric: Any, atol: float, rtol: float, kinks: list[str]) -> GradCheck:
+    """Find the worst entry."""
+    worst = GradCheck(True, "no entry", 0.0, 0.0, 0.0, kinks)
+    for number, (a, n) in enumerate(zip(analytic, numeric)):
+        if not a.size:
+            continue
+        both_nan = np.isnan(a) & np.isnan(n)
+        errors = np.abs(a - n) / (atol + rtol * np.abs(n))
+        errors = np.where(both_nan | (a == n), 0, np.where(np.isnan(errors), np.inf, errors))
+        i = np.unravel_index(np.argmax(errors), a.shape)
+        if errors[i] > worst.error or worst.worst == "no entry":
+            ok = bool(errors[i] <= 1)
+            cause = "" if ok else _likely_cause(a, n)
+            place = _place(number, tuple(int(k) for k in i))
+            worst = GradCheck(ok, place, float(a[i]), float(n[i]), float(errors[i]), kinks, cause)
+    return worst
+
+
+def _likely_cause(a: np.ndarray, n: np.ndarray) -> str:
+    """What usually makes a gradient differ in this way."""
+
+    def same(x: Any, y: Any) -> bool:
+        return np.shape(x) == np.shape(y) and np.allclose(x, y, rtol=1e-3, atol=1e-6)
+
+    if not np.isfinite(a).all():
+        return "the rule divides by zero or takes the logarithm of zero"
+    if not a.any():
+        return "the graph is cut (.data, float() or detach() inside), or a rule is None"
+    if same(a, -n):
+        return "a sign"
+    if a.ndim == 2 and same(a, n.T):
+        return "a transpose"
+    scale = float((a * n).sum() / (a * a).sum())
+    if same(a * scale, n):
+        return f"a constant factor: the engine's gradient times {scale:.6g} fits"
+    if (np.abs(a - n) > 1e-3 * np.abs(n) + 1e-6).mean() < 0.5:
+        return "only some entries differ: a branch, a mask or a repeated index"
+    return "the rule is not the derivative of this kernel"

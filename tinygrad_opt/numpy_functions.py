@@ -1,0 +1,436 @@
+"""NumPy's functions on Tensors: what ``np.sum(t, axis=1)`` or ``np.concatenate([t, a])`` runs.
+
+A NumPy function that is the kernel of a row is called by its own signature. The others are
+written here, as NumPy code on Tensors or as a call of the row that fits. Importing this module
+fills the table that ``Tensor.__array_function__`` looks functions up in.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt import ops
+from tinygrad_opt.errors import ShapeError
+from tinygrad_opt.ops import Op
+from tinygrad_opt.tensor import FUNCTIONS, Tensor, _no_rule, _values, apply
+
+__all__: list[str] = []
+
+
+# ---- rows, by the signature of their kernel ------------------------------------------------------
+
+
+def _row(row: Op) -> Callable[..., Tensor]:
+    """Call a row as its kernel is called: inputs first, options by NumPy's names."""
+    code = next(rule for rule in row.rules if rule is not None).__code__
+    n_inputs = len(row.rules)
+    known = code.co_varnames[2 + n_inputs : code.co_argcount]
+    takes_all = bool(code.co_flags & 0x08)                 # the rule ends in **attrs
+
+    @functools.cache
+    def signature() -> Any:
+        import inspect
+
+        return inspect.signature(row.kernel)
+
+    def call(*args: Any, **kwargs: Any) -> Tensor:
+        given = signature().bind(*args, **kwargs).arguments
+        inputs = [given.pop(name) for name in list(signature().parameters)[:n_inputs]]
+        options = {k: v for k, v in given.items() if k in known or v is not None}
+        unknown = {k: v for k, v in options.items() if k not in known}
+        if unknown and (not takes_all or unknown.keys() & {"out", "dtype"}):
+            raise _no_rule(row.kernel.__name__, unknown)
+        return apply(row, *map(_constant, inputs), **{k: _values(v) for k, v in options.items()})
+
+    return call
+
+
+def _constant(x: Any) -> Any:
+    """Indices and the like may come as lists."""
+    return np.asarray(x) if isinstance(x, list) else x
+
+
+def _plain(function: Callable[..., Any], options: dict[str, Any]) -> None:
+    """Refuse options that the rule does not know."""
+    unknown = {k: v for k, v in options.items() if v is not None}
+    if unknown:
+        raise _no_rule(function.__name__, unknown)
+
+
+def implements(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register what NumPy's functions do when they meet a Tensor."""
+
+    def register(ours: Callable[..., Any]) -> Callable[..., Any]:
+        FUNCTIONS.update(dict.fromkeys(functions, ours))
+        return ours
+
+    return register
+
+
+_BY_SIGNATURE = (
+    "sum", "mean", "prod", "var", "std", "max", "min", "cumsum", "outer", "diagonal", "trace",
+    "ravel", "swapaxes", "moveaxis", "squeeze", "expand_dims", "broadcast_to", "flip", "roll",
+    "tile", "repeat", "copy", "take", "take_along_axis", "round",
+)
+for _name in _BY_SIGNATURE:
+    FUNCTIONS[ops.TABLE[_name].kernel] = _row(ops.TABLE[_name])
+FUNCTIONS.update({np.amax: FUNCTIONS[np.max], np.amin: FUNCTIONS[np.min],
+                  np.around: FUNCTIONS[np.round]})
+
+
+# ---- choosing ------------------------------------------------------------------------------------
+
+
+@implements(np.where)
+def _where(condition: Any, *branches: Any) -> Any:
+    if not branches:
+        return np.nonzero(_values(condition))
+    return apply(ops.where, _values(condition), *branches)
+
+
+@implements(np.clip)
+def _clip(a: Any, a_min: Any = None, a_max: Any = None, out: Any = None, *,
+          min: Any = None, max: Any = None, **options: Any) -> Tensor:
+    _plain(np.clip, {"out": out, **options})
+    return apply(ops.clip, a, min if a_min is None else a_min, max if a_max is None else a_max)
+
+
+@implements(np.nan_to_num)
+def _nan_to_num(x: Any, copy: bool = True, nan: float = 0.0, posinf: Any = None,
+                neginf: Any = None) -> Tensor:
+    limits = np.finfo(x.dtype)
+    x = np.where(np.isnan(x), nan, x)
+    x = np.where(np.isposinf(x), limits.max if posinf is None else posinf, x)
+    return np.where(np.isneginf(x), limits.min if neginf is None else neginf, x)
+
+
+@implements(np.tril)
+def _tril(m: Any, k: int = 0) -> Tensor:
+    return np.where(np.tri(*m.shape[-2:], k=k, dtype=bool), m, 0)
+
+
+@implements(np.triu)
+def _triu(m: Any, k: int = 0) -> Tensor:
+    return np.where(np.tri(*m.shape[-2:], k=k - 1, dtype=bool), 0, m)
+
+
+# ---- reductions ----------------------------------------------------------------------------------
+
+
+@implements(np.linalg.norm)
+def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Tensor:
+    axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    if ord is None or (ord == 2 and len(axes) == 1) or (ord == "fro" and len(axes) == 2):
+        return apply(ops.norm, x, axis=axis, keepdims=keepdims)
+    if len(axes) != 1:
+        raise _no_rule(f"linalg.norm of {len(axes)} axes", {f"ord={ord!r}": ord})
+    return _vector_norm(x, axis=axes, keepdims=keepdims, ord=ord)
+
+
+def _vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Tensor:
+    if ord == 2:
+        return apply(ops.norm, x, axis=axis, keepdims=keepdims)
+    size = np.abs(x)
+    if ord == math.inf:
+        return size.max(axis=axis, keepdims=keepdims)
+    if ord == -math.inf:
+        return size.min(axis=axis, keepdims=keepdims)
+    if ord == 0:
+        raise _no_rule("linalg.norm", {"ord=0": 0})
+    return (size**ord).sum(axis=axis, keepdims=keepdims) ** (1 / ord)
+
+
+@implements(np.average)
+def _average(a: Any, axis: Any = None, weights: Any = None, returned: bool = False, *,
+             keepdims: bool = False) -> Tensor:
+    _plain(np.average, {"returned": returned or None})
+    if weights is None:
+        return np.mean(a, axis=axis, keepdims=keepdims)
+    if np.ndim(weights) == 1 and np.ndim(a) > 1:
+        shape = [1] * np.ndim(a)
+        shape[axis] = -1
+        weights = np.reshape(weights, shape)
+    weights = np.broadcast_to(weights, np.shape(a))
+    total = np.sum(weights, axis=axis, keepdims=keepdims)
+    return np.sum(a * weights, axis=axis, keepdims=keepdims) / total
+
+
+@implements(np.ptp)
+def _ptp(a: Any, axis: Any = None, out: Any = None, keepdims: bool = False) -> Tensor:
+    _plain(np.ptp, {"out": out})
+    return np.max(a, axis=axis, keepdims=keepdims) - np.min(a, axis=axis, keepdims=keepdims)
+
+
+@implements(np.diff)
+def _diff(a: Any, n: int = 1, axis: int = -1, **options: Any) -> Tensor:
+    _plain(np.diff, options)
+    for _ in range(n):
+        a = np.swapaxes(a, axis, -1)
+        a = np.swapaxes(a[..., 1:] - a[..., :-1], axis, -1)
+    return a
+
+
+# ---- products ------------------------------------------------------------------------------------
+
+
+@implements(np.dot)
+def _dot(a: Any, b: Any, out: Any = None) -> Tensor:
+    _plain(np.dot, {"out": out})
+    return apply(ops.dot, *map(_as_operand, (a, b)))
+
+
+def _as_operand(x: Any) -> Any:
+    return x if isinstance(x, Tensor) else np.asarray(x)
+
+
+@implements(np.einsum)
+def _einsum(subscripts: Any, *operands: Any, out: Any = None, optimize: Any = None,
+            **options: Any) -> Tensor:
+    _plain(np.einsum, {"out": out, **options})
+    if not isinstance(subscripts, str):
+        raise _no_rule("einsum without a subscripts string", {})
+    operands = tuple(map(_as_operand, operands))
+    return apply(ops.einsum, *operands, subscripts=ops.explicit_einsum(subscripts, operands))
+
+
+@implements(np.tensordot)
+def _tensordot(a: Any, b: Any, axes: Any = 2) -> Tensor:
+    a, b = _as_operand(a), _as_operand(b)
+    if isinstance(axes, int):
+        left, right = list(range(a.ndim - axes, a.ndim)), list(range(axes))
+    else:
+        left, right = ([i] if isinstance(i, int) else list(i) for i in axes)
+    left, right = [i % a.ndim for i in left], [i % b.ndim for i in right]
+    rest_a = [i for i in range(a.ndim) if i not in left]
+    rest_b = [i for i in range(b.ndim) if i not in right]
+    summed = [a.shape[i] for i in left]
+    if summed != [b.shape[i] for i in right]:
+        raise ShapeError(f"tensordot of {a.shape} and {b.shape}: the summed axes {left} and"
+                         f" {right} differ in size.")
+    rows = np.transpose(a, rest_a + left).reshape((-1, math.prod(summed)))
+    columns = np.transpose(b, right + rest_b).reshape((math.prod(summed), -1))
+    return (rows @ columns).reshape([a.shape[i] for i in rest_a] + [b.shape[i] for i in rest_b])
+
+
+@implements(np.inner)
+def _inner(a: Any, b: Any) -> Tensor:
+    if np.ndim(a) == 0 or np.ndim(b) == 0:
+        return a * b
+    return _tensordot(a, b, axes=(-1, -1))
+
+
+@implements(np.vdot)
+def _vdot(a: Any, b: Any) -> Tensor:
+    return np.ravel(a) @ np.ravel(b)
+
+
+@implements(np.kron)
+def _kron(a: Any, b: Any) -> Tensor:
+    a, b = _as_operand(a), _as_operand(b)
+    n = max(a.ndim, b.ndim)
+    left = (1,) * (n - a.ndim) + a.shape
+    right = (1,) * (n - b.ndim) + b.shape
+    split = np.reshape(a, [d for k in left for d in (k, 1)])
+    product = split * np.reshape(b, [d for k in right for d in (1, k)])
+    return product.reshape([p * q for p, q in zip(left, right)])
+
+
+# ---- shape ---------------------------------------------------------------------------------------
+
+
+@implements(np.reshape)
+def _reshape(a: Any, shape: Any, order: str = "C", **options: Any) -> Tensor:
+    _plain(np.reshape, {"order": None if order == "C" else order, **options})
+    return a.reshape(shape)
+
+
+@implements(np.transpose)
+def _transpose(a: Any, axes: Any = None) -> Tensor:
+    return apply(ops.transpose, a, axes=None if axes is None else tuple(axes))
+
+
+@implements(np.atleast_1d)
+def _atleast_1d(*arrays: Any) -> Any:
+    return _each(lambda a: a if a.ndim else a.reshape((1,)), arrays)
+
+
+@implements(np.atleast_2d)
+def _atleast_2d(*arrays: Any) -> Any:
+    return _each(lambda a: a if a.ndim > 1 else a.reshape((1, -1)), arrays)
+
+
+@implements(np.broadcast_arrays)
+def _broadcast_arrays(*arrays: Any, subok: bool = False) -> tuple[Any, ...]:
+    shape = np.broadcast_shapes(*(np.shape(a) for a in arrays))
+    return tuple(np.broadcast_to(a, shape) for a in arrays)
+
+
+def _each(change: Callable[[Any], Any], arrays: Sequence[Any]) -> Any:
+    changed = tuple(change(_as_operand(a)) for a in arrays)
+    return changed[0] if len(changed) == 1 else changed
+
+
+@implements(np.fliplr)
+def _fliplr(m: Any) -> Tensor:
+    return np.flip(m, 1)
+
+
+@implements(np.flipud)
+def _flipud(m: Any) -> Tensor:
+    return np.flip(m, 0)
+
+
+@implements(np.rot90)
+def _rot90(m: Any, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Tensor:
+    turns = {0: m, 2: np.flip(m, tuple(axes))}
+    if k % 4 in turns:
+        return turns[k % 4]
+    return np.flip(np.swapaxes(m, *axes), axes[0] if k % 4 == 1 else axes[1])
+
+
+@implements(np.pad)
+def _pad(array: Any, pad_width: Any, mode: Any = "constant", **options: Any) -> Tensor:
+    widths = [tuple(int(n) for n in w)
+              for w in np.broadcast_to(np.asarray(pad_width), (array.ndim, 2))]
+    if mode == "constant":
+        fill = options.pop("constant_values", 0)
+        _plain(np.pad, options)
+        padded = apply(ops.pad, array, pad_width=tuple(widths))
+        if np.ndim(fill) or fill != 0:
+            inside = np.pad(np.ones(array.shape, bool), widths)
+            frame = np.pad(np.zeros(array.shape), widths, constant_values=fill)
+            padded = np.where(inside, padded, frame)
+        return padded
+    _plain(np.pad, {f"mode={mode!r}": None if mode in _COPYING_PADS else mode, **options})
+    for axis, (n, width) in enumerate(zip(array.shape, widths)):
+        array = np.take(array, np.pad(np.arange(n), width, mode=mode), axis=axis)
+    return array
+
+
+_COPYING_PADS = ("edge", "reflect", "symmetric", "wrap")
+
+
+# ---- joining and splitting -----------------------------------------------------------------------
+
+
+@implements(np.concatenate)
+def _concatenate(arrays: Any, /, axis: Any = 0, out: Any = None, **options: Any) -> Tensor:
+    _plain(np.concatenate, {"out": out, **options})
+    return apply(ops.concatenate, *_parts(arrays), axis=axis)
+
+
+@implements(np.stack)
+def _stack(arrays: Any, axis: int = 0, out: Any = None, **options: Any) -> Tensor:
+    _plain(np.stack, {"out": out, **options})
+    return apply(ops.stack, *_parts(arrays), axis=axis)
+
+
+def _parts(arrays: Any) -> list[Any]:
+    return [_as_operand(a) for a in arrays]
+
+
+@implements(np.append)
+def _append(arr: Any, values: Any, axis: Any = None) -> Tensor:
+    return np.concatenate([arr, values], axis=axis)
+
+
+@implements(np.vstack)
+def _vstack(tup: Any, **options: Any) -> Tensor:
+    return np.concatenate([np.atleast_2d(a) for a in tup], axis=0, **options)
+
+
+@implements(np.hstack)
+def _hstack(tup: Any, **options: Any) -> Tensor:
+    parts = [np.atleast_1d(a) for a in tup]
+    return np.concatenate(parts, axis=0 if parts[0].ndim == 1 else 1, **options)
+
+
+@implements(np.column_stack)
+def _column_stack(tup: Any) -> Tensor:
+    parts = [_as_operand(a) for a in tup]
+    return np.concatenate([a.reshape((-1, 1)) if a.ndim < 2 else a for a in parts], axis=1)
+
+
+@implements(np.array_split)
+def _array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
+    n = ary.shape[axis]
+    if isinstance(indices_or_sections, int | np.integer):
+        sizes = [len(part) for part in np.array_split(np.arange(n), indices_or_sections)]
+        cuts = np.cumsum(sizes)[:-1].tolist()
+    else:
+        cuts = list(indices_or_sections)
+    lead = (slice(None),) * (axis % ary.ndim)
+    return [ary[(*lead, slice(a, b))] for a, b in zip([0, *cuts], [*cuts, n])]
+
+
+@implements(np.split)
+def _split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
+    n = ary.shape[axis]
+    if isinstance(indices_or_sections, int | np.integer) and n % indices_or_sections:
+        raise ShapeError(f"split of {ary.shape}: axis {axis} of length {n} does not divide into"
+                         f" {indices_or_sections} equal parts; np.array_split allows unequal ones.")
+    return _array_split(ary, indices_or_sections, axis)
+
+
+@implements(np.vsplit)
+def _vsplit(ary: Any, indices_or_sections: Any) -> list[Tensor]:
+    return _split(ary, indices_or_sections, 0)
+
+
+@implements(np.hsplit)
+def _hsplit(ary: Any, indices_or_sections: Any) -> list[Tensor]:
+    return _split(ary, indices_or_sections, 0 if ary.ndim == 1 else 1)
+
+
+# ---- sorting -------------------------------------------------------------------------------------
+
+
+@implements(np.sort)
+def _sort(a: Any, axis: Any = -1, **options: Any) -> Tensor:
+    if axis is None:
+        a, axis = a.ravel(), -1
+    return apply(ops.sort, a, axis=axis)
+
+
+@implements(np.diag)
+def _diag(v: Any, k: int = 0) -> Tensor:
+    if v.ndim != 1:
+        return np.diagonal(v, k)
+    n = len(v) + abs(k)
+    i = np.arange(len(v))
+    return ops.scatter(v, (i - min(k, 0), i + max(k, 0)), shape=(n, n))
+
+
+# ---- the array API's names for the same ----------------------------------------------------------
+
+
+def _array_api_names() -> None:
+    """Register what newer versions of NumPy call the same functions."""
+    same = {
+        "astype": lambda x, dtype, **_: x.astype(dtype),
+        "matrix_transpose": lambda x: x.mT,
+        "unstack": lambda x, axis=0: tuple(np.moveaxis(x, axis, 0)),
+        "linalg.matrix_transpose": lambda x: x.mT,
+        "linalg.vector_norm": _vector_norm,
+        "linalg.outer": FUNCTIONS[np.outer],
+        "linalg.matmul": lambda a, b: a @ b,
+        "linalg.tensordot": lambda a, b, axes=2: _tensordot(a, b, axes),
+        "linalg.trace": lambda x, offset=0: np.trace(x, offset, -2, -1),
+        "linalg.diagonal": lambda x, offset=0: np.diagonal(x, offset, -2, -1),
+        "vecdot": lambda a, b, axis=-1: (a * b).sum(axis=axis),
+        "linalg.vecdot": lambda a, b, axis=-1: (a * b).sum(axis=axis),
+    }
+    for path, ours in same.items():
+        theirs: Any = np
+        for part in path.split("."):
+            theirs = getattr(theirs, part, None)
+        if theirs is not None:
+            FUNCTIONS[theirs] = ours
+
+
+_array_api_names()

@@ -1,0 +1,770 @@
+"""The rule book: every operation, its kernel and its gradient rules side by side.
+
+A row is ``op(symbol, kernel, *rules)``:
+
+- ``z = kernel(*inputs, **attrs)`` computes the value;
+- ``rules[i](g, z, *inputs, **attrs)`` is ∂L/∂inputs[i] for g = ∂L/∂z, and ``None``
+  says that no gradient flows there (masks, labels, indices).
+
+Rules are plain NumPy code. Given arrays they run at NumPy's speed; given Tensors the same
+text is recorded, which is how higher derivatives come about. A rule may return its gradient
+in any shape that broadcasts with the input's: whoever calls it sums over the axes along which
+the input was stretched, and stretches it along the axes that a reduction took away.
+
+This file imports NumPy and nothing else; it has never heard of ``Tensor``.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+Rule = Callable[..., Any]
+
+
+class Op:
+    """An operation: how it is written, computed and differentiated.
+
+    Calling it runs the kernel, unless an input's type takes over by a method
+    ``__apply_op__(op, inputs, attrs)``, as NumPy's ``__array_ufunc__`` lets types do.
+    """
+
+    __slots__ = ("kernel", "name", "rules", "symbol")
+
+    def __init__(self, symbol: str, kernel: Callable[..., Any], rules: Any) -> None:
+        self.symbol = symbol
+        self.kernel = kernel
+        self.rules = rules
+        self.name = getattr(kernel, "__name__", symbol).strip("_<>")
+
+    def __call__(self, *inputs: Any, **attrs: Any) -> Any:
+        for x in inputs:
+            take_over = getattr(type(x), "__apply_op__", None)
+            if take_over is not None:
+                return take_over(x, self, inputs, attrs)
+        return self.kernel(*inputs, **attrs)
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
+
+class Each:
+    """One rule for any number of inputs: ``rule(i, g, z, *inputs, **attrs)``."""
+
+    __slots__ = ("rule",)
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+
+    def __getitem__(self, i: int) -> Rule:
+        return functools.partial(self.rule, i)
+
+    def __iter__(self) -> Iterator[Rule]:
+        i = 0
+        while True:
+            yield self[i]
+            i += 1
+
+
+def op(symbol: str, kernel: Callable[..., Any], *rules: Rule | None, each: Rule | None = None) -> Op:
+    """Define an operation by its kernel and one gradient rule per input.
+
+    Parameters
+    ----------
+    symbol : str
+        What drawings show, for example ``"×"``.
+    kernel : callable
+        ``kernel(*inputs, **attrs)`` computes the value from arrays. Inputs are positional and
+        may carry gradients; attributes are keywords and never do. Its ``__name__`` is the name
+        that error messages use.
+    *rules : callable or None
+        ``rules[i](g, z, *inputs, **attrs)`` is the gradient with respect to input i, for the
+        gradient g of the result z, written in NumPy functions and operators only. ``None``:
+        no gradient flows to that input, and its dtype is left as it is.
+    each : callable, optional
+        Instead of `rules`, for any number of inputs: ``each(i, g, z, *inputs, **attrs)``.
+
+    Returns
+    -------
+    Op
+        Call it with arrays or Tensors.
+
+    Raises
+    ------
+    TypeError
+        If the kernel or a rule is not callable, or if both `rules` and `each` are given or
+        neither is.
+
+    Examples
+    --------
+    The derivative of x³ is 3x²:
+
+    >>> import numpy as np
+    >>> import tinygrad_opt as tg
+    >>> cube = tg.op("x³", lambda x: x**3, lambda g, z, x: g * 3 * x**2)
+    >>> x = tg.Tensor(2.0, requires_grad=True)
+    >>> cube(x).backward()
+    >>> float(x.grad)
+    12.0
+    >>> tg.gradcheck(cube, np.array([0.5, -1.0])).ok
+    True
+    """
+    if not callable(kernel) or any(rule is not None and not callable(rule) for rule in rules):
+        raise TypeError(f"op {symbol!r}: the kernel and its rules must be functions")
+    if bool(rules) == (each is not None):
+        raise TypeError(f"op {symbol!r}: give one rule per input, or each=, and not both")
+    return Op(symbol, kernel, Each(each) if each is not None else rules)
+
+
+# ---- arithmetic ----------------------------------------------------------------------------------
+
+
+def _exponent_less_one(y):
+    """y − 1, but 1 where y = 0: the factor y is 0 there already, and 0 · 0⁻¹ would be nan."""
+    if isinstance(y, int | float):
+        return y - 1 if y else 1
+    return np.where(y == 0, 1, y - 1)
+
+
+def _zero(g, z, *inputs, **attrs):
+    """A step function is flat almost everywhere."""
+    return np.zeros_like(g)
+
+
+add          = op("+",  np.add,          lambda g, z, x, y: g,
+                                         lambda g, z, x, y: g)
+subtract     = op("−",  np.subtract,     lambda g, z, x, y: g,
+                                         lambda g, z, x, y: -g)
+multiply     = op("×",  np.multiply,     lambda g, z, x, y: g * y,                  # ∂(xy)/∂x = y
+                                         lambda g, z, x, y: g * x)
+divide       = op("÷",  np.divide,       lambda g, z, x, y: g / y,                  # ∂(x/y)/∂x = 1/y
+                                         lambda g, z, x, y: -g * z / y)             # −x/y²
+negative     = op("−x", np.negative,     lambda g, z, x: -g)
+positive     = op("+x", np.positive,     lambda g, z, x: g)
+power        = op("**", np.power,        lambda g, z, x, y: g * (y * x ** _exponent_less_one(y)),
+                                         lambda g, z, x, y: g * (z * np.log(    # xʸ ln x, 0 at 0ʸ
+                                             np.where((x == 0) & (y >= 0), 1, x))))
+floor_divide = op("//", np.floor_divide, _zero, _zero)
+remainder    = op("mod", np.remainder,   lambda g, z, x, y: g,                      # x − y⌊x/y⌋
+                                         lambda g, z, x, y: -g * np.floor_divide(x, y))
+square       = op("x²", np.square,       lambda g, z, x: g * (2 * x))
+sqrt         = op("√",  np.sqrt,         lambda g, z, x: g / (2 * z))
+cbrt         = op("∛",  np.cbrt,         lambda g, z, x: g / (3 * z * z))
+reciprocal   = op("1/x", np.reciprocal,  lambda g, z, x: -g * z * z)
+absolute     = op("|x|", np.absolute,    lambda g, z, x: g * np.sign(x))            # 0 at 0
+sign         = op("sign", np.sign, _zero)
+floor        = op("⌊x⌋", np.floor, _zero)
+ceil         = op("⌈x⌉", np.ceil, _zero)
+trunc        = op("trunc", np.trunc, _zero)
+round        = op("round", np.round, _zero)
+
+# ---- exponentials and logarithms -----------------------------------------------------------------
+
+
+def _pull(g, x, z):
+    """g · exp(x − z), with 0 where both are the same infinity's −∞: that input has no weight."""
+    return g * np.exp(x - np.where(z == -np.inf, 0, z))
+
+
+exp       = op("exp",   np.exp,       lambda g, z, x: g * z)
+expm1     = op("expm1", np.expm1,     lambda g, z, x: g * (z + 1))
+exp2      = op("2ˣ",    np.exp2,      lambda g, z, x: g * (z * math.log(2)))
+log       = op("log",   np.log,       lambda g, z, x: g / x)
+log1p     = op("log1p", np.log1p,     lambda g, z, x: g / (1 + x))
+log2      = op("log₂",  np.log2,      lambda g, z, x: g / (x * math.log(2)))
+log10     = op("log₁₀", np.log10,     lambda g, z, x: g / (x * math.log(10)))
+logaddexp = op("logaddexp", np.logaddexp, lambda g, z, x, y: _pull(g, x, z),   # eˣ / (eˣ + eʸ)
+                                          lambda g, z, x, y: _pull(g, y, z))
+
+# ---- trigonometry --------------------------------------------------------------------------------
+
+sin     = op("sin", np.sin,         lambda g, z, x: g * np.cos(x))
+cos     = op("cos", np.cos,         lambda g, z, x: -g * np.sin(x))
+tan     = op("tan", np.tan,         lambda g, z, x: g * (1 + z * z))
+arcsin  = op("arcsin", np.arcsin,   lambda g, z, x: g / np.sqrt(1 - x * x))
+arccos  = op("arccos", np.arccos,   lambda g, z, x: -g / np.sqrt(1 - x * x))
+arctan  = op("arctan", np.arctan,   lambda g, z, x: g / (1 + x * x))
+arctan2 = op("arctan2", np.arctan2, lambda g, z, y, x: g * x / (x * x + y * y),
+                                    lambda g, z, y, x: -g * y / (x * x + y * y))
+hypot   = op("hypot", np.hypot,     lambda g, z, x, y: g * _ratio(x, z),
+                                    lambda g, z, x, y: g * _ratio(y, z))
+sinh    = op("sinh", np.sinh,       lambda g, z, x: g * np.cosh(x))
+cosh    = op("cosh", np.cosh,       lambda g, z, x: g * np.sinh(x))
+tanh    = op("tanh", np.tanh,       lambda g, z, x: g * (1 - z * z))
+arcsinh = op("arcsinh", np.arcsinh, lambda g, z, x: g / np.sqrt(1 + x * x))
+arccosh = op("arccosh", np.arccosh, lambda g, z, x: g / (np.sqrt(x - 1) * np.sqrt(x + 1)))
+arctanh = op("arctanh", np.arctanh, lambda g, z, x: g / (1 - x * x))
+
+
+def _ratio(x, r):
+    """x / r for a distance r, and 0 where the distance is 0."""
+    return x / np.where(r == 0, 1, r)
+
+
+# ---- activations ---------------------------------------------------------------------------------
+
+
+def _relu(x):
+    return np.maximum(x, np.zeros(x.shape, x.dtype))       # NumPy vectorises this, but not (x, 0)
+
+
+def _leaky_relu(x, slope=0.01):
+    return np.where(x > 0, x, slope * x)
+
+
+def _elu(x, alpha=1.0):
+    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))      # expm1 never overflows
+
+
+def _sigmoid(x):
+    tail = np.exp(-np.abs(x))                                          # ≤ 1, exact in both tails
+    return np.where(x >= 0, 1, tail) / (1 + tail)
+
+
+def _softplus(x):
+    return np.logaddexp(x, 0)
+
+
+def _silu(x):
+    return x * _sigmoid(x)
+
+
+@functools.cache
+def _erf_series():
+    """Chebyshev series of erf(√u)/√u on [0, 1] and of exp(x²) erfc(x), in 1/x, on [1, 6]."""
+    near = np.polynomial.Chebyshev.interpolate(
+        lambda u: [math.erf(math.sqrt(v)) / math.sqrt(v) for v in u], 14, [0, 1])
+    far = np.polynomial.Chebyshev.interpolate(
+        lambda t: [math.exp(x * x) * math.erfc(x) for x in 1 / t], 28, [1 / 6, 1])
+    return near, far
+
+
+def _erf(x):
+    """erf(x) = 2/√π ∫₀ˣ exp(−t²) dt, to within 2 units in the last place of float64."""
+    near, far = _erf_series()
+    x = np.asarray(x, dtype=None if np.asarray(x).dtype.kind == "f" else float)
+    size = np.clip(np.abs(x), 1, 6)                                    # 1 − erf(6) = 2·10⁻¹⁷
+    tail = np.exp(-size * size) * far(1 / size)
+    inner = x * near(np.minimum(x * x, 1))
+    return np.where(np.abs(x) < 1, inner, np.copysign(1 - tail, x)).astype(x.dtype)
+
+
+def _normal_cdf(x):
+    """Φ(x), written for arrays and Tensors alike."""
+    return (1 + erf(x * math.sqrt(0.5))) * 0.5
+
+
+def _gelu(x):
+    return x * _normal_cdf(x)
+
+
+def _gelu_slope(x):
+    return _normal_cdf(x) + x * np.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))   # Φ + xφ
+
+
+_GELU = math.sqrt(2 / math.pi)
+
+
+def _gelu_tanh(x):
+    return 0.5 * x * (1 + np.tanh(_GELU * (x + 0.044715 * x * x * x)))
+
+
+def _gelu_tanh_slope(x):
+    t = np.tanh(_GELU * (x + 0.044715 * x * x * x))
+    return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * (_GELU * (1 + 3 * 0.044715 * x * x))
+
+
+def _silu_slope(x):
+    s = sigmoid(x)
+    return s * (1 + x * (1 - s))
+
+
+erf        = op("erf", _erf,           lambda g, z, x: g * (np.exp(-x * x) * (2 / math.sqrt(math.pi))))
+relu       = op("relu", _relu,         lambda g, z, x: g * ~(x <= 0))     # 0 at 0, nan at nan
+leaky_relu = op("leaky relu", _leaky_relu,
+                                       lambda g, z, x, slope=0.01: np.where(x > 0, g, slope * g))
+elu        = op("elu", _elu,           lambda g, z, x, alpha=1.0: np.where(x > 0, g, g * (z + alpha)))
+sigmoid    = op("σ", _sigmoid,         lambda g, z, x: g * (z * (1 - z)))
+softplus   = op("softplus", _softplus, lambda g, z, x: g * sigmoid(x))
+silu       = op("silu", _silu,         lambda g, z, x: g * _silu_slope(x))
+gelu       = op("gelu", _gelu,         lambda g, z, x: g * _gelu_slope(x))
+gelu_tanh  = op("gelu tanh", _gelu_tanh, lambda g, z, x: g * _gelu_tanh_slope(x))
+
+# ---- choosing ------------------------------------------------------------------------------------
+
+
+def _winner(g, x, y):
+    """g where x is the larger, half of g where they tie, 0 elsewhere."""
+    return np.where(x == y, g / 2, np.where(x > y, g, 0))
+
+
+def _inside(x, low, high):
+    """Whether low ≤ x ≤ high; None is no bound. At a bound the gradient passes."""
+    return np.logical_and(True if low is None else x >= low, True if high is None else x <= high)
+
+
+def _clip(x, low=None, high=None):
+    return np.clip(x, low, high)
+
+
+maximum = op("maximum", np.maximum, lambda g, z, x, y: _winner(g, x, y),
+                                    lambda g, z, x, y: _winner(g, y, x))
+minimum = op("minimum", np.minimum, lambda g, z, x, y: _winner(g, y, x),
+                                    lambda g, z, x, y: _winner(g, x, y))
+clip    = op("clip", _clip,         lambda g, z, x, low, high: np.where(_inside(x, low, high), g, 0),
+                                    lambda g, z, x, low, high: np.where(x < low, g, 0),
+                                    lambda g, z, x, low, high: np.where(x > high, g, 0))
+where   = op("where", np.where,     None,
+                                    lambda g, z, mask, x, y: np.where(mask, g, 0),
+                                    lambda g, z, mask, x, y: np.where(mask, 0, g))
+
+# ---- reductions ----------------------------------------------------------------------------------
+
+
+def _axes(x, axis):
+    """The axes that `axis` means, as non-negative integers."""
+    if axis is None:
+        return tuple(range(x.ndim))
+    return tuple(a % x.ndim for a in (axis if isinstance(axis, tuple) else (axis,)))
+
+
+def _unreduce(g, x, axis, keepdims):
+    """g with length 1 where the axes of x were reduced, so that it broadcasts with x."""
+    if axis is None or keepdims:
+        return g
+    axes = _axes(x, axis)
+    return g.reshape([1 if i in axes else n for i, n in enumerate(x.shape)])
+
+
+def _count(x, axis):
+    """How many entries of x go into each entry of the result."""
+    return math.prod(x.shape[a] for a in _axes(x, axis))
+
+
+def _centred(x, axis):
+    return x - x.mean(axis=axis, keepdims=True)
+
+
+def _share(g, z, x, axis, keepdims):
+    """Split g equally among the entries of x that attain the extremum z."""
+    hit = x == _unreduce(z, x, axis, keepdims)
+    ties = hit.sum(axis=axis, keepdims=True).astype(g.dtype)
+    return np.where(hit, _unreduce(g, x, axis, keepdims) / ties, 0)
+
+
+def _product_before(x):
+    """Along the last axis, the product of all entries before each one, by doubling."""
+    def shift(y, by):
+        return np.concatenate([np.ones(y.shape[:-1] + (by,), y.dtype), y[..., :-by]], axis=-1)
+
+    y, by = shift(x, 1), 1
+    while by < x.shape[-1]:
+        y, by = y * shift(y, by), 2 * by
+    return y
+
+
+def _product_of_others(x, axis):
+    """For each entry the product of all others that were multiplied with it, zeros or not."""
+    axes = _axes(x, axis)
+    order = [i for i in range(x.ndim) if i not in axes] + list(axes)
+    moved = x.transpose(order)
+    if not x.size:
+        return x
+    rows = moved.reshape(moved.shape[: x.ndim - len(axes)] + (-1,))
+    others = _product_before(rows) * np.flip(_product_before(np.flip(rows, -1)), -1)
+    return others.reshape(moved.shape).transpose(np.argsort(order))
+
+
+def _logsumexp(x, axis=None, keepdims=False):
+    """log Σ exp x, shifted by the maximum so that exp ≤ 1."""
+    top = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
+    top = np.where(np.isfinite(top), top, 0).astype(x.dtype)
+    with np.errstate(divide="ignore"):                                 # log 0 = −∞ is right
+        z = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
+    return z if keepdims else np.squeeze(z, axis=_axes(x, axis))
+
+
+def _cumsum_rule(g, z, x, axis=None):
+    if axis is None:
+        return np.flip(np.cumsum(np.flip(g))).reshape(x.shape)
+    return np.flip(np.cumsum(np.flip(g, axis), axis=axis), axis)
+
+
+def _norm(x, axis=None, keepdims=False):
+    """√Σx², scaled by the largest entry where the squares would overflow or vanish."""
+    with np.errstate(over="ignore", under="ignore"):
+        z = np.sqrt(np.sum(x * x, axis=axis, keepdims=keepdims))
+    if x.size and not np.all(np.isfinite(z) & (z > 0)):
+        top = np.max(np.abs(x), axis=axis, keepdims=True)
+        safe = np.where(np.isfinite(top) & (top > 0), top, 1)
+        scaled = x / safe
+        z = np.sqrt(np.sum(scaled * scaled, axis=axis, keepdims=keepdims))
+        z = z * (safe if keepdims else safe.reshape(np.shape(z)))
+    return z
+
+
+sum       = op("Σ", np.sum,         lambda g, z, x, axis=None, keepdims=False:
+                                        _unreduce(g, x, axis, keepdims))
+mean      = op("mean", np.mean,     lambda g, z, x, axis=None, keepdims=False:
+                                        _unreduce(g, x, axis, keepdims) / _count(x, axis))
+prod      = op("Π", np.prod,        lambda g, z, x, axis=None, keepdims=False:
+                                        _unreduce(g, x, axis, keepdims) * _product_of_others(x, axis))
+var       = op("var", np.var,       lambda g, z, x, axis=None, ddof=0, keepdims=False:
+                                        _unreduce(g, x, axis, keepdims)
+                                        * (2 * _centred(x, axis) / (_count(x, axis) - ddof)))
+std       = op("std", np.std,       lambda g, z, x, axis=None, ddof=0, keepdims=False:   # 0 at 0
+                                        _unreduce(g, x, axis, keepdims)
+                                        * _ratio(_centred(x, axis), _unreduce(z, x, axis, keepdims))
+                                        / (_count(x, axis) - ddof))
+max       = op("max", np.max,       lambda g, z, x, axis=None, keepdims=False:
+                                        _share(g, z, x, axis, keepdims))
+min       = op("min", np.min,       lambda g, z, x, axis=None, keepdims=False:
+                                        _share(g, z, x, axis, keepdims))
+logsumexp = op("logsumexp", _logsumexp, lambda g, z, x, axis=None, keepdims=False:
+                                        _unreduce(g, x, axis, keepdims)
+                                        * np.exp(x - _unreduce(z, x, axis, keepdims)))
+norm      = op("‖x‖", _norm,        lambda g, z, x, axis=None, keepdims=False:           # 0 at 0
+                                        _unreduce(g, x, axis, keepdims)
+                                        * _ratio(x, _unreduce(z, x, axis, keepdims)))
+cumsum    = op("cumsum", np.cumsum, _cumsum_rule)
+
+# ---- products of matrices ------------------------------------------------------------------------
+
+
+def _matmul_left(g, x, y):
+    if y.ndim == 1:
+        return np.expand_dims(g, -1) * y
+    if x.ndim == 1:
+        return (y @ np.expand_dims(g, -1))[..., 0]
+    return g @ y.mT                                                    # (n,k) = (n,m)(m,k)
+
+
+def _matmul_right(g, x, y):
+    if x.ndim == 1:
+        return np.expand_dims(g, -2) * np.expand_dims(x, -1) if y.ndim > 1 else g * x
+    if y.ndim == 1:
+        return (x.mT @ np.expand_dims(g, -1))[..., 0]
+    return x.mT @ g                                                    # (k,m) = (k,n)(n,m)
+
+
+def _einsum(*operands, subscripts):
+    return np.einsum(subscripts, *operands)
+
+
+def _einsum_rule(i, g, z, *operands, subscripts):
+    """Swap operand i with the result: ij,jk->ik gives g by ik,jk->ij.
+
+    A letter that stands twice in the operand (a diagonal) is split in two that an identity
+    matrix joins; a letter that stands nowhere else (summed alone) comes from a row of ones.
+    """
+    terms, out = subscripts.split("->")
+    terms = terms.split(",")
+    unused = iter(sorted(set(_LETTERS) - set(subscripts)))
+    factors = [(out, g)] + [(t, x) for j, (t, x) in enumerate(zip(terms, operands, strict=True)) if j != i]
+    target = ""
+    for letter, n in zip(terms[i], operands[i].shape, strict=True):
+        fresh = letter
+        if letter in target:
+            fresh = next(unused)
+            factors.append((letter + fresh, np.eye(n, dtype=operands[i].dtype)))
+        target += fresh
+        if not any(letter in term for term, _ in factors):
+            factors.append((letter, np.ones(n, dtype=operands[i].dtype)))
+    spec = ",".join(term for term, _ in factors) + "->" + target
+    return np.einsum(spec, *[x for _, x in factors])
+
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def explicit_einsum(subscripts, operands):
+    """Write einsum subscripts out: no spaces, no ellipsis, and a result behind ``->``."""
+    spec = subscripts.replace(" ", "")
+    unused = [c for c in _LETTERS if c not in spec]
+    terms, arrow, out = spec.partition("->")
+    terms = terms.split(",")
+    widths = [np.ndim(x) - len(t) + 3 for t, x in zip(terms, operands, strict=False) if "..." in t]
+    dots = "".join(unused[: np.max(widths, initial=0)])
+    shown = [t.replace("...", dots[len(dots) - (np.ndim(x) - len(t) + 3) :] if "..." in t else "")
+             for t, x in zip(terms, operands, strict=False)]
+    if not arrow:
+        joined = "".join(t.replace("...", "") for t in terms)
+        out = "..." + "".join(sorted(c for c in set(joined) if joined.count(c) == 1))
+    return ",".join(shown) + "->" + out.replace("...", dots)
+
+
+def _diagonal_index(shape, offset):
+    """Where the last two axes of the shape hold their diagonal."""
+    rows, columns = shape[-2:]
+    first = -offset if offset < 0 else 0
+    length = rows - first if offset < 0 else np.minimum(rows, columns - offset)
+    i = np.arange(first, first + np.maximum(np.minimum(length, columns - first - offset), 0))
+    return (..., i, i + offset)
+
+
+def _diagonal_rule(g, z, x, offset=0, axis1=0, axis2=1):
+    ends = (axis1, axis2), (-2, -1)
+    shape = np.moveaxis(np.empty(x.shape, bool), *ends).shape
+    return np.moveaxis(scatter(g, _diagonal_index(shape, offset), shape=shape), *ends[::-1])
+
+
+def _trace_rule(g, z, x, offset=0, axis1=0, axis2=1):
+    length = np.diagonal(np.empty(x.shape, bool), offset, axis1, axis2).shape[-1]
+    spread = np.broadcast_to(np.expand_dims(g, -1), g.shape + (length,))
+    return _diagonal_rule(spread, z, x, offset, axis1, axis2)
+
+
+matmul   = op("@", np.matmul,       lambda g, z, x, y: _matmul_left(g, x, y),
+                                    lambda g, z, x, y: _matmul_right(g, x, y))
+outer    = op("outer", np.outer,    lambda g, z, x, y: (g @ y.reshape(-1)).reshape(x.shape),
+                                    lambda g, z, x, y: (x.reshape(-1) @ g).reshape(y.shape))
+dot      = op("dot", np.dot,        lambda g, z, x, y: _dot_left(g, x, y),
+                                    lambda g, z, x, y: _dot_right(g, x, y))
+einsum   = op("einsum", _einsum, each=_einsum_rule)
+diagonal = op("diagonal", np.diagonal, _diagonal_rule)
+trace    = op("trace", np.trace, _trace_rule)
+
+
+def _dot_left(g, x, y):
+    """dot sums the last axis of x with the last but one of y; all other axes stay, x's first."""
+    if x.ndim == 0 or y.ndim == 0:
+        return g * y
+    y = np.moveaxis(y, -2, -1) if y.ndim > 1 else y
+    return (g.reshape(x.shape[:-1] + (-1,)) @ y.reshape(-1, y.shape[-1])).reshape(x.shape)
+
+
+def _dot_right(g, x, y):
+    if x.ndim == 0 or y.ndim == 0:
+        return g * x
+    rest = y.shape[:-2] + y.shape[-1:] if y.ndim > 1 else ()
+    summed = x.reshape(-1, x.shape[-1]).mT @ g.reshape(-1, math.prod(rest))
+    summed = summed.reshape(x.shape[-1:] + rest)
+    return np.moveaxis(summed, 0, -2) if y.ndim > 1 else summed
+
+
+# ---- shape ---------------------------------------------------------------------------------------
+
+
+def _reshape(x, shape):
+    return np.reshape(x, shape)
+
+
+def _transpose(x, axes=None):
+    return np.transpose(x, axes)
+
+
+def _cast(x, dtype):
+    return x.astype(dtype)
+
+
+def _inverse(axes):
+    return None if axes is None else tuple(int(i) for i in np.argsort(axes))
+
+
+def _untile(g, z, x, reps):
+    """Sum the copies: split each axis into (copy, entry) and sum over the copies."""
+    reps = reps if isinstance(reps, tuple) else (reps,)
+    reps = (1,) * (x.ndim - len(reps)) + reps
+    shape = (1,) * (len(reps) - x.ndim) + x.shape
+    pairs = [n for pair in zip(reps, shape, strict=True) for n in pair]
+    return g.reshape(pairs).sum(axis=tuple(range(0, len(pairs), 2))).reshape(x.shape)
+
+
+def _unrepeat(g, z, x, repeats, axis=None):
+    n = x.size if axis is None else x.shape[axis]
+    return _untake(g, z, x, np.repeat(np.arange(n), repeats), axis)
+
+
+def _unpad(g, z, x, pad_width):
+    inner = tuple(slice(low, low + n) for (low, _), n in zip(pad_width, x.shape, strict=True))
+    return g[inner]
+
+
+def _pad(x, pad_width):
+    return np.pad(x, pad_width)
+
+
+def _concatenate(*arrays, axis=0):
+    return np.concatenate(arrays, axis=axis)
+
+
+def _concatenate_rule(i, g, z, *arrays, axis=0):
+    if axis is None:
+        start = int(np.sum([np.size(a) for a in arrays[:i]], dtype=int))
+        return g[start : start + arrays[i].size].reshape(arrays[i].shape)
+    start = int(np.sum([np.shape(a)[axis] for a in arrays[:i]], dtype=int))
+    part = [slice(None)] * g.ndim
+    part[axis] = slice(start, start + arrays[i].shape[axis])
+    return g[tuple(part)]
+
+
+def _stack(*arrays, axis=0):
+    return np.stack(arrays, axis=axis)
+
+
+def _stack_rule(i, g, z, *arrays, axis=0):
+    return g[(slice(None),) * (axis % g.ndim) + (i,)]
+
+
+reshape      = op("reshape", _reshape,          lambda g, z, x, shape: g.reshape(x.shape))
+ravel        = op("ravel", np.ravel,            lambda g, z, x: g.reshape(x.shape))
+transpose    = op("transpose", _transpose,      lambda g, z, x, axes=None: g.transpose(_inverse(axes)))
+swapaxes     = op("swapaxes", np.swapaxes,      lambda g, z, x, axis1, axis2:
+                                                    np.swapaxes(g, axis1, axis2))
+moveaxis     = op("moveaxis", np.moveaxis,      lambda g, z, x, source, destination:
+                                                    np.moveaxis(g, destination, source))
+squeeze      = op("squeeze", np.squeeze,        lambda g, z, x, axis=None: g.reshape(x.shape))
+expand_dims  = op("expand_dims", np.expand_dims, lambda g, z, x, axis: g.reshape(x.shape))
+broadcast_to = op("broadcast_to", np.broadcast_to, lambda g, z, x, shape: g)
+flip         = op("flip", np.flip,              lambda g, z, x, axis=None: np.flip(g, axis))
+roll         = op("roll", np.roll,              lambda g, z, x, shift, axis=None:
+                                                    np.roll(g, _negated(shift), axis))
+tile         = op("tile", np.tile, _untile)
+repeat       = op("repeat", np.repeat, _unrepeat)
+pad          = op("pad", _pad, _unpad)
+concatenate  = op("concatenate", _concatenate, each=_concatenate_rule)
+stack        = op("stack", _stack, each=_stack_rule)
+cast         = op("cast", _cast,                lambda g, z, x, dtype: g)
+copy         = op("copy", np.copy,              lambda g, z, x: g)
+
+
+def _negated(shift):
+    return tuple(-s for s in shift) if isinstance(shift, tuple) else -shift
+
+
+# ---- indexing ------------------------------------------------------------------------------------
+
+
+def _getitem(x, index):
+    return x[index]
+
+
+def _meets_each_entry_once(index):
+    """Slices, integers and boolean masks do; integer arrays may repeat."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return not any(isinstance(p, list | np.ndarray) and np.asarray(p).dtype.kind != "b" for p in parts)
+
+
+def _scatter(g, index, shape):
+    """Zeros of the shape, with g added at the index; where the index repeats, entries add up."""
+    out = np.zeros(shape, np.asarray(g).dtype)
+    if _meets_each_entry_once(index):
+        out[index] = g
+    else:
+        np.add.at(out, index, g)
+    return out
+
+
+def _put(x, value, index):
+    """x with value at the index."""
+    out = np.array(x)
+    out[index] = value
+    return out
+
+
+def _along(axis, indices, shape):
+    """The index tuple by which take_along_axis reads."""
+    grid = list(np.ogrid[tuple(slice(n) for n in np.shape(indices))])
+    grid[axis % len(shape)] = indices
+    return tuple(grid)
+
+
+def _untake(g, z, x, indices, axis=None):
+    if axis is None:
+        return scatter(g, indices, shape=(x.size,)).reshape(x.shape)
+    return scatter(g, (slice(None),) * (axis % x.ndim) + (indices,), shape=x.shape)
+
+
+def _untake_along(g, z, x, indices, axis=-1):
+    if axis is None:
+        return scatter(g, indices, shape=(x.size,)).reshape(x.shape)
+    return scatter(g, _along(axis, indices, x.shape), shape=x.shape)
+
+
+def _sort(x, axis=-1):
+    return np.sort(x, axis=axis, kind="stable")
+
+
+def _unsort(g, z, x, axis=-1):
+    return _untake_along(g, z, x, np.argsort(x, axis=axis, kind="stable"), axis)
+
+
+getitem  = op("x[i]", _getitem,    lambda g, z, x, index: scatter(g, index, shape=x.shape), None)
+scatter  = op("scatter", _scatter, lambda g, z, x, index, shape: g[index], None)
+put      = op("x[i]=", _put,       lambda g, z, x, value, index: put(g, 0, index),
+                                   lambda g, z, x, value, index: g[index], None)
+take     = op("take", np.take, _untake, None)
+take_along_axis = op("take_along_axis", np.take_along_axis, _untake_along, None)
+sort     = op("sort", _sort, _unsort)
+
+# ---- probabilities -------------------------------------------------------------------------------
+
+
+def _short_axis_first(x, axis):
+    """A contiguous copy of x to reduce along axis 0, where that is faster than along `axis`.
+
+    NumPy reduces a last axis of a few classes some ten times more slowly than a first one.
+    """
+    if x.ndim > 1 and x.shape[axis] < 64:
+        return x.swapaxes(axis, 0).copy(), 0
+    return x, axis
+
+
+def _softmax(x, axis=-1):
+    t, along = _short_axis_first(x, axis)
+    e = np.exp(t - np.maximum.reduce(t, axis=along, keepdims=True))    # exp ≤ 1
+    e /= np.add.reduce(e, axis=along, keepdims=True)
+    return e if t is x else e.swapaxes(axis, 0).copy()
+
+
+def _log_softmax(x, axis=-1):
+    t, along = _short_axis_first(x, axis)
+    t = t - np.maximum.reduce(t, axis=along, keepdims=True)
+    t = t - np.log(np.add.reduce(np.exp(t), axis=along, keepdims=True))
+    return t if along == axis else t.swapaxes(axis, 0).copy()
+
+
+def _check_labels(x, labels):
+    if x.ndim != 2 or labels.shape != x.shape[:1]:
+        raise ValueError("logits need shape (n, classes) and labels shape (n,)")
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"labels must be integers, got {labels.dtype}")
+    if len(labels) and not 0 <= labels.min() <= labels.max() < x.shape[1]:
+        raise IndexError(f"labels go from {labels.min()} to {labels.max()}, classes from 0 to"
+                         f" {x.shape[1] - 1}")
+
+
+def _cross_entropy(x, labels):
+    """Mean over rows i of log Σⱼ exp xᵢⱼ − xᵢ,labelᵢ, in nats."""
+    _check_labels(x, labels)
+    log_p = _log_softmax(x)
+    return -(np.add.reduce(log_p[np.arange(len(x)), labels]) / len(x))
+
+
+def _residual(x, labels):
+    """softmax(x) − onehot(labels): how far the predicted distribution is from the labels."""
+    p = _softmax(x)
+    p[np.arange(len(x)), labels] -= 1
+    return p
+
+
+def _softmax_rule(g, p, axis=-1):
+    return p * (g - (g * p).sum(axis=axis, keepdims=True))
+
+
+softmax       = op("softmax", _softmax,         lambda g, z, x, axis=-1: _softmax_rule(g, z, axis))
+log_softmax   = op("log softmax", _log_softmax, lambda g, z, x, axis=-1:
+                                                    g - np.exp(z) * g.sum(axis=axis, keepdims=True))
+residual      = op("p − y", _residual,          lambda g, z, x, labels: _softmax_rule(g, softmax(x)),
+                                                None)
+cross_entropy = op("cross entropy", _cross_entropy,
+                                                lambda g, z, x, labels:
+                                                    residual(x, labels) * (g / len(x)),
+                                                None)
+
+# The whole book by name. A row's name in this table is its name in this file.
+TABLE: dict[str, Op] = {name: row for name, row in list(globals().items()) if isinstance(row, Op)}
