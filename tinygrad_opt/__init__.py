@@ -1,4 +1,103 @@
-from tinygrad_opt import numpy_functions  # noqa: F401
-from tinygrad_opt.tensor import Tensor, no_grad, set_default_dtype
-from tinygrad_opt.autograd import *
+"""tinygrad_opt: a minimal autograd engine with optimizers, on NumPy.
+
+>>> import tinygrad_opt as tg
+>>> x = tg.Tensor(3.0, requires_grad=True)
+>>> (x * x).backward()
+>>> float(x.grad)
+6.0
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+# numpy_functions is imported for its effect: it teaches Tensors NumPy's functions
+from tinygrad_opt import errors, numpy_functions, ops  # noqa: F401
+from tinygrad_opt.autograd import grad, gradcheck, hessian, hvp, jacobian, value_and_grad
+from tinygrad_opt.errors import (
+    CaptureError,
+    CheckpointError,
+    GradientError,
+    GraphError,
+    NonFiniteError,
+    NoRuleError,
+    RenderError,
+    ShapeError,
+    TinygradOptError,
+)
 from tinygrad_opt.ops import op
+from tinygrad_opt.tensor import Tensor, history, no_grad, set_default_dtype
+
+if TYPE_CHECKING:
+    from tinygrad_opt import data, nn, optim, viz
+    from tinygrad_opt.checkpoint import load, save
+    from tinygrad_opt.nn.init import seed
+    from tinygrad_opt.train import History, fit
+    from tinygrad_opt.viz import draw
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CaptureError",
+    "CheckpointError",
+    "GradientError",
+    "GraphError",
+    "History",
+    "NoRuleError",
+    "NonFiniteError",
+    "RenderError",
+    "ShapeError",
+    "Tensor",
+    "TinygradOptError",
+    "data",
+    "draw",
+    "errors",
+    "fit",
+    "grad",
+    "gradcheck",
+    "hessian",
+    "history",
+    "hvp",
+    "jacobian",
+    "load",
+    "nn",
+    "no_grad",
+    "op",
+    "ops",
+    "optim",
+    "save",
+    "seed",
+    "set_default_dtype",
+    "value_and_grad",
+    "viz",
+]
+
+# where the names live that are imported when they are first used
+_LATER = {
+    "History": "tinygrad_opt.train",
+    "data": "tinygrad_opt",
+    "draw": "tinygrad_opt.viz",
+    "fit": "tinygrad_opt.train",
+    "load": "tinygrad_opt.checkpoint",
+    "nn": "tinygrad_opt",
+    "optim": "tinygrad_opt",
+    "save": "tinygrad_opt.checkpoint",
+    "seed": "tinygrad_opt.nn.init",
+    "viz": "tinygrad_opt",
+}
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    home = _LATER.get(name)
+    if home is None:
+        raise AttributeError(f"module 'tinygrad_opt' has no attribute {name!r}")
+    if home == __name__:
+        return import_module(f"{home}.{name}")
+    value = globals()[name] = getattr(import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(globals().keys() | _LATER.keys())

@@ -6,7 +6,7 @@
         ├── GraphError               (RuntimeError)        gradients asked of the wrong graph
         │   ├── NoRuleError          (TypeError)           a NumPy function without a gradient rule
         │   └── CaptureError                               a step that cannot be captured
-        ├── GradientError            (AssertionError)      a gradient that differs from finite differences
+        ├── GradientError            (AssertionError)      a gradient that is not the derivative
         ├── NonFiniteError           (FloatingPointError)  nan or inf where a number was needed
         ├── RenderError              (RuntimeError)        no engine could draw the picture
         └── CheckpointError          (ValueError)          a file that does not hold what it should
@@ -15,6 +15,10 @@ A message says what happened, with which names and shapes, and what to try.
 """
 
 from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
 
 __all__ = [
     "CaptureError",
@@ -63,3 +67,70 @@ class RenderError(TinygradOptError, RuntimeError):
 
 class CheckpointError(TinygradOptError, ValueError):
     """A saved file is damaged, or does not fit what it is loaded into."""
+
+
+# ---- how it is said ------------------------------------------------------------------------------
+
+
+def label(x: Any) -> str:
+    """How a message calls an operand: by its name, if it has one, and its shape."""
+    if hasattr(x, "shape"):
+        name = getattr(x, "name", None)
+        return f"{name} {x.shape}" if name else f"{x.shape}"
+    return repr(x)
+
+
+def subject(x: Any) -> str:
+    """The same, where the sentence is about one Tensor."""
+    return label(x) if getattr(x, "name", None) else f"a Tensor of shape {x.shape}"
+
+
+def kernel_error(op: Any, inputs: Any, error: Exception) -> Exception:
+    """What a kernel raised, said again with the operation and the names and shapes of its inputs.
+
+    Shapes are not checked before a kernel runs, which would tax every operation.
+    """
+    shown = [x for x, rule in zip(inputs, op.rules) if rule is not None]
+    labels = [label(x) for x in shown]
+    operands = " and ".join(labels) if len(labels) < 3 else ", ".join(labels)
+    reason = _mismatch(op, [np.shape(x) for x in shown]) or str(error)
+    message = f"{op.name} of {operands}: {reason.rstrip('.')}."
+    for kind, ours in (
+        (TinygradOptError, None),
+        (np.exceptions.AxisError, ShapeError),
+        (IndexError, IndexError),
+        (ValueError, ShapeError),
+        (TypeError, TypeError),
+    ):
+        if isinstance(error, kind):
+            return ours(message) if ours else error
+    return error
+
+
+def _mismatch(op: Any, shapes: list[tuple[int, ...]]) -> str | None:
+    """Why two shapes do not go together, in one clause; None if they are not to blame."""
+    if len(shapes) != 2:
+        return None
+    a, b = shapes
+    if op.kernel is np.matmul:
+        if not a or not b:
+            return "both need at least one axis; use * to scale by a number"
+        inner_a, inner_b = a[-1], b[-2] if len(b) > 1 else b[0]
+        if inner_a != inner_b:
+            return f"inner sizes {inner_a} and {inner_b} differ"
+        a, b = a[:-2], b[:-2]
+    elif not isinstance(op.kernel, np.ufunc):
+        return None
+    for axis, (n, m) in enumerate(zip(reversed(a), reversed(b)), 1):
+        if n != m and 1 not in (n, m):
+            return f"sizes {n} and {m} on axis -{axis} do not broadcast"
+    return None
+
+
+def no_rule(name: str, options: Any = ()) -> NoRuleError:
+    """The error for a NumPy function, or an option of one, that cannot be differentiated."""
+    given = f" with {', '.join(f'{option}=' for option in options)}" if options else ""
+    return NoRuleError(
+        f"np.{name}{given} has no gradient rule, so a Tensor in it would lose its graph."
+        " Use its .data if no gradient is wanted, or define the operation: tg.op(...)."
+    )

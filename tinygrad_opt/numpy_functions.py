@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt import ops
-from tinygrad_opt.errors import ShapeError
+from tinygrad_opt.errors import ShapeError, no_rule
 from tinygrad_opt.ops import Op
-from tinygrad_opt.tensor import FUNCTIONS, Tensor, _no_rule, _values, apply
+from tinygrad_opt.tensor import FUNCTIONS, Tensor, apply, values_of
 
 __all__: list[str] = []
 
@@ -44,8 +44,8 @@ def _row(row: Op) -> Callable[..., Tensor]:
         options = {k: v for k, v in given.items() if k in known or v is not None}
         unknown = {k: v for k, v in options.items() if k not in known}
         if unknown and (not takes_all or unknown.keys() & {"out", "dtype"}):
-            raise _no_rule(row.kernel.__name__, unknown)
-        return apply(row, *map(_constant, inputs), **{k: _values(v) for k, v in options.items()})
+            raise no_rule(row.kernel.__name__, unknown)
+        return apply(row, *map(_constant, inputs), **{k: values_of(v) for k, v in options.items()})
 
     return call
 
@@ -59,7 +59,7 @@ def _plain(function: Callable[..., Any], options: dict[str, Any]) -> None:
     """Refuse options that the rule does not know."""
     unknown = {k: v for k, v in options.items() if v is not None}
     if unknown:
-        raise _no_rule(function.__name__, unknown)
+        raise no_rule(function.__name__, unknown)
 
 
 def implements(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -89,8 +89,8 @@ FUNCTIONS.update({np.amax: FUNCTIONS[np.max], np.amin: FUNCTIONS[np.min],
 @implements(np.where)
 def _where(condition: Any, *branches: Any) -> Any:
     if not branches:
-        return np.nonzero(_values(condition))
-    return apply(ops.where, _values(condition), *branches)
+        return np.nonzero(values_of(condition))
+    return apply(ops.where, values_of(condition), *branches)
 
 
 @implements(np.clip)
@@ -128,7 +128,7 @@ def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> 
     if ord is None or (ord == 2 and len(axes) == 1) or (ord == "fro" and len(axes) == 2):
         return apply(ops.norm, x, axis=axis, keepdims=keepdims)
     if len(axes) != 1:
-        raise _no_rule(f"linalg.norm of {len(axes)} axes", {f"ord={ord!r}": ord})
+        raise no_rule(f"linalg.norm of {len(axes)} axes", {f"ord={ord!r}": ord})
     return _vector_norm(x, axis=axes, keepdims=keepdims, ord=ord)
 
 
@@ -141,7 +141,7 @@ def _vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: Any =
     if ord == -math.inf:
         return size.min(axis=axis, keepdims=keepdims)
     if ord == 0:
-        raise _no_rule("linalg.norm", {"ord=0": 0})
+        raise no_rule("linalg.norm", {"ord=0": 0})
     return (size**ord).sum(axis=axis, keepdims=keepdims) ** (1 / ord)
 
 
@@ -193,7 +193,7 @@ def _einsum(subscripts: Any, *operands: Any, out: Any = None, optimize: Any = No
             **options: Any) -> Tensor:
     _plain(np.einsum, {"out": out, **options})
     if not isinstance(subscripts, str):
-        raise _no_rule("einsum without a subscripts string", {})
+        raise no_rule("einsum without a subscripts string")
     operands = tuple(map(_as_operand, operands))
     return apply(ops.einsum, *operands, subscripts=ops.explicit_einsum(subscripts, operands))
 

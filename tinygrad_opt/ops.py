@@ -768,3 +768,29 @@ cross_entropy = op("cross entropy", _cross_entropy,
 
 # The whole book by name. A row's name in this table is its name in this file.
 TABLE: dict[str, Op] = {name: row for name, row in list(globals().items()) if isinstance(row, Op)}
+
+# The rows by the NumPy function that they answer: ufuncs, and reductions by one.
+UFUNCS: dict[Any, Op] = {
+    row.kernel: row for row in TABLE.values() if isinstance(row.kernel, np.ufunc)
+}
+REDUCES: dict[Any, Op] = {
+    (np.add, "reduce"): sum,
+    (np.add, "accumulate"): cumsum,
+    (np.multiply, "reduce"): prod,
+    (np.maximum, "reduce"): max,
+    (np.minimum, "reduce"): min,
+}
+
+# Functions whose answer has no gradient: they read values and answer with arrays.
+READING: set[Any] = {
+    np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal,
+    np.logical_and, np.logical_or, np.logical_xor, np.logical_not,
+    np.isfinite, np.isinf, np.isnan, np.signbit,
+    np.allclose, np.array_equal, np.array_equiv, np.isclose, np.all, np.any, np.argmax,
+    np.argmin, np.argsort, np.argwhere, np.nonzero, np.flatnonzero, np.count_nonzero,
+    np.searchsorted, np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.full_like,
+    np.empty_like, np.result_type, np.can_cast, np.min_scalar_type, np.common_type,
+    np.may_share_memory, np.shares_memory, np.array_repr, np.array_str, np.array2string,
+    np.isin, np.bincount, np.digitize, np.iscomplexobj, np.isrealobj, np.isposinf, np.isneginf,
+    np.unravel_index, np.ravel_multi_index, np.broadcast_shapes,
+}

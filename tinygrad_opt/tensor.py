@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt import ops
-from tinygrad_opt.errors import GraphError, NoRuleError, ShapeError
+from tinygrad_opt.errors import GraphError, ShapeError, kernel_error, no_rule, subject
+from tinygrad_opt.methods import Methods
 from tinygrad_opt.ops import Op
 
 __all__ = ["Tensor", "apply", "history", "no_grad", "set_default_dtype", "walk"]
@@ -28,6 +29,9 @@ __all__ = ["Tensor", "apply", "history", "no_grad", "set_default_dtype", "walk"]
 tick = itertools.count().__next__          # one clock for creations and in-place changes alike
 recording: ContextVar[bool] = ContextVar("recording", default=True)
 ndarray = np.ndarray
+
+# What NumPy's functions do when they meet a Tensor; tinygrad_opt.numpy_functions fills it.
+FUNCTIONS: dict[Any, Callable[..., Any]] = {}
 
 _default_dtype = np.dtype(np.float32)
 
@@ -120,7 +124,7 @@ class with_grad(no_grad):
     _records = True
 
 
-class Tensor:
+class Tensor(Methods):
     """An array that remembers how it was computed, so that gradients can flow back.
 
     Parameters
@@ -142,7 +146,7 @@ class Tensor:
         The values. Assigning re-points the Tensor at other values of the same shape.
     grad : ndarray or None
         ∂L/∂self after ``L.backward()``: added up over passes on leaves, set afresh by each pass
-        on computed Tensors. A Tensor after ``backward(create_graph=True)``.
+        on computed Tensors. On leaves a Tensor after ``backward(create_graph=True)``.
     requires_grad : bool
         Whether gradients flow here.
     op, inputs, attrs
@@ -211,7 +215,7 @@ class Tensor:
     def data(self, values: Any) -> None:
         new = np.asarray(values, dtype=self.array.dtype)
         if new.shape != self.array.shape:
-            raise ShapeError(f"data of {_label(self)} cannot take values of shape {new.shape}")
+            raise ShapeError(f"data of {subject(self)} cannot take values of shape {new.shape}")
         if self.needs_grad and new is not self.array:
             new = new.copy()
         self.array = new
@@ -228,7 +232,7 @@ class Tensor:
             return
         if self.op is not None:
             raise GraphError(
-                f"requires_grad of {_label(self)} follows from what it was computed from;"
+                f"requires_grad of {subject(self)} follows from what it was computed from;"
                 " use .detach() for a constant"
             )
         if flag:
@@ -264,7 +268,7 @@ class Tensor:
         """The only entry, as a Python number."""
         if self.array.size != 1:
             raise ShapeError(
-                f"{_label(self)} has {self.array.size} entries, not one;"
+                f"{subject(self)} has {self.array.size} entries, not one;"
                 " reduce it first: .sum() or .mean()"
             )
         return self.array.item()
@@ -294,7 +298,7 @@ class Tensor:
         gradient : array-like, optional
             Where to start: ∂L/∂self, of the shape of self. Needed unless self is one number.
         create_graph : bool
-            Record the backward pass too: gradients are then Tensors with a graph of their own.
+            Record the backward pass too: the leaves' gradients are then Tensors with a graph.
 
         Raises
         ------
@@ -321,17 +325,19 @@ class Tensor:
         forgotten = [t for t in leaves if t.spent and t.grad is not None]
         if forgotten:
             warnings.warn(
-                f"backward() adds to a gradient of {_label(forgotten[0])} that step() has already"
+                f"backward() adds to a gradient of {subject(forgotten[0])} that step() has already"
                 " used. Call zero_grad() between steps, or set .grad = None.",
                 stacklevel=2,
             )
             for t in forgotten:
                 t.spent = None
         for t, g in gradients.items():
-            if t.op is not None or t.grad is None:
+            if t.op is not None:
+                t.grad = values_of(g)    # a Tensor here, whose graph leads back to t, is a cycle
+            elif t.grad is None:
                 t.grad = g
             else:
-                t.grad = (t.grad if create_graph else _values(t.grad)) + g
+                t.grad = (t.grad if create_graph else values_of(t.grad)) + g
         for t in leaves:
             if t.spent:
                 t.spent = False
@@ -358,7 +364,7 @@ class Tensor:
         >>> remove()
         """
         if not self.needs_grad:
-            raise GraphError(f"no gradient ever reaches {_label(self)}: it does not require grad")
+            raise GraphError(f"no gradient ever reaches {subject(self)}: it does not require grad")
         hooks = self.hooks = self.hooks or []
         hooks.append(hook)
         return lambda: hooks.remove(hook)
@@ -394,12 +400,12 @@ class Tensor:
     def __ipow__(self, other: Any) -> Tensor:     return self._change(ops.power, other)
     def __imatmul__(self, other: Any) -> Tensor:  return self._change(ops.matmul, other)
 
-    def __eq__(self, other: Any) -> Any: return np.equal(self.array, _values(other))
-    def __ne__(self, other: Any) -> Any: return np.not_equal(self.array, _values(other))
-    def __lt__(self, other: Any) -> Any: return np.less(self.array, _values(other))
-    def __le__(self, other: Any) -> Any: return np.less_equal(self.array, _values(other))
-    def __gt__(self, other: Any) -> Any: return np.greater(self.array, _values(other))
-    def __ge__(self, other: Any) -> Any: return np.greater_equal(self.array, _values(other))
+    def __eq__(self, other: Any) -> Any: return np.equal(self.array, values_of(other))
+    def __ne__(self, other: Any) -> Any: return np.not_equal(self.array, values_of(other))
+    def __lt__(self, other: Any) -> Any: return np.less(self.array, values_of(other))
+    def __le__(self, other: Any) -> Any: return np.less_equal(self.array, values_of(other))
+    def __gt__(self, other: Any) -> Any: return np.greater(self.array, values_of(other))
+    def __ge__(self, other: Any) -> Any: return np.greater_equal(self.array, values_of(other))
 
     __hash__ = object.__hash__             # a Tensor is a key by identity
 
@@ -412,9 +418,9 @@ class Tensor:
             self._change(ops.put, value, index)
             return
         try:
-            self.array[index] = _values(value)
+            self.array[index] = values_of(value)
         except Exception as error:
-            raise _blame(ops.put, (self, value, index), {}, error) from error
+            raise kernel_error(ops.put, (self, value, index), error) from error
         self.changed = tick()
 
     def _change(self, op: Op, *others: Any) -> Tensor:
@@ -428,209 +434,48 @@ class Tensor:
             with no_grad():
                 result = apply(op, before, *others).array
             if result.shape != self.array.shape:
-                raise ShapeError(f"{_label(self)} cannot become {result.shape} in place")
+                raise ShapeError(f"{subject(self)} cannot become {result.shape} in place")
             np.copyto(self.array, result, casting="same_kind")
             self.changed = tick()
             return self
         if self.op is None and self.needs_grad:
             raise GraphError(
-                f"{_label(self)} is a leaf that requires grad and cannot be changed in place"
+                f"{subject(self)} is a leaf that requires grad and cannot be changed in place"
                 " while recording. Update it under no_grad(), or write t = t + ... instead."
             )
-        before = Tensor.__new__(Tensor)
+        before = _new(Tensor)
         for slot in Tensor.__slots__[1:]:
             setattr(before, slot, getattr(self, slot, None))
+        # what was computed from the old value, as in y += y * 2, stays linked to it
+        for other in others:
+            for node in history(other, since=self.serial) if type(other) is Tensor else ():
+                node.inputs = tuple(before if x is self else x for x in node.inputs)
+        others = tuple(before if x is self else x for x in others)
         after = apply(op, before, *others)
         if after.shape != self.shape:
-            raise ShapeError(f"{_label(self)} cannot become {after.shape} in place")
+            raise ShapeError(f"{subject(self)} cannot become {after.shape} in place")
         for slot in ("array", "attrs", "changed", "inputs", "needs_grad", "op", "serial"):
             setattr(self, slot, getattr(after, slot))
         self.hooks = None
         return self
 
-    # ---- methods, named and defaulted as NumPy's ------------------------------------------------
-
-    @property
-    def T(self) -> Tensor:
-        """All axes in reverse order."""
-        return apply(ops.transpose, self)
-
-    @property
-    def mT(self) -> Tensor:
-        """The last two axes swapped."""
-        if self.array.ndim < 2:
-            raise ShapeError(f"mT of {_label(self)} needs at least two axes")
-        return apply(ops.swapaxes, self, axis1=-1, axis2=-2)
-
-    def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """Sum over the axes; over all of them for None."""
-        return apply(ops.sum, self, axis=axis, keepdims=keepdims)
-
-    def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """Arithmetic mean over the axes."""
-        return apply(ops.mean, self, axis=axis, keepdims=keepdims)
-
-    def prod(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """Product over the axes."""
-        return apply(ops.prod, self, axis=axis, keepdims=keepdims)
-
-    def var(self, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
-        """Mean squared distance from the mean; the divisor is n − ddof."""
-        return apply(ops.var, self, axis=axis, ddof=ddof, keepdims=keepdims)
-
-    def std(self, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
-        """Root of `var`."""
-        return apply(ops.std, self, axis=axis, ddof=ddof, keepdims=keepdims)
-
-    def max(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """Largest entry; ties share the gradient equally."""
-        return apply(ops.max, self, axis=axis, keepdims=keepdims)
-
-    def min(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """Smallest entry; ties share the gradient equally."""
-        return apply(ops.min, self, axis=axis, keepdims=keepdims)
-
-    def logsumexp(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """log Σ exp, without overflow."""
-        return apply(ops.logsumexp, self, axis=axis, keepdims=keepdims)
-
-    def norm(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """√Σx² over the axes; the gradient at 0 is 0."""
-        return apply(ops.norm, self, axis=axis, keepdims=keepdims)
-
-    def cumsum(self, axis: Any = None) -> Tensor:
-        """Running sum along the axis; of the flattened Tensor for None."""
-        return apply(ops.cumsum, self, axis=axis)
-
-    def argmax(self, axis: Any = None, keepdims: bool = False) -> Any:
-        """Index of the largest entry, as an array."""
-        return self.array.argmax(axis=axis, keepdims=keepdims)
-
-    def argmin(self, axis: Any = None, keepdims: bool = False) -> Any:
-        """Index of the smallest entry, as an array."""
-        return self.array.argmin(axis=axis, keepdims=keepdims)
-
-    def argsort(self, axis: int = -1) -> ndarray:
-        """Indices that sort the axis, ties in order, as an array."""
-        return self.array.argsort(axis=axis, kind="stable")
-
-    def all(self, axis: Any = None, keepdims: bool = False) -> Any:
-        """Whether all entries are non-zero, as an array."""
-        return self.array.all(axis=axis, keepdims=keepdims)
-
-    def any(self, axis: Any = None, keepdims: bool = False) -> Any:
-        """Whether some entry is non-zero, as an array."""
-        return self.array.any(axis=axis, keepdims=keepdims)
-
-    def reshape(self, *shape: Any) -> Tensor:
-        """The same entries in another shape, given as one tuple or as numbers."""
-        return apply(ops.reshape, self, shape=_one_or_many(shape))
-
-    def ravel(self) -> Tensor:
-        """All entries in one axis."""
-        return apply(ops.ravel, self)
-
-    flatten = ravel
-
-    def transpose(self, *axes: Any) -> Tensor:
-        """Axes in the given order; reversed if none is given."""
-        order = _one_or_many(axes) if axes else None
-        return apply(ops.transpose, self, axes=order)
-
-    def swapaxes(self, axis1: int, axis2: int) -> Tensor:
-        """Two axes exchanged."""
-        return apply(ops.swapaxes, self, axis1=axis1, axis2=axis2)
-
-    def squeeze(self, axis: Any = None) -> Tensor:
-        """Without axes of length 1."""
-        return apply(ops.squeeze, self, axis=axis)
-
-    def repeat(self, repeats: Any, axis: int | None = None) -> Tensor:
-        """Each entry repeated; flattened for axis None."""
-        return apply(ops.repeat, self, repeats=_values(repeats), axis=axis)
-
-    def take(self, indices: Any, axis: int | None = None) -> Tensor:
-        """Entries at the indices along the axis."""
-        return apply(ops.take, self, _values(indices), axis=axis)
-
-    def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
-        """Entries (i, i + offset) of the two axes."""
-        return apply(ops.diagonal, self, offset=offset, axis1=axis1, axis2=axis2)
-
-    def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
-        """Sum of the diagonal."""
-        return apply(ops.trace, self, offset=offset, axis1=axis1, axis2=axis2)
-
-    def dot(self, other: Any) -> Tensor:
-        """Product in the sense of ``np.dot``."""
-        return _binary(ops.dot, self, other)
-
-    def clip(self, min: Any = None, max: Any = None) -> Tensor:
-        """Limited to [min, max]; at a bound the gradient passes."""
-        return apply(ops.clip, self, min, max)
-
-    def round(self, decimals: int = 0) -> Tensor:
-        """Rounded, with gradient 0."""
-        return apply(ops.round, self, decimals=decimals)
-
     def sort(self, axis: int = -1) -> None:
-        """Sort in place along the axis, as ``ndarray.sort`` does; ``np.sort`` gives a new Tensor."""
+        """Sort in place along the axis, as ``ndarray.sort``; ``np.sort`` gives a new Tensor."""
         order = np.argsort(self.array, axis=axis, kind="stable")
         grid = list(np.ogrid[tuple(slice(n) for n in self.shape)])
         grid[axis] = order
         self._change(ops.put, self[tuple(grid)], ...)
 
-    def astype(self, dtype: Any, copy: bool = True) -> Tensor:
-        """Converted to another dtype; gradients come back in this one."""
-        wanted = np.dtype(dtype)
-        return self if wanted == self.dtype and not copy else apply(ops.cast, self, dtype=wanted)
-
-    def copy(self) -> Tensor:
-        """The same values in memory of its own, recorded."""
-        return apply(ops.copy, self)
-
-    def exp(self) -> Tensor:
-        """eˣ, entry by entry."""
-        return apply(ops.exp, self)
-
-    def log(self) -> Tensor:
-        """Natural logarithm, entry by entry."""
-        return apply(ops.log, self)
-
-    def sqrt(self) -> Tensor:
-        """Square root, entry by entry."""
-        return apply(ops.sqrt, self)
-
-    def tanh(self) -> Tensor:
-        """Hyperbolic tangent, entry by entry."""
-        return apply(ops.tanh, self)
-
-    def sigmoid(self) -> Tensor:
-        """1 / (1 + e⁻ˣ), entry by entry."""
-        return apply(ops.sigmoid, self)
-
-    def relu(self) -> Tensor:
-        """max(x, 0), entry by entry; the slope at 0 is 0."""
-        return apply(ops.relu, self)
-
-    def softmax(self, axis: int = -1) -> Tensor:
-        """eˣ / Σ eˣ along the axis."""
-        return apply(ops.softmax, self, axis=axis)
-
-    def log_softmax(self, axis: int = -1) -> Tensor:
-        """x − log Σ eˣ along the axis."""
-        return apply(ops.log_softmax, self, axis=axis)
-
     # ---- Python's protocols ----------------------------------------------------------------------
 
     def __len__(self) -> int:
         if self.array.ndim == 0:
-            raise TypeError(f"len() of {_label(self)}, a single number")
+            raise TypeError(f"len() of {subject(self)}, a single number")
         return self.array.shape[0]
 
     def __iter__(self) -> Iterator[Tensor]:
         if self.array.ndim == 0:
-            raise TypeError(f"iteration over {_label(self)}, a single number")
+            raise TypeError(f"iteration over {subject(self)}, a single number")
         return (self[i] for i in range(len(self)))
 
     def __contains__(self, value: Any) -> bool:
@@ -644,13 +489,13 @@ class Tensor:
 
     def __index__(self) -> int:
         if self.array.dtype.kind not in "iu" or self.array.ndim:
-            raise TypeError(f"only a single integer can be an index, got {_label(self)}")
+            raise TypeError(f"only a single integer can be an index, got {subject(self)}")
         return int(self.array)
 
     def __bool__(self) -> bool:
         if self.array.size != 1:
             raise ValueError(
-                f"the truth value of {_label(self)} with {self.array.size} entries is ambiguous:"
+                f"the truth value of {subject(self)} with {self.array.size} entries is ambiguous:"
                 " use .any() or .all()"
             )
         return bool(self.array)
@@ -674,7 +519,7 @@ class Tensor:
     def __reduce__(self) -> Any:
         if self.op is not None:
             raise GraphError(
-                f"{_label(self)} was computed; copy or pickle its values: .detach() or .data"
+                f"{subject(self)} was computed; copy or pickle its values: .detach() or .data"
             )
         return _rebuilt, (self.array, self.needs_grad, self.name)
 
@@ -683,7 +528,7 @@ class Tensor:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> ndarray:
         if self.needs_grad and recording.get():
             raise GraphError(
-                f"turning {_label(self)} into an array would lose its graph: use .data for the"
+                f"turning {subject(self)} into an array would lose its graph: use .data for the"
                 " values, or np.stack and np.concatenate to join Tensors"
             )
         return np.array(self.array, dtype=dtype, copy=copy)
@@ -693,32 +538,32 @@ class Tensor:
         if out is not None:
             return _into(out, ufunc, method, inputs, options)
         if method == "__call__" and not options:
-            row = UFUNCS.get(ufunc)
+            row = ops.UFUNCS.get(ufunc)
             if row is not None:
                 return apply(row, *inputs)
-            if ufunc in READING:
-                return ufunc(*map(_values, inputs))
-        reduce = {"reduce": REDUCES, "accumulate": {np.add: ops.cumsum}}.get(method, {}).get(ufunc)
+            if ufunc in ops.READING:
+                return ufunc(*map(values_of, inputs))
+        reduce = ops.REDUCES.get((ufunc, method))
         if reduce is not None:
             return apply(reduce, *inputs, **{"axis": 0, **options})
         how = "" if method == "__call__" else f".{method}"
-        raise _no_rule(ufunc.__name__ + how, options)
+        raise no_rule(ufunc.__name__ + how, options)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         recorded = FUNCTIONS.get(func)
         if recorded is not None:
             return recorded(*args, **kwargs)
-        if func in READING:
-            return func(*_deep_values(args), **_deep_values(kwargs))
+        if func in ops.READING:
+            return func(*deep_values(args), **deep_values(kwargs))
         module = getattr(func, "__module__", "numpy").removeprefix("numpy").lstrip(".")
-        raise _no_rule(".".join(filter(None, (module, func.__name__))), {})
+        raise no_rule(".".join(filter(None, (module, func.__name__))), {})
 
     def __apply_op__(self, op: Op, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> Tensor:
         return apply(op, *inputs, **attrs)
 
     def __dlpack__(self, **options: Any) -> Any:
         if self.needs_grad:
-            raise BufferError(f"{_label(self)} requires grad; export its .detach()")
+            raise BufferError(f"{subject(self)} requires grad; export its .detach()")
         return self.array.__dlpack__(**options)
 
     def __dlpack_device__(self) -> Any:
@@ -766,7 +611,7 @@ def apply(op: Op, *inputs: Any, **attrs: Any) -> Tensor:
     try:
         data = op.kernel(*arrays, **attrs)
     except Exception as error:
-        raise _blame(op, inputs, attrs, error) from error
+        raise kernel_error(op, inputs, error) from error
     if type(data) is not ndarray:
         data = np.asarray(data)
     if data.dtype is not dtype:
@@ -792,7 +637,7 @@ def _binary(op: Op, x: Any, y: Any) -> Tensor:
     try:
         data = op.kernel(a, b)
     except Exception as error:
-        raise _blame(op, (x, y), {}, error) from error
+        raise kernel_error(op, (x, y), error) from error
     if type(data) is not ndarray:
         data = np.asarray(data)
     if data.dtype is not dtype:
@@ -848,7 +693,7 @@ def _settled(op: Op, inputs: Any, attrs: dict[str, Any], data: ndarray) -> tuple
         for x, rule in zip(inputs, op.rules)
     )
     arrays = [
-        np.asarray(_values(x), dtype=wanted) if rule is not None and x is not None else _values(x)
+        values_of(x) if rule is None or x is None else np.asarray(values_of(x), dtype=wanted)
         for x, rule in zip(inputs, op.rules)
     ]
     return np.asarray(op.kernel(*arrays, **attrs)), inputs
@@ -910,15 +755,17 @@ def walk(end: Tensor, seed: Any, *, record: bool = False, since: int = -1) -> di
                 continue
             if z.hooks:
                 g = gradients[z] = _hooked(z, g)
-            if z.op is None:
+            op = z.op
+            if op is None:
                 continue
             if z.changed > z.serial:
                 raise _changed(z, z)
             value = z if record else z.array
-            values = z.inputs if record else [
-                x.array if type(x) is Tensor else x for x in z.inputs
-            ]
-            for x, rule in zip(z.inputs, z.op.rules):
+            if record:                                     # masks, labels, indices stay arrays
+                values = [values_of(x) if r is None else x for x, r in zip(z.inputs, op.rules)]
+            else:
+                values = [x.array if type(x) is Tensor else x for x in z.inputs]
+            for x, rule in zip(z.inputs, op.rules):
                 if type(x) is not Tensor:
                     continue
                 if x.changed > z.serial:
@@ -948,7 +795,7 @@ def seed_for(end: Tensor, gradient: Any = None, record: bool = False) -> Any:
     """Check where a walk is to start, and make its first gradient."""
     if not end.needs_grad:
         raise GraphError(
-            f"backward() on {_label(end)}, which has no graph: it was made from constants only,"
+            f"backward() on {subject(end)}, which has no graph: it was made from constants only,"
             " or under no_grad(). Does any input have requires_grad=True?"
         )
     if gradient is None:
@@ -960,10 +807,10 @@ def seed_for(end: Tensor, gradient: Any = None, record: bool = False) -> Any:
         gradient = np.ones(end.shape, end.dtype)
     elif np.shape(gradient) != end.shape:
         raise ShapeError(
-            f"backward() of {_label(end)} needs a gradient of that shape, got {np.shape(gradient)}"
+            f"backward() of {subject(end)} needs a gradient of that shape, got {np.shape(gradient)}"
         )
     if not record:
-        return np.array(_values(gradient), dtype=end.dtype)
+        return np.array(values_of(gradient), dtype=end.dtype)
     if type(gradient) is Tensor:
         return gradient.astype(end.dtype)
     return Tensor(np.array(gradient, dtype=end.dtype))
@@ -1003,90 +850,36 @@ def _hooked(z: Tensor, g: Any) -> Any:
         new = hook(shown)
         if new is None:
             continue
-        g = new if type(new) is Tensor and type(g) is Tensor else np.array(_values(new), z.dtype)
+        g = new if type(new) is Tensor and type(g) is Tensor else np.array(values_of(new), z.dtype)
         if g.shape != z.shape:
-            raise ShapeError(f"a hook on {_label(z)} returned a gradient of shape {g.shape}")
+            raise ShapeError(f"a hook on {subject(z)} returned a gradient of shape {g.shape}")
     return g
 
 
 def _changed(x: Tensor, z: Tensor) -> GraphError:
     used = f" after {z.op.name} used it" if x is not z and z.op else ""
     return GraphError(
-        f"{_label(x)} was changed in place{used}, so its gradient would be wrong: an optimizer"
+        f"{subject(x)} was changed in place{used}, so its gradient would be wrong: an optimizer"
         " step or an in-place operator came between forward and backward."
         " Compute the loss again before backward()."
     )
 
 
-# ---- words and small conversions -----------------------------------------------------------------
+# ---- small conversions ---------------------------------------------------------------------------
 
 
-def _label(x: Any) -> str:
-    """How a message calls an operand: its name, if it has one, and its shape."""
-    if type(x) is Tensor:
-        return f"{x.name} {x.shape}" if x.name else f"a Tensor of shape {x.shape}"
-    return f"{np.shape(x)}" if isinstance(x, ndarray | list | tuple) else repr(x)
-
-
-def _blame(op: Op, inputs: Any, attrs: dict[str, Any], error: Exception) -> Exception:
-    """Say a kernel's error again, with the operation and the names and shapes of its inputs."""
-    if isinstance(error, GraphError | FloatingPointError | MemoryError):
-        return error
-    shown = [x for x, rule in zip(inputs, op.rules) if rule is not None]
-    labels = [
-        f"{x.name} {x.shape}" if type(x) is Tensor and x.name else
-        f"{x.shape}" if type(x) is Tensor or isinstance(x, ndarray) else repr(x)
-        for x in shown
-    ]
-    what = f"{op.name} of {' and '.join(labels) if len(labels) < 3 else ', '.join(labels)}"
-    reason = _reason(op, [np.shape(_values(x)) for x in shown]) or f"{error}"
-    message = f"{what}: {reason.rstrip('.')}."
-    for kind, ours in ((np.exceptions.AxisError, ShapeError), (IndexError, IndexError),
-                       (ValueError, ShapeError), (TypeError, TypeError)):
-        if isinstance(error, kind):
-            return ours(message)
-    return error
-
-
-def _reason(op: Op, shapes: list[tuple[int, ...]]) -> str | None:
-    """Why two shapes do not go together, in one clause; None if they are not to blame."""
-    if len(shapes) != 2:
-        return None
-    a, b = shapes
-    if op is ops.matmul:
-        if not a or not b:
-            return "matmul needs at least one axis on either side; use * to scale"
-        inner_a, inner_b = a[-1], b[-2] if len(b) > 1 else b[0]
-        if inner_a != inner_b:
-            return f"inner sizes {inner_a} and {inner_b} differ"
-        a, b = a[:-2], b[:-2]
-    elif not isinstance(op.kernel, np.ufunc):
-        return None
-    for axis, (n, m) in enumerate(zip(reversed(a), reversed(b)), 1):
-        if n != m and 1 not in (n, m):
-            return f"sizes {n} and {m} on axis -{axis} do not broadcast"
-    return None
-
-
-def _no_rule(name: str, options: dict[str, Any]) -> NoRuleError:
-    given = f" with {', '.join(f'{k}=' for k in options)}" if options else ""
-    return NoRuleError(
-        f"np.{name}{given} has no gradient rule, so a Tensor in it would lose its graph."
-        " Use its .data if no gradient is wanted, or define the operation: tg.op(...)."
-    )
-
-
-def _values(x: Any) -> Any:
+def values_of(x: Any) -> Any:
+    """The array of a Tensor; anything else as it is."""
     return x.array if type(x) is Tensor else x
 
 
-def _deep_values(x: Any) -> Any:
+def deep_values(x: Any) -> Any:
     """The arrays in a nest of lists, tuples and dicts of Tensors."""
     if isinstance(x, list | tuple):
-        return type(x)([_deep_values(v) for v in x])
+        return type(x)([deep_values(v) for v in x])
     if isinstance(x, dict):
-        return {k: _deep_values(v) for k, v in x.items()}
-    return _values(x)
+        return {k: deep_values(v) for k, v in x.items()}
+    return values_of(x)
 
 
 def _plain_index(index: Any) -> Any:
@@ -1098,24 +891,17 @@ def _plain_index(index: Any) -> Any:
     return np.asarray(index, dtype=None if index else int) if isinstance(index, list) else index
 
 
-def _one_or_many(numbers: tuple[Any, ...]) -> tuple[int, ...]:
-    """Accept both f(2, 3) and f((2, 3))."""
-    if len(numbers) == 1 and not isinstance(numbers[0], int | np.integer):
-        return tuple(numbers[0])
-    return tuple(numbers)
-
-
 def _as_array(data: Any, own: bool, dtype: Any) -> ndarray:
     """The array of a Tensor: what is wrapped, what is copied and in which dtype."""
     if type(data) is Tensor and data.needs_grad:
-        raise GraphError(f"Tensor({_label(data)}) would lose its graph; use .detach() or .copy()")
-    data = _values(data)
+        raise GraphError(f"Tensor({subject(data)}) would lose its graph; use .detach() or .copy()")
+    data = values_of(data)
     try:
         array = np.asarray(data)
     except ValueError as error:
         raise ShapeError(f"the rows of the list have different lengths: {error}") from error
     if array.dtype.kind not in "fiub":
-        raise TypeError(f"a Tensor holds real numbers, got {array.dtype} from {type(data).__name__}")
+        raise TypeError(f"a Tensor holds real numbers, got {type(data).__name__} of {array.dtype}")
     if dtype is not None:
         wanted = np.dtype(dtype)
     elif not hasattr(data, "dtype") or (own and array.dtype.kind != "f"):
@@ -1133,36 +919,11 @@ def _rebuilt(array: ndarray, requires_grad: bool, name: str | None) -> Tensor:
 
 def _into(out: Any, ufunc: np.ufunc, method: str, inputs: Any, options: dict[str, Any]) -> Any:
     """A ufunc that writes into an array: fine as long as no graph is lost."""
-    lost = [x for x in (*inputs, *out) if type(x) is Tensor and (x.needs_grad or x in out)]
-    if lost and (recording.get() or any(type(x) is Tensor for x in out)):
+    targets = [x for x in out if type(x) is Tensor]
+    lost = targets or [x for x in inputs if _records(x)]
+    if lost:
         raise GraphError(
             f"np.{ufunc.__name__} into an existing array would lose the graph of"
-            f" {_label(lost[0])}: write a = a + t instead of a += t, or use t.data"
+            f" {subject(lost[0])}: write a = a + t instead of a += t, or use t.data"
         )
-    return getattr(ufunc, method)(*map(_values, inputs), out=out, **options)
-
-
-# ---- NumPy's functions ---------------------------------------------------------------------------
-
-# ufuncs that are rows of the rule book, and those that reduce by one
-UFUNCS: dict[Any, Op] = {
-    row.kernel: row for row in ops.TABLE.values() if isinstance(row.kernel, np.ufunc)
-}
-REDUCES: dict[Any, Op] = {
-    np.add: ops.sum, np.multiply: ops.prod, np.maximum: ops.max, np.minimum: ops.min,
-}
-# functions that record; tinygrad_opt.numpy_functions fills it
-FUNCTIONS: dict[Any, Callable[..., Any]] = {}
-# functions whose answer has no gradient: they read the values and answer with arrays
-READING: set[Any] = {
-    np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal,
-    np.logical_and, np.logical_or, np.logical_xor, np.logical_not,
-    np.isfinite, np.isinf, np.isnan, np.signbit,
-    np.allclose, np.array_equal, np.array_equiv, np.isclose, np.all, np.any, np.argmax,
-    np.argmin, np.argsort, np.argwhere, np.nonzero, np.flatnonzero, np.count_nonzero,
-    np.searchsorted, np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.full_like,
-    np.empty_like, np.result_type, np.can_cast, np.min_scalar_type, np.common_type,
-    np.may_share_memory, np.shares_memory, np.array_repr, np.array_str, np.array2string,
-    np.isin, np.bincount, np.digitize, np.iscomplexobj, np.isrealobj, np.isposinf, np.isneginf,
-    np.unravel_index, np.ravel_multi_index, np.broadcast_shapes,
-}
+    return getattr(ufunc, method)(*map(values_of, inputs), out=out, **options)

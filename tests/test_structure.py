@@ -1,0 +1,100 @@
+"""How the package hangs together: imports, public names, what an import costs."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tinygrad_opt as tg
+
+PACKAGE = Path(tg.__file__).parent
+
+# who may import whom: a part imports only parts that stand before it, and not its siblings
+ORDER = [
+    {"errors"},
+    {"ops", "data"},
+    {"methods"},
+    {"tensor"},
+    {"numpy_functions"},
+    {"autograd", "nn", "optim", "compiler", "viz", "checkpoint"},
+    {"train"},
+    {"cli"},
+    {"__init__"},
+    {"__main__"},
+]
+RANK = {part: i for i, parts in enumerate(ORDER) for part in parts}
+OUTSIDE = {"numpy": "everyone", "graphviz": {"viz"}, "matplotlib": {"viz"}, "tqdm": {"train", "cli"}}
+
+
+def modules():
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def part_of(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(path):
+    """Every dotted name that a file imports, inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_follow_the_arrows(path):
+    part = part_of(path)
+    for name in imported(path):
+        top, *rest = name.split(".")
+        if top != "tinygrad_opt":
+            allowed = OUTSIDE.get(top)
+            known = top in sys.stdlib_module_names or allowed == "everyone" or part in (allowed or ())
+            assert known, f"{part} imports {name}"
+            continue
+        target = rest[0] if rest and rest[0] in RANK else "__init__"
+        assert target == part or RANK[target] < RANK[part], f"{part} imports {name}"
+
+
+def test_every_part_has_a_place_in_the_order():
+    assert {part_of(path) for path in modules()} <= RANK.keys()
+
+
+def test_the_rule_book_imports_numpy_only():
+    names = {name.split(".")[0] for name in imported(PACKAGE / "ops.py")}
+    assert names - sys.stdlib_module_names == {"numpy"}
+
+
+def test_public_names_are_sorted_and_exist():
+    assert tg.__all__ == sorted(tg.__all__)
+    for name in tg.__all__:
+        assert getattr(tg, name) is not None, name
+    assert set(tg.__all__) <= set(dir(tg))
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = tg.no_such_name
+
+
+def test_nothing_heavy_is_imported_before_it_is_used():
+    code = "import sys, tinygrad_opt; print(*sorted(sys.modules))"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(output.stdout.split())
+    heavy = {"matplotlib", "graphviz", "tqdm", "argparse", "subprocess", "csv", "inspect",
+             "tinygrad_opt.viz", "tinygrad_opt.cli", "tinygrad_opt.train"}
+    plain = subprocess.run(
+        [sys.executable, "-c", "import sys, numpy; print(*sys.modules)"],
+        capture_output=True, text=True, check=True,
+    )
+    assert not heavy & (loaded - set(plain.stdout.split()))
+
+
+def test_no_function_is_longer_than_a_screen():
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) else node.body
+                lines = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+                assert lines <= 60, f"{path.name}: {node.name} has {lines} lines"

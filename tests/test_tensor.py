@@ -1,0 +1,760 @@
+"""The engine: recording, the walk, the policies, Python's and NumPy's protocols."""
+
+import asyncio
+import copy
+import gc
+import pickle
+import threading
+import warnings
+
+import numpy as np
+import pytest
+
+import tinygrad_opt as tg
+from tinygrad_opt import Tensor, no_grad, ops
+from tinygrad_opt.errors import GraphError, NoRuleError, ShapeError
+from tinygrad_opt.tensor import history
+
+
+def leaf(values, name=None, dtype=np.float64):
+    return Tensor(np.array(values, dtype), requires_grad=True, name=name)
+
+
+def gradient_of(f, *tensors):
+    for t in tensors:
+        t.grad = None
+    f(*tensors).backward()
+    return tensors[0].grad
+
+
+# ---- the walk ------------------------------------------------------------------------------------
+
+
+def test_gradient_of_a_shared_input_is_the_sum_over_its_uses():
+    x = leaf(3.0)
+    assert gradient_of(lambda x: x * x, x) == 6
+    assert gradient_of(lambda x: x + x, x) == 2
+    assert gradient_of(lambda x: x - x, x) == 0
+    w = leaf([[1.0, 2.0], [3.0, 4.0]])
+    np.testing.assert_array_equal(gradient_of(lambda w: (w @ w.T).sum(), w), [[8, 12], [8, 12]])
+    v = leaf([1.0, 2.0])
+    np.testing.assert_array_equal(gradient_of(lambda v: np.concatenate([v, v]).sum(), v), [2, 2])
+
+
+def test_a_diamond_is_walked_in_topological_order():
+    a = leaf(1.0)
+    b = a + a
+    c = b * b + b                        # b is reached by two paths of different length
+    c.backward()
+    assert a.grad == 10                  # (2b + 1) · 2
+    assert b.grad == 5
+
+
+def test_a_dead_branch_gets_no_gradient():
+    x, y = leaf(2.0), leaf(3.0)
+    z = x * 2
+    unused = y * x
+    z.backward()
+    assert x.grad == 2 and y.grad is None and unused.grad is None
+
+
+def test_a_chain_of_a_hundred_thousand_operations_is_walked_and_freed():
+    x = leaf(1.0)
+    y = x
+    for _ in range(100_000):
+        y = y + 1.0
+    y.backward()
+    assert x.grad == 1
+    assert len(history(y)) == 100_001
+
+
+@pytest.mark.drill
+def test_a_chain_of_a_million_operations_takes_under_thirty_seconds():
+    import time
+
+    start = time.perf_counter()
+    x = leaf(1.0)
+    y = x
+    for _ in range(1_000_000):
+        y = y * 1.0
+    y.backward()
+    assert x.grad == 1
+    del y
+    assert time.perf_counter() - start < 30
+
+
+def test_branching_graphs_take_linear_time():
+    x = leaf(1.0)
+    for _ in range(200):                 # 2²⁰⁰ paths
+        x = x + x
+    x.backward()
+    assert len(history(x)) == 201
+
+
+def test_two_losses_share_a_parameter():
+    w = leaf(2.0)
+    (w * 3).backward()
+    (w * w).backward()
+    assert w.grad == 7
+
+
+def test_a_second_backward_is_right_and_doubles_the_leaves():
+    x = leaf(3.0)
+    y = x * x
+    z = y * 2
+    z.backward()
+    z.backward()
+    assert x.grad == 24 and y.grad == 2  # inner gradients are set afresh
+
+
+def test_backward_of_a_leaf_is_one():
+    x = leaf([5.0])
+    x.backward()
+    assert x.grad == [1]
+
+
+def test_backward_starts_from_the_gradient_it_is_given():
+    x = leaf([1.0, 2.0])
+    (x * x).backward([1.0, 10.0])
+    np.testing.assert_array_equal(x.grad, [2, 40])
+    x.grad = None
+    (x * x).backward(Tensor([1.0, 10.0]))
+    np.testing.assert_array_equal(x.grad, [2, 40])
+
+
+def test_broadcasting_is_undone_for_every_operand():
+    for shape in [(4,), (3, 1), (1, 4), (1, 1), (), (1, 3, 1), (2, 1, 4)]:
+        a, b = leaf(np.ones((3, 4))), leaf(np.full(shape, 2.0))
+        (a * b).sum().backward()
+        assert a.grad.shape == a.shape and b.grad.shape == shape
+        assert b.grad.sum() == np.broadcast_shapes(shape, (3, 4))[0] * 12 / (
+            3 if len(np.broadcast_shapes(shape, (3, 4))) == 2 else 1
+        )
+
+
+def test_gradients_of_scalars_are_arrays():
+    x = leaf(2.0)
+    (x * 3).backward()
+    assert type(x.grad) is np.ndarray and x.grad.shape == ()
+
+
+def test_derivatives_of_any_order():
+    x = leaf(2.0)
+    y = x**5
+    for expected in [80, 160, 240, 240, 120, 0]:
+        x.grad = None
+        y.backward(create_graph=True)
+        y = x.grad
+        assert type(y) is Tensor and y.item() == expected
+
+
+# ---- memory --------------------------------------------------------------------------------------
+
+
+def test_gradients_of_two_leaves_never_share_memory():
+    x, y = leaf([1.0, 2.0]), leaf([3.0, 4.0])
+    (x + y).backward(np.ones(2))
+    x.grad *= 100                        # clipping one in place
+    np.testing.assert_array_equal(y.grad, [1, 1])
+
+
+def test_a_gradient_is_writable_though_it_was_broadcast():
+    x = leaf(np.ones((2, 3)))
+    x.sum().backward()
+    x.grad += 1
+    np.testing.assert_array_equal(x.grad, np.full((2, 3), 2.0))
+
+
+def test_a_gradient_is_not_the_array_that_backward_was_given():
+    x, seed = leaf([1.0]), np.array([1.0])
+    x.backward(seed)
+    x.grad += 1
+    assert seed == [1]
+
+
+def test_a_constant_wraps_its_array_and_a_parameter_owns_a_copy():
+    values = np.ones(3)
+    assert Tensor(values).data is values
+    w = Tensor(values, requires_grad=True)
+    values[0] = 9
+    assert w.data[0] == 1
+
+
+def test_a_step_leaves_nothing_to_the_garbage_collector():
+    w = leaf(np.ones((4, 4)))
+    gc.collect()
+    known = {id(t) for t in gc.get_objects() if type(t) is Tensor}
+    gc.disable()
+    try:
+        for create_graph in (False, True):
+            for _ in range(3):
+                w.grad = None
+                loss = np.tanh(w @ w).sum()
+                loss.backward(create_graph=create_graph)
+                loss = None
+            w.grad = None
+            assert {id(t) for t in gc.get_objects() if type(t) is Tensor} <= known
+    finally:
+        gc.enable()
+
+
+@pytest.mark.drill
+def test_memory_stays_flat_over_a_hundred_thousand_steps_without_the_collector():
+    import resource
+
+    w = leaf(np.ones((8, 8)), dtype=np.float32)
+    x = np.ones((16, 8), np.float32)
+
+    def step():
+        w.grad = None
+        np.tanh(x @ w).mean().backward()
+        w.data -= 0.01 * w.grad
+
+    gc.disable()
+    try:
+        for _ in range(1000):
+            step()
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        for _ in range(100_000):
+            step()
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    finally:
+        gc.enable()
+    assert grown < 1024                  # KiB
+
+
+# ---- dtypes --------------------------------------------------------------------------------------
+
+
+def test_tensors_keep_the_float_dtype_they_are_given():
+    for dtype in (np.float16, np.float32, np.float64):
+        assert Tensor(np.ones(2, dtype)).dtype == dtype
+    assert Tensor(np.float64(1)).dtype == np.float64
+
+
+def test_numbers_and_lists_take_the_default_dtype():
+    assert Tensor(1).dtype == Tensor([1, 2]).dtype == Tensor([[1.5]]).dtype == np.float32
+    tg.set_default_dtype(np.float64)
+    try:
+        assert Tensor([1, 2]).dtype == np.float64
+    finally:
+        tg.set_default_dtype(np.float32)
+    with pytest.raises(TypeError, match="must be a float dtype, got int64"):
+        tg.set_default_dtype(int)
+
+
+def test_integer_arrays_stay_integers_until_they_require_grad():
+    assert Tensor(np.arange(3)).dtype == np.int64
+    assert Tensor(np.arange(3), requires_grad=True).dtype == np.float32
+    with pytest.raises(TypeError, match="only floats can require gradients, got int64"):
+        Tensor([1, 2], requires_grad=True, dtype=int)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [2, 2.5, True, np.float64(2.5), np.int64(2), np.float32(2), np.ones(3), np.arange(3) + 1,
+     np.ones(3, bool), np.float64(2.5) * np.ones(()), [1.0, 2.0, 3.0], Tensor(np.arange(3) + 1)],
+    ids=repr,
+)
+def test_nothing_beside_a_float32_tensor_makes_it_float64(other):
+    x = leaf([1.0, 2.0, 3.0], dtype=np.float32)
+    for f in (np.add, np.multiply, np.divide, np.power, np.maximum, np.arctan2):
+        for z in (f(x, other), f(other, x)):
+            assert type(z) is Tensor and z.dtype == np.float32
+            x.grad = None
+            z.sum().backward()
+            assert x.grad.dtype == np.float32
+    for z in (x + other, other + x, x - other, other - x, x * other, other * x, x / other,
+              other / x, x**other, other**x, x % other, x // other, other // x):
+        assert type(z) is Tensor and z.dtype == np.float32
+
+
+def test_integer_tensors_alone_become_the_default_float():
+    pixels = Tensor(np.arange(4, dtype=np.uint8))
+    assert (pixels / 255).dtype == np.float32
+    assert np.exp(pixels).dtype == np.float32
+    assert (pixels + 1).dtype == np.uint8
+
+
+def test_two_float_tensors_promote_as_numpy_does():
+    x, y = leaf([1.0], dtype=np.float32), leaf([1.0], dtype=np.float64)
+    z = x * y
+    assert z.dtype == np.float64
+    z.sum().backward()
+    assert x.grad.dtype == np.float32 and y.grad.dtype == np.float64
+
+
+def test_what_is_not_a_real_number_is_refused():
+    for bad in (1j, "text", [None], np.array([object()])):
+        with pytest.raises(TypeError, match="a Tensor holds real numbers"):
+            Tensor(bad)
+    with pytest.raises(ShapeError, match="rows of the list have different lengths"):
+        Tensor([[1.0], [1.0, 2.0]])
+
+
+def test_astype_brings_gradients_back_in_the_first_dtype():
+    x = leaf([1.0, 2.0], dtype=np.float32)
+    (x.astype(np.float64) ** 2).sum().backward()
+    assert x.grad.dtype == np.float32
+    np.testing.assert_array_equal(x.grad, [2, 4])
+
+
+# ---- operators -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [float, np.float64, np.float32, np.array, lambda v: np.full(2, v)])
+def test_operators_take_anything_on_either_side(kind):
+    other = kind(2.0)
+    values = np.array([3.0, 5.0])
+    pairs = [
+        (lambda a, b: a + b), (lambda a, b: a - b), (lambda a, b: a * b), (lambda a, b: a / b),
+        (lambda a, b: a // b), (lambda a, b: a % b), (lambda a, b: a**b),
+    ]
+    for f in pairs:
+        for g in (f, lambda a, b, f=f: f(b, a)):
+            x = leaf(values)
+            z = g(x, other)
+            assert type(z) is Tensor
+            np.testing.assert_array_equal(z.data, g(values, other))
+            z.sum().backward()
+            assert x.grad is not None
+
+
+def test_an_array_on_the_left_of_matmul_is_recorded():
+    x = leaf([1.0, 2.0])
+    z = np.eye(2) * 3 @ x
+    assert type(z) is Tensor
+    z.sum().backward()
+    np.testing.assert_array_equal(x.grad, [3, 3])
+
+
+def test_comparisons_give_boolean_arrays_and_tensors_are_keys_by_identity():
+    x, y = Tensor([1.0, 2.0]), Tensor([1.0, 3.0])
+    for z in (x == y, x == [1.0, 3.0], np.array([1.0, 3.0]) == x, np.equal(x, y)):
+        assert type(z) is np.ndarray
+        np.testing.assert_array_equal(z, [True, False])
+    np.testing.assert_array_equal(x < y, [False, True])
+    np.testing.assert_array_equal(x >= 2, [False, True])
+    assert {x: 1, y: 2}[x] == 1 and x in {x} and len({x, y}) == 2
+
+
+def test_python_sees_a_tensor_as_a_sequence_and_a_number():
+    x = Tensor([[1.0, 2.0], [3.0, 4.0]])
+    assert len(x) == 2 and [row.shape for row in x] == [(2,), (2,)]
+    assert float(x[0, 1]) == 2 and int(x[1, 0]) == 3 and bool(x[0, 0])
+    assert f"{x[0, 1]:.2f}" == "2.00" and 4.0 in x and 5.0 not in x
+    assert [10, 20, 30][Tensor(np.array(1))] == 20
+    with pytest.raises(TypeError, match=r"iteration over x \(\), a single number"):
+        iter(Tensor(1.0, name="x"))
+    with pytest.raises(TypeError, match="len"):
+        len(Tensor(1.0))
+    with pytest.raises(ValueError, match="with 4 entries is ambiguous: use .any"):
+        bool(x)
+    with pytest.raises(ShapeError, match=r"has 4 entries, not one; reduce it first: .sum\(\)"):
+        x.item()
+    with pytest.raises(TypeError, match="only a single integer can be an index"):
+        [1, 2][Tensor(1.0)]
+
+
+def test_repr_says_what_matters():
+    assert repr(Tensor([1.0, 2.0])) == "Tensor([1., 2.])"
+    assert repr(leaf([1.0], "w")) == "Tensor([1.], dtype=float64, name='w', requires_grad=True)"
+    assert repr(leaf(2.0) * 3) == "Tensor(6.0, dtype=float64, op=multiply)"
+    assert len(repr(Tensor(np.zeros((1000, 1000))))) < 500
+
+
+def test_indexing_with_every_kind_of_index_adds_repeats_up():
+    for index in (1, -1, slice(1, 3), (slice(None), 1), (..., 0), None, [0, 0, 2], ([0, 0], [1, 1]),
+                  np.array([[0, 1], [1, 1]]), Tensor(np.array([2, 2])), (slice(None), [1, 1, 0]),
+                  np.array([True, False, True]), [True, False, True], (0, slice(None, None, -1))):
+        x = leaf(np.arange(9.0).reshape(3, 3))
+        z = x[index]
+        plain = index.data if type(index) is Tensor else index
+        np.testing.assert_array_equal(z.data, x.data[plain])
+        weights = np.arange(1.0, z.size + 1).reshape(z.shape)
+        (z * weights).sum().backward()
+        expected = np.zeros((3, 3))
+        np.add.at(expected, plain, weights)
+        np.testing.assert_array_equal(x.grad, expected)
+
+
+# ---- changes in place ----------------------------------------------------------------------------
+
+
+def test_in_place_operators_keep_the_graph_right():
+    x = leaf([1.0, 2.0])
+    y = x * 1
+    same = y
+    y += x                               # y = 2x
+    y *= x                               # 2x²
+    y -= 1
+    y /= 2
+    assert same is y
+    y.sum().backward()
+    np.testing.assert_array_equal(x.grad, [2, 4])
+
+
+def test_a_value_may_be_changed_by_what_was_computed_from_it():
+    x = leaf([1.0, 2.0])
+    y = x * 1
+    y += y * 2                           # 3x
+    y *= y                               # 9x²
+    y[0] = y[1] * 10                     # (90x₁², 9x₁²)
+    y.sum().backward()
+    np.testing.assert_array_equal(x.grad, [0, 396])
+    c = Tensor([1.0, 2.0])
+    c += c * x
+    c.sum().backward(create_graph=True)
+
+
+def test_setting_entries_is_recorded_for_both_sides():
+    x, v = leaf([1.0, 2.0, 3.0]), leaf(5.0)
+    y = x * 2
+    y[1] = v
+    (y * y).sum().backward()
+    np.testing.assert_array_equal(x.grad, [8, 0, 24])
+    assert v.grad == 10
+
+
+def test_setting_entries_of_a_constant_writes_them():
+    values = np.zeros(3)
+    x = Tensor(values)
+    x[1:] = 7
+    np.testing.assert_array_equal(values, [0, 7, 7])
+    with pytest.raises(ShapeError, match=r"put of \(3,\)"):
+        x[:2] = np.ones(3)
+    with pytest.raises(IndexError, match="out of bounds"):
+        x[5] = 1
+
+
+def test_a_leaf_cannot_be_changed_in_place_while_recording():
+    w = leaf([1.0], "w")
+    with pytest.raises(GraphError, match=r"w \(1,\) is a leaf that requires grad.*no_grad"):
+        w += 1
+    with pytest.raises(GraphError, match="leaf"):
+        w[0] = 2
+    assert w.data == [1]
+    with no_grad():
+        w += 1
+    assert w.data == [2] and w.requires_grad
+
+
+def test_a_value_changed_since_it_was_recorded_is_an_error_that_names_it():
+    def recorded():
+        w = leaf([1.0, 2.0], "w")
+        return w, (w * w).sum()
+
+    def assign(w):
+        w.data = [3.0, 4.0]
+
+    def subtract(w):
+        w.data -= 1
+
+    def in_no_grad(w):
+        with no_grad():
+            w *= 2
+
+    for change in (assign, subtract, in_no_grad):
+        w, loss = recorded()
+        change(w)
+        with pytest.raises(GraphError, match=r"w \(2,\) was changed in place after multiply used"):
+            loss.backward()
+        assert w.grad is None
+
+
+def test_a_result_or_a_constant_changed_since_it_was_recorded_is_an_error():
+    x = leaf([0.5])
+    y = np.tanh(x)
+    z = y * 3
+    y += 1                               # recorded, but z knew the old y
+    with pytest.raises(GraphError, match="changed in place after multiply used it"):
+        z.backward()
+    y = np.tanh(x)
+    with no_grad():
+        y *= 2
+    with pytest.raises(GraphError, match="was changed in place"):
+        y.backward()
+    c = Tensor([2.0])
+    z = x * c
+    c += 1
+    with pytest.raises(GraphError, match="changed in place"):
+        z.backward()
+
+
+def test_in_place_operators_do_not_change_shapes():
+    x = leaf([1.0, 2.0]) * 1
+    with pytest.raises(ShapeError, match=r"cannot become \(3, 2\) in place"):
+        x += np.ones((3, 2))
+    assert x.shape == (2,) and x.op is ops.multiply
+
+
+def test_sort_is_in_place_as_in_numpy_and_recorded():
+    x = leaf([3.0, 1.0, 2.0])
+    y = x * 1
+    assert y.sort() is None
+    np.testing.assert_array_equal(y.data, [1, 2, 3])
+    (y * np.array([1.0, 10.0, 100.0])).sum().backward()
+    np.testing.assert_array_equal(x.grad, [100, 1, 10])
+
+
+def test_data_is_a_checked_door():
+    w = leaf([1.0, 2.0], "w")
+    w.data = [3, 4]
+    assert w.dtype == np.float64 and w.data.tolist() == [3, 4]
+    with pytest.raises(ShapeError, match=r"data of w \(2,\) cannot take values of shape \(3,\)"):
+        w.data = np.ones(3)
+
+
+def test_writing_a_tensor_into_an_array_never_loses_its_graph():
+    x, a = leaf([1.0, 2.0], "x"), np.zeros(2)
+    with pytest.raises(GraphError, match=r"lose the graph of x \(2,\): write a = a \+ t"):
+        a += x
+    with pytest.raises(GraphError, match="lose its graph"):
+        a[:] = x
+    with no_grad():
+        a += x
+    np.testing.assert_array_equal(a, [1, 2])
+    a -= x.detach()
+    np.testing.assert_array_equal(a, [0, 0])
+
+
+# ---- no_grad, detach, hooks, leaves --------------------------------------------------------------
+
+
+def test_no_grad_records_nothing_and_is_restored_after_an_exception():
+    x = leaf(1.0)
+    with no_grad():
+        y = x * 2
+        with no_grad():
+            pass
+        assert not (x * 2).requires_grad
+    assert not y.requires_grad and y.inputs == ()
+    with pytest.raises(ZeroDivisionError), no_grad():
+        raise ZeroDivisionError
+    assert (x * 2).requires_grad
+
+
+def test_no_grad_decorates_functions_but_not_generators():
+    @no_grad()
+    def double(x):
+        return x * 2
+
+    assert not double(leaf(1.0)).requires_grad
+
+    def generator():
+        yield
+
+    async def coroutine():
+        pass
+
+    for function in (generator, coroutine):
+        with pytest.raises(TypeError, match="cannot decorate"):
+            no_grad()(function)
+
+
+def test_no_grad_belongs_to_one_thread_and_one_task():
+    seen = []
+    x = leaf(1.0)
+    with no_grad():
+        thread = threading.Thread(target=lambda: seen.append((x * 2).requires_grad))
+        thread.start()
+        thread.join()
+    assert seen == [True]
+
+    async def inside(entered, leave):
+        with no_grad():
+            entered.set()
+            await leave.wait()
+            return (x * 2).requires_grad
+
+    async def outside():
+        entered, leave = asyncio.Event(), asyncio.Event()
+        task = asyncio.create_task(inside(entered, leave))
+        await entered.wait()
+        recorded = (x * 2).requires_grad
+        leave.set()
+        return recorded, await task
+
+    assert asyncio.run(outside()) == (True, False)
+
+
+def test_graphs_in_different_threads_do_not_mix():
+    results = {}
+
+    def work(k):
+        x = leaf(float(k))
+        y = x
+        for _ in range(200):
+            y = y + x
+        y.backward()
+        results[k] = float(x.grad)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == dict.fromkeys(range(4), 201.0)
+
+
+def test_detach_gives_a_constant_that_shares_memory():
+    x = leaf([1.0, 2.0])
+    d = x.detach()
+    assert not d.requires_grad and np.shares_memory(d.data, x.data)
+    assert gradient_of(lambda x: (x * x.detach()).sum(), x).tolist() == [1, 2]
+
+
+def test_hooks_see_and_replace_the_whole_gradient():
+    x = leaf([1.0, 2.0])
+    y = x * 3
+    seen = []
+    y.register_hook(lambda g: seen.append(g.copy()))
+    remove = x.register_hook(lambda g: g * 10)
+    (y + y).sum().backward()
+    np.testing.assert_array_equal(seen, [[2, 2]])
+    np.testing.assert_array_equal(x.grad, [60, 60])
+    remove()
+    x.grad = None
+    y.sum().backward()
+    np.testing.assert_array_equal(x.grad, [3, 3])
+
+
+def test_a_hook_cannot_corrupt_a_shared_gradient():
+    x, y = leaf([1.0]), leaf([1.0])
+
+    def double_in_place(g):
+        g *= 2
+
+    x.register_hook(double_in_place)
+    with pytest.raises(ValueError, match="read-only"):
+        (x + y).backward()
+    assert x.grad is None and y.grad is None
+
+
+def test_a_hook_must_keep_the_shape():
+    x = leaf([1.0, 2.0], "x")
+    x.register_hook(lambda g: g[:1])
+    with pytest.raises(ShapeError, match=r"a hook on x \(2,\) returned a gradient of shape \(1,\)"):
+        x.sum().backward()
+    with pytest.raises(GraphError, match="does not require grad"):
+        Tensor(1.0).register_hook(print)
+
+
+def test_requires_grad_is_set_on_leaves_only():
+    x = Tensor(np.arange(3))
+    x.requires_grad = True
+    assert x.dtype == np.float32
+    x.requires_grad = False
+    loss = leaf(1.0) * 2
+    loss.requires_grad = True            # it does already
+    with pytest.raises(GraphError, match="follows from what it was computed from"):
+        loss.requires_grad = False
+
+
+def test_leaves_copy_and_pickle_and_results_refuse():
+    w = leaf([1.0, 2.0], "w")
+    for twin in (copy.copy(w), copy.deepcopy(w), pickle.loads(pickle.dumps(w))):
+        assert twin.requires_grad and twin.name == "w" and twin.data.tolist() == [1, 2]
+        assert not np.shares_memory(twin.data, w.data)
+    tied = copy.deepcopy([w, w])
+    assert tied[0] is tied[1]
+    with pytest.raises(GraphError, match="detach"):
+        copy.deepcopy(w * 2)
+
+
+def test_tensor_cannot_be_subclassed():
+    with pytest.raises(TypeError, match="cannot be subclassed"):
+        type("Parameter", (Tensor,), {})
+
+
+def test_forgetting_zero_grad_warns_once_and_names_the_parameter():
+    w = leaf([1.0], "w")
+    w.sum().backward()
+    w.spent = True                       # what an optimizer's step() leaves
+    with pytest.warns(UserWarning, match=r"gradient of w \(1,\) that step\(\) has already used"):
+        w.sum().backward()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        w.sum().backward()
+    assert w.grad == [3]
+
+
+def test_a_warning_turned_into_an_error_changes_nothing():
+    w = leaf([1.0], "w")
+    w.sum().backward()
+    w.spent = True
+    with pytest.raises(UserWarning, match="zero_grad"):
+        w.sum().backward()
+    assert w.grad == [1]
+
+
+# ---- errors --------------------------------------------------------------------------------------
+
+
+def test_shape_errors_name_the_operation_the_operands_and_the_sizes():
+    x = Tensor(np.ones((32, 2)), name="x")
+    w = leaf(np.ones((3, 16)), "layers.0.weight")
+    for f, words in {
+        lambda: x @ w: r"matmul of x \(32, 2\) and layers.0.weight \(3, 16\): inner sizes 2 and 3"
+                       r" differ\.",
+        lambda: x + np.ones((32, 3)): r"add of x \(32, 2\) and \(32, 3\): sizes 2 and 3 on axis -1"
+                                      r" do not broadcast",
+        lambda: x @ Tensor(2.0): "both need at least one axis",
+        lambda: x.reshape(5, 5): r"reshape of x \(32, 2\): cannot reshape",
+        lambda: x.sum(axis=7): r"sum of x \(32, 2\): axis 7 is out of bounds",
+        lambda: np.concatenate([x, w]): r"concatenate of x \(32, 2\) and layers.0.weight",
+        lambda: np.stack([x, w]): "same shape",
+    }.items():
+        with pytest.raises(ShapeError, match=words):
+            f()
+    with pytest.raises(IndexError, match=r"getitem of x \(32, 2\): index 40 is out of bounds"):
+        x[40]
+    with pytest.raises(TypeError, match="add of x"):
+        x + "text"
+
+
+def test_backward_errors_say_what_to_do():
+    x = leaf([[1.0, 2.0]], "x")
+    with pytest.raises(GraphError, match=r"needs a single number, got shape \(1, 2\).*loss.mean"):
+        (x * 2).backward()
+    with pytest.raises(ShapeError, match=r"needs a gradient of that shape, got \(3,\)"):
+        (x * 2).backward(np.ones(3))
+    with pytest.raises(GraphError, match="no graph: it was made from constants only"):
+        Tensor(1.0).backward()
+    with no_grad(), pytest.raises(GraphError, match="no_grad"):
+        x.sum().backward()
+    assert x.grad is None
+
+
+def test_no_conversion_loses_a_graph_silently():
+    x = leaf([1.0, 2.0], "x")
+    for lose in (np.asarray, np.array, lambda x: Tensor([x, x]), Tensor):
+        with pytest.raises(GraphError, match="lose its graph"):
+            lose(x)
+    with pytest.raises(NoRuleError, match=r"np\.fft\.fft has no gradient rule"):
+        np.fft.fft(x)
+    with pytest.raises(TypeError, match=r"np\.add with where= has no gradient rule"):
+        np.add(x, 1, where=np.array([True, False]))
+    with pytest.raises(NoRuleError, match=r"np\.add\.at has no gradient rule"):
+        np.add.at(x, [0], 1)
+    with no_grad():
+        assert np.asarray(x).tolist() == [1, 2]
+    assert np.asarray(x.detach()) is x.data
+
+
+def test_dlpack_shares_memory_and_refuses_graphs():
+    x = Tensor(np.arange(3.0))
+    assert np.shares_memory(np.from_dlpack(x), x.data)
+    with pytest.raises(BufferError, match="detach"):
+        np.from_dlpack(leaf([1.0]))
+
+
+def test_a_users_own_op_is_recorded_and_checked():
+    cube = tg.op("x³", lambda x: x**3, lambda g, z, x: g * 3 * x**2)
+    assert cube(np.array(2.0)) == 8
+    assert tg.gradcheck(cube, np.array([0.5, -1.0]))
+    assert float(tg.grad(tg.grad(cube))(2.0)) == 12
+    with pytest.raises(TypeError, match="must be functions"):
+        tg.op("bad", lambda x: x, "rule")
+    with pytest.raises(TypeError, match="one rule per input"):
+        tg.op("bad", lambda x: x)
