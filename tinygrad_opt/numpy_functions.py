@@ -29,7 +29,7 @@ def _row(row: Op) -> Callable[..., Tensor]:
     """Call a row as its kernel is called: inputs first, options by NumPy's names."""
     code = next(rule for rule in row.rules if rule is not None).__code__
     n_inputs = len(row.rules)
-    known = code.co_varnames[2 + n_inputs : code.co_argcount]
+    known = frozenset(code.co_varnames[2 + n_inputs : code.co_argcount])
     takes_all = bool(code.co_flags & 0x08)                 # the rule ends in **attrs
 
     @functools.cache
@@ -39,6 +39,8 @@ def _row(row: Op) -> Callable[..., Tensor]:
         return inspect.signature(row.kernel)
 
     def call(*args: Any, **kwargs: Any) -> Tensor:
+        if len(args) == n_inputs and known.issuperset(kwargs):      # no need to bind
+            return apply(row, *map(_constant, args), **kwargs)
         given = signature().bind(*args, **kwargs).arguments
         inputs = [given.pop(name) for name in list(signature().parameters)[:n_inputs]]
         options = {k: v for k, v in given.items() if k in known or v is not None}
@@ -212,9 +214,10 @@ def _tensordot(a: Any, b: Any, axes: Any = 2) -> Tensor:
     if summed != [b.shape[i] for i in right]:
         raise ShapeError(f"tensordot of {a.shape} and {b.shape}: the summed axes {left} and"
                          f" {right} differ in size.")
-    rows = np.transpose(a, rest_a + left).reshape((-1, math.prod(summed)))
-    columns = np.transpose(b, right + rest_b).reshape((math.prod(summed), -1))
-    return (rows @ columns).reshape([a.shape[i] for i in rest_a] + [b.shape[i] for i in rest_b])
+    shape_a, shape_b = [a.shape[i] for i in rest_a], [b.shape[i] for i in rest_b]
+    rows = np.reshape(np.transpose(a, rest_a + left), (math.prod(shape_a), math.prod(summed)))
+    columns = np.reshape(np.transpose(b, right + rest_b), (math.prod(summed), math.prod(shape_b)))
+    return np.reshape(rows @ columns, shape_a + shape_b)
 
 
 @implements(np.inner)

@@ -1,0 +1,33 @@
+"""Data sets, made and real, and what turns them into batches. Nothing here downloads.
+
+Samples are rows: features are float32 of shape (n_samples, n_features), class labels
+int64 of shape (n_samples,), targets of a regression float32 of shape (n_samples, 1).
+
+Every `rng` is anything that `numpy.random.default_rng` takes: an int seed (same seed,
+same bits), a Generator (which moves on), or None for fresh entropy.
+
+What is of the wrong kind is a TypeError; a number, shape or file that does not fit is a
+ValueError. Both say what was expected and what was found.
+"""
+
+from tinygrad_opt.data.files import Table, csv, digits, idx
+from tinygrad_opt.data.made import blobs, circles, moons, sine, spiral, vertical, xor
+from tinygrad_opt.data.prepare import minibatches, one_hot, standardize, train_test_split
+
+__all__ = [
+    "Table",
+    "blobs",
+    "circles",
+    "csv",
+    "digits",
+    "idx",
+    "minibatches",
+    "moons",
+    "one_hot",
+    "sine",
+    "spiral",
+    "standardize",
+    "train_test_split",
+    "vertical",
+    "xor",
+]

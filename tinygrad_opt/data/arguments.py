@@ -1,0 +1,49 @@
+"""What the functions of this package take, and how they refuse what makes no sense."""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:  # numpy.random loads when it is first used
+    from collections.abc import Sequence
+
+    from numpy.random import BitGenerator, Generator, SeedSequence
+
+Array: TypeAlias = NDArray[Any]
+Floats: TypeAlias = NDArray[np.float32]
+Labels: TypeAlias = NDArray[np.int64]
+Seed: TypeAlias = "int | Sequence[int] | SeedSequence | BitGenerator | Generator | None"
+
+
+def whole(name: str, value: Any, least: int = 1) -> int:
+    """A whole number of at least `least`; True is none, nor is 3.0."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a whole number, got {value!r}.") from None
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}, got {number}.")
+    return number
+
+
+def fraction(name: str, value: float) -> float:
+    """A number between 0 and 1, neither of them included."""
+    if not 0 < value < 1:
+        raise ValueError(f"{name} must lie in (0, 1), got {value!r}.")
+    return value
+
+
+def samples(x: Array, y: Array | None = None) -> int:
+    """The number of rows, which x and y share."""
+    for name, array in ("x", x), ("y", y):
+        if array is not None and array.ndim == 0:
+            raise ValueError(f"{name} must have samples as rows, got a single number.")
+    if y is not None and len(x) != len(y):
+        raise ValueError(f"x has {len(x)} samples, y has {len(y)}: give each sample one target.")
+    return len(x)
