@@ -104,8 +104,8 @@ class Methods:
 
     def transpose(self: M, *axes: Any) -> M:
         """Axes in the given order; reversed if none is given."""
-        order = _one_or_many(axes) if axes else None
-        return ops.transpose(self, axes=order)
+        given = axes and axes != (None,)
+        return ops.transpose(self, axes=_one_or_many(axes) if given else None)
 
     def swapaxes(self: M, axis1: int, axis2: int) -> M:
         """Two axes exchanged."""

@@ -337,7 +337,7 @@ class Tensor(Methods):
             elif t.grad is None:
                 t.grad = g
             else:
-                t.grad = (t.grad if create_graph else values_of(t.grad)) + g
+                t.grad = _whole((t.grad if create_graph else values_of(t.grad)) + g, create_graph)
         for t in leaves:
             if t.spent:
                 t.spent = False
@@ -772,11 +772,7 @@ def walk(end: Tensor, seed: Any, *, record: bool = False, since: int = -1) -> di
                     raise _changed(x, z)
                 if rule is None or not x.needs_grad or x.serial < since:
                     continue
-                part = rule(g, value, *values, **z.attrs)
-                if record:
-                    part = part if type(part) is Tensor else Tensor(part)
-                elif type(part) is not ndarray:
-                    part = np.asarray(part)
+                part = _whole(rule(g, value, *values, **z.attrs), record)
                 array = x.array
                 if part.shape != array.shape:
                     part = _fitted(part, array.shape)
@@ -784,11 +780,18 @@ def walk(end: Tensor, seed: Any, *, record: bool = False, since: int = -1) -> di
                     part = part.astype(array.dtype, copy=False)
                 other = gradients.get(x)
                 if other is not None:
-                    part = other + part                    # never +=: `other` may be shared
-                elif x.op is None and (part is g or record or part.base is not None):
+                    part = _whole(other + part, record)    # never +=: `other` may be shared
+                elif x.op is None and (part is g or values_of(part).base is not None):
                     part = part.copy()                     # a leaf's gradient owns its memory
                 gradients[x] = part
     return gradients
+
+
+def _whole(g: Any, record: bool) -> Any:
+    """A gradient as an array, which NumPy makes a scalar where it can, or as a Tensor."""
+    if record:
+        return g if type(g) is Tensor else Tensor(g)
+    return g if type(g) is ndarray else np.asarray(g)
 
 
 def seed_for(end: Tensor, gradient: Any = None, record: bool = False) -> Any:

@@ -10,7 +10,7 @@ What is of the wrong kind is a TypeError; a number, shape or file that does not 
 ValueError. Both say what was expected and what was found.
 """
 
-from tinygrad_opt.data.files import Table, csv, digits, idx
+from tinygrad_opt.data.files import Table, csv, digits, idx, names
 from tinygrad_opt.data.made import blobs, circles, moons, sine, spiral, vertical, xor
 from tinygrad_opt.data.prepare import minibatches, one_hot, standardize, train_test_split
 
@@ -23,6 +23,7 @@ __all__ = [
     "idx",
     "minibatches",
     "moons",
+    "names",
     "one_hot",
     "sine",
     "spiral",

@@ -1,4 +1,4 @@
-"""Data sets read from files: the digits that come with the package, IDX files and CSV files.
+"""Data sets read from files: digits and names that come with the package, IDX and CSV files.
 
 A fault in a file is a ValueError that names the path, and in CSV the line. What one reader
 alone needs is imported when it runs.
@@ -15,7 +15,7 @@ import numpy as np
 
 from tinygrad_opt.data.arguments import Array, Floats, whole
 
-__all__ = ["Table", "csv", "digits", "idx"]
+__all__ = ["Table", "csv", "digits", "idx", "names"]
 
 Path: TypeAlias = str | os.PathLike[str]
 
@@ -60,6 +60,19 @@ def digits(*, split: bool = False) -> tuple[Array, ...]:
     with path.open("rb") as file, np.load(file) as arrays:
         x, y = arrays["x"].astype(np.float32), arrays["y"].astype(np.int64)
     return (x[:-450], x[-450:], y[:-450], y[-450:]) if split else (x, y)
+
+
+def names() -> list[str]:
+    """763 first names in lower-case letters a to z, sorted, for models of characters.
+
+    Examples
+    --------
+    >>> names()[:3], len({letter for name in names() for letter in name})
+    (['aaron', 'abby', 'abel'], 26)
+    """
+    from importlib.resources import files
+
+    return (files("tinygrad_opt.data") / "names.txt").read_text(encoding="ascii").split()
 
 
 # ---- IDX ----
