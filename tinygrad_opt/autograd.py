@@ -13,7 +13,8 @@ numbers, Tensors, or dicts of them, and what comes back has the form of the argu
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +29,17 @@ __all__ = ["GradCheck", "grad", "gradcheck", "hessian", "hvp", "jacobian", "valu
 
 # how many differentiated functions are running: inside another one, gradients stay recorded
 _depth: ContextVar[int] = ContextVar("depth", default=0)
+
+
+@contextmanager
+def _differentiating() -> Iterator[None]:
+    """Record what runs inside, gradients that are taken there included."""
+    token = _depth.set(_depth.get() + 1)
+    try:
+        with with_grad():
+            yield
+    finally:
+        _depth.reset(token)
 
 
 def grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
@@ -234,24 +246,22 @@ class _Run:
         self.record = outer > 0 or any(
             type(x) is Tensor and x.needs_grad for g in given for x in _leaves(g)
         )
-        token = _depth.set(outer + 1)
-        try:
-            with with_grad():
-                self.inputs = [_map(_fresh, g) for g in given]
-                self.since = min((x.serial for g in self.inputs for x in _leaves(g)), default=0)
-                inner = list(args)
-                for i, x in zip(self.places, self.inputs):
-                    inner[i] = x
-                self.result = f(*inner, **kwargs)
-        finally:
-            _depth.reset(token)
+        with _differentiating():
+            self.inputs = [_map(_fresh, g) for g in given]
+            self.since = min((x.serial for g in self.inputs for x in _leaves(g)), default=0)
+            inner = list(args)
+            for i, x in zip(self.places, self.inputs):
+                inner[i] = x
+            self.result = f(*inner, **kwargs)
 
     def pull(self, seed: Any, y: Tensor | None = None) -> Any:
         """∂(seed · y)/∂inputs, in their form."""
         y = self.result if y is None else y
         found: dict[Tensor, Any] = {}
         if y.needs_grad and y.serial >= self.since:
-            found = walk(y, seed_for(y, seed, self.record), record=self.record, since=self.since)
+            with with_grad():
+                seed = seed_for(y, seed, self.record)
+                found = walk(y, seed, record=self.record, since=self.since)
 
         def one(x: Tensor) -> Any:
             g = found.get(x)
@@ -412,14 +422,16 @@ def gradcheck(
     """
     arrays = [np.array(getattr(x, "array", x), dtype=np.float64) for x in inputs]
     tensors = [Tensor(a, requires_grad=True) for a in arrays]
-    with with_grad():
+    with _differentiating():
         y = f(*tensors)
     if type(y) is not Tensor:
         raise GraphError(f"gradcheck() needs a function that returns a Tensor, got {_what(y)}")
     weights = np.random.default_rng(0).uniform(0.5, 1.5, y.shape)
 
     def value() -> float:
-        return float(np.sum(weights * f(*[Tensor(a) for a in arrays]).array, dtype=np.float64))
+        with _differentiating():
+            y = f(*[Tensor(a) for a in arrays])
+        return float(np.sum(weights * y.array, dtype=np.float64))
 
     centre = value()
     if not np.isclose(centre, value(), rtol=1e-12, atol=0, equal_nan=True):

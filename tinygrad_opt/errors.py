@@ -134,3 +134,17 @@ def no_rule(name: str, options: Any = ()) -> NoRuleError:
         f"np.{name}{given} has no gradient rule, so a Tensor in it would lose its graph."
         " Use its .data if no gradient is wanted, or define the operation: tg.op(...)."
     )
+
+
+def captured_read(x: Any) -> CaptureError:
+    """The error for looking at values while a step is being captured, with the line that does."""
+    import traceback
+
+    package = __file__.rsplit("errors.py", 1)[0]
+    outside = [f for f in traceback.extract_stack() if not f.filename.startswith(package)]
+    where = f" (line {outside[-1].lineno}: {outside[-1].line})" if outside else ""
+    return CaptureError(
+        f"the values of {subject(x)} were read inside a compiled step{where}; what Python does with"
+        " them would be the same at every replay. Return the Tensor and read it outside, or do"
+        " without the decorator."
+    )

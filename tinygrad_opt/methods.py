@@ -104,7 +104,7 @@ class Methods:
 
     def transpose(self: M, *axes: Any) -> M:
         """Axes in the given order; reversed if none is given."""
-        given = axes and axes != (None,)
+        given = axes and axes[0] is not None
         return ops.transpose(self, axes=_one_or_many(axes) if given else None)
 
     def swapaxes(self: M, axis1: int, axis2: int) -> M:

@@ -92,7 +92,7 @@ FUNCTIONS.update({np.amax: FUNCTIONS[np.max], np.amin: FUNCTIONS[np.min],
 def _where(condition: Any, *branches: Any) -> Any:
     if not branches:
         return np.nonzero(values_of(condition))
-    return apply(ops.where, values_of(condition), *branches)
+    return apply(ops.where, condition, *branches)
 
 
 @implements(np.clip)
@@ -104,21 +104,41 @@ def _clip(a: Any, a_min: Any = None, a_max: Any = None, out: Any = None, *,
 
 @implements(np.nan_to_num)
 def _nan_to_num(x: Any, copy: bool = True, nan: float = 0.0, posinf: Any = None,
-                neginf: Any = None) -> Tensor:
+                neginf: Any = None) -> Any:
     limits = np.finfo(x.dtype)
     x = np.where(np.isnan(x), nan, x)
     x = np.where(np.isposinf(x), limits.max if posinf is None else posinf, x)
     return np.where(np.isneginf(x), limits.min if neginf is None else neginf, x)
 
 
+@implements(np.full_like)
+def _full_like(a: Any, fill_value: Any, dtype: Any = None, **options: Any) -> Any:
+    if not isinstance(fill_value, Tensor):
+        return np.full_like(values_of(a), fill_value, dtype, **options)
+    _plain(np.full_like, {"dtype": dtype, **options})
+    return np.broadcast_to(fill_value, np.shape(a)).copy()
+
+
+@implements(np.bincount)
+def _bincount(x: Any, /, weights: Any = None, minlength: int = 0) -> Any:
+    counts = np.bincount(values_of(x), None, minlength)
+    return counts if weights is None else ops.scatter(weights, values_of(x), shape=counts.shape)
+
+
 @implements(np.tril)
-def _tril(m: Any, k: int = 0) -> Tensor:
-    return np.where(np.tri(*m.shape[-2:], k=k, dtype=bool), m, 0)
+def _tril(m: Any, k: int = 0) -> Any:
+    return np.where(_on_or_below(m, k), m, 0)
 
 
 @implements(np.triu)
-def _triu(m: Any, k: int = 0) -> Tensor:
-    return np.where(np.tri(*m.shape[-2:], k=k - 1, dtype=bool), 0, m)
+def _triu(m: Any, k: int = 0) -> Any:
+    return np.where(_on_or_below(m, k - 1), 0, m)
+
+
+def _on_or_below(m: Any, k: int) -> np.ndarray:
+    """Where the last two axes of m are on its k-th diagonal or below it."""
+    rows, columns = (m.shape[-1:] + m.shape)[-2:]
+    return np.tri(rows, columns, k, bool)
 
 
 # ---- reductions ----------------------------------------------------------------------------------
@@ -169,8 +189,10 @@ def _ptp(a: Any, axis: Any = None, out: Any = None, keepdims: bool = False) -> T
 
 
 @implements(np.diff)
-def _diff(a: Any, n: int = 1, axis: int = -1, **options: Any) -> Tensor:
+def _diff(a: Any, n: int = 1, axis: int = -1, **options: Any) -> Any:
     _plain(np.diff, options)
+    if n < 0:
+        raise ValueError(f"diff needs an order n of at least 0, got {n}.")
     for _ in range(n):
         a = np.swapaxes(a, axis, -1)
         a = np.swapaxes(a[..., 1:] - a[..., :-1], axis, -1)
@@ -201,7 +223,7 @@ def _einsum(subscripts: Any, *operands: Any, out: Any = None, optimize: Any = No
 
 
 @implements(np.tensordot)
-def _tensordot(a: Any, b: Any, axes: Any = 2) -> Tensor:
+def _tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     a, b = _as_operand(a), _as_operand(b)
     if isinstance(axes, int):
         left, right = list(range(a.ndim - axes, a.ndim)), list(range(axes))
@@ -228,7 +250,7 @@ def _inner(a: Any, b: Any) -> Tensor:
 
 
 @implements(np.vdot)
-def _vdot(a: Any, b: Any) -> Tensor:
+def _vdot(a: Any, b: Any) -> Any:
     return np.ravel(a) @ np.ravel(b)
 
 
@@ -297,13 +319,13 @@ def _rot90(m: Any, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Tensor:
 
 
 @implements(np.pad)
-def _pad(array: Any, pad_width: Any, mode: Any = "constant", **options: Any) -> Tensor:
+def _pad(array: Any, pad_width: Any, mode: Any = "constant", **options: Any) -> Any:
     widths = [tuple(int(n) for n in w)
               for w in np.broadcast_to(np.asarray(pad_width), (array.ndim, 2))]
     if mode == "constant":
         fill = options.pop("constant_values", 0)
         _plain(np.pad, options)
-        padded = apply(ops.pad, array, pad_width=tuple(widths))
+        padded: Any = apply(ops.pad, array, pad_width=tuple(widths))
         if np.ndim(fill) or fill != 0:
             inside = np.pad(np.ones(array.shape, bool), widths)
             frame = np.pad(np.zeros(array.shape), widths, constant_values=fill)
@@ -338,7 +360,7 @@ def _parts(arrays: Any) -> list[Any]:
 
 
 @implements(np.append)
-def _append(arr: Any, values: Any, axis: Any = None) -> Tensor:
+def _append(arr: Any, values: Any, axis: Any = None) -> Any:
     return np.concatenate([arr, values], axis=axis)
 
 
@@ -354,7 +376,7 @@ def _hstack(tup: Any, **options: Any) -> Tensor:
 
 
 @implements(np.column_stack)
-def _column_stack(tup: Any) -> Tensor:
+def _column_stack(tup: Any) -> Any:
     parts = [_as_operand(a) for a in tup]
     return np.concatenate([a.reshape((-1, 1)) if a.ndim < 2 else a for a in parts], axis=1)
 
@@ -368,7 +390,8 @@ def _array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Tens
     else:
         cuts = list(indices_or_sections)
     lead = (slice(None),) * (axis % ary.ndim)
-    return [ary[(*lead, slice(a, b))] for a, b in zip([0, *cuts], [*cuts, n])]
+    parts = [(*lead, slice(a, b)) for a, b in zip([0, *cuts], [*cuts, n])]
+    return [ary[part] for part in parts]
 
 
 @implements(np.split)
@@ -401,7 +424,7 @@ def _sort(a: Any, axis: Any = -1, **options: Any) -> Tensor:
 
 
 @implements(np.diag)
-def _diag(v: Any, k: int = 0) -> Tensor:
+def _diag(v: Any, k: int = 0) -> Any:
     if v.ndim != 1:
         return np.diagonal(v, k)
     n = len(v) + abs(k)
@@ -414,7 +437,7 @@ def _diag(v: Any, k: int = 0) -> Tensor:
 
 def _array_api_names() -> None:
     """Register what newer versions of NumPy call the same functions."""
-    same = {
+    same: dict[str, Callable[..., Any]] = {
         "astype": lambda x, dtype, **_: x.astype(dtype),
         "matrix_transpose": lambda x: x.mT,
         "unstack": lambda x, axis=0: tuple(np.moveaxis(x, axis, 0)),

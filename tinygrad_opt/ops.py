@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -42,6 +43,9 @@ class Op:
         self.name = getattr(kernel, "__name__", symbol).strip("_<>")
 
     def __call__(self, *inputs: Any, **attrs: Any) -> Any:
+        if len(inputs) > len(self.rules):                  # softmax(x, 0) would lose its axis
+            raise TypeError(f"{self.name} takes {len(self.rules)} input(s), got {len(inputs)}:"
+                            " give options by name, as in axis=0")
         for x in inputs:
             take_over = getattr(type(x), "__apply_op__", None)
             if take_over is not None:
@@ -62,6 +66,9 @@ class Each:
 
     def __getitem__(self, i: int) -> Rule:
         return functools.partial(self.rule, i)
+
+    def __len__(self) -> int:
+        return sys.maxsize
 
     def __iter__(self) -> Iterator[Rule]:
         i = 0
@@ -165,9 +172,9 @@ round        = op("round", np.round, _zero)
 # ---- exponentials and logarithms -----------------------------------------------------------------
 
 
-def _pull(g, x, z):
-    """g · exp(x − z), with 0 where both are the same infinity's −∞: that input has no weight."""
-    return g * np.exp(x - np.where(z == -np.inf, 0, z))
+def _softmax_of_two(x, y):
+    """eˣ / (eˣ + eʸ); equal infinities weigh the same."""
+    return sigmoid(np.where(x == y, 0, x - y))
 
 
 exp       = op("exp",   np.exp,       lambda g, z, x: g * z)
@@ -177,8 +184,8 @@ log       = op("log",   np.log,       lambda g, z, x: g / x)
 log1p     = op("log1p", np.log1p,     lambda g, z, x: g / (1 + x))
 log2      = op("log₂",  np.log2,      lambda g, z, x: g / (x * math.log(2)))
 log10     = op("log₁₀", np.log10,     lambda g, z, x: g / (x * math.log(10)))
-logaddexp = op("logaddexp", np.logaddexp, lambda g, z, x, y: _pull(g, x, z),   # eˣ / (eˣ + eʸ)
-                                          lambda g, z, x, y: _pull(g, y, z))
+logaddexp = op("logaddexp", np.logaddexp, lambda g, z, x, y: g * _softmax_of_two(x, y),
+                                          lambda g, z, x, y: g * _softmax_of_two(y, x))
 
 # ---- trigonometry --------------------------------------------------------------------------------
 
@@ -208,8 +215,9 @@ def _ratio(x, r):
 # ---- activations ---------------------------------------------------------------------------------
 
 
-def _relu(x):
-    return np.maximum(x, np.zeros(x.shape, x.dtype))       # NumPy vectorises this, but not (x, 0)
+def _relu(x, out=None):
+    zeros = np.zeros(x.shape, x.dtype)                     # NumPy vectorises this, but not (x, 0)
+    return np.maximum(x, zeros, out=out)
 
 
 def _leaky_relu(x, slope=0.01):
@@ -235,22 +243,23 @@ def _silu(x):
 
 @functools.cache
 def _erf_series():
-    """Chebyshev series of erf(√u)/√u on [0, 1] and of exp(x²) erfc(x), in 1/x, on [1, 6]."""
-    near = np.polynomial.Chebyshev.interpolate(
-        lambda u: [math.erf(math.sqrt(v)) / math.sqrt(v) for v in u], 14, [0, 1])
+    """Taylor series of erf(√u)/√u to u = 1.5², Chebyshev series of exp(x²) erfc(x) in 1/x beyond."""
+    near = np.polynomial.Polynomial(
+        [2 / math.sqrt(math.pi) * (-1) ** k / (math.factorial(k) * (2 * k + 1)) for k in range(24)])
     far = np.polynomial.Chebyshev.interpolate(
-        lambda t: [math.exp(x * x) * math.erfc(x) for x in 1 / t], 28, [1 / 6, 1])
+        lambda t: np.array([math.exp(x * x) * math.erfc(x) for x in 1 / t]), 20, [1 / 6, 1 / 1.5])
     return near, far
 
 
 def _erf(x):
-    """erf(x) = 2/√π ∫₀ˣ exp(−t²) dt, to within 2 units in the last place of float64."""
+    """erf(x) = 2/√π ∫₀ˣ exp(−t²) dt, to within 3 units in the last place of float64."""
     near, far = _erf_series()
     x = np.asarray(x, dtype=None if np.asarray(x).dtype.kind == "f" else float)
-    size = np.clip(np.abs(x), 1, 6)                                    # 1 − erf(6) = 2·10⁻¹⁷
+    size = np.clip(np.abs(x), 1.5, 6)                                  # 1 − erf(6) = 2·10⁻¹⁷
     tail = np.exp(-size * size) * far(1 / size)
-    inner = x * near(np.minimum(x * x, 1))
-    return np.where(np.abs(x) < 1, inner, np.copysign(1 - tail, x)).astype(x.dtype)
+    small = np.clip(x, -1.5, 1.5)
+    inner = small * near(small * small)
+    return np.where(np.abs(x) < 1.5, inner, np.copysign(1 - tail, x)).astype(x.dtype)
 
 
 def _normal_cdf(x):
@@ -284,7 +293,7 @@ def _silu_slope(x):
 
 
 erf        = op("erf", _erf,           lambda g, z, x: g * (np.exp(-x * x) * (2 / math.sqrt(math.pi))))
-relu       = op("relu", _relu,         lambda g, z, x: g * ~(x <= 0))     # 0 at 0, nan at nan
+relu       = op("relu", _relu,         lambda g, z, x: g * (z != 0).astype(g.dtype))   # 0 at 0, g at nan
 leaky_relu = op("leaky relu", _leaky_relu,
                                        lambda g, z, x, slope=0.01: np.where(x > 0, g, slope * g))
 elu        = op("elu", _elu,           lambda g, z, x, alpha=1.0: np.where(x > 0, g, g * (z + alpha)))
@@ -315,9 +324,9 @@ maximum = op("maximum", np.maximum, lambda g, z, x, y: _winner(g, x, y),
                                     lambda g, z, x, y: _winner(g, y, x))
 minimum = op("minimum", np.minimum, lambda g, z, x, y: _winner(g, y, x),
                                     lambda g, z, x, y: _winner(g, x, y))
-clip    = op("clip", _clip,         lambda g, z, x, low, high: np.where(_inside(x, low, high), g, 0),
-                                    lambda g, z, x, low, high: np.where(x < low, g, 0),
-                                    lambda g, z, x, low, high: np.where(x > high, g, 0))
+clip    = op("clip", _clip,         lambda g, z, x, low=None, high=None: np.where(_inside(x, low, high), g, 0),
+                                    lambda g, z, x, low=None, high=None: np.where(x < low, g, 0),
+                                    lambda g, z, x, low=None, high=None: np.where(x > high, g, 0))
 where   = op("where", np.where,     None,
                                     lambda g, z, mask, x, y: np.where(mask, g, 0),
                                     lambda g, z, mask, x, y: np.where(mask, 0, g))
@@ -359,7 +368,7 @@ def _share(g, z, x, axis, keepdims):
 def _product_before(x):
     """Along the last axis, the product of all entries before each one, by doubling."""
     def shift(y, by):
-        return np.concatenate([np.ones(y.shape[:-1] + (by,), y.dtype), y[..., :-by]], axis=-1)
+        return np.concatenate([np.ones((*y.shape[:-1], by), y.dtype), y[..., :-by]], axis=-1)
 
     y, by = shift(x, 1), 1
     while by < x.shape[-1]:
@@ -374,9 +383,9 @@ def _product_of_others(x, axis):
     moved = x.transpose(order)
     if not x.size:
         return x
-    rows = moved.reshape(moved.shape[: x.ndim - len(axes)] + (-1,))
+    rows = moved.reshape((*moved.shape[: x.ndim - len(axes)], -1))
     others = _product_before(rows) * np.flip(_product_before(np.flip(rows, -1)), -1)
-    return others.reshape(moved.shape).transpose(np.argsort(order))
+    return np.transpose(others.reshape(moved.shape), _inverse(order))
 
 
 def _logsumexp(x, axis=None, keepdims=False):
@@ -386,6 +395,12 @@ def _logsumexp(x, axis=None, keepdims=False):
     with np.errstate(divide="ignore"):                                 # log 0 = −∞ is right
         z = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
     return z if keepdims else np.squeeze(z, axis=_axes(x, axis))
+
+
+def _weights(x, z, axis):
+    """exp(x − z) for z = log Σ exp x, divided by its sum: z has lost the digits of log 2 at 1e17."""
+    e = np.exp(x - z)
+    return e / e.sum(axis=axis, keepdims=True)
 
 
 def _cumsum_rule(g, z, x, axis=None):
@@ -426,7 +441,7 @@ min       = op("min", np.min,       lambda g, z, x, axis=None, keepdims=False:
                                         _share(g, z, x, axis, keepdims))
 logsumexp = op("logsumexp", _logsumexp, lambda g, z, x, axis=None, keepdims=False:
                                         _unreduce(g, x, axis, keepdims)
-                                        * np.exp(x - _unreduce(z, x, axis, keepdims)))
+                                        * _weights(x, _unreduce(z, x, axis, keepdims), axis))
 norm      = op("‖x‖", _norm,        lambda g, z, x, axis=None, keepdims=False:           # 0 at 0
                                         _unreduce(g, x, axis, keepdims)
                                         * _ratio(x, _unreduce(z, x, axis, keepdims)))
@@ -449,6 +464,12 @@ def _matmul_right(g, x, y):
     if y.ndim == 1:
         return (x.mT @ np.expand_dims(g, -1))[..., 0]
     return x.mT @ g                                                    # (k,m) = (k,n)(n,m)
+
+
+def _linear(x, w, b, out=None):
+    """A layer: the rows of x times w, plus b."""
+    z = np.matmul(x, w, out=out)
+    return np.add(z, b, out=z)
 
 
 def _einsum(*operands, subscripts):
@@ -488,7 +509,7 @@ def explicit_einsum(subscripts, operands):
     terms, arrow, out = spec.partition("->")
     terms = terms.split(",")
     widths = [np.ndim(x) - len(t) + 3 for t, x in zip(terms, operands, strict=False) if "..." in t]
-    dots = "".join(unused[: np.max(widths, initial=0)])
+    dots = "".join(unused[: np.max([0, *widths])])
     shown = [t.replace("...", dots[len(dots) - (np.ndim(x) - len(t) + 3) :] if "..." in t else "")
              for t, x in zip(terms, operands, strict=False)]
     if not arrow:
@@ -514,12 +535,15 @@ def _diagonal_rule(g, z, x, offset=0, axis1=0, axis2=1):
 
 def _trace_rule(g, z, x, offset=0, axis1=0, axis2=1):
     length = np.diagonal(np.empty(x.shape, bool), offset, axis1, axis2).shape[-1]
-    spread = np.broadcast_to(np.expand_dims(g, -1), g.shape + (length,))
+    spread = np.broadcast_to(np.expand_dims(g, -1), (*g.shape, length))
     return _diagonal_rule(spread, z, x, offset, axis1, axis2)
 
 
 matmul   = op("@", np.matmul,       lambda g, z, x, y: _matmul_left(g, x, y),
                                     lambda g, z, x, y: _matmul_right(g, x, y))
+linear   = op("x@W+b", _linear,     lambda g, z, x, w, b: _matmul_left(g, x, w),
+                                    lambda g, z, x, w, b: _matmul_right(g, x, w),
+                                    lambda g, z, x, w, b: g)
 outer    = op("outer", np.outer,    lambda g, z, x, y: (g @ y.reshape(-1)).reshape(x.shape),
                                     lambda g, z, x, y: (x.reshape(-1) @ g).reshape(y.shape))
 dot      = op("dot", np.dot,        lambda g, z, x, y: _dot_left(g, x, y),
@@ -534,14 +558,16 @@ def _dot_left(g, x, y):
     if x.ndim == 0 or y.ndim == 0:
         return g * y
     y = np.moveaxis(y, -2, -1) if y.ndim > 1 else y
-    return (g.reshape(x.shape[:-1] + (-1,)) @ y.reshape(-1, y.shape[-1])).reshape(x.shape)
+    columns = math.prod(y.shape[:-1])
+    return g.reshape((*x.shape[:-1], columns)) @ y.reshape((columns, y.shape[-1]))
 
 
 def _dot_right(g, x, y):
     if x.ndim == 0 or y.ndim == 0:
         return g * x
     rest = y.shape[:-2] + y.shape[-1:] if y.ndim > 1 else ()
-    summed = x.reshape(-1, x.shape[-1]).mT @ g.reshape(-1, math.prod(rest))
+    rows = math.prod(x.shape[:-1])
+    summed = x.reshape((rows, x.shape[-1])).mT @ g.reshape((rows, math.prod(rest)))
     summed = summed.reshape(x.shape[-1:] + rest)
     return np.moveaxis(summed, 0, -2) if y.ndim > 1 else summed
 
@@ -562,7 +588,8 @@ def _cast(x, dtype):
 
 
 def _inverse(axes):
-    return None if axes is None else tuple(int(i) for i in np.argsort(axes))
+    """The order of axes that undoes `axes`."""
+    return None if axes is None else tuple(int(i) for i in np.argsort(np.mod(axes, len(axes))))
 
 
 def _untile(g, z, x, reps):
@@ -612,7 +639,7 @@ def _stack_rule(i, g, z, *arrays, axis=0):
 
 reshape      = op("reshape", _reshape,          lambda g, z, x, shape: g.reshape(x.shape))
 ravel        = op("ravel", np.ravel,            lambda g, z, x: g.reshape(x.shape))
-transpose    = op("transpose", _transpose,      lambda g, z, x, axes=None: g.transpose(_inverse(axes)))
+transpose    = op("transpose", _transpose,      lambda g, z, x, axes=None: np.transpose(g, _inverse(axes)))
 swapaxes     = op("swapaxes", np.swapaxes,      lambda g, z, x, axis1, axis2:
                                                     np.swapaxes(g, axis1, axis2))
 moveaxis     = op("moveaxis", np.moveaxis,      lambda g, z, x, source, destination:
@@ -635,6 +662,29 @@ copy         = op("copy", np.copy,              lambda g, z, x: g)
 def _negated(shift):
     return tuple(-s for s in shift) if isinstance(shift, tuple) else -shift
 
+
+def _fit(g, shape):
+    """Sum g over the axes along which an input of the shape was stretched, and stretch it along
+    those that a reduction took away: what is left of broadcasting after a rule."""
+    lead = g.ndim - len(shape)
+    if lead == 1 and g.ndim == 2 and g.dtype.kind == "f":
+        g = np.ones(len(g), g.dtype) @ g                   # BLAS sums the rows of a batch fastest
+        if g.shape == shape:
+            return g
+    elif lead > 0:
+        g = g.sum(axis=tuple(range(lead)))
+    first = len(shape) - g.ndim
+    stretched = tuple(i for i, n in enumerate(g.shape) if shape[first + i] == 1 != n)
+    if stretched:
+        g = g.sum(axis=stretched, keepdims=True)
+    if g.shape == shape:
+        return g
+    whole = np.empty(shape, g.dtype)
+    whole[...] = g
+    return whole
+
+
+fit          = op("fit", _fit,                  lambda g, z, x, shape: g)
 
 # ---- indexing ------------------------------------------------------------------------------------
 
@@ -666,6 +716,25 @@ def _put(x, value, index):
     return out
 
 
+def _unread(g, z, x, index):
+    """g at the index, 0 where nothing was read."""
+    return scatter(g, index, shape=x.shape)
+
+
+def _unwritten(g, z, x, value, index):
+    """g, but 0 where x was overwritten."""
+    return put(g, 0, index)
+
+
+def _written(g, z, x, value, index):
+    """g at the index; where it repeats, only the value that was written last is there."""
+    part = g[index]
+    if _meets_each_entry_once(index):
+        return part
+    turn = np.arange(part.size).reshape(part.shape)
+    return np.where(_put(np.zeros(x.shape, int), turn, index)[index] == turn, part, 0)
+
+
 def _along(axis, indices, shape):
     """The index tuple by which take_along_axis reads."""
     grid = list(np.ogrid[tuple(slice(n) for n in np.shape(indices))])
@@ -693,10 +762,10 @@ def _unsort(g, z, x, axis=-1):
     return _untake_along(g, z, x, np.argsort(x, axis=axis, kind="stable"), axis)
 
 
-getitem  = op("x[i]", _getitem,    lambda g, z, x, index: scatter(g, index, shape=x.shape), None)
+getitem  = op("x[i]", _getitem,    _unread, None)
 scatter  = op("scatter", _scatter, lambda g, z, x, index, shape: g[index], None)
-put      = op("x[i]=", _put,       lambda g, z, x, value, index: put(g, 0, index),
-                                   lambda g, z, x, value, index: g[index], None)
+put      = op("x[i]=", _put,       _unwritten,
+                                   _written, None)
 take     = op("take", np.take, _untake, None)
 take_along_axis = op("take_along_axis", np.take_along_axis, _untake_along, None)
 sort     = op("sort", _sort, _unsort)
@@ -733,7 +802,7 @@ def _check_labels(x, labels):
         raise ValueError("logits need shape (n, classes) and labels shape (n,)")
     if labels.dtype.kind not in "iu":
         raise TypeError(f"labels must be integers, got {labels.dtype}")
-    if len(labels) and not 0 <= labels.min() <= labels.max() < x.shape[1]:
+    if len(labels) and labels.view(f"u{labels.itemsize}").max() >= x.shape[1]:   # negatives wrap
         raise IndexError(f"labels go from {labels.min()} to {labels.max()}, classes from 0 to"
                          f" {x.shape[1] - 1}")
 
@@ -741,14 +810,18 @@ def _check_labels(x, labels):
 def _cross_entropy(x, labels):
     """Mean over rows i of log Σⱼ exp xᵢⱼ − xᵢ,labelᵢ, in nats."""
     _check_labels(x, labels)
-    log_p = _log_softmax(x)
-    return -(np.add.reduce(log_p[np.arange(len(x)), labels]) / len(x))
+    t, along = _short_axis_first(x, -1)
+    t = t - np.maximum.reduce(t, axis=along, keepdims=True)
+    log_sums = np.log(np.add.reduce(np.exp(t), axis=along))
+    rows = np.arange(len(x))
+    chosen = t[labels, rows] if along == 0 else t[rows, labels]
+    return np.add.reduce(log_sums - chosen) / len(x)
 
 
 def _residual(x, labels):
     """softmax(x) − onehot(labels): how far the predicted distribution is from the labels."""
     p = _softmax(x)
-    p[np.arange(len(x)), labels] -= 1
+    p.reshape(-1)[np.arange(0, x.size, x.shape[1]) + labels] -= 1      # one index is faster than two
     return p
 
 
@@ -788,9 +861,9 @@ READING: set[Any] = {
     np.isfinite, np.isinf, np.isnan, np.signbit,
     np.allclose, np.array_equal, np.array_equiv, np.isclose, np.all, np.any, np.argmax,
     np.argmin, np.argsort, np.argwhere, np.nonzero, np.flatnonzero, np.count_nonzero,
-    np.searchsorted, np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.full_like,
+    np.searchsorted, np.shape, np.ndim, np.size, np.zeros_like, np.ones_like,
     np.empty_like, np.result_type, np.can_cast, np.min_scalar_type, np.common_type,
     np.may_share_memory, np.shares_memory, np.array_repr, np.array_str, np.array2string,
-    np.isin, np.bincount, np.digitize, np.iscomplexobj, np.isrealobj, np.isposinf, np.isneginf,
+    np.isin, np.digitize, np.iscomplexobj, np.isrealobj, np.isposinf, np.isneginf,
     np.unravel_index, np.ravel_multi_index, np.broadcast_shapes,
 }

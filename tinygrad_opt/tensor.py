@@ -20,7 +20,14 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt import ops
-from tinygrad_opt.errors import GraphError, ShapeError, kernel_error, no_rule, subject
+from tinygrad_opt.errors import (
+    GraphError,
+    ShapeError,
+    captured_read,
+    kernel_error,
+    no_rule,
+    subject,
+)
 from tinygrad_opt.methods import Methods
 from tinygrad_opt.ops import Op
 
@@ -28,7 +35,10 @@ __all__ = ["Tensor", "apply", "history", "no_grad", "set_default_dtype", "walk"]
 
 tick = itertools.count().__next__          # one clock for creations and in-place changes alike
 recording: ContextVar[bool] = ContextVar("recording", default=True)
+# What writes down the kernel calls of a step that is being captured (tinygrad_opt.compiler).
+tape: ContextVar[Any] = ContextVar("tape", default=None)
 ndarray = np.ndarray
+_AS_IT_IS: Any = nullcontext()
 
 # What NumPy's functions do when they meet a Tensor; tinygrad_opt.numpy_functions fills it.
 FUNCTIONS: dict[Any, Callable[..., Any]] = {}
@@ -209,10 +219,11 @@ class Tensor(Methods):
     @property
     def data(self) -> ndarray:
         """The values, as an array."""
-        return self.array
+        return self._read()
 
     @data.setter
     def data(self, values: Any) -> None:
+        self._read()
         new = np.asarray(values, dtype=self.array.dtype)
         if new.shape != self.array.shape:
             raise ShapeError(f"data of {subject(self)} cannot take values of shape {new.shape}")
@@ -271,15 +282,21 @@ class Tensor(Methods):
                 f"{subject(self)} has {self.array.size} entries, not one;"
                 " reduce it first: .sum() or .mean()"
             )
-        return self.array.item()
+        return self._read().item()
 
     def numpy(self) -> ndarray:
         """The values, as an array that shares memory with the Tensor."""
-        return self.array
+        return self._read()
 
     def tolist(self) -> Any:
         """The values, as nested lists of Python numbers."""
-        return self.array.tolist()
+        return self._read().tolist()
+
+    def _read(self) -> ndarray:
+        """The values, for eyes outside the engine: a captured step would freeze what they see."""
+        if tape.get() is not None:
+            raise captured_read(self)
+        return self.array
 
     def detach(self) -> Tensor:
         """A constant with the same values, sharing memory."""
@@ -320,27 +337,16 @@ class Tensor(Methods):
         >>> float(x.grad)
         12.0
         """
-        gradients = walk(self, seed_for(self, gradient, create_graph), record=create_graph)
-        leaves = [t for t in gradients if t.op is None]
-        forgotten = [t for t in leaves if t.spent and t.grad is not None]
-        if forgotten:
-            warnings.warn(
-                f"backward() adds to a gradient of {subject(forgotten[0])} that step() has already"
-                " used. Call zero_grad() between steps, or set .grad = None.",
-                stacklevel=2,
-            )
-            for t in forgotten:
-                t.spent = None
+        on_tensors = create_graph or tape.get() is not None
+        with with_grad() if create_graph else no_grad() if on_tensors else _AS_IT_IS:
+            gradients = walk(self, seed_for(self, gradient, on_tensors), record=on_tensors)
+        arrived = []
         for t, g in gradients.items():
-            if t.op is not None:
-                t.grad = values_of(g)    # a Tensor here, whose graph leads back to t, is a cycle
-            elif t.grad is None:
-                t.grad = g
+            if t.op is None:
+                arrived.append((t, g if create_graph else values_of(g)))
             else:
-                t.grad = _whole((t.grad if create_graph else values_of(t.grad)) + g, create_graph)
-        for t in leaves:
-            if t.spent:
-                t.spent = False
+                t.grad = values_of(g)    # a Tensor here, whose graph leads back to t, is a cycle
+        effect(_deliver, arrived)
 
     def register_hook(self, hook: Callable[[Any], Any]) -> Callable[[], None]:
         """Call ``hook(g)`` in each backward pass, when the gradient g of this Tensor is complete.
@@ -400,12 +406,16 @@ class Tensor(Methods):
     def __ipow__(self, other: Any) -> Tensor:     return self._change(ops.power, other)
     def __imatmul__(self, other: Any) -> Tensor:  return self._change(ops.matmul, other)
 
-    def __eq__(self, other: Any) -> Any: return np.equal(self.array, values_of(other))
-    def __ne__(self, other: Any) -> Any: return np.not_equal(self.array, values_of(other))
-    def __lt__(self, other: Any) -> Any: return np.less(self.array, values_of(other))
-    def __le__(self, other: Any) -> Any: return np.less_equal(self.array, values_of(other))
-    def __gt__(self, other: Any) -> Any: return np.greater(self.array, values_of(other))
-    def __ge__(self, other: Any) -> Any: return np.greater_equal(self.array, values_of(other))
+    def __eq__(self, other: Any) -> Any: return answer(np.equal, self, other)
+    def __ne__(self, other: Any) -> Any: return answer(np.not_equal, self, other)
+    def __lt__(self, other: Any) -> Any: return answer(np.less, self, other)
+    def __le__(self, other: Any) -> Any: return answer(np.less_equal, self, other)
+    def __gt__(self, other: Any) -> Any: return answer(np.greater, self, other)
+    def __ge__(self, other: Any) -> Any: return answer(np.greater_equal, self, other)
+
+    def __invert__(self) -> Any:        return answer(np.invert, self)
+    def __and__(self, other: Any) -> Any: return answer(np.bitwise_and, self, other)
+    def __or__(self, other: Any) -> Any: return answer(np.bitwise_or, self, other)
 
     __hash__ = object.__hash__             # a Tensor is a key by identity
 
@@ -490,7 +500,7 @@ class Tensor(Methods):
     def __index__(self) -> int:
         if self.array.dtype.kind not in "iu" or self.array.ndim:
             raise TypeError(f"only a single integer can be an index, got {subject(self)}")
-        return int(self.array)
+        return int(self._read())
 
     def __bool__(self) -> bool:
         if self.array.size != 1:
@@ -498,7 +508,7 @@ class Tensor(Methods):
                 f"the truth value of {subject(self)} with {self.array.size} entries is ambiguous:"
                 " use .any() or .all()"
             )
-        return bool(self.array)
+        return bool(self._read())
 
     def __repr__(self) -> str:
         text = np.array2string(self.array, separator=", ", prefix="Tensor(", threshold=200)
@@ -531,7 +541,7 @@ class Tensor(Methods):
                 f"turning {subject(self)} into an array would lose its graph: use .data for the"
                 " values, or np.stack and np.concatenate to join Tensors"
             )
-        return np.array(self.array, dtype=dtype, copy=copy)
+        return np.array(self._read(), dtype=dtype, copy=copy)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         out = options.pop("out", None)
@@ -542,7 +552,7 @@ class Tensor(Methods):
             if row is not None:
                 return apply(row, *inputs)
             if ufunc in ops.READING:
-                return ufunc(*map(values_of, inputs))
+                return answer(ufunc, *inputs)
         reduce = ops.REDUCES.get((ufunc, method))
         if reduce is not None:
             return apply(reduce, *inputs, **{"axis": 0, **options})
@@ -554,7 +564,7 @@ class Tensor(Methods):
         if recorded is not None:
             return recorded(*args, **kwargs)
         if func in ops.READING:
-            return func(*deep_values(args), **deep_values(kwargs))
+            return answer(func, *args, **kwargs)
         module = getattr(func, "__module__", "numpy").removeprefix("numpy").lstrip(".")
         raise no_rule(".".join(filter(None, (module, func.__name__))), {})
 
@@ -614,7 +624,7 @@ def apply(op: Op, *inputs: Any, **attrs: Any) -> Tensor:
         raise kernel_error(op, inputs, error) from error
     if type(data) is not ndarray:
         data = np.asarray(data)
-    if data.dtype is not dtype:
+    if data.dtype is not dtype or tape.get() is not None:
         data, inputs = _settled(op, inputs, attrs, data)
     return _recorded(op, inputs, attrs, data, needs)
 
@@ -640,7 +650,7 @@ def _binary(op: Op, x: Any, y: Any) -> Tensor:
         raise kernel_error(op, (x, y), error) from error
     if type(data) is not ndarray:
         data = np.asarray(data)
-    if data.dtype is not dtype:
+    if data.dtype is not dtype or tape.get() is not None:
         data, (x, y) = _settled(op, (x, y), {}, data)
     return _recorded(op, (x, y), {}, data, needs)
 
@@ -661,7 +671,25 @@ def _recorded(op: Op, inputs: Any, attrs: dict[str, Any], data: ndarray, needs: 
         z.op = None
         z.inputs = ()
         z.attrs = {}
+    program = tape.get()
+    if program is not None:
+        program.computed(op, inputs, attrs, z)
     return z
+
+
+def answer(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Ask a function that has no gradient about values: it answers with an array."""
+    result = function(*deep_values(args), **deep_values(kwargs))
+    program = tape.get()
+    return result if program is None else program.answered(function, args, kwargs, result)
+
+
+def effect(action: Callable[..., None], *args: Any) -> None:
+    """Do something that is not a computation, now and at each replay of a captured step."""
+    action(*args)
+    program = tape.get()
+    if program is not None:
+        program.acted(action, args)
 
 
 def _records(*operands: Any) -> bool:
@@ -684,19 +712,19 @@ def _settled(op: Op, inputs: Any, attrs: dict[str, Any], data: ndarray) -> tuple
     """
     if data.dtype.kind != "f" or op is ops.cast:
         return data, inputs
-    floats = [x.dtype for x in inputs if type(x) is Tensor and x.dtype.kind == "f"]
+    program = tape.get()
+    strong = [x for x in inputs if type(x) is Tensor and not (program and program.is_weak(x))]
+    floats = [x.dtype for x in strong if x.dtype.kind == "f"]
     wanted = np.result_type(*floats) if floats else _default_dtype
-    if data.dtype == wanted:
+    if data.dtype == wanted or not strong:
         return data, inputs
     inputs = tuple(
-        x if type(x) is Tensor or rule is None or x is None else np.asarray(x, dtype=wanted)
+        x if rule is None or x is None
+        else x.astype(wanted, copy=False) if type(x) is Tensor
+        else np.asarray(x, dtype=wanted)
         for x, rule in zip(inputs, op.rules)
     )
-    arrays = [
-        values_of(x) if rule is None or x is None else np.asarray(values_of(x), dtype=wanted)
-        for x, rule in zip(inputs, op.rules)
-    ]
-    return np.asarray(op.kernel(*arrays, **attrs)), inputs
+    return np.asarray(op.kernel(*map(values_of, inputs), **attrs)), inputs
 
 
 # ---- the walk ------------------------------------------------------------------------------------
@@ -748,7 +776,7 @@ def walk(end: Tensor, seed: Any, *, record: bool = False, since: int = -1) -> di
     """
     gradients = {end: seed}
     quiet = np.errstate(divide="ignore", invalid="ignore", over="ignore")   # d√x/dx at 0 is inf
-    with quiet, with_grad() if record else nullcontext():
+    with quiet:
         for z in reversed(history(end, since)):
             g = gradients.get(z)
             if g is None:                                  # no rule leads here
@@ -775,7 +803,7 @@ def walk(end: Tensor, seed: Any, *, record: bool = False, since: int = -1) -> di
                 part = _whole(rule(g, value, *values, **z.attrs), record)
                 array = x.array
                 if part.shape != array.shape:
-                    part = _fitted(part, array.shape)
+                    part = ops.fit(part, shape=array.shape)
                 if part.dtype is not array.dtype:
                     part = part.astype(array.dtype, copy=False)
                 other = gradients.get(x)
@@ -794,6 +822,28 @@ def _whole(g: Any, record: bool) -> Any:
     return g if type(g) is ndarray else np.asarray(g)
 
 
+def _deliver(gradients: list[tuple[Tensor, Any]]) -> None:
+    """Add gradients to the leaves that they belong to."""
+    for t, _ in gradients:
+        if t.spent and t.grad is not None:
+            warnings.warn(
+                f"backward() adds to a gradient of {subject(t)} that step() has already used."
+                " Call zero_grad() between steps, or set .grad = None.",
+                stacklevel=4,
+            )
+            t.spent = None
+            break
+    for t, g in gradients:
+        if t.spent:
+            t.spent = False
+        if t.grad is None:
+            t.grad = g
+        elif type(g) is Tensor:
+            t.grad = t.grad + g
+        else:
+            t.grad = np.asarray(values_of(t.grad) + g)
+
+
 def seed_for(end: Tensor, gradient: Any = None, record: bool = False) -> Any:
     """Check where a walk is to start, and make its first gradient."""
     if not end.needs_grad:
@@ -807,8 +857,9 @@ def seed_for(end: Tensor, gradient: Any = None, record: bool = False) -> Any:
                 f"backward() needs a single number, got shape {end.shape}."
                 " Reduce it first: loss.sum() or loss.mean()."
             )
-        gradient = np.ones(end.shape, end.dtype)
-    elif np.shape(gradient) != end.shape:
+        ones = np.ones(end.shape, end.dtype)
+        return Tensor(ones) if record else ones
+    if np.shape(gradient) != end.shape:
         raise ShapeError(
             f"backward() of {subject(end)} needs a gradient of that shape, got {np.shape(gradient)}"
         )
@@ -817,29 +868,6 @@ def seed_for(end: Tensor, gradient: Any = None, record: bool = False) -> Any:
     if type(gradient) is Tensor:
         return gradient.astype(end.dtype)
     return Tensor(np.array(gradient, dtype=end.dtype))
-
-
-def _fitted(part: Any, shape: tuple[int, ...]) -> Any:
-    """Undo broadcasting: sum where an input was stretched, stretch where a reduction shrank it."""
-    lead = part.ndim - len(shape)
-    if lead > 0:
-        if type(part) is ndarray and part.ndim == 2 and lead == 1:
-            part = np.ones(len(part), part.dtype) @ part   # BLAS sums a bias's rows fastest
-        else:
-            part = part.sum(axis=tuple(range(lead)))
-        lead = 0
-    if part.shape == shape:
-        return part
-    stretched = tuple(i for i, n in enumerate(part.shape) if shape[i - lead] == 1 != n)
-    if stretched:
-        part = part.sum(axis=stretched, keepdims=True)
-    if part.shape == shape:
-        return part
-    if type(part) is Tensor:
-        return apply(ops.broadcast_to, part, shape=shape)
-    whole = np.empty(shape, part.dtype)
-    whole[...] = part
-    return whole
 
 
 def _hooked(z: Tensor, g: Any) -> Any:
