@@ -31,6 +31,7 @@ from tinygrad_opt.tensor import Tensor, history, no_grad, set_default_dtype
 if TYPE_CHECKING:
     from tinygrad_opt import data, nn, optim, viz
     from tinygrad_opt.checkpoint import load, save
+    from tinygrad_opt.compiler import compile
     from tinygrad_opt.nn.init import seed
     from tinygrad_opt.train import History, fit
     from tinygrad_opt.viz import draw
@@ -49,6 +50,7 @@ __all__ = [
     "ShapeError",
     "Tensor",
     "TinygradOptError",
+    "compile",
     "data",
     "draw",
     "errors",
@@ -75,6 +77,7 @@ __all__ = [
 # where the names live that are imported when they are first used
 _LATER = {
     "History": "tinygrad_opt.train",
+    "compile": "tinygrad_opt.compiler",
     "data": "tinygrad_opt",
     "draw": "tinygrad_opt.viz",
     "fit": "tinygrad_opt.train",

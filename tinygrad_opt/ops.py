@@ -865,5 +865,5 @@ READING: set[Any] = {
     np.empty_like, np.result_type, np.can_cast, np.min_scalar_type, np.common_type,
     np.may_share_memory, np.shares_memory, np.array_repr, np.array_str, np.array2string,
     np.isin, np.digitize, np.iscomplexobj, np.isrealobj, np.isposinf, np.isneginf,
-    np.unravel_index, np.ravel_multi_index, np.broadcast_shapes,
+    np.unravel_index, np.ravel_multi_index,
 }

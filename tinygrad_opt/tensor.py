@@ -179,14 +179,14 @@ class Tensor(Methods):
     """
 
     __slots__ = (
-        "__weakref__", "array", "attrs", "changed", "grad", "hooks", "inputs", "name",
+        "__weakref__", "array", "attrs", "changed", "gradient", "hooks", "inputs", "name",
         "needs_grad", "op", "serial", "spent",
     )
 
     array: ndarray             # the values; `data` is the same behind a checked door
     attrs: dict[str, Any]
     changed: int               # when the values were last written
-    grad: Any
+    gradient: Any              # what `grad` holds
     hooks: list[Callable[[Any], Any]] | None
     inputs: tuple[Any, ...]
     name: str | None
@@ -206,7 +206,7 @@ class Tensor(Methods):
         self.array = _as_array(data, requires_grad, dtype)
         self.needs_grad = bool(requires_grad)
         self.name = name
-        self.grad = self.hooks = self.op = None
+        self.gradient = self.hooks = self.op = None
         self.inputs, self.attrs = (), {}
         self.serial = self.changed = tick()
         self.spent = False
@@ -249,6 +249,22 @@ class Tensor(Methods):
         if flag:
             self.array = _as_array(self.array, True, None)
         self.needs_grad = bool(flag)
+
+    @property
+    def grad(self) -> Any:
+        """∂L/∂self: an array, a Tensor after ``create_graph=True``, or None."""
+        g = self.gradient
+        return Tensor(g) if type(g) is ndarray and tape.get() is not None else g
+
+    @grad.setter
+    def grad(self, g: Any) -> None:
+        if g is not None and np.shape(g) != self.array.shape:
+            raise ShapeError(f"the gradient of {subject(self)} cannot have shape {np.shape(g)}")
+        if g is not None and type(g) is not Tensor:
+            g = np.asarray(g, dtype=self.array.dtype)
+        elif g is not None and tape.get() is not None:
+            g = g.array                                    # what a captured step made
+        effect(_set_gradient, self, g)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -345,7 +361,7 @@ class Tensor(Methods):
             if t.op is None:
                 arrived.append((t, g if create_graph else values_of(g)))
             else:
-                t.grad = values_of(g)    # a Tensor here, whose graph leads back to t, is a cycle
+                t.gradient = values_of(g)  # a Tensor here, whose graph leads back to t, is a cycle
         effect(_deliver, arrived)
 
     def register_hook(self, hook: Callable[[Any], Any]) -> Callable[[], None]:
@@ -428,7 +444,7 @@ class Tensor(Methods):
             self._change(ops.put, value, index)
             return
         try:
-            self.array[index] = values_of(value)
+            self._read()[index] = values_of(value)
         except Exception as error:
             raise kernel_error(ops.put, (self, value, index), error) from error
         self.changed = tick()
@@ -440,6 +456,7 @@ class Tensor(Methods):
         new node, and a twin takes its place as the node it has been so far.
         """
         if not _records(self, *others):
+            self._read()                                   # a captured step could not repeat it
             before = Tensor(self.array)
             with no_grad():
                 result = apply(op, before, *others).array
@@ -659,7 +676,7 @@ def _recorded(op: Op, inputs: Any, attrs: dict[str, Any], data: ndarray, needs: 
     """A Tensor for the result, its slots filled directly: this runs once per operation."""
     z = _new(Tensor)
     z.array = data
-    z.grad = z.hooks = z.name = None
+    z.gradient = z.hooks = z.name = None
     z.serial = z.changed = tick()
     if needs and recording.get():
         z.needs_grad = True
@@ -686,10 +703,16 @@ def answer(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 def effect(action: Callable[..., None], *args: Any) -> None:
     """Do something that is not a computation, now and at each replay of a captured step."""
-    action(*args)
     program = tape.get()
-    if program is not None:
-        program.acted(action, args)
+    if program is None:
+        action(*args)
+        return
+    token = tape.set(None)
+    try:
+        action(*args)
+    finally:
+        tape.reset(token)
+    program.acted(action, args)
 
 
 def _records(*operands: Any) -> bool:
@@ -822,10 +845,14 @@ def _whole(g: Any, record: bool) -> Any:
     return g if type(g) is ndarray else np.asarray(g)
 
 
+def _set_gradient(t: Tensor, g: Any) -> None:
+    t.gradient = g
+
+
 def _deliver(gradients: list[tuple[Tensor, Any]]) -> None:
     """Add gradients to the leaves that they belong to."""
     for t, _ in gradients:
-        if t.spent and t.grad is not None:
+        if t.spent and t.gradient is not None:
             warnings.warn(
                 f"backward() adds to a gradient of {subject(t)} that step() has already used."
                 " Call zero_grad() between steps, or set .grad = None.",
@@ -836,12 +863,12 @@ def _deliver(gradients: list[tuple[Tensor, Any]]) -> None:
     for t, g in gradients:
         if t.spent:
             t.spent = False
-        if t.grad is None:
-            t.grad = g
+        if t.gradient is None:
+            t.gradient = g
         elif type(g) is Tensor:
-            t.grad = t.grad + g
+            t.gradient = t.gradient + g
         else:
-            t.grad = np.asarray(values_of(t.grad) + g)
+            t.gradient = np.asarray(values_of(t.gradient) + g)
 
 
 def seed_for(end: Tensor, gradient: Any = None, record: bool = False) -> Any:

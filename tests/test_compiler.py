@@ -1,0 +1,249 @@
+"""Captured steps: equal to eager ones to the bit, loud about what they cannot repeat."""
+
+import gc
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import tinygrad_opt as tg
+from tinygrad_opt import Tensor, nn, ops, optim
+from tinygrad_opt.compiler import Program, compile
+from tinygrad_opt.errors import CaptureError
+
+
+def spiral_step(rule="adam", seed=0, dropout=0.0, **options):
+    """A fresh network with its optimizer, and the step that trains it."""
+    options = {"lr": 0.01, **options}
+    model = nn.MLP([2, 16, 3], activation="relu", dropout=dropout, rng=np.random.default_rng(seed))
+    opt = optim.get(rule, model.parameters(), **options)
+
+    def step(x, y):
+        loss = nn.cross_entropy(model(x), y)
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        return loss
+
+    return step, model, opt
+
+
+X, Y = tg.data.spiral(20, 3, rng=0)
+
+
+def losses(step, n=40, x=X, y=Y):
+    return [step(x, y).item() for _ in range(n)]
+
+
+@pytest.mark.parametrize("rule", optim.names())
+def test_compiled_losses_are_eager_losses_to_the_bit(rule):
+    assert losses(compile(spiral_step(rule)[0])) == losses(spiral_step(rule)[0])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"clip_norm": 0.1}, {"clip_value": 0.01}, {"weight_decay": 0.1}, {"decay": 0.1},
+     {"lr": optim.schedules.exponential(0.05, 0.9)}, {"dropout": 0.5}],
+    ids=str,
+)
+def test_options_and_random_operations_move_on_at_each_replay(options):
+    assert losses(compile(spiral_step(**options)[0])) == losses(spiral_step(**options)[0])
+
+
+def test_changing_the_rate_between_replays_counts():
+    results = []
+    for wrap in (compile, lambda f: f):
+        step, _, opt = spiral_step("sgd")
+        step = wrap(step)
+        first = losses(step, 5)
+        opt.lr = 0.5
+        results.append(first + losses(step, 5))
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8, np.int64])
+def test_arrays_of_any_dtype_are_weak_as_in_eager_mode(dtype):
+    x = (10 * X).astype(dtype)
+
+    def make():
+        step, _, _ = spiral_step()
+        return lambda x, y: step(x / 7 + 1, y)
+
+    assert losses(compile(make()), x=x) == losses(make(), x=x)
+
+
+def test_accumulated_gradients_are_equal_too():
+    def make():
+        model = nn.MLP([2, 8, 3], activation="tanh", rng=0)
+        opt = optim.get("sgd", model.parameters(), lr=0.1)
+
+        def step(x, y):
+            opt.zero_grad()
+            for part in range(2):
+                loss = nn.cross_entropy(model(x[part::2]), y[part::2])
+                loss.backward()
+            opt.step()
+            return {"loss": loss, "pair": (loss * 2, 7)}
+
+        return step
+
+    eager, compiled = make(), compile(make())
+    for _ in range(20):
+        a, b = eager(X, Y), compiled(X, Y)
+        assert a["loss"].item() == b["loss"].item()
+        assert a["pair"][0].item() == b["pair"][0].item() and b["pair"][1] == 7
+
+
+def test_every_smooth_op_replays_what_it_computes():
+    w = Tensor(np.linspace(0.2, 0.9, 12).reshape(3, 4), requires_grad=True)
+
+    def everything(x):
+        h = np.concatenate([np.tanh(x * w), ops.relu(x - w), np.where(x > 0.5, x, w)], axis=1)
+        h = h / (1 + np.max(h, axis=1, keepdims=True)) + np.sort(h, axis=1).detach()
+        return (ops.softmax(h) * h[:, ::-1]).sum() + np.linalg.norm(h) + h[[0, 0, 2]].std()
+
+    def step(x):
+        loss = everything(x)
+        w.grad = None
+        loss.backward()
+        return loss
+
+    compiled = compile(step)
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        x = rng.uniform(0, 1, (3, 4))
+        expected, gradient = step(x).item(), w.grad
+        assert compiled(x).item() == expected
+        np.testing.assert_array_equal(w.grad, gradient)
+
+
+def test_a_program_is_kept_for_each_kind_of_arguments():
+    step, _, _ = spiral_step()
+    compiled = compile(step)
+    for n in (10, 20, 10, 20):
+        compiled(X[:n], Y[:n])
+    assert len(compiled.programs) == 2
+    compiled(X[:10].astype(np.float64), Y[:10])
+    assert len(compiled.programs) == 3
+
+
+def test_too_many_kinds_are_reported_once_and_few_are_kept():
+    compiled = compile(lambda x: x * 2)
+    with pytest.warns(UserWarning, match="more than 8 kinds of arguments"):
+        for n in range(1, 12):
+            compiled(Tensor(np.ones(n)))
+    assert len(compiled.programs) == 8
+
+
+def test_results_are_copies():
+    compiled = compile(lambda x: x + 1)
+    first = compiled(np.array([1.0]))
+    compiled(np.array([5.0]))
+    assert first.data == [2]
+
+
+def test_replaced_parameters_are_noticed():
+    w = Tensor([1.0], requires_grad=True)
+    compiled = compile(lambda x: x * w)
+    assert compiled(np.array([3.0])).item() == 3
+    w.data = [10.0]
+    assert compiled(np.array([3.0])).item() == 30
+
+
+@pytest.mark.parametrize(
+    "look",
+    [float, bool, int, lambda t: t.item(), lambda t: t.data, lambda t: t.numpy(), np.asarray,
+     lambda t: f"{t:.3f}", lambda t: t.tolist(), lambda t: np.allclose(t, 1),
+     lambda t: 1 if t > 0 else 2, lambda t: [10, 20][t]],
+)
+def test_looking_at_values_is_refused_with_the_line(look):
+    def step(x):
+        loss = (x * 2).sum()
+        look(loss)
+        return loss
+
+    with pytest.raises((CaptureError, TypeError), match=r"read inside a compiled step|index"):
+        compile(step)(np.ones(1))
+    assert float(Tensor(1.0)) == 1                         # the tape is gone
+
+
+def test_an_error_inside_leaves_no_program_behind():
+    compiled = compile(lambda x: x @ np.ones((5, 5)))
+    with pytest.raises(ValueError, match="inner sizes 2 and 5"):
+        compiled(np.ones((3, 2)))
+    assert not compiled.programs
+
+
+def test_labels_out_of_range_are_refused_at_a_replay_too():
+    step, _, _ = spiral_step()
+    compiled = compile(step)
+    compiled(X, Y)
+    with pytest.raises(IndexError, match="classes from 0 to 2"):
+        compiled(X, Y + 1)
+
+
+def test_a_program_is_data_that_a_bound_program_is_made_from():
+    step, _, _ = spiral_step()
+    compiled = compile(step)
+    compiled(X, Y)
+    (bound,) = compiled.programs.values()
+    old = bound.program
+    again = Program(list(old.slots), list(old.calls), old.arguments, old.result, old.leaves)
+    computing = [c for c in again.calls if not c.is_effect]
+    again.calls = computing
+    old.calls = computing
+    assert again.bind().run([X, Y]).item() == old.bind().run([X, Y]).item()
+    assert {s.kind for s in old.slots} <= {"argument", "leaf", "constant", "temporary", "view"}
+    assert "cross_entropy" in str(old) and "argument 0" in str(old)
+
+
+def test_memory_is_used_again_and_nothing_grows():
+    step, _, _ = spiral_step()
+    compiled = compile(step)
+    for _ in range(10):
+        compiled(X, Y)
+    (bound,) = compiled.programs.values()
+    separate = sum(
+        bound.arrays[c.output].nbytes for c in bound.program.calls if not c.is_effect
+    )
+    assert bound.nbytes < separate
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for _ in range(20):
+            compiled(X, Y)
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(500):
+            compiled(X, Y)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 2000
+
+
+def test_what_nobody_reads_is_dropped():
+    def step(x):
+        x * 3                                              # noqa: B018
+        return x + 1
+
+    compiled = compile(step)
+    compiled(np.ones(2))
+    (bound,) = compiled.programs.values()
+    assert [c.kernel for c in bound.program.calls] == [np.add]
+
+
+def test_explain_lists_the_calls_with_their_shares():
+    compiled = compile(spiral_step()[0])
+    with pytest.raises(CaptureError, match="has not been called yet"):
+        compiled.explain()
+    compiled(X, Y)
+    text = compiled.explain(repeats=5)
+    assert "linear(argument 0, layers.0.weight, layers.0.bias)" in text
+    assert "%" in text and "µs" in text and "bytes of memory" in text
+
+
+def test_a_compiled_step_inside_another_is_part_of_it():
+    double = compile(lambda x: x * 2)
+    quadruple = compile(lambda x: double(double(x)))
+    assert quadruple(np.array([3.0])).data == [12]
+    assert not double.programs
