@@ -759,3 +759,12 @@ def test_a_users_own_op_is_recorded_and_checked():
         tg.op("bad", lambda x: x, "rule")
     with pytest.raises(TypeError, match="one rule per input"):
         tg.op("bad", lambda x: x)
+
+
+def test_rows_are_copied_and_pickled_by_name():
+    assert copy.deepcopy(ops.relu) is ops.relu
+    assert pickle.loads(pickle.dumps([ops.tanh]))[0] is ops.tanh
+    mine = tg.op("mine", lambda x: x, lambda g, z, x: g)
+    assert copy.deepcopy(mine) is mine
+    with pytest.raises(TypeError, match="not of the rule book"):
+        pickle.dumps(mine)

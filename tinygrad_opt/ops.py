@@ -55,6 +55,14 @@ class Op:
     def __repr__(self) -> str:
         return f"<op {self.name}>"
 
+    def __deepcopy__(self, memo: Any) -> Op:
+        return self
+
+    def __reduce__(self) -> Any:
+        if TABLE.get(self.name) is not self:
+            raise TypeError(f"op {self.name} is not of the rule book and cannot be pickled")
+        return _row_called, (self.name,)
+
 
 class Each:
     """One rule for any number of inputs: ``rule(i, g, z, *inputs, **attrs)``."""
@@ -841,6 +849,12 @@ cross_entropy = op("cross entropy", _cross_entropy,
 
 # The whole book by name. A row's name in this table is its name in this file.
 TABLE: dict[str, Op] = {name: row for name, row in list(globals().items()) if isinstance(row, Op)}
+
+
+
+def _row_called(name: str) -> Op:
+    return TABLE[name]
+
 
 # The rows by the NumPy function that they answer: ufuncs, and reductions by one.
 UFUNCS: dict[Any, Op] = {

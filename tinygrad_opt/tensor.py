@@ -747,7 +747,7 @@ def _settled(op: Op, inputs: Any, attrs: dict[str, Any], data: ndarray) -> tuple
         else np.asarray(x, dtype=wanted)
         for x, rule in zip(inputs, op.rules)
     )
-    return np.asarray(op.kernel(*map(values_of, inputs), **attrs)), inputs
+    return np.asarray(op.kernel(*map(values_of, inputs), **attrs), dtype=wanted), inputs
 
 
 # ---- the walk ------------------------------------------------------------------------------------

@@ -1,0 +1,294 @@
+"""Convolution and pooling: windows that slide over the last axes, and one matrix product.
+
+`_windows` views every window of an input, `_fold` adds windows back where they came from. The two
+are each other's gradient, so derivatives of any order are there.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt import ops
+from tinygrad_opt.errors import ShapeError
+from tinygrad_opt.nn.module import Module
+from tinygrad_opt.nn.parameters import as_input, default_dtype, positive, weight_and_bias
+from tinygrad_opt.tensor import Tensor, apply
+
+__all__ = [
+    "AvgPool2d", "Conv1d", "Conv2d", "MaxPool2d", "avg_pool2d", "conv1d", "conv2d", "max_pool2d",
+]
+
+# ---- windows -------------------------------------------------------------------------------------
+
+
+def _slide(x, size, stride):
+    """Windows of the last axes, (n, c, *positions, *size), without a copy."""
+    axes = tuple(range(-len(size), 0))
+    every = np.lib.stride_tricks.sliding_window_view(x, size, axes)
+    steps = [slice(None, None, s) for s in stride]
+    index: Any = (..., *steps, *[slice(None)] * len(size))
+    return every[index]
+
+
+def _add_windows(w, size, stride, shape):
+    """Zeros of the shape, with each window added where it was taken from."""
+    out = np.zeros(shape, w.dtype)
+    counts = w.shape[-2 * len(size):-len(size)]
+    for offset in itertools.product(*map(range, size)):
+        steps = [slice(o, o + s * (n - 1) + 1, s) for o, s, n in zip(offset, stride, counts)]
+        place: Any = (..., *steps)
+        entry: Any = (..., *offset)
+        out[place] += w[entry]
+    return out
+
+
+_windows: ops.Op = ops.op("windows", _slide,
+                  lambda g, z, x, size, stride: _fold(g, size=size, stride=stride, shape=x.shape))
+_fold: ops.Op = ops.op("fold", _add_windows,
+               lambda g, z, w, size, stride, shape: _windows(g, size=size, stride=stride))
+
+
+def _slid(name: str, x: Tensor, size: Any, stride: Any, padding: Any, fill: float = 0.0) -> Tensor:
+    """Every window of a padded input; an input that is too small is an error that says so."""
+    axes = len(size)
+    if x.ndim != axes + 2:
+        letters = ", ".join(("n", "channels", "height", "width") if axes == 2 else
+                            ("n", "channels", "length"))
+        raise ShapeError(f"{name} needs shape ({letters}), got {x.shape}")
+    if any(n + 2 * p < k for n, p, k in zip(x.shape[2:], padding, size)):
+        raise ShapeError(f"{name}: a window of {size} does not fit into {x.shape[2:]}"
+                         f" with padding {padding}")
+    if any(padding):
+        pads = ((0, 0), (0, 0), *((p, p) for p in padding))
+        padded: Any = np.pad(x, pads, constant_values=fill)
+        x = padded
+    return apply(_windows, x, size=size, stride=stride)
+
+
+def _per_axis(name: str, axes: int, value: Any, least: int = 1) -> tuple[int, ...]:
+    """One whole number for each axis, from one for all or one for each."""
+    values = tuple(value) if np.iterable(value) else (value,) * axes
+    if len(values) != axes or any(
+        isinstance(v, bool) or not isinstance(v, int | np.integer) or v < least for v in values
+    ):
+        raise ValueError(f"{name} needs {axes} whole numbers of at least {least}, got {value!r}")
+    return tuple(int(v) for v in values)
+
+
+# ---- convolution ---------------------------------------------------------------------------------
+
+
+def _convolve(
+    name: str, x: Any, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any
+) -> Tensor:
+    """Each filter times each window: (out, in · size) @ (in · size, n · positions)."""
+    x = as_input(x, weight)
+    out, channels, *size = weight.shape
+    axes = len(size)
+    if x.ndim > 1 and x.shape[1] != channels:
+        raise ShapeError(f"{name} of {x.shape}: {weight.name or 'the weight'} is for {channels}"
+                         f" channels, axis 1 has {x.shape[1]}")
+    stride = _per_axis(f"{name}: stride", axes, stride)
+    padding = _per_axis(f"{name}: padding", axes, padding, 0)
+    w = _slid(name, x, tuple(size), stride, padding)
+    positions = w.shape[2:2 + axes]
+    # positions last, so that the copy and both products run along memory
+    order = (1, *range(2 + axes, 2 + 2 * axes), 0, *range(2, 2 + axes))
+    columns = w.transpose(order).reshape((channels * math.prod(size), -1))
+    z = weight.reshape((out, -1)) @ columns
+    z = z if bias is None else z + bias.reshape((-1, 1))
+    return z.reshape((out, len(x), *positions)).swapaxes(0, 1)
+
+
+def conv1d(
+    x: Any, weight: Tensor, bias: Tensor | None = None, *, stride: Any = 1, padding: Any = 0
+) -> Tensor:
+    """zₒₜ = Σ W[o, c, i] x[c, t·stride + i] + bₒ, for x of (n, c, length), W of (out, c, k)."""
+    return _convolve("conv1d", x, weight, bias, stride, padding)
+
+
+def conv2d(
+    x: Any, weight: Tensor, bias: Tensor | None = None, *, stride: Any = 1, padding: Any = 0
+) -> Tensor:
+    """Σ W[o, c, i, j] x[c, h·stride + i, w·stride + j] + bₒ, for x of (n, c, h, w)."""
+    return _convolve("conv2d", x, weight, bias, stride, padding)
+
+
+class _Conv(Module):
+    """What the convolutions of one and two axes share."""
+
+    axes = 0
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        size: Any,
+        *,
+        stride: Any = 1,
+        padding: Any = 0,
+        bias: bool = True,
+        init: Any = None,
+        dtype: Any = None,
+        rng: Any = None,
+    ) -> None:
+        name = type(self).__name__
+        n, m = positive(name, in_channels=in_channels, out_channels=out_channels)
+        self.size = _per_axis(f"{name}: size", self.axes, size)
+        self.stride = _per_axis(f"{name}: stride", self.axes, stride)
+        self.padding = _per_axis(f"{name}: padding", self.axes, padding, 0)
+        fan_in = n * math.prod(self.size)
+        self.weight, self.bias = weight_and_bias(
+            (m, n, *self.size), fan_in, m, bias, init, dtype, rng)
+
+    def forward(self, x: Any) -> Tensor:
+        return _convolve(type(self).__name__, x, self.weight, self.bias, self.stride, self.padding)
+
+    def _options(self) -> str:
+        out, channels, *size = self.weight.shape
+        text = f"{channels}, {out}, {'×'.join(map(str, size))}"
+        if any(s != 1 for s in self.stride):
+            text += f", stride={'×'.join(map(str, self.stride))}"
+        if any(self.padding):
+            text += f", padding={'×'.join(map(str, self.padding))}"
+        return text if self.bias is not None else f"{text}, bias=False"
+
+
+class Conv1d(_Conv):
+    """Filters that slide along a signal: zₒₜ = Σ W[o, c, i] x[c, t·stride + i] + bₒ.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+    size : int
+        Length of the filters.
+    stride, padding : int
+        Step of the window; zeros added at either end.
+    bias, init, dtype, rng
+        As for `Linear`.
+
+    Attributes
+    ----------
+    weight : Tensor of shape (out_channels, in_channels, size)
+    bias : Tensor of shape (out_channels,), or None
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_opt import nn
+    >>> nn.Conv1d(2, 4, 3, padding=1, rng=0)(np.zeros((5, 2, 8))).shape
+    (5, 4, 8)
+    """
+
+    axes = 1
+
+
+class Conv2d(_Conv):
+    """Filters that slide over an image: Σ W[o, c, i, j] x[c, h·stride + i, w·stride + j] + bₒ.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+    size : int or (int, int)
+        Height and width of the filters.
+    stride, padding : int or (int, int)
+        Step of the window; zeros added on all four sides.
+    bias, init, dtype, rng
+        As for `Linear`.
+
+    Attributes
+    ----------
+    weight : Tensor of shape (out_channels, in_channels, height, width)
+    bias : Tensor of shape (out_channels,), or None
+
+    References
+    ----------
+    LeCun et al., *Gradient-Based Learning Applied to Document Recognition* (1998).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_opt import nn
+    >>> nn.Conv2d(1, 6, 3, stride=2, rng=0)(np.zeros((5, 1, 9, 9))).shape
+    (5, 6, 4, 4)
+    """
+
+    axes = 2
+
+
+# ---- pooling -------------------------------------------------------------------------------------
+
+
+def _pooled(name: str, x: Any, size: Any, stride: Any, padding: Any, fill: float) -> Tensor:
+    """The windows of a pooling layer, to reduce along axis 0: short last axes are slow in NumPy."""
+    x = x if type(x) is Tensor else Tensor(x, dtype=default_dtype())
+    size = _per_axis(f"{name}: size", 2, size)
+    stride = size if stride is None else _per_axis(f"{name}: stride", 2, stride)
+    padding = _per_axis(f"{name}: padding", 2, padding, 0)
+    if any(2 * p > k for p, k in zip(padding, size)):
+        raise ValueError(f"{name}: padding {padding} is more than half of the window {size}")
+    w = _slid(name, x, size, stride, padding, fill).transpose((4, 5, 0, 1, 2, 3))
+    return w.reshape((math.prod(size), *w.shape[2:]))
+
+
+def max_pool2d(x: Any, size: Any, *, stride: Any = None, padding: Any = 0) -> Tensor:
+    """The largest entry of each window; windows side by side unless a stride is given.
+
+    Entries that tie share the gradient equally (PyTorch gives it to the first).
+    """
+    return _pooled("max_pool2d", x, size, stride, padding, -np.inf).max(axis=0)
+
+
+def avg_pool2d(x: Any, size: Any, *, stride: Any = None, padding: Any = 0) -> Tensor:
+    """The mean of each window, zeros of the padding included."""
+    return _pooled("avg_pool2d", x, size, stride, padding, 0.0).mean(axis=0)
+
+
+class MaxPool2d(Module):
+    """The largest entry of each window of an image (n, channels, height, width).
+
+    Parameters
+    ----------
+    size : int or (int, int)
+        Height and width of the window.
+    stride : int or (int, int), optional
+        Its step; its size without it.
+    padding : int or (int, int)
+        −∞ added on all four sides.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_opt import nn
+    >>> nn.MaxPool2d(2)(np.arange(16.0).reshape(1, 1, 4, 4)).tolist()
+    [[[[5.0, 7.0], [13.0, 15.0]]]]
+    """
+
+    def __init__(self, size: Any, *, stride: Any = None, padding: Any = 0) -> None:
+        self.size, self.stride, self.padding = size, stride, padding
+
+    def forward(self, x: Any) -> Tensor:
+        return max_pool2d(x, self.size, stride=self.stride, padding=self.padding)
+
+    def _options(self) -> str:
+        text = f"{self.size}" + ("" if self.stride is None else f", stride={self.stride}")
+        return text + (f", padding={self.padding}" if self.padding else "")
+
+
+class AvgPool2d(MaxPool2d):
+    """The mean of each window of an image; parameters as for `MaxPool2d`, padded with zeros.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_opt import nn
+    >>> nn.AvgPool2d(2)(np.arange(16.0).reshape(1, 1, 4, 4)).tolist()
+    [[[[2.5, 4.5], [10.5, 12.5]]]]
+    """
+
+    def forward(self, x: Any) -> Tensor:
+        return avg_pool2d(x, self.size, stride=self.stride, padding=self.padding)

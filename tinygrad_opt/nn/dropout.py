@@ -1,0 +1,93 @@
+"""Dropout: noise that keeps units from relying on each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt import ops
+from tinygrad_opt.nn import init
+from tinygrad_opt.nn.module import Module
+from tinygrad_opt.nn.parameters import default_dtype
+from tinygrad_opt.tensor import Tensor, apply
+
+__all__ = ["Dropout", "dropout"]
+
+
+def _mask(shape, keep, rng):
+    return rng.random(shape) < keep
+
+
+# an op of its own and without inputs, so that a captured step draws anew each time it is replayed
+_draw_mask = ops.op("mask", _mask, None)
+
+
+def dropout(x: Any, p: float = 0.5, *, training: bool = True, rng: Any = None) -> Tensor:
+    """Set each entry to 0 with probability p and scale the others by 1 / (1 − p).
+
+    Parameters
+    ----------
+    x : Tensor or array-like
+    p : float in [0, 1]
+        Probability of 0. The scale keeps the mean as it is, so nothing is left to do at the end.
+    training : bool
+        False gives x back.
+    rng : optional
+        Anything that `numpy.random.default_rng` takes; the package's generator without it.
+
+    Raises
+    ------
+    ValueError
+        If p is not in [0, 1].
+
+    References
+    ----------
+    Srivastava et al., *Dropout* (2014).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_opt import nn
+    >>> y = nn.dropout(np.ones(1000), 0.25, rng=0)
+    >>> sorted(set(y.data.round(3).tolist()))
+    [0.0, 1.3329999446868896]
+    """
+    _check_probability(p)
+    x = x if type(x) is Tensor else Tensor(x, dtype=default_dtype())
+    if not training or p == 0:
+        return x
+    mask = apply(_draw_mask, shape=x.shape, keep=1 - p, rng=init.generator(rng))
+    return ops.where(mask, x / (1 - p) if p < 1 else x, 0)
+
+
+class Dropout(Module):
+    """While training, set each entry to 0 with probability p and scale the others by 1 / (1 − p).
+
+    Parameters
+    ----------
+    p : float in [0, 1]
+        Probability of 0.
+    rng : optional
+        Anything that `numpy.random.default_rng` takes; the package's generator without it.
+
+    References
+    ----------
+    Srivastava et al., *Dropout* (2014).
+    """
+
+    def __init__(self, p: float = 0.5, *, rng: Any = None) -> None:
+        _check_probability(p)
+        self.p = p
+        self.rng = None if rng is None else np.random.default_rng(rng)
+
+    def forward(self, x: Any) -> Tensor:
+        return dropout(x, self.p, training=self.training, rng=self.rng)
+
+    def _options(self) -> str:
+        return f"{self.p}"
+
+
+def _check_probability(p: float) -> None:
+    if not 0 <= p <= 1:
+        raise ValueError(f"dropout: p is a probability, in [0, 1], got {p!r}")

@@ -1,0 +1,79 @@
+"""A table of vectors, one for each of a number of things."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt import ops
+from tinygrad_opt.nn import init as initialisers
+from tinygrad_opt.nn.module import Module
+from tinygrad_opt.nn.parameters import parameter, positive
+from tinygrad_opt.tensor import Tensor, apply
+
+__all__ = ["Embedding", "embedding"]
+
+
+def embedding(indices: Any, weight: Tensor) -> Tensor:
+    """Row i of the table for each index i: shape (...) gives (..., features).
+
+    Parameters
+    ----------
+    indices : array-like of int
+        In [0, number of rows).
+    weight : Tensor of shape (rows, features)
+
+    Raises
+    ------
+    TypeError
+        If the indices are not integers.
+    IndexError
+        If one is out of range; negative ones do not count from the end.
+    """
+    i = indices.array if type(indices) is Tensor else np.asarray(indices)
+    if i.dtype.kind not in "iu" and i.size:
+        raise TypeError(f"embedding: indices must be integers, got {i.dtype}")
+    rows = weight.shape[0]
+    if i.size and not 0 <= i.min() <= i.max() < rows:
+        raise IndexError(f"embedding: indices go from {i.min()} to {i.max()}, the table's rows"
+                         f" from 0 to {rows - 1}")
+    return apply(ops.take, weight, i.astype(np.intp, copy=False), axis=0)
+
+
+class Embedding(Module):
+    """A table of vectors that are learned: index i ↦ row i.
+
+    Parameters
+    ----------
+    rows, features : int
+        How many things there are, and the length of the vector of each.
+    init : str, float or callable
+        Of the table; N(0, 1) without it.
+    dtype, rng
+        As for `Linear`.
+
+    Attributes
+    ----------
+    weight : Tensor of shape (rows, features)
+
+    Examples
+    --------
+    >>> from tinygrad_opt import nn
+    >>> nn.Embedding(27, 2, rng=0)([[0, 5, 26]]).shape
+    (1, 3, 2)
+    """
+
+    def __init__(
+        self, rows: int, features: int, *, init: Any = None, dtype: Any = None, rng: Any = None
+    ) -> None:
+        shape = positive("Embedding", rows=rows, features=features)
+        start = initialisers.normal if init is None else init
+        self.weight = parameter("weight", shape, start, dtype, rng)
+
+    def forward(self, indices: Any) -> Tensor:
+        return embedding(indices, self.weight)
+
+    def _options(self) -> str:
+        rows, features = self.weight.shape
+        return f"{rows}, {features}"

@@ -1,0 +1,237 @@
+"""Initialisers: what the weights are before the first step.
+
+Each takes a shape and a generator and returns a float64 array, so that a model of float32 and
+one of float64 start from the same numbers. Layers take one as `init=`: its name, the function
+itself, or a number s for s · normal.
+
+The scale keeps the variance of what flows through a layer about 1: forward it is multiplied by
+fan_in · var(w) · E[σ(x)²], backward by fan_out · var(w) · E[σ'(x)²].
+
+Randomness is explicit: `rng` is anything that `numpy.random.default_rng` takes. Where it is left
+out, the package's own generator draws, and `seed` starts that one anew.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+__all__ = [
+    "constant",
+    "fan_in_uniform",
+    "gain",
+    "generator",
+    "get",
+    "kaiming_normal",
+    "kaiming_uniform",
+    "normal",
+    "orthogonal",
+    "seed",
+    "uniform",
+    "xavier_normal",
+    "xavier_uniform",
+    "zeros",
+]
+
+Initialiser = Callable[..., np.ndarray]
+
+_generator = np.random.default_rng()
+
+
+def seed(n: int) -> None:
+    """Start the package's generator anew, which draws wherever no `rng` is given.
+
+    Parameters
+    ----------
+    n : int
+        Same seed, same weights and same dropout, in every process.
+
+    Examples
+    --------
+    >>> from tinygrad_opt import nn
+    >>> nn.init.seed(0)
+    >>> a = nn.Linear(2, 3).weight.data
+    >>> nn.init.seed(0)
+    >>> bool((a == nn.Linear(2, 3).weight.data).all())
+    True
+    """
+    # the object stays the same: whoever holds it, a captured step too, goes on from the new seed
+    _generator.bit_generator.state = np.random.default_rng(n).bit_generator.state
+
+
+def generator(rng: Any = None) -> np.random.Generator:
+    """The generator that `rng` means: the package's own for None."""
+    return _generator if rng is None else np.random.default_rng(rng)
+
+
+def gain(activation: str, slope: float = 0.01) -> float:
+    """How much larger weights may be, since the activation shrinks what passes through it.
+
+    Parameters
+    ----------
+    activation : str
+        √2 for ``"relu"`` and its smooth relatives, √(2 / (1 + slope²)) for ``"leaky_relu"``,
+        5/3 for ``"tanh"``, 1 for all others.
+    slope : float
+        Slope of the leaky ReLU below 0.
+
+    References
+    ----------
+    He et al., *Delving Deep into Rectifiers* (2015); the 5/3 of tanh is PyTorch's.
+
+    Examples
+    --------
+    >>> from tinygrad_opt import nn
+    >>> round(nn.init.gain("relu"), 4)
+    1.4142
+    """
+    name = activation.lower().replace("_", "")             # LeakyReLU is leaky_relu
+    if name == "leakyrelu":
+        return math.sqrt(2 / (1 + slope**2))
+    if name in ("relu", "elu", "gelu", "silu", "softplus"):
+        return math.sqrt(2)
+    return 5 / 3 if name == "tanh" else 1.0
+
+
+def kaiming_uniform(shape: Any, rng: Any = None, *, gain: float = math.sqrt(2)) -> np.ndarray:
+    """U(−b, b) with b = gain · √(3 / fan_in): keeps the variance of the forward pass.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (in, out) of a linear layer, or (out, in, ...) of a convolution.
+    rng : optional
+        Anything that `numpy.random.default_rng` takes.
+    gain : float
+        √2 suits ReLU; see `gain`.
+
+    References
+    ----------
+    He et al., *Delving Deep into Rectifiers* (2015).
+
+    Examples
+    --------
+    >>> from tinygrad_opt import nn
+    >>> w = nn.init.kaiming_uniform((6, 1000), rng=0)
+    >>> bool(abs(w).max() <= 1.0)
+    True
+    """
+    bound = gain * math.sqrt(3 / max(1, fans(shape)[0]))
+    return uniform(shape, rng, bound=bound)
+
+
+def kaiming_normal(shape: Any, rng: Any = None, *, gain: float = math.sqrt(2)) -> np.ndarray:
+    """N(0, gain² / fan_in). He et al., *Delving Deep into Rectifiers* (2015)."""
+    return generator(rng).normal(0, gain / math.sqrt(max(1, fans(shape)[0])), shape)
+
+
+def fan_in_uniform(shape: Any, rng: Any = None) -> np.ndarray:
+    """U(−b, b) with b = 1 / √fan_in: what PyTorch's Linear and Conv layers start from.
+
+    References
+    ----------
+    LeCun et al., *Efficient BackProp* (1998), section 4.6, give the 1 / √fan_in.
+    """
+    return kaiming_uniform(shape, rng, gain=1 / math.sqrt(3))
+
+
+def xavier_uniform(shape: Any, rng: Any = None, *, gain: float = 1.0) -> np.ndarray:
+    """U(−b, b) with b = gain · √(6 / (fan_in + fan_out)): forward and backward in balance.
+
+    References
+    ----------
+    Glorot & Bengio, *Understanding the difficulty of training deep feedforward neural networks*
+    (2010), equation 16.
+    """
+    bound = gain * math.sqrt(6 / max(1, sum(fans(shape))))
+    return uniform(shape, rng, bound=bound)
+
+
+def xavier_normal(shape: Any, rng: Any = None, *, gain: float = 1.0) -> np.ndarray:
+    """N(0, 2 gain² / (fan_in + fan_out)). Glorot & Bengio (2010), equation 12."""
+    return generator(rng).normal(0, gain * math.sqrt(2 / max(1, sum(fans(shape)))), shape)
+
+
+def orthogonal(shape: Any, rng: Any = None, *, gain: float = 1.0) -> np.ndarray:
+    """gain · Q with orthonormal rows or columns, whichever are fewer: lengths are kept exactly.
+
+    References
+    ----------
+    Saxe et al., *Exact solutions to the nonlinear dynamics of learning in deep linear neural
+    networks* (2014). The signs make Q uniform over all such matrices (Mezzadri, 2007).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_opt import nn
+    >>> q = nn.init.orthogonal((3, 5), rng=0)
+    >>> bool(np.allclose(q @ q.T, np.eye(3)))
+    True
+    """
+    rows, columns = shape[0], math.prod(shape[1:])
+    tall = generator(rng).normal(size=(max(rows, columns), min(rows, columns)))
+    q, r = np.linalg.qr(tall)
+    q = q * np.where(np.diagonal(r) < 0, -1.0, 1.0)
+    return gain * (q if rows >= columns else q.T).reshape(shape)
+
+
+def normal(shape: Any, rng: Any = None, *, scale: float = 1.0) -> np.ndarray:
+    """scale · N(0, 1)."""
+    return generator(rng).normal(0, scale, shape)
+
+
+def uniform(shape: Any, rng: Any = None, *, bound: float = 1.0) -> np.ndarray:
+    """U(−bound, bound)."""
+    return generator(rng).uniform(-bound, bound, shape)
+
+
+def constant(shape: Any, rng: Any = None, *, value: float = 0.0) -> np.ndarray:
+    """The same value everywhere."""
+    return np.full(shape, value, dtype=float)
+
+
+def zeros(shape: Any, rng: Any = None) -> np.ndarray:
+    """0 everywhere."""
+    return np.zeros(shape)
+
+
+def fans(shape: Any) -> tuple[int, int]:
+    """How many numbers each output is summed from, and how many each input goes into."""
+    if len(shape) < 2:
+        return (math.prod(shape),) * 2
+    if len(shape) == 2:
+        return shape[0], shape[1]                          # x @ W
+    window = math.prod(shape[2:])
+    return shape[1] * window, shape[0] * window            # a convolution
+
+
+NAMES: dict[str, Initialiser] = {
+    f.__name__: f
+    for f in (fan_in_uniform, kaiming_normal, kaiming_uniform, normal, orthogonal, uniform,
+              xavier_normal, xavier_uniform, zeros)
+}
+
+
+def get(init: Any) -> Initialiser:
+    """The initialiser that a layer's `init=` means.
+
+    Parameters
+    ----------
+    init : str, float or callable
+        A name, a number s for s · normal, or a function of a shape and a generator.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, with the known ones.
+    """
+    if callable(init):
+        return init
+    if isinstance(init, int | float) and not isinstance(init, bool):
+        return lambda shape, rng=None: normal(shape, rng, scale=init)
+    if isinstance(init, str) and init in NAMES:
+        return NAMES[init]
+    raise ValueError(f"no initialiser {init!r}; there are {', '.join(sorted(NAMES))}")

@@ -1,0 +1,245 @@
+"""Normalisation: mean 0 and variance 1, then a learned scale and shift."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt import ops
+from tinygrad_opt.errors import ShapeError
+from tinygrad_opt.nn.module import Module
+from tinygrad_opt.nn.parameters import default_dtype, parameter, positive
+from tinygrad_opt.tensor import Tensor, apply
+
+__all__ = ["BatchNorm1d", "LayerNorm", "batch_norm", "layer_norm"]
+
+
+def _standardize(x, axis, eps):
+    """(x − mean) / √(var + ε) along the axes."""
+    z = x - x.mean(axis=axis, keepdims=True)
+    z /= np.sqrt((z * z).mean(axis=axis, keepdims=True) + eps)
+    return z
+
+
+def _standardize_rule(g, z, x, axis, eps):
+    """What moves the mean or the variance has no effect: it is taken out of g."""
+    spread = np.sqrt(x.var(axis=axis, keepdims=True) + eps)
+    along = g - g.mean(axis=axis, keepdims=True) - z * (g * z).mean(axis=axis, keepdims=True)
+    return along / spread
+
+
+_standardized = ops.op("standardize", _standardize, _standardize_rule)
+
+
+def layer_norm(
+    x: Any, weight: Tensor | None = None, bias: Tensor | None = None, *,
+    shape: Any = None, eps: float = 1e-5,
+) -> Tensor:
+    """γ (x − mean) / √(var + ε) + β, each sample by its own mean and variance.
+
+    Parameters
+    ----------
+    x : Tensor or array-like
+    weight, bias : Tensor, optional
+        γ and β, in the shape that is normalised over.
+    shape : tuple of int, optional
+        Lengths of the last axes, over which mean and variance are taken: the shape of `weight`,
+        or the last axis.
+    eps : float
+        ε, which keeps constant samples finite.
+
+    References
+    ----------
+    Ba, Kiros & Hinton, *Layer Normalization* (2016).
+    """
+    x = x if type(x) is Tensor else Tensor(
+        x, dtype=default_dtype() if weight is None else weight.dtype)
+    if shape is None:
+        shape = x.shape[-1:] if weight is None else weight.shape
+    if x.shape[x.ndim - len(shape):] != tuple(shape):
+        raise ShapeError(f"layer norm over {tuple(shape)}: the input has shape {x.shape}")
+    z = apply(_standardized, x, axis=tuple(range(-len(shape), 0)), eps=eps)
+    z = z if weight is None else z * weight
+    return z if bias is None else z + bias
+
+
+class LayerNorm(Module):
+    """γ (x − mean) / √(var + ε) + β, each sample by its own mean and variance.
+
+    Parameters
+    ----------
+    shape : int or tuple of int
+        Lengths of the last axes, over which mean and variance are taken.
+    eps : float
+        ε, which keeps constant samples finite.
+    affine : bool
+        Whether there are γ, which starts as 1, and β, which starts as 0.
+    dtype : dtype-like, optional
+        Of the parameters.
+
+    Attributes
+    ----------
+    weight, bias : Tensor of the given shape, or None
+        γ and β.
+
+    References
+    ----------
+    Ba, Kiros & Hinton, *Layer Normalization* (2016).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_opt import nn
+    >>> z = nn.LayerNorm(4)(np.array([[1.0, 2.0, 3.0, 4.0]])).data
+    >>> round(float(z.mean()), 3) + 0, round(float(z.std()), 3)
+    (0.0, 1.0)
+    """
+
+    def __init__(
+        self, shape: Any, eps: float = 1e-5, affine: bool = True, *, dtype: Any = None
+    ) -> None:
+        lengths = tuple(shape) if np.iterable(shape) else (shape,)
+        self.shape = positive("LayerNorm", **{f"shape[{i}]": n for i, n in enumerate(lengths)})
+        self.eps = eps
+        self.weight, self.bias = _affine(self.shape, affine, dtype)
+
+    def forward(self, x: Any) -> Tensor:
+        return layer_norm(x, self.weight, self.bias, shape=self.shape, eps=self.eps)
+
+    def _options(self) -> str:
+        return ", ".join(map(str, self.shape)) if len(self.shape) == 1 else f"{self.shape}"
+
+
+def _follow(x, mean, var, momentum):
+    """Let the running statistics follow those of the batch x."""
+    axis = _all_but_channels(x)
+    n = x.size // x.shape[1]
+    mean += momentum * (x.mean(axis=axis) - mean)
+    var += momentum * (x.var(axis=axis) * (n / (n - 1)) - var)
+    return np.array(True)                                  # not a float: apply() may redo those
+
+
+# an op, so that a captured step follows too
+_running = ops.op("running", _follow, None)
+
+
+def _all_but_channels(x: Any) -> tuple[int, ...]:
+    return (0, *range(2, x.ndim))
+
+
+def batch_norm(
+    x: Any, mean: np.ndarray | None = None, var: np.ndarray | None = None,
+    weight: Tensor | None = None, bias: Tensor | None = None, *,
+    training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
+) -> Tensor:
+    """γ (x − mean) / √(var + ε) + β, each channel by the mean and variance of the batch.
+
+    Parameters
+    ----------
+    x : Tensor or array-like of shape (n, channels) or (n, channels, ...)
+    mean, var : ndarray of shape (channels,), optional
+        Running statistics: used if not `training`, else moved a part `momentum` of the way
+        towards those of the batch (with the variance of n − 1), in place.
+    weight, bias : Tensor of shape (channels,), optional
+        γ and β.
+    training : bool
+        Whether to normalise by the batch.
+    momentum, eps : float
+
+    Raises
+    ------
+    ShapeError
+        If x has other channels, or one value per channel while training.
+
+    References
+    ----------
+    Ioffe & Szegedy, *Batch Normalization* (2015).
+    """
+    like = weight if weight is not None else mean
+    x = x if type(x) is Tensor else Tensor(
+        x, dtype=default_dtype() if like is None else like.dtype)
+    if x.ndim < 2 or (like is not None and x.shape[1] != like.shape[0]):
+        channels = "channels" if like is None else f"{like.shape[0]}"
+        raise ShapeError(f"batch norm needs shape (n, {channels}, ...), got {x.shape}")
+    wide = (-1,) + (1,) * (x.ndim - 2)                     # along axis 1
+    if training or mean is None or var is None:
+        if x.size <= x.shape[1]:
+            raise ShapeError(f"batch norm needs more than one value per channel to train on, got"
+                             f" shape {x.shape}. Call model.eval() to use the running statistics.")
+        if mean is not None and var is not None:
+            apply(_running, x, mean=mean, var=var, momentum=momentum)
+        z = apply(_standardized, x, axis=_all_but_channels(x), eps=eps)
+    else:
+        scale = 1 / np.sqrt(var + eps)
+        z = (x - mean.reshape(wide)) * scale.reshape(wide)
+    z = z if weight is None else z * weight.reshape(wide)
+    return z if bias is None else z + bias.reshape(wide)
+
+
+class BatchNorm1d(Module):
+    """γ (x − mean) / √(var + ε) + β, each channel by the mean and variance of the batch.
+
+    While training, running statistics follow those of the batches; in evaluation they are used.
+
+    Parameters
+    ----------
+    channels : int
+        Length of axis 1 of the input, of shape (n, channels) or (n, channels, length).
+    eps : float
+        ε, which keeps constant channels finite.
+    momentum : float
+        How far the running statistics move towards the batch's.
+    affine : bool
+        Whether there are γ, which starts as 1, and β, which starts as 0.
+    dtype : dtype-like, optional
+        Of parameters and statistics.
+
+    Attributes
+    ----------
+    weight, bias : Tensor of shape (channels,), or None
+        γ and β.
+    running_mean, running_var : ndarray of shape (channels,)
+
+    References
+    ----------
+    Ioffe & Szegedy, *Batch Normalization* (2015).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_opt import nn
+    >>> layer = nn.BatchNorm1d(2)
+    >>> z = layer(np.array([[0.0, 5.0], [4.0, 7.0]]))
+    >>> layer.running_mean
+    array([0.2, 0.6], dtype=float32)
+    """
+
+    buffers = ("running_mean", "running_var")
+
+    def __init__(
+        self, channels: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True,
+        *, dtype: Any = None,
+    ) -> None:
+        shape = positive("BatchNorm1d", channels=channels)
+        self.eps, self.momentum = eps, momentum
+        self.weight, self.bias = _affine(shape, affine, dtype)
+        self.running_mean = np.zeros(shape, dtype or default_dtype())
+        self.running_var = np.ones(shape, dtype or default_dtype())
+
+    def forward(self, x: Any) -> Tensor:
+        if np.ndim(x) not in (2, 3):
+            raise ShapeError(f"BatchNorm1d needs 2 or 3 axes, got shape {np.shape(x)}")
+        return batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias,
+                          training=self.training, momentum=self.momentum, eps=self.eps)
+
+    def _options(self) -> str:
+        return f"{len(self.running_mean)}"
+
+
+def _affine(shape: Any, wanted: bool, dtype: Any) -> tuple[Tensor | None, Tensor | None]:
+    """γ = 1 and β = 0."""
+    if not wanted:
+        return None, None
+    return (parameter("weight", shape, lambda shape, rng: np.ones(shape), dtype, None),
+            parameter("bias", shape, "zeros", dtype, None))

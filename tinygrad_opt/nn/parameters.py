@@ -1,0 +1,58 @@
+"""What layers share: how a parameter is made, and how a raw array comes in."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt.nn import init as initialisers
+from tinygrad_opt.tensor import Tensor
+
+__all__ = ["as_input", "default_dtype", "parameter", "positive", "weight_and_bias"]
+
+
+def parameter(name: str, shape: Any, init: Any, dtype: Any, rng: Any) -> Tensor:
+    """A leaf that requires grad, drawn by an initialiser."""
+    values = np.asarray(initialisers.get(init)(shape, rng))
+    if values.shape != tuple(shape):
+        raise ValueError(f"the initialiser of {name} gave shape {values.shape}, not {shape}")
+    return Tensor(values, True, dtype=default_dtype() if dtype is None else dtype, name=name)
+
+
+def weight_and_bias(
+    shape: Any, fan_in: int, out: int, bias: bool, init: Any, dtype: Any, rng: Any
+) -> tuple[Tensor, Tensor | None]:
+    """What most layers have: both U(−1/√fan_in, 1/√fan_in) as in PyTorch, or `init` and 0."""
+    rng = initialisers.generator(rng)                      # one for both: a seed would repeat
+    start = functools.partial(initialisers.uniform, bound=fan_in**-0.5)
+    weight = parameter("weight", shape, start if init is None else init, dtype, rng)
+    if not bias:
+        return weight, None
+    return weight, parameter("bias", (out,), start if init is None else "zeros", dtype, rng)
+
+
+def default_dtype() -> np.dtype[Any]:
+    """The dtype that Python numbers become."""
+    return Tensor(0.0).dtype
+
+
+def as_input(x: Any, like: Tensor) -> Tensor:
+    """x as it is if it is a Tensor, else as a constant in the dtype of a layer's parameter."""
+    if type(x) is Tensor:
+        return x
+    return Tensor(x, dtype=like.dtype)
+
+
+def positive(owner: str, **sizes: Any) -> tuple[int, ...]:
+    """The sizes as ints, checked to be at least 1."""
+    for name, n in sizes.items():
+        try:
+            ok = not isinstance(n, bool) and operator.index(n) >= 1
+        except TypeError:
+            ok = False
+        if not ok:
+            raise ValueError(f"{owner}: {name} must be a positive integer, got {n!r}")
+    return tuple(operator.index(n) for n in sizes.values())

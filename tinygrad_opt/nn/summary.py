@@ -1,0 +1,102 @@
+"""The table that ``model.summary()`` prints."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_opt.tensor import Tensor, no_grad
+
+if TYPE_CHECKING:
+    from tinygrad_opt.nn.module import Module
+
+__all__ = ["Row", "Summary"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One module: its path, how it is written, the shape it gave, how many numbers it holds."""
+
+    name: str
+    layer: str
+    output: Any
+    parameters: int
+
+
+@dataclass(frozen=True, repr=False)
+class Summary:
+    """What `Module.summary` found. Prints as a table.
+
+    Attributes
+    ----------
+    rows : list of Row
+        One for each module, the whole model first. A row counts what is below it, too.
+    parameters, trainable : int
+        Numbers in the whole model; those that are not frozen.
+    """
+
+    rows: list[Row]
+    parameters: int
+    trainable: int
+
+    def __str__(self) -> str:
+        with_shapes = any(row.output is not None for row in self.rows)
+        head = ["name", "layer", "output", "parameters"]
+        lines = [[r.name, r.layer, str(r.output or "not called"), f"{r.parameters:,}"]
+                 for r in self.rows]
+        if not with_shapes:
+            head, lines = [h for h in head if h != "output"], [[*r[:2], r[3]] for r in lines]
+        *left, right = [max(map(len, column)) for column in zip(head, *lines)]
+        table = [
+            "  ".join([*(c.ljust(w) for c, w in zip(cells, left)), cells[-1].rjust(right)])
+            for cells in (head, *lines)
+        ]
+        total = f"{self.parameters:,} parameters, {self.trainable:,} trainable"
+        return "\n".join([*table, total])
+
+    __repr__ = __str__
+
+
+def summarize(model: Module, input_shape: Any, dtype: Any) -> Summary:
+    """Send zeros through a copy of the model, whose modules note the shapes that they give."""
+    modules = model.named_modules()
+    shapes = {} if input_shape is None else _shapes(model, input_shape, dtype)
+    rows = []
+    for path, module in modules.items():
+        size = sum({id(p): p.size for _, _, p in module._tensors()}.values())
+        line = f"{type(module).__name__}({module._options()})".removesuffix("()")
+        rows.append(Row(path or "(model)", line, shapes.get(path), size))
+    own = model.parameters().values()
+    return Summary(rows, sum(p.size for p in own), sum(p.size for p in own if p.requires_grad))
+
+
+def _shapes(model: Module, input_shape: Any, dtype: Any) -> dict[str, Any]:
+    shapes: dict[str, Any] = {}
+    double = copy.deepcopy(model).eval()
+    first = next(iter(model.parameters().values()), None)
+    if dtype is None:
+        dtype = np.float32 if first is None else first.dtype
+
+    def noting(kind: type, path: str) -> type:
+        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+            result = self.forward(*args, **kwargs)
+            shapes[path] = _shape(result)
+            return result
+
+        return type(kind.__name__, (kind,), {"__call__": call})
+
+    for path, module in double.named_modules().items():
+        object.__setattr__(module, "__class__", noting(type(module), path))
+    with no_grad():
+        double(Tensor(np.zeros(input_shape, dtype)))
+    return shapes
+
+
+def _shape(result: Any) -> Any:
+    """The shape of a result; of each, where there are several."""
+    if isinstance(result, tuple | list):
+        return tuple(_shape(part) for part in result)
+    return np.shape(result)

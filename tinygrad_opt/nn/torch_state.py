@@ -1,0 +1,78 @@
+"""State dicts that PyTorch understands, and those that it writes. PyTorch is not imported."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt.nn.module import Module
+
+__all__ = ["from_torch", "to_torch"]
+
+
+def to_torch(model: Module) -> dict[str, np.ndarray]:
+    """The state of a model in PyTorch's layout: Linear and recurrent weights as (out, in).
+
+    Parameters
+    ----------
+    model : Module
+
+    Returns
+    -------
+    dict of str to ndarray
+        For ``torch_model.load_state_dict({k: torch.tensor(v) for k, v in ....items()})``. The
+        names are the model's own: those of a torch model that is built alike.
+
+    Examples
+    --------
+    >>> from tinygrad_opt import nn
+    >>> nn.to_torch(nn.Linear(2, 3))["weight"].shape
+    (3, 2)
+    """
+    turned = _transposed(model)
+    return {
+        path: np.ascontiguousarray(array.T) if path in turned else array
+        for path, array in model.state_dict().items()
+    }
+
+
+def from_torch(model: Module, state: dict[str, Any]) -> None:
+    """Load what ``torch_model.state_dict()`` gives into a model that is built alike.
+
+    Parameters
+    ----------
+    model : Module
+    state : dict of str to torch.Tensor or array
+        Linear and recurrent weights as (out, in). ``num_batches_tracked`` is left out, and the
+        ``_l0`` of recurrent layers.
+
+    Raises
+    ------
+    CheckpointError
+        With everything that does not fit; nothing is changed then.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_opt import nn
+    >>> layer = nn.Linear(2, 1)
+    >>> nn.from_torch(layer, {"weight": np.array([[1.0, 2.0]]), "bias": np.array([3.0])})
+    >>> layer([[10.0, 100.0]]).tolist()
+    [[213.0]]
+    """
+    own, turned = model.state_dict(), _transposed(model)
+    loaded = {}
+    for key, value in state.items():
+        path = key if key in own else key.removesuffix("_l0")
+        if path not in own and path.endswith("num_batches_tracked"):
+            continue                                       # a count that nothing here reads
+        array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+        loaded[path] = array.T if path in turned else array
+    model.load_state_dict(loaded)
+
+
+def _transposed(model: Module) -> set[str]:
+    """Paths of the parameters that PyTorch holds the other way round."""
+    return {path for path, module, _ in model._tensors()
+            if path.rpartition(".")[2] in type(module).transposed_in_torch}
