@@ -25,7 +25,10 @@ ORDER = [
     {"__main__"},
 ]
 RANK = {part: i for i, parts in enumerate(ORDER) for part in parts}
-OUTSIDE = {"numpy": "everyone", "graphviz": {"viz"}, "matplotlib": {"viz"}, "tqdm": {"train", "cli"}}
+OUTSIDE = {
+    "numpy": "everyone", "graphviz": {"viz"}, "matplotlib": {"viz"}, "PIL": {"viz"},
+    "pygraphviz": {"viz"}, "tqdm": {"train", "cli"}, "IPython": {"viz"},
+}
 
 
 def modules():

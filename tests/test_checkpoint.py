@@ -1,0 +1,350 @@
+"""Checkpoints: what comes back, and what happens to files that are not what they claim."""
+
+import json
+import os
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+
+import tinygrad_opt as tg
+from tinygrad_opt.checkpoint import load, save
+from tinygrad_opt.errors import CheckpointError
+
+NASTY_KEYS = ["file", "w", "w.npy", "", "/", "../../etc", "a\\b", "a\0b", "\ud800", "ümläut",
+              "self", "tree", "__metadata__", "array 0", "x" * 70_000, " ", "a/b", "dict", "array",
+              "\n"]
+ARRAYS = {
+    "float32": np.float32([[1.5, -0.0], [np.nan, np.inf]]),
+    "float64": np.linspace(0, 1, 7),
+    "float16": np.float16([1, 2]),
+    "int": np.arange(-3, 3).reshape(2, 3),
+    "bool": np.array([True, False]),
+    "zero-d": np.array(4.5),
+    "empty": np.empty((0, 5), np.float32),
+    "fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+    "strided": np.arange(10.0)[::-3],
+}
+
+
+def same(a, b):
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+@pytest.fixture(params=["run.npz", "run.safetensors"])
+def path(request, tmp_path):
+    return tmp_path / request.param
+
+
+# ---- what comes back -----------------------------------------------------------------------------
+
+
+def test_arrays_come_back_with_their_bits_dtypes_and_shapes(path):
+    save(path, ARRAYS)
+    back = load(path)["model"]
+    assert list(back) == list(ARRAYS)
+    for name, array in ARRAYS.items():
+        assert same(back[name], array), name
+        assert back[name].flags.writeable and back[name].flags.owndata
+
+
+def test_every_string_is_a_key(path):
+    arrays = {key: np.full(2, i) for i, key in enumerate(NASTY_KEYS)}
+    save(path, arrays, more={key: i for i, key in enumerate(NASTY_KEYS)}, again=arrays)
+    back = load(path)
+    assert list(back["model"]) == NASTY_KEYS
+    assert all(same(back["model"][key], arrays[key]) for key in NASTY_KEYS)
+    assert all(same(back["again"][key], arrays[key]) for key in NASTY_KEYS)
+    assert back["more"] == {key: i for i, key in enumerate(NASTY_KEYS)}
+
+
+def test_plain_values_come_back_equal_and_of_their_types(path):
+    values = {"n": 3, "x": 0.1 + 0.2, "big": 2**200, "inf": -np.inf, "s": "a\0b",
+              "t": (1, [2, None]), "b": True, "d": {"dict": {"array": "model"}}, "e": {}, "l": []}
+    save(path, **values)
+    assert load(path) == values
+    assert type(load(path)["b"]) is bool and type(load(path)["t"]) is tuple
+
+
+def test_tensors_and_numpy_scalars_are_kept_as_arrays(path):
+    w = tg.Tensor([1.0, 2.0], requires_grad=True)
+    save(path, {"w": w}, rate=np.float32(0.5))
+    assert same(load(path)["model"]["w"], w.data)
+    assert same(load(path)["rate"], np.array(0.5, np.float32))
+
+
+def test_what_has_a_state_dict_is_asked_for_it(path):
+    class Part:
+        def __init__(self, **state):
+            self.state_dict = lambda: state
+
+    save(path, Part(w=np.ones(2)), Part(t=3, m={"w": np.zeros(2)}), schedule=Part(at=7))
+    back = load(path)
+    assert list(back) == ["model", "optimizer", "schedule"]
+    assert back["optimizer"]["t"] == 3 and back["schedule"] == {"at": 7}
+    assert same(back["optimizer"]["m"]["w"], np.zeros(2))
+
+
+def test_a_random_generator_goes_on_where_it_was_saved(path):
+    rng = np.random.default_rng(5)
+    rng.random(3)
+    save(path, rng=rng.bit_generator.state)
+    expected = rng.random(4)
+    other = np.random.default_rng(0)
+    other.bit_generator.state = load(path)["rng"]
+    np.testing.assert_array_equal(other.random(4), expected)
+
+
+def test_numpy_reads_the_npz_under_readable_names(tmp_path):
+    path = save(tmp_path / "run", {"layers.0.weight": np.ones((2, 3))}, lr=0.1)
+    assert path == tmp_path / "run"                          # no .npz is put behind it
+    with np.load(path, allow_pickle=False) as file:
+        np.testing.assert_array_equal(file["model/layers.0.weight"], np.ones((2, 3)))
+
+
+def test_numpy_finds_the_right_array_also_where_names_differ_by_npy_only(tmp_path):
+    arrays = {"w": np.zeros(1), "w.npy": np.ones(1), "w.npy.npy": np.full(1, 2)}
+    path = save(tmp_path / "run.npz", arrays, tree=np.full(1, 3))
+    with np.load(path) as file:
+        assert sorted(float(file[name][0]) for name in file.files if name != "tree") == [0, 1, 2, 3]
+        assert file["model/w"][0] == 0
+    assert load(path)["tree"].tolist() == [3]
+
+
+def test_files_from_numpy_are_read_as_a_model(tmp_path):
+    np.savez(tmp_path / "x.npz", a=np.arange(3), tree=np.float32(1))
+    back = load(tmp_path / "x.npz")
+    assert list(back) == ["model"] and set(back["model"]) == {"a", "tree"}
+
+
+def test_safetensors_of_a_model_bear_its_names_and_are_aligned(tmp_path):
+    path = save(tmp_path / "m.safetensors", {"b": np.ones(3, "u1"), "w": np.ones((2, 2)),
+                                             "c": np.array([1, 2], ">f4")})
+    raw = path.read_bytes()
+    length = struct.unpack("<Q", raw[:8])[0]
+    header = json.loads(raw[8:8 + length])
+    assert length % 8 == 0
+    assert header["w"] == {"dtype": "F64", "shape": [2, 2], "data_offsets": [0, 32]}
+    assert header["c"]["data_offsets"] == [32, 40] and header["b"]["data_offsets"] == [40, 43]
+    np.testing.assert_array_equal(load(path)["model"]["c"], [1, 2])
+
+
+def test_the_safetensors_package_reads_ours_and_we_read_its(tmp_path):
+    theirs = pytest.importorskip("safetensors.numpy")
+    arrays = {k: v for k, v in ARRAYS.items() if k not in ("fortran", "strided")}
+    back = theirs.load_file(save(tmp_path / "m.safetensors", arrays))
+    assert back.keys() == arrays.keys() and all(same(back[k], arrays[k]) for k in arrays)
+    theirs.save_file(arrays, tmp_path / "t.safetensors", {"by": "them"})
+    back = load(tmp_path / "t.safetensors")["model"]
+    assert back.keys() == arrays.keys() and all(same(back[k], arrays[k]) for k in arrays)
+
+
+def test_equal_content_gives_equal_bytes(path):
+    first = save(path, ARRAYS, epoch=3).read_bytes()
+    assert save(path, ARRAYS, epoch=3).read_bytes() == first
+
+
+# ---- what is refused when saving -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("value", "words"), [
+    ({"a": {1, 2}}, r"\['extra'\]\['a'\] is set"),
+    ([object()], r"\['extra'\]\['0'\] is object"),
+    ({3: 1}, r"\['extra'\] has a key that is no string: 3"),
+    (np.array([None]), r"dtype object, which only pickle"),
+    (np.zeros(2, [("a", "f4")]), "only pickle"),
+])
+def test_what_only_pickle_could_keep_is_refused_by_its_place(path, value, words):
+    save(path, epoch=1)
+    with pytest.raises(CheckpointError, match=words) as caught:
+        save(path, extra=value)
+    assert str(path) in str(caught.value)
+    assert load(path) == {"epoch": 1}                        # the file of before
+    assert os.listdir(path.parent) == [path.name]            # and nothing beside it
+
+
+def test_a_dict_that_contains_itself_is_an_error(path):
+    loop = {}
+    loop["loop"] = loop
+    with pytest.raises(CheckpointError, match="recursion"):
+        save(path, loop=loop)
+
+
+def test_a_dtype_without_a_safetensors_code_is_refused_by_name(tmp_path):
+    with pytest.raises(CheckpointError, match=r"complex128 for 'w'; use \.npz"):
+        save(tmp_path / "x.safetensors", {"w": np.zeros(2, complex)})
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_missing_folder_is_an_error_that_names_the_path(tmp_path):
+    with pytest.raises(CheckpointError, match=r"no/x\.npz: no such file or folder"):
+        save(tmp_path / "no" / "x.npz", epoch=1)
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_an_interrupted_save_leaves_the_old_file_and_no_other(path, monkeypatch, error):
+    save(path, {"w": np.ones(3)})
+
+    def fail(handle):
+        raise error
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises((CheckpointError, KeyboardInterrupt)) as caught:
+        save(path, {"w": np.zeros(3)})
+    if isinstance(error, OSError):
+        assert str(caught.value) == f"cannot save {path}: No space left on device"
+    monkeypatch.undo()
+    assert load(path)["model"]["w"].tolist() == [1, 1, 1]
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_link_goes_on_pointing_at_the_file(tmp_path):
+    (tmp_path / "real").mkdir()
+    save(tmp_path / "real" / "a.npz", epoch=1)
+    (tmp_path / "latest.npz").symlink_to(tmp_path / "real" / "a.npz")
+    save(tmp_path / "latest.npz", epoch=2)
+    assert (tmp_path / "latest.npz").is_symlink()
+    assert load(tmp_path / "real" / "a.npz") == {"epoch": 2}
+
+
+# ---- what is refused when loading ----------------------------------------------------------------
+
+
+def test_every_truncation_is_a_checkpoint_error_that_names_the_file(path):
+    raw = save(path, {"w": np.arange(5.0)}, epoch=1).read_bytes()
+    for length in range(0, len(raw), 7):
+        path.write_bytes(raw[:length])
+        with pytest.raises(CheckpointError, match=path.name):
+            load(path)
+
+
+def test_a_changed_bit_is_an_error_or_does_not_reach_the_arrays(tmp_path):
+    """In npz every byte of an array is under a checksum."""
+    path = tmp_path / "run.npz"
+    w = np.random.default_rng(0).random(40)
+    raw = save(path, {"w": w}).read_bytes()
+    refused = 0
+    for at in range(0, len(raw), 5):
+        path.write_bytes(raw[:at] + bytes([raw[at] ^ 4]) + raw[at + 1:])
+        try:
+            back = load(path)
+        except CheckpointError:
+            refused += 1
+        else:
+            assert all(same(array, w) for array in back["model"].values())
+    assert refused > len(raw) / 5 / 2
+
+
+def npz(path, **members):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name + ".npy", content)
+
+
+def npy(descr="<f8", shape="(2,)", data=b"\0" * 16):
+    header = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    return b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header + data
+
+
+@pytest.mark.parametrize(("content", "words"), [
+    (npy(shape="(1000000000000,)"), "claims 8000000000000 bytes of data, the file has 16"),
+    (npy(shape="(4611686018427387904, 4)"), "claims"),     # 2**64 numbers would overflow to 0
+    (npy(shape="(-2,)"), r"claims the shape \(-2,\)"),
+    (npy(shape="(1,)"), "claims 8 bytes of data, the file has 16"),
+    (npy(descr="|O"), "Python objects"),
+    (npy(descr="nonsense"), "w: "),
+    (npy(shape="__import__('os').system('true')"), "w: "),
+    (b"not an array", "w: "),
+    (b"", "w: "),
+])
+def test_a_member_that_lies_is_refused_before_memory_is_asked_for(tmp_path, content, words):
+    npz(tmp_path / "x.npz", w=content)
+    with pytest.raises(CheckpointError, match=words):
+        load(tmp_path / "x.npz")
+
+
+def test_a_directory_that_claims_more_than_the_file_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("w.npy", npy())
+        archive.infolist()[0].file_size = archive.infolist()[0].compress_size = 2**40
+    with pytest.raises(CheckpointError, match=r"claim more than the \d+ bytes of the file"):
+        load(tmp_path / "x.npz")
+
+
+def test_pickles_are_refused_and_not_run(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "sprung"),)
+
+    np.savez(tmp_path / "x.npz", w=np.array([Trap()], object))
+    with pytest.raises(CheckpointError, match="Python objects, which could run code"):
+        load(tmp_path / "x.npz")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_compressed_files_are_refused_with_what_to_do(tmp_path):
+    np.savez_compressed(tmp_path / "x.npz", w=np.zeros(100_000))
+    with pytest.raises(CheckpointError, match=r"compressed; np\.savez writes"):
+        load(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize(("tree", "words"), [
+    ({"format": "other"}, "not one of this package"),
+    ([], "not one of this package"),
+    ({"format": "tinygrad_opt", "version": 99, "tree": {"dict": {}}}, "version is 99"),
+    ({"format": "tinygrad_opt", "version": 1}, "does not start with a dict"),
+    ({"format": "tinygrad_opt", "version": 1, "tree": {"dict": {"w": {"array": "no"}}}}, "missing"),
+    ({"format": "tinygrad_opt", "version": 1, "tree": {"dict": {"w": {"array": [1]}}}}, "damaged"),
+    ({"format": "tinygrad_opt", "version": 1, "tree": {"dict": {"w": []}}}, "damaged"),
+    ({"format": "tinygrad_opt", "version": 1, "tree": {"a": 1, "b": 2}}, "damaged"),
+])
+def test_a_damaged_tree_is_refused(tmp_path, tree, words):
+    np.savez(tmp_path / "x.npz", tree=np.frombuffer(json.dumps(tree).encode(), np.uint8))
+    with pytest.raises(CheckpointError, match=words):
+        load(tmp_path / "x.npz")
+
+
+def entry(dtype="F32", shape=(2,), at=(0, 8)):
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": list(at)}
+
+
+@pytest.mark.parametrize(("header", "data", "words"), [
+    ({"a": entry(at=(4, 12))}, 12, "overlap, leave a gap"),
+    ({"a": entry(), "b": entry(at=(4, 12))}, 12, "overlap"),
+    ({"a": entry(at=(0, 80))}, 8, "beyond the end"),
+    ({"a": entry()}, 9, "1 bytes at its end belong to no array"),
+    ({"a": entry(dtype="F31")}, 8, "entry of 'a'"),
+    ({"a": entry(shape=(-2,))}, 8, "entry of 'a'"),
+    ({"a": entry(shape=(True,))}, 8, "entry of 'a'"),
+    ({"a": entry(shape=(2**62, 2**62))}, 8, "claims"),
+    ({"a": {"dtype": "F32"}}, 8, "entry of 'a'"),
+    ({"a": 3}, 8, "entry of 'a'"),
+    ([1], 0, "no JSON object"),
+    ("{", 0, "cannot load"),
+])
+def test_hostile_safetensors_are_refused(tmp_path, header, data, words):
+    head = (header if isinstance(header, str) else json.dumps(header)).encode()
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(struct.pack("<Q", len(head)) + head + b"\0" * data)
+    with pytest.raises(CheckpointError, match=words):
+        load(path)
+
+
+def test_safetensors_that_claim_a_long_header_or_repeat_a_name_are_refused(tmp_path):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(struct.pack("<Q", 2**63) + b"{}")
+    with pytest.raises(CheckpointError, match="header claims 9223372036854775808 bytes"):
+        load(path)
+    one = json.dumps({"a": entry()})[1:-1]
+    head = f"{{{one},{one}}}".encode()
+    path.write_bytes(struct.pack("<Q", len(head)) + head + b"\0" * 8)
+    with pytest.raises(CheckpointError, match="names an array twice"):
+        load(path)
+
+
+def test_what_cannot_be_opened_is_a_checkpoint_error_that_says_why(tmp_path):
+    with pytest.raises(CheckpointError, match=r"cannot load .*none\.npz: no such file"):
+        load(tmp_path / "none.npz")
+    with pytest.raises(CheckpointError, match="directory"):
+        load(tmp_path)

@@ -1,0 +1,272 @@
+"""The command line, as it is typed."""
+
+import csv
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from tinygrad_opt import cli, data, nn
+from tinygrad_opt.checkpoint import load
+from tinygrad_opt.cli import main
+from tinygrad_opt.cli.command import COMMANDS, argument, command
+from tinygrad_opt.train import evaluate
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+def typed(*arguments, folder, **options):
+    """``tinygrad-opt ...`` in a process of its own."""
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    return subprocess.run([sys.executable, "-m", "tinygrad_opt", *arguments], cwd=folder,
+                          env=environment, capture_output=True, text=True, timeout=60, **options)
+
+
+def rows(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# ---- train ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("digits")
+    return folder, typed("train", "digits", "--epochs", "3", folder=folder)
+
+
+def test_train_says_what_it_does_and_where_the_files_are(digits):
+    folder, done = digits
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "digits: 1348 samples to learn from, 449 to test on"
+    assert lines[1].startswith("network 64-32-10, 2,410 parameters, Adam(")
+    assert re.fullmatch(r"test accuracy 0\.\d+ \(\d+ of 449 right\) after 3 epochs, .* s", lines[2])
+    for line, name in zip(lines[3:], ("graph.svg", "history.csv", "weights.npz"), strict=True):
+        assert (folder / line.split()[0]) == folder / "runs" / "digits" / name
+        assert (folder / "runs" / "digits" / name).stat().st_size > 100
+    assert sorted(os.listdir(folder / "runs" / "digits")) == [
+        "graph.svg", "history.csv", "weights.npz"]
+
+
+def test_train_shows_its_progress_on_standard_error(digits):
+    _, done = digits
+    lines = done.stderr.splitlines()
+    assert [line.split("[")[0] for line in lines] == ["epoch 1/3 ", "epoch 2/3 ", "epoch 3/3 "]
+    assert all("val_accuracy" in line for line in lines)
+
+
+def test_the_history_and_the_reported_accuracy_agree(digits):
+    folder, done = digits
+    history = rows(folder / "runs" / "digits" / "history.csv")
+    assert [row["epoch"] for row in history] == ["1", "2", "3"]
+    reported = float(re.search(r"test accuracy (\S+)", done.stdout).group(1))
+    assert float(history[-1]["val_accuracy"]) == pytest.approx(reported, abs=1e-4)
+    assert float(history[-1]["loss"]) < float(history[0]["loss"])
+
+
+def test_the_weights_are_those_that_were_tested(digits):
+    folder, done = digits
+    saved = load(folder / "runs" / "digits" / "weights.npz")
+    model = nn.MLP(saved["layers"])
+    model.load_state_dict(saved["model"])
+    x, y = data.digits()
+    _, x_test, _, y_test = data.train_test_split(x / 16, y, test_size=0.25, rng=0)
+    found = evaluate(model, x_test, y_test, metrics=["accuracy"])["accuracy"]
+    assert f"test accuracy {found:.4f} " in done.stdout
+    assert saved["optimizer"] and saved["history"]["columns"]["epoch"] == [1, 2, 3]
+
+
+def test_the_graph_is_a_picture_of_the_loss_with_its_parameters(digits):
+    folder, _ = digits
+    text = (folder / "runs" / "digits" / "graph.svg").read_text(encoding="utf-8")
+    assert ElementTree.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"
+    for name in ("layers.0.weight", "layers.1.bias", "loss", "cross entropy"):
+        assert name in text
+
+
+def test_train_is_repeatable_and_the_seed_matters(tmp_path):
+    states = []
+    for seed, out in (("1", "a"), ("1", "b"), ("2", "c")):
+        assert main(["train", "spiral", "--epochs", "2", "--seed", seed, "--quiet",
+                     "--out", str(tmp_path / out)]) == 0
+        states.append(load(tmp_path / out / "weights.npz")["model"])
+    first, again, other = states
+    assert all(np.array_equal(first[k], again[k]) for k in first)
+    assert not np.array_equal(first["layers.0.weight"], other["layers.0.weight"])
+
+
+def test_options_reach_the_training(tmp_path, capsys):
+    out = str(tmp_path / "deep" / "out")
+    code = main(["train", "spiral", "--hidden", "8,4", "--optimizer", "SGD", "--lr", "0.25",
+                 "--out", out, "--epochs", "2", "--batch-size", "100", "--quiet"])
+    out, err = capsys.readouterr()
+    assert code == 0 and err == ""
+    assert "network 2-8-4-3" in out and "SGD(" in out
+    saved = load(tmp_path / "deep" / "out" / "weights.npz")
+    assert saved["layers"] == [2, 8, 4, 3]
+    assert len(saved["history"]["steps"]["loss"]) == 6
+    assert set(saved["history"]["steps"]["lr"]) == {0.25}
+
+
+def test_no_hidden_layer_is_softmax_regression(tmp_path, capsys):
+    assert main(["train", "digits", "--hidden", "none", "--epochs", "1", "--quiet",
+                 "--out", str(tmp_path)]) == 0
+    assert "network 64-10, 650 parameters" in capsys.readouterr().out
+
+
+def test_the_spiral_is_learned_by_default(tmp_path, capsys):
+    """Its noise lets nobody do much better than 0.87 on new points."""
+    assert main(["train", "spiral", "--quiet", "--out", str(tmp_path)]) == 0
+    assert float(re.search(r"accuracy (\S+)", capsys.readouterr().out).group(1)) > 0.8
+
+
+# ---- what goes wrong -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    ([], "COMMAND"),
+    (["learn"], "invalid choice: 'learn'"),
+    (["train"], "dataset"),
+    (["train", "cifar"], "invalid choice: 'cifar'"),
+    (["train", "digits", "--epochs", "0"], "'0' is no whole number of at least 1"),
+    (["train", "digits", "--epochs", "1.5"], "'1.5' is no whole number"),
+    (["train", "digits", "--lr", "nan"], "'nan' is no number above 0"),
+    (["train", "digits", "--lr", "-1"], "'-1' is no number above 0"),
+    (["train", "digits", "--lr", "fast"], "'fast' is no number above 0"),
+    (["train", "digits", "--hidden", "3,x"], "'3,x' is not sizes such as 32 or 64,32, nor none"),
+    (["train", "digits", "--seed", "-1"], "'-1' is no whole number of at least 0"),
+    (["train", "digits", "--colour"], "--colour"),
+])
+def test_a_wrong_usage_exits_with_2_and_says_what_is_right(capsys, arguments, words):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_an_error_is_one_line_and_exit_code_1(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    code = main(["train", "digits", "--epochs", "1", "--out", str(tmp_path / "file")])
+    out, err = capsys.readouterr()
+    assert code == 1 and out == ""
+    assert err.startswith("tinygrad-opt: error: ") and "file" in err and err.count("\n") == 1
+
+
+def test_an_unknown_optimizer_is_an_error_that_names_it(tmp_path, capsys):
+    assert main(["train", "digits", "--optimizer", "adamm", "--out", str(tmp_path / "o")]) == 1
+    err = capsys.readouterr().err
+    assert "adamm" in err and "adam" in err.replace("adamm", "") and err.count("\n") == 1
+    assert not (tmp_path / "o").exists()
+
+
+def test_debug_shows_the_traceback_before_or_after_the_command(tmp_path):
+    (tmp_path / "file").write_text("")
+    for arguments in (["--debug", "train", "digits"], ["train", "digits", "--debug"]):
+        done = typed(*arguments, "--out", "file", folder=tmp_path)
+        assert done.returncode == 1 and "Traceback" in done.stderr
+    assert "Traceback" not in typed("train", "digits", "--out", "file", folder=tmp_path).stderr
+
+
+def test_a_run_that_explodes_is_an_error_that_says_where(tmp_path, capsys):
+    code = main(["train", "digits", "--optimizer", "sgd", "--lr", "1e30", "--epochs", "2",
+                 "--quiet", "--out", str(tmp_path)])
+    err = capsys.readouterr().err
+    assert code == 1 and err.count("\n") == 1
+    assert re.search(r"the loss was (nan|inf) in step \d+, epoch 1; try a smaller", err)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a POSIX signal")
+def test_ctrl_c_keeps_what_was_learned_and_exits_with_130(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tinygrad_opt", "train", "digits", "--epochs", "100000"],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        time.sleep(0.2)
+        process.stdout.readline(), process.stdout.readline()           # it is about to train
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 130, err
+    assert "stopped: interrupted" in err and "Traceback" not in err
+    assert "test accuracy" in out
+    assert len(rows(tmp_path / "runs" / "digits" / "history.csv")) >= 1
+
+
+def test_a_reader_who_goes_away_is_no_traceback(tmp_path):
+    done = subprocess.run(
+        f"'{sys.executable}' -m tinygrad_opt train spiral --epochs 1 --quiet | true", shell=True,
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, text=True,
+        capture_output=True, timeout=60)
+    assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr
+
+
+# ---- the frame -----------------------------------------------------------------------------------
+
+
+def test_help_teaches_by_examples_that_are_right(capsys):
+    for arguments in (["--help"], ["train", "--help"]):
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        assert caught.value.code == 0
+        text = capsys.readouterr().out
+        examples = re.findall(r"^  tinygrad-opt (.*?)(?:  .*)?$", text, re.M)
+        assert len(examples) >= 3
+        for example in examples:
+            if "--help" not in example:
+                cli.parser().parse_args(example.split())
+
+
+def test_every_command_and_option_has_a_line_of_help():
+    for name, (run, examples, arguments) in COMMANDS.items():
+        assert run.__doc__ and examples.strip(), name
+        assert all(options.get("help") for _, options in arguments), name
+
+
+def test_help_and_version_need_no_network_data_or_drawing(tmp_path):
+    code = ("import sys; from tinygrad_opt.cli import main\n"
+            "try: main(['train', '--help'])\n"
+            "except SystemExit: pass\n"
+            "print(sorted(m for m in sys.modules if m.startswith('tinygrad_opt.')))")
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, text=True, check=True,
+                          env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, capture_output=True)
+    loaded = done.stdout.splitlines()[-1]
+    assert not any(f"'tinygrad_opt.{part}" in loaded for part in ("nn", "optim", "viz", "data"))
+    version = typed("--version", folder=tmp_path)
+    assert re.fullmatch(r"tinygrad-opt \d+\.\d+\.\d+\S*\n", version.stdout)
+
+
+def test_output_survives_a_terminal_that_knows_only_ascii(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "tinygrad_opt", "train", "--help"], cwd=tmp_path, timeout=60,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTHONIOENCODING": "ascii"},
+        capture_output=True)
+    assert done.returncode == 0 and b"8 ? 8 pixels" in done.stdout
+
+
+def test_a_command_is_one_function(monkeypatch, capsys):
+    monkeypatch.setattr("tinygrad_opt.cli.command.COMMANDS", dict(COMMANDS))
+
+    def greet(options):
+        """Greet somebody."""
+        import warnings
+
+        warnings.simplefilter("always")                      # pytest makes errors of them
+        warnings.warn("it is late", stacklevel=1)
+        print(f"good evening, {options.name}")
+
+    command(argument("name", help="whom"), examples="tinygrad-opt greet Ada")(greet)
+    assert main(["greet", "Ada"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "good evening, Ada\n" and err == "tinygrad-opt: warning: it is late\n"

@@ -1,0 +1,116 @@
+"""How subcommands are declared, and what kinds of arguments they take."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["argument", "at_least", "command", "parser", "positive", "sizes"]
+
+Run = Callable[[argparse.Namespace], "int | None"]
+
+COMMANDS: dict[str, tuple[Run, str, tuple[Any, ...]]] = {}
+
+TOUR = """
+examples:
+  tinygrad-opt train digits            learn handwritten digits, about a second
+  tinygrad-opt train spiral --lr 0.02  another data set, another learning rate
+  tinygrad-opt train --help            all that can be chosen
+
+Everything that a command makes lies in one folder, which it names at its end.
+"""
+
+
+def command(*arguments: Any, examples: str = "") -> Callable[[Run], Run]:
+    """Make a function a subcommand of its name.
+
+    Parameters
+    ----------
+    *arguments : results of `argument`
+        What it takes.
+    examples : str
+        Shown at the end of its ``--help``.
+
+    Notes
+    -----
+    The first line of the function's docstring is its line in the list of commands, all of it
+    is its description. The function gets the parsed options and returns an exit code or None.
+    What it needs it imports when it runs, so that ``--help`` stays quick.
+    """
+    def register(run: Run) -> Run:
+        COMMANDS[run.__name__] = run, examples, arguments
+        return run
+
+    return register
+
+
+def argument(*names: str, **options: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """An argument of a subcommand, as ``argparse.add_argument`` takes it."""
+    return names, options
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    version = sys.modules["tinygrad_opt"].__version__      # this file was loaded through it
+    main = argparse.ArgumentParser(
+        prog="tinygrad-opt",
+        description="A minimal autograd engine with optimizers, on NumPy, that shows what happens.",
+        epilog=TOUR,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    main.add_argument("--version", action="version", version=f"tinygrad-opt {version}")
+    main.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = main.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, (run, examples, arguments) in COMMANDS.items():
+        text = textwrap.dedent("    " + (run.__doc__ or "")).strip()
+        sub = commands.add_parser(
+            name,
+            help=text.splitlines()[0].rstrip("."),
+            description=text,
+            epilog="examples:\n" + textwrap.indent(textwrap.dedent(examples).strip(), "  "),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        for names, options in arguments:
+            sub.add_argument(*names, **options)
+        sub.add_argument("--debug", action="store_true", default=argparse.SUPPRESS,
+                         help="show the traceback of an error")
+        sub.set_defaults(run=run)
+    return main
+
+
+# ---- kinds of arguments --------------------------------------------------------------------------
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Whole numbers from `least` on."""
+    def number(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least {least}")
+        return int(text)
+
+    return number
+
+
+def positive(text: str) -> float:
+    """Finite numbers above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return number
+
+
+def sizes(text: str) -> tuple[int, ...]:
+    """``64,32``: the sizes of hidden layers; ``none`` is none of them."""
+    try:
+        return () if text == "none" else tuple(map(at_least(1), text.split(",")))
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not sizes such as 32 or 64,32, nor none"
+        ) from None

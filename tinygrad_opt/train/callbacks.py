@@ -1,0 +1,289 @@
+"""What can be hung into the training loop.
+
+A callback is asked at fixed moments and sees the whole run: `run.model`, `run.optimizer`,
+`run.history`, `run.epoch`, `run.step`, `run.loss`; `run.stop(reason)` ends it.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tinygrad_opt import checkpoint
+from tinygrad_opt.data.arguments import whole
+
+__all__ = [
+    "CSVLog",
+    "Callback",
+    "Checkpoint",
+    "EarlyStopping",
+    "LambdaCallback",
+    "ReduceOnPlateau",
+    "StopOnNonFinite",
+]
+
+
+class Callback:
+    """What `fit` asks at fixed moments. A subclass defines the moments that it needs.
+
+    Examples
+    --------
+    >>> class Halve(Callback):
+    ...     def on_epoch(self, run):
+    ...         run.optimizer.lr /= 2
+    """
+
+    def on_begin(self, run: Any) -> None:
+        """Before the first epoch."""
+
+    def on_loss(self, run: Any) -> None:
+        """After a forward pass, before its gradients: `run.loss` is the loss of the batch."""
+
+    def on_step(self, run: Any) -> None:
+        """After a step of the optimizer."""
+
+    def on_epoch(self, run: Any) -> None:
+        """After an epoch and its validation: the last row of `run.history` is this epoch's."""
+
+    def on_end(self, run: Any) -> None:
+        """After the last epoch, also of a run that was stopped; not after an error."""
+
+
+class LambdaCallback(Callback):
+    """A callback made of functions, each of which is given the run.
+
+    Parameters
+    ----------
+    on_epoch, on_begin, on_loss, on_step, on_end : callable, optional
+
+    Examples
+    --------
+    >>> shout = LambdaCallback(lambda run: print("epoch", run.epoch))
+    """
+
+    def __init__(
+        self,
+        on_epoch: Callable[[Any], Any] | None = None,
+        *,
+        on_begin: Callable[[Any], Any] | None = None,
+        on_loss: Callable[[Any], Any] | None = None,
+        on_step: Callable[[Any], Any] | None = None,
+        on_end: Callable[[Any], Any] | None = None,
+    ) -> None:
+        given = {"on_epoch": on_epoch, "on_begin": on_begin, "on_loss": on_loss,
+                 "on_step": on_step, "on_end": on_end}
+        for name, function in given.items():
+            if function is not None:
+                if not callable(function):
+                    raise TypeError(f"{name} must be a function of the run, got {function!r}.")
+                setattr(self, name, function)
+
+
+class _Watch(Callback):
+    """Follows one column of the history and knows its best value so far."""
+
+    def __init__(self, monitor: str | None, mode: str | None, min_delta: float) -> None:
+        if mode not in (None, "min", "max"):
+            raise ValueError(f"mode must be 'min' or 'max', got {mode!r}.")
+        if not min_delta >= 0:
+            raise ValueError(f"min_delta must be at least 0, got {min_delta!r}.")
+        self.monitor, self.mode, self.min_delta = monitor, mode, min_delta
+
+    def on_begin(self, run: Any) -> None:
+        self.column = self.monitor or ("val_loss" if "val_loss" in run.history else "loss")
+        if self.column not in run.history:
+            raise ValueError(
+                f"{type(self).__name__} cannot watch {self.column!r}; there are:"
+                f" {', '.join(run.history)}"
+            )
+        larger = self.mode == "max" or (self.mode is None and self.column.endswith("accuracy"))
+        self.sign = -1 if larger else 1
+        self.best, self.best_epoch, self.waited = math.inf, 0, 0
+
+    def better(self, run: Any) -> bool:
+        """Whether the epoch is the best so far, which nan never is."""
+        value = self.sign * run.history[self.column][-1]
+        if value < self.best - self.min_delta:
+            self.best, self.best_epoch, self.waited = value, run.epoch, 0
+            return True
+        self.waited += 1
+        return False
+
+
+class EarlyStopping(_Watch):
+    """Stop when a value has not improved for some epochs, and go back to the best weights.
+
+    Parameters
+    ----------
+    patience : int, at least 1
+        Epochs without improvement after which to stop.
+    monitor : str, optional
+        A column of the history: by default ``val_loss`` if there are validation data, else
+        ``loss``.
+    mode : {"min", "max"}, optional
+        What is better; by default "max" for columns that end in ``accuracy``.
+    min_delta : float, at least 0
+        What counts as an improvement must be larger.
+    restore_best : bool
+        At the end, also when training ran to its last epoch, load the best epoch's weights.
+
+    Attributes
+    ----------
+    best_epoch : int
+        The epoch of the best value.
+
+    References
+    ----------
+    L. Prechelt, "Early stopping — but when?" (1998).
+    """
+
+    def __init__(
+        self,
+        patience: int = 5,
+        *,
+        monitor: str | None = None,
+        mode: str | None = None,
+        min_delta: float = 0.0,
+        restore_best: bool = True,
+    ) -> None:
+        super().__init__(monitor, mode, min_delta)
+        self.patience, self.restore_best = whole("patience", patience), restore_best
+
+    def on_begin(self, run: Any) -> None:
+        super().on_begin(run)
+        self._weights: dict[str, Any] | None = None
+
+    def on_epoch(self, run: Any) -> None:
+        if self.better(run):
+            if self.restore_best:
+                self._weights = run.model.state_dict()
+        elif self.waited >= self.patience:
+            best = self.sign * self.best
+            run.stop(f"{self.column} has not been better than {best:.4g}, in epoch"
+                     f" {self.best_epoch}, for {self.waited} epochs")
+
+    def on_end(self, run: Any) -> None:
+        if self._weights is not None:
+            run.model.load_state_dict(self._weights)
+        self._weights = None
+
+
+class ReduceOnPlateau(_Watch):
+    """Multiply the learning rate by a factor when a value has not improved for some epochs.
+
+    Parameters
+    ----------
+    patience : int, at least 1
+        Epochs without improvement after which to reduce the rate; then counting starts anew.
+    factor : float in (0, 1)
+    min_lr : float, at least 0
+        The rate does not fall below.
+    monitor, mode, min_delta
+        As in `EarlyStopping`.
+    """
+
+    def __init__(
+        self,
+        patience: int = 5,
+        *,
+        factor: float = 0.5,
+        min_lr: float = 0.0,
+        monitor: str | None = None,
+        mode: str | None = None,
+        min_delta: float = 0.0,
+    ) -> None:
+        super().__init__(monitor, mode, min_delta)
+        if not 0 < factor < 1:
+            raise ValueError(f"factor must lie in (0, 1), got {factor!r}.")
+        if not min_lr >= 0:
+            raise ValueError(f"min_lr must be at least 0, got {min_lr!r}.")
+        self.patience, self.factor, self.min_lr = whole("patience", patience), factor, min_lr
+
+    def on_begin(self, run: Any) -> None:
+        super().on_begin(run)
+        if callable(run.optimizer.lr):
+            raise TypeError("ReduceOnPlateau needs a learning rate that is a number: a schedule"
+                            " would set it back at every step.")
+
+    def on_epoch(self, run: Any) -> None:
+        if not self.better(run) and self.waited >= self.patience:
+            lr = run.optimizer.lr
+            run.optimizer.lr = min(lr, max(lr * self.factor, self.min_lr))
+            self.waited = 0
+
+
+class StopOnNonFinite(Callback):
+    """Stop before a step is taken along the gradient of a loss that is nan or infinite."""
+
+    def on_loss(self, run: Any) -> None:
+        if not math.isfinite(run.loss):
+            run.stop(f"the loss was {run.loss} in step {run.step + 1}, epoch {run.epoch};"
+                     " try a smaller learning rate")
+
+
+class Checkpoint(Callback):
+    """Save model, optimizer and history after epochs, with `tinygrad_opt.save`.
+
+    Parameters
+    ----------
+    path : str or path
+        ``{epoch}`` in it becomes the number of the epoch, and each is then kept.
+    every : int, at least 1
+        Save after every so many epochs.
+    best : str, optional
+        Save only epochs in which this column of the history was the best so far.
+    mode : {"min", "max"}, optional
+        As in `EarlyStopping`.
+
+    Notes
+    -----
+    To go on: load the file, give its parts to ``model.load_state_dict`` and
+    ``optimizer.load_state_dict``, and ``History(**saved["history"])`` to `fit` with the seed of
+    the first run. If nothing in the model is random, all is as if it had never stopped.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        every: int = 1,
+        best: str | None = None,
+        mode: str | None = None,
+    ) -> None:
+        self.path, self.every = os.fspath(path), whole("every", every)
+        self._watch = _Watch(best, mode, 0.0) if best is not None else None
+
+    def on_begin(self, run: Any) -> None:
+        if self._watch:
+            self._watch.on_begin(run)
+
+    def on_epoch(self, run: Any) -> None:
+        if run.epoch % self.every or (self._watch and not self._watch.better(run)):
+            return
+        path = Path(self.path.replace("{epoch}", str(run.epoch)))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint.save(path, run.model, run.optimizer, history=run.history)
+
+
+class CSVLog(Callback):
+    """Write the history to a CSV file as it grows: after each epoch the file is complete.
+
+    Parameters
+    ----------
+    path : str or path
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    def on_begin(self, run: Any) -> None:
+        run.history.save(self.path)
+
+    def on_epoch(self, run: Any) -> None:
+        with open(self.path, "a", newline="", encoding="utf-8") as file:
+            row = [column[-1] for column in run.history.values()]
+            csv.writer(file, lineterminator="\n").writerow(row)

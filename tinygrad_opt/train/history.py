@@ -1,0 +1,149 @@
+"""What happened while training, epoch by epoch and step by step."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["History"]
+
+
+class History(Mapping[str, list[Any]]):
+    """The record of a training run: a dict of columns with one entry per epoch.
+
+    Parameters
+    ----------
+    columns : mapping of str to sequence, optional
+        What was recorded so far, all of one length.
+    steps : mapping of str to sequence, optional
+        The same for single steps.
+
+    Attributes
+    ----------
+    steps : dict of list of float
+        ``"loss"`` and ``"lr"`` of every step: the loss that its gradient was taken of, and the
+        learning rate that it used.
+    stopped : str or None
+        Why training ended before its last epoch.
+
+    Notes
+    -----
+    `fit` writes these columns:
+
+    ============== ==============================================================================
+    epoch          number of the epoch, from 1
+    loss           mean over the epoch's samples, each as it was when its batch was trained on
+    *metric*       of the predictions that the training made
+    val_loss, …    the same of `validation_data`, after the epoch
+    lr             learning rate of the epoch's last step
+    gradient_norm  ‖g‖₂ over all parameters in the epoch's last step
+    update_ratio   ‖Δp‖₂ / ‖p‖₂ over all parameters in that step; about 1e-3 is usual
+    seconds        time that the epoch took, validation included
+    ============== ==============================================================================
+
+    Examples
+    --------
+    >>> history = History()
+    >>> history.append({"epoch": 1, "loss": 0.75, "val_loss": 1.5})
+    >>> history.append({"epoch": 2, "loss": 0.5, "val_loss": 2.0})
+    >>> history["loss"]
+    [0.75, 0.5]
+    >>> history.best("val_loss")
+    (1, 1.5)
+    >>> print(history)
+    epoch  loss  val_loss
+        1  0.75       1.5
+        2   0.5         2
+    """
+
+    def __init__(
+        self,
+        columns: Mapping[str, Sequence[Any]] | None = None,
+        steps: Mapping[str, Sequence[float]] | None = None,
+    ) -> None:
+        self._columns = {name: list(column) for name, column in (columns or {}).items()}
+        if len({len(column) for column in self._columns.values()}) > 1:
+            sizes = {name: len(column) for name, column in self._columns.items()}
+            raise ValueError(f"the columns of a history must be of one length, got {sizes}.")
+        self.steps = {name: list(values) for name, values in (steps or {}).items()}
+        self.steps = {"loss": [], "lr": []} | self.steps
+        self.stopped: str | None = None
+
+    def __getitem__(self, name: str) -> list[Any]:
+        if name not in self._columns:
+            known = ", ".join(self._columns) or "none yet"
+            raise KeyError(f"no column {name!r} was recorded; there are: {known}")
+        return self._columns[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs recorded."""
+        return len(next(iter(self._columns.values()), ()))
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Add an epoch: a value for each column, the same columns every time."""
+        self._columns = self._columns or {name: [] for name in row}
+        if row.keys() != self._columns.keys():
+            differ = ", ".join(sorted(row.keys() ^ self._columns.keys()))
+            raise ValueError(f"an epoch must have the columns of those before it: {differ} differ.")
+        for name, value in row.items():
+            self._columns[name].append(value)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One dict per epoch."""
+        return [dict(zip(self._columns, row)) for row in zip(*self._columns.values())]
+
+    def best(self, name: str, mode: str = "min") -> tuple[int, float]:
+        """The first epoch with the smallest (``mode="max"``: largest) value, and that value."""
+        values = self[name]
+        pick = {"min": min, "max": max}.get(mode)
+        if pick is None:
+            raise ValueError(f"mode must be 'min' or 'max', got {mode!r}.")
+        numbers = [v for v in values if v == v]              # nan is never the best
+        if not numbers:
+            raise ValueError(f"{name} has no number to choose from, in {self.epochs} epochs.")
+        value = pick(numbers)
+        at = values.index(value)
+        return self._columns.get("epoch", range(1, self.epochs + 1))[at], value
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the columns as CSV; every number reads back as the same number."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(self._columns)
+            writer.writerows(zip(*self._columns.values()))
+        return path
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps; ``History(**state)`` is this history again."""
+        return {"columns": dict(self._columns), "steps": dict(self.steps)}
+
+    def __str__(self) -> str:
+        """A table. Of more than 20 epochs the middle is left out."""
+        rows = list(zip(*self._columns.values()))
+        cut = rows if len(rows) <= 20 else [*rows[:10], ["…"] * len(self._columns), *rows[-9:]]
+        lines = [list(self._columns), *([_short(v) for v in row] for row in cut)]
+        widths = [max(map(len, column)) for column in zip(*lines)]
+        table = "\n".join(
+            "  ".join(cell.rjust(width) for cell, width in zip(line, widths)) for line in lines
+        )
+        return f"{table}\nstopped: {self.stopped}" if self.stopped else table
+
+    def __repr__(self) -> str:
+        names = ", ".join(self._columns)
+        return f"<History of {self.epochs} epochs: {names}>"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

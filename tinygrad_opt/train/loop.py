@@ -1,0 +1,380 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt.data import minibatches
+from tinygrad_opt.data.arguments import samples, whole
+from tinygrad_opt.tensor import Tensor
+from tinygrad_opt.train.callbacks import Callback, LambdaCallback
+from tinygrad_opt.train.history import History
+from tinygrad_opt.train.measure import Means, array_of, evaluate, in_mode, metrics_by_name
+from tinygrad_opt.train.progress import progress_for
+
+__all__ = ["Run", "fit"]
+
+Array = np.ndarray
+INTERRUPTED = "interrupted"
+MEASURED = ("lr", "gradient_norm", "update_ratio", "seconds")
+
+
+def fit(
+    model: Any,
+    x: Any,
+    y: Any,
+    *,
+    loss: Callable[[Any, Any], Tensor],
+    optimizer: Any = "adam",
+    epochs: int = 10,
+    batch_size: int = 32,
+    validation_data: tuple[Any, Any] | None = None,
+    metrics: Any = (),
+    callbacks: Iterable[Any] = (),
+    progress: bool | str = True,
+    seed: int | None = None,
+    accumulate: int = 1,
+    history: History | None = None,
+) -> History:
+    """Train a model: shuffle, predict, differentiate the loss, step; again and again.
+
+    Parameters
+    ----------
+    model : callable with ``parameters()``
+        ``model(x_batch)`` predicts. Its ``parameters()`` is a dict of name → Tensor.
+    x, y : array-like of shape (n_samples, ...)
+        May be memory-mapped files larger than memory.
+    loss : callable
+        ``loss(prediction, y_batch)``: a Tensor of one number, the mean over the batch.
+    optimizer : object, str or callable
+        An optimizer of the model's parameters; a name for ``optim.get`` such as ``"adam"``; or
+        what makes an optimizer when given the parameters, such as the class ``optim.SGD``.
+    epochs : int, at least 0
+        Passes over the samples.
+    batch_size : int, at least 1
+        1, k and n_samples make stochastic, mini-batch and batch gradient descent.
+    validation_data : (x, y), optional
+        Measured after each epoch, never trained on.
+    metrics : sequence or dict
+        ``"accuracy"``, or functions of the arrays (prediction, y); a dict gives them names.
+    callbacks : sequence of Callback or callable
+        A plain function is called with the run after each epoch.
+    progress : bool or {"bar", "lines"}
+        True: a bar where tqdm is installed and a bar can be drawn, else a line an epoch, at
+        most 100; False: nothing. It goes to standard error.
+    seed : int, optional
+        Makes the order of the samples repeatable, in each epoch its own.
+    accumulate : int, at least 1
+        Add up the gradients of so many batches before each step: the step of one large batch.
+    history : History, optional
+        Of a run to be continued: its epochs are counted on from, and it is not changed.
+
+    Returns
+    -------
+    History
+        Ctrl-C ends the training after the step in hand, and what was trained and recorded
+        so far is kept; an epoch that was cut short is in ``history.steps`` only. A second Ctrl-C
+        raises KeyboardInterrupt at once.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument makes no sense; nothing has been trained then.
+
+    Notes
+    -----
+    The model is in training mode while it is trained, in evaluation mode while it is measured,
+    and afterwards in the mode that it was in before.
+
+    Examples
+    --------
+    >>> import tinygrad_opt as tg
+    >>> class Line:
+    ...     def __init__(self):
+    ...         self.w = tg.Tensor([[0.0]], requires_grad=True)
+    ...     def __call__(self, x):
+    ...         return x @ self.w
+    ...     def parameters(self):
+    ...         return {"w": self.w}
+    >>> class Descent:
+    ...     def __init__(self, parameters, lr=0.1):
+    ...         self.p, self.lr = parameters, lr
+    ...     def step(self):
+    ...         for p in self.p.values():
+    ...             p.data = p.data - self.lr * p.grad
+    ...     def zero_grad(self):
+    ...         for p in self.p.values():
+    ...             p.grad = None
+    >>> model, x = Line(), np.linspace(-1, 1, 20)[:, None]
+    >>> history = fit(model, x, 3 * x, loss=lambda p, y: np.square(p - y).mean(), epochs=40,
+    ...               optimizer=Descent, batch_size=5, progress=False, seed=0)
+    >>> round(model.w.item(), 3), len(history["loss"])
+    (3.0, 40)
+    """
+    x, y = array_of(x), array_of(y)
+    if not samples(x, y):
+        raise ValueError("fit needs at least one sample, got none.")
+    validation = None
+    if validation_data is not None:
+        validation = tuple(map(array_of, validation_data))
+        samples(*validation)
+    screen = progress_for(progress)
+    run = Run(model, loss, optimizer, metrics_by_name(metrics), len(x), batch_size, epochs,
+              accumulate, seed, history, validation is not None,
+              [*map(_callback, callbacks), screen])
+    try:
+        with in_mode(model, True), _gentle_interrupt(run):
+            run.optimizer.zero_grad()
+            for callback in run.callbacks:
+                callback.on_begin(run)
+            try:
+                while run.epoch < run.epochs and not run.stopped:
+                    run.train(x, y, validation)
+            except KeyboardInterrupt:
+                if run.stopped == INTERRUPTED:               # the second one
+                    raise
+                run.stop(INTERRUPTED)
+            run.optimizer.zero_grad()
+            for callback in run.callbacks:
+                callback.on_end(run)
+    finally:
+        screen.close()
+    return run.history
+
+
+class Run:
+    """A training run, as callbacks see it.
+
+    Attributes
+    ----------
+    model, optimizer
+        What is trained, and how. ``run.optimizer.lr = 0.01`` changes the rate from here on.
+    history : History
+        What was recorded so far.
+    epoch, epochs : int
+        The number of the epoch, from 1, and of the last one to come.
+    step, steps_per_epoch : int
+        Steps of the optimizer so far, and in each epoch.
+    loss : float
+        Of the latest batch.
+    stopped : str or None
+        The reason given to `stop`.
+    """
+
+    def __init__(
+        self, model: Any, loss: Any, optimizer: Any, metrics: Mapping[str, Any], n_samples: int,
+        batch_size: int, epochs: int, accumulate: int, seed: Any, history: History | None,
+        validates: bool, callbacks: Sequence[Callback],
+    ) -> None:
+        if not callable(loss):
+            raise TypeError(f"loss must be a function of (prediction, y), got {loss!r}.")
+        self.model, self.loss_function, self.metrics = model, loss, metrics
+        self.batch_size = whole("batch_size", batch_size)
+        self.accumulate = whole("accumulate", accumulate)
+        self.steps_per_epoch = -(-n_samples // (self.batch_size * self.accumulate))
+        self.seed: Any = np.random.SeedSequence(seed).entropy
+        measured = ["loss", *metrics]
+        taken = {"loss", "epoch", *MEASURED} & metrics.keys()
+        if taken:
+            raise ValueError(f"a metric cannot be called {taken.pop()!r}: the history has its own.")
+        columns = ["epoch", *measured, *(f"val_{k}" for k in measured if validates), *MEASURED]
+        if history is None or not history.epochs:
+            history = History(dict.fromkeys(columns, ()))
+        if list(history) != columns:
+            raise ValueError(f"the history to go on with has the columns {', '.join(history)};"
+                             f" this run records {', '.join(columns)}.")
+        self.history = History(history, history.steps)
+        self.epoch = self.history.epochs
+        self.epochs = self.epoch + whole("epochs", epochs, 0)
+        self.step, self.loss = len(self.history.steps["loss"]), math.nan
+        self.stopped: str | None = None
+        self.callbacks = callbacks
+        self._on_loss, self._on_step = self._hooks("on_loss"), self._hooks("on_step")
+        self._parameters = _parameters(model)
+        self.optimizer = _optimizer(optimizer, self._parameters)
+        self._warned = False
+
+    def stop(self, reason: str) -> None:
+        """End the training after the step in hand; from `on_loss`, before it."""
+        self.stopped = self.history.stopped = reason
+
+    def train(self, x: Array, y: Array, validation: Any) -> None:
+        """One epoch, and its row in the history."""
+        start = time.perf_counter()
+        self.epoch += 1
+        row = self._pass(x, y)
+        if row is None:
+            return
+        if validation:
+            seen = evaluate(self.model, *validation, loss=self.loss_function,
+                            metrics=self.metrics, batch_size=max(self.batch_size, 256))
+            row |= {f"val_{name}": value for name, value in seen.items()}
+        row["seconds"] = time.perf_counter() - start
+        self.history.append(row)
+        for callback in self.callbacks:
+            callback.on_epoch(self)
+
+    def _pass(self, x: Array, y: Array) -> dict[str, Any] | None:
+        """Train on every sample once; None if it was cut short."""
+        model, optimizer, steps = self.model, self.optimizer, self.history.steps
+        n, group = len(x), self.batch_size * self.accumulate
+        shuffle = self.batch_size < n
+        rng = np.random.default_rng([self.seed, self.epoch]) if shuffle else None
+        seen, done, step_loss = Means(self.metrics), 0, 0.0
+        for xb, yb in minibatches(x, y, self.batch_size, shuffle=shuffle, rng=rng):
+            prediction = model(xb)
+            loss = self.loss_function(prediction, yb)
+            self.loss = _number(loss)
+            for hook in self._on_loss:
+                hook(self)
+            if self.stopped:
+                return None
+            if not math.isfinite(self.loss):
+                self._warn()
+            if self.accumulate == 1:
+                loss.backward()
+                step_loss = self.loss
+            else:
+                share = len(xb) / min(group, n - done // group * group)
+                loss.backward(np.full(loss.shape, share))
+                step_loss += share * self.loss
+            seen.add(self.loss, prediction, yb)
+            del prediction, loss               # the graph goes before the next one is made
+            done += len(xb)
+            if done % group and done < n:
+                continue
+            steps["loss"].append(step_loss)
+            if done == n:
+                measured = self._measured_step()
+            else:
+                steps["lr"].append(_rate(optimizer))
+                optimizer.step()
+                optimizer.zero_grad()
+            step_loss = 0.0
+            self.step += 1
+            for hook in self._on_step:
+                hook(self)
+            if self.stopped and done < n:
+                return None
+        return {"epoch": self.epoch, **seen.means(), **measured}
+
+    def _measured_step(self) -> dict[str, float]:
+        """One step, and how it went; this takes copies of the parameters."""
+        parameters = self._parameters.values()
+        with np.errstate(all="ignore"):
+            before = _flat(p.data for p in parameters)
+            gradient = _flat(p.grad for p in parameters if p.grad is not None)
+            rate = _rate(self.optimizer)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            moved = _flat(p.data for p in parameters)
+            moved -= before
+            size, change = _norm(before), _norm(moved)
+        self.history.steps["lr"].append(rate)
+        ratio = change / size if size else math.inf if change else 0.0
+        return {"lr": rate, "gradient_norm": _norm(gradient), "update_ratio": ratio}
+
+    def _hooks(self, moment: str) -> list[Callable[[Run], Any]]:
+        """Bound methods of the callbacks that do something at this moment."""
+        hooks = [getattr(callback, moment) for callback in self.callbacks]
+        return [h for h in hooks if getattr(h, "__func__", h) is not getattr(Callback, moment)]
+
+    def _warn(self) -> None:
+        if not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"the loss is {self.loss} in step {self.step + 1}, epoch {self.epoch}: try a"
+                " smaller learning rate, or end such runs with StopOnNonFinite().",
+                RuntimeWarning,
+                stacklevel=5,
+            )
+
+
+# ---- what fit is given ---------------------------------------------------------------------------
+
+
+def _callback(callback: Any) -> Any:
+    if isinstance(callback, Callback):
+        return callback
+    if callable(callback) and not isinstance(callback, type):
+        return LambdaCallback(callback)
+    raise TypeError(f"a callback is a Callback or a function of the run, got {callback!r}.")
+
+
+def _parameters(model: Any) -> dict[str, Any]:
+    parameters = model.parameters() if hasattr(model, "parameters") else None
+    if not isinstance(parameters, dict) or not parameters:
+        raise TypeError(f"fit needs a model whose parameters() is a dict of name → Tensor, as that"
+                        f" of nn.Module is; {type(model).__name__} has {parameters!r}.")
+    return parameters
+
+
+def _optimizer(optimizer: Any, parameters: dict[str, Any]) -> Any:
+    """An optimizer of the parameters, whatever form it was given in."""
+    if isinstance(optimizer, str):
+        from tinygrad_opt import optim
+
+        return optim.get(optimizer, parameters)
+    if isinstance(optimizer, type) or not hasattr(optimizer, "step"):
+        if not callable(optimizer):
+            raise TypeError(f"optimizer must be an optimizer or a name, got {optimizer!r}.")
+        return optimizer(parameters)
+    updated = getattr(optimizer, "parameters", None)
+    if isinstance(updated, dict) and not {*map(id, updated.values())} & {
+            *map(id, parameters.values())}:
+        raise ValueError("the optimizer updates none of the model's parameters: make it from"
+                         " model.parameters(), or give fit its name.")
+    return optimizer
+
+
+def _rate(optimizer: Any) -> float:
+    rate = getattr(optimizer, "current_lr", None)
+    return getattr(optimizer, "lr", math.nan) if rate is None else rate
+
+
+def _flat(arrays: Iterable[Array]) -> Array:
+    """All entries in one new vector."""
+    return np.concatenate([a.ravel() for a in arrays] or [np.empty(0)])
+
+
+def _norm(vector: Array) -> float:
+    return math.sqrt(vector.dot(vector))
+
+
+def _number(loss: Any) -> float:
+    if type(loss) is not Tensor:
+        raise TypeError(f"the loss function must return a Tensor, got {type(loss).__name__}:"
+                        " without its graph there are no gradients.")
+    return loss.item()
+
+
+@contextmanager
+def _gentle_interrupt(run: Run) -> Iterator[None]:
+    """The first Ctrl-C asks the run to stop, so that no step is left half taken.
+
+    Only where Ctrl-C would be a KeyboardInterrupt: a handler of the user's own stays.
+    """
+    if (threading.current_thread() is not threading.main_thread()
+            or signal.getsignal(signal.SIGINT) is not signal.default_int_handler):
+        yield
+        return
+
+    def ask(number: int, frame: Any) -> None:
+        if run.stopped == INTERRUPTED:
+            raise KeyboardInterrupt
+        run.stop(INTERRUPTED)
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

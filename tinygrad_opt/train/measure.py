@@ -1,0 +1,182 @@
+"""How good a model is: predictions, losses and metrics over whole data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt.data import minibatches
+from tinygrad_opt.data.arguments import samples
+from tinygrad_opt.errors import ShapeError
+from tinygrad_opt.tensor import no_grad
+
+__all__ = ["evaluate", "predict"]
+
+Array = np.ndarray
+Metric = Callable[[Array, Array], Any]
+
+
+
+def predict(model: Any, x: Any, *, batch_size: int = 256) -> Array:
+    """What the model makes of x, batch by batch, in evaluation mode and without a graph.
+
+    Parameters
+    ----------
+    model : callable
+    x : array-like of shape (n_samples, ...)
+    batch_size : int, at least 1
+
+    Returns
+    -------
+    ndarray of shape (n_samples, ...)
+
+    Examples
+    --------
+    >>> predict(lambda x: x * 2, np.arange(3.0), batch_size=2)
+    array([0., 2., 4.])
+    """
+    x = array_of(x)
+    with in_mode(model, False), no_grad():
+        if not samples(x):
+            return array_of(model(x))
+        batches = minibatches(x, None, batch_size, shuffle=False)
+        return np.concatenate([array_of(model(xb)) for xb in batches])
+
+
+def evaluate(
+    model: Any,
+    x: Any,
+    y: Any,
+    *,
+    loss: Callable[[Any, Any], Any] | None = None,
+    metrics: Any = (),
+    batch_size: int = 256,
+) -> dict[str, float]:
+    """Loss and metrics of a model on data, in evaluation mode and without a graph.
+
+    Parameters
+    ----------
+    model, x, y, loss, metrics
+        As in `fit`; without `loss` only the metrics are measured.
+    batch_size : int, at least 1
+
+    Returns
+    -------
+    dict of str to float
+
+    Notes
+    -----
+    Metrics see the predictions of all samples at once, up to about a million numbers; of more
+    than that the result is the mean over parts, weighted by their samples.
+
+    Examples
+    --------
+    >>> scores = np.array([[0.2, 0.8], [0.9, 0.1], [0.7, 0.3]])
+    >>> evaluate(lambda x: scores[x], [0, 1, 2], [1, 0, 0], metrics=["accuracy"])
+    {'accuracy': 1.0}
+    """
+    x, y = array_of(x), array_of(y)
+    if not samples(x, y):
+        raise ValueError("evaluate needs at least one sample, got none.")
+    means = Means(metrics_by_name(metrics))
+    with in_mode(model, False), no_grad():
+        for xb, yb in minibatches(x, y, batch_size, shuffle=False):
+            prediction = model(xb)
+            means.add(float(loss(prediction, yb)) if loss else 0.0, prediction, yb)
+    found = means.means()
+    return found if loss else {k: v for k, v in found.items() if k != "loss"}
+
+
+class Means:
+    """Loss and metrics over samples that come batch by batch."""
+
+    KEPT = 1 << 20                                         # numbers kept for the metrics at a time
+
+    def __init__(self, metrics: Mapping[str, Any]) -> None:
+        self.metrics, self.sums = metrics, dict.fromkeys(metrics, 0.0)
+        self.batches: list[tuple[Array, Array]] = []
+        self.loss, self.count, self.kept = 0.0, 0, 0
+
+    def add(self, loss: float, prediction: Any, y: Array) -> None:
+        self.loss += loss * len(y)
+        self.count += len(y)
+        if self.metrics:
+            values = np.array(getattr(prediction, "array", prediction))
+            self.batches.append((values, y))
+            self.kept += values.size + y.size
+            if self.kept > self.KEPT:
+                self._measure()
+
+    def means(self) -> dict[str, float]:
+        if self.batches:
+            self._measure()
+        sums = {"loss": self.loss, **self.sums}
+        return {name: total / self.count for name, total in sums.items()}
+
+    def _measure(self) -> None:
+        prediction, y = (np.concatenate(parts) for parts in zip(*self.batches))
+        self.batches, self.kept = [], 0
+        for name, metric in self.metrics.items():
+            self.sums[name] += len(y) * float(metric(prediction, y))
+
+
+def accuracy(prediction: Array, y: Array) -> float:
+    """Share of samples whose class is predicted right.
+
+    Scores of shape (..., n_classes) predict the largest, for labels or one-hot rows; a single
+    score predicts by its sign, for labels 0 and 1 or −1 and 1.
+    """
+    if prediction.shape[-1:] == (1,) or prediction.ndim == 1:
+        right = (prediction > 0) == (y.reshape(prediction.shape) > 0)
+    else:
+        labels = y.argmax(-1) if y.shape == prediction.shape else y
+        if labels.shape != prediction.shape[:-1]:
+            raise ShapeError(f"accuracy of predictions {prediction.shape} needs labels of shape"
+                             f" {prediction.shape[:-1]} or one-hot rows, got {y.shape}")
+        right = prediction.argmax(-1) == labels
+    return np.count_nonzero(right) / right.size
+
+
+# ---- helpers -------------------------------------------------------------------------------------
+
+
+def array_of(x: Any) -> Array:
+    """The array in a Tensor, or made from anything else; memory-mapped files stay so."""
+    return np.asarray(getattr(x, "array", x))
+
+
+def metrics_by_name(metrics: Any) -> dict[str, Metric]:
+    """Metrics by their names."""
+    if isinstance(metrics, str) or callable(metrics):
+        metrics = [metrics]
+    if not isinstance(metrics, Mapping):
+        names = (m if isinstance(m, str) else getattr(m, "__name__", "metric") for m in metrics)
+        metrics = dict(zip(names, metrics))
+    known: dict[Any, Metric] = {"accuracy": accuracy}
+    found = {}
+    for name, metric in metrics.items():
+        found[name] = known[metric] if isinstance(metric, str) and metric in known else metric
+        if not callable(found[name]):
+            raise ValueError(f"no metric {metric!r}; give a function of (prediction, y), or one of"
+                             f" {', '.join(known)}.")
+    return found
+
+
+@contextmanager
+def in_mode(model: Any, training: bool) -> Iterator[None]:
+    """The model in training or evaluation mode for a while, if it has such modes."""
+    if not hasattr(model, "named_modules"):
+        yield
+        return
+    before = [(module, module.training) for module in model.named_modules().values()]
+    model.train(training)
+    try:
+        yield
+    finally:
+        for module, was in before:
+            module.training = was
+
+
