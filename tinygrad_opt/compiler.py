@@ -238,11 +238,10 @@ def _allocate(program: Program) -> list[Any]:
         arrays[call.output] = np.ndarray(out.shape, out.dtype, block, 0, out.strides)
         for s in dying - early:
             free.setdefault(blocks[s].nbytes, []).append(blocks[s])
-    for i, slot in enumerate(slots):
-        if slot.kind == "view" and program.root(i) in blocks:
-            arrays[i] = np.ndarray(
-                slot.shape, slot.dtype, blocks[program.root(i)], slot.offset, slot.strides
-            )
+    for i, view in enumerate(slots):
+        if view.kind == "view" and program.root(i) in blocks:
+            block = blocks[program.root(i)]
+            arrays[i] = np.ndarray(view.shape, view.dtype, block, view.offset, view.strides)
     return arrays
 
 
@@ -398,6 +397,7 @@ class CompiledStep:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         functools.update_wrapper(self, function)
+        self.name = getattr(function, "__name__", "the step")
         self.function = function
         self.programs: OrderedDict[Any, Bound] = OrderedDict()
         self._captures = 0
@@ -439,7 +439,7 @@ class CompiledStep:
             self.programs.popitem(last=False)
             if self._captures == KEPT + 1:
                 warnings.warn(
-                    f"{self.__name__} was captured for more than {KEPT} kinds of arguments: shapes,"
+                    f"{self.name} was captured for more than {KEPT} kinds of arguments: shapes,"
                     " dtypes or numbers change from call to call. Pass numbers as arrays, and"
                     " batches of one size (drop_last=True).",
                     stacklevel=3,
@@ -452,7 +452,7 @@ class CompiledStep:
         The calls are run to be timed, on whatever their arrays hold; effects are not.
         """
         if not self.programs:
-            raise CaptureError(f"{self.__name__} has not been called yet")
+            raise CaptureError(f"{self.name} has not been called yet")
         bound = next(reversed(self.programs.values()))
         lines = str(bound.program).splitlines()
         seconds = []
