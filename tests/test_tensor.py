@@ -768,3 +768,10 @@ def test_rows_are_copied_and_pickled_by_name():
     assert copy.deepcopy(mine) is mine
     with pytest.raises(TypeError, match="not of the rule book"):
         pickle.dumps(mine)
+
+
+def test_a_notebook_shows_the_graph_of_what_was_computed():
+    x = leaf([1.0, 2.0], "x")
+    assert x._repr_mimebundle_() == {"text/plain": repr(x)}
+    shown = (x * x).sum()._repr_mimebundle_()
+    assert shown["text/plain"].startswith("Tensor(5.0") and "<svg" in shown["image/svg+xml"]

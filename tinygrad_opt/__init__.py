@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 # numpy_functions is imported for its effect: it teaches Tensors NumPy's functions
-from tinygrad_opt import errors, numpy_functions, ops  # noqa: F401
+from tinygrad_opt import errors, numpy_functions, ops, tensor  # noqa: F401
 from tinygrad_opt.autograd import grad, gradcheck, hessian, hvp, jacobian, value_and_grad
 from tinygrad_opt.errors import (
     CaptureError,
@@ -104,3 +104,12 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(globals().keys() | _LATER.keys())
+
+
+def _notebook_view(t: Tensor) -> dict[str, Any]:
+    from tinygrad_opt.viz import notebook_bundle
+
+    return notebook_bundle(t)
+
+
+tensor.notebook_view = _notebook_view

@@ -42,6 +42,8 @@ _AS_IT_IS: Any = nullcontext()
 
 # What NumPy's functions do when they meet a Tensor; tinygrad_opt.numpy_functions fills it.
 FUNCTIONS: dict[Any, Callable[..., Any]] = {}
+# What a notebook shows of a Tensor, by MIME type; the package sets it to a drawing of its graph.
+notebook_view: Callable[[Any], dict[str, Any]] | None = None
 
 _default_dtype = np.dtype(np.float32)
 
@@ -542,6 +544,11 @@ class Tensor(Methods):
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec and self.array.size == 1 else str(self)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        if notebook_view is None or self.op is None or tape.get() is not None:
+            return {"text/plain": repr(self)}
+        return notebook_view(self)
 
     def __reduce__(self) -> Any:
         if self.op is not None:

@@ -1,0 +1,248 @@
+"""Which boxes belong to which use of a module, and the frames around them.
+
+A module is known by the dotted names of its parameters: what multiplies ``layers.0.weight`` lies
+in ``layers.0``, and so does what lies between two such boxes. `scope` names a part by hand. A
+module that is used again gets another frame, so that a recurrent cell has one for each step.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+
+from tinygrad_opt.tensor import tick
+from tinygrad_opt.viz.graph import DEEPEST, Cluster, Graph, Node
+from tinygrad_opt.viz.text import visible
+
+__all__ = ["framed", "scope"]
+
+Path = tuple[str, ...]
+
+_path: ContextVar[Path] = ContextVar("scope", default=())
+_scopes: deque[tuple[int, int, Path]] = deque(maxlen=10_000)
+
+
+@contextmanager
+def scope(name: str) -> Iterator[None]:
+    """Frame what is computed inside in drawings: ``with scope("encoder"):``.
+
+    Parameters
+    ----------
+    name : str
+        What the frame is called. Scopes may lie inside scopes.
+
+    Notes
+    -----
+    The clock is read on entry and exit, and a drawing looks up which Tensors were made between;
+    recording itself is not touched. The last 10,000 scopes are remembered. What other threads
+    compute meanwhile is taken for part of the scope.
+
+    Examples
+    --------
+    >>> import tinygrad_opt as tg
+    >>> from tinygrad_opt.viz import draw, scope
+    >>> x = tg.Tensor(2.0, requires_grad=True, name="x")
+    >>> with scope("square"):
+    ...     y = x * x + x
+    >>> [frame.label for frame in draw(y - 1).graph.clusters]
+    ['square']
+    """
+    path = (*_path.get(), visible(name))[:DEEPEST]
+    token, start = _path.set(path), tick()
+    try:
+        yield
+    finally:
+        _path.reset(token)
+        _scopes.append((start, tick(), path))
+
+
+def framed(graph: Graph) -> Graph:
+    """The graph with a frame around each use of a module."""
+    scopes, between = _scopes_of(graph)
+    uses: list[dict[str, str]] = []                        # per level: box → first box of its use
+    for level in range(1, max(map(len, scopes.values()), default=0) + 1):
+        found = _uses(graph, scopes, between, level, uses[-1] if uses else None)
+        uses.append(_without_cycles(graph, found))
+    clusters: list[Cluster] = []
+    parents: dict[str, Cluster] = {}
+    order = {id: k for k, id in enumerate(graph.nodes)}
+    for level, use in enumerate(uses, 1):
+        members: dict[str, set[str]] = {}
+        for id, first in use.items():
+            members.setdefault(first, set()).add(id)
+        for first in sorted(members, key=order.__getitem__):
+            if len(members[first]) > 1:
+                parent = parents.get(first)
+                inside = parent is not None and members[first] <= parent.members
+                path = scopes[first][:level]
+                label = path[-1] if inside else ".".join(path)
+                if inside and parent is not None and members[first] == parent.members:
+                    continue                               # two frames around the same boxes
+                new = Cluster(f"c{len(clusters)}", label, frozenset(members[first]),
+                              parent.id if inside and parent else None)
+                clusters.append(new)
+                parents.update(dict.fromkeys(members[first], new))
+    nodes = {id: _within(node, parents[id]) if id in parents else node
+             for id, node in graph.nodes.items()}
+    return replace(graph, nodes=nodes, clusters=tuple(clusters))
+
+
+def _within(node: Node, frame: Cluster) -> Node:
+    """A leaf whose title leaves out the module that the frame around it names."""
+    module = ".".join(node.scope)
+    if node.scope and module.endswith(frame.label) and node.title.startswith(f"{module}."):
+        return replace(node, short=node.title[len(module) + 1:])
+    return node
+
+
+# ---- which module a box belongs to ---------------------------------------------------------------
+
+
+def _scopes_of(graph: Graph) -> tuple[dict[str, Path], set[str]]:
+    """The module path of each box that is computed, and the boxes that only lie between such."""
+    inputs, outputs = graph.inputs(), graph.outputs()
+    by_hand = _recorded(graph)
+    weights = {id: n.scope for id, n in graph.nodes.items()
+               if n.kind in ("parameter", "alias") and n.scope}
+    scopes: dict[str, Path] = {}
+    for id in graph.nodes:
+        tails = [e.tail for e in inputs[id]]
+        if not tails:
+            continue
+        near = [weights[t] for t in tails if t in weights]
+        scopes[id] = by_hand.get(id) or _shared(near)
+        if near and len(near) == len(tails):               # a transposed weight is still a weight
+            weights[id] = scopes[id]
+        elif graph.nodes[tails[0]].kind == "operation":    # in the split style, a result
+            scopes[id] = scopes[tails[0]]
+    computed = list(scopes)
+    behind, ahead = dict(scopes), dict(scopes)
+    for id in computed:
+        if not scopes[id]:
+            behind[id] = _shared([behind[e.tail] for e in inputs[id] if e.tail in scopes])
+    for id in reversed(computed):
+        if not scopes[id]:
+            ahead[id] = _shared([ahead[e.head] for e in outputs[id]])
+    between = {id for id in computed if not scopes[id]}
+    return {id: scopes[id] or _shared([behind[id], ahead[id]]) for id in computed}, between
+
+
+def _shared(paths: Sequence[Path]) -> Path:
+    """The beginning that all the paths share."""
+    if not paths:
+        return ()
+    length = 0
+    for parts in zip(*paths):
+        if len(set(parts)) > 1:
+            break
+        length += 1
+    return paths[0][:length]
+
+
+def _recorded(graph: Graph) -> dict[str, Path]:
+    """The innermost `scope` in which each box was computed."""
+    boxes = [(n.source.serial, id) for id, n in graph.nodes.items()
+             if getattr(n.source, "op", None) is not None and n.kind in ("op", "loss", "operation")]
+    if not boxes or not _scopes:
+        return {}
+    boxes.sort()
+    waiting = sorted((s for s in tuple(_scopes) if s[1] > boxes[0][0]), reverse=True)
+    found: dict[str, Path] = {}
+    open_scopes: list[tuple[int, int, Path]] = []
+    for serial, id in boxes:
+        while waiting and waiting[-1][0] < serial:
+            open_scopes.append(waiting.pop())
+        while open_scopes and open_scopes[-1][1] < serial:
+            open_scopes.pop()
+        if open_scopes:
+            found[id] = open_scopes[-1][2]
+    return found
+
+
+# ---- uses ----------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Use:
+    """Boxes that make up one use of a module, and the parameters that it has taken so far."""
+
+    boxes: list[str]
+    taken: set[int]
+
+
+def _uses(
+    graph: Graph, scopes: dict[str, Path], between: set[str], level: int,
+    outer: dict[str, str] | None,
+) -> dict[str, str]:
+    """Join neighbours of one module; where a parameter comes a second time, a new use begins."""
+    inputs = graph.inputs()
+    use: dict[str, _Use] = {}
+    for box, path in scopes.items():
+        if len(path) < level:
+            continue
+        leaves = [graph.nodes[e.tail] for e in inputs[box] if e.tail not in scopes]
+        mine = use[box] = _Use([box], {id(n.source) for n in leaves if n.scope})
+        for tail in (e.tail for e in inputs[box]):
+            other = use.get(tail)
+            if (other is None or other is mine or other.taken & mine.taken
+                    or scopes[tail][:level] != path[:level]
+                    or (outer is not None and outer.get(tail) != outer.get(box))):
+                continue
+            small, large = sorted((other, mine), key=lambda u: len(u.boxes))
+            large.boxes += small.boxes
+            large.taken |= small.taken
+            use.update(dict.fromkeys(small.boxes, large))
+            mine = large
+    firsts: dict[int, str] = {}
+    found = {box: firsts.setdefault(id(use[box]), box) for box in graph.nodes if box in use}
+    outputs = graph.outputs()
+    for box in reversed(list(scopes)):                     # between two uses is in neither
+        if box in between and box in found:
+            if all(found.get(e.head) != found[box] for e in outputs[box]):
+                del found[box]
+    for box, edges in outputs.items():                     # leaves stand with those that use them
+        users = {found.get(e.head) for e in edges}
+        first = users.pop() if len(users) == 1 else None
+        if first is not None and box not in scopes and graph.nodes[box].kind != "input":
+            found[box] = first
+    return found
+
+
+def _without_cycles(graph: Graph, use: dict[str, str]) -> dict[str, str]:
+    """Give up uses that an arrow leaves and comes back to: no frame could hold them."""
+    guilty = {first for first in _tangled(graph, use)
+              if _tangled(graph, {id: f for id, f in use.items() if f == first})}
+    use = {id: first for id, first in use.items() if first not in guilty}
+    rest = _tangled(graph, use)                            # each is fine alone, but not with others
+    return {id: first for id, first in use.items() if first not in rest}
+
+
+def _tangled(graph: Graph, use: dict[str, str]) -> set[str]:
+    """The uses that lie on a cycle, or between two, when each is taken for one box."""
+    block = {id: use.get(id, id) for id in graph.nodes}
+    arrows = {(block[e.tail], block[e.head]) for e in graph.edges if block[e.tail] != block[e.head]}
+    forward = _stuck(set(block.values()), arrows)
+    return _stuck(forward, {(head, tail) for tail, head in arrows}) & set(use.values())
+
+
+def _stuck(blocks: Iterable[str], arrows: set[tuple[str, str]]) -> set[str]:
+    """What remains when boxes without an arrow into them are taken away, again and again."""
+    remaining = set(blocks)
+    after: dict[str, list[str]] = {b: [] for b in remaining}
+    waiting = dict.fromkeys(remaining, 0)
+    for tail, head in arrows:
+        if tail in remaining and head in remaining:
+            after[tail].append(head)
+            waiting[head] += 1
+    free = [b for b, n in waiting.items() if not n]
+    while free:
+        b = free.pop()
+        remaining.discard(b)
+        for head in after[b]:
+            waiting[head] -= 1
+            if not waiting[head]:
+                free.append(head)
+    return remaining

@@ -1,0 +1,257 @@
+"""A graph and a layout as SVG text.
+
+Every box is ``<g id="n3" class="node op">`` with a text of class ``name`` and one of class
+``data`` and ``grad`` each where they are shown, every arrow ``<g id="n0_n3" class="edge">``, so
+that a style sheet or a script can find them, whichever engine has placed them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from html import escape
+
+from tinygrad_opt.viz import look
+from tinygrad_opt.viz.graph import Graph, Node
+from tinygrad_opt.viz.layers import Point
+from tinygrad_opt.viz.layout import Box, Layout
+from tinygrad_opt.viz.look import BORDER, DARK, LEGEND, LIGHT, PAD_X, SMALL, TITLE, Palette, Shape
+from tinygrad_opt.viz.text import shorten, width
+
+__all__ = ["svg"]
+
+MARGIN = 16.0
+SANS = "Helvetica, Arial, sans-serif"
+MONO = "Courier, 'Courier New', monospace"
+
+
+def svg(
+    graph: Graph, shapes: dict[str, Shape], layout: Layout, *, theme: str = "auto",
+    prefix: str = "", panel: bool = False,
+) -> str:
+    """Write the drawing.
+
+    Parameters
+    ----------
+    graph, shapes, layout
+        What there is, how large, and where.
+    theme : {"auto", "light", "dark"}
+        "auto" follows the reader's system by a style sheet; programs that know none show light.
+    prefix : str
+        Put before every id, so that several drawings can share a page.
+    panel : bool
+        Paint the page behind the drawing, for places whose own colour is not known.
+
+    Returns
+    -------
+    str
+    """
+    palette = DARK if theme == "dark" else LIGHT
+    pen = _Pen(graph, shapes, layout, palette, prefix)
+    legend = list(pen.legend())
+    caption = f"{graph.caption} · engine {layout.engine}"
+    total_width = max(layout.width, pen.legend_width, width(caption, SMALL)) + 2 * MARGIN
+    total_height = layout.height + 2 * MARGIN + (24 if legend else 0) + 16
+    w, h = f"{total_width:.0f}", f"{total_height:.0f}"
+    bottom = MARGIN + layout.height
+    body = [
+        f'<g transform="translate({MARGIN:g} {MARGIN:g})">',
+        *pen.frames(), *pen.edges(), *pen.nodes(), *pen.frame_labels(), "</g>",
+    ]
+    if legend:
+        body += [f'<g class="legend" transform="translate({MARGIN:g} {bottom + 16:.1f})">',
+                 *legend, "</g>"]
+        bottom += 24
+    body.append(_text(MARGIN, bottom + 20, caption, SMALL, palette.muted, "caption muted"))
+    background = f'<rect class="page" width="{w}" height="{h}" rx="8" fill="{palette.page}"/>'
+    about = f"{graph.caption}. " + " ".join(_sentence(graph))
+    return "\n".join([
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="tg-graph tg-{theme}" role="img"'
+        f' width="{w}" height="{h}" viewBox="0 0 {w} {h}"'
+        f' aria-labelledby="{prefix}title {prefix}about" font-family="{SANS}">',
+        f"<!-- engine: {layout.engine} -->",
+        f'<title id="{prefix}title">Computation graph of {escape(graph.name)}</title>',
+        f'<desc id="{prefix}about">{escape(shorten(about, 400))}</desc>',
+        *([_style()] if theme == "auto" else []),
+        f'<defs><marker id="{prefix}arrow" viewBox="0 0 10 10" refX="9.5" refY="5" markerWidth="7"'
+        f' markerHeight="7" orient="auto-start-reverse" markerUnits="userSpaceOnUse">'
+        f'<path class="tip" d="M0 1 L10 5 L0 9 z" fill="{palette.edge}"/></marker></defs>',
+        *([background] if panel or theme == "dark" or theme == "auto" else []),
+        *body, "</svg>", "",
+    ])
+
+
+def _sentence(graph: Graph) -> Iterator[str]:
+    """What was made from what, in words, for those who cannot see it."""
+    inputs = graph.inputs()
+    for id, edges in inputs.items():
+        if edges:
+            names = " and ".join(graph.nodes[e.tail].title or e.tail for e in edges)
+            yield f"{graph.nodes[id].title or id} from {names}."
+
+
+def _style() -> str:
+    """The dark colours, for readers whose system asks for them."""
+    here = "svg.tg-auto"
+    rules = [f"{here} .page{{fill:{DARK.page}}}", f"{here} text{{fill:{DARK.text}}}",
+             f"{here} .muted{{fill:{DARK.muted}}}", f"{here} text.alarm{{fill:{DARK.alarm}}}",
+             f"{here} .edge path{{stroke:{DARK.edge}}}", f"{here} .tip{{fill:{DARK.edge}}}",
+             f"{here} .cluster rect{{stroke:{DARK.frame}}}"]
+    rules += [f"{here} .{kind} .box{{fill:{fill};stroke:{stroke}}}"
+              for kind, (fill, stroke) in DARK.kinds.items() if kind != "alias"]
+    rules.append(f"{here} text.halo{{stroke:{DARK.page}}}")
+    rules.append(f"{here} .alias .box{{stroke:{DARK.kinds['parameter'][1]}}}")
+    return ("<style>svg.tg-auto{color-scheme:light dark}"
+            f"@media (prefers-color-scheme: dark){{{' '.join(rules)}}}</style>")
+
+
+class _Pen:
+    """Writes the parts of one drawing."""
+
+    def __init__(self, graph: Graph, shapes: dict[str, Shape], layout: Layout, palette: Palette,
+                 prefix: str) -> None:
+        self.graph, self.shapes, self.layout = graph, shapes, layout
+        self.palette, self.prefix = palette, prefix
+        self.legend_width = 0.0
+
+    def frames(self) -> Iterator[str]:
+        for cluster in sorted(self.graph.clusters, key=lambda c: -len(c.members)):
+            box = self.layout.frames[cluster.id]
+            yield (f'<g id="{self.prefix}{cluster.id}" class="cluster"><rect {_place(box)} rx="6"'
+                   f' fill="none" stroke="{self.palette.frame}" stroke-dasharray="5 4"/></g>')
+
+    def frame_labels(self) -> Iterator[str]:
+        """Above everything: an arrow may enter a frame where its label stands."""
+        for cluster in self.graph.clusters:
+            box = self.layout.frames[cluster.id]
+            yield _text(box.left + 8, box.top + 15, cluster.label, 12, self.palette.muted,
+                        "muted halo", more=self._halo())
+
+    def _halo(self) -> str:
+        """A rim in the colour of the page, so that lines behind a text do not cross it."""
+        return (f' stroke="{self.palette.page}" stroke-width="4" paint-order="stroke"'
+                ' stroke-linejoin="round"')
+
+    def edges(self) -> Iterator[str]:
+        inputs = self.graph.inputs()
+        for edge in self.graph.edges:
+            path = self.layout.paths[edge.id]
+            start, *rest = [f"{x:.1f} {y:.1f}" for x, y in path]
+            curves = " ".join(f"C{a},{b},{c}" for a, b, c in zip(rest[::3], rest[1::3], rest[2::3]))
+            label = ""
+            if edge.label:
+                beside = inputs[edge.head]
+                back = 12 * (beside.index(edge) % 2) if len(beside) > 3 else 0   # in two columns
+                x, y = _near_the_tip(path, 19 + back + width(edge.label, SMALL) / 2)
+                label = _text(x, y + 3.5, edge.label, SMALL, self.palette.text, "place halo",
+                              "middle", more=self._halo())
+            yield (f'<g id="{self.prefix}{edge.id}" class="edge"><path d="M{start} {curves}"'
+                   f' fill="none" stroke="{self.palette.edge}"'
+                   f' marker-end="url(#{self.prefix}arrow)"/>{label}</g>')
+
+    def nodes(self) -> Iterator[str]:
+        for id, node in self.graph.nodes.items():
+            yield (f'<g id="{self.prefix}{id}" class="node {node.kind}" tabindex="0">'
+                   f"<title>{escape(node.tip or node.title)}</title>"
+                   f"{self._outline(node, self.layout.boxes[id])}"
+                   f"{''.join(self._words(node, self.shapes[id], self.layout.boxes[id]))}</g>")
+
+    def _outline(self, node: Node, box: Box) -> str:
+        fill, stroke = self.palette.kinds[node.kind]
+        ink = f'class="box" fill="{fill}" stroke="{stroke}"'
+        if node.kind == "operation":
+            return (f'<ellipse {ink} cx="{box.x:.1f}" cy="{box.y:.1f}" rx="{box.width / 2:.1f}"'
+                    f' ry="{box.height / 2:.1f}"/>')
+        if node.kind == "alias":
+            hue = self.palette.kinds["parameter"][1]
+            return (f'<path class="box" fill="none" stroke="{hue}" stroke-dasharray="1.5 2.5"'
+                    f' d="M{box.left + 2:.1f} {box.bottom - 2:.1f} H{box.right - 2:.1f}"/>')
+        if node.kind == "loss":
+            inner = Box(box.x, box.y, box.width - 6, box.height - 6)
+            return f'<rect {ink} {_place(box)}/><rect {ink} {_place(inner)}/>'
+        more = f' stroke-width="{BORDER[node.kind]:g}"' if node.kind in BORDER else ""
+        if node.kind == "constant":
+            more += ' stroke-dasharray="4 3"'
+        elif node.kind == "op":
+            more += ' rx="8"'
+        outline = f"<rect {ink} {_place(box)}{more}/>"
+        if node.kind == "folded":                          # a tab, as on a folder
+            outline += (f'<path {ink}{more} d="M{box.left:.1f} {box.top:.1f} v-6 h26 l5 6 z"/>')
+        return outline
+
+    def _words(self, node: Node, shape: Shape, box: Box) -> Iterator[str]:
+        ink = self.palette
+        pad = PAD_X + (3 if node.kind == "loss" else 0)
+        if node.kind == "alias":
+            yield _text(box.x, box.y + 3, shape.title, SMALL + 1, ink.text, "name", "middle")
+            return
+        lines = len(shape.rows) + bool(shape.title or shape.tag)
+        y = box.y - look.LINE * lines / 2 + 11
+        if not shape.rows and not (shape.tag and shape.title):
+            word = shape.title or shape.tag
+            yield _text(box.x, y + 0.5, word, TITLE, ink.text, "name", "middle", bold=True)
+            return
+        if shape.title:
+            yield _text(box.left + pad, y, shape.title, TITLE, ink.text, "name", bold=True)
+        if shape.tag:
+            yield _text(box.right - pad, y, shape.tag, SMALL, ink.muted, "tag muted", "end")
+        if shape.title or shape.tag:
+            y += look.LINE + 1
+        for row in shape.rows:
+            color = ink.alarm if row.alarm else ink.text
+            kind = f"{row.key} alarm" if row.alarm else row.key
+            if row.key == "shape":
+                yield _text(box.left + pad, y, row.text, SMALL, ink.muted, "shape muted", mono=True)
+            else:
+                yield _text(box.left + pad, y, row.key, SMALL, ink.muted, "key muted")
+                yield _text(box.left + pad + look.KEY_WIDTH, y, row.text, SMALL, color, kind,
+                            mono=True)
+            y += look.LINE
+
+    def legend(self) -> Iterator[str]:
+        """One glyph for each kind that is there; none for a handful of boxes."""
+        kinds = {n.kind for n in self.graph.nodes.values()}
+        if len(self.graph.nodes) < 6:
+            return
+        x = 0.0
+        for kind, word in LEGEND.items():
+            if kind not in kinds or (kind == "op" and "operation" in kinds):
+                continue
+            if kind != "alias":
+                glyph = Node("", kind, "")
+                yield f'<g class="{kind}">{self._outline(glyph, Box(x + 10, 0, 20, 13))}</g>'
+                x += 26
+            yield _text(x, 4, word, SMALL, self.palette.muted, "muted")
+            x += width(word, SMALL) + 18
+        self.legend_width = x
+
+
+def _near_the_tip(path: list[Point], distance: float) -> Point:
+    """The point of a path that is so far from its end."""
+    points = [path[-1]]
+    for k in range(len(path) - 4, -1, -3):
+        a, b, c, d = path[k : k + 4]
+        for t in (0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125, 0.0):
+            w = ((1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t * t * (1 - t), t**3)
+            points.append((sum(f * p[0] for f, p in zip(w, (a, b, c, d))),
+                           sum(f * p[1] for f, p in zip(w, (a, b, c, d)))))
+            step = math.dist(points[-1], points[-2])
+            if step >= distance > 0:
+                (x, y), (x0, y0) = points[-1], points[-2]
+                return x0 + (x - x0) * distance / step, y0 + (y - y0) * distance / step
+            distance -= step
+    return points[-1]
+
+
+def _place(box: Box) -> str:
+    return (f'x="{box.left:.1f}" y="{box.top:.1f}" width="{box.width:.1f}"'
+            f' height="{box.height:.1f}"')
+
+
+def _text(x: float, y: float, words: str, size: float, color: str, kind: str = "",
+          anchor: str = "start", *, bold: bool = False, mono: bool = False, more: str = "") -> str:
+    more += "" if anchor == "start" else f' text-anchor="{anchor}"'
+    more += ' font-weight="bold"' if bold else ""
+    more += f' font-family="{MONO}"' if mono else ""
+    return (f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" font-size="{size:g}" fill="{color}"'
+            f' xml:space="preserve"{more}>{escape(words)}</text>')

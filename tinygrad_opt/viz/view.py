@@ -1,0 +1,297 @@
+"""`draw`: from a Tensor or a model to a picture that can be shown, saved and printed."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import sys
+import tempfile
+import warnings
+import webbrowser
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt.errors import RenderError
+from tinygrad_opt.tensor import Tensor, with_grad
+from tinygrad_opt.viz import dot as dot_text
+from tinygrad_opt.viz.engines import engines, place, render
+from tinygrad_opt.viz.graph import Graph, trace
+from tinygrad_opt.viz.layout import Layout
+from tinygrad_opt.viz.look import DARK, LIGHT, Shape, shape_of
+from tinygrad_opt.viz.simplify import readable
+from tinygrad_opt.viz.svg import svg
+from tinygrad_opt.viz.text import tree
+
+__all__ = ["GraphView", "draw", "notebook_bundle"]
+
+CHOICES = {
+    "style": ("merged", "split"), "direction": ("LR", "TB"), "theme": ("auto", "light", "dark"),
+    "detail": (None, 0, 1, 2),
+}
+LARGEST_PNG = 1500
+
+
+def draw(
+    what: Any,
+    *inputs: Any,
+    detail: int | None = None,
+    style: str = "merged",
+    direction: str = "LR",
+    theme: str = "auto",
+    engine: str = "auto",
+    depth: int | None = None,
+    max_nodes: int | None = 300,
+    name: str | None = None,
+) -> GraphView:
+    """Draw how a Tensor was computed.
+
+    Parameters
+    ----------
+    what : Tensor or model
+        The end of the graph, or something with ``parameters()`` to be called with `inputs`.
+    *inputs : Tensor or array
+        What a model is called with.
+    detail : {0, 1, 2}, optional
+        0: names and operations; 1: and shapes; 2: and values and gradients. By default 2 for up
+        to 40 boxes and 1 beyond.
+    style : {"merged", "split"}
+        One box for an operation and its result, or, as in lectures, two.
+    direction : {"LR", "TB"}
+        Left to right, or top to bottom.
+    theme : {"auto", "light", "dark"}
+        "auto" follows the reader's system.
+    engine : {"auto", "dot", "graphviz-pure", "pygraphviz", "builtin"}
+        What places the boxes; "auto" takes the first that works.
+    depth : int, optional
+        How many levels of modules are shown open; 0 shows each as one box. By default as many
+        as `max_nodes` permits.
+    max_nodes : int or None
+        Beyond this many boxes repeated steps are folded, and then modules. None shows all.
+    name : str, optional
+        What the drawing is called.
+
+    Returns
+    -------
+    GraphView
+
+    Raises
+    ------
+    TypeError
+        If `what` is neither.
+    ValueError
+        For an option that is not known.
+
+    Notes
+    -----
+    The values shown are those of the moment of the call. A gradient is ``–`` before
+    ``backward()``: none yet is not the same as 0. After ``backward(create_graph=True)`` a
+    gradient has a graph too: ``draw(x.grad)``.
+
+    Examples
+    --------
+    >>> import tinygrad_opt as tg
+    >>> from tinygrad_opt.viz import draw
+    >>> a = tg.Tensor(2.0, requires_grad=True, name="a")
+    >>> y = a * a + 1
+    >>> print(draw(y, engine="builtin"))
+    the result: 3 nodes · 2 edges · 1 param (1 value)
+    x + 1  data 5  grad –  #2
+    └─ ×  data 4  grad –  #1
+       └─ a  param  data 2  grad –  #0
+    """
+    given = {"style": style, "direction": direction, "theme": theme, "detail": detail}
+    for option, value in given.items():
+        if value not in CHOICES[option]:
+            allowed = ", ".join(map(repr, CHOICES[option]))
+            raise ValueError(f"draw(): {option}={value!r} is not known; choose one of {allowed}")
+    engines(engine)
+    names: dict[Any, str] = {}
+    if type(what) is not Tensor:
+        what, names, name = _called(what, inputs, name)
+    graph = trace(what, detail=detail, style=style, names=names, name=name, direction=direction)
+    graph = readable(graph, max_nodes, depth)
+    return GraphView(graph, theme=theme, engine=engine)
+
+
+def _called(model: Any, inputs: tuple[Any, ...], name: str | None) -> tuple[Tensor, Any, str]:
+    """Run a model on its inputs; what it gave, the names of its Tensors and its own."""
+    if not (callable(model) and hasattr(model, "parameters")):
+        raise TypeError(
+            f"draw() takes a Tensor, or a model and its input; got {type(model).__name__}")
+    names = {t: key for key, t in dict(model.parameters()).items()}
+    tensors = []
+    for k, x in enumerate(inputs):
+        t = x if type(x) is Tensor else Tensor(np.asarray(x))
+        if not t.name:
+            names.setdefault(t, "x" if len(inputs) == 1 else f"x{k}")
+        tensors.append(t)
+    with with_grad():
+        result = model(*tensors)
+    if type(result) is not Tensor:
+        raise TypeError(
+            f"draw(model, x) needs a model that returns a Tensor, got {type(result).__name__}:"
+            " call it yourself and draw one of the results")
+    return result, names, name or type(model).__name__
+
+
+class GraphView:
+    """A drawing: shown by notebooks, printed as a tree, saved by suffix.
+
+    Attributes
+    ----------
+    graph : Graph
+        What is drawn.
+    theme, engine : str
+        How, and by what.
+    """
+
+    def __init__(self, graph: Graph, *, theme: str = "auto", engine: str = "auto") -> None:
+        self.graph, self.theme, self.engine = graph, theme, engine
+
+    @functools.cached_property
+    def dot(self) -> str:
+        """The drawing in the DOT language."""
+        return dot_text.dot(self.graph)
+
+    @functools.cached_property
+    def shapes(self) -> dict[str, Shape]:
+        """How large each box is, and what it says."""
+        return {id: shape_of(node) for id, node in self.graph.nodes.items()}
+
+    @functools.cached_property
+    def layout(self) -> Layout:
+        """Where everything is, and which engine has put it there."""
+        return place(self.graph, self.shapes, self.engine)
+
+    @functools.cached_property
+    def svg(self) -> str:
+        """The drawing as SVG text."""
+        return svg(self.graph, self.shapes, self.layout, theme=self.theme)
+
+    @property
+    def html(self) -> str:
+        """A page that holds the drawing and nothing from anywhere else."""
+        light, dark = (f"background:{p.page};color:{p.text}" for p in (LIGHT, DARK))
+        night = "" if self.theme != "auto" else (
+            f"@media (prefers-color-scheme:dark){{body{{{dark}}}}}")
+        return (
+            '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width">'
+            f"<title>{escape(self.graph.name)}</title>"
+            f"<style>body{{margin:16px;{dark if self.theme == 'dark' else light}}}{night}</style>"
+            f"</head><body>\n{self.svg}</body></html>\n")
+
+    def save(self, path: Any) -> Path:
+        """Write the drawing to a file: svg, png, pdf, html, or gv and dot for DOT text.
+
+        Where no engine paints PNG or PDF, DOT text is written beside it and a warning says how
+        to get one.
+
+        Parameters
+        ----------
+        path : str or path
+            Where to; the suffix chooses the format.
+
+        Returns
+        -------
+        Path
+            The file that was written.
+
+        Raises
+        ------
+        ValueError
+            For another suffix.
+        RenderError
+            For a PNG of a graph that is too large to be looked at as one.
+        """
+        path = Path(path)
+        suffix = path.suffix.lower().lstrip(".")
+        texts = {"svg": "svg", "html": "html", "htm": "html", "gv": "dot", "dot": "dot"}
+        if suffix in texts:
+            path.write_text(getattr(self, texts[suffix]), encoding="utf-8", newline="\n")
+            return path
+        if suffix not in ("png", "pdf"):
+            raise ValueError(
+                f"cannot save a drawing as {path.name!r}: the name must end in .svg, .png, .pdf,"
+                " .html or .gv")
+        if suffix == "png" and len(self.graph.nodes) > LARGEST_PNG:
+            raise RenderError(
+                f"a PNG of {len(self.graph.nodes):,} boxes would be too large to look at:"
+                " save it as .svg or .html, or draw it with a smaller max_nodes")
+        try:
+            picture, _ = render(self.dot, suffix, self.engine)
+        except RenderError as error:
+            path = path.with_suffix(".gv")
+            path.write_text(self.dot, encoding="utf-8", newline="\n")
+            warnings.warn(f"Wrote {path} (text). {error}", stacklevel=2)
+            return path
+        path.write_bytes(picture)
+        return path
+
+    def show(self) -> None:
+        """Open the drawing in a browser."""
+        with tempfile.NamedTemporaryFile(
+            "w", suffix=".html", prefix="graph-", delete=False, encoding="utf-8"
+        ) as file:
+            file.write(self.html)
+        webbrowser.open(Path(file.name).as_uri())
+
+    def to_graphviz(self) -> Any:
+        """The drawing as a ``graphviz.Source``, for use with that package."""
+        import graphviz  # type: ignore[import-untyped]
+
+        return graphviz.Source(self.dot)
+
+    def __str__(self) -> str:
+        return tree(self.graph)
+
+    def __repr__(self) -> str:
+        return f"<GraphView of {self.graph.name}: {self.graph.caption}>"
+
+    def _inline(self) -> str:
+        """SVG for a page that other drawings may share, on a panel of its own colour."""
+        token = f"g{hashlib.sha256(self.dot.encode()).hexdigest()[:8]}-"
+        theme = "light" if self.theme == "auto" else self.theme
+        text = svg(self.graph, self.shapes, self.layout, theme=theme, prefix=token, panel=True)
+        wide = round(self.layout.width)
+        fit = f'style="width:100%;height:auto;max-width:{wide + 32}px;min-width:{wide * 0.6:.0f}px"'
+        return text.replace("<svg ", f"<svg {fit} ", 1)
+
+    def _repr_html_(self) -> str | None:
+        return self._repr_mimebundle_().get("text/html")
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """What notebooks show. Whatever goes wrong, there is text."""
+        try:
+            inline = self._inline()
+            page = f'<div style="overflow-x:auto">{inline}</div>'
+            return {"text/plain": repr(self), "image/svg+xml": inline, "text/html": page}
+        except Exception as error:                         # a display must not end a cell
+            print(f"the drawing failed: {error}", file=sys.stderr)
+            return {"text/plain": repr(self)}
+
+
+def notebook_bundle(tensor: Tensor) -> dict[str, str]:
+    """What a notebook shows for a Tensor: its values, and its graph if it was computed.
+
+    Parameters
+    ----------
+    tensor : Tensor
+        Any Tensor.
+
+    Returns
+    -------
+    dict of str to str
+        By MIME type; at least ``text/plain``. Nothing is ever raised.
+    """
+    plain = repr(tensor)
+    if tensor.op is None:
+        return {"text/plain": plain}
+    try:
+        bundle = draw(tensor)._repr_mimebundle_()
+    except Exception:
+        bundle = {}
+    return {**bundle, "text/plain": plain}
