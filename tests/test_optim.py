@@ -1,0 +1,620 @@
+"""Optimizers over a dict: packing, options, names, freezing, errors, interrupts, step cost."""
+
+import math
+import os
+import signal
+import threading
+import tracemalloc
+import warnings
+
+import numpy as np
+import pytest
+
+import tinygrad_opt as tg
+from tinygrad_opt import Tensor, optim
+from tinygrad_opt.errors import GraphError, NonFiniteError, ShapeError
+from tinygrad_opt.optim.pack import BLOCK, REMEMBER
+
+SHAPES = {"layers.0.weight": (2, 5), "layers.0.bias": (5,), "layers.1.weight": (5, 3),
+          "layers.1.bias": (3,), "scale": ()}
+
+
+def parameters(dtype=np.float32, seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        n: Tensor(rng.standard_normal(s).astype(dtype), requires_grad=True, name=n)
+        for n, s in SHAPES.items()
+    }
+
+
+def give_gradients(params, seed=1):
+    rng = np.random.default_rng(seed)
+    for p in params.values():
+        p.grad = np.asarray(rng.standard_normal(p.shape), p.dtype)
+
+
+def values(params):
+    return {n: p.data.copy() for n, p in params.items()}
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(np.array_equal(a[n], b[n]) for n in a)
+
+
+def moved(params, before):
+    return [n for n, p in params.items() if not np.array_equal(p.data, before[n])]
+
+
+def test_public_names_are_sorted_and_exist():
+    assert optim.__all__ == sorted(optim.__all__)
+    assert all(hasattr(optim, name) for name in optim.__all__)
+
+
+# ---- the dict ------------------------------------------------------------------------------------
+
+
+def test_parameters_become_views_of_one_vector_without_changing():
+    params = parameters()
+    before = values(params)
+    optim.Adam(params)
+    assert moved(params, before) == []
+    base = params["scale"].data.base
+    assert base.ndim == 1 and base.size == sum(p.size for p in params.values())
+    assert all(p.data.base is base for p in params.values())
+
+
+def test_a_step_equals_a_step_of_each_parameter_alone():
+    together, alone = parameters(), parameters()
+    opt = optim.Adam(together, lr=0.1)
+    opts = [optim.Adam({n: p}, lr=0.1) for n, p in alone.items()]
+    for seed in range(5):
+        give_gradients(together, seed)
+        give_gradients(alone, seed)
+        opt.step()
+        for o in opts:
+            o.step()
+    assert same(values(together), values(alone))
+
+
+def test_mixed_dtypes_each_keep_theirs():
+    params = parameters() | {"double": Tensor(np.ones(3), requires_grad=True)}
+    opt = optim.Adam(params, lr=np.float64(0.1))
+    give_gradients(params)
+    opt.step()
+    assert [p.dtype for p in params.values()] == [np.float32] * 5 + [np.float64]
+    assert opt.state["double"]["m"].dtype == np.float64
+    assert len(moved(params, values(parameters()) | {"double": np.ones(3)})) == 6
+
+
+def test_a_tied_parameter_is_updated_once():
+    w = Tensor([1.0], requires_grad=True)
+    opt = optim.SGD({"encoder": w, "decoder": w}, lr=0.1)
+    w.grad = np.ones(1, np.float32)
+    opt.step()
+    assert w.item() == pytest.approx(0.9)
+    assert list(opt.parameters) == ["encoder"]
+
+
+def test_a_tensor_that_somebody_re_pointed_is_packed_again():
+    params = parameters()
+    opt = optim.Momentum(params, lr=0.1)
+    give_gradients(params)
+    opt.step()
+    velocity = opt.state["layers.0.bias"]["v"].copy()
+    params["layers.0.bias"].data = np.zeros(5)
+    give_gradients(params, 2)
+    opt.step()
+    expected = 0.9 * velocity - 0.1 * params["layers.0.bias"].grad
+    np.testing.assert_allclose(params["layers.0.bias"].data, expected, rtol=1e-6)
+
+
+def test_two_optimizers_over_the_same_tensors_stay_right_and_share_the_vector():
+    params, check = parameters(), parameters()
+    first, second = optim.SGD(params, lr=0.1), optim.SGD(params, lr=0.01)
+    partial = optim.SGD({"scale": params["scale"]}, lr=1.0)
+    base = params["layers.0.weight"].data.base
+    for opt, lr in ((first, 0.1), (second, 0.01), (first, 0.1)):
+        give_gradients(params)
+        opt.step()
+        for n, p in check.items():
+            p.data = p.data - np.float32(lr) * params[n].grad
+    partial.step()
+    check["scale"].data = check["scale"].data - params["scale"].grad
+    for n, p in params.items():
+        np.testing.assert_allclose(p.data, check[n].data, rtol=1e-6)
+        assert p.data.base is base
+
+
+def test_gradients_may_be_tensors_transposed_or_of_another_dtype():
+    p = Tensor(np.zeros((2, 3)), requires_grad=True)
+    opt = optim.SGD({"p": p}, lr=1.0)
+    g = np.arange(6.0).reshape(3, 2).T
+    for gradient in (g, Tensor(g), g.astype(np.float32)):
+        p.grad = gradient
+        opt.step()
+    np.testing.assert_array_equal(p.data, -3 * g)
+
+
+def test_a_gradient_is_neither_changed_nor_kept():
+    params = parameters()
+    opt = optim.Adam(params, lr=0.1, weight_decay=0.1, clip_norm=0.1, clip_value=0.01)
+    give_gradients(params)
+    before = {n: p.grad.copy() for n, p in params.items()}
+    opt.step()
+    assert all(np.array_equal(p.grad, before[n]) for n, p in params.items())
+    assert not any(np.shares_memory(p.grad, pack.g)
+                   for p in params.values() for pack in opt._packs)
+
+
+def test_a_parameter_larger_than_a_block_is_updated_like_any_other():
+    n = 2 * BLOCK + 17
+    start = np.linspace(-1, 1, n)
+    p = Tensor(start, requires_grad=True)
+    opt = optim.Adam({"p": p}, lr=0.1, weight_decay=0.5)
+    p.grad = np.cos(start)
+    opt.step()
+    g = np.cos(start) + 0.5 * start
+    np.testing.assert_allclose(p.data, start - 0.1 * g / (np.abs(g) + 1e-8), rtol=1e-12,
+                               atol=1e-15)
+
+
+@pytest.mark.parametrize("given", [
+    [Tensor([1.0], requires_grad=True)], iter([1]), np.ones(3), Tensor([1.0]), {"p": np.ones(3)},
+    {"p": Tensor(np.array([1, 2]))}, {0: Tensor([1.0])},
+])
+def test_what_is_no_dict_of_float_tensors_is_refused(given):
+    with pytest.raises(TypeError, match=r"dict name -> Tensor|leaves of floats"):
+        optim.Adam(given)
+
+
+def test_an_empty_dict_and_a_computed_tensor_are_refused():
+    with pytest.raises(ValueError, match="got no parameters"):
+        optim.SGD({})
+    w = Tensor([1.0], requires_grad=True)
+    with pytest.raises(TypeError, match="'double' is computed"):
+        optim.SGD({"double": w * 2})
+
+
+def test_two_tensors_over_the_same_memory_are_refused():
+    whole = Tensor(np.arange(4.0), requires_grad=True)
+    part = Tensor(np.arange(2.0), requires_grad=True)
+    part.array = whole.array[1:3]
+    with pytest.raises(ValueError, match="'whole' and 'part' share memory"):
+        optim.SGD({"whole": whole, "part": part})
+
+
+# ---- unbound -------------------------------------------------------------------------------------
+
+
+def test_update_writes_into_the_arrays_and_keeps_state_by_key():
+    params = {"W": np.ones((2, 2)), "b": np.ones(2, np.float32)}
+    held = dict(params)
+    opt = optim.Momentum(lr=0.1, momentum=0.9)
+    for _ in range(2):
+        opt.update(params, {"W": np.ones((2, 2)), "b": np.ones(2)})
+    assert all(params[k] is held[k] for k in params)
+    np.testing.assert_allclose(params["W"], 0.71)
+    assert params["b"].dtype == np.float32
+
+
+def test_a_new_key_starts_afresh_and_a_resting_one_keeps_its_state():
+    opt = optim.Adam(lr=0.1)
+    a, b, only = {"a": np.zeros(1)}, {"b": np.zeros(1)}, {"a": np.zeros(1)}
+    for _ in range(3):
+        opt.update(a, {"a": np.ones(1)})
+    opt.update(b, {"b": np.ones(1)})
+    assert b["b"][0] == pytest.approx(-0.1)                         # its own first step
+    opt.update(a, {"a": np.full(1, -3.0)})
+    check = optim.Adam(lr=0.1)
+    for g in (1.0, 1.0, 1.0, -3.0):
+        check.update(only, {"a": np.full(1, g)})
+    assert a["a"][0] == only["a"][0]
+
+
+def test_update_takes_non_contiguous_arrays_and_tensors():
+    whole = np.zeros((3, 4))
+    t = Tensor(np.zeros(2), requires_grad=True)
+    params = {"column": whole[:, 1], "t": t}
+    optim.SGD(lr=1.0).update(params, {"column": np.ones(3), "t": np.ones(2)})
+    np.testing.assert_array_equal(whole, np.eye(1, 4, 1).repeat(3, axis=0) * -1)
+    np.testing.assert_array_equal(t.data, [-1, -1])
+
+
+@pytest.mark.parametrize(("params", "grads", "error", "says"), [
+    ({"a": (2,)}, {"b": (2,)}, KeyError, r"without gradient \['a'\].*without parameter \['b'\]"),
+    ({"a": (2,), "c": (2,)}, {"a": (2,)}, KeyError, r"without gradient \['c'\]"),
+    ({"a": (2,)}, {"a": (3,)}, ShapeError, r"gradient of 'a' is \(3,\)"),
+    ({"c": (1,), "a": (3,)}, {"c": (1,), "a": (3,)}, ShapeError, r"'a' is float64 \(3,\) but was"),
+])
+def test_a_dict_that_does_not_fit_is_refused_before_anything_is_written(params, grads, error, says):
+    opt = optim.Adam(lr=0.1)
+    opt.update({"a": np.zeros(2)}, {"a": np.ones(2)})
+    params = {k: np.zeros(s) for k, s in params.items()}
+    before = opt.state_dict()
+    with pytest.raises(error, match=says):
+        opt.update(params, {k: np.ones(s) for k, s in grads.items()})
+    assert not any(p.any() for p in params.values())
+    assert str(opt.state_dict()) == str(before)
+
+
+def test_arrays_that_cannot_be_updated_are_refused():
+    fixed, whole = np.zeros(2), np.zeros(3)
+    fixed.flags.writeable = False
+    opt = optim.SGD()
+    for p in (fixed, np.zeros(2, int), [0.0, 0.0]):
+        with pytest.raises(TypeError, match="'p' must be a writeable float array"):
+            opt.update({"p": p}, {"p": np.ones(2)})
+    with pytest.raises(ValueError, match="share memory"):
+        opt.update({"a": whole[:2], "b": whole[1:]}, {"a": np.ones(2), "b": np.ones(2)})
+
+
+def test_step_and_update_each_say_when_the_other_is_meant():
+    with pytest.raises(TypeError, match=r"has no parameters.*update\(params, grads\)"):
+        optim.Adam().step()
+    with pytest.raises(TypeError, match=r"bound.*step\(\)"):
+        optim.Adam(parameters()).update({}, {})
+
+
+# ---- overrides and frozen names ------------------------------------------------------------------
+
+
+def test_overrides_apply_by_pattern_and_the_last_pattern_wins():
+    params = parameters(np.float64)
+    opt = optim.SGD(params, lr=1.0, weight_decay=0.5, overrides={
+        "*.bias": {"weight_decay": 0.0}, "layers.0.*": {"lr": 0.1}, "layers.0.bias": {"lr": 0.2}})
+    give_gradients(params)
+    before = values(params)
+    opt.step()
+    for n, (lr, decay) in {"layers.0.weight": (0.1, 0.5), "layers.0.bias": (0.2, 0.0),
+                           "layers.1.weight": (1.0, 0.5), "layers.1.bias": (1.0, 0.0),
+                           "scale": (1.0, 0.5)}.items():
+        p = params[n]
+        expected = before[n] - lr * (p.grad + decay * before[n])
+        np.testing.assert_allclose(p.data, expected, rtol=1e-12)
+
+
+def test_any_number_of_a_rule_may_be_overridden_also_while_training_runs():
+    params, check = parameters(np.float64), parameters(np.float64)
+    opt = optim.SGD(params, lr=0.1)
+    first = optim.SGD({"scale": check.pop("scale")}, lr=0.1)
+    rest = optim.SGD(check, lr=0.1)
+    for t in range(4):
+        if t == 2:
+            opt.overrides = {"scale": {"momentum": 0.9}}
+            first.momentum = 0.9
+        for o in (opt, first, rest):
+            give_gradients(o.parameters, t)
+            if o is not opt:
+                for n, p in o.parameters.items():
+                    p.grad = params[n].grad
+        for o in (opt, first, rest):
+            o.step()
+    assert same(values(params), values(check | first.parameters))
+
+
+def test_frozen_parameters_rest_with_their_state():
+    params = parameters()
+    opt = optim.Adam(params, lr=0.1, frozen="layers.0.*")
+    give_gradients(params)
+    before = values(params)
+    opt.step()
+    assert moved(params, before) == ["layers.1.weight", "layers.1.bias", "scale"]
+    assert not opt.state["layers.0.weight"]["m"].any()
+    opt.unfreeze("layers.0.*")
+    opt.freeze("scale", "*.bias")
+    before = values(params)
+    opt.step()
+    assert moved(params, before) == ["layers.0.weight", "layers.1.weight"]
+    np.testing.assert_allclose(                                      # its own first step: lr
+        np.abs(params["layers.0.weight"].data - before["layers.0.weight"]), 0.1, rtol=1e-4)
+
+
+def test_a_pattern_or_an_option_that_fits_nothing_is_refused():
+    params = parameters()
+    with pytest.raises(ValueError, match=r"no parameter fits 'layer.0.bias'; did you mean"):
+        optim.SGD(params, frozen=["layer.0.bias"])
+    with pytest.raises(TypeError, match="cannot set 'learning_rte'"):
+        optim.SGD(params, overrides={"*": {"learning_rte": 1.0}})
+    with pytest.raises(TypeError, match="cannot set 'clip_norm'"):
+        optim.SGD(params, overrides={"*": {"clip_norm": 1.0}})
+    with pytest.raises(ValueError, match=r"overrides\['\*'\]\['lr'\] must be a finite number"):
+        optim.SGD(params, overrides={"*": {"lr": -1.0}})
+    opt = optim.SGD(params, overrides={"*.bias": {"lr": 1.0}})
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        opt.overrides["*.bias"]["lr"] = 2.0
+    with pytest.raises(ValueError, match="'scale' is not frozen"):
+        opt.unfreeze("scale")
+
+
+# ---- options -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [-1.0, math.nan, math.inf])
+@pytest.mark.parametrize("name", ["lr", "decay", "weight_decay", "clip_norm", "clip_value",
+                                  "clip_norm_each", "beta1", "eps"])
+def test_numbers_out_of_range_are_refused_when_given_and_when_set(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be a finite number in .*got"):
+        optim.Adam(**{name: value})
+    opt = optim.Adam()
+    before = getattr(opt, name)
+    with pytest.raises(ValueError, match=f"{name} must be a finite number"):
+        setattr(opt, name, value)
+    assert getattr(opt, name) == before
+
+
+@pytest.mark.parametrize("value", ["0.1", True, None, [0.1], float, np.ones(2)])
+def test_a_rate_that_is_no_number_and_no_schedule_is_refused(value):
+    with pytest.raises(TypeError, match="lr must be a number"):
+        optim.SGD(lr=value)
+
+
+def test_zero_ints_and_numpy_scalars_are_rates():
+    for lr in (0, 1, np.float32(0.5), np.int64(2), np.array(0.5)):
+        assert type(optim.SGD(lr=lr).lr) is float
+
+
+def test_options_that_do_not_go_together_are_refused():
+    for options in (dict(nesterov=True), dict(nesterov=True, momentum=0.9, dampening=0.1),
+                    dict(dampening=0.1)):
+        with pytest.raises(ValueError, match="needs momentum"):
+            optim.SGD(**options)
+    with pytest.raises(ValueError, match="needs momentum"):
+        optim.SGD(parameters(), nesterov=True, momentum=0.9, overrides={"*": {"momentum": 0.0}})
+
+
+def test_a_misspelt_option_or_attribute_is_refused_with_the_right_spelling():
+    with pytest.raises(TypeError, match="Adam has no option 'weight_deca'; did you mean 'weight_d"):
+        optim.Adam(weight_deca=0.1)
+    with pytest.raises(AttributeError, match="did you mean 'beta1'"):
+        optim.Adam().beta_1 = 0.5
+
+
+def test_the_rate_can_be_changed_and_read_at_any_time():
+    p = {"w": np.array([0.0])}
+    opt = optim.SGD(lr=1.0, decay=0.5)
+    rates = []
+    for t in range(4):
+        if t == 2:
+            opt.lr = 3
+        rates.append(opt.current_lr)
+        opt.update(p, {"w": np.ones(1)})
+    assert rates == [1.0, 1 / 1.5, 3 / 2.0, 3 / 2.5]
+    assert p["w"][0] == pytest.approx(-sum(rates))
+
+
+def test_a_schedule_that_gives_no_rate_stops_the_step_before_anything_is_touched():
+    params = parameters()
+    opt = optim.SGD(params, lr=lambda t: 0.1 if t < 1 else math.nan)
+    give_gradients(params)
+    opt.step()
+    before = values(params)
+    with pytest.raises(ValueError, match="the rate that the schedule gives at t=1"):
+        opt.step()
+    assert moved(params, before) == [] and opt.t == 1
+
+
+def test_clipping_by_value_by_each_norm_and_by_the_norm_of_all():
+    def stepped(**options):
+        p = {"a": np.zeros(2), "b": np.zeros(1)}
+        optim.SGD(lr=1.0, **options).update(p, {"a": np.array([3.0, -4.0]), "b": np.array([12.0])})
+        return np.concatenate([-p["a"], -p["b"]])
+
+    np.testing.assert_allclose(stepped(clip_value=3.5), [3.0, -3.5, 3.5])
+    np.testing.assert_allclose(stepped(clip_norm_each=10.0), [3.0, -4.0, 10.0])
+    np.testing.assert_allclose(stepped(clip_norm=1.3), np.array([3, -4, 12]) / 10)
+    np.testing.assert_allclose(stepped(clip_norm=13.1), [3.0, -4.0, 12.0])
+    both = stepped(clip_value=3, clip_norm=1e-3)
+    np.testing.assert_allclose(both, np.array([1, -1, 1]) * 1e-3 / 3**0.5)
+
+
+def test_the_common_norm_leaves_out_what_is_frozen_and_survives_overflow():
+    params = {n: Tensor(np.zeros(1, np.float32), requires_grad=True) for n in "ab"}
+    opt = optim.SGD(params, lr=1.0, clip_norm=1.0, frozen="a")
+    for p in params.values():
+        p.grad = np.full(1, 3e30, np.float32)                       # its square is not a float32
+    opt.step()
+    assert params["b"].item() == pytest.approx(-1.0)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_gradient_that_is_not_finite_raises_before_anything_is_touched(bad):
+    params = parameters()
+    opt = optim.Adam(params, check_finite="raise")
+    give_gradients(params)
+    opt.step()
+    params["layers.1.bias"].grad[1] = bad
+    before, state = values(params), str(opt.state_dict())
+    with pytest.raises(NonFiniteError, match=r"gradient of 'layers.1.bias' holds nan or inf"):
+        opt.step()
+    assert moved(params, before) == [] and str(opt.state_dict()) == state
+    opt.check_finite = "skip"
+    opt.step()
+    assert moved(params, before) == [] and (opt.t, opt.skipped) == (1, 1)
+    opt.check_finite = None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        opt.step()
+    assert moved(params, before)
+
+
+def test_large_finite_gradients_pass_the_check():
+    p = Tensor(np.zeros(2, np.float32), requires_grad=True)
+    opt = optim.SGD({"p": p}, lr=1e-30, check_finite="raise")
+    p.grad = np.full(2, 1e30, np.float32)
+    opt.step()
+    np.testing.assert_allclose(p.data, -1)
+
+
+# ---- by name -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "rule"), [
+    ("adam", optim.Adam), ("ADAM", optim.Adam), ("rms_prop", optim.RMSprop),
+    ("nag", optim.Nesterov), ("RMSProp", optim.RMSprop), ("Ada-Grad", optim.AdaGrad),
+    ("gd", optim.SGD), (optim.Lion, optim.Lion),
+])
+def test_optimizers_are_found_by_name(name, rule):
+    assert type(optim.get(name)) is rule
+
+
+def test_every_rule_has_its_name():
+    assert [type(optim.get(n)).__name__.lower() for n in optim.names()] == optim.names()
+    assert len(optim.names()) == 11
+
+
+def test_keras_and_torch_names_of_options_are_understood():
+    opt = optim.get("adam", parameters(), learning_rate=0.5, beta_1=0.8, beta_2=0.9, epsilon=1e-3,
+                    clipnorm=1, clipvalue=2, global_clipnorm=3)
+    assert (opt.lr, opt.beta1, opt.beta2, opt.eps) == (0.5, 0.8, 0.9, 1e-3)
+    assert (opt.clip_norm_each, opt.clip_value, opt.clip_norm) == (1, 2, 3)
+    assert optim.get("adamw", betas=(0.5, 0.6)).beta2 == 0.6
+    assert optim.get("rmsprop", alpha=0.5).rho == 0.5
+
+
+@pytest.mark.parametrize(("call", "says"), [
+    (lambda: optim.get("adm"), "did you mean 'adam'"),
+    (lambda: optim.get("sgd", beta_1=0.5), "SGD has no option 'beta_1'"),
+    (lambda: optim.get("adam", learning_rte=0.5), "did you mean 'learning_rate'"),
+    (lambda: optim.get("adam", lr=1, learning_rate=0.5), "lr is given twice"),
+    (lambda: optim.get(3), "named by a string"),
+    (lambda: optim.get(optim.Adam(), lr=1), "set them on it"),
+])
+def test_a_typo_is_answered_with_the_nearest_right_spelling(call, says):
+    with pytest.raises((TypeError, ValueError), match=says):
+        call()
+
+
+# ---- the engine ----------------------------------------------------------------------------------
+
+
+def test_training_with_the_engine_lowers_the_loss():
+    x, y = tg.data.spiral(30, rng=0)
+    rng = np.random.default_rng(0)
+    p = {"W": Tensor(rng.standard_normal((2, 32)), requires_grad=True, dtype="float32"),
+         "V": Tensor(rng.standard_normal((32, 3)), requires_grad=True, dtype="float32")}
+    opt, losses = optim.Adam(p, lr=0.05), []
+    for _ in range(100):
+        loss = tg.ops.cross_entropy(tg.ops.relu(x @ p["W"]) @ p["V"], y)
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_no_gradient_at_all_says_to_call_backward():
+    opt = optim.Adam(parameters())
+    with pytest.raises(GraphError, match=r"no parameter has a gradient: call loss.backward\(\)"):
+        opt.step()
+
+
+def test_a_forgotten_zero_grad_warns_once_and_accumulation_is_silent():
+    w = Tensor([1.0], requires_grad=True, name="w")
+    opt = optim.SGD({"w": w}, lr=0.1)
+    (w * w).sum().backward()
+    (w * w).sum().backward()                                        # before the step: accumulation
+    opt.step()
+    with pytest.warns(UserWarning, match=r"gradient of w .* zero_grad\(\)"):
+        (w * w).sum().backward()
+    opt.step()
+    (w * w).sum().backward()                                        # has been said
+    opt.zero_grad()
+    assert w.grad is None
+
+
+def test_a_graph_from_before_the_step_is_stale():
+    w = Tensor([1.0], requires_grad=True, name="w")
+    opt = optim.SGD({"w": w}, lr=0.1)
+    loss = (w * w).sum()
+    loss.backward()
+    opt.step()
+    with pytest.raises(GraphError, match=r"w .* was changed in place"):
+        loss.backward()
+
+
+@pytest.mark.parametrize("bad", [np.ones((5, 2)), np.ones(10), [1.0], "g"])
+def test_a_gradient_of_another_shape_is_refused(bad):
+    params = parameters()
+    give_gradients(params)
+    params["layers.0.weight"].gradient = bad                         # past the door of .grad
+    before = values(params)
+    opt = optim.SGD(params)
+    with pytest.raises((ShapeError, TypeError), match=r"the gradient of 'layers.0.weight'"):
+        opt.step()
+    assert moved(params, before) == []
+
+
+# ---- what a step costs, and Ctrl-C ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", optim.names())
+def test_after_the_first_steps_nothing_grows_with_the_number_of_parameters(name):
+    peaks = []
+    for n in (1_000, 100_000, 400_000):
+        p = Tensor(np.ones(n, np.float32), requires_grad=True)
+        opt = optim.get(name, {"p": p}, weight_decay=0.1, clip_norm=1.0, check_finite="raise")
+        p.grad = np.ones(n, np.float32)
+        opt.step()
+        opt.step()
+        tracemalloc.start()
+        opt.step()
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert max(peaks) < 4_000                                       # bytes; 1000 floats are 4000
+
+
+@pytest.mark.parametrize("per_parameter", [100, REMEMBER])
+def test_fifty_interrupted_steps_never_leave_some_parameters_updated_and_others_not(per_parameter):
+    """Signals arrive at random moments; a step is all there or not at all, and so is its count."""
+    params = {f"p{i}": Tensor(np.zeros(per_parameter), requires_grad=True) for i in range(6)}
+    params |= {f"q{i}": Tensor(np.zeros(50, np.float32), requires_grad=True) for i in range(6)}
+    opt = optim.Momentum(params, lr=1.0, momentum=0.5, overrides={"p3": {"lr": 1.0}})
+    for p in params.values():
+        p.grad = np.ones(p.shape, p.dtype)
+    opt.step()
+    main, rng, interrupted = threading.get_ident(), np.random.default_rng(0), 0
+    while interrupted < 50:
+        timer = threading.Timer(rng.uniform(0, 2e-3), signal.pthread_kill, (main, signal.SIGINT))
+        try:
+            timer.start()
+            while True:
+                opt.step()
+        except KeyboardInterrupt:
+            interrupted += 1
+        timer.join()
+        distinct = {(p.dtype, float(v)) for p in params.values() for v in np.unique(p.data)}
+        states = [s["v"] for s in opt.state.values()]
+        velocities = {(v.dtype, float(x)) for v in states for x in np.unique(v)}
+        assert len(distinct) == len(velocities) == 2                # one for each dtype
+        t = opt.t
+        expected = -2.0 * (t - 1 + 2.0**-t)                         # Σ over steps of −(2 − 2^(1−k))
+        assert all(v == pytest.approx(expected, rel=1e-3) for _, v in distinct)
+        assert {r["updates"] for r in opt.state_dict()["parameters"].values()} == {t}
+
+
+def test_an_error_inside_a_rule_takes_the_step_back():
+    class Broken(optim.Momentum):
+        def rule(self, p, g, *state, lr, t):
+            super().rule(p, g, *state, lr=lr, t=t)
+            if t == 2:
+                raise RuntimeError("half way")
+
+    params = parameters()
+    opt = Broken(params)
+    give_gradients(params)
+    opt.step()
+    before, state = values(params), str(opt.state_dict())
+    with pytest.raises(RuntimeError, match="half way"):
+        opt.step()
+    assert moved(params, before) == [] and str(opt.state_dict()) == state
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs signals as on POSIX")
+def test_a_held_back_interrupt_arrives_when_the_block_has_ended():
+    from tinygrad_opt.optim.interrupts import uninterrupted
+
+    done = []
+    with pytest.raises(KeyboardInterrupt), uninterrupted():
+        os.kill(os.getpid(), signal.SIGINT)
+        done.append("after the signal")
+    assert done and signal.getsignal(signal.SIGINT) is signal.default_int_handler

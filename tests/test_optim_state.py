@@ -1,0 +1,352 @@
+"""Saving and resuming, explaining, schedules, second order, and the table of the spiral."""
+
+import importlib.util
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tinygrad_opt as tg
+from tinygrad_opt import Tensor, optim
+from tinygrad_opt.errors import CheckpointError, GraphError
+from tinygrad_opt.optim import schedules
+from tinygrad_opt.optim.explain import Formula
+
+SHAPES = {"W": (2, 3), "b": (3,), "scale": ()}
+DEMO = Path(__file__).parents[1] / "demos" / "optimizers_on_spiral.py"
+
+
+def parameters(names=tuple(SHAPES)):
+    return {n: Tensor(np.full(SHAPES[n], 0.5, np.float32), requires_grad=True) for n in names}
+
+
+def run(opt, first, last):
+    """Steps first to last, each with its own gradients, by name."""
+    for t in range(first, last):
+        rng = np.random.default_rng(t)
+        for n in SHAPES:
+            opt.parameters[n].grad = rng.standard_normal(SHAPES[n]).astype(np.float32)
+        opt.step()
+
+
+def snapshot(opt):
+    return {n: p.data.tobytes() for n, p in opt.parameters.items()}
+
+
+# ---- state ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", optim.names())
+def test_save_and_resume_is_bit_identical_to_never_having_stopped(name, tmp_path):
+    def fresh(order):
+        return optim.get(name, parameters(order), lr=schedules.cosine(0.1, 30), decay=0.01)
+
+    whole, first = fresh(tuple(SHAPES)), fresh(tuple(SHAPES))
+    run(whole, 0, 20)
+    run(first, 0, 7)
+    tg.save(tmp_path / "state.npz", optimizer=first)
+    resumed = fresh(("scale", "W", "b"))                            # another order
+    for n, p in resumed.parameters.items():
+        p.data = first.parameters[n].data
+    resumed.load_state_dict(tg.load(tmp_path / "state.npz")["optimizer"])
+    run(resumed, 7, 20)
+    assert snapshot(whole).items() == snapshot(resumed).items()
+    assert resumed.t == 20
+
+
+def test_changed_options_frozen_names_overrides_and_a_plateau_are_resumed_too():
+    def fresh(**options):
+        return optim.SGD(parameters(), lr=schedules.reduce_on_plateau(0.1, patience=0), **options)
+
+    first = fresh()
+    run(first, 0, 3)
+    first.lr.feed(1.0)
+    first.lr.feed(2.0)
+    first.momentum, first.overrides = 0.9, {"b": {"lr": 0.5}}
+    first.freeze("W")
+    run(first, 3, 5)
+    second = fresh()
+    for n, p in second.parameters.items():
+        p.data = first.parameters[n].data
+    second.load_state_dict(first.state_dict())
+    assert second.current_lr == pytest.approx(0.01) and second.frozen == ("W",)
+    run(first, 5, 8)
+    run(second, 5, 8)
+    assert snapshot(first) == snapshot(second)
+
+
+def test_an_unbound_optimizer_resumes_by_key():
+    grads = {"a": np.array([1.0, -2.0])}
+    first, p = optim.Adam(lr=0.1), {"a": np.zeros(2)}
+    for _ in range(3):
+        first.update(p, grads)
+    second, q = optim.Adam(lr=0.1), {"a": p["a"].copy()}
+    second.load_state_dict(first.state_dict())
+    first.update(p, grads)
+    second.update(q, grads)
+    assert np.array_equal(p["a"], q["a"]) and second.t == 4
+
+
+def test_a_state_dict_is_a_copy():
+    opt = optim.Momentum(parameters())
+    run(opt, 0, 1)
+    state = opt.state_dict()
+    before = state["parameters"]["W"]["state"]["v"].copy()
+    run(opt, 1, 2)
+    assert np.array_equal(state["parameters"]["W"]["state"]["v"], before)
+
+
+def spoiled(change):
+    opt = optim.Adam(parameters())
+    run(opt, 0, 2)
+    state = opt.state_dict()
+    change(state)
+    return state
+
+
+@pytest.mark.parametrize(("change", "says"), [
+    (lambda s: s.pop("t"), "'t' is missing"),
+    (lambda s: s.update(rule="SGD"), "saved by SGD"),
+    (lambda s: s["parameters"].pop("b"), "'b' is missing"),
+    (lambda s: s["parameters"].update(c=s["parameters"]["b"]), "'c' is not a parameter"),
+    (lambda s: s["parameters"]["b"].update(shape=[4]), r"'b' was float32 \(4,\)"),
+    (lambda s: s["parameters"]["b"]["state"].pop("v"), "'b' has no 'v'"),
+    (lambda s: s["parameters"]["b"]["state"].update(v=np.zeros(4)), r"'v' of 'b' is float64"),
+    (lambda s: s["parameters"]["b"].pop("state"), "record of 'b' needs"),
+    (lambda s: s["parameters"]["b"].update(updates=-1), "-1 updates"),
+    (lambda s: s["options"].update(beta1=2.0), "beta1 must be"),
+    (lambda s: s["options"].pop("beta1"), "beta1"),
+    (lambda s: s["options"].update(lr="schedule"), "lr was a schedule"),
+    (lambda s: s.update(frozen=["nothing"]), "no parameter fits 'nothing'"),
+])
+def test_a_state_that_does_not_fit_is_refused_and_nothing_is_written(change, says):
+    opt = optim.Adam(parameters(), lr=0.3)
+    run(opt, 5, 6)
+    before = str(opt.state_dict())
+    with pytest.raises(CheckpointError, match=says):
+        opt.load_state_dict(spoiled(change))
+    assert str(opt.state_dict()) == before
+
+
+def test_all_that_does_not_fit_is_listed_at_once():
+    def change(state):
+        state["parameters"]["b"]["shape"] = [4]
+        state["parameters"].pop("W")
+
+    with pytest.raises(CheckpointError, match=r"'W' is missing(.|\n)*'b' was"):
+        optim.Adam(parameters()).load_state_dict(spoiled(change))
+
+
+# ---- explaining ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", optim.names())
+def test_an_explanation_ends_in_the_number_that_the_parameter_holds(name, capsys):
+    opt = optim.get(name, parameters(), lr=0.1, weight_decay=0.1)
+    run(opt, 0, 3)
+    opt.explain("W", (1, 2))
+    shown = capsys.readouterr().out
+    assert "update 3 of W[1, 2]" in shown
+    last = shown.splitlines()[-1].split("= ")[-1]
+    assert np.float32(last) == opt.parameters["W"].data[1, 2]
+    opt.explain("scale")
+    assert "update 3 of scale\n" in capsys.readouterr().out
+
+
+def test_an_explanation_puts_the_numbers_into_the_formula(capsys):
+    w = Tensor(np.array([1.0]), requires_grad=True)
+    opt = optim.Momentum({"w": w}, lr=0.1)
+    for g in (1.0, 2.0):
+        w.grad = np.array([g])
+        opt.step()
+    opt.explain("w", 0)
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert "v ← μ · v − η · g" in lines
+    assert "= 0.9 · (-0.1) − 0.1 · 2" in lines
+    assert "= 0.9 + (-0.29)" in lines
+    assert lines[-1] == f"= {w.data[0]}"
+
+
+def test_what_cannot_be_explained_says_why():
+    opt = optim.SGD(parameters(), frozen="b")
+    with pytest.raises(GraphError, match="no step has been taken"):
+        opt.explain("W", (0, 0))
+    run(opt, 0, 1)
+    with pytest.raises(GraphError, match="did not update 'b'"):
+        opt.explain("b", 0)
+    with pytest.raises(KeyError, match="no parameter 'w'"):
+        opt.explain("w", 0)
+    for index in ((0,), (2, 0), 0, (0.5, 0)):
+        with pytest.raises(IndexError, match="W"):
+            opt.explain("W", index)
+    opt.parameters["W"].data[0, 0] += 1
+    with pytest.raises(GraphError, match="has been changed since the last step"):
+        opt.explain("W", (0, 0))
+
+
+def test_a_large_model_is_explained_from_the_next_step_on(capsys):
+    p = Tensor(np.zeros(40_000), requires_grad=True)
+    opt = optim.Adam({"p": p})
+    p.grad = np.ones(40_000)
+    opt.step()
+    with pytest.raises(GraphError, match="call explain"):
+        opt.explain("p", 7)
+    opt.step()
+    opt.explain("p", 7)
+    assert "update 2 of p[7]" in capsys.readouterr().out
+
+
+def test_formulas_are_typeset_for_notebooks_and_for_terminals():
+    formula = optim.Adam(amsgrad=True).formula
+    assert isinstance(formula, Formula)
+    assert str(formula).splitlines() == [
+        "m ← β₁ · m + (1 − β₁) · g", "v ← β₂ · v + (1 − β₂) · g²", "vₘₐₓ ← max(vₘₐₓ, v)",
+        "m̂ ← m / (1 − β₁ᵗ)", "v̂ ← vₘₐₓ / (1 − β₂ᵗ)", "p ← p − η · m̂ / (√v̂ + ε)"]
+    latex = formula._repr_latex_()
+    assert latex.startswith("$$") and r"\frac{\eta\,\hat m}{\sqrt{\hat v} + \varepsilon}" in latex
+    decoupled = str(optim.AdamW().formula).splitlines()[0]
+    assert decoupled == "p ← p − η · λ · p"
+
+
+# ---- schedules -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("schedule", "name", "options"), [
+    (schedules.step(0.1, 3, 0.5), "StepLR", dict(step_size=3, gamma=0.5)),
+    (schedules.exponential(0.1, 0.9), "ExponentialLR", dict(gamma=0.9)),
+    (schedules.polynomial(0.1, 9, 2.0), "PolynomialLR", dict(total_iters=9, power=2.0)),
+    (schedules.cosine(0.1, 5, 0.01, restarts=True), "CosineAnnealingWarmRestarts",
+     dict(T_0=5, eta_min=0.01)),
+    (schedules.cosine(0.1, 4, 0.01, restarts=True, growth=2), "CosineAnnealingWarmRestarts",
+     dict(T_0=4, T_mult=2, eta_min=0.01)),
+])
+def test_schedules_equal_those_of_torch(schedule, name, options):
+    torch = pytest.importorskip("torch")
+    opt = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    theirs = getattr(torch.optim.lr_scheduler, name)(opt, **options)
+    rates = []
+    for _ in range(30):
+        rates.append(opt.param_groups[0]["lr"])
+        opt.step()
+        theirs.step()
+    np.testing.assert_allclose(schedule.values(30), rates, rtol=1e-12, atol=1e-15)
+
+
+def test_one_cycle_rises_to_its_top_and_ends_at_the_bottom():
+    rates = schedules.one_cycle(1.0, 101, rise=0.3).values(103)
+    assert rates[0] == pytest.approx(1 / 25) and rates.argmax() == 30 and rates[30] == 1.0
+    assert (np.diff(rates[:31]) > 0).all() and (np.diff(rates[30:101]) < 0).all()
+    assert rates[100] == rates[102] == pytest.approx(1 / 250000)
+
+
+def test_schedules_compose():
+    s = schedules.warm_up(schedules.cosine(0.4, 4), 4).then(0.1, after=6) * 0.5
+    np.testing.assert_allclose(
+        s.values(8), [0.0, 0.05, 0.1, 0.15, 0.2, 0.5 * schedules.cosine(0.4, 4)(1), 0.05, 0.05])
+    product = schedules.constant(0.5) * schedules.inverse_time(1.0, 1.0)
+    assert product(3) == 0.125
+    assert "warm_up" in repr(s)
+
+
+def test_every_schedule_drives_an_optimizer_by_its_step():
+    for s in (schedules.inverse_time(1.0, 0.5), schedules.one_cycle(1.0, 5), lambda t: 1 / (1 + t)):
+        p = {"w": np.zeros(1)}
+        opt = optim.SGD(lr=s)
+        for _ in range(5):
+            opt.update(p, {"w": np.ones(1)})
+        assert -p["w"][0] == pytest.approx(sum(s(t) for t in range(5)))
+
+
+def test_a_plateau_cuts_the_rate_when_the_loss_stops_falling():
+    lr = schedules.reduce_on_plateau(1.0, factor=0.1, patience=2, lowest=0.05)
+    fed = [3, 2, 2, 2, 2, 1, math.nan, 1, 1]
+    assert [lr.feed(x) for x in fed] == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.1, 0.1, 0.05])
+    negative = schedules.reduce_on_plateau(1.0, patience=0)
+    assert [negative.feed(x) for x in (-1.0, -2.0, -3.0)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("call", [
+    lambda: schedules.constant(-1), lambda: schedules.step(0.1, 0),
+    lambda: schedules.cosine(0.1, 2.5),
+    lambda: schedules.exponential(0.1, math.nan), lambda: schedules.one_cycle(0.1, 10, rise=1.0),
+    lambda: schedules.reduce_on_plateau(0.1, factor=1.5), lambda: schedules.constant("a"),
+])
+def test_schedules_refuse_numbers_out_of_range(call):
+    with pytest.raises((TypeError, ValueError), match="must be"):
+        call()
+
+
+# ---- second order --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 12])
+def test_conjugate_gradients_solve_a_quadratic_in_at_most_n_steps(n):
+    rng = np.random.default_rng(n)
+    root = rng.standard_normal((n, n))
+    a, b = root @ root.T + np.eye(n), rng.standard_normal(n)
+    found = optim.conjugate_gradient(
+        lambda x: 0.5 * (x @ (Tensor(a) @ x.reshape(n, 1))).sum() - (x * b).sum(), np.zeros(n))
+    assert found.converged and found.steps <= n
+    np.testing.assert_allclose(found.params, np.linalg.solve(a, b), rtol=1e-7, atol=1e-9)
+    assert len(found.path) == len(found.values) == found.steps + 1
+
+
+def rosenbrock(p):
+    return ((1 - p["x"]) ** 2 + 100 * (p["y"] - p["x"] ** 2) ** 2).sum()
+
+
+def test_conjugate_gradients_solve_rosenbrock_over_a_dict():
+    start = {"x": np.array([-1.2]), "y": np.array([1.0])}
+    found = optim.conjugate_gradient(rosenbrock, start)
+    assert found.converged and found.steps < 100
+    np.testing.assert_allclose([found.params["x"][0], found.params["y"][0]], 1, rtol=1e-6)
+    assert start["x"][0] == -1.2
+    assert all(b <= a * (1 + 1e-12) for a, b in zip(found.values, found.values[1:]))
+
+
+@pytest.mark.parametrize("method", ["adam", "nag", "cg", optim.RMSprop])
+def test_minimize_follows_any_method_to_the_bottom(method):
+    options = {} if method == "cg" else {"lr": lambda t: 0.1 / (1 + 0.02 * t)}
+    found = optim.minimize(lambda x: ((x - 2) ** 2).sum(), [0.0, 5.0], method, steps=2000,
+                           tol=1e-3, **options)
+    assert found and found.value == found.values[-1] == pytest.approx(0, abs=1e-6)
+    np.testing.assert_allclose(found.params, 2, atol=1e-3)
+
+
+def test_a_minimisation_that_explodes_or_runs_out_of_steps_says_so():
+    with np.errstate(all="ignore"):
+        exploded = optim.minimize(lambda x: (x**4).sum(), [3.0], "sgd", lr=1.0, steps=100)
+    assert not exploded.converged and "no longer finite after step" in exploded.message
+    short = optim.minimize(lambda x: (x**2).sum(), [3.0], "sgd", lr=1e-3, steps=5)
+    assert not short and short.steps == 5 and "stopped after 5 steps" in short.message
+
+
+@pytest.mark.parametrize("f", [lambda x: 3.0, lambda x: x * 2])
+def test_a_function_that_returns_no_single_tensor_is_refused(f):
+    with pytest.raises(GraphError, match="must return a Tensor of one entry"):
+        optim.minimize(f, [1.0, 2.0])
+
+
+# ---- the table of the textbooks ------------------------------------------------------------------
+
+
+def demo():
+    spec = importlib.util.spec_from_file_location("optimizers_on_spiral", DEMO)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_spiral_table_has_the_eight_rows_and_trains(capsys):
+    results = demo().main(epochs=60, seeds=(0,))
+    assert len(results) == 8 and len(capsys.readouterr().out.splitlines()) == 9
+    assert all(losses[0] < math.log(3) + 0.01 for *_, losses in results)
+
+
+@pytest.mark.drill
+def test_every_published_accuracy_lies_in_the_range_of_sixteen_seeds_widened_by_three_hundredths():
+    for name, options, published, accuracies, _ in demo().main(seeds=range(16)):
+        for figure in published:
+            low, high = min(accuracies) - 0.03, max(accuracies) + 0.03
+            assert low - 5e-4 <= figure <= high + 5e-4, (name, options)   # figures have 3 digits

@@ -1,0 +1,240 @@
+"""Descent along the gradient, and along a velocity: SGD, Momentum, Nesterov."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tinygrad_opt.optim.optimizer import Optimizer, Params
+from tinygrad_opt.optim.options import Check, flag, velocity
+from tinygrad_opt.optim.pack import Array
+
+__all__ = ["Momentum", "Nesterov", "SGD"]  # noqa: RUF022
+
+
+class SGD(Optimizer):
+    """Gradient descent: stochastic, mini-batch or batch, as the gradients are.
+
+        p ← p − lr g
+
+    and with momentum μ, dampening τ (none at the first update) and Nesterov's look-ahead:
+
+        v ← μ v − lr (1 − τ) g
+        p ← p + v                        or, with nesterov, p ← p + μ v − lr g
+
+    Parameters
+    ----------
+    params : dict of str to Tensor, optional
+    lr : float or schedule
+    momentum : float in [0, 1]
+        μ, the share of the velocity that is kept.
+    dampening : float in [0, 1]
+        τ; needs momentum.
+    nesterov : bool
+        Needs momentum and no dampening.
+    **options
+        Those of every optimizer; see `Optimizer`.
+
+    Notes
+    -----
+    v starts from 0. Equal to ``torch.optim.SGD`` while lr is constant; torch's buffer holds
+    gradients (v = −lr · buffer), so after a change of lr it goes on with the past at the new
+    rate. Keras keeps displacements, as here.
+
+    References
+    ----------
+    H. Robbins and S. Monro, *A stochastic approximation method* (1951); B. Polyak, *Some
+    methods of speeding up the convergence of iteration methods* (1964).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w = {"w": np.array([1.0])}
+    >>> SGD(lr=0.5).update(w, {"w": np.array([0.5])})
+    >>> w["w"]
+    array([0.75])
+    """
+
+    options: ClassVar[dict[str, Check]] = Optimizer.options | {
+        "momentum": velocity, "dampening": velocity, "nesterov": flag,
+    }
+    momentum: float
+    dampening: float
+    nesterov: bool
+
+    def __init__(
+        self, params: Params = None, lr: Any = 0.01, *, momentum: float = 0.0,
+        dampening: float = 0.0, nesterov: bool = False, **options: Any,
+    ) -> None:
+        super().__init__(
+            params, lr, momentum=momentum, dampening=dampening, nesterov=nesterov, **options
+        )
+
+    def _check_options(self) -> None:
+        if self.nesterov and not (self.momentum and not self.dampening):
+            raise ValueError("nesterov needs momentum > 0 and dampening = 0")
+        if self.dampening and not self.momentum:
+            raise ValueError("dampening needs momentum > 0")
+
+    def accumulators(self) -> dict[str, float]:
+        """v, the last displacement, if there is momentum."""
+        return {"v": 0.0} if self.momentum else {}
+
+    def rule(self, p: Array, g: Array, *state: Any, lr: float, t: int) -> None:
+        """Descend, or roll."""
+        *velocity, s = state
+        if not velocity:
+            p -= np.multiply(g, lr, out=s)
+            return
+        v = velocity[0]
+        v *= self.momentum
+        v -= np.multiply(g, lr if t == 1 else lr * (1 - self.dampening), out=s)
+        if self.nesterov:
+            p += np.multiply(v, self.momentum, out=s)
+            p -= np.multiply(g, lr, out=s)
+        else:
+            p += v
+
+    def algorithm(self) -> list[str]:
+        """The same, number by number."""
+        if not self.momentum:
+            return ["p = p - lr*g"]
+        damped = "lr*(1 - dampening)*g" if self.dampening else "lr*g"
+        step = "p = p + momentum*v - lr*g" if self.nesterov else "p = p + v"
+        return [f"v = momentum*v - {damped}", step]
+
+
+class Momentum(Optimizer):
+    """Gradient descent with a velocity, which forgets by a factor μ at each step.
+
+        v ← μ v − lr g
+        p ← p + v
+
+    Parameters
+    ----------
+    params : dict of str to Tensor, optional
+    lr : float or schedule
+    momentum : float in [0, 1]
+        μ; α or γ in some texts.
+    **options
+        Those of every optimizer; see `Optimizer`.
+
+    Notes
+    -----
+    v starts from 0 and holds displacements: a change of lr acts on new gradients only. Equal to
+    Keras's SGD(momentum), and to ``torch.optim.SGD(momentum=μ)`` while lr is constant.
+
+    References
+    ----------
+    B. Polyak, *Some methods of speeding up the convergence of iteration methods* (1964).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w = {"w": np.array([1.0])}
+    >>> opt = Momentum(lr=0.1, momentum=0.9)
+    >>> for _ in range(3):
+    ...     opt.update(w, {"w": np.array([1.0])})
+    ...     print(w["w"].round(3))
+    [0.9]
+    [0.71]
+    [0.439]
+    """
+
+    options: ClassVar[dict[str, Check]] = Optimizer.options | {"momentum": velocity}
+    momentum: float
+
+    def __init__(
+        self, params: Params = None, lr: Any = 0.01, *, momentum: float = 0.9, **options: Any
+    ) -> None:
+        super().__init__(params, lr, momentum=momentum, **options)
+
+    def accumulators(self) -> dict[str, float]:
+        """v, the last displacement."""
+        return {"v": 0.0}
+
+    def rule(self, p: Array, g: Array, *state: Any, lr: float, t: int) -> None:
+        """Roll."""
+        v, s = state
+        v *= self.momentum
+        v -= np.multiply(g, lr, out=s)
+        p += v
+
+    def algorithm(self) -> list[str]:
+        """The same, number by number."""
+        return ["v = momentum*v - lr*g", "p = p + v"]
+
+
+class Nesterov(Optimizer):
+    """Nesterov's accelerated gradient, at the point that the velocity leads to.
+
+        p ← p + μ² v − (1 + μ) lr g      with v from before the step
+        v ← μ v − lr g
+
+    Parameters
+    ----------
+    params : dict of str to Tensor, optional
+        They hold the look-ahead point, where the gradient is to be taken.
+    lr : float or schedule
+    momentum : float in [0, 1]
+        μ.
+    **options
+        Those of every optimizer; see `Optimizer`.
+
+    Notes
+    -----
+    With θ = p − μ v this is Sutskever's look-ahead: v ← μ v − lr ∇L(θ + μ v), θ ← θ + v. Equal
+    to ``torch.optim.SGD(nesterov=True)`` while lr is constant, and to Keras's. Programs that
+    update v first and then use it in the line above compute something else, which looks ahead
+    by two steps and is unstable for smaller rates. v starts from 0.
+
+    References
+    ----------
+    Y. Nesterov (1983); I. Sutskever et al., *On the importance of initialization and momentum*
+    (2013); Y. Bengio, N. Boulanger-Lewandowski, R. Pascanu, *Advances in optimizing recurrent
+    networks* (2012), eq. 7.
+
+    Examples
+    --------
+    A single unit of gradient, then none:
+
+    >>> import numpy as np
+    >>> w = {"w": np.array([0.0])}
+    >>> opt = Nesterov(lr=1.0, momentum=0.9)
+    >>> for g in (1.0, 0.0, 0.0):
+    ...     before = w["w"].copy()
+    ...     opt.update(w, {"w": np.array([g])})
+    ...     print((w["w"] - before).round(4))
+    [-1.9]
+    [-0.81]
+    [-0.729]
+    """
+
+    options: ClassVar[dict[str, Check]] = Optimizer.options | {"momentum": velocity}
+    momentum: float
+
+    def __init__(
+        self, params: Params = None, lr: Any = 0.01, *, momentum: float = 0.9, **options: Any
+    ) -> None:
+        super().__init__(params, lr, momentum=momentum, **options)
+
+    def accumulators(self) -> dict[str, float]:
+        """v, the displacement of the point behind the look-ahead."""
+        return {"v": 0.0}
+
+    def rule(self, p: Array, g: Array, *state: Any, lr: float, t: int) -> None:
+        """Look ahead, then roll."""
+        v, s = state
+        mu = self.momentum
+        p += np.multiply(v, mu * mu, out=s)
+        np.multiply(g, lr, out=s)
+        v *= mu
+        v -= s
+        s *= 1 + mu
+        p -= s
+
+    def algorithm(self) -> list[str]:
+        """The same, number by number; both lines use v from before."""
+        return ["step = momentum**2*v - (1 + momentum)*lr*g", "v = momentum*v - lr*g",
+                "p = p + step"]

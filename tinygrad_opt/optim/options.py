@@ -1,0 +1,94 @@
+"""Checks for the options of optimizers: each takes (name, value) and gives what is kept."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Iterable
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Check", "choice", "flag", "nearest", "number", "rate", "rate_at", "share",
+           "velocity"]
+
+Check = Callable[[str, Any], Any]
+
+
+def number(
+    least: float = 0.0,
+    below: float = math.inf,
+    *,
+    most: float | None = None,
+    above: float | None = None,
+    optional: bool = False,
+) -> Check:
+    """Check for a finite number in [least, below), [least, most] or (above, below)."""
+    left = f"[{least:g}" if above is None else f"({above:g}"
+    right = f"{below:g})" if most is None else f"{most:g}]"
+
+    def check(name: str, value: Any) -> float | None:
+        if value is None and optional:
+            return None
+        if isinstance(value, np.ndarray) and value.ndim == 0:
+            value = value.item()
+        if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
+            raise TypeError(f"{name} must be a number, got {value!r}")
+        kept = float(value)            # an np.float64 would turn float32 vectors to float64
+        inside = kept > above if above is not None else kept >= least
+        inside = inside and (kept <= most if most is not None else kept < below)
+        if not (math.isfinite(kept) and inside):
+            raise ValueError(f"{name} must be a finite number in {left}, {right}, got {value!r}")
+        return kept
+
+    return check
+
+
+share = number(0, 1)                       # of the past that is kept
+velocity = number(0, most=1)               # the share of a velocity
+
+
+def flag(name: str, value: Any) -> bool:
+    """Check for True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def choice(*allowed: Any) -> Check:
+    """Check for one of a few values."""
+
+    def check(name: str, value: Any) -> Any:
+        if not any(value is a or (isinstance(a, str) and value == a) for a in allowed):
+            one_of = ", ".join(map(repr, allowed))
+            raise ValueError(f"{name} must be one of {one_of}, got {value!r}")
+        return value
+
+    return check
+
+
+_positive = number()
+
+
+def rate(name: str, value: Any) -> Any:
+    """Check for a learning rate: a number in [0, inf), or a schedule t -> lr."""
+    if callable(value) and not isinstance(value, type):
+        return value
+    if not isinstance(value, Real | np.ndarray):
+        raise TypeError(
+            f"{name} must be a number or a schedule (a callable t -> {name}), got {value!r}"
+        )
+    return _positive(name, value)
+
+
+def rate_at(schedule: Callable[[int], Any], t: int) -> float:
+    """What the schedule says for step t, checked."""
+    return _positive(f"the rate that the schedule gives at t={t}", schedule(t))
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """How an error message goes on after an unknown word."""
+    known = sorted(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
