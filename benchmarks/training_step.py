@@ -11,6 +11,7 @@ rounds of the quotient within a round, so that it holds though the machine's spe
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -37,7 +38,7 @@ def start(rows, sizes):
     y = rng.integers(0, sizes[-1], rows)
     layers = [
         ((rng.standard_normal((n, m)) * (2 / n) ** 0.5).astype(np.float32), np.zeros(m, np.float32))
-        for n, m in zip(sizes, sizes[1:])
+        for n, m in itertools.pairwise(sizes)
     ]
     return x, y, layers
 
@@ -167,10 +168,11 @@ def turn(contestant, workload):
 def measure(contestant, workload):
     """One turn in a process of its own, on one thread."""
     one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+    places = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     run = subprocess.run(
         [sys.executable, __file__, workload, "--turn", contestant],
-        env={**os.environ, **one, "PYTHONPATH": path}, capture_output=True, text=True, check=True,
+        env={**os.environ, **one, "PYTHONPATH": os.pathsep.join(places)},
+        capture_output=True, text=True, check=True,
     )
     return json.loads(run.stdout)
 

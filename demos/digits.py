@@ -34,7 +34,8 @@ def main(epochs=30):
         predicted = np.argmax(model(x_test), axis=1)
     for i in np.flatnonzero(predicted != y_test)[:2]:
         print(f"taken for {predicted[i]}, is {y_test[i]}:")
-        print("\n".join("".join(" ·+#@"[int(4 * v)] for v in row) for row in x_test[i].reshape(8, 8)))
+        for row in x_test[i].reshape(8, 8):
+            print("".join(" ·+#@"[int(4 * v)] for v in row))
     return accuracy
 
 

@@ -62,7 +62,7 @@ def main(epochs=20):
     x, y = samples(names)
     model = Writer(rng=0)
     opt = tg.optim.Adam(model.parameters(), lr=0.01)
-    print(f"{len(x)} places in {len(names)} names; guessing blindly costs {np.log(27):.2f} nats each")
+    print(f"{len(x)} places in {len(names)} names; a blind guess costs {np.log(27):.2f} nats")
     for epoch in range(epochs):
         losses = []
         for xb, yb in tg.data.minibatches(x, y, 128, rng=rng):

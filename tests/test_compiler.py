@@ -223,7 +223,7 @@ def test_memory_is_used_again_and_nothing_grows():
 
 def test_what_nobody_reads_is_dropped():
     def step(x):
-        x * 3                                              # noqa: B018
+        _ = x * 3
         return x + 1
 
     compiled = compile(step)

@@ -349,7 +349,7 @@ def test_python_sees_a_tensor_as_a_sequence_and_a_number():
         iter(Tensor(1.0, name="x"))
     with pytest.raises(TypeError, match="len"):
         len(Tensor(1.0))
-    with pytest.raises(ValueError, match="with 4 entries is ambiguous: use .any"):
+    with pytest.raises(ValueError, match=r"with 4 entries is ambiguous: use \.any"):
         bool(x)
     with pytest.raises(ShapeError, match=r"has 4 entries, not one; reduce it first: .sum\(\)"):
         x.item()

@@ -65,7 +65,8 @@ def cross_entropy(
     if y.dtype.kind != "f" and reduction == "mean" and x.array.size and not (
         weight is not None or label_smoothing or ignore_index is not None
     ):
-        return apply(ops.cross_entropy, x, y)              # the common case, in one operation
+        labels = target if type(target) is Tensor else y
+        return apply(ops.cross_entropy, x, labels)         # the common case, in one operation
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing is in [0, 1], got {label_smoothing!r}")
     if y.dtype.kind != "f":
