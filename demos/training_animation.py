@@ -1,0 +1,47 @@
+"""Watch a network learn the spiral: regions, weights and updates, loss, accuracy and rate.
+
+    python demos/training_animation.py [--quick] [--optimizer NAME] [--out FOLDER]
+
+Writes a GIF, a page with a scrubber, the last frame, and the numbers as NPZ.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import tinygrad_opt as tg
+from tinygrad_opt.viz.animate import animate_training
+
+SETTINGS = {
+    "sgd": {"lr": 1.0, "decay": 1e-3},
+    "momentum": {"lr": 1.0, "decay": 1e-3, "momentum": 0.8},
+    "adagrad": {"lr": 1.0, "decay": 1e-3},
+    "rmsprop": {"lr": 0.02, "decay": 1e-5},
+    "adam": {"lr": 0.05, "decay": 5e-7},
+}
+
+
+def main(optimizer="adam", out="runs", quick=False):
+    x, y = tg.data.spiral(100, 3, rng=0)
+    model = tg.nn.MLP([2, 64, 3], activation="relu", rng=0)
+    opt = tg.optim.get(optimizer, model.parameters(), **SETTINGS[optimizer])
+    start = time.perf_counter()
+    film = animate_training(model, x, y, loss=tg.nn.cross_entropy, optimizer=opt,
+                            epochs=30 if quick else 2000, frames=5 if quick else 100)
+    loss, accuracy = (film.numbers[name][-1] for name in ("loss", "accuracy"))
+    print(f"{optimizer}: loss {loss:.3f}, accuracy {accuracy:.1%},"
+          f" trained and recorded in {time.perf_counter() - start:.1f} s")
+    for suffix in ("gif", "html", "png", "npz"):
+        start = time.perf_counter()
+        path = film.save(Path(out) / f"training_{optimizer}.{suffix}")
+        seconds = time.perf_counter() - start
+        print(f"wrote {path}: {path.stat().st_size / 1000:.0f} kB in {seconds:.1f} s")
+    return film
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--optimizer", default="adam", choices=SETTINGS)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--out", default="runs")
+    main(**vars(parser.parse_args()))

@@ -1,0 +1,291 @@
+"""Animations: what each frame shows, what the files hold; structure, not pixels."""
+
+import base64
+import json
+import re
+import zlib
+
+import numpy as np
+import pytest
+
+import tinygrad_opt as tg
+from tinygrad_opt import nn, optim
+from tinygrad_opt.errors import ShapeError
+
+pytest.importorskip("matplotlib")
+from PIL import Image
+
+from tinygrad_opt.viz.animate import (
+    TrainingRecorder,
+    animate_training,
+    reduced,
+    shades,
+)
+from tinygrad_opt.viz.descent_pictures import animate_descent, outcome, plot_descent
+from tinygrad_opt.viz.film import save_gif
+from tinygrad_opt.viz.moving import Heat, Line, Words
+from tinygrad_opt.viz.race_pictures import animate_race, plot_race
+from tinygrad_opt.viz.racing import descend_1d, race
+
+
+@pytest.fixture(scope="module")
+def training():
+    x, y = tg.data.spiral(20, 3, rng=0)
+    model = nn.MLP([2, 8, 3], rng=0)
+    film = animate_training(model, x, y, loss=nn.cross_entropy, epochs=12, resolution=10,
+                            optimizer=optim.Adam(model.parameters(), lr=0.05), frames=6)
+    return model, x, y, film
+
+
+def unpacked(page):
+    """What the player in an HTML page is given."""
+    parts = re.search(r'film:"([^"]+)",bytes:"([^"]+)"', page)
+    film, binary = (zlib.decompress(base64.b64decode(p)) for p in parts.groups())
+    return json.loads(film), np.frombuffer(binary, np.uint8)
+
+
+def test_the_last_frame_holds_the_trained_models_weights(training):
+    model, _, _, film = training
+    for name, p in model.parameters().items():
+        np.testing.assert_array_equal(film.numbers[f"weights.{name}"][-1], reduced(p.data))
+
+
+def test_updates_are_the_differences_of_weights():
+    x, y = tg.data.spiral(20, 3, rng=0)
+    model = nn.MLP([2, 4, 3], rng=0)
+    film = animate_training(model, x, y, loss=nn.cross_entropy, epochs=5, resolution=8, frames=10,
+                            optimizer=lambda p: optim.SGD(p, lr=0.5))
+    weights, updates = (film.numbers[f"{k}.layers.0.weight"] for k in ("weights", "updates"))
+    np.testing.assert_array_equal(updates[1:], np.diff(weights, axis=0))
+    assert not updates[0].any() and updates[1].any()
+
+
+def test_an_animated_training_is_the_training():
+    x, y = tg.data.spiral(20, 3, rng=0)
+    seen, plain = nn.MLP([2, 8, 3], rng=0), nn.MLP([2, 8, 3], rng=0)
+    film = animate_training(seen, x, y, loss=nn.cross_entropy, epochs=8, resolution=8,
+                            optimizer=lambda p: optim.Adam(p, lr=0.05, decay=0.1))
+    opt, losses, rates = optim.Adam(plain.parameters(), lr=0.05, decay=0.1), [], []
+    for _ in range(8):
+        loss = nn.cross_entropy(plain(x), y)
+        losses.append(float(loss))
+        rates.append(opt.current_lr)
+        loss.backward()
+        opt.step()
+        opt.zero_grad()
+    assert film.numbers["loss"][1:].tolist() == losses
+    assert film.numbers["lr"][1:].tolist() == rates
+    for name, p in plain.parameters().items():
+        np.testing.assert_array_equal(p.data, seen.parameters()[name].data)
+
+
+def test_memory_is_bounded_and_the_last_epoch_is_there():
+    x, y = tg.data.spiral(10, 2, rng=0)
+    recorder = TrainingRecorder(nn.MLP([2, 3, 2], rng=0), x, y, frames=5, resolution=4)
+    for epoch in range(1, 98):
+        recorder.record(epoch, 1.0, 0.1, last=epoch == 97)
+        assert len(recorder.rows) <= 10
+    assert recorder.epochs[0] == 0 and recorder.epochs[-1] == 97
+    assert recorder.film(size=(3, 3)).frames == 5
+
+
+def test_the_last_epoch_stays_when_every_other_one_goes():
+    x, y = tg.data.spiral(10, 2, rng=0)
+    recorder = TrainingRecorder(nn.MLP([2, 3, 2], rng=0), x, y, frames=2, resolution=4)
+    for epoch in (1, 2, 3, 5):
+        recorder.record(epoch, 1.0, 0.1, last=epoch == 5)
+    assert recorder.epochs == [0, 2, 5]
+
+
+def test_fit_records_by_a_callback():
+    x, y = tg.data.spiral(20, 3, rng=0)
+    model = nn.MLP([2, 4, 3], rng=0)
+    recorder = TrainingRecorder(model, x, y, frames=4, resolution=6)
+    history = tg.fit(model, x, y, loss=nn.cross_entropy, epochs=3, callbacks=[recorder],
+                     progress=False, seed=0)
+    assert recorder.epochs == [0, 1, 2, 3]
+    assert recorder.columns()["loss"][1:].tolist() == history["loss"]
+
+
+def test_the_picture_has_regions_points_squares_and_curves(training):
+    _, x, _, film = training
+    assert film.frames == 6
+    heats = [p for p in film.parts if isinstance(p, Heat)]
+    assert len(heats) == 1 + 2 * 4                          # regions, weights and updates
+    titles = [ax.get_title() for ax in film.figure.axes]
+    assert {"loss", "accuracy", "learning rate"} <= set(titles)
+    drawn = sum(len(c.get_offsets()) for ax in film.figure.axes for c in ax.collections)
+    assert drawn == len(x)
+    film.show(0)
+    headline = next(p for p in film.parts if isinstance(p, Words))
+    assert headline.text.get_text().startswith("epoch 0 ")
+    curve = next(p for p in film.parts if isinstance(p, Line))
+    assert len(curve.line.get_xdata()) == 1
+    film.show(-1)
+    assert len(curve.line.get_xdata()) == 6
+
+
+def test_each_array_is_scaled_to_its_own_maximum():
+    cells = shades(np.array([[[2.0, -1.0, 0.0]], [[0.0, 0.0, 0.0]]]), np.array([2.0, 0.0]))
+    assert cells.tolist() == [[[30, 8, 15]], [[15, 15, 15]]]
+
+
+def test_large_arrays_are_reduced_to_the_largest_of_each_block():
+    big = np.zeros((130, 3))
+    big[7, 2], big[8, 2] = -5.0, 4.0
+    small = reduced(big)
+    assert small.shape == (3, 44) and small[2, 2] == -5.0
+    assert reduced(np.ones(200)).shape == (1, 50)
+
+
+def test_a_gif_has_all_frames_and_holds_the_last(training, tmp_path):
+    film = training[3]
+    with Image.open(film.save(tmp_path / "new" / "a.gif", fps=10)) as gif:
+        assert gif.n_frames == 6 and gif.size == (640, 480)
+        durations = []
+        for i in range(6):
+            gif.seek(i)
+            durations.append(gif.info["duration"])
+        assert durations == [100] * 5 + [2100] and gif.info["loop"] == 0
+
+
+def test_a_gif_shows_what_was_drawn(tmp_path):
+    frames = np.zeros((3, 20, 30, 3), np.uint8)
+    for i in range(3):
+        frames[i, :, 10 * i : 10 * i + 10] = [200, 50, 25]
+    with Image.open(save_gif(frames, tmp_path / "a.gif")) as gif:
+        for i in range(3):
+            gif.seek(i)
+            shown = np.asarray(gif.convert("RGB")).astype(int)
+            assert np.abs(shown - frames[i]).max() <= 8
+
+
+def test_drawing_only_what_moves_gives_the_same_pictures(training):
+    film = training[3]
+    *_, last = film.images()
+    film.figure.canvas.draw()
+    whole = np.asarray(film.figure.canvas.buffer_rgba())[..., :3].astype(int)
+    assert np.mean(np.abs(whole - last) > 40) < 0.01         # spines may be over or under cells
+
+
+def test_webp_and_png_and_numbers_save(training, tmp_path):
+    film = training[3]
+    with Image.open(film.save(tmp_path / "a.webp")) as webp:
+        assert webp.n_frames == 6
+    with Image.open(film.save(tmp_path / "a.png")) as png:
+        assert png.size == (640, 480)
+    arrays = np.load(film.save(tmp_path / "a.npz"))
+    assert arrays["epoch"].tolist() == film.numbers["epoch"].tolist()
+    with pytest.raises(ValueError, match=r"\.gif"):
+        film.save(tmp_path / "a.mp4")
+
+
+def test_the_page_holds_every_frame_and_asks_for_nothing(training):
+    film = training[3]
+    page = film.html()
+    assert not re.findall(r"""(?:src|href)=["']?http|https?://""", page)
+    data, binary = unpacked(page)
+    assert data["frames"] == 6 and (data["width"], data["height"]) == (640, 480)
+    kinds = [p["kind"] for p in data["parts"]]
+    assert kinds.count("heat") == 9 and kinds.count("line") == 3 and "still" in kinds
+    regions = next(p for p in data["parts"] if p["kind"] == "heat")
+    n = regions["rows"] * regions["columns"] * 6
+    cells = np.add.accumulate(binary[regions["at"] : regions["at"] + n].reshape(6, -1), 0,
+                              dtype=np.uint8)
+    expected = next(p for p in film.parts if isinstance(p, Heat)).cells.reshape(6, -1)
+    np.testing.assert_array_equal(cells, expected)
+    words = next(p for p in data["parts"] if p["kind"] == "words")
+    assert words["words"][-1].startswith("epoch 12 ")
+
+
+def test_notebooks_get_a_frame_of_its_own(training):
+    text = training[3]._repr_html_()
+    assert text.startswith("<iframe srcdoc=") and "<canvas" not in text     # escaped
+    assert training[3].figure._repr_png_().startswith(b"\x89PNG")
+
+
+def test_what_cannot_be_animated_is_refused_before_training():
+    model = nn.MLP([3, 4, 2], rng=0)
+    before = model.state_dict()
+    options = {"loss": nn.cross_entropy, "optimizer": optim.Adam}
+    with pytest.raises(ShapeError, match="two features"):
+        animate_training(model, np.zeros((5, 3)), np.zeros(5, int), **options)
+    flat = nn.MLP([2, 4, 2], rng=0)
+    x, y = tg.data.spiral(5, 2, rng=0)
+    with pytest.raises(TypeError, match="optimizer"):
+        animate_training(flat, x, y, loss=nn.cross_entropy, optimizer="adam")
+    with pytest.raises(ValueError, match="theme"):
+        animate_training(flat, x, y, theme="blue", **options)
+    with pytest.raises(ValueError, match="scale"):
+        animate_training(flat, x, y, scale="all", **options)
+    assert all((before[k] == v).all() for k, v in model.state_dict().items())
+
+
+# ---- races and descents --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def ravine():
+    return race("ravine", {"SGD wild": optim.SGD(lr=1.3), "Momentum": optim.Momentum(lr=0.1),
+                           "Adam": optim.Adam(lr=0.3)}, steps=30)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_race_draws_every_path_as_it_was(ravine, theme):
+    ax, curve = plot_race(ravine, theme=theme).axes
+    lines = {len(line.get_xdata()): line for line in ax.lines}
+    np.testing.assert_array_equal(np.column_stack(lines[31].get_data()), ravine["Adam"].points)
+    assert ax.get_xlim() == ravine.surface.x and ax.get_ylim() == ravine.surface.y
+    assert "diverged" in " ".join(t.get_text() for t in ax.texts)
+    assert curve.get_ylim()[1] < 1e4                        # the lost run did not break the axes
+    assert curve.get_yscale() == "log"
+
+
+def test_optimizers_look_the_same_on_every_picture(ravine):
+    def colors(figure):
+        return {t.get_text(): h.get_color() for t, h in
+                zip(figure.legends[0].get_texts(), figure.legends[0].legend_handles)}
+
+    one, two = colors(plot_race(ravine)), colors(animate_race(ravine, frames=3).figure)
+    assert one == two
+    assert one["Adam"] == "#D55E00" and one["Momentum"] == "#E69F00"
+
+
+def test_arrows_are_of_one_optimizer(ravine):
+    plain, arrows = plot_race(ravine), plot_race(ravine, arrows="Momentum")
+    assert len(arrows.axes[0].lines) > len(plain.axes[0].lines)
+    assert "−gradient of Momentum" in [t.get_text() for t in arrows.legends[0].get_texts()]
+    with pytest.raises(ValueError, match="SGD wild, Momentum, Adam"):
+        plot_race(ravine, arrows="Lion")
+
+
+def test_an_animated_race_counts_its_steps_and_names_the_lost(ravine):
+    film = animate_race(ravine, frames=16, arrows="Adam")
+    step, lost = (p.words for p in film.parts if isinstance(p, Words))
+    assert film.frames == 16 and step[0] == "step 0" and step[-1] == "step 30"
+    assert lost[0] == "" and "SGD wild diverged" in lost[-1]
+    data, _ = unpacked(film.html())
+    assert all(abs(v) < 1e6 for p in data["parts"] if "points" in p for v in p["points"]
+               if v is not None)
+
+
+def test_a_descent_shows_tangent_and_step():
+    run = descend_1d(lambda x: x**2, optim.SGD(lr=0.1), 1.5, 20, label="lr 0.1")
+    film = animate_descent(run, frames=50)
+    assert film.frames == 21
+    film.show(3)
+    tangent = next(p for p in film.parts if type(p).__name__ == "Stroke")
+    (x0, x1), (y0, y1) = tangent.line.get_data()
+    assert (y1 - y0) / (x1 - x0) == pytest.approx(run.track.gradients[3, 0])
+    figure = plot_descent([run, run])
+    assert len(figure.axes) == 2 and "lr 0.1" in figure.axes[0].get_title()
+
+
+def test_the_outcome_of_a_descent_is_told():
+    def told(lr, steps=40):
+        return outcome(descend_1d(lambda x: x**2, optim.SGD(lr=lr), 1.5, steps))
+
+    assert told(0.25) == "settled at x = 0.00 in 6 steps"
+    assert told(0.001).startswith("still on its way")
+    assert told(0.9999).startswith("jumps about")
+    assert told(1.5).startswith("exploded at step")

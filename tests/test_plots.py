@@ -1,0 +1,351 @@
+"""Plots: what is drawn, in which colours, and that nothing global is touched."""
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import tinygrad_opt as tg
+from tinygrad_opt import nn, optim
+from tinygrad_opt.errors import RenderError, ShapeError
+from tinygrad_opt.viz.style import looks
+
+matplotlib = pytest.importorskip("matplotlib")
+from matplotlib.colors import to_hex  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+
+from tinygrad_opt.viz.landscape import Waypoints, loss_landscape, lr_find  # noqa: E402
+from tinygrad_opt.viz.model_plots import (  # noqa: E402
+    plot_confusion,
+    plot_gradient_flow,
+    plot_samples,
+    plot_weights,
+)
+from tinygrad_opt.viz.plots import (  # noqa: E402
+    plot_batch_sizes,
+    plot_compare,
+    plot_history,
+    plot_learning_rates,
+    plot_schedule,
+)
+from tinygrad_opt.viz.regions import class_shares, decision_regions  # noqa: E402
+from tinygrad_opt.viz.report_page import report  # noqa: E402
+
+HISTORY = {"epoch": [1, 2, 3], "loss": [2.0, 1.0, 0.5], "val_loss": [2.1, 1.2, 0.9],
+           "accuracy": [0.3, 0.6, 0.8], "lr": [0.1, 0.05, 0.025], "gradient_norm": [3, 2, 1],
+           "seconds": [1, 1, 1]}
+
+
+def model_and_data():
+    x, y = tg.data.spiral(20, 3, rng=0)
+    return nn.MLP([2, 8, 3], rng=0), x, y
+
+
+def every_picture(theme):
+    """Each function that makes a figure, called once."""
+    model, x, y = model_and_data()
+    scores = class_shares(model, x)
+    yield plot_history(HISTORY, theme=theme)
+    yield plot_compare({"SGD": [HISTORY, HISTORY], "Adam": HISTORY}, theme=theme)
+    yield plot_schedule(lambda t: 0.1 / (1 + t), 20, theme=theme)
+    yield plot_learning_rates({"low": [2, 1.9], "high": [2, 9.0]}, theme=theme)
+    yield plot_batch_sizes({1: (3.0, 0.1), 32: (1.0, 0.2)}, theme=theme)
+    yield plot_confusion(y, scores, theme=theme)
+    yield plot_samples(np.zeros((60, 9)), y, scores, theme=theme)
+    yield plot_weights(model, theme=theme)
+    yield decision_regions(model, x, y, theme=theme, resolution=10)
+    nn.cross_entropy(model(x), y).backward()
+    yield plot_gradient_flow(model, theme=theme)
+    yield loss_landscape(model, nn.cross_entropy, x, y, n=4).plot(theme=theme)
+    yield lr_find(model, nn.cross_entropy, x, y, lambda p: optim.SGD(p, lr=1)).plot(theme=theme)
+
+
+@pytest.mark.parametrize("theme, page", [("light", "#ffffff"), ("dark", "#14171a")])
+def test_every_picture_is_a_figure_in_its_theme_and_leaves_the_settings_alone(theme, page):
+    before = dict(matplotlib.rcParams)
+    for figure in every_picture(theme):
+        assert isinstance(figure, Figure)
+        assert to_hex(figure.get_facecolor()) == page
+        assert figure._repr_png_().startswith(b"\x89PNG")
+        for ax in figure.axes:
+            assert ax.title.get_color() != page
+    assert dict(matplotlib.rcParams) == before
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_no_label_is_cut_off(theme):
+    for figure in every_picture(theme):
+        figure.canvas.draw()
+        box = figure.bbox
+        for text in figure.findobj(matplotlib.text.Text):
+            if text.get_text() and text.get_visible() and not text.get_clip_on():
+                extent = text.get_window_extent()
+                if extent.x1 < box.x0 or extent.x0 > box.x1:
+                    continue                                # a tick outside the axes, not drawn
+                assert extent.x0 >= box.x0 - 1.5 and extent.x1 <= box.x1 + 1.5, text.get_text()
+
+
+def test_pyplot_is_not_used():
+    code = ("import sys; from tinygrad_opt.viz.plots import plot_schedule;"
+            "plot_schedule(lambda t: 1.0, 3)._repr_png_();"
+            "print('matplotlib.pyplot' in sys.modules)")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_without_matplotlib_one_sentence_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(RenderError, match=r'pip install "tinygrad-opt\[viz\]"'):
+        plot_history(HISTORY)
+
+
+def test_the_look_of_an_optimizer_is_its_own_wherever_it_stands():
+    names = ["SGD", "Momentum", "Nesterov", "AdaGrad", "RMSprop", "Adam", "AdamW"]
+    one, two = looks(names), looks(names[::-1])
+    assert one == two and one["SGD"].color == "#000000" and one["AdamW"].color == "#0072B2"
+    assert len({look.color for look in one.values()}) == len({k.marker for k in one.values()}) == 7
+    assert looks(["SGD"], "dark")["SGD"].color == "#FFFFFF"
+    assert looks(["adam, lr 0.1"])["adam, lr 0.1"].color == one["Adam"].color
+    twins = looks(["Adam lr=1", "Adam lr=2"])
+    assert twins["Adam lr=1"].marker != twins["Adam lr=2"].marker
+    assert len(set(looks(["a", "b", "c"]).values())) == 3
+
+
+# ---- curves --------------------------------------------------------------------------------------
+
+
+def test_a_history_has_a_panel_for_each_column_and_one_axis_of_epochs():
+    figure = plot_history(HISTORY)
+    labels = [ax.get_ylabel() for ax in figure.axes]
+    assert labels == ["loss", "accuracy", "learning rate", "‖gradient‖"]
+    training, validation = figure.axes[0].lines
+    assert training.get_ydata().tolist() == HISTORY["loss"]
+    assert validation.get_ydata().tolist() == HISTORY["val_loss"]
+    assert len({ax.get_xlim() for ax in figure.axes}) == 1
+    assert [ax.get_ylabel() for ax in plot_history(HISTORY, columns=["lr"]).axes] == [
+        "learning rate"]
+    with pytest.raises(ValueError, match="no column 'f1'"):
+        plot_history(HISTORY, columns=["f1"])
+    with pytest.raises(ValueError, match="empty"):
+        plot_history(tg.History())
+
+
+def test_a_loss_over_many_magnitudes_stands_on_a_logarithmic_scale():
+    deep = {"loss": [10.0, 0.1]}
+    assert plot_history(deep).axes[0].get_yscale() == "log"
+    assert plot_history(deep, log=False).axes[0].get_yscale() == "linear"
+    assert plot_history(HISTORY).axes[0].get_yscale() == "linear"
+
+
+def test_a_run_that_is_no_longer_finite_says_from_when():
+    figure = plot_history({"epoch": [1, 2, 3], "loss": [1.0, np.nan, np.nan]})
+    assert "not finite from epoch 2" in [t.get_text() for t in figure.axes[0].texts]
+
+
+def test_several_seeds_are_a_mean_and_a_range():
+    runs = [{"loss": [1.0, 2.0]}, {"loss": [3.0, 6.0]}]
+    ax = plot_compare({"Adam": runs}).axes[0]
+    assert ax.lines[0].get_ydata().tolist() == [2.0, 4.0]
+    band = ax.collections[0].get_paths()[0].vertices[:, 1]
+    assert band.min() == 1.0 and band.max() == 6.0
+    with pytest.raises(ValueError, match="Adam has no column 'accuracy'"):
+        plot_compare({"Adam": runs}, "accuracy")
+
+
+def test_a_schedule_is_drawn_as_it_is_called():
+    ax = plot_schedule({"halves": lambda t: 0.5**t}, 4).axes[0]
+    assert ax.lines[0].get_ydata().tolist() == [1.0, 0.5, 0.25, 0.125]
+    with pytest.raises(TypeError, match="t -> lr"):
+        plot_schedule(0.1, 4)
+
+
+def test_an_exploding_rate_does_not_break_the_axes():
+    figure = plot_learning_rates({"low": [2.0, 1.5, 1.0], "very high": [2.0, 1e30, np.nan]})
+    assert figure.axes[0].get_ylim()[1] == 4.0
+    assert "very high: explodes at step 1" in [t.get_text() for t in figure.legends[0].get_texts()]
+
+
+# ---- models --------------------------------------------------------------------------------------
+
+
+def test_a_confusion_counts_rows_of_the_true_class():
+    figure = plot_confusion([0, 0, 1, 2], [0, 1, 1, 1])
+    assert figure.counts.tolist() == [[1, 1, 0], [0, 1, 0], [0, 1, 0]]
+    assert figure.axes[0].get_title() == "50.0% right"
+    with pytest.raises(ShapeError, match="equally many"):
+        plot_confusion([0, 1], [0])
+
+
+def test_the_surest_of_the_wrong_samples_comes_first():
+    scores = np.array([[9.0, 0], [0, 1.0], [5.0, 0], [0, 3.0]])
+    figure = plot_samples(np.arange(16.0).reshape(4, 4), [0, 0, 1, 0], scores)
+    assert [ax.get_title() for ax in figure.axes] == ["✗ 0, is 1", "✗ 1, is 0", "✗ 1, is 0", "0"]
+    first = figure.axes[0].images[0].get_array()
+    assert first.tolist() == [[8, 9], [10, 11]]
+    with pytest.raises(ShapeError, match="shape="):
+        plot_samples(np.zeros((4, 5)), [0, 0, 1, 0])
+
+
+def test_regions_show_the_class_that_the_model_predicts():
+    def model(points):                                       # class 1 right of 0, class 2 on top
+        x, y = points.T
+        return np.stack([-10 * x, 10 * x, np.where(y > 0.9, 99, -99)], 1)
+
+    x, y = np.array([[-1.0, -1], [1, 1], [1, -1], [-1, 1]]), np.array([0, 1, 1, 1])
+    figure = decision_regions(model, x, y, resolution=6)
+    ax = figure.axes[0]
+    pixels = ax.images[0].get_array()
+    red, green, blue = np.moveaxis(pixels.astype(int), -1, 0)
+    assert (blue > red)[1:, :3].all() and (red > blue)[1:, 3:].all()      # sky left, orange right
+    assert ((green > red) & (green > blue))[0].all()                      # green in the top row
+    assert ax.get_title() == "accuracy 50.0%"
+    rings = next(c for c in ax.collections if "wrong" in c.get_label())
+    assert rings.get_offsets().tolist() == [[1.0, 1.0], [-1.0, 1.0]]
+
+
+def test_shares_come_from_scores_of_one_or_more_classes():
+    np.testing.assert_allclose(class_shares(lambda x: x, np.array([[0.0, np.log(3)]])),
+                               [[0.25, 0.75]])
+    np.testing.assert_allclose(class_shares(lambda x: x[:, :1], np.array([[np.log(3), 0.0]])),
+                               [[0.25, 0.75]])
+    shares = np.array([[0.2, 0.8]])
+    assert class_shares(lambda x: shares, np.zeros((1, 2))) is not None
+    np.testing.assert_array_equal(class_shares(lambda x: shares, np.zeros((1, 2))), shares)
+
+
+def test_predicting_regions_leaves_no_graph_and_no_mode_behind():
+    model, x, y = model_and_data()
+    drop = nn.Sequential(model, nn.Dropout(0.5))
+    drop.train()
+    decision_regions(drop, x, y, resolution=5)
+    assert all(m.training for m in drop.named_modules().values())
+    assert all(p.grad is None for p in drop.parameters().values())
+
+
+def test_gradient_flow_marks_zeros_explosions_and_what_is_missing():
+    parameters = {n: tg.Tensor([1.0, 1.0], requires_grad=True) for n in "abcde"}
+    for name, g in {"a": [1, 2], "b": [0, 0], "c": [1e4, 1e4], "e": [np.nan, 1]}.items():
+        parameters[name].grad = np.array(g, np.float32)
+    figure = plot_gradient_flow(parameters)
+    said = [t.get_text() for t in figure.axes[0].texts]
+    assert said == ["1.5", "zero", "explodes", "no gradient", "not finite"]
+    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == list("abcde")
+    with pytest.raises(ValueError, match="backward"):
+        plot_gradient_flow({"w": tg.Tensor(1.0, requires_grad=True)})
+
+
+def test_every_parameter_has_its_squares():
+    model, *_ = model_and_data()
+    titles = [ax.get_title(loc="left") for ax in plot_weights(model).axes]
+    assert [t.split()[0] for t in titles] == list(model.parameters())
+
+
+# ---- landscapes and rates ------------------------------------------------------------------------
+
+
+def test_the_landscape_has_the_models_loss_in_its_middle_and_leaves_the_weights():
+    model, x, y = model_and_data()
+    before = {n: p.data.copy() for n, p in model.parameters().items()}
+    seen = []
+    land = loss_landscape(model, nn.cross_entropy, x, y, n=5, watch=lambda *a: seen.append(a))
+    assert land.loss[2, 2] == pytest.approx(float(nn.cross_entropy(model(x), y)), rel=1e-6)
+    assert seen[-1] == (25, 25)
+    for name, p in model.parameters().items():
+        np.testing.assert_array_equal(p.data, before[name])
+    line = loss_landscape(model, nn.cross_entropy, x, y, n=5, dimensions=1)
+    assert line.loss.shape == (5,) and line.b is None
+
+
+def test_directions_are_as_long_as_the_filters_they_move():
+    class Sum:
+        def __init__(self):
+            self.w = tg.Tensor([[3.0, 0.0], [4.0, 0.1]], requires_grad=True)
+
+        def parameters(self):
+            return {"w": self.w}
+
+        def __call__(self, x):
+            return self.w
+
+    model = Sum()
+    start, moved = model.w.data.copy(), []
+
+    def loss(w, y):
+        moved.append(w.data - start)
+        return w.sum()
+
+    loss_landscape(model, loss, [0], [0], n=2, dimensions=1)
+    np.testing.assert_allclose(np.linalg.norm(moved[-1], axis=0), [5.0, 0.1], rtol=1e-5)
+
+
+def test_a_path_in_a_plane_is_all_of_its_variance_and_ends_at_the_model():
+    model, x, y = model_and_data()
+    opt = optim.SGD(model.parameters(), lr=0.5)
+    way = Waypoints(model, limit=4)
+    for _ in range(20):
+        loss = nn.cross_entropy(model(x), y)
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        way()
+    assert len(way.points) <= 8
+    rng = np.random.default_rng(0)
+    flat = np.concatenate([p.data.ravel() for p in model.parameters().values()]).astype(float)
+    plane = flat + rng.standard_normal((6, 2)) @ rng.standard_normal((2, flat.size))
+    land = loss_landscape(model, nn.cross_entropy, x, y, n=3, waypoints=np.vstack([plane, flat]))
+    assert land.share == pytest.approx(1)
+    np.testing.assert_allclose(land.path[-1], 0, atol=1e-9)
+    assert 0 < loss_landscape(model, nn.cross_entropy, x, y, n=3, waypoints=way).share <= 1
+    opt.zero_grad()
+    loss = nn.cross_entropy(model(x), y)
+    loss.backward()
+    opt.step()                                              # still the optimizer's own memory
+
+
+def test_the_suggested_rate_lies_where_the_loss_falls_and_all_is_put_back():
+    model, x, y = model_and_data()
+    before = {n: p.data.copy() for n, p in model.parameters().items()}
+    found = lr_find(model, nn.cross_entropy, x, y, lambda p: optim.SGD(p, lr=1.0), high=1e4)
+    low = found.rates[found.losses.argmin()]
+    assert found.rates[0] < found.suggestion < low
+    assert len(found.rates) < 100                           # it ended when the loss exploded
+    for name, p in model.parameters().items():
+        np.testing.assert_array_equal(p.data, before[name])
+        assert p.grad is None
+    with pytest.raises(ValueError, match="low < high"):
+        lr_find(model, nn.cross_entropy, x, y, optim.SGD, low=1.0, high=0.1)
+
+
+# ---- the page of a run ---------------------------------------------------------------------------
+
+
+def test_a_report_holds_everything_and_asks_for_nothing(tmp_path):
+    model, x, y = model_and_data()
+    opt = optim.Adam(model.parameters(), lr=0.02)
+    history = tg.fit(model, x, y, loss=nn.cross_entropy, optimizer=opt, epochs=3, progress=False,
+                     metrics=["accuracy"], seed=0)
+    path = report(history, model, tmp_path / "new" / "run.html", optimizer=opt, x=x, y=y,
+                  title="three <arms>")
+    page = path.read_text(encoding="utf-8")
+    headings = re.findall("<h2>(.*?)</h2>", page)
+    assert headings == ["Curves", "Regions", "Confusion", "Graph of the model", "Weights",
+                        "Numbers"]
+    assert page.count("three &lt;arms&gt;") == 2 and "<arms>" not in page and "Adam(lr=0.02" in page
+    assert f"{history['loss'][1]:.4g}" in page and page.count("<svg") == 5
+    fetched = re.findall(r"""(?:src|href)=["'](?!#|data:)([^"']*)""", page)
+    assert fetched == [] and "<script" not in page
+    with pytest.raises(ValueError, match=r"\.html"):
+        report(history, model, tmp_path / "run.pdf")
+
+
+def test_a_report_of_images_shows_samples_and_why_it_stopped(tmp_path):
+    x, y = tg.data.digits()
+    model = nn.MLP([64, 10], rng=0)
+    history = tg.History(HISTORY)
+    history.stopped = "the loss was nan"
+    page = report(history, model, tmp_path / "run.html", x=x[:30] / 16, y=y[:30],
+                  theme="dark").read_text(encoding="utf-8")
+    assert "<h2>Samples</h2>" in page and "<h2>Regions</h2>" not in page
+    assert "Stopped early: the loss was nan" in page and "background:#14171A" in page

@@ -1,0 +1,363 @@
+"""The animation of a training: regions, weights and their updates, curves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt.viz.film import Film
+from tinygrad_opt.viz.moving import Heat, Line, Part, Still, Words
+from tinygrad_opt.viz.regions import (
+    Plane,
+    class_shares,
+    points_and_labels,
+    region_colors,
+    scatter,
+)
+from tinygrad_opt.viz.style import Theme, figure, matplotlib_or_error, rgb, styled, theme_of
+
+__all__ = ["TrainingRecorder", "animate_training"]
+
+Array = np.ndarray
+SHADES = 15                                    # of red and of blue
+LARGEST = 64                                   # cells of a drawn array along each axis, at most
+SHOWN = 6                                      # arrays on the picture, at most
+
+
+def animate_training(
+    model: Any,
+    x: Any,
+    y: Any,
+    *,
+    loss: Callable[[Any, Any], Any],
+    optimizer: Any,
+    epochs: int = 1000,
+    batch_size: int | None = None,
+    seed: int | None = None,
+    frames: int = 100,
+    resolution: int = 88,
+    fps: float = 15,
+    theme: str = "light",
+    size: tuple[float, float] = (6.4, 4.8),
+    scale: str = "frame",
+) -> Film:
+    """Train a classifier of points in the plane, and show what happens.
+
+    On the left, the points over the regions that the model predicts; on the right, weights and
+    biases as red (positive) and blue (negative) squares and beside them their latest changes,
+    each scaled to its own maximum; below, loss, accuracy and learning rate.
+
+    Parameters
+    ----------
+    model : callable with ``parameters()``
+        As for `decision_regions`.
+    x : array-like of shape (n_samples, 2)
+    y : array-like of int, shape (n_samples,)
+    loss : callable
+        ``loss(prediction, y_batch)``: a Tensor of one number.
+    optimizer
+        Of the model's parameters; or what makes one of them, such as its class.
+    epochs : int, at least 1
+    batch_size : int, optional
+        By default all samples: batch gradient descent.
+    seed : int, optional
+        Of the order of the samples.
+    frames, resolution, fps, theme, size, scale
+        As in `TrainingRecorder` and `TrainingRecorder.film`.
+
+    Returns
+    -------
+    Film
+        ``film.save("training.gif")``; it holds the recorded numbers too.
+
+    Raises
+    ------
+    ShapeError
+        If x has not two features.
+    TypeError, ValueError
+        For other arguments that make no sense; nothing has been trained then.
+    """
+    matplotlib_or_error()
+    recorder = TrainingRecorder(model, x, y, frames=frames, resolution=resolution)
+    theme_of(theme), _check_scale(scale)
+    if epochs < 1:
+        raise ValueError(f"epochs must be at least 1, got {epochs!r}.")
+    if isinstance(optimizer, type) or not hasattr(optimizer, "step"):
+        if not callable(optimizer):
+            raise TypeError("optimizer must be an optimizer of the model's parameters, or what"
+                            f" makes one, got {optimizer!r}.")
+        optimizer = optimizer(model.parameters())
+    x, y = (np.asarray(getattr(a, "array", a)) for a in (x, y))
+    rng = np.random.default_rng(seed)
+    n, batch = len(x), batch_size or len(x)
+    for epoch in range(1, epochs + 1):
+        order = rng.permutation(n) if batch < n else np.arange(n)
+        total = 0.0
+        for first in range(0, n, batch):
+            some = order[first : first + batch]
+            value = loss(model(x[some]), y[some])
+            optimizer.zero_grad()
+            value.backward()
+            total += float(value) * min(batch, n - first)
+            rate = float(getattr(optimizer, "current_lr", getattr(optimizer, "lr", math.nan)))
+            optimizer.step()
+            del value
+        recorder.record(epoch, total / n, rate, last=epoch == epochs)
+    optimizer.zero_grad()
+    return recorder.film(theme=theme, size=size, fps=fps, scale=scale)
+
+
+class TrainingRecorder:
+    """Records what the training animation shows, in memory that does not grow.
+
+    Give it to the training loop, ``fit(..., callbacks=[recorder])``, and then ask for its
+    ``film()``. When twice as many frames as wanted are held, every other one is let go of, and
+    from then on half as many are taken.
+
+    Parameters
+    ----------
+    model, x, y
+        As in `animate_training`.
+    frames : int, at least 2
+        How many the film shall have, at most.
+    resolution : int
+        Points along each axis at which regions are predicted.
+
+    Attributes
+    ----------
+    epochs : list of int
+        Those that are held; epoch 0 is before the first step.
+    """
+
+    def __init__(
+        self, model: Any, x: Any, y: Any, *, frames: int = 100, resolution: int = 88
+    ) -> None:
+        self.x, self.y = points_and_labels(x, y)
+        if frames < 2 or resolution < 2:
+            raise ValueError(f"frames and resolution must be at least 2, got {frames!r} and"
+                             f" {resolution!r}.")
+        parameters = model.parameters() if hasattr(model, "parameters") else None
+        if not isinstance(parameters, dict) or not parameters:
+            raise TypeError("the model's parameters() must be a dict of name -> Tensor, got"
+                            f" {parameters!r}.")
+        self.model, self.limit, self.every = model, frames, 1
+        self.plane = Plane(self.x, resolution)
+        names = sorted(parameters, key=lambda n: parameters[n].ndim < 2)[:SHOWN]
+        self.parameters = {n: p for n, p in parameters.items() if n in names}
+        self.hidden = len(parameters) - len(names)
+        self.rows: list[dict[str, Any]] = []
+        self._before = self._weights()
+        self.record(0, math.nan, math.nan)
+
+    @property
+    def epochs(self) -> list[int]:
+        return [row["epoch"] for row in self.rows]
+
+    def __call__(self, run: Any) -> None:
+        """After an epoch of `fit`."""
+        history = run.history
+        last = run.epoch >= run.epochs or bool(run.stopped)
+        self.record(run.epoch, history["loss"][-1], history["lr"][-1], last=last)
+
+    def record(self, epoch: int, loss: float, lr: float, *, last: bool = False) -> None:
+        """Take a frame, if this epoch is one to be shown."""
+        weights = self._weights()
+        if epoch % self.every == 0 or last:
+            shares = class_shares(self.model, self.plane.points)
+            right = class_shares(self.model, self.x).argmax(1) == self.y
+            self.classes = max(shares.shape[1], int(self.y.max()) + 1)
+            self.rows.append({
+                "epoch": epoch, "loss": float(loss), "accuracy": float(right.mean()),
+                "lr": float(lr), "cells": self.plane.cells(shares),
+                "weights": {n: reduced(w) for n, w in weights.items()},
+                "updates": {n: reduced(w - self._before[n]) for n, w in weights.items()},
+            })
+        if len(self.rows) > 2 * self.limit:
+            self.every *= 2
+            self.rows = [r for r in self.rows if r["epoch"] % self.every == 0 or r is self.rows[-1]]
+        self._before = weights
+
+    def columns(self) -> dict[str, Array]:
+        """What was recorded: curves, classes over the plane, weights and updates."""
+        rows = self.rows
+        columns = {k: np.array([r[k] for r in rows]) for k in ("epoch", "loss", "accuracy", "lr")}
+        for kind in ("weights", "updates"):
+            for name in self.parameters:
+                columns[f"{kind}.{name}"] = np.stack([r[kind][name] for r in rows])
+        return columns
+
+    def film(
+        self, *, theme: str = "light", size: tuple[float, float] = (6.4, 4.8), fps: float = 15,
+        scale: str = "frame",
+    ) -> Film:
+        """What was recorded, as an animation.
+
+        Parameters
+        ----------
+        theme : {"light", "dark"}
+        size : (float, float)
+            Width and height in inches of 100 dots.
+        fps : float
+        scale : {"frame", "run"}
+            Whether the full colour of an array is its largest entry of the frame, as it says
+            beside it, or of the whole film.
+
+        Returns
+        -------
+        Film
+        """
+        some = np.linspace(0, len(self.rows) - 1, min(self.limit, len(self.rows))).round()
+        rows = [self.rows[int(i)] for i in some]
+        return _Stage(self, rows, theme_of(theme), size, _check_scale(scale)).film(fps)
+
+    def _weights(self) -> dict[str, Array]:
+        return {name: np.array(p.array) for name, p in self.parameters.items()}
+
+
+class _Stage:
+    """The axes of the training animation."""
+
+    def __init__(self, recorder: TrainingRecorder, rows: Any, theme: Theme, size: Any,
+                 scale: str) -> None:
+        self.recorder, self.rows, self.theme, self.scale = recorder, rows, theme, scale
+        self.figure = figure(size, theme)
+        self.parts: list[Part] = []
+        with styled(theme):
+            self._title()
+            self._regions()
+            self._arrays()
+            self._curves()
+
+    def film(self, fps: float) -> Film:
+        return Film(self.figure, self.parts, len(self.rows), theme=self.theme, fps=fps,
+                    title="training", numbers=self.recorder.columns())
+
+    def _title(self) -> None:
+        text = self.figure.text(0.02, 0.955, "", fontsize=11, fontweight="bold", va="center")
+        self.parts.append(Words(text, [_headline(row) for row in self.rows]))
+
+    def _regions(self) -> None:
+        r, ax = self.recorder, self.figure.add_axes((0.02, 0.36, 0.41, 0.55))
+        plane = r.plane
+        cells = np.stack([row["cells"] for row in self.rows])
+        self.parts.append(Heat(ax, cells, region_colors(r.classes, self.theme), plane.extent))
+        ax.set(xlim=plane.extent[:2], ylim=plane.extent[2:], xticks=[], yticks=[])
+        self.parts.append(Still(self.figure, scatter(ax, r.x, r.y, self.theme, size=9)))
+
+    def _arrays(self) -> None:
+        """Weights and biases on the left, their latest changes on the right."""
+        names = list(self.recorder.parameters)
+        shapes = [self.rows[0]["weights"][n].shape for n in names]
+        share = np.array([4 + min(rows, 16) for rows, _ in shapes], float)
+        label = 0.042                                       # height of the line above an array
+        share *= (0.545 - label * (len(names) + 1)) / share.sum()
+        top = 0.905
+        for kind, left in (("weights", 0.46), ("updates", 0.735)):
+            words = "weights, biases" if kind == "weights" else "latest change"
+            self.figure.text(left, top, words, fontsize=9, va="top", fontweight="bold")
+        for kind, left in (("weights", 0.46), ("updates", 0.735)):
+            y = top - label
+            for name, high in zip(names, share):
+                y -= label
+                self._array(kind, name, (left, y - high, 0.245, high), y)
+                y -= high
+
+    def _array(self, kind: str, name: str, box: Any, above: float) -> None:
+        values = np.stack([row[kind][name] for row in self.rows])
+        with np.errstate(all="ignore"):
+            most = np.nanmax(np.abs(np.where(np.isfinite(values), values, 0)), axis=(1, 2))
+        if self.scale == "run":
+            most = np.full_like(most, most.max())
+        ax = self.figure.add_axes(box)
+        self.parts.append(Heat(ax, shades(values, most), shade_colors(self.theme)))
+        ax.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[])
+        for spine in ax.spines.values():
+            spine.set_visible(True)
+        if kind == "weights":
+            self.figure.text(box[0], above + 0.006, _short(name), fontsize=8, va="bottom")
+        text = self.figure.text(box[0] + box[2], above + 0.006, "", fontsize=8, va="bottom",
+                                ha="right", color=self.theme.muted)
+        self.parts.append(Words(text, [f"±{m:.2g}" for m in most]))
+
+    def _curves(self) -> None:
+        epochs = np.array([row["epoch"] for row in self.rows])
+        until = list(range(1, len(epochs) + 1))
+        for i, (key, hue) in enumerate((("loss", "vermillion"), ("accuracy", "green"),
+                                        ("lr", "purple"))):
+            ax = self.figure.add_axes((0.075 + 0.325 * i, 0.095, 0.25, 0.19))
+            values = np.array([row[key] for row in self.rows])
+            ax.set(xlim=(0, max(epochs[-1], 1)), ylim=_limits(key, values))
+            ax.set_title("learning rate" if key == "lr" else key, fontsize=9, pad=3)
+            ax.set_xlabel("epoch", fontsize=8, labelpad=1)
+            ax.tick_params(labelsize=7.5, pad=2, length=3)
+            ax.locator_params(nbins=4)
+            ax.grid(True, alpha=0.6)
+            self.parts.append(Line(ax, epochs, values, until, color=self.theme.color(hue)))
+
+
+# ---- arrays as squares ---------------------------------------------------------------------------
+
+
+def reduced(array: Array) -> Array:
+    """An array as rows of cells, at most `LARGEST` each way: of a block the largest entry stays.
+
+    Long columns lie on their side.
+    """
+    rows = np.atleast_2d(array.reshape(len(array), -1) if array.ndim > 2 else array)
+    rows = rows.T if rows.shape[0] > rows.shape[1] else rows
+    for axis in (0, 1):
+        n = rows.shape[axis]
+        if n > LARGEST:
+            block = -(-n // LARGEST)
+            pad = [(0, -n % block if a == axis else 0) for a in (0, 1)]
+            parts = np.moveaxis(np.pad(rows, pad), axis, 0)
+            parts = parts.reshape(-1, block, parts.shape[1])
+            most = np.abs(parts).argmax(1)[:, None]
+            rows = np.moveaxis(np.take_along_axis(parts, most, 1)[:, 0], 0, axis)
+    return rows.copy()
+
+
+def shades(values: Array, most: Array) -> Array:
+    """Values as indices into `shade_colors`; the largest gets the full colour."""
+    with np.errstate(all="ignore"):
+        part = values / np.where(most > 0, most, 1)[:, None, None]
+    part = np.clip(np.nan_to_num(part), -1, 1)
+    return np.round(SHADES + SHADES * part).astype(np.uint8)
+
+
+def shade_colors(theme: Theme) -> Array:
+    """From blue over the neutral colour of the page to red."""
+    middle = rgb(["#EDEDED" if theme.name == "light" else "#2A2E33"]).astype(float)
+    blue, red = rgb(["#2166AC", "#B2182B"] if theme.name == "light" else
+                    ["#6BB3F2", "#FF6B5E"]).astype(float)
+    part = np.abs(np.linspace(-1, 1, 2 * SHADES + 1))[:, None] ** 0.8
+    full = np.repeat([blue, red], [SHADES, SHADES + 1], axis=0)
+    return np.round(full * part + middle * (1 - part)).astype(np.uint8)
+
+
+def _headline(row: Mapping[str, Any]) -> str:
+    loss = "" if math.isnan(row["loss"]) else f"   loss {row['loss']:.3f}"
+    return f"epoch {row['epoch']}{loss}   accuracy {row['accuracy']:.1%}"
+
+
+def _limits(key: str, values: Array) -> tuple[float, float]:
+    if key == "accuracy":
+        return 0.0, 1.02
+    seen = values[np.isfinite(values)]
+    if not len(seen):
+        return 0.0, 1.0
+    top = seen.max() if key == "lr" else min(seen.max(), 3 * np.median(seen[: 5]))
+    return 0.0, 1.06 * top if top > 0 else 1.0
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 18 else "…" + name[-17:]
+
+
+def _check_scale(scale: str) -> str:
+    if scale not in ("frame", "run"):
+        raise ValueError(f"scale must be 'frame' or 'run', got {scale!r}.")
+    return scale

@@ -1,0 +1,379 @@
+"""The loss around a point of a network's weights, and the learning rate that it can take."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt.tensor import no_grad, tick
+from tinygrad_opt.viz.numbers import save_numbers
+from tinygrad_opt.viz.regions import evaluating
+from tinygrad_opt.viz.style import figure, halo, pale, styled, theme_of
+
+__all__ = ["Landscape", "LearningRates", "Waypoints", "loss_landscape", "lr_find"]
+
+Array = np.ndarray
+
+
+class Waypoints:
+    """Where the weights were while training, for `loss_landscape`; a callback of the loop.
+
+    Parameters
+    ----------
+    model : object with ``parameters()``
+    limit : int, at least 2
+        When twice as many are held, every other one is let go of.
+
+    Examples
+    --------
+    >>> import tinygrad_opt as tg
+    >>> class Model:
+    ...     w = tg.Tensor([1.0, 2.0], requires_grad=True)
+    ...     def parameters(self):
+    ...         return {"w": self.w}
+    >>> Waypoints(Model()).points.tolist()
+    [[1.0, 2.0]]
+    """
+
+    def __init__(self, model: Any, limit: int = 100) -> None:
+        self.model, self.limit, self.every, self._count = model, limit, 1, 0
+        self._points: list[Array] = []
+        self()
+
+    def __call__(self, run: Any = None) -> None:
+        """Keep a copy of the weights, as vector."""
+        if self._count % self.every == 0:
+            self._points.append(_flat(p.array for p in self.model.parameters().values()))
+        self._count += 1
+        if len(self._points) > 2 * self.limit:
+            self._points, self.every = self._points[::2], 2 * self.every
+
+    @property
+    def points(self) -> Array:
+        """One row for each place, oldest first."""
+        return np.array(self._points)
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """The loss along one direction, or over the plane of two.
+
+    Attributes
+    ----------
+    a, b : ndarray of shape (n,)
+        Distances along the directions; b is None for one direction.
+    loss : ndarray of shape (n,) or (n, n)
+        ``loss[i, j]`` at ``a[j], b[i]``. The model's own is at 0.
+    path : ndarray of shape (n_points, 2) or None
+        The waypoints, projected into the plane.
+    share : float or None
+        Of the variance of the waypoints that lies in the plane.
+    """
+
+    a: Array
+    b: Array | None
+    loss: Array
+    path: Array | None = None
+    share: float | None = None
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the arrays as NPZ; of one direction as CSV too."""
+        arrays = {"a": self.a, "b": self.b, "loss": self.loss, "path": self.path}
+        return save_numbers(path, {k: v for k, v in arrays.items() if v is not None})
+
+    def plot(self, *, theme: str = "light", size: tuple[float, float] = (5.6, 4.6),
+             cmap: str = "viridis") -> Any:
+        """A curve, or contours with the path, as a Matplotlib figure."""
+        page = theme_of(theme)
+        made = figure(size, page, layout="constrained")
+        with styled(page):
+            ax = made.subplots()
+            if self.b is None:
+                ax.plot(self.a, self.loss, color=page.color("vermillion"))
+                ax.axvline(0, color=page.muted, linestyle=":")
+                ax.set(xlabel="distance, in lengths of the weights", ylabel="loss")
+                ax.grid(True, alpha=0.6)
+            else:
+                self._contours(made, ax, page, cmap)
+        return made
+
+    def _contours(self, made: Any, ax: Any, page: Any, cmap: str) -> None:
+        with np.errstate(all="ignore"):
+            height = np.log10(np.where(np.isfinite(self.loss), self.loss, np.nan))
+            height = height if np.isfinite(height).all() else np.where(
+                np.isfinite(self.loss), self.loss, np.nan)
+        logarithmic = not np.array_equal(height, self.loss, equal_nan=True)
+        drawn = ax.contourf(self.a, self.b, height, 20, cmap=pale(cmap, page, 0.6))
+        ax.contour(self.a, self.b, height, 20, colors=page.ink, alpha=0.2, linewidths=0.6,
+                   linestyles="solid")
+        bar = made.colorbar(drawn, ax=ax, shrink=0.9)
+        bar.set_label("log₁₀ loss" if logarithmic else "loss")
+        words = "directions of the length of the weights"
+        if self.path is not None:
+            ax.plot(*self.path.T, color=page.color("vermillion"), marker="o", markersize=3,
+                    path_effects=halo(page), zorder=4)
+            ax.plot(*self.path[0], "o", markersize=9, markerfacecolor=page.page,
+                    markeredgecolor=page.ink, zorder=5)
+            words = f"path of training, projected: {self.share:.0%} of its variance"
+        ax.plot(0, 0, "*", color="#F0E442", markeredgecolor="#000000", markersize=14, zorder=6)
+        ax.set_title(words, fontsize=9.5)
+        ax.set(xlabel="first direction", ylabel="second direction")
+
+
+def loss_landscape(
+    model: Any,
+    loss: Callable[[Any, Any], Any],
+    x: Any,
+    y: Any,
+    *,
+    dimensions: int = 2,
+    n: int = 31,
+    span: float = 1.0,
+    waypoints: Any = None,
+    rng: Any = 0,
+    watch: Callable[[int, int], Any] | None = None,
+) -> Landscape:
+    """The loss around the weights that the model has now, which it has again afterwards.
+
+    L(α, β) = loss(θ + α d₁ + β d₂). Random directions are normalised filter by filter:
+    each column of a weight's direction gets the length of that column of the weight, and
+    biases and other vectors stay as they are. With `waypoints` d₁ and d₂ are the two
+    principal directions of the path instead, and the view is wide enough for all of it.
+
+    Parameters
+    ----------
+    model : callable with ``parameters()``
+    loss : callable
+        ``loss(prediction, y)``.
+    x, y : array-like
+        The samples that the loss is taken of, all in one batch.
+    dimensions : {1, 2}
+    n : int, at least 2
+        Points along each direction; the model runs n or n² times.
+    span : float
+        The view reaches from −span to span.
+    waypoints : Waypoints or array of shape (n_points, n_weights), optional
+    rng : int or Generator
+        Of the random directions.
+    watch : callable, optional
+        ``watch(done, all)`` after each evaluation.
+
+    Returns
+    -------
+    Landscape
+
+    Notes
+    -----
+    A path of many dimensions does not lie in the plane: where it is drawn the loss is not the
+    loss that it had. ``share`` says how much of its variance the plane holds.
+
+    References
+    ----------
+    H. Li et al., "Visualizing the loss landscape of neural nets" (2018).
+    """
+    if dimensions not in (1, 2):
+        raise ValueError(f"dimensions must be 1 or 2, got {dimensions!r}.")
+    if n < 2 or not span > 0:
+        raise ValueError(f"n must be at least 2 and span above 0, got {n!r} and {span!r}.")
+    parameters = model.parameters()
+    path, share = None, None
+    center = _flat(p.array for p in parameters.values())
+    if waypoints is None:
+        generator = np.random.default_rng(rng)
+        directions = [_direction(parameters, generator) for _ in range(dimensions)]
+        views = [(-span, span)] * dimensions
+    else:
+        points = np.asarray(getattr(waypoints, "points", waypoints), float) - center
+        directions, share = _principal(points, dimensions)
+        path = points @ np.array(directions).T
+        room = 0.25 * max(np.ptp(path), 1e-12)
+        views = [(min(c.min(), 0) - room, max(c.max(), 0) + room) for c in path.T]
+        path = path if dimensions == 2 else None
+    axes = [np.linspace(*view, n) for view in views]
+    grid = np.stack(np.meshgrid(*axes), -1).reshape(-1, dimensions)
+    values = []
+    x, y = (np.asarray(getattr(a, "array", a)) for a in (x, y))
+    with _borrowed(parameters), evaluating(model), no_grad(), np.errstate(all="ignore"):
+        for place in grid:
+            _set(parameters, center + sum(c * d for c, d in zip(place, directions)))
+            values.append(float(loss(model(x), y)))
+            if watch:
+                watch(len(values), len(grid))
+    height = np.array(values).reshape([n] * dimensions)
+    return Landscape(axes[0], axes[1] if dimensions == 2 else None, height, path, share)
+
+
+@dataclass(frozen=True)
+class LearningRates:
+    """What `lr_find` returns.
+
+    Attributes
+    ----------
+    rates, losses : ndarray
+        Up to where the loss exploded.
+    suggestion : float
+        The rate at which the loss fell fastest.
+    """
+
+    rates: Array
+    losses: Array
+    suggestion: float
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write rates and losses as CSV or NPZ."""
+        return save_numbers(path, {"lr": self.rates, "loss": self.losses})
+
+    def plot(self, *, theme: str = "light", size: tuple[float, float] = (6.4, 3.6)) -> Any:
+        """Loss against rate, as a Matplotlib figure."""
+        page = theme_of(theme)
+        made = figure(size, page, layout="constrained")
+        with styled(page):
+            ax = made.subplots()
+            ax.plot(self.rates, self.losses, color=page.color("vermillion"), alpha=0.35)
+            ax.plot(self.rates, _smooth(self.losses), color=page.color("vermillion"))
+            ax.axvline(self.suggestion, color=page.color("sky"), linestyle="--")
+            low, start = self.losses.min(), self.losses[0]
+            room = max(start - low, 1e-9)
+            ax.set(xscale="log", xlabel="learning rate", ylabel="loss",
+                   ylim=(low - 0.1 * room, start + 0.8 * room))
+            ax.set_title(f"suggested learning rate: {self.suggestion:.2g}", fontsize=10)
+            ax.grid(True, alpha=0.6)
+        return made
+
+
+def lr_find(
+    model: Any,
+    loss: Callable[[Any, Any], Any],
+    x: Any,
+    y: Any,
+    optimizer: Callable[[Any], Any],
+    *,
+    low: float = 1e-5,
+    high: float = 10.0,
+    steps: int = 100,
+    batch_size: int | None = None,
+    seed: int | None = None,
+) -> LearningRates:
+    """Range test: let the rate grow from step to step, and see where the loss falls fastest.
+
+    The weights are put back afterwards, also after an error.
+
+    Parameters
+    ----------
+    model, loss, x, y
+        As in `loss_landscape`.
+    optimizer : callable
+        Makes the optimizer that is tried when given the parameters, such as its class.
+    low, high : float
+        The rates, growing by a constant factor; it ends early when the loss explodes.
+    steps : int, at least 5
+    batch_size : int, optional
+        By default all samples.
+    seed : int, optional
+        Of the choice of the batches.
+
+    Returns
+    -------
+    LearningRates
+
+    References
+    ----------
+    L. N. Smith, "Cyclical learning rates for training neural networks" (2017), section 3.3.
+    """
+    if not 0 < low < high < math.inf or steps < 5:
+        raise ValueError(f"0 < low < high and steps ≥ 5 are needed, got low={low!r}, high={high!r},"
+                         f" steps={steps!r}.")
+    x, y = (np.asarray(getattr(a, "array", a)) for a in (x, y))
+    rng, rates = np.random.default_rng(seed), np.geomspace(low, high, steps)
+    losses: list[float] = []
+    parameters = model.parameters()
+    with _borrowed(parameters), np.errstate(all="ignore"):
+        made = optimizer(parameters)
+        for rate in rates:
+            some = slice(None) if batch_size is None else rng.choice(
+                len(x), min(batch_size, len(x)), replace=False)
+            value = loss(model(x[some]), y[some])
+            losses.append(float(value))
+            if not math.isfinite(losses[-1]) or losses[-1] > 4 * losses[0] + 1:
+                break
+            made.lr = float(rate)
+            made.zero_grad()
+            value.backward()
+            made.step()
+        made.zero_grad()
+    seen = np.array(losses)
+    seen = seen[: len(seen) if np.isfinite(seen[-1]) else -1]
+    # losses[i] is what the rates before i have made of it, so the fall to i + 1 is rate i's;
+    # a loss that has exploded may fall as well, but only towards where it came from
+    curve = _smooth(seen)
+    high_up = curve > curve[0] + 0.5 * np.ptp(curve[: int(curve.argmin()) + 1]) + 1e-12
+    curve = curve[: int(high_up.argmax())] if high_up.any() else curve
+    fall = np.diff(curve[: int(curve.argmin()) + 1])
+    best = int(fall.argmin()) if len(fall) else 0
+    return LearningRates(rates[: len(seen)], seen, float(rates[best]))
+
+
+# ---- details -------------------------------------------------------------------------------------
+
+
+def _flat(arrays: Any) -> Array:
+    return np.concatenate([np.ravel(a).astype(float) for a in arrays])
+
+
+def _set(parameters: Mapping[str, Any], vector: Array) -> None:
+    """Write a vector into the parameters, in place, so that optimizers keep their views."""
+    at, now = 0, tick()
+    for p in parameters.values():
+        p.array[...] = vector[at : at + p.size].reshape(p.shape)
+        p.changed = now
+        at += p.size
+
+
+@contextmanager
+def _borrowed(parameters: Mapping[str, Any]) -> Iterator[None]:
+    """The parameters, bit for bit as they were afterwards."""
+    before = [(p, p.array, p.array.copy(), p.grad, p.spent) for p in parameters.values()]
+    try:
+        yield
+    finally:
+        for p, array, values, grad, spent in before:
+            p.array = array                        # an optimizer may have moved it to its own
+            p.array[...] = values
+            p.changed, p.grad, p.spent = tick(), grad, spent
+
+
+def _direction(parameters: Mapping[str, Any], rng: np.random.Generator) -> Array:
+    """A random direction, of each filter as long as the filter; nothing for vectors."""
+    parts = []
+    for p in parameters.values():
+        if p.ndim < 2:
+            parts.append(np.zeros(p.size))
+            continue
+        # a weight of (in, out) has a filter in each column, one of (out, in, ...) in each entry
+        axes = (0,) if p.ndim == 2 else tuple(range(1, p.ndim))
+        d = rng.standard_normal(p.shape)
+        d *= (np.sqrt(np.square(p.array, dtype=float).sum(axes, keepdims=True))
+              / (np.sqrt(np.square(d).sum(axes, keepdims=True)) + 1e-10))
+        parts.append(d.ravel())
+    return np.concatenate(parts)
+
+
+def _principal(points: Array, count: int) -> tuple[list[Array], float]:
+    """The directions in which the points spread most, and their share of the variance."""
+    if len(points) < count + 1:
+        raise ValueError(f"a path of {len(points)} waypoints has no {count} directions.")
+    _, s, directions = np.linalg.svd(points - points.mean(0), full_matrices=False)
+    return list(directions[:count]), float((s[:count] ** 2).sum() / max((s**2).sum(), 1e-300))
+
+
+def _smooth(values: Array, width: int = 5) -> Array:
+    """Mean over neighbours, fewer at the ends."""
+    half = width // 2
+    return np.array([values[max(i - half, 0) : i + half + 1].mean() for i in range(len(values))])

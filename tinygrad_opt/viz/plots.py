@@ -1,0 +1,324 @@
+"""Curves: of one run, of several side by side, of learning rates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt.viz.style import Theme, figure, looks, styled, theme_of
+
+__all__ = [
+    "plot_batch_sizes", "plot_compare", "plot_history", "plot_learning_rates", "plot_schedule",
+]
+
+Array = np.ndarray
+WORDS = {"lr": "learning rate", "gradient_norm": "‖gradient‖", "update_ratio": "‖Δp‖ / ‖p‖",
+         "seconds": "seconds"}
+HUES = {"loss": "vermillion", "lr": "purple", "gradient_norm": "blue", "update_ratio": "green"}
+
+
+def plot_history(
+    history: Mapping[str, Any],
+    *,
+    columns: Sequence[str] | None = None,
+    log: bool | None = None,
+    theme: str = "light",
+    size: tuple[float, float] | None = None,
+) -> Any:
+    """Loss, metrics, learning rate and gradient norm of a run, one under the other.
+
+    Training is a thin line with its moving average, validation a dashed line with markers.
+
+    Parameters
+    ----------
+    history : History or dict of str to sequence
+        Columns of one entry per epoch. ``val_`` before a name is the same of validation data.
+    columns : sequence of str, optional
+        Which to show; by default all but ``epoch``, ``seconds`` and ``update_ratio``.
+    log : bool, optional
+        Whether losses stand on a logarithmic scale; by default when they span a factor of 30.
+    theme : {"light", "dark"}
+    size : (float, float), optional
+        Width and height in inches of 100 dots.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        If a column is not there, or nothing was recorded.
+    """
+    page = theme_of(theme)
+    skip = {"epoch", "seconds", "update_ratio"}
+    given = [c for c in history if c not in skip] if columns is None else list(columns)
+    missing = [c for c in given if c not in history]
+    if missing:
+        raise ValueError(f"no column {missing[0]!r} was recorded; there are: {', '.join(history)}.")
+    shown = list(dict.fromkeys(c.removeprefix("val_") for c in given))
+    epochs = np.asarray(history["epoch"] if "epoch" in history
+                        else np.arange(1, 1 + max(len(history[c]) for c in given)))
+    if not shown or not len(epochs):
+        raise ValueError("the history is empty: nothing has been recorded yet.")
+    high = [1.6 if i == 0 else 1.0 for i in range(len(shown))]
+    made = figure(size or (6.4, 0.8 + 1.25 * sum(high)), page, layout="constrained")
+    with styled(page):
+        axes = made.subplots(len(shown), 1, sharex=True, squeeze=False, height_ratios=high)[:, 0]
+        for name, ax in zip(shown, axes):
+            hue = page.color(HUES.get(name.removeprefix("val_"), "green"))
+            parts = [c for c in (name, f"val_{name}") if c in history and c in given]
+            for part in parts:
+                _curve(ax, epochs, np.asarray(history[part], float), hue, part, page)
+            values = np.concatenate([np.asarray(history[p], float) for p in parts])
+            spread = "loss" in name or name == "gradient_norm"
+            _scale(ax, values, (log if log is not None and "loss" in name else None) if spread
+                   else False)
+            ax.set_ylabel(WORDS.get(name, name))
+            if name == "lr":
+                ax.set_ylim(bottom=0)
+            ax.grid(True, alpha=0.6)
+            if len(parts) > 1:
+                ax.legend(loc="best")
+        axes[-1].set_xlabel("epoch")
+        axes[-1].set_xlim(min(epochs[0], epochs[-1] - 1e-9), epochs[-1])
+        axes[-1].xaxis.get_major_locator().set_params(integer=True)
+        made.align_ylabels(axes)
+    return made
+
+
+def plot_compare(
+    runs: Mapping[str, Any],
+    column: str = "loss",
+    *,
+    log: bool | None = None,
+    theme: str = "light",
+    size: tuple[float, float] = (6.4, 4.0),
+) -> Any:
+    """One column of several runs; of runs with several seeds, the mean and the range.
+
+    Parameters
+    ----------
+    runs : dict of str to History or to sequence of History
+        By the name to be shown; an optimizer's name gives it that optimizer's colour.
+    column : str
+    log : bool, optional
+        Whether the scale is logarithmic; by default for losses that span a factor of 30.
+    theme, size
+        As in `plot_history`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    page, chosen = theme_of(theme), looks(runs, theme)
+    if not runs:
+        raise ValueError("plot_compare needs at least one run.")
+    made = figure(size, page, layout="constrained")
+    with styled(page):
+        ax = made.subplots()
+        everything = []
+        for name, given in runs.items():
+            seeds = [given] if isinstance(given, Mapping) else list(given)
+            if not seeds or any(column not in s for s in seeds):
+                there = ", ".join(seeds[0]) if seeds else "no run"
+                raise ValueError(f"{name} has no column {column!r}; there are: {there}.")
+            length = min(len(s[column]) for s in seeds)
+            values = np.array([s[column][:length] for s in seeds], float)
+            epochs = np.asarray(seeds[0]["epoch"][:length]) if "epoch" in seeds[0] \
+                else np.arange(1, length + 1)
+            look, mean = chosen[name], values.mean(0)
+            label = f"{name} ({len(seeds)} seeds)" if len(seeds) > 1 else name
+            ax.plot(epochs, mean, color=look.color, linestyle=look.dashes, marker=look.marker,
+                    markevery=max(length // 10, 1), markersize=5, label=label)
+            if len(seeds) > 1:
+                ax.fill_between(epochs, values.min(0), values.max(0), color=look.color, alpha=0.15,
+                                linewidth=0)
+            _mark_lost(ax, epochs, mean, look.color)
+            everything.append(values.ravel())
+        _scale(ax, np.concatenate(everything), log if "loss" in column or log else False)
+        ax.set(xlabel="epoch", ylabel=WORDS.get(column, column))
+        ax.grid(True, alpha=0.6)
+        made.legend(loc="outside lower center", ncols=min(len(runs), 4), frameon=False,
+                    handlelength=3.4)
+    return made
+
+
+def plot_schedule(
+    schedules: Any,
+    steps: int,
+    *,
+    log: bool = False,
+    theme: str = "light",
+    size: tuple[float, float] = (6.4, 3.2),
+) -> Any:
+    """Learning rates against the step.
+
+    Parameters
+    ----------
+    schedules : callable, or dict of str to callable
+        ``t -> lr``, t = 0 at the first step.
+    steps : int, at least 1
+    log : bool
+    theme, size
+        As in `plot_history`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    page = theme_of(theme)
+    named = schedules if isinstance(schedules, Mapping) else {"": schedules}
+    if not named or not all(map(callable, named.values())):
+        raise TypeError(f"schedules are functions t -> lr, got {schedules!r}.")
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps!r}.")
+    made, t = figure(size, page, layout="constrained"), range(steps)
+    with styled(page):
+        ax = made.subplots()
+        for (name, schedule), look in zip(named.items(), looks(named, page).values()):
+            ax.plot(t, [schedule(i) for i in t], color=look.color, linestyle=look.dashes,
+                    marker=look.marker, markevery=max(steps // 8, 1), markersize=5, label=name)
+        ax.set(xlabel="step", ylabel="learning rate", xlim=(0, max(steps - 1, 1)))
+        _scale(ax, np.ones(1), log)
+        ax.grid(True, alpha=0.6)
+        if not log:
+            ax.set_ylim(bottom=0)
+        if len(named) > 1:
+            made.legend(loc="outside lower center", ncols=min(len(named), 4), frameon=False,
+                        handlelength=3.4)
+    return made
+
+
+def plot_learning_rates(
+    runs: Mapping[Any, Sequence[float]],
+    *,
+    theme: str = "light",
+    size: tuple[float, float] = (6.4, 4.0),
+) -> Any:
+    """Loss against step for learning rates low, good, high and very high, in one picture.
+
+    Parameters
+    ----------
+    runs : dict of float or str to sequence of float
+        The losses of each rate; what is not finite, or explodes, leaves at the top.
+    theme, size
+        As in `plot_history`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    page = theme_of(theme)
+    if not runs:
+        raise ValueError("plot_learning_rates needs at least one run.")
+    losses = {str(k): np.asarray(v, float) for k, v in runs.items()}
+    first = max(v[0] for v in losses.values() if len(v) and math.isfinite(v[0]))
+    top, low = 2.0 * first, min(np.nanmin(np.where(np.isfinite(v), v, np.nan))
+                                for v in losses.values())
+    made = figure(size, page, layout="constrained")
+    with styled(page):
+        ax = made.subplots()
+        ax.set_ylim(low - 0.04 * (top - low), top)
+        for (name, values), look in zip(losses.items(), looks(losses, page).values()):
+            lost = ~np.isfinite(values) | (values > top)
+            shown = np.where(lost, 1.2 * top, values)
+            end = int(lost.argmax()) + 1 if lost.any() else len(shown)
+            label = name if not lost.any() else f"{name}: explodes at step {end - 1}"
+            ax.plot(np.arange(end), shown[:end], color=look.color, linestyle=look.dashes,
+                    marker=look.marker, markevery=max(len(values) // 10, 1), markersize=5,
+                    label=label)
+        ax.set(xlabel="step", ylabel="loss", xlim=(0, max(map(len, losses.values())) - 1))
+        ax.grid(True, alpha=0.6)
+        made.legend(loc="outside lower center", ncols=2, frameon=False, handlelength=3.4)
+    return made
+
+
+def plot_batch_sizes(
+    results: Mapping[int, tuple[float, float]],
+    *,
+    theme: str = "light",
+    size: tuple[float, float] = (6.4, 3.6),
+) -> Any:
+    """Training time and validation error against the size of the batches.
+
+    Parameters
+    ----------
+    results : dict of int to (float, float)
+        Seconds, and error in [0, 1], by batch size.
+    theme, size
+        As in `plot_history`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    page = theme_of(theme)
+    if not results:
+        raise ValueError("plot_batch_sizes needs at least one result.")
+    sizes = sorted(results)
+    seconds, errors = np.array([results[s] for s in sizes], float).T
+    made = figure(size, page, layout="constrained")
+    with styled(page):
+        axes = made.subplots(1, 2)
+        for ax, values, hue, marker, word in ((axes[0], seconds, "blue", "o", "seconds to train"),
+                                              (axes[1], 100 * errors, "vermillion", "s",
+                                               "validation error, %")):
+            ax.plot(sizes, values, color=page.color(hue), marker=marker, markersize=6)
+            ax.set_xscale("log", base=2)
+            ax.set_xticks(sizes, [str(s) for s in sizes], rotation=45 if len(sizes) > 6 else 0)
+            ax.minorticks_off()
+            ax.set(xlabel="batch size", title=word)
+            ax.set_ylim(bottom=0)
+            ax.grid(True, alpha=0.6)
+    return made
+
+
+# ---- details -------------------------------------------------------------------------------------
+
+
+def _curve(ax: Any, epochs: Array, values: Array, hue: str, name: str, page: Theme) -> None:
+    if name.startswith("val_"):
+        ax.plot(epochs, values, color=page.ink, linestyle="--", linewidth=1.2, marker="o",
+                markersize=3.5, markevery=max(len(values) // 15, 1), label="validation")
+        return
+    seen = values[np.isfinite(values)]
+    # only what jumps up and down is averaged: of a smooth curve the average would lag behind
+    long = len(seen) > 40 and np.abs(np.diff(seen)).sum() > 3 * np.ptp(seen)
+    ax.plot(epochs, values, color=hue, alpha=0.35 if long else 1, linewidth=1 if long else 1.6,
+            label=None if long else "training", marker="." if len(values) == 1 else None)
+    if long:
+        ax.plot(epochs, smoothed(values), color=hue, label="training (average)")
+    _mark_lost(ax, epochs, values, page.alarm)
+
+
+def _mark_lost(ax: Any, epochs: Array, values: Array, color: str) -> None:
+    """Say where a run stopped being numbers."""
+    lost = ~np.isfinite(values)
+    if lost.any():
+        at = epochs[int(lost.argmax())]
+        ax.axvline(at, color=color, linestyle=":", linewidth=1.2)
+        ax.annotate(f"not finite from epoch {at}", (at, 0.95), xycoords=("data", "axes fraction"),
+                    xytext=(-4, 0), textcoords="offset points", ha="right", va="top", fontsize=8,
+                    color=color)
+
+
+def smoothed(values: Array, keep: float = 0.9) -> Array:
+    """Exponential moving average, unbiased at the start; gaps are passed over."""
+    total = weight = 0.0
+    out = np.empty(len(values))
+    for i, v in enumerate(values):
+        if math.isfinite(v):
+            total, weight = keep * total + (1 - keep) * v, keep * weight + 1 - keep
+        out[i] = total / weight if weight else math.nan
+    return out
+
+
+def _scale(ax: Any, values: Array, log: bool | None) -> None:
+    seen = values[np.isfinite(values)]
+    positive = bool(len(seen)) and bool((seen > 0).all())
+    if log or (log is None and positive and seen.max() / seen.min() > 30):
+        ax.set_yscale("log", nonpositive="mask")

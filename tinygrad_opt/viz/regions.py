@@ -1,0 +1,169 @@
+"""What a model predicts all over the plane."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt.errors import ShapeError
+from tinygrad_opt.tensor import no_grad
+from tinygrad_opt.viz.style import CLASS_MARKERS, CLASSES, Theme, figure, rgb, styled, theme_of
+
+__all__ = ["decision_regions"]
+
+Array = np.ndarray
+LEVELS = 8                                     # of confidence that are told apart
+
+
+def decision_regions(
+    model: Any,
+    x: Any,
+    y: Any,
+    *,
+    resolution: int = 200,
+    theme: str = "light",
+    size: tuple[float, float] = (4.8, 4.4),
+    names: Any = None,
+) -> Any:
+    """The data points over the class that the model predicts everywhere around them.
+
+    A colour is the fuller, the surer the model is.
+
+    Parameters
+    ----------
+    model : callable
+        Scores of shape (n, n_classes), of which softmax makes shares; or one score per point,
+        which a sigmoid turns into the share of class 1. Rows that are shares already stay.
+    x : array-like of shape (n_samples, 2)
+    y : array-like of int, shape (n_samples,)
+        Labels 0, 1, …; −1 and 1 count as 0 and 1.
+    resolution : int
+        Points along each axis.
+    theme : {"light", "dark"}
+    size : (float, float)
+        Width and height in inches of 100 dots.
+    names : sequence of str, optional
+        Of the classes.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ShapeError
+        If x has not two features.
+    """
+    page = theme_of(theme)
+    x, y = points_and_labels(x, y)
+    plane = Plane(x, resolution)
+    shares = class_shares(model, plane.points)
+    wrong = class_shares(model, x).argmax(1) != y
+    made = figure(size, page, layout="constrained")
+    with styled(page):
+        ax = made.subplots()
+        count = max(shares.shape[1], int(y.max()) + 1)
+        cells = plane.cells(shares)
+        ax.imshow(region_colors(count, page)[cells], extent=plane.extent, aspect="auto",
+                  interpolation="nearest", zorder=0)
+        scatter(ax, x, y, page, size=26, names=names)
+        ax.scatter(*x[wrong].T, s=70, facecolors="none", edgecolors=page.ink, linewidths=0.9,
+                   zorder=4, label=f"wrong ({wrong.sum()})")
+        ax.set(xlim=plane.extent[:2], ylim=plane.extent[2:], xlabel="x₀", ylabel="x₁",
+               title=f"accuracy {1 - wrong.mean():.1%}")
+        made.legend(loc="outside lower center", ncols=min(count + 1, 5), frameon=False)
+    return made
+
+
+class Plane:
+    """A grid over the part of the plane that the data lie in, and a margin around it."""
+
+    def __init__(self, x: Array, resolution: int, margin: float = 0.08) -> None:
+        low, high = x.min(0), x.max(0)
+        room = margin * np.where(high > low, high - low, 1.0)
+        (left, bottom), (right, top) = low - room, high + room
+        self.extent = (float(left), float(right), float(bottom), float(top))
+        self.resolution = resolution
+        # centres of the cells, row after row from the top
+        middle = (np.arange(resolution) + 0.5) / resolution
+        across, down = np.meshgrid(left + middle * (right - left), top + middle * (bottom - top))
+        self.points = np.stack([across.ravel(), down.ravel()], 1).astype(x.dtype)
+
+    def cells(self, shares: Array) -> Array:
+        """Class and confidence of each cell in one byte, as `region_colors` numbers them."""
+        n, best = shares.shape[1], shares.argmax(1)
+        with np.errstate(all="ignore"):
+            sure = (shares[np.arange(len(best)), best] - 1 / n) / (1 - 1 / n)
+        level = np.clip(np.nan_to_num(sure) * LEVELS, 0, LEVELS - 1)
+        cells = best * LEVELS + level.astype(int)
+        return cells.astype(np.uint8).reshape(self.resolution, self.resolution)
+
+
+def region_colors(classes: int, theme: Theme) -> Array:
+    """The colours of all classes at all levels of confidence, from the page to the full hue."""
+    page = rgb([theme.page]).astype(float)
+    full = rgb([class_color(c, theme) for c in range(classes)]).astype(float)
+    mix = np.linspace(0.12, 0.55, LEVELS)[None, :, None]
+    return np.round(full[:, None] * mix + page * (1 - mix)).astype(np.uint8).reshape(-1, 3)
+
+
+def class_color(c: int, theme: Theme) -> str:
+    return theme.color(CLASSES[c % len(CLASSES)])
+
+
+def scatter(ax: Any, x: Array, y: Array, theme: Theme, size: float, names: Any = None) -> list[Any]:
+    """The data points: a colour and a marker for each class."""
+    return [
+        ax.scatter(*x[y == c].T, s=size, color=class_color(c, theme),
+                   marker=CLASS_MARKERS[c % len(CLASS_MARKERS)], edgecolors=theme.ink,
+                   linewidths=0.4, zorder=3, label=str(names[c] if names else f"class {c}"))
+        for c in range(int(y.max()) + 1)
+    ]
+
+
+def class_shares(model: Any, x: Array) -> Array:
+    """The share of each class that a model gives each point, without a graph."""
+    with evaluating(model), no_grad():
+        out = model(x)
+    scores = np.asarray(getattr(out, "array", out), float)
+    if scores.ndim == 1 or scores.shape[-1] == 1:
+        with np.errstate(over="ignore"):
+            one = 1 / (1 + np.exp(-scores.reshape(-1)))
+        return np.stack([1 - one, one], 1)
+    if scores.ndim != 2:
+        raise ShapeError(f"a classifier of points gives (n, n_classes) scores, got {scores.shape}.")
+    if (scores >= 0).all() and np.allclose(scores.sum(1), 1, atol=1e-4):
+        return scores
+    with np.errstate(all="ignore"):
+        shares = np.exp(scores - scores.max(1, keepdims=True))
+        return shares / shares.sum(1, keepdims=True)
+
+
+def points_and_labels(x: Any, y: Any) -> tuple[Array, Array]:
+    """Points of the plane and labels from 0, or what is wrong with them."""
+    x, y = (np.asarray(getattr(a, "array", a)) for a in (x, y))
+    if x.ndim != 2 or x.shape[1] != 2:
+        raise ShapeError(f"regions need points of two features, (n_samples, 2), got {x.shape}.")
+    y = y.argmax(-1) if y.ndim == 2 and y.shape[1] > 1 else y.reshape(-1)
+    if len(x) != len(y) or not len(x):
+        raise ShapeError(f"as many labels as points are needed, got {len(y)} for {len(x)}.")
+    if set(np.unique(y).tolist()) == {-1, 1}:
+        y = (y + 1) // 2
+    return (x if x.dtype.kind == "f" else x.astype(np.float32)), y.astype(int)
+
+
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """The model in evaluation mode for a while, if it has modes."""
+    modules = model.named_modules().values() if hasattr(model, "named_modules") else ()
+    before = [(module, module.training) for module in modules]
+    for module, _ in before:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module, was in before:
+            module.training = was

@@ -1,0 +1,204 @@
+"""Functions of two numbers that optimizers are watched on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt.errors import GraphError
+from tinygrad_opt.tensor import Tensor
+
+__all__ = ["SURFACES", "Surface", "sigmoid_neuron", "surface"]
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Surface:
+    """A function of two numbers, and the part of the plane that is looked at.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(x, y)`` in NumPy functions and operators, so that it takes numbers, arrays and
+        Tensors alike.
+    x, y : (float, float)
+        The view.
+    name, formula : str
+    start : (float, float), optional
+        Where races begin; by default the lower left corner, a tenth of the view inside.
+    minima : tuple of (float, float)
+        The known global minima, drawn as stars.
+    axes : (str, str)
+        What the two numbers are called.
+    log : bool
+        Whether heights are told apart best on a logarithmic scale.
+    """
+
+    f: Callable[[Any, Any], Any]
+    x: tuple[float, float] = (-2.0, 2.0)
+    y: tuple[float, float] = (-2.0, 2.0)
+    name: str = "f"
+    formula: str = ""
+    start: tuple[float, float] | None = None
+    minima: tuple[tuple[float, float], ...] = ()
+    axes: tuple[str, str] = ("x", "y")
+    log: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("x", "y"):
+            view = getattr(self, name)
+            if len(view) != 2 or not -math.inf < view[0] < view[1] < math.inf:
+                raise ValueError(f"the view in {name} must be (low, high), got {view!r}.")
+        if self.start is None:
+            inside = tuple(a + 0.1 * (b - a) for a, b in (self.x, self.y))
+            object.__setattr__(self, "start", inside)
+
+    def __call__(self, x: Any, y: Any) -> Any:
+        return self.f(x, y)
+
+    def gradient(self, x: float, y: float) -> tuple[float, float]:
+        """(∂f/∂x, ∂f/∂y) at one point, by the engine."""
+        at = [Tensor(np.float64(v), requires_grad=True, name=n) for v, n in zip((x, y), self.axes)]
+        backward(self.f(*at), self.name)
+        return tuple(0.0 if t.grad is None else float(t.grad) for t in at)  # type: ignore
+
+    def grid(self, n: int = 200) -> tuple[Array, Array, Array]:
+        """The two axes and the heights ``z[row of y, column of x]`` on n × n points."""
+        x, y = np.linspace(*self.x, n), np.linspace(*self.y, n)
+        across, up = np.meshgrid(x, y)
+        with np.errstate(all="ignore"):
+            try:
+                z = np.asarray(self.f(across, up), float)
+                whole = z.shape == across.shape
+            except (TypeError, ValueError):               # a function of single numbers
+                whole = False
+            if not whole:
+                z = np.array([[float(self.f(a, b)) for a in x] for b in y])
+        return x, y, z
+
+
+# ---- the classics --------------------------------------------------------------------------------
+
+
+def _beale(x, y):
+    return (1.5 - x + x * y) ** 2 + (2.25 - x + x * y**2) ** 2 + (2.625 - x + x * y**3) ** 2
+
+
+def _rastrigin(x, y):
+    return 20 + x**2 + y**2 - 10 * (np.cos(2 * np.pi * x) + np.cos(2 * np.pi * y))
+
+
+_HIMMELBLAU = ((3.0, 2.0), (-2.805118, 3.131313), (-3.779310, -3.283186), (3.584428, -1.848127))
+
+SURFACES = {
+    "beale": Surface(
+        _beale, (-1.0, 4.2), (-1.6, 1.6), "Beale",
+        "(1.5 − x + xy)² + (2.25 − x + xy²)² + (2.625 − x + xy³)²", (1.0, 1.4), ((3.0, 0.5),)),
+    "rosenbrock": Surface(
+        lambda x, y: (1 - x) ** 2 + 100 * (y - x**2) ** 2,
+        (-2.0, 2.0), (-1.0, 3.0), "Rosenbrock", "(1 − x)² + 100 (y − x²)²", (-1.5, 2.0),
+        ((1.0, 1.0),)),
+    "himmelblau": Surface(
+        lambda x, y: (x**2 + y - 11) ** 2 + (x + y**2 - 7) ** 2,
+        (-5.0, 5.0), (-5.0, 5.0), "Himmelblau", "(x² + y − 11)² + (x + y² − 7)²", (-0.5, -0.8),
+        _HIMMELBLAU),
+    "saddle": Surface(
+        lambda x, y: x**2 - y**2 + y**4 / 4,
+        (-2.0, 2.0), (-2.2, 2.2), "saddle", "x² − y² + y⁴/4", (-1.6, 0.01),
+        ((0.0, 2**0.5), (0.0, -(2**0.5))), log=False),
+    "ravine": Surface(
+        lambda x, y: x**2 / 20 + y**2,
+        (-10.0, 10.0), (-5.0, 5.0), "ravine", "x²/20 + y²", (-7.0, 2.0), ((0.0, 0.0),)),
+    "plateau": Surface(
+        lambda x, y: 1 - np.exp(-(x**2 + y**2) / 2),
+        (-4.0, 4.0), (-4.0, 4.0), "plateau", "1 − exp(−(x² + y²)/2)", (-2.6, 2.0),
+        ((0.0, 0.0),), log=False),
+    "rastrigin": Surface(
+        _rastrigin, (-4.0, 4.0), (-4.0, 4.0), "Rastrigin", "20 + x² + y² − 10 (cos 2πx + cos 2πy)",
+        (-3.3, 2.7), ((0.0, 0.0),), log=False),
+}
+
+
+def surface(f: Any, **options: Any) -> Surface:
+    """A surface by its name, or one made of a function of two numbers.
+
+    Parameters
+    ----------
+    f : str, callable or Surface
+        A key of `SURFACES`, or ``f(x, y)``.
+    **options
+        For a function: what `Surface` takes.
+
+    Returns
+    -------
+    Surface
+
+    Raises
+    ------
+    ValueError
+        If there is no surface of that name.
+
+    Examples
+    --------
+    >>> bowl = surface(lambda x, y: x**2 + 3 * y**2, name="bowl")
+    >>> bowl.gradient(1.0, 2.0)
+    (2.0, 12.0)
+    >>> surface("beale")(3.0, 0.5)
+    0.0
+    """
+    if isinstance(f, Surface):
+        return f
+    if isinstance(f, str):
+        if f.lower() not in SURFACES:
+            raise ValueError(f"no surface is called {f!r}; there are: {', '.join(SURFACES)}.")
+        return SURFACES[f.lower()]
+    if not callable(f):
+        raise TypeError(f"a surface is a name or a function of two numbers, got {f!r}.")
+    options.setdefault("name", getattr(f, "__name__", "f").replace("<lambda>", "f"))
+    return Surface(f, **options)
+
+
+def sigmoid_neuron(x: Any, y: Any, *, view: tuple[float, float] = (-6.0, 6.0)) -> Surface:
+    """The error of one sigmoid neuron over its data, as a surface over weight and bias.
+
+    E(w, b) = ½ Σᵢ (σ(w xᵢ + b) − yᵢ)²,  σ(s) = 1 / (1 + exp(−s))
+
+    Parameters
+    ----------
+    x, y : array-like of shape (n_samples,)
+        Inputs, and targets in [0, 1].
+    view : (float, float)
+        Range of w and of b.
+
+    Returns
+    -------
+    Surface
+        With the data in ``surface.f.samples``.
+
+    Examples
+    --------
+    >>> round(float(sigmoid_neuron([0.5, 2.5], [0.2, 0.9])(-2.0, -2.0)), 4)
+    0.4158
+    """
+    samples = list(zip(np.asarray(x, float).ravel().tolist(), np.asarray(y, float).ravel().tolist(),
+                       strict=True))
+
+    def error(w: Any, b: Any) -> Any:
+        return sum((1 / (1 + np.exp(-(w * a + b))) - t) ** 2 for a, t in samples) / 2
+
+    error.samples = samples                                    # type: ignore[attr-defined]
+    return Surface(error, view, view, "sigmoid neuron", "½ Σ (σ(wx + b) − y)²", (-2.0, -2.0),
+                   axes=("w", "b"), log=False)
+
+
+def backward(height: Any, name: str) -> None:
+    """Take gradients, or say why there are none."""
+    if not isinstance(height, Tensor) or not height.requires_grad:
+        raise GraphError(f"{name} gives {type(height).__name__} for Tensors, without a graph;"
+                         " write it in NumPy functions and operators.")
+    height.backward()
