@@ -698,6 +698,7 @@ def test_shape_errors_name_the_operation_the_operands_and_the_sizes():
     for f, words in {
         lambda: x @ w: r"matmul of x \(32, 2\) and layers.0.weight \(3, 16\): inner sizes 2 and 3"
                        r" differ\.",
+        lambda: ops.linear(x, w, np.zeros(16)): "layers.0.weight.*inner sizes 2 and 3 differ",
         lambda: x + np.ones((32, 3)): r"add of x \(32, 2\) and \(32, 3\): sizes 2 and 3 on axis -1"
                                       r" do not broadcast",
         lambda: x @ Tensor(2.0): "both need at least one axis",

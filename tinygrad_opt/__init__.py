@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tinygrad_opt.compiler import compile
     from tinygrad_opt.nn.init import seed
     from tinygrad_opt.train import History, fit
-    from tinygrad_opt.viz import draw
+    from tinygrad_opt.viz import draw, playback
 
 __version__ = "0.1.0"
 
@@ -67,6 +67,7 @@ __all__ = [
     "op",
     "ops",
     "optim",
+    "playback",
     "save",
     "seed",
     "set_default_dtype",
@@ -84,6 +85,7 @@ _LATER = {
     "load": "tinygrad_opt.checkpoint",
     "nn": "tinygrad_opt",
     "optim": "tinygrad_opt",
+    "playback": "tinygrad_opt.viz",
     "save": "tinygrad_opt.checkpoint",
     "seed": "tinygrad_opt.nn.init",
     "viz": "tinygrad_opt",

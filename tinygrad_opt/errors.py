@@ -109,10 +109,11 @@ def kernel_error(op: Any, inputs: Any, error: Exception) -> Exception:
 
 def _mismatch(op: Any, shapes: list[tuple[int, ...]]) -> str | None:
     """Why two shapes do not go together, in one clause; None if they are not to blame."""
-    if len(shapes) != 2:
+    product = op.name in ("matmul", "linear")
+    if len(shapes) != 2 and not product:
         return None
-    a, b = shapes
-    if op.kernel is np.matmul:
+    a, b = shapes[:2]
+    if product:
         if not a or not b:
             return "both need at least one axis; use * to scale by a number"
         inner_a, inner_b = a[-1], b[-2] if len(b) > 1 else b[0]

@@ -1,0 +1,125 @@
+"""Derivatives as they stand in textbooks, for readers: one row per operation of the rule book.
+
+Nothing is computed from this table; the tests check each row against the rule it tells of.
+"""
+
+from __future__ import annotations
+
+from tinygrad_opt import ops
+from tinygrad_opt.ops import Op
+
+__all__ = ["SLOPES", "WHOLE"]
+
+# Where each entry of the result depends on one entry of each input: z, and then ∂z/∂input for
+# each input, of x, y (and w) and z.
+_SLOPES: dict[str, tuple[str, ...]] = {
+    "add": ("x + y", "1", "1"),
+    "subtract": ("x - y", "1", "-1"),
+    "multiply": ("x * y", "y", "x"),
+    "divide": ("x / y", "1 / y", "-x / y**2"),
+    "negative": ("-x", "-1"),
+    "positive": ("x", "1"),
+    "power": ("x**y", "y * x**(y - 1)", "z * log(x)"),
+    "floor_divide": ("x // y", "0", "0"),
+    "remainder": ("x % y", "1", "-(x // y)"),
+    "square": ("x**2", "2 * x"),
+    "sqrt": ("sqrt(x)", "1 / (2 * z)"),
+    "cbrt": ("cbrt(x)", "1 / (3 * z**2)"),
+    "reciprocal": ("1 / x", "-1 / x**2"),
+    "absolute": ("abs(x)", "sign(x)"),
+    "sign": ("sign(x)", "0"),
+    "floor": ("floor(x)", "0"),
+    "ceil": ("ceil(x)", "0"),
+    "trunc": ("trunc(x)", "0"),
+    "exp": ("exp(x)", "z"),
+    "expm1": ("exp(x) - 1", "z + 1"),
+    "exp2": ("exp2(x)", "z * log(2)"),
+    "log": ("log(x)", "1 / x"),
+    "log1p": ("log(1 + x)", "1 / (1 + x)"),
+    "log2": ("log2(x)", "1 / (x * log(2))"),
+    "log10": ("log10(x)", "1 / (x * log(10))"),
+    "logaddexp": ("log(exp(x) + exp(y))", "exp(x - z)", "exp(y - z)"),
+    "sin": ("sin(x)", "cos(x)"),
+    "cos": ("cos(x)", "-sin(x)"),
+    "tan": ("tan(x)", "1 + z**2"),
+    "arcsin": ("arcsin(x)", "1 / sqrt(1 - x**2)"),
+    "arccos": ("arccos(x)", "-1 / sqrt(1 - x**2)"),
+    "arctan": ("arctan(x)", "1 / (1 + x**2)"),
+    "arctan2": ("arctan2(x, y)", "y / (x**2 + y**2)", "-x / (x**2 + y**2)"),
+    "hypot": ("sqrt(x**2 + y**2)", "x / z", "y / z"),
+    "sinh": ("sinh(x)", "cosh(x)"),
+    "cosh": ("cosh(x)", "sinh(x)"),
+    "tanh": ("tanh(x)", "1 - z**2"),
+    "arcsinh": ("arcsinh(x)", "1 / sqrt(1 + x**2)"),
+    "arccosh": ("arccosh(x)", "1 / sqrt(x**2 - 1)"),
+    "arctanh": ("arctanh(x)", "1 / (1 - x**2)"),
+    "erf": ("erf(x)", "2 / sqrt(pi) * exp(-x**2)"),
+    "relu": ("relu(x)", "where(x > 0, 1, 0)"),
+    "sigmoid": ("sigmoid(x)", "z * (1 - z)"),
+    "softplus": ("softplus(x)", "sigmoid(x)"),
+    "silu": ("x * sigmoid(x)", "sigmoid(x) * (1 + x * (1 - sigmoid(x)))"),
+    "gelu": ("gelu(x)", "(1 + erf(x / sqrt(2))) / 2 + x * exp(-x**2 / 2) / sqrt(2 * pi)"),
+    "maximum": ("maximum(x, y)", "where(x > y, 1, 0)", "where(y > x, 1, 0)"),
+    "minimum": ("minimum(x, y)", "where(x < y, 1, 0)", "where(y < x, 1, 0)"),
+}
+
+# Where entries mix: z, if it has a shorter name than its call, and ∂L/∂input in words, for
+# g = ∂L/∂z. "–": no gradient flows there. One text for all inputs where there may be many.
+_WHOLE: dict[str, tuple[str, ...]] = {
+    "round": ("", "0"),
+    "leaky_relu": ("", "g where x > 0, slope · g elsewhere"),
+    "elu": ("", "g where x > 0, g · (z + α) elsewhere"),
+    "gelu_tanh": ("", "g · slope of the curve at x"),
+    "clip": ("", "g where x is inside the bounds, else 0", "g where x < low, else 0",
+             "g where x > high, else 0"),
+    "where": ("", "–", "g where the mask is true, else 0", "g where it is false, else 0"),
+    "sum": ("Σ x", "g, copied to every entry that was summed"),
+    "mean": ("", "g / n, copied to the n entries that were averaged"),
+    "prod": ("Π x", "g · product of the other entries"),
+    "var": ("", "g · 2(x − mean) / (n − ddof)"),
+    "std": ("", "g · (x − mean) / (z · (n − ddof))"),
+    "max": ("", "g at the largest entry (ties share), else 0"),
+    "min": ("", "g at the smallest entry (ties share), else 0"),
+    "logsumexp": ("", "g · softmax(x)"),
+    "norm": ("‖x‖", "g · x / ‖x‖"),
+    "cumsum": ("", "sums of g from each entry to the end"),
+    "matmul": ("x @ y", "g @ yᵀ", "xᵀ @ g"),
+    "linear": ("x @ y + w", "g @ yᵀ", "xᵀ @ g", "g"),
+    "outer": ("x yᵀ", "g y", "gᵀ x"),
+    "dot": ("x · y", "g · yᵀ", "xᵀ · g"),
+    "einsum": ("", "einsum of g and the other inputs"),
+    "diagonal": ("", "g on the diagonal, 0 elsewhere"),
+    "trace": ("", "g on the diagonal, 0 elsewhere"),
+    "reshape": ("", "g in the shape of x"),
+    "ravel": ("", "g in the shape of x"),
+    "transpose": ("xᵀ", "g with its axes put back"),
+    "swapaxes": ("", "g with its axes put back"),
+    "moveaxis": ("", "g with its axes put back"),
+    "squeeze": ("", "g in the shape of x"),
+    "expand_dims": ("", "g in the shape of x"),
+    "broadcast_to": ("", "g, summed over the copies"),
+    "fit": ("", "g, fitted back"),
+    "flip": ("", "g, flipped back"),
+    "roll": ("", "g, rolled back"),
+    "tile": ("", "g, summed over the copies"),
+    "repeat": ("", "g, summed over the copies"),
+    "pad": ("", "g without the padding"),
+    "concatenate": ("", "the piece of g that came from here"),
+    "stack": ("", "the piece of g that came from here"),
+    "cast": ("", "g"),
+    "copy": ("", "g"),
+    "getitem": ("x[i]", "g at the entries that were read, 0 elsewhere", "–"),
+    "scatter": ("", "g at the entries that were written", "–"),
+    "put": ("x with x[i] = y", "g, 0 where entries were replaced",
+            "g at the entries that were replaced", "–"),
+    "take": ("", "g added up at the entries that were read", "–"),
+    "take_along_axis": ("", "g added up at the entries that were read", "–"),
+    "sort": ("", "g, put back in the order of x"),
+    "softmax": ("", "z · (g − Σ g · z)"),
+    "log_softmax": ("", "g − softmax(x) · Σ g"),
+    "residual": ("softmax(x) − onehot(y)", "p · (g − Σ g · p), p = softmax(x)", "–"),
+    "cross_entropy": ("", "g · (softmax(x) − onehot(y)) / n", "–"),
+}
+
+SLOPES: dict[Op, tuple[str, ...]] = {ops.TABLE[name]: row for name, row in _SLOPES.items()}
+WHOLE: dict[Op, tuple[str, ...]] = {ops.TABLE[name]: row for name, row in _WHOLE.items()}

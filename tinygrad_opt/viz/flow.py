@@ -1,0 +1,158 @@
+"""What flows along each arrow in a backward pass, by the engine's own walk.
+
+The walk runs on a twin of the graph in which every arrow is a node of its own, one that hands
+its gradient on unchanged: the gradient found there is what flowed along the arrow. So there is
+no second walk, and the numbers are the engine's to the bit, in its order of summation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt import ops
+from tinygrad_opt.tensor import Tensor, history, seed_for, walk
+
+__all__ = ["Flow", "Part", "flow"]
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What an operation sends back to one of its inputs.
+
+    Attributes
+    ----------
+    node : Tensor
+        The result z of the operation.
+    place : int
+        Which input.
+    to : Tensor
+        That input, x.
+    raw : ndarray
+        What the rule returned.
+    value : ndarray
+        The same in the shape of x: summed where x was broadcast, stretched where z is a reduction.
+    total : ndarray
+        The sum of all parts that x has received so far, with this one.
+    before : ndarray or None
+        The sum before it; None if this is the first.
+    """
+
+    node: Tensor
+    place: int
+    to: Tensor
+    raw: np.ndarray
+    value: np.ndarray
+    total: np.ndarray
+    before: np.ndarray | None
+
+
+@dataclass(frozen=True, eq=False)
+class Flow:
+    """A backward pass: the gradients, and the parts that they are sums of.
+
+    Attributes
+    ----------
+    end : Tensor
+        What was differentiated.
+    gradients : dict of Tensor to ndarray
+        ∂L/∂t for every Tensor that was reached.
+    parts : dict of Tensor to list of Part
+        By operation in the order in which the engine visits them, the last one made first.
+    """
+
+    end: Tensor
+    gradients: dict[Tensor, np.ndarray]
+    parts: dict[Tensor, list[Part]] = field(default_factory=dict)
+
+    def into(self, x: Tensor) -> list[Part]:
+        """The parts that x receives, in the order in which they are added."""
+        return [p for parts in self.parts.values() for p in parts if p.to is x]
+
+
+def flow(end: Tensor, gradient: Any = None) -> Flow:
+    """Run a backward pass and keep all that passes by; no ``.grad`` is touched.
+
+    Parameters
+    ----------
+    end : Tensor
+        What is differentiated.
+    gradient : array-like, optional
+        Where to start, as for ``backward``.
+
+    Returns
+    -------
+    Flow
+
+    Raises
+    ------
+    GraphError, ShapeError
+        As ``backward`` does.
+
+    Notes
+    -----
+    Hooks are called, once each, since they may change the numbers.
+
+    Examples
+    --------
+    >>> import tinygrad_opt as tg
+    >>> from tinygrad_opt.viz.flow import flow
+    >>> x = tg.Tensor(3.0, requires_grad=True)
+    >>> [(float(p.value), float(p.total)) for p in flow(x * x).into(x)]
+    [(3.0, 3.0), (3.0, 6.0)]
+    """
+    seed = seed_for(end, gradient)
+    raw: dict[tuple[Tensor, int], np.ndarray] = {}
+    twins: dict[Tensor, Tensor] = {}
+    arrows: dict[Tensor, list[tuple[int, Tensor]]] = {}
+    for t in history(end):
+        twins[t] = _twin(t)
+        if t.op is None:
+            continue
+        inputs, rules, arrows[t] = list(t.inputs), [], []
+        for i, (x, rule) in enumerate(zip(t.inputs, t.op.rules)):
+            if rule is not None and type(x) is Tensor and x.needs_grad:
+                just_before = t.serial - (i + 1) / (len(inputs) + 1)
+                arrow = _twin(x, op=ops.positive, inputs=(twins[x],), attrs={}, hooks=None,
+                              serial=just_before)
+                inputs[i] = arrow
+                rule = _noted(rule, raw, (t, i))
+                arrows[t].append((i, arrow))
+            rules.append(rule)
+        twins[t].inputs = tuple(inputs)
+        twins[t].op = ops.Op(t.op.symbol, t.op.kernel, tuple(rules))
+    found = walk(twins[end], seed)
+    result = Flow(end, {t: found[twin] for t, twin in twins.items() if twin in found})
+    totals: dict[Tensor, np.ndarray] = {}
+    for z in reversed(list(arrows)):
+        if z not in result.gradients:
+            continue
+        result.parts[z] = parts = []
+        for i, arrow in arrows[z]:
+            x, value = z.inputs[i], found[arrow]
+            before = totals.get(x)
+            totals[x] = value if before is None else before + value
+            parts.append(Part(z, i, x, raw[z, i], value, totals[x], before))
+    return result
+
+
+def _twin(t: Tensor, **slots: Any) -> Tensor:
+    """A node that looks like t, but for some slots."""
+    twin = Tensor.__new__(Tensor)
+    for slot in Tensor.__slots__:
+        if slot != "__weakref__":
+            setattr(twin, slot, slots.get(slot, getattr(t, slot, None)))
+    return twin
+
+
+def _noted(rule: Any, raw: dict[Any, np.ndarray], key: Any) -> Any:
+    """The rule, writing down what it returns."""
+
+    def noting(g: Any, z: Any, *inputs: Any, **attrs: Any) -> Any:
+        part = rule(g, z, *inputs, **attrs)
+        raw[key] = np.asarray(part)
+        return part
+
+    return noting

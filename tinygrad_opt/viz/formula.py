@@ -1,0 +1,275 @@
+"""Formulas as text: read into a graph without running any code, and written for readers.
+
+A formula is parsed by Python's own parser, and then only numbers, names, operators and the
+functions in `FUNCTIONS` are understood; nothing is ever evaluated as code.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt import ops
+from tinygrad_opt.tensor import Tensor
+from tinygrad_opt.viz.text import number
+
+__all__ = ["FUNCTIONS", "evaluate", "parse", "written"]
+
+LONGEST = 10_000                           # characters
+CONSTANTS = {"pi": math.pi, "e": math.e}
+OPTIONS = {"alpha", "axis", "ddof", "keepdims", "slope"}
+OPERATORS: dict[type[ast.AST], Any] = {
+    ast.Add: ops.add, ast.Sub: ops.subtract, ast.Mult: ops.multiply, ast.Div: ops.divide,
+    ast.Pow: ops.power, ast.FloorDiv: ops.floor_divide, ast.Mod: ops.remainder,
+    ast.MatMult: ops.matmul, ast.USub: ops.negative, ast.UAdd: ops.positive,
+    ast.Lt: np.less, ast.LtE: np.less_equal, ast.Gt: np.greater, ast.GtE: np.greater_equal,
+    ast.Eq: np.equal,
+}
+FUNCTIONS: dict[str, Any] = {
+    name: ops.TABLE[name]
+    for name in (
+        "square sqrt cbrt reciprocal sign floor ceil trunc round exp expm1 exp2 log log1p log2"
+        " log10 logaddexp sin cos tan arcsin arccos arctan arctan2 hypot sinh cosh tanh arcsinh"
+        " arccosh arctanh erf relu leaky_relu elu sigmoid softplus silu gelu maximum minimum clip"
+        " where sum mean prod var std max min logsumexp norm matmul dot outer softmax log_softmax"
+    ).split()
+} | {"abs": ops.absolute, "ln": ops.log}
+PLACES = {ops.clip: (3, 3), ops.where: (3, 3)}          # fewest and most inputs, if not its rules'
+
+
+def parse(text: str, /, **leaves: Any) -> Tensor:
+    """Compute a formula, recording its graph.
+
+    Parameters
+    ----------
+    text : str
+        Operators as in Python (``+ - * / // % ** @``, and comparisons inside ``where``), the
+        functions in `FUNCTIONS` with options such as ``axis=0``, numbers, ``pi`` and ``e``.
+    **leaves : number, array or Tensor
+        The names in it. All that is not yet a Tensor becomes one of that name that requires grad.
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    ValueError
+        For anything else: the message shows the place.
+
+    Examples
+    --------
+    >>> from tinygrad_opt.viz import formula
+    >>> f = formula.parse("tanh(a*b + c)", a=2, b=-3, c=6.5)
+    >>> f.backward()
+    >>> [x.name for x in (f.inputs[0].inputs[1],)], round(float(f), 4)
+    (['c'], 0.4621)
+    """
+    tree = _tree(text)
+    tensors = {}
+    for name, value in leaves.items():
+        if isinstance(value, str):
+            raise ValueError(f"{name} needs a number or an array, got the text {value!r}")
+        tensors[name] = value if type(value) is Tensor else Tensor(value, True, name=name)
+    result = evaluate(tree, tensors, text)
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    unused = [name for name in leaves if name not in used]
+    if unused:
+        raise ValueError(f"{unused[0]!r} has a value but is not in the formula {_quoted(text)}")
+    return result if type(result) is Tensor else Tensor(result)
+
+
+def _tree(text: str) -> ast.expr:
+    if len(text) > LONGEST:
+        raise ValueError(f"a formula may have {LONGEST:,} characters, got {len(text):,}")
+    try:
+        return ast.parse(text.strip(), mode="eval").body
+    except SyntaxError as error:
+        at = (error.offset or 1) - 1
+        raise ValueError(f"cannot read the formula {_quoted(text)} at character {at + 1}:"
+                         f" {error.msg}") from None
+    except (RecursionError, MemoryError):
+        raise ValueError(f"the formula {_quoted(text)} is nested too deeply") from None
+    except ValueError as error:                            # a null character
+        raise ValueError(f"cannot read the formula {_quoted(text)}: {error}") from None
+
+
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:59] + "…")
+
+
+# ---- to values -----------------------------------------------------------------------------------
+
+
+def evaluate(tree: str | ast.expr, names: Mapping[str, Any], text: str = "") -> Any:
+    """The value of a formula for values of its names: Tensors, arrays or numbers.
+
+    Raises
+    ------
+    ValueError
+        For what a formula cannot hold.
+    """
+    if isinstance(tree, str):
+        text, tree = tree, _tree(tree)
+    try:
+        with np.errstate(all="ignore"):
+            return _Evaluator(names, text).value(tree)
+    except RecursionError:
+        raise ValueError(f"the formula {_quoted(text)} is nested too deeply") from None
+    except (OverflowError, ZeroDivisionError) as error:
+        raise ValueError(f"the formula {_quoted(text)} has no value: {error}") from None
+
+
+class _Evaluator:
+    """Computes the nodes of a syntax tree; what it has no method for is refused."""
+
+    def __init__(self, names: Mapping[str, Any], text: str) -> None:
+        self.names, self.text = names, text
+
+    def value(self, node: ast.AST) -> Any:
+        method = getattr(self, f"_{type(node).__name__}", None)
+        if method is None:
+            raise self._refused(node, "is not part of a formula")
+        return method(node)
+
+    def _refused(self, node: ast.AST, why: str) -> ValueError:
+        part = ast.get_source_segment(self.text.strip(), node) or type(node).__name__
+        return ValueError(f"{_quoted(part)} in the formula {_quoted(self.text)} {why}")
+
+    def _Constant(self, node: ast.Constant) -> float:
+        if type(node.value) not in (int, float):
+            raise self._refused(node, "is not a real number")
+        assert isinstance(node.value, int | float)
+        return float(node.value)                           # powers of integers could grow for ever
+
+    def _Name(self, node: ast.Name) -> Any:
+        if node.id in self.names:
+            return self.names[node.id]
+        if node.id in CONSTANTS:
+            return CONSTANTS[node.id]
+        why = ("is a function and needs its argument in parentheses" if node.id in FUNCTIONS
+               else f"has no value; give it one: {node.id}=1.5")
+        raise self._refused(node, why)
+
+    def _operator(self, node: ast.AST, kind: ast.AST, *operands: ast.AST) -> Any:
+        op = OPERATORS.get(type(kind))
+        if op is None:
+            raise self._refused(node, "uses an operator that is not part of a formula")
+        return op(*map(self.value, operands))
+
+    def _BinOp(self, node: ast.BinOp) -> Any:
+        return self._operator(node, node.op, node.left, node.right)
+
+    def _UnaryOp(self, node: ast.UnaryOp) -> Any:
+        if isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
+            return -self.value(node.operand)               # −3 is a number, not an operation
+        return self._operator(node, node.op, node.operand)
+
+    def _Compare(self, node: ast.Compare) -> Any:
+        if len(node.ops) != 1:
+            raise self._refused(node, "compares more than two things")
+        return self._operator(node, node.ops[0], node.left, node.comparators[0])
+
+    def _Call(self, node: ast.Call) -> Any:
+        op = FUNCTIONS.get(node.func.id) if isinstance(node.func, ast.Name) else None
+        if op is None:
+            raise self._refused(node.func, "is not a known function; known are "
+                                + ", ".join(sorted(FUNCTIONS)))
+        count = len(list(op.rules))
+        fewest, most = PLACES.get(op, (count, count))
+        if not fewest <= len(node.args) <= most or any(
+            isinstance(a, ast.Starred) for a in node.args
+        ):
+            raise self._refused(node, f"needs {count} argument{'s' if count > 1 else ''},"
+                                      f" got {len(node.args)}")
+        options = {}
+        for keyword in node.keywords:
+            if keyword.arg not in OPTIONS:
+                raise self._refused(node, f"has the option {keyword.arg!r}; known are "
+                                    + ", ".join(sorted(OPTIONS)))
+            options[keyword.arg] = self._option(keyword.value)
+        return op(*map(self.value, node.args), **options)
+
+    def _option(self, node: ast.expr) -> Any:
+        """A literal: a number, True, None or a tuple of integers."""
+        try:
+            return ast.literal_eval(node)
+        except ValueError:
+            raise self._refused(node, "is not a number, True, False, None or a tuple") from None
+
+
+# ---- to text -------------------------------------------------------------------------------------
+
+SIGNS = {ast.Add: (" + ", 1), ast.Sub: (" − ", 1), ast.Mult: (" · ", 2), ast.Div: (" / ", 2),
+         ast.MatMult: (" @ ", 2), ast.FloorDiv: (" // ", 2), ast.Mod: (" mod ", 2),
+         ast.Lt: (" < ", 0), ast.LtE: (" ≤ ", 0), ast.Gt: (" > ", 0), ast.GtE: (" ≥ ", 0),
+         ast.Eq: (" = ", 0)}
+SPOKEN = {"sqrt": "√{}", "cbrt": "∛{}", "abs": "|{}|", "log": "ln {}", "sigmoid": "σ{}"}
+BRACKETED, ATOM = 3, 4                     # how tightly a piece of text holds together
+SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def written(text: str, names: Mapping[str, str] | None = None) -> str:
+    """A formula as a reader writes it, with other names or numbers in place of its names.
+
+    >>> from tinygrad_opt.viz.formula import written
+    >>> written("-x / y**2"), written("1 - z**2", {"z": "0.76"}), written("x*y", {"y": "−3"})
+    ('−x / y²', '1 − 0.76²', 'x · (−3)')
+    """
+    # a negative number is put in brackets, which it does not need where nothing stands before it
+    return re.sub(r"^\((−[^ ()]+)\)(?= |$)", r"\1", _written(_tree(text), names or {})[0])
+
+
+def _written(node: ast.AST, names: Mapping[str, str]) -> tuple[str, int]:
+    """The text and how tightly it holds together."""
+
+    def inside(part: ast.AST, at_least: int) -> str:
+        words, tight = _written(part, names)
+        return words if tight >= at_least else f"({words})"
+
+    if isinstance(node, ast.Name):
+        words = names.get(node.id, {"pi": "π"}.get(node.id, node.id))
+        signed = words.startswith("−") or " " in words
+        return words, 0 if signed else ATOM
+    if isinstance(node, ast.Constant):
+        return number(node.value), ATOM
+    if isinstance(node, ast.UnaryOp):
+        return f"−{inside(node.operand, BRACKETED)}", 1
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
+        base = inside(node.left, ATOM)
+        power = inside(node.right, ATOM)
+        if power.isdecimal():
+            return base + power.translate(SUPERSCRIPTS), BRACKETED
+        return f"{base}^{power}", BRACKETED
+    if isinstance(node, ast.BinOp | ast.Compare):
+        if isinstance(node, ast.Compare):
+            kind, left, right = node.ops[0], node.left, node.comparators[0]
+        else:
+            kind, left, right = node.op, node.left, node.right     # type: ignore[assignment]
+        sign, tight = SIGNS[type(kind)]
+        after = tight + (type(kind) not in (ast.Add, ast.Mult, ast.MatMult))
+        before = 1 if isinstance(left, ast.UnaryOp) else tight     # −x / y needs no brackets
+        return f"{inside(left, before)}{sign}{inside(right, after)}", tight
+    assert isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    return _call(node.func.id, [_written(a, names) for a in node.args])
+
+
+def _call(function: str, arguments: list[tuple[str, int]]) -> tuple[str, int]:
+    words = [w for w, _ in arguments]
+    if function == "where":
+        return f"{words[1]} if {words[0]}, else {words[2]}", -1
+    if function in ("exp", "exp2"):
+        base = "e" if function == "exp" else "2"
+        simple = arguments[0][1] == ATOM
+        return (f"{base}^{words[0]}" if simple else f"{base}^({words[0]})"), BRACKETED
+    around = SPOKEN.get(function, function + " {}")
+    if around.startswith("|"):
+        return around.format(words[0]), ATOM
+    if len(words) == 1 and arguments[0][1] == ATOM and function != "sigmoid":
+        return around.format(words[0]), ATOM if function in ("sqrt", "cbrt") else BRACKETED
+    return around.replace(" ", "").format(f"({', '.join(words)})"), ATOM

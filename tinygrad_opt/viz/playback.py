@@ -1,0 +1,219 @@
+"""Backpropagation as a page that plays it: every step, every number, nothing from the network."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import tempfile
+import webbrowser
+from collections.abc import Mapping
+from dataclasses import replace
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt.tensor import Tensor, values_of
+from tinygrad_opt.viz.engines import engines, place
+from tinygrad_opt.viz.flow import Flow, flow
+from tinygrad_opt.viz.graph import Graph, Node, Row, trace
+from tinygrad_opt.viz.layout import Box, Layout
+from tinygrad_opt.viz.look import Shape, shape_of
+from tinygrad_opt.viz.script import script
+from tinygrad_opt.viz.simplify import readable
+from tinygrad_opt.viz.svg import svg
+from tinygrad_opt.viz.text import summary, visible
+from tinygrad_opt.viz.words import shape_text
+
+__all__ = ["Playback", "playback"]
+
+PAGE = Path(__file__).with_name("playback.html")
+DARK_WHEN = {"auto": "(prefers-color-scheme: dark)", "dark": "all", "light": "not all"}
+MAP_LINES = 3                              # room for the heat maps, in lines of a box
+ROOM = 68.0                                # between two columns, for a number on an arrow
+
+
+def playback(
+    loss: Tensor,
+    path: Any = None,
+    *,
+    gradient: Any = None,
+    names: Mapping[Any, str] | None = None,
+    name: str | None = None,
+    theme: str = "auto",
+    engine: str = "auto",
+) -> Playback:
+    """Make a page that plays the forward and the backward pass of `loss`, step by step.
+
+    Parameters
+    ----------
+    loss : Tensor
+        The end of the graph.
+    path : str or path, optional
+        Where to write the page.
+    gradient : array-like, optional
+        Where the backward pass starts, as for ``backward``; needed if `loss` is not one number.
+    names : mapping of Tensor to str, optional
+        Names for Tensors that have none.
+    name : str, optional
+        The title; by default the name of `loss`.
+    theme : {"auto", "light", "dark"}
+        "auto" follows the reader's system.
+    engine : str
+        What places the boxes, as for ``draw``.
+
+    Returns
+    -------
+    Playback
+        Shown by notebooks; ``.save(path)``, ``.show()``.
+
+    Raises
+    ------
+    TypeError
+        If `loss` is not a Tensor.
+    GraphError, ShapeError
+        As ``loss.backward(gradient)`` does.
+    ValueError
+        For a theme or an engine that is not known.
+
+    Notes
+    -----
+    The gradients are those of one backward pass, run for the page: no ``.grad`` is read or
+    changed, but hooks are called, since they may change the numbers.
+
+    Examples
+    --------
+    >>> from tinygrad_opt.viz import formula
+    >>> from tinygrad_opt.viz import playback
+    >>> page = playback(formula.parse("tanh(a*b + c)", a=2, b=-3, c=6.5), engine="builtin")
+    >>> page
+    <Playback of the result: 8 steps, 6 nodes · 5 edges · 3 params (3 values)>
+    """
+    if type(loss) is not Tensor:
+        raise TypeError(f"playback() takes the Tensor that was computed, got {type(loss).__name__}")
+    if theme not in DARK_WHEN:
+        raise ValueError(f"playback(): theme={theme!r} is not known; choose one of"
+                         f" {', '.join(map(repr, DARK_WHEN))}")
+    engines(engine)
+    run = flow(loss, gradient)
+    names = dict(names or {})
+    graph = readable(trace(loss, detail=2, names=names, name=name), max_nodes=None)
+    page = Playback(_with_gradients(graph, run), run, names, theme, engine)
+    if path is not None:
+        page.save(path)
+    return page
+
+
+class Playback:
+    """A backward pass, ready to be played by a page.
+
+    Attributes
+    ----------
+    graph : Graph
+        What is drawn.
+    flow : Flow
+        The gradients and what they are sums of.
+    """
+
+    def __init__(
+        self, graph: Graph, flow: Flow, names: Mapping[Any, str], theme: str, engine: str
+    ) -> None:
+        self.graph, self.flow, self.names = graph, flow, names
+        self.theme, self.engine = theme, engine
+
+    @functools.cached_property
+    def script(self) -> dict[str, Any]:
+        """The nodes, steps and arrays that the page shows."""
+        return script(self.graph, self.flow, self.names)
+
+    @functools.cached_property
+    def html(self) -> str:
+        """The page, complete in itself."""
+        shapes = {node.id: _shape(node) for node in self.graph.nodes.values()}
+        layout = _airy(place(self.graph, shapes, self.engine))
+        drawing = svg(self.graph, shapes, layout, theme=self.theme)
+        drawing = re.sub(r'<text class="shape muted"[^>]*></text>', "", drawing)
+        data = json.dumps(self.script, ensure_ascii=False, separators=(",", ":"))
+        parts = {
+            "TITLE": escape(visible(self.graph.name)),
+            "DARK": DARK_WHEN[self.theme],
+            "SVG": drawing,
+            "DATA": data.replace("<", "\\u003c"),
+        }
+        template = PAGE.read_text(encoding="utf-8")
+        return re.sub(r"\$([A-Z]+)\$", lambda m: parts[m[1]], template)
+
+    def save(self, path: Any) -> Path:
+        """Write the page to a file."""
+        path = Path(path)
+        path.write_text(self.html, encoding="utf-8", newline="\n")
+        return path
+
+    def show(self) -> None:
+        """Open the page in a browser."""
+        with tempfile.NamedTemporaryFile(
+            "w", suffix=".html", prefix="backprop-", delete=False, encoding="utf-8"
+        ) as file:
+            file.write(self.html)
+        webbrowser.open(Path(file.name).as_uri())
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the page in a frame, apart from all others."""
+        return (f'<iframe srcdoc="{escape(self.html)}" style="width:100%;height:640px;border:0"'
+                f' title="{escape(visible(self.graph.name))}"></iframe>')
+
+    def __repr__(self) -> str:
+        steps = len(self.script["steps"])
+        return f"<Playback of {self.graph.name}: {steps} steps, {self.graph.caption}>"
+
+
+def _with_gradients(graph: Graph, run: Flow) -> Graph:
+    """The graph with this pass's gradients in its boxes, and room for heat maps of arrays."""
+    nodes = {}
+    for id, node in graph.nodes.items():
+        rows = [row for row in node.rows if row.key != "grad"]
+        source: Any = node.source
+        if type(source) is Tensor and source.needs_grad and node.kind != "alias":
+            g = run.gradients.get(source)
+            rows.append(Row("grad", "–") if g is None else Row("grad", *summary(g, dead=True)))
+        if node.rows and np.ndim(values_of(source)):
+            rows += [Row("shape", "")] * MAP_LINES
+        tip = f"{node.title} {shape_text(values_of(source))}" if source is not None else node.title
+        nodes[id] = replace(node, rows=tuple(rows), tip=tip)
+    return replace(graph, nodes=nodes)
+
+
+def _shape(node: Node) -> Shape:
+    """The box, wide enough for any number that it may show on the way."""
+    shape = shape_of(node)
+    scalar = any(row.key == "grad" for row in node.rows) and np.size(values_of(node.source)) == 1
+    return replace(shape, width=max(shape.width, 116.0)) if scalar else shape
+
+
+def _airy(layout: Layout) -> Layout:
+    """The layout with its columns moved apart where a number on an arrow would not fit between.
+
+    x is stretched wherever no box is, so boxes keep their sizes and arrows their ends.
+    """
+    stops, shifts = [0.0], [0.0]
+    reach = 0.0
+    for box in sorted(layout.boxes.values(), key=lambda b: b.left):
+        if 0 < reach < box.left - 1:
+            stops += [reach, box.left]
+            shifts += [shifts[-1], shifts[-1] + max(0.0, ROOM - (box.left - reach))]
+        reach = max(reach, box.right)
+
+    def moved(x: float) -> float:
+        return x + float(np.interp(x, stops, shifts))
+
+    def widened(b: Box) -> Box:
+        left, right = moved(b.left), moved(b.right)
+        return Box((left + right) / 2, b.y, right - left, b.height)
+
+    return replace(
+        layout, boxes={id: widened(b) for id, b in layout.boxes.items()},
+        frames={id: widened(b) for id, b in layout.frames.items()},
+        paths={id: [(moved(x), y) for x, y in path] for id, path in layout.paths.items()},
+        width=moved(layout.width))

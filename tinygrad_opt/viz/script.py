@@ -1,0 +1,246 @@
+"""The script of a playback: which step shows what, as plain data for the page.
+
+A pass forwards has one step for each operation in the order of creation; the pass backwards
+starts with the gradient of the end and has one step for each operation, the last made first.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt.tensor import Tensor, history, values_of
+from tinygrad_opt.viz.flow import Flow, Part
+from tinygrad_opt.viz.graph import Graph
+from tinygrad_opt.viz.text import number, summary, visible
+from tinygrad_opt.viz.words import Words, called, shape_text, told
+
+__all__ = ["script"]
+
+SHOWN, SHOWN_IN_LARGE, LARGE = 12, 6, 80   # rows and columns of an array, and what large means
+MOST_CARDS = 12                            # inputs of one operation that are told one by one
+
+
+def script(graph: Graph, flow: Flow, names: Mapping[Any, str]) -> dict[str, Any]:
+    """What the page needs to know.
+
+    Parameters
+    ----------
+    graph : Graph
+        What is drawn.
+    flow : Flow
+        The pass to be played.
+    names : mapping of Tensor to str
+        Names for Tensors that have none.
+
+    Returns
+    -------
+    dict
+        ``nodes``, ``steps`` and ``arrays``, ready for JSON.
+    """
+    return _Writer(graph, flow, names).script()
+
+
+class _Writer:
+    def __init__(self, graph: Graph, flow: Flow, names: Mapping[Any, str]) -> None:
+        self.graph, self.flow, self.names = graph, flow, names
+        self.shown = SHOWN if len(graph.nodes) <= LARGE else SHOWN_IN_LARGE
+        self.arrays: list[Any] = []
+        self.known: dict[Any, int] = {}
+        self.nodes: list[dict[str, Any]] = []
+        self.index: dict[int, int] = {}                    # by id of the Tensor or array
+        self.steps: list[dict[str, Any]] = []
+        self.edges = {
+            (id(graph.nodes[e.tail].source), e.head): e for e in graph.edges
+        }
+        self.into = graph.inputs()
+        self.uses = Counter(p.to for parts in flow.parts.values() for p in parts)
+
+    def script(self) -> dict[str, Any]:
+        for node in self.graph.nodes.values():
+            if node.kind != "alias":
+                self._cast(node)
+        self._start()
+        made = [t for t in history(self.flow.end) if t.op is not None]
+        for count, t in enumerate(made, 1):
+            self._forward(t, f"{count} of {len(made)}")
+        self._seed()
+        for count, z in enumerate(self.flow.parts, 1):
+            self._backward(z, count)
+        for t, i in self._hooked():
+            states = self.nodes[i]["grads"]
+            states[-1] = [states[-1][0], *self._state(self.flow.gradients[t])]
+        return {"nodes": self.nodes, "steps": self.steps, "arrays": self.arrays,
+                "turn": 1 + len(made)}
+
+    # ---- the cast --------------------------------------------------------------------------------
+
+    def _cast(self, node: Any) -> None:
+        x = node.source
+        self.index[id(x)] = len(self.nodes)
+        value = values_of(x)
+        self.nodes.append({
+            "id": node.id, "name": self._name(node), "kind": node.kind,
+            "shape": f"{shape_text(value)} · {np.asarray(value).dtype}",
+            "text": summary(value), "array": self._array(value), "born": 0, "grads": [],
+        })
+
+    def _name(self, node: Any) -> str:
+        x = node.source
+        named = type(x) is Tensor and (x.name or x in self.names or x.op is None)
+        return called(x, self.names) if named else visible(node.title)
+
+    def _state(self, g: Any) -> list[Any]:
+        return [*summary(g, dead=True), self._array(g)]
+
+    def _array(self, x: Any) -> int:
+        """The number of this array among those that the page holds, at least its borders."""
+        x = np.asarray(x)
+        flat = x.reshape(-1, x.shape[-1]) if x.ndim else x.reshape(1, 1)
+        rows, columns = (_ends(n, self.shown) for n in flat.shape)
+        cells = [[_json_number(v) for v in row] for row in flat[np.ix_(rows, columns)].tolist()]
+        key = (x.shape, repr(cells))
+        if key not in self.known:
+            self.known[key] = len(self.arrays)
+            entry: dict[str, Any] = {"shape": shape_text(x), "cells": cells}
+            if len(rows) < flat.shape[0] or x.ndim > 2:
+                lead = x.shape[:-1]
+                entry["rows"] = [", ".join(map(str, np.unravel_index(r, lead))) for r in rows]
+            if len(columns) < flat.shape[1]:
+                entry["columns"] = columns
+            self.arrays.append(entry)
+        return self.known[key]
+
+    def _hooked(self) -> list[tuple[Tensor, int]]:
+        """Those whose gradient a hook has changed after it was summed."""
+        sums = {p.to: p.total for parts in self.flow.parts.values() for p in parts}
+        return [(t, self.index[id(t)]) for t, total in sums.items()
+                if not np.array_equal(total, self.flow.gradients[t], equal_nan=True)]
+
+    # ---- steps -----------------------------------------------------------------------------------
+
+    def _add(self, phase: str, node: int, say: str, lines: list[Any], cards: list[Any]) -> None:
+        self.steps.append({"phase": phase, "node": node, "say": say, "lines": lines,
+                           "cards": cards})
+
+    def _start(self) -> None:
+        end = self.index[id(self.flow.end)]
+        leaves = [n["name"] for n in self.nodes if n["kind"] in ("parameter", "input")]
+        shown = ", ".join(leaves[:8]) + (", …" if len(leaves) > 8 else "")
+        say = f"Before the forward pass: only what was given has a value: {shown or 'constants'}."
+        self._add("start", end, say, [], [])
+
+    def _forward(self, t: Tensor, count: str) -> None:
+        i = self.index[id(t)]
+        self.nodes[i]["born"] = len(self.steps)
+        words = Words(t, self.names)
+        lines = [["formula", words.equation()[0]]]
+        lines += [["numbers", line] for line in words.equation()[1:]]
+        meanings = words.meanings()
+        if meanings:
+            lines.append(["note", f"where {meanings}"])
+        cards: list[Any] = [
+            [e.id, e.tail, None, e.label, [], None, self._brief(self._source(e))]
+            for e in self.into[self.nodes[i]["id"]]
+        ]
+        say = (f"Forward {count}: at {self.nodes[i]['name']}, {words.equation()[0]} gives"
+               f" {told(t.array)}.")
+        self._add("forward", i, say, lines, cards)
+
+    def _source(self, edge: Any) -> Any:
+        return self.graph.nodes[edge.tail].source
+
+    def _brief(self, x: Any) -> str:
+        """What an arrow carries: a number, or the shape of an array."""
+        x = np.asarray(values_of(x))
+        return number(x.reshape(-1)[0]) if x.size == 1 else "×".join(map(str, x.shape))
+
+    def _seed(self) -> None:
+        end = self.flow.end
+        g = self.flow.gradients[end]
+        i = self.index[id(end)]
+        self.nodes[i]["grads"].append([len(self.steps), *self._state(g)])
+        text = told(g)
+        say = f"The backward pass starts at the end, L: its gradient ∂L/∂L is {text}."
+        self._add("seed", i, say, [["formula", f"∂L/∂L = {text}"]], [])
+
+    def _backward(self, z: Tensor, count: int) -> None:
+        i, step = self.index[id(z)], len(self.steps)
+        words, g = Words(z, self.names), self.flow.gradients[z]
+        lines: list[list[Any]] = [["formula", words.equation()[0]]]
+        meanings = words.meanings()
+        if meanings:
+            lines.append(["note", f"where {meanings}"])
+        lines.append(["arrived", f"g = ∂L/∂{words.result} = {told(g)}", self._array(g)])
+        cards: list[Any] = []
+        said: list[str] = []
+        parts = self.flow.parts[z]
+        for part in parts:
+            x = self.index[id(part.to)]
+            in_full = len(cards) < MOST_CARDS
+            cards.append(self._card(words, part, g, x, in_full))
+            self.nodes[x]["grads"].append([step, *self._state(part.total)])
+            if len(said) < 4:
+                plus = "" if part.before is None else f", {told(part.total)} with what it had"
+                said.append(f"to {self.nodes[x]['name']} {told(part.value)}{plus}")
+        more = f", and {len(parts) - 4} more" if len(parts) > 4 else ""
+        say = (f"Backward {count} of {len(self.flow.parts)}: at {self.nodes[i]['name']} the"
+               f" gradient {told(g)} has arrived; on goes {'; '.join(said) or 'nothing'}{more}.")
+        self._add("backward", i, say, lines, cards)
+
+    def _card(self, words: Words, part: Part, g: Any, x: int, in_full: bool) -> list[Any]:
+        """One arrow: which, to whom, and how its number came about."""
+        edge = self.edges.get((id(part.to), self.graph_id(part.node)))
+        letter = words.symbols[part.place]
+        name = self.nodes[x]["name"]
+        title = f"to {name}" + (f", the {letter} above" if letter != name else "")
+        lines: list[list[str]] = []
+        if in_full:
+            first, *rest = words.slope(part, g)
+            lines = [["formula", first], *(["numbers", line] for line in rest)]
+            fitting = words.fitting(part)
+            if fitting:
+                lines.append(["fitting", fitting])
+                if part.value.size < part.raw.size or part.value.size == 1:
+                    lines.append(["numbers", f"= {told(part.value)}"])
+            lines += self._sum(part)
+        return [edge.id if edge else None, edge.tail if edge else None, x, title, lines,
+                self._array(part.value), self._brief(part.value)]
+
+    def graph_id(self, t: Tensor) -> str:
+        return str(self.nodes[self.index[id(t)]]["id"])
+
+    def _sum(self, part: Part) -> list[list[str]]:
+        """How the part joins those that came before."""
+        uses = self.uses[part.to]
+        if uses == 1:
+            return []
+        name = called(part.to, self.names)
+        if part.before is None:
+            return [["sum", f"the first of {uses} parts of ∂L/∂{name}"]]
+        if part.total.size > 1:
+            return [["sum", f"added to what ∂L/∂{name} was: now {told(part.total)}"]]
+        terms = f"{told(part.before)} + {_bare(told(part.value))}"
+        return [["sum", f"∂L/∂{name} = {terms} = {told(part.total)}"]]
+
+
+def _bare(text: str) -> str:
+    return f"({text})" if text.startswith("−") else text
+
+
+def _ends(n: int, most: int) -> list[int]:
+    """Which rows of n to show: all, or the first two thirds and the last of them."""
+    if n <= most:
+        return list(range(n))
+    head = 2 * most // 3
+    return [*range(head), *range(n - (most - head), n)]
+
+
+def _json_number(x: Any) -> Any:
+    """Four digits; what JSON cannot say, and truth values, as text."""
+    if isinstance(x, bool) or not np.isfinite(x):
+        return number(x)
+    return x if isinstance(x, int) else float(f"{x:.4g}")
