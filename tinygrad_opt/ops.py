@@ -671,12 +671,17 @@ def _negated(shift):
     return tuple(-s for s in shift) if isinstance(shift, tuple) else -shift
 
 
+@functools.lru_cache(maxsize=16)
+def _ones(n, dtype):
+    return np.ones(n, dtype)
+
+
 def _fit(g, shape):
     """Sum g over the axes along which an input of the shape was stretched, and stretch it along
     those that a reduction took away: what is left of broadcasting after a rule."""
     lead = g.ndim - len(shape)
     if lead == 1 and g.ndim == 2 and g.dtype.kind == "f":
-        g = np.ones(len(g), g.dtype) @ g                   # BLAS sums the rows of a batch fastest
+        g = _ones(len(g), g.dtype) @ g                     # BLAS sums the rows of a batch fastest
         if g.shape == shape:
             return g
     elif lead > 0:

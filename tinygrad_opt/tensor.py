@@ -833,7 +833,8 @@ def walk(end: Tensor, seed: Any, *, record: bool = False, since: int = -1) -> di
                 part = _whole(rule(g, value, *values, **z.attrs), record)
                 array = x.array
                 if part.shape != array.shape:
-                    part = ops.fit(part, shape=array.shape)
+                    fit = ops.fit if record else ops.fit.kernel
+                    part = fit(part, shape=array.shape)
                 if part.dtype is not array.dtype:
                     part = part.astype(array.dtype, copy=False)
                 other = gradients.get(x)
