@@ -11,7 +11,14 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from tinygrad_opt.cli import train  # noqa: F401  (importing a command makes it known)
+from tinygrad_opt.cli import (  # noqa: F401  (importing a command makes it known)
+    check,
+    compare,
+    demo,
+    draw,
+    play,
+    train,
+)
 from tinygrad_opt.cli.command import parser
 
 __all__ = ["main"]
@@ -34,7 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):                 # an old terminal prints ? for what
             stream.reconfigure(errors="replace")           # it cannot show, instead of failing
-    options = parser().parse_args(arguments)
+    reader = parser()
+    options, rest = reader.parse_known_args(arguments)
+    if rest:
+        reader.error(f"unrecognized arguments: {' '.join(rest)}; what goes where is told by:"
+                     f" tinygrad-opt {options.run.__name__} --help")
     with warnings.catch_warnings():
         if not options.debug:
             setattr(warnings, "showwarning", _warn)        # noqa: B010 (its type is narrower)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import math
 import sys
 import textwrap
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["argument", "at_least", "command", "parser", "positive", "sizes"]
+__all__ = ["argument", "at_least", "command", "named", "parser", "positive", "sizes"]
 
 Run = Callable[[argparse.Namespace], "int | None"]
 
@@ -17,11 +18,16 @@ COMMANDS: dict[str, tuple[Run, str, tuple[Any, ...]]] = {}
 
 TOUR = """
 examples:
+  tinygrad-opt demo                    a tour in seconds, ending in one page that shows it all
   tinygrad-opt train digits            learn handwritten digits, about a second
   tinygrad-opt train spiral --lr 0.02  another data set, another learning rate
+  tinygrad-opt compare moons           optimizers side by side, each from several starts
+  tinygrad-opt draw "tanh(a*b+c)" a=2 b=-3 c=10   the graph of a formula, as a picture
+  tinygrad-opt play "tanh(a*b+c)" a=2 b=-3 c=10   backpropagation through it, step by step
+  tinygrad-opt check                   every gradient rule against finite differences
   tinygrad-opt train --help            all that can be chosen
 
-Everything that a command makes lies in one folder, which it names at its end.
+A command names the files that it has made at its end.
 """
 
 
@@ -114,3 +120,23 @@ def sizes(text: str) -> tuple[int, ...]:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not sizes such as 32 or 64,32, nor none"
         ) from None
+
+
+def named(text: str) -> tuple[str, Any]:
+    """``a=2`` or ``x=[1,2]``: a name and its value, a number or lists of numbers."""
+    name, _, value = text.partition("=")
+    if not name.strip().isidentifier() or not value:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a name and a value, such as a=2")
+    try:
+        return name.strip(), float(value)
+    except ValueError:
+        pass
+    try:
+        found = ast.literal_eval(value.strip())
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        found = None
+    if not isinstance(found, list):
+        raise argparse.ArgumentTypeError(
+            f"{value!r} is no value for {name}: give a number such as {name}=2, or a list such as"
+            f" {name}=[1,2]")
+    return name.strip(), found

@@ -4,72 +4,42 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tinygrad_opt.cli import tasks
 from tinygrad_opt.cli.command import argument, at_least, command, positive, sizes
 
 __all__ = ["train"]
 
-@dataclass(frozen=True)
-class Task:
-    """A data set, and settings under which a network learns it well."""
 
-    load: Callable[[], tuple[Any, Any, Any, Any]]      # x_train, x_test, y_train, y_test
-    hidden: tuple[int, ...]
-    epochs: int
-    batch_size: int
-    lr: dict[str, float]                               # by the name of the optimizer
-
-
-def _digits() -> tuple[Any, Any, Any, Any]:
-    from tinygrad_opt import data
-
-    x, y = data.digits()
-    return data.train_test_split(x / 16, y, test_size=0.25, rng=0)
-
-
-def _spiral() -> tuple[Any, Any, Any, Any]:
-    from tinygrad_opt import data
-
-    (x_train, y_train), (x_test, y_test) = data.spiral(rng=0), data.spiral(rng=1)
-    return x_train, x_test, y_train, y_test
-
-
-TASKS = {
-    "digits": Task(_digits, hidden=(32,), epochs=30, batch_size=32, lr={
-        "sgd": 0.1, "momentum": 0.05, "nesterov": 0.05, "adagrad": 0.05, "rmsprop": 0.003,
-        "adam": 0.003}),
-    "spiral": Task(_spiral, hidden=(64,), epochs=1000, batch_size=300, lr={
-        "sgd": 1.0, "momentum": 0.3, "nesterov": 0.3, "adagrad": 0.3, "rmsprop": 0.01,
-        "adam": 0.05}),
-}
-
-
-def _each(field: str) -> str:
-    """What is chosen for each data set, for the help."""
-    def shown(value: Any) -> str:
-        return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-    return ", ".join(f"{shown(getattr(task, field))} for {name}" for name, task in TASKS.items())
+def _dataset(text: str) -> str:
+    """The name of a task or of a CSV file."""
+    if text not in tasks.TASKS and Path(text).suffix.lower() != ".csv":
+        raise argparse.ArgumentTypeError(
+            f"invalid choice: {text!r} (choose from {', '.join(tasks.TASKS)}, or a file such as"
+            " iris.csv)")
+    return text
 
 
 @command(
-    argument("dataset", choices=TASKS, help=f"what to learn: {' or '.join(TASKS)}"),
+    argument("dataset", type=_dataset,
+             help=f"what to learn: {', '.join(tasks.TASKS)} or a file such as iris.csv"),
+    argument("--target", metavar="COLUMN",
+             help="column of labels in a CSV file: its name, such as species, or its number"
+                  " from 0 (default: the last)"),
     argument("--hidden", type=sizes, metavar="SIZES",
              help="sizes of the hidden layers, such as 64,32, or none (default:"
-                  f" {_each('hidden')})"),
+                  f" {tasks.chosen('hidden')})"),
     argument("--optimizer", default="adam", metavar="NAME",
              help="sgd, momentum, nesterov, adagrad, rmsprop, adam, … (default: adam)"),
     argument("--lr", type=positive, metavar="RATE",
              help="learning rate (default: one that suits optimizer and data; adam: 0.003 for"
                   " digits, 0.05 for spiral)"),
     argument("--epochs", type=at_least(1), metavar="N",
-             help=f"passes over the data (default: {_each('epochs')})"),
+             help=f"passes over the data (default: {tasks.chosen('epochs')})"),
     argument("--batch-size", type=at_least(1), metavar="N",
-             help=f"samples per step (default: {_each('batch_size')})"),
+             help=f"samples per step (default: {tasks.chosen('batch_size')})"),
     argument("--seed", type=at_least(0), default=0, metavar="N",
              help="chooses the first weights and the order of the samples (default: 0)"),
     argument("--out", type=Path, metavar="FOLDER", help="where to (default: runs/DATASET)"),
@@ -79,6 +49,7 @@ def _each(field: str) -> str:
     tinygrad-opt train digits --optimizer sgd --lr 0.5 --out runs/fast
     tinygrad-opt train spiral --hidden 64,64 --epochs 100
     tinygrad-opt train digits --hidden none        softmax regression, for comparison
+    tinygrad-opt train iris.csv --target species   your own table: numbers and a label
     """,
 )
 def train(options: argparse.Namespace) -> int:
@@ -86,6 +57,9 @@ def train(options: argparse.Namespace) -> int:
 
     digits: 1,797 handwritten digits of 8 × 8 pixels, a quarter of them for testing.
     spiral: three arms of 100 points each, tested on as many new points.
+    moons: two half circles of 100 points each, tested on as many new points.
+    FILE.csv: columns of numbers, which are standardized, and one of labels; a quarter of the
+    rows is for testing.
 
     Written to the folder: graph.svg (the graph of a batch's loss, with its gradients),
     history.csv (loss, accuracy, learning rate and more for each epoch) and weights.npz
@@ -98,17 +72,19 @@ def train(options: argparse.Namespace) -> int:
     from tinygrad_opt.errors import NonFiniteError
     from tinygrad_opt.train import StopOnNonFinite, evaluate, fit
 
-    task = TASKS[options.dataset]
-    out = options.out or Path("runs", options.dataset)
-    x_train, x_test, y_train, y_test = task.load()
+    task = tasks.task_of(options.dataset, options.target)
+    name = Path(options.dataset).stem
+    out = options.out or Path("runs", name)
+    samples = task.load()
+    x_train, x_test, y_train, y_test, about = samples
     hidden = task.hidden if options.hidden is None else options.hidden
-    layers = [x_train.shape[1], *hidden, int(y_train.max()) + 1]
+    layers = samples.layers(hidden)
     model = nn.MLP(layers, rng=options.seed)
-    optimizer = _optimizer(options, task, model)
+    optimizer = tasks.optimizer(task, options.optimizer, options.lr, model.parameters())
     out.mkdir(parents=True, exist_ok=True)
     batch_size = options.batch_size or task.batch_size
 
-    print(f"{options.dataset}: {len(x_train)} samples to learn from, {len(x_test)} to test on")
+    print(f"{name}: {len(x_train)} samples to learn from, {len(x_test)} to test on")
     print(f"network {'-'.join(map(str, layers))}, {_count(model):,} parameters, {optimizer!r}",
           flush=True)
     start = time.perf_counter()
@@ -130,20 +106,14 @@ def train(options: argparse.Namespace) -> int:
         _drawing(model, x_train, y_train, batch_size, out / "graph.svg"):
             "the graph of the loss: open it in a browser",
         history.save(out / "history.csv"): "what happened in each epoch",
-        save(out / "weights.npz", model, optimizer, layers=layers, history=history):
+        save(out / "weights.npz", model, optimizer, layers=layers, history=history,
+             **about):
             "for tinygrad_opt.load",
     }
     width = max(len(str(path)) for path in files)
     for path, meaning in files.items():
         print(f"  {path!s:{width}}  {meaning}")
     return 130 if history.stopped == "interrupted" else 0
-
-
-def _optimizer(options: argparse.Namespace, task: Task, model: Any) -> Any:
-    from tinygrad_opt import optim
-
-    lr = options.lr or task.lr.get(options.optimizer.lower())
-    return optim.get(options.optimizer, model.parameters(), **({"lr": lr} if lr else {}))
 
 
 def _count(model: Any) -> int:

@@ -1,0 +1,391 @@
+"""The commands that draw, play, check, compare and show: what they print, write and refuse."""
+
+import csv
+import json
+import os
+import re
+import shlex
+import sys
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from tinygrad_opt import cli, data, nn, ops
+from tinygrad_opt.autograd import GradCheck
+from tinygrad_opt.checkpoint import load
+from tinygrad_opt.cli import check as check_module
+from tinygrad_opt.cli import main
+from tinygrad_opt.cli.command import COMMANDS
+from tinygrad_opt.cli.tasks import TASKS
+from tinygrad_opt.train import evaluate
+
+NEURON = ["tanh(a*b + c)", "a=2", "b=-3", "c=6.5"]
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def no_matplotlib(monkeypatch):
+    for name in [n for n in sys.modules if n.split(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+
+
+def refused(arguments, capsys):
+    """What an error says: one line on standard error, exit code 1."""
+    assert main(arguments) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("tinygrad-opt: error: ") and err.count("\n") == 1
+    return err
+
+
+# ---- draw ----------------------------------------------------------------------------------------
+
+
+def test_draw_prints_the_file_and_the_tree_with_the_gradients(tmp_path, capsys):
+    assert main(["draw", *NEURON, "--grad", "--out", "deep/neuron.svg"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[0] == os.path.join("deep", "neuron.svg")
+    slope = 1 - np.tanh(0.5) ** 2
+    root = next(line for line in lines if line.startswith("tanh  "))
+    assert f"data {np.tanh(0.5):.4f}" in root and "grad 1 " in root
+    b = next(line for line in lines if "─ b " in line)
+    assert f"grad {2 * slope:.4g} " in b.replace("−", "-")
+    picture = ElementTree.parse(tmp_path / "deep" / "neuron.svg").getroot()
+    assert picture.tag.endswith("svg")
+
+
+def test_draw_without_grad_shows_no_gradient(capsys):
+    assert main(["draw", *NEURON]) == 0
+    assert "grad –" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("name", "start"), [
+    ("g.gv", b"digraph"), ("g.html", b"<!doctype html>"), ("g.svg", b"<svg")])
+def test_the_suffix_chooses_the_format(tmp_path, name, start):
+    assert main(["draw", *NEURON, "--out", name]) == 0
+    assert start in (tmp_path / name).read_bytes()[:200]
+
+
+def test_style_and_detail_reach_the_drawing(tmp_path, capsys):
+    shown = {}
+    for options in (["--style", "merged"], ["--style", "split"], ["--detail", "0"]):
+        assert main(["draw", *NEURON, *options, "--out", "g.svg"]) == 0
+        shown[options[1]] = capsys.readouterr().out
+    assert "6 nodes" in shown["merged"] and "9 nodes" in shown["split"]
+    assert "data" in shown["merged"] and "data" not in shown["0"]
+
+
+def test_values_may_be_lists(capsys):
+    assert main(["draw", "sum(w @ x)", "w=[[1,2],[3,4]]", "x=[1,-1]", "--grad"]) == 0
+    out = capsys.readouterr().out
+    assert "data −2" in out and "(2, 2)" in out
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["a*b", "a=2"], "'b' in the formula 'a*b' has no value; give it one: b="),
+    (["a", "a=2", "b=3"], "'b' has a value but is not in the formula"),
+    (["a", "a=2", "a=3"], "a has two values"),
+    (["tanh(a", "a=2"], "cannot read the formula 'tanh(a'"),
+    (["__import__('os')"], "not a known function"),
+    (["a*2", "a=[1,2]", "--grad"], "gradients need one number, such as sum(a*2)"),
+    (["2+3", "--grad"], "no names to take gradients by"),
+    (["a*2", "a=1", "--out", "g.txt"], "must end in .svg"),
+    (["a @ b", "a=[1,2]", "b=[1,2,3]"], "inner sizes 2 and 3 differ"),
+])
+def test_draw_says_what_is_wrong_with_a_formula(tmp_path, capsys, arguments, words):
+    assert words in refused(["draw", *arguments], capsys)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("value", ["a", "=2", "2=a", "a=", "a=x", "a=__import__('os')", "a=(1,2)"])
+def test_what_is_not_a_name_and_a_value_is_refused(capsys, value):
+    with pytest.raises(SystemExit) as caught:
+        main(["draw", "a*a", value])
+    assert caught.value.code == 2
+    assert "such as a=2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["a*b", "--grad", "a=2", "b=3"], ["-a", "a=2"]])
+def test_what_stands_in_the_wrong_place_is_named_with_where_to_read_more(capsys, arguments):
+    with pytest.raises(SystemExit) as caught:
+        main(["draw", *arguments])
+    assert caught.value.code == 2
+    err = capsys.readouterr().err
+    assert "unrecognized arguments: " in err and "tinygrad-opt draw --help" in err
+
+
+# ---- play ----------------------------------------------------------------------------------------
+
+
+def test_play_writes_a_page_that_needs_nothing_else(tmp_path, capsys):
+    assert main(["play", *NEURON, "--out", "lesson/tanh.html"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(os.path.join("lesson", "tanh.html")) and "8 steps" in out
+    page = (tmp_path / "lesson" / "tanh.html").read_text(encoding="utf-8")
+    assert "tanh(a*b + c)</title>" in page and not re.search(r'(src|href)="https?:', page)
+
+
+def test_play_refuses_what_it_cannot_play(tmp_path, capsys):
+    assert "must end in .html" in refused(["play", *NEURON, "--out", "a.svg"], capsys)
+    assert "sum(a*2)" in refused(["play", "a*2", "a=[1,2]"], capsys)
+    assert not list(tmp_path.iterdir())
+
+
+# ---- check ---------------------------------------------------------------------------------------
+
+
+def test_check_covers_every_operation_and_finds_all_right(capsys):
+    assert main(["check"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.split()[0] for line in lines[1:-1]} == set(ops.TABLE)
+    assert all(line.endswith("  right") for line in lines[1:-1])
+    assert lines[-1] == f"{len(ops.TABLE)} of {len(ops.TABLE)} operations have the right gradient"
+
+
+@pytest.mark.parametrize("name", ops.TABLE)
+def test_the_inputs_of_an_operation_are_where_it_is_defined_and_has_no_kink(name):
+    op = ops.TABLE[name]
+    results = [result for _, result in check_module._results(name, op)]
+    assert results
+    for result in results:
+        assert np.isfinite([result.analytic, result.numeric]).all() and not result.kinks
+        assert result.worst != "no entry"
+
+
+def test_the_domains_name_operations_that_exist():
+    named = {*check_module.DOMAINS, *check_module.REDUCTIONS, *check_module._special()}
+    assert named <= set(ops.TABLE)
+
+
+def test_check_of_some_operations_prints_those(capsys):
+    assert main(["check", "tanh", "matmul"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["operation", "tanh", "matmul", "matmul", "2"]
+
+
+def test_check_finds_a_wrong_rule_and_exits_with_1(monkeypatch, capsys):
+    wrong = ops.op("tanh", np.tanh, lambda g, z, x: g * (1 + z * z))
+    monkeypatch.setitem(ops.TABLE, "tanh", wrong)
+    assert main(["check", "exp", "tanh"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].endswith("right") and "wrong: " in lines[2]
+    assert lines[-1] == "1 of 2 operations have the right gradient; wrong: tanh"
+
+
+def test_a_new_operation_is_checked_without_further_words(monkeypatch, capsys):
+    cube = ops.op("x³", lambda x: x**3, lambda g, z, x: g * 3 * x**2)
+    monkeypatch.setitem(ops.TABLE, "cube", cube)
+    assert main(["check", "cube"]) == 0
+    assert isinstance(next(check_module._results("cube", cube))[1], GradCheck)
+
+
+def test_check_of_an_unknown_operation_names_those_near(capsys):
+    assert "there is tan, tanh, arctan" in refused(["check", "tahn"], capsys)
+
+
+# ---- compare -------------------------------------------------------------------------------------
+
+
+def test_compare_prints_the_means_of_what_it_writes(tmp_path, capsys):
+    assert main(["compare", "moons", "--optimizers", "adam,sgd:0.1,sgd:1", "--seeds", "2",
+                 "--epochs", "3", "--quiet", "--out", "c"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    with open(tmp_path / "c" / "compare.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3 * 2 * 3
+    for label in ("Adam lr=0.02", "SGD lr=0.1", "SGD lr=1"):
+        last = [float(r["val_accuracy"]) for r in rows
+                if r["optimizer"] == label and r["epoch"] == "3"]
+        assert len(last) == 2
+        shown = re.search(rf"^{label} +(\S+) \((\S+) to (\S+)\)", out, re.M).groups()
+        want = [sum(last) / 2, min(last), max(last)]
+        assert [float(s) for s in shown] == pytest.approx(want, abs=1e-4)
+
+
+def test_a_seed_is_one_start_for_all_optimizers(tmp_path):
+    """At a learning rate of almost nothing, what is measured is the start."""
+    assert main(["compare", "moons", "--optimizers", "sgd:1e-12,momentum:1e-12", "--seeds", "2",
+                 "--epochs", "1", "--quiet", "--out", "c"]) == 0
+    with open(tmp_path / "c" / "compare.csv", newline="") as file:
+        first, second, *others = (row["val_loss"] for row in csv.DictReader(file))
+    assert first != second and [first, second] == others
+
+
+def test_compare_draws_the_losses(tmp_path):
+    pytest.importorskip("matplotlib")
+    assert main(["compare", "moons", "--optimizers", "adam", "--seeds", "1", "--epochs", "2",
+                 "--quiet", "--out", "c"]) == 0
+    assert (tmp_path / "c" / "compare.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_compare_without_matplotlib_says_how_to_get_it(tmp_path, capsys, no_matplotlib):
+    assert main(["compare", "moons", "--optimizers", "sgd", "--seeds", "1", "--epochs", "1",
+                 "--quiet"]) == 0
+    assert 'pip install "tinygrad-opt[viz]"' in capsys.readouterr().out
+    assert os.listdir(tmp_path / "runs" / "compare-moons") == ["compare.csv"]
+
+
+def test_compare_says_which_runs_exploded_and_goes_on(capsys):
+    assert main(["compare", "moons", "--optimizers", "sgd:1e30,adam", "--seeds", "2",
+                 "--epochs", "2", "--quiet"]) == 0
+    out, err = capsys.readouterr()
+    assert re.search(r"^SGD lr=1e\+30 .* nan .* 2 of 2 exploded", out, re.M) and err == ""
+    assert re.search(r"^Adam lr=0.02 +0\.\d+ \(", out, re.M)
+
+
+def test_compare_shows_each_run_on_standard_error(capsys):
+    assert main(["compare", "spiral", "--optimizers", "adam", "--seeds", "2", "--epochs", "1"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[0] for line in lines] == [
+        "Adam lr=0.05, seed 0", "Adam lr=0.05, seed 1"]
+
+
+def test_compare_refuses_optimizers_before_it_trains(tmp_path, capsys):
+    assert "did you mean 'adam'" in refused(["compare", "moons", "--optimizers", "sgd,adm"], capsys)
+    assert "the same" in refused(["compare", "moons", "--optimizers", "adam,adam:0.02"], capsys)
+    assert not list(tmp_path.iterdir())
+    for wrong in ("adam:", "adam,,sgd", "adam:x", "adam:-1", "adam,adam"):
+        with pytest.raises(SystemExit):
+            main(["compare", "moons", "--optimizers", wrong])
+
+
+# ---- train a file --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Three clouds far apart, on very different scales."""
+    x, y = data.blobs(30, 3, noise=0.5, rng=0)
+    names = ["rose", "tulip", "iris"]
+    lines = [f"{a * 1000:.3f},{names[k]},{b / 1000:.6f}" for (a, b), k in zip(x, y)]
+    path = tmp_path / "flowers.csv"
+    path.write_text("\n".join(["length,kind,width", *lines]) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("target", ["kind", "1", "-2"])
+def test_train_learns_a_table(table, capsys, target):
+    assert main(["train", "flowers.csv", "--target", target, "--quiet", "--epochs", "40"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("flowers: 68 samples to learn from, 22 to test on")
+    assert "network 2-32-3" in out
+    assert float(re.search(r"accuracy (\S+)", out).group(1)) > 0.9
+
+
+def test_what_is_saved_of_a_table_is_enough_to_use_the_model(table):
+    assert main(["train", "flowers.csv", "--target", "kind", "--quiet", "--hidden", "8",
+                 "--epochs", "60", "--out", "o"]) == 0
+    saved = load("o/weights.npz")
+    assert saved["layers"] == [2, 8, 3] and saved["classes"] == ["iris", "rose", "tulip"]
+    model = nn.MLP(saved["layers"])
+    model.load_state_dict(saved["model"])
+    x, y, _ = data.csv(table, "kind")
+    x_train = data.train_test_split(x, y, test_size=0.25, rng=0)[0]
+    np.testing.assert_allclose((x_train - saved["mean"]) / saved["spread"],
+                               data.standardize(x_train), atol=1e-5)
+    found = evaluate(model, (x - saved["mean"]) / saved["spread"], y, metrics=["accuracy"])
+    assert found["accuracy"] > 0.9
+
+
+@pytest.mark.parametrize(("text", "options", "words"), [
+    ("a,b\n1,2.5\n3,4.5\n5,6.5\n7,8.5\n", [], "which are no classes; name the column of labels"),
+    ("a,b\n1,1\n2,1\n3,1\n", [], "has one class only"),
+    ("a,b\nx,1\n2,0\n", [], "line 2, column 1"),
+    ("a,b\n1,1\n2,0\n", ["--target", "c"], "expected one column 'c'"),
+    ("", [], "found none"),
+])
+def test_a_table_that_cannot_be_learned_is_an_error_that_says_why(
+    tmp_path, capsys, text, options, words
+):
+    (tmp_path / "t.csv").write_text(text)
+    assert words in refused(["train", "t.csv", *options], capsys)
+    assert os.listdir(tmp_path) == ["t.csv"]
+
+
+def test_a_table_that_is_not_there_is_named(capsys):
+    assert "none.csv: No such file" in refused(["train", "none.csv"], capsys)
+    assert "digits has no columns" in refused(["train", "digits", "--target", "x"], capsys)
+
+
+def test_classes_may_be_any_whole_numbers(tmp_path, capsys):
+    (tmp_path / "t.csv").write_text("".join(f"{v},{k}\n" for k in (5, 10) for v in range(k, k + 9)))
+    assert main(["train", "t.csv", "--quiet", "--epochs", "1"]) == 0
+    assert "network 1-32-2" in capsys.readouterr().out
+    assert load("runs/t/weights.npz")["classes"] == [5, 10]
+
+
+def test_moons_are_learned_by_default(capsys):
+    assert main(["train", "moons", "--quiet"]) == 0
+    assert float(re.search(r"accuracy (\S+)", capsys.readouterr().out).group(1)) > 0.95
+
+
+# ---- demo ----------------------------------------------------------------------------------------
+
+
+class Links(HTMLParser):
+    """Every file that a page points to."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.files = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.files |= {value for key, value in attributes if key in ("href", "src")}
+
+
+def test_the_tour_links_all_that_it_made_from_one_page(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    assert main(["demo", "--epochs", "1", "--out", "my tour"]) == 0
+    out, err = capsys.readouterr()
+    assert err == "" and os.path.join("my tour", "index.html") in out.splitlines()[-1]
+    folder = tmp_path / "my tour"
+    files = Links((folder / "index.html").read_text(encoding="utf-8")).files
+    assert files == {"digits/graph.svg", "digits/history.csv", "neuron.svg", "backprop.html",
+                     "compare/compare.png", "compare/compare.csv", "race.png", "race.html",
+                     "race.csv"}
+    assert all((folder / file).stat().st_size > 100 for file in files)
+    for typed in re.findall(r"^\$ tinygrad-opt (.*)$", out, re.M):
+        cli.parser().parse_args(shlex.split(typed))
+
+
+def test_the_tour_without_matplotlib_says_so_and_goes_on(tmp_path, capsys, no_matplotlib):
+    assert main(["demo", "--epochs", "1"]) == 0
+    out, err = capsys.readouterr()
+    assert err == "" and out.count('pip install "tinygrad-opt[viz]"') == 2
+    folder = tmp_path / "runs" / "demo"
+    files = Links((folder / "index.html").read_text(encoding="utf-8")).files
+    assert files == {"digits/graph.svg", "digits/history.csv", "neuron.svg", "backprop.html",
+                     "compare/compare.csv", "race.csv"}
+    assert all((folder / file).is_file() for file in files)
+
+
+# ---- help ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_examples_of_every_command_are_right(name, capsys):
+    with pytest.raises(SystemExit):
+        main([name, "--help"])
+    examples = re.findall(r"^  tinygrad-opt (.*?)(?:   .*)?$", capsys.readouterr().out, re.M)
+    assert len(examples) >= 2
+    for example in examples:
+        chosen = cli.parser().parse_args(shlex.split(example))
+        if name in ("draw", "play"):
+            chosen.out = type(chosen.out)(f"e{chosen.out.suffix}")
+            assert not chosen.run(chosen)
+
+
+def test_every_task_can_be_trained_and_compared():
+    for name, task in TASKS.items():
+        samples = task.load()
+        assert len(samples.x_train) == len(samples.y_train) > len(samples.layers((1,))), name
+        json.dumps(task.lr)

@@ -1,0 +1,136 @@
+"""``tinygrad-opt demo``: a tour in seconds, ending in one page that shows it all."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from html import escape
+from pathlib import Path
+from typing import NamedTuple
+
+from tinygrad_opt.cli.command import argument, at_least, command, parser
+
+__all__ = ["demo"]
+
+NEURON = ("tanh(a*b + c)", "a=2", "b=-3", "c=6.5")
+
+
+class Stop(NamedTuple):
+    """One stop of the tour: a command, and what it makes."""
+
+    title: str
+    words: str
+    command: tuple[str, ...]
+    files: tuple[str, ...]
+
+
+@command(
+    argument("--out", type=Path, default=Path("runs/demo"), metavar="FOLDER",
+             help="where to (default: runs/demo)"),
+    argument("--epochs", type=at_least(1), default=5, metavar="N",
+             help="passes over the digits (default: 5)"),
+    examples="""
+    tinygrad-opt demo
+    tinygrad-opt demo --out tour --epochs 20
+    """,
+)
+def demo(options: argparse.Namespace) -> int:
+    """Show what there is: learn, draw, play, compare and race, on one page.
+
+    Each stop prints the command that you can type to do the same with other numbers. Plots and
+    races need Matplotlib; without it, the tour says so and goes on.
+    """
+    out = options.out
+    out.mkdir(parents=True, exist_ok=True)
+    parts = []
+    for stop in _stops(out, options.epochs):
+        print(f"$ tinygrad-opt {shlex.join(stop.command)}", flush=True)
+        chosen = parser().parse_args(stop.command)
+        if code := chosen.run(chosen) or 0:
+            return int(code)
+        print()
+        parts.append(_part(stop.title, stop.words, stop.files, out,
+                           f"tinygrad-opt {shlex.join(stop.command)}"))
+    parts.append(_race(out))
+    page = out / "index.html"
+    page.write_text(PAGE.format("\n".join(parts)), encoding="utf-8", newline="\n")
+    print(f"\n{page}  all of it on one page: open it in a browser")
+    return 0
+
+
+def _stops(out: Path, epochs: int) -> list[Stop]:
+    return [
+        Stop("A network learns to read digits",
+             "The graph of the loss of one batch, with the gradients that trained the network.",
+             ("train", "digits", "--epochs", str(epochs), "--quiet", "--out", str(out / "digits")),
+             ("digits/graph.svg", "digits/history.csv")),
+        Stop("A formula is a graph",
+             "Every box holds its number and, below it, how much the result changes with it.",
+             ("draw", *NEURON, "--grad", "--out", str(out / "neuron.svg")),
+             ("neuron.svg",)),
+        Stop("Backpropagation, step by step",
+             "The same formula, played forwards and backwards.",
+             ("play", *NEURON, "--out", str(out / "backprop.html")),
+             ("backprop.html",)),
+        Stop("Optimizers side by side",
+             "Each learns the same data from the same first weights.",
+             ("compare", "moons", "--seeds", "2", "--epochs", "50", "--quiet",
+              "--out", str(out / "compare")),
+             ("compare/compare.png", "compare/compare.csv")),
+    ]
+
+
+def _race(out: Path) -> str:
+    """Optimizers race down a valley: its part of the page."""
+    from tinygrad_opt import optim
+    from tinygrad_opt.errors import RenderError
+    from tinygrad_opt.viz.race_pictures import animate_race, plot_race
+    from tinygrad_opt.viz.racing import race
+
+    rivals = {"SGD": optim.SGD(lr=0.001), "Momentum": optim.Momentum(lr=0.0005),
+              "RMSprop": optim.RMSprop(lr=0.05), "Adam": optim.Adam(lr=0.2)}
+    run = race("rosenbrock", rivals, steps=300)
+    print(f"race down the Rosenbrock valley\n{run}")
+    files = [run.save(out / "race.csv")]
+    try:
+        plot_race(run).savefig(out / "race.png")
+        files[:0] = [out / "race.png", animate_race(run, frames=50).save(out / "race.html")]
+    except (RenderError, ImportError) as error:
+        print(f"no picture of the race: {error}")
+    for file in files:
+        print(f"  {file}")
+    return _part("Optimizers race down a valley",
+                 f"{run.surface.name}: f(x, y) = {run.surface.formula}, a bent valley whose floor"
+                 " is almost flat.", tuple(file.name for file in files), out)
+
+
+# ---- the page ------------------------------------------------------------------------------------
+
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>tinygrad_opt: a tour</title>
+<style>
+:root {{ color-scheme: light }}
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em;
+       color: #222; background: #fff }}
+img {{ max-width: 100%; max-height: 32em; border: 1px solid #ddd; border-radius: 6px }}
+code {{ background: #f2f2f2; padding: .2em .4em; border-radius: 4px; overflow-wrap: anywhere }}
+a {{ color: #0072B2 }}
+</style></head><body>
+<h1>tinygrad_opt: a tour</h1>
+{}
+</body></html>
+"""
+
+
+def _part(title: str, words: str, files: tuple[str, ...], out: Path, typed: str = "") -> str:
+    """A heading, a sentence, the first picture, and links to what is there."""
+    there = [file for file in files if (out / file).is_file()]
+    picture = next((f for f in there if f.endswith((".svg", ".png"))), None)
+    lines = [f"<h2>{escape(title)}</h2>", f"<p>{escape(words)}</p>"]
+    if typed:
+        lines.append(f"<p><code>{escape(typed)}</code></p>")
+    if picture:
+        lines.append(f'<p><a href="{picture}"><img src="{picture}" alt="{escape(title)}"></a></p>')
+    lines.append(f"<p>{' · '.join(f'<a href={f!r}>{f}</a>' for f in there)}</p>")
+    return "\n".join(lines)

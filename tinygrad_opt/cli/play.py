@@ -1,0 +1,37 @@
+"""``tinygrad-opt play``: backpropagation through a formula, as a page that plays it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tinygrad_opt.cli.command import argument, command
+from tinygrad_opt.cli.draw import FORMULA, VALUES, computed
+
+__all__ = ["play"]
+
+
+@command(
+    FORMULA,
+    VALUES,
+    argument("--out", type=Path, default=Path("backprop.html"), metavar="FILE",
+             help="where to, such as lesson.html (default: backprop.html)"),
+    examples="""
+    tinygrad-opt play "tanh(a*b + c)" a=2 b=-3 c=10
+    tinygrad-opt play "(a*b + c)**2" a=2 b=-3 c=10 --out square.html
+    tinygrad-opt play "sum(relu(x @ w))" "x=[1,2]" "w=[[1,-1],[0.5,2]]"
+    """,
+)
+def play(options: argparse.Namespace) -> None:
+    """Make a page that plays backpropagation step by step.
+
+    The page shows every operation forwards and every gradient backwards, with the numbers of
+    each step. It needs no network and can be sent to anybody. The formula must give one number.
+    """
+    from tinygrad_opt.viz.playback import playback
+
+    if options.out.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"{options.out} would hold a page: its name must end in .html")
+    page = playback(computed(options, number=True), name=options.formula)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    print(f"{page.save(options.out)}  {len(page.script['steps'])} steps: open it in a browser")
