@@ -218,7 +218,7 @@ def test_memory_is_used_again_and_nothing_grows():
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert after - before < 2000
+    assert after - before < 10_000                         # 500 steps: less than an object a step
 
 
 def test_what_nobody_reads_is_dropped():

@@ -198,7 +198,8 @@ def arguments(function, t):
     if "like" in parameters:
         wanted = [p for p in parameters.values()
                   if p.default is p.empty and p.kind < p.VAR_POSITIONAL]
-        return tuple(float if p.name == "dtype" else 1 for p in wanted), {"like": t}
+        named = {"dtype": float, "string": "1"}
+        return tuple(named.get(p.name, 1) for p in wanted), {"like": t}
     args = [t for p in parameters.values()
             if p.kind is p.VAR_POSITIONAL or (p.kind < p.VAR_POSITIONAL and p.default is p.empty)]
     return tuple(args), {}
