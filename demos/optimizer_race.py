@@ -10,9 +10,9 @@ import argparse
 from pathlib import Path
 
 import tinygrad_opt as tg
-from tinygrad_opt.viz.race_pictures import animate_race, plot_race
-from tinygrad_opt.viz.racing import race
-from tinygrad_opt.viz.surfaces import SURFACES
+from tinygrad_opt.viz.plots.races import animate_race, plot_race
+from tinygrad_opt.viz.plots.racing import race
+from tinygrad_opt.viz.plots.surfaces import SURFACES
 
 # for each surface a rate for plain descent that is safe; the others are set in proportion
 RATES = {"beale": 0.01, "rosenbrock": 5e-4, "himmelblau": 5e-3, "saddle": 0.05, "ravine": 0.4,

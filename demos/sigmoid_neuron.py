@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 import tinygrad_opt as tg
-from tinygrad_opt.viz.race_pictures import animate_race, plot_race
-from tinygrad_opt.viz.racing import Race, follow, race
-from tinygrad_opt.viz.surfaces import sigmoid_neuron
+from tinygrad_opt.viz.plots.races import animate_race, plot_race
+from tinygrad_opt.viz.plots.racing import Race, follow, race
+from tinygrad_opt.viz.plots.surfaces import sigmoid_neuron
 
 X, Y = np.array([0.5, 2.5]), np.array([0.2, 0.9])
 

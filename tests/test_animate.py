@@ -15,17 +15,17 @@ from tinygrad_opt.errors import ShapeError
 pytest.importorskip("matplotlib")
 from PIL import Image
 
-from tinygrad_opt.viz.animate import (
+from tinygrad_opt.viz.plots.animate import (
     TrainingRecorder,
     animate_training,
     reduced,
     shades,
 )
-from tinygrad_opt.viz.descent_pictures import animate_descent, outcome, plot_descent
-from tinygrad_opt.viz.film import save_gif
-from tinygrad_opt.viz.moving import Heat, Line, Words
-from tinygrad_opt.viz.race_pictures import animate_race, plot_race
-from tinygrad_opt.viz.racing import descend_1d, race
+from tinygrad_opt.viz.plots.descents import animate_descent, outcome, plot_descent
+from tinygrad_opt.viz.plots.film import save_gif
+from tinygrad_opt.viz.plots.moving import Heat, Line, Words
+from tinygrad_opt.viz.plots.races import animate_race, plot_race
+from tinygrad_opt.viz.plots.racing import descend_1d, race
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 import tinygrad_opt as tg
 from tinygrad_opt.errors import GraphError
 from tinygrad_opt.viz import formula, playback
-from tinygrad_opt.viz.text import summary
+from tinygrad_opt.viz.graph.text import summary
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 HOSTILE = ['"><script>alert(1)</script>', "</script>'|\n中文😀", "$DATA$<!--", "a\\b&amp;\"'"]

@@ -10,28 +10,28 @@ import pytest
 import tinygrad_opt as tg
 from tinygrad_opt import nn, optim
 from tinygrad_opt.errors import RenderError, ShapeError
-from tinygrad_opt.viz.style import looks
+from tinygrad_opt.viz.plots.style import looks
 
 matplotlib = pytest.importorskip("matplotlib")
 from matplotlib.colors import to_hex  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
-from tinygrad_opt.viz.landscape import Waypoints, loss_landscape, lr_find  # noqa: E402
-from tinygrad_opt.viz.model_plots import (  # noqa: E402
+from tinygrad_opt.viz.plots.landscape import Waypoints, loss_landscape, lr_find  # noqa: E402
+from tinygrad_opt.viz.plots.models import (  # noqa: E402
     plot_confusion,
     plot_gradient_flow,
     plot_samples,
     plot_weights,
 )
-from tinygrad_opt.viz.plots import (  # noqa: E402
+from tinygrad_opt.viz.plots.regions import class_shares, decision_regions  # noqa: E402
+from tinygrad_opt.viz.plots.report import report  # noqa: E402
+from tinygrad_opt.viz.plots.training import (  # noqa: E402
     plot_batch_sizes,
     plot_compare,
     plot_history,
     plot_learning_rates,
     plot_schedule,
 )
-from tinygrad_opt.viz.regions import class_shares, decision_regions  # noqa: E402
-from tinygrad_opt.viz.report_page import report  # noqa: E402
 
 HISTORY = {"epoch": [1, 2, 3], "loss": [2.0, 1.0, 0.5], "val_loss": [2.1, 1.2, 0.9],
            "accuracy": [0.3, 0.6, 0.8], "lr": [0.1, 0.05, 0.025], "gradient_norm": [3, 2, 1],
@@ -88,7 +88,7 @@ def test_no_label_is_cut_off(theme):
 
 
 def test_pyplot_is_not_used():
-    code = ("import sys; from tinygrad_opt.viz.plots import plot_schedule;"
+    code = ("import sys; from tinygrad_opt.viz.plots.training import plot_schedule;"
             "plot_schedule(lambda t: 1.0, 3)._repr_png_();"
             "print('matplotlib.pyplot' in sys.modules)")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,8 +9,8 @@ import pytest
 import tinygrad_opt as tg
 from tinygrad_opt import optim
 from tinygrad_opt.errors import GraphError, ShapeError
-from tinygrad_opt.viz.racing import Descent, descend_1d, follow, race
-from tinygrad_opt.viz.surfaces import SURFACES, Surface, sigmoid_neuron, surface
+from tinygrad_opt.viz.plots.racing import Descent, descend_1d, follow, race
+from tinygrad_opt.viz.plots.surfaces import SURFACES, Surface, sigmoid_neuron, surface
 
 OPTIMIZERS = {
     "SGD": lambda p=None: optim.SGD(p, lr=0.01),

@@ -14,7 +14,8 @@ import pytest
 from test_viz import ET, SVG, expression, network
 
 import tinygrad_opt as tg
-from tinygrad_opt.viz import draw, engines
+from tinygrad_opt.viz import draw
+from tinygrad_opt.viz.graph import engines
 
 SYSTEM_DOT = shutil.which("dot")
 PURE = shutil.which("graphviz-pure", path=os.pathsep.join(

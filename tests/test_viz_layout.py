@@ -14,9 +14,9 @@ from test_viz import SVG, Layer, dense, expression, leaf, network, recurrent
 import tinygrad_opt as tg
 from tinygrad_opt import nn
 from tinygrad_opt.viz import draw
-from tinygrad_opt.viz.layers import nearest
-from tinygrad_opt.viz.look import DARK, LIGHT
-from tinygrad_opt.viz.text import width
+from tinygrad_opt.viz.graph.layers import nearest
+from tinygrad_opt.viz.graph.look import DARK, LIGHT
+from tinygrad_opt.viz.graph.text import width
 
 
 def tangle(seed, n=60):

@@ -84,8 +84,8 @@ def _race(out: Path) -> str:
     """Optimizers race down a valley: its part of the page."""
     from tinygrad_opt import optim
     from tinygrad_opt.errors import RenderError
-    from tinygrad_opt.viz.race_pictures import animate_race, plot_race
-    from tinygrad_opt.viz.racing import race
+    from tinygrad_opt.viz.plots.races import animate_race, plot_race
+    from tinygrad_opt.viz.plots.racing import race
 
     rivals = {"SGD": optim.SGD(lr=0.001), "Momentum": optim.Momentum(lr=0.0005),
               "RMSprop": optim.RMSprop(lr=0.05), "Adam": optim.Adam(lr=0.2)}

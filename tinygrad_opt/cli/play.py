@@ -28,7 +28,7 @@ def play(options: argparse.Namespace) -> None:
     The page shows every operation forwards and every gradient backwards, with the numbers of
     each step. It needs no network and can be sent to anybody. The formula must give one number.
     """
-    from tinygrad_opt.viz.playback import playback
+    from tinygrad_opt.viz.steps.page import playback
 
     if options.out.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"{options.out} would hold a page: its name must end in .html")

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.viz.film import Film
-from tinygrad_opt.viz.moving import Dot, Line, Part, Stroke, Words, arrow, within
-from tinygrad_opt.viz.racing import Descent, Track
-from tinygrad_opt.viz.style import Theme, figure, halo, styled, theme_of
+from tinygrad_opt.viz.plots.film import Film
+from tinygrad_opt.viz.plots.moving import Dot, Line, Part, Stroke, Words, arrow, within
+from tinygrad_opt.viz.plots.racing import Descent, Track
+from tinygrad_opt.viz.plots.style import Theme, figure, halo, styled, theme_of
 
 __all__ = ["animate_descent", "plot_descent"]
 

@@ -16,14 +16,14 @@ import numpy as np
 
 from tinygrad_opt.errors import RenderError
 from tinygrad_opt.tensor import Tensor, with_grad
-from tinygrad_opt.viz import dot as dot_text
-from tinygrad_opt.viz.engines import engines, place, render
-from tinygrad_opt.viz.graph import Graph, trace
-from tinygrad_opt.viz.layout import Layout
-from tinygrad_opt.viz.look import DARK, LIGHT, Shape, shape_of
-from tinygrad_opt.viz.simplify import readable
-from tinygrad_opt.viz.svg import svg
-from tinygrad_opt.viz.text import tree
+from tinygrad_opt.viz.graph import dot as dot_text
+from tinygrad_opt.viz.graph.engines import engines, place, render
+from tinygrad_opt.viz.graph.layout import Layout
+from tinygrad_opt.viz.graph.look import DARK, LIGHT, Shape, shape_of
+from tinygrad_opt.viz.graph.model import Graph, trace
+from tinygrad_opt.viz.graph.simplify import readable
+from tinygrad_opt.viz.graph.svg import svg
+from tinygrad_opt.viz.graph.text import tree
 
 __all__ = ["GraphView", "draw", "notebook_bundle"]
 

@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.tensor import Tensor, values_of
-from tinygrad_opt.viz.engines import engines, place
-from tinygrad_opt.viz.flow import Flow, flow
-from tinygrad_opt.viz.graph import Graph, Node, Row, trace
-from tinygrad_opt.viz.layout import Box, Layout
-from tinygrad_opt.viz.look import Shape, shape_of
-from tinygrad_opt.viz.script import script
-from tinygrad_opt.viz.simplify import readable
-from tinygrad_opt.viz.svg import svg
-from tinygrad_opt.viz.text import summary, visible
-from tinygrad_opt.viz.words import shape_text
+from tinygrad_opt.viz.graph.engines import engines, place
+from tinygrad_opt.viz.graph.layout import Box, Layout
+from tinygrad_opt.viz.graph.look import Shape, shape_of
+from tinygrad_opt.viz.graph.model import Graph, Node, Row, trace
+from tinygrad_opt.viz.graph.simplify import readable
+from tinygrad_opt.viz.graph.svg import svg
+from tinygrad_opt.viz.graph.text import summary, visible
+from tinygrad_opt.viz.steps.flow import Flow, flow
+from tinygrad_opt.viz.steps.script import script
+from tinygrad_opt.viz.steps.words import shape_text
 
 __all__ = ["Playback", "playback"]
 

@@ -14,8 +14,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
 from tinygrad_opt.tensor import tick
-from tinygrad_opt.viz.graph import DEEPEST, Cluster, Graph, Node
-from tinygrad_opt.viz.text import visible
+from tinygrad_opt.viz.graph.model import DEEPEST, Cluster, Graph, Node
+from tinygrad_opt.viz.graph.text import visible
 
 __all__ = ["framed", "scope"]
 

@@ -12,8 +12,8 @@ from itertools import accumulate
 
 import numpy as np
 
-from tinygrad_opt.viz.graph import Edge, Graph, Node, Row
-from tinygrad_opt.viz.modules import framed
+from tinygrad_opt.viz.graph.model import Edge, Graph, Node, Row
+from tinygrad_opt.viz.graph.modules import framed
 
 __all__ = ["aliased", "readable"]
 

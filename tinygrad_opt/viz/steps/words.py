@@ -10,10 +10,10 @@ import numpy as np
 
 from tinygrad_opt import ops
 from tinygrad_opt.tensor import Tensor, values_of
-from tinygrad_opt.viz.derivatives import SLOPES, WHOLE
-from tinygrad_opt.viz.flow import Part
-from tinygrad_opt.viz.formula import written
-from tinygrad_opt.viz.text import number, shorten, summary, visible
+from tinygrad_opt.viz.graph.text import number, shorten, summary, visible
+from tinygrad_opt.viz.steps.derivatives import SLOPES, WHOLE
+from tinygrad_opt.viz.steps.flow import Part
+from tinygrad_opt.viz.steps.formula import written
 
 __all__ = ["Words", "called", "shape_text", "told"]
 

@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.viz.film_page import PAGE
-from tinygrad_opt.viz.moving import Part
-from tinygrad_opt.viz.numbers import save_numbers
-from tinygrad_opt.viz.style import Theme, data_url
+from tinygrad_opt.viz.plots.film_page import PAGE
+from tinygrad_opt.viz.plots.moving import Part
+from tinygrad_opt.viz.plots.numbers import save_numbers
+from tinygrad_opt.viz.plots.style import Theme, data_url
 
 __all__ = ["Film", "save_gif"]
 

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.tensor import Tensor
-from tinygrad_opt.viz.model_plots import plot_confusion, plot_samples, plot_weights
-from tinygrad_opt.viz.plots import plot_history
-from tinygrad_opt.viz.regions import class_shares, decision_regions
-from tinygrad_opt.viz.style import theme_of
-from tinygrad_opt.viz.view import draw
+from tinygrad_opt.viz.graph.view import draw
+from tinygrad_opt.viz.plots.models import plot_confusion, plot_samples, plot_weights
+from tinygrad_opt.viz.plots.regions import class_shares, decision_regions
+from tinygrad_opt.viz.plots.style import theme_of
+from tinygrad_opt.viz.plots.training import plot_history
 
 __all__ = ["report"]
 

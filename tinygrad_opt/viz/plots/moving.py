@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.viz.style import data_url
+from tinygrad_opt.viz.plots.style import data_url
 
 __all__ = ["Dot", "Heat", "Line", "Part", "Still", "Stroke", "Words"]
 

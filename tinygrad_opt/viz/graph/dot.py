@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
-from tinygrad_opt.viz.graph import Cluster, Edge, Graph, Node
-from tinygrad_opt.viz.look import LEGEND, LIGHT, Shape, shape_of
+from tinygrad_opt.viz.graph.look import LEGEND, LIGHT, Shape, shape_of
+from tinygrad_opt.viz.graph.model import Cluster, Edge, Graph, Node
 
 __all__ = ["dot", "skeleton"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from tinygrad_opt.viz.graph import Graph
+    from tinygrad_opt.viz.graph.model import Graph
 
 __all__ = ["number", "shorten", "summary", "tree", "width"]
 

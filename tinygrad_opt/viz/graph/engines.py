@@ -17,12 +17,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tinygrad_opt.errors import RenderError
-from tinygrad_opt.viz.dot import skeleton
-from tinygrad_opt.viz.graph import Graph
-from tinygrad_opt.viz.layers import Point
-from tinygrad_opt.viz.layout import FRAME_PAD, FRAME_TITLE, Box, Layout, layered
-from tinygrad_opt.viz.look import Shape
-from tinygrad_opt.viz.text import width
+from tinygrad_opt.viz.graph.dot import skeleton
+from tinygrad_opt.viz.graph.layers import Point
+from tinygrad_opt.viz.graph.layout import FRAME_PAD, FRAME_TITLE, Box, Layout, layered
+from tinygrad_opt.viz.graph.look import Shape
+from tinygrad_opt.viz.graph.model import Graph
+from tinygrad_opt.viz.graph.text import width
 
 __all__ = ["NAMES", "Engine", "engines", "place", "render"]
 

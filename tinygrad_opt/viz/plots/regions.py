@@ -10,7 +10,15 @@ import numpy as np
 
 from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.tensor import no_grad
-from tinygrad_opt.viz.style import CLASS_MARKERS, CLASSES, Theme, figure, rgb, styled, theme_of
+from tinygrad_opt.viz.plots.style import (
+    CLASS_MARKERS,
+    CLASSES,
+    Theme,
+    figure,
+    rgb,
+    styled,
+    theme_of,
+)
 
 __all__ = ["decision_regions"]
 

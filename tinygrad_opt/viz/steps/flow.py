@@ -98,7 +98,7 @@ def flow(end: Tensor, gradient: Any = None) -> Flow:
     Examples
     --------
     >>> import tinygrad_opt as tg
-    >>> from tinygrad_opt.viz.flow import flow
+    >>> from tinygrad_opt.viz.steps.flow import flow
     >>> x = tg.Tensor(3.0, requires_grad=True)
     >>> [(float(p.value), float(p.total)) for p in flow(x * x).into(x)]
     [(3.0, 3.0), (3.0, 6.0)]

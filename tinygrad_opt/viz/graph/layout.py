@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tinygrad_opt.viz.graph import Graph
-from tinygrad_opt.viz.layers import Layers, Point
+from tinygrad_opt.viz.graph.layers import Layers, Point
+from tinygrad_opt.viz.graph.model import Graph
 
 __all__ = ["Box", "Layout", "layered"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.viz.style import Theme, figure, looks, styled, theme_of
+from tinygrad_opt.viz.plots.style import Theme, figure, looks, styled, theme_of
 
 __all__ = [
     "plot_batch_sizes", "plot_compare", "plot_history", "plot_learning_rates", "plot_schedule",

@@ -17,8 +17,8 @@ import numpy as np
 
 from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.tensor import Tensor, tick
-from tinygrad_opt.viz.numbers import save_numbers
-from tinygrad_opt.viz.surfaces import Surface, backward, surface
+from tinygrad_opt.viz.plots.numbers import save_numbers
+from tinygrad_opt.viz.plots.surfaces import Surface, backward, surface
 
 __all__ = ["Descent", "Race", "Track", "descend_1d", "follow", "race"]
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.tensor import no_grad, tick
-from tinygrad_opt.viz.numbers import save_numbers
-from tinygrad_opt.viz.regions import evaluating
-from tinygrad_opt.viz.style import figure, halo, pale, styled, theme_of
+from tinygrad_opt.viz.plots.numbers import save_numbers
+from tinygrad_opt.viz.plots.regions import evaluating
+from tinygrad_opt.viz.plots.style import figure, halo, pale, styled, theme_of
 
 __all__ = ["Landscape", "LearningRates", "Waypoints", "loss_landscape", "lr_find"]
 

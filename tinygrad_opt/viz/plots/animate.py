@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.viz.film import Film
-from tinygrad_opt.viz.moving import Heat, Line, Part, Still, Words
-from tinygrad_opt.viz.regions import (
+from tinygrad_opt.viz.plots.film import Film
+from tinygrad_opt.viz.plots.moving import Heat, Line, Part, Still, Words
+from tinygrad_opt.viz.plots.regions import (
     Plane,
     class_shares,
     points_and_labels,
     region_colors,
     scatter,
 )
-from tinygrad_opt.viz.style import Theme, figure, matplotlib_or_error, rgb, styled, theme_of
+from tinygrad_opt.viz.plots.style import Theme, figure, matplotlib_or_error, rgb, styled, theme_of
 
 __all__ = ["TrainingRecorder", "animate_training"]
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from tinygrad_opt import ops
 from tinygrad_opt.tensor import Tensor
-from tinygrad_opt.viz.text import number
+from tinygrad_opt.viz.graph.text import number
 
 __all__ = ["FUNCTIONS", "evaluate", "parse", "written"]
 
@@ -217,7 +217,7 @@ SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 def written(text: str, names: Mapping[str, str] | None = None) -> str:
     """A formula as a reader writes it, with other names or numbers in place of its names.
 
-    >>> from tinygrad_opt.viz.formula import written
+    >>> from tinygrad_opt.viz.steps.formula import written
     >>> written("-x / y**2"), written("1 - z**2", {"z": "0.76"}), written("x*y", {"y": "−3"})
     ('−x / y²', '1 − 0.76²', 'x · (−3)')
     """

@@ -15,7 +15,7 @@ import numpy as np
 
 from tinygrad_opt.ops import Op
 from tinygrad_opt.tensor import Tensor, history
-from tinygrad_opt.viz.text import number, shorten, summary, visible
+from tinygrad_opt.viz.graph.text import number, shorten, summary, visible
 
 __all__ = ["Cluster", "Edge", "Graph", "Node", "Row", "trace"]
 

@@ -11,12 +11,22 @@ import math
 from collections.abc import Iterator
 from html import escape
 
-from tinygrad_opt.viz import look
-from tinygrad_opt.viz.graph import Graph, Node
-from tinygrad_opt.viz.layers import Point
-from tinygrad_opt.viz.layout import Box, Layout
-from tinygrad_opt.viz.look import BORDER, DARK, LEGEND, LIGHT, PAD_X, SMALL, TITLE, Palette, Shape
-from tinygrad_opt.viz.text import shorten, width
+from tinygrad_opt.viz.graph import look
+from tinygrad_opt.viz.graph.layers import Point
+from tinygrad_opt.viz.graph.layout import Box, Layout
+from tinygrad_opt.viz.graph.look import (
+    BORDER,
+    DARK,
+    LEGEND,
+    LIGHT,
+    PAD_X,
+    SMALL,
+    TITLE,
+    Palette,
+    Shape,
+)
+from tinygrad_opt.viz.graph.model import Graph, Node
+from tinygrad_opt.viz.graph.text import shorten, width
 
 __all__ = ["svg"]
 

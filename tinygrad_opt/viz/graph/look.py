@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tinygrad_opt.viz.graph import Node, Row
-from tinygrad_opt.viz.text import shorten, width
+from tinygrad_opt.viz.graph.model import Node, Row
+from tinygrad_opt.viz.graph.text import shorten, width
 
 __all__ = ["DARK", "LEGEND", "LIGHT", "Palette", "Shape", "shape_of"]
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.errors import ShapeError
-from tinygrad_opt.viz.animate import reduced, shade_colors, shades
-from tinygrad_opt.viz.style import figure, pale, styled, theme_of
+from tinygrad_opt.viz.plots.animate import reduced, shade_colors, shades
+from tinygrad_opt.viz.plots.style import figure, pale, styled, theme_of
 
 __all__ = ["plot_confusion", "plot_gradient_flow", "plot_samples", "plot_weights"]
 

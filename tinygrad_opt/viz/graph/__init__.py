@@ -1,0 +1,10 @@
+"""The graph of a computation as a picture.
+
+model       Graph, Node, Edge, Cluster, Row, and trace, which makes them of a Tensor
+modules     frames around what a module computes; scope
+simplify    aliases of shared leaves, folded loops, closed modules
+layers      which column and row a box stands in; layout: the boxes and arrows in points
+engines     Graphviz wherever one is found, and the built-in layout
+look        colours, sizes, number formats; svg, dot, text: the three ways to write a drawing
+view        draw and GraphView
+"""

@@ -1,0 +1,9 @@
+"""Both passes of backpropagation, step by step.
+
+flow            what flowed along every arrow, taken from the engine's own walk
+derivatives     the readable derivative of every operation
+words, script   what a step says
+page            playback: one self-contained page that plays the steps
+explanation     explain: the same as text, with finite differences
+formula         "tanh(a*b + c)" as a graph, parsed safely
+"""
