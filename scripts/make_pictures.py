@@ -1,5 +1,11 @@
-"""Draw the pictures of the README: ``python scripts/make_pictures.py`` writes them to docs/."""
+"""Draw the pictures of the README and the gallery into docs/: ``python scripts/make_pictures.py``.
 
+The gallery is what the demos draw at full size; it needs the extra `viz`.
+"""
+
+import runpy
+import shutil
+import tempfile
 from pathlib import Path
 
 import tinygrad_opt as tg
@@ -22,9 +28,22 @@ def network():
     tg.draw(loss, name="loss", engine="builtin").save(DOCS / "network.svg")
 
 
+def from_demo(name, *files, **options):
+    """Run a demo and keep some of what it writes."""
+    with tempfile.TemporaryDirectory() as folder:
+        runpy.run_path(str(DOCS.parent / "demos" / f"{name}.py"))["main"](out=folder, **options)
+        for file in files:
+            shutil.copy(Path(folder) / file, DOCS / file)
+
+
 def main():
     DOCS.mkdir(exist_ok=True)
     network()
+    from_demo("optimizer_race", "race_beale_light.png")
+    from_demo("descent_1d", "descent_1d.png", quick=True)
+    from_demo("training_animation", "training_adam.gif")
+    from_demo("sigmoid_neuron", "neuron_optimizers.png", quick=True)
+    from_demo("learning_rates", "learning_rates.png")
 
 
 if __name__ == "__main__":
