@@ -869,3 +869,10 @@ def test_a_change_of_the_weights_by_a_callback_is_seen_by_the_next_step():
 
     _, history = trained(callbacks=[zero], batch_size=50)
     assert history["loss"][1] == pytest.approx(np.log(2), rel=1e-6)
+
+
+def test_a_history_plots_itself():
+    pytest.importorskip("matplotlib")
+    history = tg.train.History({"epoch": [1, 2], "loss": [2.0, 1.0], "lr": [0.1, 0.1]})
+    figure = history.plot(columns=["loss"])
+    assert [ax.get_ylabel() or ax.get_title() for ax in figure.axes]

@@ -125,6 +125,12 @@ class History(Mapping[str, list[Any]]):
             writer.writerows(zip(*self._columns.values()))
         return path
 
+    def plot(self, **options: Any) -> Any:
+        """The columns as a Matplotlib figure; options are those of ``viz.plot_history``."""
+        from tinygrad_opt.viz import plot_history
+
+        return plot_history(self, **options)
+
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps; ``History(**state)`` is this history again."""
         return {"columns": dict(self._columns), "steps": dict(self.steps)}
