@@ -298,6 +298,7 @@ def test_astype_brings_gradients_back_in_the_first_dtype():
     (x.astype(np.float64) ** 2).sum().backward()
     assert x.grad.dtype == np.float32
     np.testing.assert_array_equal(x.grad, [2, 4])
+    assert not x.astype(int).requires_grad and x.astype(int).dtype == int
 
 
 # ---- operators -----------------------------------------------------------------------------------
@@ -327,6 +328,14 @@ def test_an_array_on_the_left_of_matmul_is_recorded():
     assert type(z) is Tensor
     z.sum().backward()
     np.testing.assert_array_equal(x.grad, [3, 3])
+
+
+def test_lists_are_operands_too():
+    for f in (lambda x: x @ [[1.0], [2.0]], lambda x: np.matmul(x, [[1.0], [2.0]]),
+              lambda x: np.multiply(x, [1, 2]), lambda x: (1, 2) @ x, lambda x: x ** [1, 2]):
+        x = leaf([1.0, 3.0])
+        f(x).sum().backward()
+        assert x.grad.shape == (2,)
 
 
 def test_comparisons_give_boolean_arrays_and_tensors_are_keys_by_identity():

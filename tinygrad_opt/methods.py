@@ -6,6 +6,7 @@ it, so this file needs to know the rule book only.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,6 +22,7 @@ class Methods:
     __slots__ = ()
 
     array: np.ndarray
+    detach: Callable[[], Any]
 
     @property
     def T(self: M) -> M:
@@ -144,9 +146,11 @@ class Methods:
         return ops.round(self, decimals=decimals)
 
     def astype(self: M, dtype: Any, copy: bool = True) -> M:
-        """Converted to another dtype; gradients come back in this one."""
+        """Converted to another dtype; gradients come back in this one. Integers are constants."""
         wanted = np.dtype(dtype)
-        return self if wanted == self.array.dtype and not copy else ops.cast(self, dtype=wanted)
+        if wanted == self.array.dtype and not copy:
+            return self
+        return ops.cast(self if wanted.kind == "f" else self.detach(), dtype=wanted)
 
     def copy(self: M) -> M:
         """The same values in memory of its own, recorded."""

@@ -574,7 +574,7 @@ class Tensor(Methods):
         if method == "__call__" and not options:
             row = ops.UFUNCS.get(ufunc)
             if row is not None:
-                return apply(row, *inputs)
+                return apply(row, *map(_operand, inputs))
             if ufunc in ops.READING:
                 return answer(ufunc, *inputs)
         reduce = ops.REDUCES.get((ufunc, method))
