@@ -193,8 +193,14 @@ def arguments(function, t):
     """Arguments that put a Tensor wherever the function looks for one."""
     try:
         parameters = inspect.signature(function).parameters
-    except ValueError:                                     # np.fromstring is written in C
-        return ("1",), {"like": t}
+    except ValueError:                                     # written in C, before NumPy 2.5
+        made = {"fromstring": ("1",), "fromiter": ((), float), "frombuffer": (b"",)}
+        made |= dict.fromkeys(["zeros", "empty", "arange", "array", "asarray", "asanyarray",
+                               "ascontiguousarray", "asfortranarray", "fromfile"], (1,))
+        given = made.get(function.__name__)
+        if given is not None:
+            return given, {"like": t}
+        return (t,) * (3 if function is np.putmask else 2), {}
     if "like" in parameters:
         wanted = [p for p in parameters.values()
                   if p.default is p.empty and p.kind < p.VAR_POSITIONAL]

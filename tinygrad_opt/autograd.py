@@ -13,11 +13,10 @@ numbers, Tensors, or dicts of them, and what comes back has the form of the argu
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -335,8 +334,7 @@ def _name(f: Any) -> str:
 # ---- checking ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class GradCheck:
+class GradCheck(NamedTuple):
     """What `gradcheck` found. It is true if the gradients agree.
 
     Attributes
@@ -360,7 +358,7 @@ class GradCheck:
     analytic: float
     numeric: float
     error: float
-    kinks: list[str] = field(default_factory=list)
+    kinks: Sequence[str] = ()
     cause: str = ""
 
     def __bool__(self) -> bool:
