@@ -22,7 +22,7 @@ Seed: TypeAlias = "int | Sequence[int] | SeedSequence | BitGenerator | Generator
 def whole(name: str, value: Any, least: int = 1) -> int:
     """A whole number of at least `least`; True is none, nor is 3.0."""
     try:
-        if isinstance(value, bool):
+        if isinstance(value, bool | np.bool_):
             raise TypeError
         number = operator.index(value)
     except TypeError:
