@@ -873,6 +873,6 @@ def test_the_order_of_a_pass_is_drawn_at_the_call():
 
 def test_names_are_sorted_unique_and_made_of_letters():
     names = data.names()
-    assert len(names) == 763 and names == sorted(set(names))
+    assert len(names) == 762 and names == sorted(set(names))
     assert set("".join(names)) == set("abcdefghijklmnopqrstuvwxyz")
     assert min(map(len, names)) == 3 and max(map(len, names)) == 11

@@ -63,7 +63,7 @@ def digits(*, split: bool = False) -> tuple[Array, ...]:
 
 
 def names() -> list[str]:
-    """763 first names in lower-case letters a to z, sorted, for models of characters.
+    """762 first names in lower-case letters a to z, sorted, for models of characters.
 
     Examples
     --------
