@@ -24,7 +24,7 @@ WORKLOADS = {                            # rows, sizes of the network
     "spiral": (300, [2, 64, 3]),
     "784-256-128-10": (128, [784, 256, 128, 10]),
 }
-CONTESTANTS = ["tinygrad_opt", "torch", "numpy"]
+CONTESTANTS = ["tinygrad_opt", "torch", "numpy", "compiled"]
 SECONDS = 1.0                            # a contestant's turn in a round
 CHECKED = 20                             # losses that are compared
 
@@ -61,6 +61,13 @@ def with_tinygrad_opt(x, y, layers):
         return loss
 
     return step
+
+
+def with_compiled(x, y, layers):
+    """The same step, captured once and replayed."""
+    import tinygrad_opt as tg
+
+    return tg.compile(with_tinygrad_opt(x, y, layers))
 
 
 def with_torch(x, y, layers):

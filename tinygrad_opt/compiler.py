@@ -277,7 +277,7 @@ class Recorder:
         self._slot_of: dict[int, int] = {}       # id of an array -> its slot
         self._made_in: dict[int, int] = {}       # id of the owner of a temporary's memory -> slot
         self._alive: list[Any] = []              # so that ids stay valid while the capture runs
-        self._alive_array: dict[int, np.ndarray] = {}
+        self._arrays: list[np.ndarray] = []      # of each slot, as the capture sees it
         self._weak: set[int] = set()             # ids of Tensors that stand for raw arrays
 
     # ---- what the engine tells it ----
@@ -345,15 +345,14 @@ class Recorder:
 
     def _view(self, part: np.ndarray, base: int) -> Slot:
         """A part of the memory that a temporary has."""
-        whole = self._alive_array[base]
+        whole = self._arrays[base]
         return Slot("view", part.shape, part.dtype, base=base,
                     offset=_address(part) - _address(whole), strides=part.strides)
 
     def _add(self, slot: Slot, array: np.ndarray) -> int:
         self.slots.append(slot)
         number = self._slot_of[id(array)] = len(self.slots) - 1
-        self._alive.append(array)
-        self._alive_array[number] = array
+        self._arrays.append(array)
         return number
 
     def _refer(self, x: Any, keep_tensors: bool = False) -> Any:

@@ -448,7 +448,6 @@ def _array_api_names() -> None:
         "linalg.tensordot": lambda a, b, axes=2: _tensordot(a, b, axes),
         "linalg.trace": lambda x, offset=0: np.trace(x, offset, -2, -1),
         "linalg.diagonal": lambda x, offset=0: np.diagonal(x, offset, -2, -1),
-        "vecdot": lambda a, b, axis=-1: (a * b).sum(axis=axis),
         "linalg.vecdot": lambda a, b, axis=-1: (a * b).sum(axis=axis),
     }
     for path, ours in same.items():

@@ -233,11 +233,7 @@ class GraphView:
 
     def show(self) -> None:
         """Open the drawing in a browser."""
-        with tempfile.NamedTemporaryFile(
-            "w", suffix=".html", prefix="graph-", delete=False, encoding="utf-8"
-        ) as file:
-            file.write(self.html)
-        webbrowser.open(Path(file.name).as_uri())
+        open_page(self.html, "graph-")
 
     def to_graphviz(self) -> Any:
         """The drawing as a ``graphviz.Source``, for use with that package."""
@@ -272,6 +268,15 @@ class GraphView:
         except Exception as error:                         # a display must not end a cell
             print(f"the drawing failed: {error}", file=sys.stderr)
             return {"text/plain": repr(self)}
+
+
+def open_page(html: str, prefix: str) -> None:
+    """Write a page to a file of its own and open it in a browser."""
+    with tempfile.NamedTemporaryFile(
+        "w", suffix=".html", prefix=prefix, delete=False, encoding="utf-8"
+    ) as file:
+        file.write(html)
+    webbrowser.open(Path(file.name).as_uri())
 
 
 def notebook_bundle(tensor: Tensor) -> dict[str, str]:

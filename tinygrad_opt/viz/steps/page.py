@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import re
-import tempfile
-import webbrowser
 from collections.abc import Mapping
 from dataclasses import replace
 from html import escape
@@ -23,6 +21,7 @@ from tinygrad_opt.viz.graph.model import Graph, Node, Row, trace
 from tinygrad_opt.viz.graph.simplify import readable
 from tinygrad_opt.viz.graph.svg import svg
 from tinygrad_opt.viz.graph.text import summary, visible
+from tinygrad_opt.viz.graph.view import open_page
 from tinygrad_opt.viz.steps.flow import Flow, flow
 from tinygrad_opt.viz.steps.script import script
 from tinygrad_opt.viz.steps.words import shape_text
@@ -153,11 +152,7 @@ class Playback:
 
     def show(self) -> None:
         """Open the page in a browser."""
-        with tempfile.NamedTemporaryFile(
-            "w", suffix=".html", prefix="backprop-", delete=False, encoding="utf-8"
-        ) as file:
-            file.write(self.html)
-        webbrowser.open(Path(file.name).as_uri())
+        open_page(self.html, "backprop-")
 
     def _repr_html_(self) -> str:
         """For notebooks: the page in a frame, apart from all others."""
