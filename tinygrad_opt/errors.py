@@ -149,3 +149,12 @@ def captured_read(x: Any) -> CaptureError:
         " them would be the same at every replay. Return the Tensor and read it outside, or do"
         " without the decorator."
     )
+
+
+def captured_hook(x: Any) -> CaptureError:
+    """The error for a hook that only looks at a gradient, while a step is being captured."""
+    return CaptureError(
+        f"a hook on {subject(x)} returned nothing inside a compiled step: what it does with the"
+        " gradient would not be done again at a replay. Return a new gradient, or do without"
+        " the decorator."
+    )

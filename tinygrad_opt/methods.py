@@ -135,7 +135,8 @@ class Methods:
 
     def dot(self: M, other: Any) -> M:
         """Product in the sense of ``np.dot``."""
-        return ops.dot(self, other)
+        matrices = self.array.ndim == 2 == np.ndim(other)
+        return ops.matmul(self, other) if matrices else ops.dot(self, other)
 
     def clip(self: M, min: Any = None, max: Any = None) -> M:
         """Limited to [min, max]; at a bound the gradient passes."""

@@ -135,6 +135,17 @@ def op(symbol: str, kernel: Callable[..., Any], *rules: Rule | None, each: Rule 
     return Op(symbol, kernel, Each(each) if each is not None else rules)
 
 
+KEPT = 1 << 16           # constants of up to so many entries are kept
+
+
+@functools.lru_cache(maxsize=64)
+def constant(make: str, *args: Any) -> np.ndarray:
+    """The array ``np.<make>(*args)``, made once; nobody can write to it."""
+    array: np.ndarray = getattr(np, make)(*args)
+    array.flags.writeable = False
+    return array
+
+
 # ---- arithmetic ----------------------------------------------------------------------------------
 
 
@@ -162,7 +173,7 @@ negative     = op("−x", np.negative,     lambda g, z, x: -g)
 positive     = op("+x", np.positive,     lambda g, z, x: g)
 power        = op("**", np.power,        lambda g, z, x, y: g * (y * x ** _exponent_less_one(y)),
                                          lambda g, z, x, y: g * (z * np.log(    # xʸ ln x, 0 at 0ʸ
-                                             np.where((x == 0) & (y >= 0), 1, x))))
+                                             np.where((x == 0) & (y >= 0), 1, x).astype(z.dtype))))
 floor_divide = op("//", np.floor_divide, _zero, _zero)
 remainder    = op("mod", np.remainder,   lambda g, z, x, y: g,                      # x − y⌊x/y⌋
                                          lambda g, z, x, y: -g * np.floor_divide(x, y))
@@ -223,9 +234,12 @@ def _ratio(x, r):
 # ---- activations ---------------------------------------------------------------------------------
 
 
-def _relu(x, out=None):
-    zeros = np.zeros(x.shape, x.dtype)                     # NumPy vectorises this, but not (x, 0)
-    return np.maximum(x, zeros, out=out)
+def _relu(x):
+    return np.maximum(x, _zeros(x))                        # NumPy vectorises this, but not (x, 0)
+
+
+def _zeros(x):
+    return constant("zeros", x.shape, x.dtype) if x.size <= KEPT else np.zeros(x.shape, x.dtype)
 
 
 def _leaky_relu(x, slope=0.01):
@@ -301,7 +315,7 @@ def _silu_slope(x):
 
 
 erf        = op("erf", _erf,           lambda g, z, x: g * (np.exp(-x * x) * (2 / math.sqrt(math.pi))))
-relu       = op("relu", _relu,         lambda g, z, x: g * (z != 0).astype(g.dtype))   # 0 at 0, g at nan
+relu       = op("relu", _relu,         lambda g, z, x: g * (z != _zeros(z)).astype(g.dtype))   # 0 at 0, g at nan
 leaky_relu = op("leaky relu", _leaky_relu,
                                        lambda g, z, x, slope=0.01: np.where(x > 0, g, slope * g))
 elu        = op("elu", _elu,           lambda g, z, x, alpha=1.0: np.where(x > 0, g, g * (z + alpha)))
@@ -458,12 +472,17 @@ cumsum    = op("cumsum", np.cumsum, _cumsum_rule)
 # ---- products of matrices ------------------------------------------------------------------------
 
 
+def _matmul(x, y):
+    """x @ y. For two matrices ``dot`` is the same and costs half as much to call."""
+    return x.dot(y) if np.ndim(x) == 2 == np.ndim(y) else np.matmul(x, y)
+
+
 def _matmul_left(g, x, y):
     if y.ndim == 1:
         return np.expand_dims(g, -1) * y
     if x.ndim == 1:
         return (y @ np.expand_dims(g, -1))[..., 0]
-    return g @ y.mT                                                    # (n,k) = (n,m)(m,k)
+    return g.dot(y.T) if g.ndim == 2 == y.ndim else g @ y.mT           # (n,k) = (n,m)(m,k)
 
 
 def _matmul_right(g, x, y):
@@ -471,12 +490,12 @@ def _matmul_right(g, x, y):
         return np.expand_dims(g, -2) * np.expand_dims(x, -1) if y.ndim > 1 else g * x
     if y.ndim == 1:
         return (x.mT @ np.expand_dims(g, -1))[..., 0]
-    return x.mT @ g                                                    # (k,m) = (k,n)(n,m)
+    return x.T.dot(g) if x.ndim == 2 == g.ndim else x.mT @ g           # (k,m) = (k,n)(n,m)
 
 
-def _linear(x, w, b, out=None):
+def _linear(x, w, b):
     """A layer: the rows of x times w, plus b."""
-    z = np.matmul(x, w, out=out)
+    z = _matmul(x, w)
     return np.add(z, b, out=z)
 
 
@@ -547,7 +566,7 @@ def _trace_rule(g, z, x, offset=0, axis1=0, axis2=1):
     return _diagonal_rule(spread, z, x, offset, axis1, axis2)
 
 
-matmul   = op("@", np.matmul,       lambda g, z, x, y: _matmul_left(g, x, y),
+matmul   = op("@", _matmul,         lambda g, z, x, y: _matmul_left(g, x, y),
                                     lambda g, z, x, y: _matmul_right(g, x, y))
 linear   = op("x@W+b", _linear,     lambda g, z, x, w, b: _matmul_left(g, x, w),
                                     lambda g, z, x, w, b: _matmul_right(g, x, w),
@@ -671,9 +690,14 @@ def _negated(shift):
     return tuple(-s for s in shift) if isinstance(shift, tuple) else -shift
 
 
-@functools.lru_cache(maxsize=16)
-def _ones(n, dtype):
-    return np.ones(n, dtype)
+def _sum_rows(x):
+    """Σ over axis 0 of a matrix of floats, which BLAS adds up fastest."""
+    n = len(x)
+    return np.dot(constant("ones", n, x.dtype) if n <= KEPT else np.ones(n, x.dtype), x)
+
+
+def _range(stop, step=1):
+    return constant("arange", 0, stop, step) if stop <= KEPT else np.arange(0, stop, step)
 
 
 def _fit(g, shape):
@@ -681,7 +705,7 @@ def _fit(g, shape):
     those that a reduction took away: what is left of broadcasting after a rule."""
     lead = g.ndim - len(shape)
     if lead == 1 and g.ndim == 2 and g.dtype.kind == "f":
-        g = _ones(len(g), g.dtype) @ g                     # BLAS sums the rows of a batch fastest
+        g = _sum_rows(g)
         if g.shape == shape:
             return g
     elif lead > 0:
@@ -796,46 +820,79 @@ def _short_axis_first(x, axis):
     return x, axis
 
 
-def _softmax(x, axis=-1):
+def _less_maximum(x, axis):
+    """x − max x along the axis, so that exp ≤ 1, and which axis of the result that is."""
     t, along = _short_axis_first(x, axis)
-    e = np.exp(t - np.maximum.reduce(t, axis=along, keepdims=True))    # exp ≤ 1
-    e /= np.add.reduce(e, axis=along, keepdims=True)
-    return e if t is x else e.swapaxes(axis, 0).copy()
+    return t - np.maximum.reduce(t, axis=along, keepdims=True), along
+
+
+def _exp_and_sum(t, axis):
+    """eᵗ and its sum along the axis."""
+    e = np.exp(t)
+    if axis == 0 and e.ndim == 2:
+        return e, _sum_rows(e)
+    return e, np.add.reduce(e, axis=axis, keepdims=True)
+
+
+def _softmax(x, axis=-1):
+    t, along = _less_maximum(x, axis)
+    e, total = _exp_and_sum(t, along)
+    e /= total
+    return e if along == axis else e.swapaxes(axis, 0).copy()
 
 
 def _log_softmax(x, axis=-1):
-    t, along = _short_axis_first(x, axis)
-    t = t - np.maximum.reduce(t, axis=along, keepdims=True)
-    t = t - np.log(np.add.reduce(np.exp(t), axis=along, keepdims=True))
+    t, along = _less_maximum(x, axis)
+    t = t - np.log(_exp_and_sum(t, along)[1])
     return t if along == axis else t.swapaxes(axis, 0).copy()
 
 
+def check(test):
+    """A function that looks at values and raises: a captured kernel repeats it as it is."""
+    @functools.wraps(test)
+    def checked(*inputs):
+        if type(inputs[0]) is np.ndarray or not hasattr(inputs[0], "__check__"):
+            test(*inputs)
+        else:
+            inputs[0].__check__(test, inputs)
+    return checked
+
+
+@check
 def _check_labels(x, labels):
     if x.ndim != 2 or labels.shape != x.shape[:1]:
         raise ValueError("logits need shape (n, classes) and labels shape (n,)")
     if labels.dtype.kind not in "iu":
         raise TypeError(f"labels must be integers, got {labels.dtype}")
-    if len(labels) and labels.view(f"u{labels.itemsize}").max() >= x.shape[1]:   # negatives wrap
+    if len(labels) and np.maximum.reduce(labels.view(f"u{labels.itemsize}")) >= x.shape[1]:   # negatives wrap
         raise IndexError(f"labels go from {labels.min()} to {labels.max()}, classes from 0 to"
                          f" {x.shape[1] - 1}")
+
+
+def _places(labels, shape, axis):
+    """Where (i, labelᵢ) stands in a flattened array of the shape whose classes lie on the axis."""
+    labels = labels.astype(np.intp, copy=False)                        # room for the product
+    n = shape[1]
+    return labels * n + _range(n) if axis == 0 else labels + _range(math.prod(shape), n)
 
 
 def _cross_entropy(x, labels):
     """Mean over rows i of log Σⱼ exp xᵢⱼ − xᵢ,labelᵢ, in nats."""
     _check_labels(x, labels)
-    t, along = _short_axis_first(x, -1)
-    t = t - np.maximum.reduce(t, axis=along, keepdims=True)
-    log_sums = np.log(np.add.reduce(np.exp(t), axis=along))
-    rows = np.arange(len(x))
-    chosen = t[labels, rows] if along == 0 else t[rows, labels]
-    return np.add.reduce(log_sums - chosen) / len(x)
+    t, along = _less_maximum(x, -1)
+    log_sums = np.log(_exp_and_sum(t, along)[1])
+    chosen = t.take(_places(labels, t.shape, along))
+    return np.add.reduce(log_sums.reshape(-1) - chosen) / len(x)
 
 
 def _residual(x, labels):
     """softmax(x) − onehot(labels): how far the predicted distribution is from the labels."""
-    p = _softmax(x)
-    p.reshape(-1)[np.arange(0, x.size, x.shape[1]) + labels] -= 1      # one index is faster than two
-    return p
+    t, along = _less_maximum(x, -1)
+    e, total = _exp_and_sum(t, along)
+    p = e / total
+    here = _places(labels, p.shape, along)
+    p.put(here, p.take(here) - 1)
+    return p if along else p.swapaxes(0, 1)
 
 
 def _softmax_rule(g, p, axis=-1):
@@ -864,7 +921,7 @@ def _row_called(name: str) -> Op:
 # The rows by the NumPy function that they answer: ufuncs, and reductions by one.
 UFUNCS: dict[Any, Op] = {
     row.kernel: row for row in TABLE.values() if isinstance(row.kernel, np.ufunc)
-}
+} | {np.matmul: matmul}
 REDUCES: dict[Any, Op] = {
     (np.add, "reduce"): sum,
     (np.add, "accumulate"): cumsum,

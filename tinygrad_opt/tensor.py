@@ -23,6 +23,7 @@ from tinygrad_opt import ops
 from tinygrad_opt.errors import (
     GraphError,
     ShapeError,
+    captured_hook,
     captured_read,
     kernel_error,
     no_rule,
@@ -361,6 +362,7 @@ class Tensor(Methods):
         arrived = []
         for t, g in gradients.items():
             if t.op is None:
+                g = g.copy() if t is self else g           # a leaf's gradient owns its memory
                 arrived.append((t, g if create_graph else values_of(g)))
             else:
                 t.gradient = values_of(g)  # a Tensor here, whose graph leads back to t, is a cycle
@@ -433,7 +435,11 @@ class Tensor(Methods):
 
     def __invert__(self) -> Any:        return answer(np.invert, self)
     def __and__(self, other: Any) -> Any: return answer(np.bitwise_and, self, other)
+    def __rand__(self, other: Any) -> Any: return answer(np.bitwise_and, other, self)
     def __or__(self, other: Any) -> Any: return answer(np.bitwise_or, self, other)
+    def __ror__(self, other: Any) -> Any: return answer(np.bitwise_or, other, self)
+    def __xor__(self, other: Any) -> Any: return answer(np.bitwise_xor, self, other)
+    def __rxor__(self, other: Any) -> Any: return answer(np.bitwise_xor, other, self)
 
     __hash__ = object.__hash__             # a Tensor is a key by identity
 
@@ -593,6 +599,8 @@ class Tensor(Methods):
         raise no_rule(".".join(filter(None, (module, func.__name__))), {})
 
     def __apply_op__(self, op: Op, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> Tensor:
+        if tuple in map(type, inputs):                     # an index may hold computed integers
+            inputs = tuple(deep_values(x) if type(x) is tuple else x for x in inputs)
         return apply(op, *inputs, **attrs)
 
     def __dlpack__(self, **options: Any) -> Any:
@@ -892,7 +900,7 @@ def seed_for(end: Tensor, gradient: Any = None, record: bool = False) -> Any:
                 f"backward() needs a single number, got shape {end.shape}."
                 " Reduce it first: loss.sum() or loss.mean()."
             )
-        ones = np.ones(end.shape, end.dtype)
+        ones = ops.constant("ones", end.array.shape, end.array.dtype)
         return Tensor(ones) if record else ones
     if np.shape(gradient) != end.shape:
         raise ShapeError(
@@ -915,6 +923,8 @@ def _hooked(z: Tensor, g: Any) -> Any:
             shown = g
         new = hook(shown)
         if new is None:
+            if tape.get() is not None:
+                raise captured_hook(z)
             continue
         g = new if type(new) is Tensor and type(g) is Tensor else np.array(values_of(new), z.dtype)
         if g.shape != z.shape:

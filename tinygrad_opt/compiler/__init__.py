@@ -1,0 +1,27 @@
+"""A training step captured once and replayed: its kernel calls, on the arrays that they made.
+
+    @tg.compile
+    def step(x, y):
+        loss = nn.cross_entropy(model(x), y)
+        opt.zero_grad(); loss.backward(); opt.step()
+        return loss
+
+The first call for arguments of some shapes and dtypes runs the function as it is written, while a
+`Recorder` writes down every kernel call, the backward pass included (its rules run on Tensors then)
+and every effect (gradients delivered, parameters stepped). Kernels are opened into the NumPy calls
+that they are made of; what nobody reads is dropped, what was computed before is used again, arrays
+whose life has ended give their memory to others, and later calls run the list. There is no second
+set of kernels: the losses are equal to the bit.
+
+    program.py   a captured step as plain data
+    tracing.py   which calls a kernel is made of
+    capture.py   the recorder
+    bound.py     a program with its memory, ready to run
+    step.py      `compile`, and what it makes of a function
+"""
+
+from tinygrad_opt.compiler.bound import Bound
+from tinygrad_opt.compiler.program import Call, Program, Ref, Slot
+from tinygrad_opt.compiler.step import CompiledStep, compile
+
+__all__ = ["Bound", "Call", "CompiledStep", "Program", "Ref", "Slot", "compile"]

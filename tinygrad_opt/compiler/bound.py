@@ -1,0 +1,180 @@
+"""A program with its memory: what is run.
+
+Each temporary gets a block; blocks whose contents nobody reads any more are given to later
+temporaries, and a call that goes entry by entry writes over the input that dies with it.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from operator import attrgetter, is_
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt.compiler.program import Call, Program, filled, slots_in
+from tinygrad_opt.tensor import Tensor, values_of
+
+__all__ = ["Bound", "copied", "put"]
+
+_array_of = attrgetter("array")
+
+
+def put(x: np.ndarray, places: Any, values: Any, out: np.ndarray | None = None) -> np.ndarray:
+    """x with values at places of the flattened array, as ``ndarray.put`` leaves it."""
+    if out is None:
+        out = np.array(x)
+    elif out is not x:
+        np.copyto(out, x)
+    out.put(places, values)
+    return out
+
+
+class Bound:
+    """A program with its memory.
+
+    Attributes
+    ----------
+    program : Program
+    arrays : list of ndarray
+        Of each slot.
+    nbytes : int
+        Bytes that the temporaries take together.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.arrays, self.nbytes = _allocated(program)
+        self._fed = [self.arrays[i] for i in program.arguments]
+        self.runs = [_ready(call, self.arrays) for call in program.calls]
+        self._tensors = [t for t, _ in program.leaves]
+        self._read = [array for _, array in program.leaves]
+
+    def run(self, values: list[Any]) -> Any:
+        """Feed the arguments, make all calls, and hand out a copy of the result."""
+        for buffer, value in zip(self._fed, values):
+            np.copyto(buffer, value)
+        for call in self.runs:
+            call()
+        return copied(filled(self.program.result, self.arrays))
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the Tensors that it reads still have the arrays that it reads."""
+        return all(map(is_, map(_array_of, self._tensors), self._read))
+
+
+def copied(x: Any) -> Any:
+    """A result that the next replay cannot change: arrays and Tensors become constant Tensors."""
+    if isinstance(x, np.ndarray) or type(x) is Tensor:
+        return Tensor(values_of(x).copy())
+    if isinstance(x, list | tuple):
+        return type(x)([copied(v) for v in x])
+    return {k: copied(v) for k, v in x.items()} if isinstance(x, dict) else x
+
+
+# ---- memory --------------------------------------------------------------------------------------
+
+
+def _allocated(program: Program) -> tuple[list[Any], int]:
+    """An array for each slot, and how many bytes were taken for temporaries."""
+    slots, last = program.slots, program.lifetimes()
+    arrays: list[Any] = [slot.array for slot in slots]
+    blocks: dict[int, np.ndarray] = {}
+    free: dict[int, list[np.ndarray]] = {}
+    taken = 0
+    for i, call in enumerate(program.calls):
+        if call.is_effect:
+            continue
+        dying = {s for s in program.reads(call) if slots[s].kind == "temporary" and last[s] == i}
+        early = {s for s in dying if _may_overwrite(program, call, s)}
+        for s in early:
+            free.setdefault(blocks[s].nbytes, []).append(blocks[s])
+        out = slots[call.output]
+        spare = free.get(out.nbytes)
+        if spare:
+            block = spare.pop()
+        else:
+            block = np.empty(out.nbytes, np.uint8)
+            taken += out.nbytes
+        blocks[call.output] = block
+        arrays[call.output] = np.ndarray(out.shape, out.dtype, block, 0, out.strides)
+        for s in dying - early:
+            free.setdefault(blocks[s].nbytes, []).append(blocks[s])
+    for i, view in enumerate(slots):
+        if view.kind == "view" and program.root(i) in blocks:
+            block = blocks[program.root(i)]
+            arrays[i] = np.ndarray(view.shape, view.dtype, block, view.offset, view.strides)
+    return arrays, taken
+
+
+def _may_overwrite(program: Program, call: Call, slot: int) -> bool:
+    """Whether a call may write over one of its inputs: entry by entry, in the same layout."""
+    source, result = program.slots[slot], program.slots[call.output]
+    elementwise = isinstance(call.kernel, np.ufunc) and call.kernel.signature is None
+    return (
+        (elementwise or call.kernel is put)
+        and (source.shape, source.dtype, source.strides)
+        == (result.shape, result.dtype, result.strides)
+        and all(s == slot or program.root(s) != slot for s in slots_in((call.inputs, call.attrs)))
+    )
+
+
+# ---- calls ---------------------------------------------------------------------------------------
+
+
+# NumPy's own functions come to these, by way of Python
+_REDUCERS: dict[Any, Any] = {
+    np.sum: np.add.reduce, np.prod: np.multiply.reduce,
+    np.max: np.maximum.reduce, np.min: np.minimum.reduce,
+    np.ndarray.sum: np.add.reduce, np.ndarray.prod: np.multiply.reduce,
+    np.ndarray.max: np.maximum.reduce, np.ndarray.min: np.minimum.reduce,
+}
+_COPIES = (np.ndarray.copy, np.ndarray.astype, np.copy)
+
+
+def _ready(call: Call, arrays: list[Any]) -> Callable[[], Any]:
+    """A call with its arrays in it, which writes where its result belongs.
+
+    Arguments by position cost a call a third of what they cost by name.
+    """
+    kernel = call.kernel
+    inputs, attrs = filled(call.inputs, arrays), filled(call.attrs, arrays)
+    if call.is_effect:
+        return functools.partial(kernel, *inputs, **attrs)
+    out = arrays[call.output]
+    if isinstance(kernel, np.ufunc) and kernel not in (np.maximum, np.minimum):   # deprecated there
+        return functools.partial(kernel, *inputs, out, **attrs)
+    if kernel in _COPIES:
+        return functools.partial(np.copyto, out, inputs[0], casting="unsafe")
+    if kernel is np.ndarray.dot and out.flags.c_contiguous:
+        return functools.partial(kernel, *inputs, out)
+    if kernel is np.dot and out.flags.c_contiguous and isinstance(inputs[0], np.ndarray):
+        return functools.partial(np.ndarray.dot, *inputs, out)
+    if kernel in _REDUCERS:
+        kernel, attrs = _REDUCERS[kernel], {"axis": None, **attrs}
+    if isinstance(getattr(kernel, "__self__", None), np.ufunc) and kernel.__name__ == "reduce":
+        options = {"axis": 0, "dtype": None, "out": out, "keepdims": False}
+        given = dict(zip(("axis", "dtype"), inputs[1:])) | attrs
+        if len(inputs) <= 3 and given.keys() <= options.keys():
+            return functools.partial(kernel, inputs[0], *(options | given).values())
+    if _takes_out(kernel):
+        return functools.partial(kernel, *inputs, out=out, **attrs)
+    return functools.partial(_into, out, kernel, inputs, attrs)
+
+
+@functools.cache
+def _takes_out(kernel: Any) -> bool:
+    """Whether a kernel writes into an array that it is given."""
+    if isinstance(kernel, np.ufunc) or isinstance(getattr(kernel, "__self__", None), np.ufunc):
+        return True
+    try:
+        return "out" in inspect.signature(kernel).parameters
+    except ValueError:                                     # some of NumPy's own have none
+        return False
+
+
+def _into(out: np.ndarray, kernel: Callable[..., Any], inputs: Any, attrs: Any) -> None:
+    np.copyto(out, kernel(*inputs, **attrs))

@@ -1,0 +1,280 @@
+"""The recorder that writes a program down while a step runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt.compiler.program import Call, Program, Ref, Slot, slots_in
+from tinygrad_opt.compiler.tracing import steps_of
+from tinygrad_opt.errors import captured_read
+from tinygrad_opt.ops import TABLE
+from tinygrad_opt.tensor import Tensor, values_of
+
+__all__ = ["Recorder"]
+
+# Kernels that are a single call already, or that mean the same whenever they are called
+_BOOK = {row.kernel for row in TABLE.values()}
+_ABOUT_THE_SHAPE = {np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.common_type}
+
+
+class Recorder:
+    """Writes calls and effects down; the engine's `tape` holds it and calls it.
+
+    Arrays are known by identity: what a call made, what it made a view of, or what exists outside
+    the program. Equal calls on equal slots are written once, calls on constants not at all.
+    """
+
+    def __init__(self) -> None:
+        self.slots: list[Slot] = []
+        self.calls: list[Call] = []
+        self.arguments: list[int] = []
+        self.leaves: list[tuple[Tensor, np.ndarray]] = []
+        self._slot_of: dict[int, int] = {}       # id of an array -> its slot
+        self._memory: dict[int, tuple[int, int]] = {}   # id of an owner -> slot, where it begins
+        self._written: dict[Any, int] = {}       # what was computed -> its slot
+        self._effects = 0
+        self._weak: set[int] = set()             # ids of Tensors that stand for raw arrays
+        self._alive: list[Any] = []              # so that ids stay valid while the capture runs
+
+    def program(self, result: Any) -> Program:
+        """The program of a step that has returned this."""
+        return Program(self.slots, self.calls, self.arguments, self._refer(result), self.leaves)
+
+    # ---- what the engine tells it ----
+
+    def feed(self, value: Any, name: str) -> Tensor:
+        """A Tensor that stands for an argument while the step is captured."""
+        array = np.array(values_of(value))
+        fed = Tensor(array, name=name)
+        self._alive.append(fed)
+        if type(value) is not Tensor:
+            self._weak.add(id(fed))
+        self.arguments.append(self._add(_slot("argument", array, name=name, array=array), array))
+        return fed
+
+    def computed(self, op: Any, inputs: Any, attrs: dict[str, Any], z: Tensor) -> None:
+        """An operation made z."""
+        self._alive.append(z)
+        if all(id(x) in self._weak for x in inputs if type(x) is Tensor):
+            self._weak.add(id(z))
+        if id(z.array) not in self._slot_of:
+            self._write(op.kernel, tuple(map(values_of, inputs)), attrs, z.array, inputs)
+
+    def answered(self, function: Any, args: Any, kwargs: Any, result: Any) -> Any:
+        """A function without a gradient was asked about Tensors: its answer is computed too."""
+        if function in _ABOUT_THE_SHAPE:
+            return result
+        if not isinstance(result, np.ndarray | np.generic):
+            raise captured_read(next(x for x in args if type(x) is Tensor))
+        answer = Tensor(np.asarray(result))
+        self._alive.append(answer)
+        self._weak.add(id(answer))
+        if id(answer.array) not in self._slot_of:
+            self._call(function, args, kwargs, answer.array)
+        return answer
+
+    def acted(self, action: Callable[..., None], args: Any) -> None:
+        """Something was done that is not a computation."""
+        self.calls.append(Call(action, self._refer(args, keep_tensors=True)))
+        self._effects += 1
+
+    def is_weak(self, x: Tensor) -> bool:
+        """Whether it stands for a raw array, which never decides a dtype."""
+        return id(x) in self._weak
+
+    # ---- how it writes ----
+
+    def _write(self, kernel: Any, arrays: Any, attrs: Any, made: np.ndarray, inputs: Any) -> None:
+        """Write a row's call down, as the calls that its kernel is made of where that can be."""
+        made_of_calls = _is_book(kernel) and not isinstance(kernel, np.ufunc)
+        if made_of_calls and not self._is_part(made, arrays):
+            for x in inputs:
+                if type(x) is Tensor:
+                    self._slot(x.array, x)
+            if self._looked_into(kernel, arrays, attrs, made):
+                return
+        self._call(kernel, inputs, attrs, made)
+
+    def _looked_into(self, kernel: Any, arrays: Any, attrs: Any, made: np.ndarray) -> bool:
+        """Write the calls that a kernel is made of; False if they do not make the same array."""
+        try:
+            steps, twin = steps_of(kernel, arrays, attrs)
+        except Exception:                                  # whatever it is, the kernel itself works
+            return False
+        same = (twin.shape, twin.dtype, twin.strides) == (made.shape, made.dtype, made.strides)
+        if not same or twin.tobytes() != made.tobytes() or self._is_part(twin, arrays):
+            return False
+        self._alive.append((steps, twin))
+        for step in steps:
+            if step.made is None:
+                self.calls.append(Call(step.kernel, self._refer(step.inputs)))
+            else:
+                self._call(step.kernel, step.inputs, step.attrs, step.made)
+        self._alias(made, self._slot_of[id(twin)])
+        return True
+
+    def _is_part(self, made: np.ndarray, arrays: Any) -> bool:
+        """Whether it lies in memory that is known already, or in that of the inputs."""
+        owner = _owner(made)
+        return id(owner) in self._memory or any(
+            _owner(a) is owner for a in arrays if isinstance(a, np.ndarray))
+
+    def _call(self, kernel: Any, inputs: Any, attrs: Any, made: np.ndarray) -> None:
+        """Write one call down, unless its result is known or is a part of what is known."""
+        if id(made) in self._slot_of:                      # astype and its kin may do nothing
+            return
+        call = Call(kernel, self._refer(tuple(inputs)), self._refer(attrs))
+        reads = list(slots_in((call.inputs, call.attrs)))
+        known = self._memory.get(id(_owner(made)))
+        if known is not None:                              # a part of a temporary costs no call
+            self._view(made, *known)
+            return
+        if any(s.array is not None and _owner(s.array) is _owner(made)
+               for s in map(self.slots.__getitem__, reads)):
+            self._add(_slot("view", made, array=made), made)
+            return
+        if _is_pure(kernel):
+            if all(map(self._is_frozen, reads)):
+                constant = made.copy(order="K")
+                constant.flags.writeable = False
+                self._add(_slot("constant", made, array=constant), made)
+                return
+            key = self._key(call, reads)
+            if key in self._written:
+                self._alias(made, self._written[key])
+                return
+            self._written[key] = len(self.slots)
+        self._temporary(call, made)
+
+    def _temporary(self, call: Call, made: np.ndarray) -> None:
+        """A new array that this call makes."""
+        dense = _is_dense(made)
+        strides = made.strides if dense else np.empty(made.shape, made.dtype).strides
+        call.output = self._add(_slot("temporary", made, strides=strides), made)
+        self.calls.append(call)
+        if dense:                                          # else its parts are calls of their own
+            self._memory[id(_owner(made))] = call.output, _address(made)
+
+    def _alias(self, made: np.ndarray, slot: int) -> None:
+        """Take an array for one that is known: the same values in the same layout."""
+        self._slot_of[id(made)] = slot
+        self._alive.append(made)
+        part = self.slots[slot]
+        base = slot if part.base < 0 else part.base
+        if self.slots[base].kind == "temporary":
+            self._memory[id(_owner(made))] = base, _address(made) - part.offset
+
+    def _view(self, part: np.ndarray, base: int, begin: int) -> int:
+        """A part of the memory of a temporary; the same part is the same slot."""
+        offset = _address(part) - begin
+        key = base, offset, part.shape, part.strides, part.dtype
+        known = self._written.get(key)
+        if known is None:
+            known = self._written[key] = self._add(
+                _slot("view", part, base=base, offset=offset), part)
+        self._slot_of[id(part)] = known
+        self._alive.append(part)
+        return known
+
+    def _add(self, slot: Slot, array: np.ndarray) -> int:
+        self._alive.append(array)
+        self.slots.append(slot)
+        number = self._slot_of[id(array)] = len(self.slots) - 1
+        return number
+
+    def _slot(self, array: np.ndarray, tensor: Tensor | None = None) -> int:
+        """The slot of an array; one that no call made exists outside the program."""
+        known = self._slot_of.get(id(array))
+        if known is not None:
+            return known
+        memory = self._memory.get(id(_owner(array)))
+        if memory is not None:
+            return self._view(array, *memory)
+        if tensor is None or not array.flags.writeable:
+            return self._add(_slot("constant", array, array=array), array)
+        self.leaves.append((tensor, array))
+        return self._add(_slot("leaf", array, name=tensor.name or "", array=array), array)
+
+    def _refer(self, x: Any, keep_tensors: bool = False) -> Any:
+        """The same nest with references where arrays stand."""
+        if type(x) is Tensor and not keep_tensors:
+            return Ref(self._slot(x.array, x))
+        if isinstance(x, np.ndarray):
+            return Ref(self._slot(x))
+        if isinstance(x, list | tuple):
+            return type(x)([self._refer(v, keep_tensors) for v in x])
+        if isinstance(x, dict):
+            return {k: self._refer(v, keep_tensors) for k, v in x.items()}
+        return x
+
+    def _is_frozen(self, slot: int) -> bool:
+        """Whether nobody can write to it."""
+        array = self.slots[slot].array
+        return (self.slots[slot].kind == "constant" and not array.flags.writeable
+                and not _owner(array).flags.writeable)
+
+    def _key(self, call: Call, reads: list[int]) -> Any:
+        """Equal for calls that compute the same; effects may have written to what is outside."""
+        outside = any(
+            self.slots[s].array is not None and self.slots[s].kind != "argument"
+            and not self._is_frozen(s) for s in reads)
+        return (call.kernel, _frozen(call.inputs), _frozen(call.attrs),
+                self._effects if outside else 0)
+
+
+# ---- small things --------------------------------------------------------------------------------
+
+
+def _slot(kind: str, like: np.ndarray, **rest: Any) -> Slot:
+    return Slot(kind, like.shape, like.dtype, **{"strides": like.strides, **rest})
+
+
+def _is_book(kernel: Any) -> bool:
+    try:
+        return kernel in _BOOK
+    except TypeError:                                      # what has no hash is not in the book
+        return False
+
+
+def _is_pure(kernel: Any) -> bool:
+    """Whether equal inputs give equal results: NumPy's own functions and the rule book's."""
+    return (
+        _is_book(kernel) or isinstance(getattr(kernel, "__self__", kernel), np.ufunc)
+        or getattr(kernel, "__objclass__", None) is np.ndarray
+        or (getattr(kernel, "__module__", None) or "").split(".")[0] in ("numpy", "_operator")
+        or kernel.__module__ == __name__.replace("capture", "bound")
+    )
+
+
+def _frozen(x: Any) -> Any:
+    """A nest of inputs as a key: 1, 1.0, True and -0.0 differ, as they do to NumPy."""
+    if isinstance(x, Ref):
+        return x
+    if isinstance(x, list | tuple):
+        return type(x), tuple(map(_frozen, x))
+    if isinstance(x, dict):
+        return tuple((k, _frozen(v)) for k, v in x.items())
+    plain = x is None or isinstance(x, bool | int | float | str | slice | np.dtype | type)
+    return type(x), repr(x) if plain or x is ... else id(x)
+
+
+def _owner(array: Any) -> Any:
+    """The array that owns the memory of this one."""
+    while getattr(array, "base", None) is not None and hasattr(array.base, "__array_interface__"):
+        array = array.base
+    return array
+
+
+def _address(array: np.ndarray) -> int:
+    return array.__array_interface__["data"][0]
+
+
+def _is_dense(array: np.ndarray) -> bool:
+    """Whether its entries fill its memory without gaps, in whatever order of axes."""
+    if 0 in array.strides and array.size > 1:
+        return array.flags.c_contiguous or array.flags.f_contiguous
+    order = np.argsort(array.strides, kind="stable")[::-1]
+    return array.transpose(order).flags.c_contiguous

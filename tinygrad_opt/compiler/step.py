@@ -1,0 +1,187 @@
+"""A training step captured once and replayed."""
+
+from __future__ import annotations
+
+import functools
+import time
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt.compiler.bound import Bound, copied
+from tinygrad_opt.compiler.capture import Recorder
+from tinygrad_opt.errors import CaptureError
+from tinygrad_opt.tensor import Tensor, recording, tape, values_of
+
+__all__ = ["CompiledStep", "compile"]
+
+KEPT = 8                                     # programs a step keeps, the latest used
+
+
+class CompiledStep:
+    """What `compile` makes of a function.
+
+    Attributes
+    ----------
+    programs : dict
+        The programs that are kept, by the kinds of their arguments, the latest used last.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, function)
+        self.name = getattr(function, "__name__", "the step")
+        self.function = function
+        self.programs: OrderedDict[Any, Bound] = OrderedDict()
+        self._captures = 0
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if tape.get() is not None:                         # inside another compiled step
+            return self.function(*args, **kwargs)
+        values: list[Any] = []
+        key = (recording.get(), _kind(args, values), _kind(kwargs, values))
+        bound = self.programs.get(key)
+        if bound is not None and bound.is_current:
+            self.programs.move_to_end(key)
+            return bound.run(values)
+        return self._capture(key, args, kwargs)
+
+    def _capture(self, key: Any, args: Any, kwargs: Any) -> Any:
+        """Run the function as it is written, and keep the program that it made."""
+        recorder = Recorder()
+        names = iter(range(1 << 30))
+
+        def fed(x: Any) -> Any:
+            if _is_fed(x):
+                return recorder.feed(x, f"argument {next(names)}")
+            if isinstance(x, list | tuple):
+                return type(x)([fed(v) for v in x])
+            return {k: fed(v) for k, v in x.items()} if isinstance(x, dict) else x
+
+        token = tape.set(recorder)
+        try:
+            result = self.function(*fed(args), **fed(kwargs))
+        finally:
+            tape.reset(token)
+        self.programs.pop(key, None)
+        self.programs[key] = Bound(recorder.program(result))
+        self._captures += 1
+        if len(self.programs) > KEPT:
+            self.programs.popitem(last=False)
+            if self._captures == KEPT + 1:
+                warnings.warn(
+                    f"{self.name} was captured for more than {KEPT} kinds of arguments: shapes,"
+                    " dtypes or numbers change from call to call. Pass numbers as arrays, and"
+                    " batches of one size (drop_last=True).",
+                    stacklevel=3,
+                )
+        return copied(result)
+
+    def explain(self, repeats: int = 200) -> str:
+        """The latest program as a listing: each call, what it makes, and its share of the time.
+
+        The calls are run again to be timed, on the arguments of the latest replay; effects are
+        not, so that nothing is trained.
+        """
+        if not self.programs:
+            raise CaptureError(f"{self.name} has not been called yet")
+        bound = next(reversed(self.programs.values()))
+        lines = bound.program.lines()
+        timed = [(i, run) for i, (call, run) in enumerate(zip(bound.program.calls, bound.runs))
+                 if not call.is_effect]
+        seconds = [0.0] * len(lines)
+        for _ in range(repeats):                           # in order: calls share their memory
+            for i, run in timed:
+                begin = time.perf_counter()
+                run()
+                seconds[i] += (time.perf_counter() - begin) / repeats
+        total = sum(seconds) or 1.0
+        shares = [
+            "effect" if call.is_effect else f"{s * 1e6:6.1f} µs {s / total:4.0%}"
+            for call, s in zip(bound.program.calls, seconds)
+        ]
+        width = max(map(len, lines))
+        listing = [f"{line:{width}}  {share:>14}" for line, share in zip(lines, shares)]
+        return "\n".join([*listing, f"{len(lines)} calls, {bound.nbytes:,} bytes of memory"])
+
+
+def compile(function: Callable[..., Any]) -> CompiledStep:
+    """Capture a training step at its first call, and replay it from then on.
+
+    Parameters
+    ----------
+    function : callable
+        Takes arrays, Tensors, numbers, or dicts, lists and tuples of them, and returns Tensors in
+        such a nest, or None. Inside, arrays are Tensors.
+
+    Returns
+    -------
+    CompiledStep
+        Called like the function; the same numbers, to the bit. ``.explain()`` lists the program.
+
+    Raises
+    ------
+    CaptureError
+        When called, if the function looks at values (``float(loss)``, ``if loss > 1``, ``t.data``,
+        ``print(f"{loss}")``): a replay could not follow what Python does with them.
+
+    Notes
+    -----
+    A capture freezes shapes, dtypes, Python's branches and loops, Python numbers, and arrays that
+    NumPy alone makes inside. One program is kept for each combination of shapes, dtypes and
+    numbers. Optimizers, schedules and random operations move on at each replay; a Tensor whose
+    array was replaced is noticed, and the step is captured anew. Results are copies, but ``.grad``
+    is memory that the next replay writes into.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import tinygrad_opt as tg
+    >>> w = tg.Tensor([1.0, 2.0], requires_grad=True)
+    >>> @tg.compile
+    ... def step(x):
+    ...     loss = ((x @ w) ** 2).mean()
+    ...     w.grad = None
+    ...     loss.backward()
+    ...     return loss
+    >>> x = np.ones((3, 2))
+    >>> float(step(x)), float(step(2 * x))
+    (9.0, 36.0)
+    """
+    return CompiledStep(function)
+
+
+# ---- small things --------------------------------------------------------------------------------
+
+
+def _is_fed(x: Any) -> bool:
+    """Whether an argument's values are copied in at each call."""
+    return isinstance(x, np.ndarray | np.generic) or (type(x) is Tensor and not x.needs_grad)
+
+
+def _kind(x: Any, values: list[Any]) -> Any:
+    """What a program depends on in its arguments; the values that it is fed are put aside."""
+    if _is_fed(x):
+        values.append(values_of(x))
+        return type(x) is Tensor, x.shape, x.dtype
+    if isinstance(x, list | tuple):
+        return type(x), tuple([_kind(v, values) for v in x])
+    if isinstance(x, dict):
+        return tuple([(k, _kind(v, values)) for k, v in x.items()])
+    plain = x is None or isinstance(x, int | float | str | bytes)
+    return (type(x), x) if plain else _Same(x)
+
+
+class _Same:
+    """A key that is equal for the same object only, and keeps it alive."""
+
+    def __init__(self, x: Any) -> None:
+        self.x = x
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.x is self.x
+
+    def __hash__(self) -> int:
+        return id(self.x)
