@@ -1,7 +1,12 @@
 """Captured steps: equal to eager ones to the bit, loud about what they cannot repeat."""
 
 import gc
+import os
+import resource
+import subprocess
+import sys
 import tracemalloc
+from pathlib import Path
 
 import cases
 import numpy as np
@@ -13,10 +18,10 @@ from tinygrad_opt.compiler import Bound, Program, compile
 from tinygrad_opt.errors import CaptureError
 
 
-def spiral_step(rule="adam", seed=0, dropout=0.0, **options):
+def spiral_step(rule="adam", seed=0, dropout=0.0, sizes=(2, 16, 3), **options):
     """A fresh network with its optimizer, and the step that trains it."""
     options = {"lr": 0.01, **options}
-    model = nn.MLP([2, 16, 3], activation="relu", dropout=dropout, rng=np.random.default_rng(seed))
+    model = nn.MLP(sizes, activation="relu", dropout=dropout, rng=np.random.default_rng(seed))
     opt = optim.get(rule, model.parameters(), **options)
 
     def step(x, y):
@@ -32,7 +37,7 @@ def spiral_step(rule="adam", seed=0, dropout=0.0, **options):
 X, Y = tg.data.spiral(20, 3, rng=0)
 
 
-def losses(step, n=40, x=X, y=Y):
+def losses(step, n=300, x=X, y=Y):
     return [step(x, y).item() for _ in range(n)]
 
 
@@ -298,6 +303,104 @@ def test_memory_is_used_again_and_nothing_grows():
     finally:
         tracemalloc.stop()
     assert after - before < 10_000                         # 500 steps: less than an object a step
+
+
+def test_a_program_takes_no_more_memory_than_an_eager_step():
+    step, _, _ = spiral_step(sizes=(2, 64, 64, 3))
+    x, y = tg.data.spiral(200, 3, rng=0)
+
+    def peak(run):
+        run(x, y)
+        gc.collect()
+        tracemalloc.start()
+        try:
+            run(x, y)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    eager = peak(step)
+    compiled = compile(step)
+    replay = peak(compiled)
+    (bound,) = compiled.programs.values()
+    assert bound.nbytes + replay < eager
+
+
+@pytest.mark.drill
+def test_memory_is_flat_over_100_000_replays():
+    def resident():
+        fields = Path("/proc/self/statm").read_text(encoding="ascii").split()
+        return int(fields[1]) * resource.getpagesize()
+
+    compiled = compile(spiral_step()[0])
+    for _ in range(1_000):
+        compiled(X, Y)
+    before = resident()
+    for _ in range(100_000):
+        compiled(X, Y)
+    assert resident() - before < 2**20
+
+
+def test_the_text_of_a_program_is_the_same_in_every_process():
+    script = (
+        "import numpy as np, tinygrad_opt as tg\n"
+        "model = tg.nn.MLP([2, 4, 3], activation='relu', rng=0)\n"
+        "opt = tg.optim.Adam(model.parameters(), clip_norm=1.0)\n"
+        "@tg.compile\n"
+        "def step(x, y):\n"
+        "    loss = tg.nn.cross_entropy(model(x), y)\n"
+        "    opt.zero_grad(); loss.backward(); opt.step()\n"
+        "    return loss\n"
+        "step(np.ones((5, 2), 'f'), np.array([0, 1, 2, 0, 1]))\n"
+        "print(next(iter(step.programs.values())).program)\n"
+    )
+    texts = [
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True,
+                       env={**os.environ, "PYTHONHASHSEED": seed}).stdout
+        for seed in ("1", "2")
+    ]
+    assert texts[0] == texts[1]
+    assert texts[0].splitlines()[:3] == [
+        "%0 = dot(argument 0, layers.0.weight)  float32 (5, 4)",
+        "%1 = add(%0, layers.0.bias)  float32 (5, 4)",
+        "%2 = maximum(%1, constant 0)  float32 (5, 4)",
+    ]
+
+
+def test_equal_calls_are_made_once_and_calls_on_constants_never():
+    w = Tensor([1.0, 2.0], requires_grad=True)
+    halves = ops.constant("ones", 2, np.dtype("float32"))
+
+    def step(x):
+        return (x * w) + (x * w) * (Tensor(halves) / 2)
+
+    compiled = compile(step)
+    compiled(np.ones(2, np.float32))
+    (bound,) = compiled.programs.values()
+    assert [c.kernel for c in bound.program.calls] == [np.multiply, np.multiply, np.add]
+    np.testing.assert_array_equal(compiled(np.array([2.0, 4.0], np.float32)).data, [3, 12])
+
+
+def test_a_parameter_that_an_effect_has_changed_is_read_again():
+    """The same product before and after a step is not the same call."""
+    def make():
+        w = Tensor([1.0, 2.0], requires_grad=True, name="w")
+        opt = optim.SGD({"w": w}, lr=0.5)
+
+        def step(x):
+            before = x * w
+            opt.zero_grad()
+            before.sum().backward()
+            opt.step()
+            return before, x * w
+
+        return step
+
+    eager, compiled = make(), compile(make())
+    for k in range(3):
+        x = np.array([1.0, k])
+        for a, b in zip(eager(x), compiled(x)):
+            np.testing.assert_array_equal(a.data, b.data)
 
 
 def test_what_nobody_reads_is_dropped():

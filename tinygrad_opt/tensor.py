@@ -789,7 +789,8 @@ def history(end: Tensor, since: int = -1) -> list[Tensor]:
         for x in stack.pop().inputs:
             if type(x) is Tensor and x.needs_grad and x.serial >= since and x not in seen:
                 seen.add(x)
-                stack.append(x)
+                if x.op is not None:
+                    stack.append(x)
     return sorted(seen, key=attrgetter("serial"))
 
 
@@ -821,24 +822,27 @@ def walk(end: Tensor, seed: Any, *, record: bool = False, since: int = -1) -> di
                 continue
             if z.hooks:
                 g = gradients[z] = _hooked(z, g)
-            op = z.op
+            op, inputs, attrs, made = z.op, z.inputs, z.attrs, z.serial
             if op is None:
                 continue
-            if z.changed > z.serial:
+            if z.changed > made:
                 raise _changed(z, z)
-            value = z if record else z.array
             if record:                                     # masks, labels, indices stay arrays
-                values = [values_of(x) if r is None else x for x, r in zip(z.inputs, op.rules)]
+                value: Any = z
+                values = [values_of(x) if r is None else x for x, r in zip(inputs, op.rules)]
             else:
-                values = [x.array if type(x) is Tensor else x for x in z.inputs]
-            for x, rule in zip(z.inputs, op.rules):
+                value = z.array
+                values = [x.array if type(x) is Tensor else x for x in inputs]
+            for x, rule in zip(inputs, op.rules):
                 if type(x) is not Tensor:
                     continue
-                if x.changed > z.serial:
+                if x.changed > made:
                     raise _changed(x, z)
                 if rule is None or not x.needs_grad or x.serial < since:
                     continue
-                part = _whole(rule(g, value, *values, **z.attrs), record)
+                part = rule(g, value, *values, **attrs)
+                if type(part) is not ndarray:
+                    part = _whole(part, record)
                 array = x.array
                 if part.shape != array.shape:
                     fit = ops.fit if record else ops.fit.kernel
