@@ -132,10 +132,13 @@ class Recorder:
         if known is not None:                              # a part of a temporary costs no call
             self._view(made, *known)
             return
-        if any(s.array is not None and _owner(s.array) is _owner(made)
-               for s in map(self.slots.__getitem__, reads)):
-            self._add(_slot("view", made, array=made), made)
-            return
+        for s in reads:                                    # and so does a part of what is outside
+            base = s if self.slots[s].base < 0 else self.slots[s].base
+            outside = self.slots[base].array
+            if outside is not None and _owner(outside) is _owner(made):
+                offset = _address(made) - _address(outside)
+                self._add(_slot("view", made, array=made, base=base, offset=offset), made)
+                return
         if _is_pure(kernel):
             if all(map(self._is_frozen, reads)):
                 constant = made.copy(order="K")

@@ -37,7 +37,8 @@ class Slot:
     name : str
         What listings call it, if it has a name.
     array : ndarray or None
-        The array, for what exists outside the program; None for temporaries and their views.
+        The array, for what exists outside the program and for views of that; None for temporaries
+        and their views.
     base, offset : int
         Of a view: the slot that owns the memory, and how many bytes into it the view begins.
     """
@@ -156,8 +157,6 @@ class Program:
             slot = self.slots[i]
             if slot.kind != "view":
                 return names[i]
-            if slot.base < 0:
-                return f"a part of an array outside {slot.shape}"
             return f"{names[slot.base]}{_part(slot, self.slots[slot.base])}"
 
         def shown(x: Any) -> str:
@@ -187,7 +186,7 @@ class Program:
         for i in [*order, *sorted(set(range(len(names))) - set(order))]:
             slot = self.slots[i]
             if slot.kind == "constant" and slot.array.size == 1 and not slot.array.flags.writeable:
-                names[i] = repr(slot.array.item())
+                names[i] = f"{slot.array.item():.6g}"
             elif not names[i]:
                 short = "%" if slot.kind == "temporary" else f"{slot.kind} "
                 names[i] = f"{short}{counts[slot.kind]}"
