@@ -30,6 +30,7 @@ from tinygrad_opt.nn.activations import (
     softplus,
     tanh,
 )
+from tinygrad_opt.nn.blueprint import rebuild
 from tinygrad_opt.nn.class_losses import cross_entropy, kl_div, nll_loss
 from tinygrad_opt.nn.convolution import (
     AvgPool2d,
@@ -137,6 +138,7 @@ __all__ = [
     "max_pool2d",
     "mse_loss",
     "nll_loss",
+    "rebuild",
     "relu",
     "rnn_step",
     "sigmoid",

@@ -9,7 +9,7 @@ import numpy as np
 from tinygrad_opt import ops
 from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.nn.reductions import as_tensor, constant, pair, reduced, values
-from tinygrad_opt.tensor import Tensor, apply
+from tinygrad_opt.tensor import Tensor, answer, apply, effect
 
 __all__ = ["cross_entropy", "kl_div", "nll_loss"]
 
@@ -70,7 +70,7 @@ def cross_entropy(
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing is in [0, 1], got {label_smoothing!r}")
     if y.dtype.kind != "f":
-        mass, counts = _label_mass("cross_entropy", x, y, weight, label_smoothing, ignore_index)
+        mass, counts = _shares("cross_entropy", x, target, weight, label_smoothing, ignore_index)
         return _surprise(apply(ops.log_softmax, x), mass, counts, reduction)
     if y.shape == x.shape[:1]:
         raise TypeError(f"cross_entropy: labels must be integers, got {y.dtype}. Convert them:"
@@ -113,8 +113,7 @@ def nll_loss(
     1.3863
     """
     x = as_tensor(log_probabilities)
-    y = labels.array if type(labels) is Tensor else np.asarray(labels)
-    mass, counts = _label_mass("nll_loss", x, y, weight, 0.0, ignore_index)
+    mass, counts = _shares("nll_loss", x, labels, weight, 0.0, ignore_index)
     return _surprise(x, mass, counts, reduction)
 
 
@@ -149,49 +148,81 @@ def kl_div(
     if log_target:
         losses = p.exp() * (p - log_q)
     else:
-        if not (p.array >= 0).all():
-            raise ValueError("kl_div: targets are probabilities, got a negative one or nan."
-                             " For log-probabilities give log_target=True.")
-        losses = p * (ops.log(ops.where(p.array > 0, p, 1)) - ops.where(p.array > 0, log_q, 0))
+        effect(_check_not_negative, p.array)
+        there = p > 0
+        losses = p * (ops.log(ops.where(there, p, 1)) - ops.where(there, log_q, 0))
     if reduction == "batchmean":
         return losses.sum() / len(losses)
     return reduced(losses, reduction)
 
 
-def _label_mass(
-    name: str, x: Tensor, labels: np.ndarray, weight: Any, smoothing: float, ignored: int | None
-) -> tuple[np.ndarray, np.ndarray]:
+# What is computed of labels alone is asked for with `answer` and checked in an `effect`, so that a
+# captured step computes and checks it anew at each replay.
+
+
+def _shares(
+    name: str, x: Tensor, labels: Any, weight: Any, smoothing: float, ignored: int | None
+) -> tuple[Any, Any]:
     """How much of each log-probability each sample pays, and how much each sample counts."""
-    if x.ndim != 2 or labels.shape != x.shape[:1]:
+    y = labels if type(labels) is Tensor else np.asarray(labels)
+    if x.ndim != 2 or y.shape != x.shape[:1]:
         raise ShapeError(f"{name}: logits need shape (n, classes) and labels shape (n,), got"
-                         f" {x.shape} and {labels.shape}")
-    if labels.dtype.kind not in "iu":
-        raise TypeError(f"{name}: labels must be integers, got {labels.dtype}")
-    counted = np.ones(len(x), bool) if ignored is None else labels != ignored
-    classes = x.shape[1]
-    bad = counted & ((labels < 0) | (labels >= classes))
+                         f" {x.shape} and {y.shape}")
+    if y.dtype.kind not in "iu":
+        raise TypeError(f"{name}: labels must be integers, got {y.dtype}")
+    effect(_check_labels, name, values(y), x.shape[1], ignored)
+    weights = np.ones(x.shape[1], x.dtype) if weight is None else _class_weights(name, x, weight)
+    return answer(_label_mass, y, weights, smoothing, ignored), answer(_counts, y, weights, ignored)
+
+
+def _check_labels(name: str, labels: np.ndarray, classes: int, ignored: int | None) -> None:
+    bad = ((labels < 0) | (labels >= classes)) & _counted(labels, ignored)
     if bad.any():
         raise IndexError(f"{name}: label {labels[bad][0]} in row {bad.argmax()}, classes go from 0"
                          f" to {classes - 1}")
-    weights = np.ones(classes, x.dtype) if weight is None else _class_weights(name, x, weight)
+
+
+def _counted(labels: np.ndarray, ignored: int | None) -> np.ndarray:
+    return np.ones(len(labels), bool) if ignored is None else labels != ignored
+
+
+def _label_mass(
+    labels: np.ndarray, weights: np.ndarray, smoothing: float, ignored: int | None
+) -> np.ndarray:
+    counted, classes = _counted(labels, ignored), len(weights)
     y = np.where(counted, labels, 0)
-    mass = np.zeros(x.shape, x.dtype)
-    mass[np.arange(len(x)), y] = (1 - smoothing) * weights[y]
+    mass = np.zeros((len(y), classes), weights.dtype)
+    mass[np.arange(len(y)), y] = (1 - smoothing) * weights[y]
     if smoothing:
         mass += smoothing / classes * weights
-    return mass * counted[:, None], weights[y] * counted
+    return mass * counted[:, None]
 
 
-def _surprise(log_p: Tensor, mass: Any, counts: np.ndarray, reduction: str) -> Tensor:
+def _counts(labels: np.ndarray, weights: np.ndarray, ignored: int | None) -> np.ndarray:
+    counted = _counted(labels, ignored)
+    return weights[np.where(counted, labels, 0)] * counted
+
+
+def _surprise(log_p: Tensor, mass: Any, counts: Any, reduction: str) -> Tensor:
     """−Σⱼ mass · log p of each row, where log p = −∞ costs nothing if no mass is there."""
-    losses = -(ops.where(values(mass) != 0, log_p, 0) * mass).sum(axis=-1)
+    losses = -(ops.where(answer(np.not_equal, mass, 0), log_p, 0) * mass).sum(axis=-1)
     if reduction != "mean":
         return reduced(losses, reduction)
+    return losses.sum() / answer(_total, counts)
+
+
+def _total(counts: np.ndarray) -> np.ndarray:
     total = counts.sum()
     if not total > 0:
         raise ShapeError("no sample counts, so there is no mean: is the batch empty, or are all"
                          " labels ignored or of weight 0?")
-    return losses.sum() / total
+    return total
+
+
+def _check_not_negative(p: np.ndarray) -> None:
+    if not (p >= 0).all():
+        raise ValueError("kl_div: targets are probabilities, got a negative one or nan."
+                         " For log-probabilities give log_target=True.")
 
 
 def _class_weights(name: str, x: Tensor, weight: Any) -> np.ndarray:

@@ -10,7 +10,7 @@ from tinygrad_opt import ops
 from tinygrad_opt.nn import init as initialisers
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.nn.parameters import parameter, positive
-from tinygrad_opt.tensor import Tensor, apply
+from tinygrad_opt.tensor import Tensor, answer, apply, effect, values_of
 
 __all__ = ["Embedding", "embedding"]
 
@@ -31,14 +31,19 @@ def embedding(indices: Any, weight: Tensor) -> Tensor:
     IndexError
         If one is out of range; negative ones do not count from the end.
     """
-    i = indices.array if type(indices) is Tensor else np.asarray(indices)
+    i = indices if type(indices) is Tensor else np.asarray(indices)
     if i.dtype.kind not in "iu" and i.size:
         raise TypeError(f"embedding: indices must be integers, got {i.dtype}")
-    rows = weight.shape[0]
+    effect(_check_range, values_of(i), weight.shape[0])
+    if i.dtype != np.intp:
+        i = answer(np.ndarray.astype, i, np.intp)
+    return apply(ops.take, weight, i, axis=0)
+
+
+def _check_range(i: np.ndarray, rows: int) -> None:
     if i.size and not 0 <= i.min() <= i.max() < rows:
         raise IndexError(f"embedding: indices go from {i.min()} to {i.max()}, the table's rows"
                          f" from 0 to {rows - 1}")
-    return apply(ops.take, weight, i.astype(np.intp, copy=False), axis=0)
 
 
 class Embedding(Module):

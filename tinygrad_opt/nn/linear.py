@@ -24,8 +24,8 @@ __all__ = ["MLP", "Bilinear", "Flatten", "Linear", "Sequential", "bilinear", "fl
 
 def linear(x: Any, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x @ W + b, for x of shape (..., in), W of (in, out) and b of (out,)."""
-    z = as_input(x, weight) @ weight
-    return z if bias is None else z + bias
+    x = as_input(x, weight)
+    return x @ weight if bias is None else apply(ops.linear, x, weight, bias)
 
 
 class Linear(Module):
@@ -79,11 +79,7 @@ class Linear(Module):
         self.weight, self.bias = weight_and_bias((n, m), n, m, bias, init, dtype, rng)
 
     def forward(self, x: Any) -> Tensor:
-        if type(x) is not Tensor:
-            x = as_input(x, self.weight)
-        if self.bias is None:
-            return x @ self.weight
-        return apply(ops.linear, x, self.weight, self.bias)
+        return linear(x, self.weight, self.bias)
 
     def _options(self) -> str:
         n, m = self.weight.shape

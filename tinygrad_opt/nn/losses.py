@@ -16,7 +16,7 @@ from tinygrad_opt import ops
 from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.nn.activations import relu
 from tinygrad_opt.nn.reductions import constant, pair, reduced, values
-from tinygrad_opt.tensor import Tensor, apply
+from tinygrad_opt.tensor import Tensor, apply, effect
 
 __all__ = [
     "binary_cross_entropy",
@@ -265,15 +265,25 @@ def hinge_loss(
 
 # ---- checks --------------------------------------------------------------------------------------
 
+# Effects, so that a captured step checks the targets of each batch.
 
-def _signs(name: str, target: Any) -> np.ndarray:
-    signs = np.asarray(values(target))
-    if not (np.abs(signs) == 1).all():
-        raise ValueError(f"{name}: targets are -1 and 1. For labels of 0 and 1: 2 * y - 1.")
+
+def _signs(name: str, target: Any) -> Any:
+    signs = target if type(target) is Tensor else np.asarray(target)
+    effect(_check_signs, name, values(signs))
     return signs
 
 
+def _check_signs(name: str, signs: np.ndarray) -> None:
+    if not (np.abs(signs) == 1).all():
+        raise ValueError(f"{name}: targets are -1 and 1. For labels of 0 and 1: 2 * y - 1.")
+
+
 def _probabilities(what: str, p: Tensor, hint: str = "") -> None:
-    if not ((p.array >= 0) & (p.array <= 1)).all():
-        raise ValueError(f"{what} must be in [0, 1], they go from {p.array.min():.4g} to"
-                         f" {p.array.max():.4g}.{hint}")
+    effect(_check_probabilities, what, p.array, hint)
+
+
+def _check_probabilities(what: str, p: np.ndarray, hint: str) -> None:
+    if not ((p >= 0) & (p <= 1)).all():
+        raise ValueError(f"{what} must be in [0, 1], they go from {p.min():.4g} to"
+                         f" {p.max():.4g}.{hint}")

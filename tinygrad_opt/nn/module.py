@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.errors import CheckpointError
+from tinygrad_opt.nn.blueprint import describe
+from tinygrad_opt.nn.init import generator
 from tinygrad_opt.nn.summary import Summary, summarize
 from tinygrad_opt.nn.tree import Tree, enter
 from tinygrad_opt.tensor import Tensor, tick
@@ -121,6 +123,38 @@ class Module(Tree):
             np.copyto(_array(target), values[path], casting="same_kind")
             if type(target) is Tensor:
                 target.changed = tick()
+
+    def generators(self) -> dict[str, np.random.Generator]:
+        """The random generators that its modules draw from, by their paths.
+
+        They are the attributes that hold one; an ``rng`` of None means the package's own, which
+        `tg.seed` starts. `save` keeps their states, and ``load(path, model)`` puts them back.
+
+        Examples
+        --------
+        >>> from tinygrad_opt import nn
+        >>> list(nn.MLP([2, 8, 3], dropout=0.5, rng=0).generators())
+        ['dropout.rng']
+        """
+        found = {}
+        for path, module in self.named_modules().items():
+            for name, value in vars(module).items():
+                if name == "rng" and value is None:
+                    value = generator()
+                if isinstance(value, np.random.Generator):
+                    found[f"{path}.{name}" if path else name] = value
+        return found
+
+    def architecture(self) -> dict[str, Any]:
+        """What it is made of, as plain data. `save` keeps it, and `nn.rebuild` makes it anew.
+
+        Examples
+        --------
+        >>> from tinygrad_opt import nn
+        >>> nn.LeakyReLU(0.1).architecture()
+        {'module': 'LeakyReLU', 'place': '', 'holds': {'slope': 0.1}}
+        """
+        return describe(self)
 
     # ---- changing all of it ----------------------------------------------------------------------
 

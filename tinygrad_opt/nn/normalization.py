@@ -10,7 +10,7 @@ from tinygrad_opt import ops
 from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.nn.parameters import default_dtype, parameter, positive
-from tinygrad_opt.tensor import Tensor, apply
+from tinygrad_opt.tensor import Tensor, apply, effect
 
 __all__ = ["BatchNorm1d", "LayerNorm", "batch_norm", "layer_norm"]
 
@@ -117,11 +117,6 @@ def _follow(x, mean, var, momentum):
     n = x.size // x.shape[1]
     mean += momentum * (x.mean(axis=axis) - mean)
     var += momentum * (x.var(axis=axis) * (n / (n - 1)) - var)
-    return np.array(True)                                  # not a float: apply() may redo those
-
-
-# an op, so that a captured step follows too
-_running = ops.op("running", _follow, None)
 
 
 def _all_but_channels(x: Any) -> tuple[int, ...]:
@@ -168,7 +163,7 @@ def batch_norm(
             raise ShapeError(f"batch norm needs more than one value per channel to train on, got"
                              f" shape {x.shape}. Call model.eval() to use the running statistics.")
         if mean is not None and var is not None:
-            apply(_running, x, mean=mean, var=var, momentum=momentum)
+            effect(_follow, x.array, mean, var, momentum)  # a captured step follows too
         z = apply(_standardized, x, axis=_all_but_channels(x), eps=eps)
     else:
         scale = 1 / np.sqrt(var + eps)

@@ -14,11 +14,13 @@ import numpy as np
 from tinygrad_opt import ops
 from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.nn import init as initialisers
-from tinygrad_opt.nn.activations import sigmoid, tanh
+from tinygrad_opt.nn.activations import tanh
 from tinygrad_opt.nn.linear import linear
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.nn.parameters import as_input, parameter, positive
-from tinygrad_opt.tensor import Tensor
+from tinygrad_opt.tensor import Tensor, apply
+
+_sigmoid = ops.sigmoid.kernel
 
 __all__ = ["GRU", "LSTM", "RNN", "gru_step", "lstm_step", "rnn_step"]
 
@@ -30,6 +32,58 @@ def rnn_step(
     return tanh(linear(x, w_ih, b_ih) + linear(h, w_hh, b_hh))
 
 
+# ---- gated cells ---------------------------------------------------------------------------------
+
+# All gates of a step are one array, and what is made of them is one operation: a slice for each
+# gate would cost an array of zeros for each, on the way back.
+
+
+def _parts(z, count):
+    """The gates that stand side by side in the columns."""
+    n = z.shape[-1] // count
+    return [z[..., k * n:(k + 1) * n] for k in range(count)]
+
+
+def _gru_gates(a, b):
+    """r, z = σ(a + b), n = tanh(a + r · b)."""
+    out, n = a + b, a.shape[-1] // 3
+    out[..., :2 * n] = _sigmoid(out[..., :2 * n])
+    out[..., 2 * n:] = np.tanh(a[..., 2 * n:] + out[..., :n] * b[..., 2 * n:])
+    return out
+
+
+def _gru_slopes(g, gates, b):
+    """What reaches the sums inside σ, σ and tanh."""
+    (gr, gz, gn), (r, z, n) = _parts(g, 3), _parts(gates, 3)
+    dn = gn * (1 - n * n)
+    return (gr + dn * _parts(b, 3)[2]) * (r * (1 - r)), gz * (z * (1 - z)), dn
+
+
+def _gru_rule_b(g, gates, a, b):
+    dr, dz, dn = _gru_slopes(g, gates, b)
+    return np.concatenate([dr, dz, dn * _parts(gates, 3)[0]], axis=-1)
+
+
+def _gru_mix(gates, h):
+    """n + z (h − n)."""
+    _, z, n = _parts(gates, 3)
+    return n + z * (h - n)
+
+
+def _gru_mix_rule(g, out, gates, h):
+    _, z, n = _parts(gates, 3)
+    return np.concatenate([np.zeros_like(g), g * (h - n), g * (1 - z)], axis=-1)
+
+
+_gru_gated = ops.op(
+    "gates", _gru_gates,
+    lambda g, z, a, b: np.concatenate(_gru_slopes(g, z, b), axis=-1),
+    _gru_rule_b,
+)
+_gru_mixed = ops.op("n + z(h−n)", _gru_mix, _gru_mix_rule,
+                    lambda g, out, gates, h: g * _parts(gates, 3)[1])
+
+
 def gru_step(
     x: Any, h: Any, w_ih: Tensor, w_hh: Tensor, b_ih: Any = None, b_hh: Any = None
 ) -> Tensor:
@@ -39,12 +93,51 @@ def gru_step(
 
     The weights hold the columns of r, z and n side by side. Each product has its bias.
     """
-    n = w_hh.shape[0]
-    a, b = linear(x, w_ih, b_ih), linear(h, w_hh, b_hh)
-    gates = sigmoid(a[..., :2 * n] + b[..., :2 * n])
-    r, z = gates[..., :n], gates[..., n:]
-    proposal = tanh(a[..., 2 * n:] + r * b[..., 2 * n:])
-    return proposal + z * (h - proposal)
+    gates = apply(_gru_gated, linear(x, w_ih, b_ih), linear(h, w_hh, b_hh))
+    return apply(_gru_mixed, gates, h)
+
+
+def _lstm_gates(a):
+    """i, f, o = σ(a), g = tanh(a)."""
+    out, n = _sigmoid(a), a.shape[-1] // 4
+    out[..., 2 * n:3 * n] = np.tanh(a[..., 2 * n:3 * n])
+    return out
+
+
+def _lstm_gates_rule(d, z, a):
+    """z (1 − z) behind σ, (1 + z) (1 − z) behind tanh."""
+    n = z.shape[-1] // 4
+    behind_tanh = np.repeat(np.array([0, 0, 1, 0], a.dtype), n)
+    return d * ((z + behind_tanh) * (1 - z))
+
+
+def _lstm_keep(gates, c):
+    """f c + i g."""
+    i, f, g, _ = _parts(gates, 4)
+    return f * c + i * g
+
+
+def _lstm_keep_rule(d, out, gates, c):
+    i, _, g, _ = _parts(gates, 4)
+    return np.concatenate([d * g, d * c, d * i, np.zeros_like(d)], axis=-1)
+
+
+def _lstm_tell(gates, c):
+    """o tanh(c)."""
+    return _parts(gates, 4)[3] * np.tanh(c)
+
+
+def _lstm_tell_rule(d, out, gates, c):
+    do = d * np.tanh(c)
+    none = np.zeros_like(do)
+    return np.concatenate([none, none, none, do], axis=-1)
+
+
+_lstm_gated = ops.op("gates", _lstm_gates, _lstm_gates_rule)
+_lstm_kept = ops.op("fc + ig", _lstm_keep, _lstm_keep_rule,
+                    lambda d, out, gates, c: d * _parts(gates, 4)[1])
+_lstm_told = ops.op("o tanh c", _lstm_tell, _lstm_tell_rule,
+                    lambda d, out, gates, c: d * _parts(gates, 4)[3] * (1 - np.tanh(c) ** 2))
 
 
 def lstm_step(
@@ -57,13 +150,9 @@ def lstm_step(
     The weights hold the columns of i, f, g and o side by side. Each product has its bias.
     """
     h, c = state
-    n = w_hh.shape[0]
-    a = linear(x, w_ih, b_ih) + linear(h, w_hh, b_hh)
-    keep = sigmoid(a[..., :2 * n])
-    i, f = keep[..., :n], keep[..., n:]
-    g, o = tanh(a[..., 2 * n:3 * n]), sigmoid(a[..., 3 * n:])
-    c = f * c + i * g
-    return o * tanh(c), c
+    gates = apply(_lstm_gated, linear(x, w_ih, b_ih) + linear(h, w_hh, b_hh))
+    c = apply(_lstm_kept, gates, c)
+    return apply(_lstm_told, gates, c), c
 
 
 class _Recurrent(Module):

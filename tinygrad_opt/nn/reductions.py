@@ -12,6 +12,7 @@ from tinygrad_opt.tensor import Tensor
 
 __all__ = ["as_tensor", "constant", "pair", "reduced", "values"]
 
+
 def reduced(losses: Tensor, reduction: str) -> Tensor:
     if reduction == "mean":
         if not losses.size:

@@ -1,0 +1,192 @@
+"""What a model is made of, as plain data that a file can hold: `describe` it, `rebuild` it.
+
+A module is its class and its attributes. In a description each of them is a plain value, or a
+dict with one key that says what it stands for; parameters are named by their paths and hold no
+numbers. Only classes and functions of `tinygrad_opt.nn` and NumPy's ufuncs can be named, so a
+description runs no foreign code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt.errors import CheckpointError
+from tinygrad_opt.nn.tree import Tree
+from tinygrad_opt.tensor import Tensor
+
+__all__ = ["describe", "rebuild"]
+
+
+def describe(model: Any) -> dict[str, Any]:
+    """The description of a module, or ``{"missing": why}`` if no description could rebuild it."""
+    try:
+        return _Describer(model).value(model, "")
+    except TypeError as error:
+        return {"missing": str(error)}
+
+
+class _Describer:
+    """Describes one model; knows what it has met, since a thing may be held twice."""
+
+    def __init__(self, model: Any) -> None:
+        self.paths: dict[int, str] = {}
+        for path, held in model._state().items():
+            self.paths.setdefault(id(held), path)
+        self.met: dict[int, str] = {}
+        self.above: set[int] = set()
+
+    def value(self, x: Any, place: str) -> Any:
+        x = x.item() if isinstance(x, np.generic) else x
+        if x is None or type(x) in (bool, int, float, str):
+            return x
+        if isinstance(x, Tree):
+            return self._module(x, place)
+        if type(x) is Tensor and id(x) in self.paths:
+            return {"tensor": self.paths[id(x)], "name": x.name, "trained": x.requires_grad}
+        if isinstance(x, np.ndarray) and id(x) in self.paths:
+            return {"array": self.paths[id(x)]}
+        if isinstance(x, np.random.Generator):
+            return {"generator": None}
+        if type(x) in (list, tuple):
+            parts = [self.value(part, f"{place}.{i}") for i, part in enumerate(x)]
+            return {type(x).__name__: parts}
+        if type(x) is dict and all(type(key) is str for key in x):
+            return {"dict": {key: self.value(part, f"{place}.{key}") for key, part in x.items()}}
+        name = getattr(x, "__name__", "")
+        if name and _function(name) is x:
+            return {"function": name}
+        if isinstance(x, np.ufunc) and getattr(np, name, None) is x:
+            return {"ufunc": name}
+        said = f"the function {name}" if callable(x) and name else f"a {type(x).__name__}"
+        raise TypeError(f"{place.lstrip('.')} is {said}, and no file can tell how to make that")
+
+    def _module(self, module: Any, place: str) -> dict[str, Any]:
+        if id(module) in self.met:
+            return {"same": self.met[id(module)]}
+        if id(module) in self.above:
+            raise TypeError(f"{place.lstrip('.')} is a module that this one lies in")
+        kind = type(module)
+        if _class(kind.__name__) is not kind:
+            where = f"{place.lstrip('.')} is" if place else "it is"
+            raise TypeError(f"{where} a {kind.__name__}, which is no class of tinygrad_opt.nn")
+        self.above.add(id(module))
+        holds = {name: self.value(x, f"{place}.{name}") for name, x in vars(module).items()}
+        self.above.discard(id(module))
+        self.met[id(module)] = place
+        return {"module": kind.__name__, "place": place, "holds": holds}
+
+
+def rebuild(saved: Mapping[str, Any]) -> Any:
+    """The model that a checkpoint holds, made anew with its weights.
+
+    Parameters
+    ----------
+    saved : dict
+        What `tinygrad_opt.load` gave.
+
+    Returns
+    -------
+    Module
+
+    Raises
+    ------
+    CheckpointError
+        If no model was saved, or it is not made of classes and functions of `tinygrad_opt.nn`
+        alone, or the description is damaged.
+
+    Notes
+    -----
+    Random generators, such as that of Dropout, begin anew; ``load(path, model)`` puts those that
+    were saved back.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import tinygrad_opt as tg
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = tg.save(folder + "/run.npz", tg.nn.MLP([2, 8, 3], "tanh", rng=0))
+    ...     model = tg.nn.rebuild(tg.load(path))
+    >>> model
+    MLP(tanh)
+    ├─ layers.0: Linear(2, 8)
+    └─ layers.1: Linear(8, 3)
+    """
+    description, state = saved.get("architecture"), saved.get("model")
+    make = "make the model in Python and give it the weights: load(path, model)"
+    if not isinstance(description, dict) or not isinstance(state, Mapping):
+        raise CheckpointError(f"the file does not tell how its model is made: {make}")
+    if "missing" in description:
+        raise CheckpointError(
+            f"the model cannot be made from the file alone: {description['missing']}. Instead,"
+            f" {make}")
+    try:
+        return _Builder(state).value(description)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"the description of the model is damaged: {error}") from error
+
+
+class _Builder:
+    """Builds one model; what was described once stays one thing."""
+
+    def __init__(self, state: Mapping[str, Any]) -> None:
+        self.state = state
+        self.tensors: dict[str, Tensor] = {}
+        self.arrays: dict[str, np.ndarray] = {}
+        self.modules: dict[str, Any] = {}
+
+    def value(self, node: Any) -> Any:
+        match node:
+            case None | bool() | int() | float() | str():
+                return node
+            case {"module": str(name), "place": str(place), "holds": dict(held)}:
+                kind = _class(name)
+                if kind is None:
+                    raise ValueError(f"tinygrad_opt.nn has no class {name!r}")
+                module = self.modules[place] = kind.__new__(kind)
+                for attribute, part in held.items():
+                    if not attribute.isidentifier() or attribute.startswith("__"):
+                        raise ValueError(f"{attribute!r} is no attribute")
+                    setattr(module, attribute, self.value(part))
+                return module
+            case {"same": str(place)}:
+                return self.modules[place]
+            case {"tensor": str(path), "name": str() | None as name, "trained": bool(trained)}:
+                if path not in self.tensors:
+                    self.tensors[path] = Tensor(
+                        np.array(self.state[path]), requires_grad=trained, name=name)
+                return self.tensors[path]
+            case {"array": str(path)}:
+                return self.arrays.setdefault(path, np.array(self.state[path]))
+            case {"generator": None}:
+                return np.random.default_rng()
+            case {"list": list(parts)}:
+                return [self.value(part) for part in parts]
+            case {"tuple": list(parts) | tuple(parts)}:
+                return tuple(self.value(part) for part in parts)
+            case {"dict": dict(parts)}:
+                return {key: self.value(part) for key, part in parts.items()}
+            case {"function": str(name)} if (function := _function(name)) is not None:
+                return function
+            case {"ufunc": str(name)} if isinstance(function := getattr(np, name, None), np.ufunc):
+                return function
+        raise ValueError(f"{str(node)[:60]} stands for nothing")
+
+
+def _class(name: str) -> Any:
+    """The layer or network of that name; None if there is none."""
+    from tinygrad_opt import nn
+
+    found = getattr(nn, name, None) if name in nn.__all__ else None
+    return found if isinstance(found, type) and issubclass(found, Tree) else None
+
+
+def _function(name: str) -> Any:
+    """The function on Tensors of that name; None if there is none."""
+    from tinygrad_opt import nn
+
+    found = getattr(nn, name, None) if name in nn.__all__ else None
+    return found if isinstance(found, FunctionType) else None
