@@ -1,4 +1,4 @@
-"""What `fit` adds to a training loop written out by hand, one thread.
+"""What `fit` adds to a training loop written out by hand, the bar drawn, one thread.
 
     OPENBLAS_NUM_THREADS=1 python benchmarks/fit_loop.py
 """
@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import statistics
 import time
 
 import numpy as np
@@ -16,9 +15,9 @@ from tinygrad_opt import nn, optim
 
 ROUNDS = 7
 WORKLOADS = {                            # data, sizes, batch size, epochs
-    "digits, batch 32": ("digits", [64, 32, 10], 32, 5),
-    "spiral, full batch": ("spiral", [2, 64, 3], 300, 300),
-    "spiral, batch 64": ("spiral", [2, 64, 3], 64, 60),
+    "digits, batch 32": ("digits", [64, 32, 10], 32, 30),
+    "spiral, full batch": ("spiral", [2, 64, 3], 300, 1000),
+    "spiral, batch 64": ("spiral", [2, 64, 3], 64, 200),
 }
 
 
@@ -27,43 +26,53 @@ def start(sizes):
     return model, optim.Adam(model.parameters(), lr=0.003)
 
 
-def by_hand(x, y, sizes, batch_size, epochs):
+def by_hand(x, y, sizes, batch_size, epochs, compiled=False):
     model, opt = start(sizes)
     rng = np.random.default_rng(0)
+
+    def step(x, y):
+        loss = nn.cross_entropy(model(x), y)
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+
+    step = tg.compile(step) if compiled else step
     for _ in range(epochs):
-        for xb, yb in tg.data.minibatches(x, y, batch_size, rng=rng):
-            loss = nn.cross_entropy(model(xb), yb)
-            opt.zero_grad()
-            loss.backward()
-            opt.step()
+        shuffle = batch_size < len(x)
+        for batch in tg.data.minibatches(x, y, batch_size, shuffle=shuffle, rng=rng):
+            step(*batch)
 
 
-def by_fit(x, y, sizes, batch_size, epochs, metrics=()):
+def by_fit(x, y, sizes, batch_size, epochs, compiled=None, metrics=()):
     model, opt = start(sizes)
-    tg.fit(model, x, y, loss=nn.cross_entropy, optimizer=opt, epochs=epochs,
+    tg.fit(model, x, y, loss=nn.cross_entropy, optimizer=opt, epochs=epochs, compile=compiled,
            batch_size=batch_size, metrics=metrics, progress="bar", seed=0)
 
 
+WAYS = {
+    "by hand": (by_hand,), "by hand, compiled": (by_hand, True), "fit": (by_fit,),
+    "with accuracy": (by_fit, None, ["accuracy"]), "compile=False": (by_fit, False),
+}
+
+
 def seconds(function, *args):
-    begin = time.perf_counter()
+    begin = time.process_time()                  # other processes do not count
     function(*args)
-    return time.perf_counter() - begin
+    return time.process_time() - begin
 
 
 def main():
     os.environ.setdefault("COLUMNS", "100")
-    rows = []
+    print(f"{'':20}{'by hand':>11}", *(f"{name:>19}" for name in list(WAYS)[1:]), sep="")
     for name, (data, *rest) in WORKLOADS.items():
         x, y = getattr(tg.data, data)()
         x = x / 16 if data == "digits" else x
-        bare, fit, accuracy = [], [], []
-        for _ in range(ROUNDS):
-            bare.append(seconds(by_hand, x, y, *rest))
-            fit.append(seconds(by_fit, x, y, *rest))
-            accuracy.append(seconds(by_fit, x, y, *rest, ["accuracy"]))
-        ratios = [statistics.median(f / b for f, b in zip(t, bare)) for t in (fit, accuracy)]
-        rows.append(f"{name:20}{min(bare):9.3f} s{ratios[0]:10.2f}{ratios[1]:16.2f}")
-    print(f"{'':20}{'by hand':>11}{'fit / it':>10}{'with accuracy':>16}", *rows, sep="\n")
+        times = {way: [] for way in WAYS}
+        for _ in range(ROUNDS):                  # in turn, so that a busy moment meets all
+            for way, (function, *options) in WAYS.items():
+                times[way].append(seconds(function, x, y, *rest, *options))
+        hand, *others = map(min, times.values())
+        print(f"{name:20}{hand:9.3f} s", *(f"{t / hand:19.2f}" for t in others), sep="")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import csv
 import os
 import signal
+import subprocess
 import sys
 import threading
 import types
@@ -226,6 +227,42 @@ def test_a_memory_mapped_file_is_read_a_batch_at_a_time(tmp_path):
     np.save(tmp_path / "x.npy", x)
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
     assert weights(trained(data=(mapped, y))[0]) == weights(trained(data=(x, y))[0])
+
+
+LARGER_THAN_MEMORY = """
+import resource, sys
+import numpy as np
+import tinygrad_opt as tg
+
+resource.setrlimit(resource.RLIMIT_DATA, (500 << 20,) * 2)   # all but what is mapped from files
+x = np.load(sys.argv[1], mmap_mode="r")
+try:
+    np.array(x)
+except MemoryError:
+    pass
+else:
+    sys.exit("the limit does not hold")
+y = np.arange(len(x)) % 2
+model = tg.nn.MLP([x.shape[1], 8, 2], rng=0)
+history = tg.fit(model, x, y, loss=tg.nn.cross_entropy, epochs=1, batch_size=128, progress=False,
+                 seed=0)
+print(len(history.steps["loss"]), np.isfinite(history["loss"][0]))
+"""
+
+
+@pytest.mark.drill
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the limit counts otherwise")
+def test_an_epoch_over_a_file_of_four_gigabytes_takes_less_than_500_megabytes(tmp_path):
+    x = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.float32, (1 << 16, 1 << 14))
+    assert x.nbytes == 4 << 30                               # of holes, which take no disk
+    x[::1000, ::1000] = 1
+    x.flush()
+    del x
+    done = subprocess.run([sys.executable, "-c", LARGER_THAN_MEMORY, str(tmp_path / "x.npy")],
+                          capture_output=True, text=True, env=os.environ | {
+                              "OPENBLAS_NUM_THREADS": "1"})
+    (tmp_path / "x.npy").unlink()
+    assert (done.stdout, done.stderr) == ("512 True\n", "")
 
 
 def test_tensors_and_lists_are_data_too():

@@ -47,7 +47,9 @@ def save(
     path : str or path
         Taken as it is; ``.safetensors`` at its end chooses that format, anything else is npz.
     model, optimizer : object with ``state_dict()``, or dict
-        Kept under the names ``"model"`` and ``"optimizer"``.
+        Kept under the names ``"model"`` and ``"optimizer"``; with a model that draws random
+        numbers, as dropout does, the states of its generators as ``"random"``; with a
+        `nn.Module`, what it is made of as ``"architecture"``, of which `nn.rebuild` makes it.
     **more
         Kept under their names: arrays and Tensors, numbers, strings, booleans and None,
         whatever has ``state_dict()``, and dicts (whose keys are any strings), lists and tuples
@@ -79,8 +81,15 @@ def save(
     (7, array([0., 1., 2.]))
     """
     path = Path(path)
-    parts = {"model": model, "optimizer": optimizer}
-    content = {key: part for key, part in parts.items() if part is not None} | more
+    states = {name: g.bit_generator.state for name, g in _generators(model).items()}
+    parts = {"model": model, "optimizer": optimizer, "random": states or None,
+             "architecture": model.architecture() if hasattr(model, "architecture") else None}
+    own = {key: part for key, part in parts.items() if part is not None}
+    taken = sorted(own.keys() & more.keys())
+    if taken:
+        raise CheckpointError(f"cannot save {path}: the name {taken[0]!r} is taken, by what is kept"
+                              " of the model")
+    content = own | more
     write, name = _write_npz, _npz_name
     if _is_safetensors(path):
         write, name = _write_safetensors, _safetensors_name
@@ -93,13 +102,17 @@ def save(
     return path
 
 
-def load(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read what `save` wrote.
+def load(
+    path: str | os.PathLike[str], model: Any = None, optimizer: Any = None
+) -> dict[str, Any]:
+    """Read what `save` wrote, and give a model and an optimizer their states back.
 
     Parameters
     ----------
     path : str or path
         ``.safetensors`` at its end chooses that format, anything else is npz.
+    model, optimizer : object with ``load_state_dict()``, optional
+        Take over what was saved, both or neither; the model's random generators too.
 
     Returns
     -------
@@ -112,17 +125,23 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     CheckpointError
         If the file is missing, cut short, damaged, or not what it claims to be: with the path
         and the reason. Sizes are checked against the file before memory is asked for.
+        If the states do not fit the model or the optimizer; nothing is changed then.
 
     Examples
     --------
-    To go on where a run was saved::
+    To go on where a run was saved, as if it had never stopped::
 
-        saved = tg.load("run.npz")
-        model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
+        tg.load("run.npz", model, optimizer)
     """
     path = Path(path)
-    with _blaming(path, "cannot load"), open(path, "rb") as file:
+    with _blaming(path, "cannot load"):
+        content = _read(path)
+        _put_back(content, model, optimizer)
+        return content
+
+
+def _read(path: Path) -> dict[str, Any]:
+    with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         text, arrays = (_read_safetensors if _is_safetensors(path) else _read_npz)(file, size)
         if text is None:
@@ -136,6 +155,38 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
         if not isinstance(content, dict):
             raise ValueError("its tree does not start with a dict")
         return content
+
+
+def _generators(model: Any) -> dict[str, np.random.Generator]:
+    """The random generators of a model that can name them."""
+    return model.generators() if hasattr(model, "generators") else {}
+
+
+def _put_back(content: dict[str, Any], model: Any, optimizer: Any) -> None:
+    """Load the states into a model and an optimizer, all or none."""
+    for name, target in (("model", model), ("optimizer", optimizer)):
+        if target is not None and name not in content:
+            raise ValueError(f"it holds no {name}, only {', '.join(content) or 'nothing'}")
+    if model is None:
+        if optimizer is not None:
+            optimizer.load_state_dict(content["optimizer"])
+        return
+    generators, states = _generators(model), content.get("random", {})
+    if states and states.keys() != generators.keys():
+        raise ValueError(f"it holds the random generators {', '.join(states)}, the model has"
+                         f" {', '.join(generators) or 'none'}")
+    for name, state in states.items():
+        type(generators[name].bit_generator)().state = state       # refuses what is none
+    before = model.state_dict()
+    model.load_state_dict(content["model"])
+    if optimizer is not None:
+        try:
+            optimizer.load_state_dict(content["optimizer"])
+        except BaseException:
+            model.load_state_dict(before)
+            raise
+    for name, state in states.items():
+        generators[name].bit_generator.state = state
 
 
 def _is_safetensors(path: Path) -> bool:

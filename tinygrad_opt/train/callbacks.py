@@ -241,9 +241,13 @@ class Checkpoint(Callback):
 
     Notes
     -----
-    To go on: load the file, give its parts to ``model.load_state_dict`` and
-    ``optimizer.load_state_dict``, and ``History(**saved["history"])`` to `fit` with the seed of
-    the first run. If nothing in the model is random, all is as if it had never stopped.
+    To go on as if training had never stopped, dropout and the order of the samples included, with
+    a model and an optimizer that are made as those of the first run were::
+
+        saved = tg.load(path, model, optimizer)
+        tg.fit(model, x, y, optimizer=optimizer, history=History(**saved["history"]), ...)
+
+    Callbacks begin anew: early stopping knows nothing of the epochs before.
     """
 
     def __init__(

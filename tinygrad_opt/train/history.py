@@ -20,6 +20,8 @@ class History(Mapping[str, list[Any]]):
         What was recorded so far, all of one length.
     steps : mapping of str to sequence, optional
         The same for single steps.
+    seed : int, optional
+        What decided the order of the samples, so that a run which goes on shuffles on.
 
     Attributes
     ----------
@@ -63,6 +65,7 @@ class History(Mapping[str, list[Any]]):
         self,
         columns: Mapping[str, Sequence[Any]] | None = None,
         steps: Mapping[str, Sequence[float]] | None = None,
+        seed: Any = None,
     ) -> None:
         self._columns = {name: list(column) for name, column in (columns or {}).items()}
         if len({len(column) for column in self._columns.values()}) > 1:
@@ -70,7 +73,7 @@ class History(Mapping[str, list[Any]]):
             raise ValueError(f"the columns of a history must be of one length, got {sizes}.")
         self.steps = {name: list(values) for name, values in (steps or {}).items()}
         self.steps = {"loss": [], "lr": []} | self.steps
-        self.stopped: str | None = None
+        self.seed, self.stopped = seed, None  # type: Any, str | None
 
     def __getitem__(self, name: str) -> list[Any]:
         if name not in self._columns:
@@ -133,7 +136,7 @@ class History(Mapping[str, list[Any]]):
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps; ``History(**state)`` is this history again."""
-        return {"columns": dict(self._columns), "steps": dict(self.steps)}
+        return {"columns": dict(self._columns), "steps": dict(self.steps), "seed": self.seed}
 
     def __str__(self) -> str:
         """A table. Of more than 20 epochs the middle is left out."""

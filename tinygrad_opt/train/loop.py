@@ -19,7 +19,8 @@ from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.train.callbacks import Callback, LambdaCallback
 from tinygrad_opt.train.history import History
 from tinygrad_opt.train.measure import Means, array_of, evaluate, in_mode, metrics_by_name
-from tinygrad_opt.train.progress import progress_for
+from tinygrad_opt.train.progress import Quiet, progress_for
+from tinygrad_opt.train.step import Halt, Step
 
 __all__ = ["Run", "fit"]
 
@@ -44,6 +45,7 @@ def fit(
     seed: int | None = None,
     accumulate: int = 1,
     history: History | None = None,
+    compile: bool | None = None,
 ) -> History:
     """Train a model: shuffle, predict, differentiate the loss, step; again and again.
 
@@ -72,11 +74,18 @@ def fit(
         True: a bar where tqdm is installed and a bar can be drawn, else a line an epoch, at
         most 100; False: nothing. It goes to standard error.
     seed : int, optional
-        Makes the order of the samples repeatable, in each epoch its own.
+        Makes the order of the samples repeatable, in each epoch its own; that of `history`
+        without it.
     accumulate : int, at least 1
         Add up the gradients of so many batches before each step: the step of one large batch.
     history : History, optional
         Of a run to be continued: its epochs are counted on from, and it is not changed.
+    compile : bool, optional
+        Whether forward and backward pass are captured for each shape of batch and replayed, with
+        the same results to the bit; see `tinygrad_opt.compile` for what a capture freezes.
+        Without a word from you this is done where the loss and all of the model are made of
+        this package's functions and modules, whose replays leave nothing out. If True and the
+        capture fails, a warning says why and the pass is run as it is written.
 
     Returns
     -------
@@ -129,7 +138,7 @@ def fit(
         samples(*validation)
     screen = progress_for(progress)
     run = Run(model, loss, optimizer, metrics_by_name(metrics), len(x), batch_size, epochs,
-              accumulate, seed, history, validation is not None,
+              accumulate, seed, history, validation is not None, compile,
               [*map(_callback, callbacks), screen])
     try:
         with in_mode(model, True), _gentle_interrupt(run):
@@ -173,14 +182,18 @@ class Run:
     def __init__(
         self, model: Any, loss: Any, optimizer: Any, metrics: Mapping[str, Any], n_samples: int,
         batch_size: int, epochs: int, accumulate: int, seed: Any, history: History | None,
-        validates: bool, callbacks: Sequence[Callback],
+        validates: bool, compiled: bool | None, callbacks: Sequence[Callback],
     ) -> None:
         if not callable(loss):
             raise TypeError(f"loss must be a function of (prediction, y), got {loss!r}.")
+        if compiled not in (True, False, None):
+            raise ValueError(f"compile must be True, False or None, got {compiled!r}.")
         self.model, self.loss_function, self.metrics = model, loss, metrics
         self.batch_size = whole("batch_size", batch_size)
         self.accumulate = whole("accumulate", accumulate)
         self.steps_per_epoch = -(-n_samples // (self.batch_size * self.accumulate))
+        if seed is None and history is not None:
+            seed = history.seed
         self.seed: Any = np.random.SeedSequence(seed).entropy
         measured = ["loss", *metrics]
         taken = {"loss", "epoch", *MEASURED} & metrics.keys()
@@ -192,15 +205,20 @@ class Run:
         if list(history) != columns:
             raise ValueError(f"the history to go on with has the columns {', '.join(history)};"
                              f" this run records {', '.join(columns)}.")
-        self.history = History(history, history.steps)
+        self.history = History(history, history.steps, self.seed)
         self.epoch = self.history.epochs
         self.epochs = self.epoch + whole("epochs", epochs, 0)
         self.step, self.loss = len(self.history.steps["loss"]), math.nan
         self.stopped: str | None = None
         self.callbacks = callbacks
-        self._on_loss, self._on_step = self._hooks("on_loss"), self._hooks("on_step")
+        self._on_loss, self._on_step = _hooks(callbacks, "on_loss"), _hooks(callbacks, "on_step")
         self._parameters = _parameters(model)
         self.optimizer = _optimizer(optimizer, self._parameters)
+        self._step = Step(model, loss, self._parameters, self._look, compiled, bool(metrics))
+        # A capture is looked over after everything that may have changed what it rests on.
+        theirs = [c for c in callbacks if not isinstance(c, Quiet)]
+        within = _hooks(theirs, "on_loss") or _hooks(theirs, "on_step") or not self._step.known
+        self._looked_over = "each batch" if within else "each epoch" if theirs else "once"
         self._warned = False
 
     def stop(self, reason: str) -> None:
@@ -225,30 +243,30 @@ class Run:
 
     def _pass(self, x: Array, y: Array) -> dict[str, Any] | None:
         """Train on every sample once; None if it was cut short."""
-        model, optimizer, steps = self.model, self.optimizer, self.history.steps
+        try:
+            return self._batches(x, y)
+        except Halt:
+            return None
+
+    def _batches(self, x: Array, y: Array) -> dict[str, Any] | None:
+        step, optimizer, steps = self._step, self.optimizer, self.history.steps
         n, group = len(x), self.batch_size * self.accumulate
         shuffle = self.batch_size < n
         rng = np.random.default_rng([self.seed, self.epoch]) if shuffle else None
-        seen, done, step_loss = Means(self.metrics), 0, 0.0
+        seen, done, share, step_loss = Means(self.metrics), 0, 1.0, 0.0
+        if self._looked_over == "each epoch" or not step.frozen:
+            step.refresh()
         for xb, yb in minibatches(x, y, self.batch_size, shuffle=shuffle, rng=rng):
-            prediction = model(xb)
-            loss = self.loss_function(prediction, yb)
-            self.loss = _number(loss)
-            for hook in self._on_loss:
-                hook(self)
-            if self.stopped:
-                return None
+            if self.accumulate > 1:
+                share = len(xb) / min(group, n - done // group * group)
+            if self._looked_over == "each batch":
+                step.refresh()
+            prediction = step(xb, yb, share)
             if not math.isfinite(self.loss):
                 self._warn()
-            if self.accumulate == 1:
-                loss.backward()
-                step_loss = self.loss
-            else:
-                share = len(xb) / min(group, n - done // group * group)
-                loss.backward(np.full(loss.shape, share))
-                step_loss += share * self.loss
             seen.add(self.loss, prediction, yb)
-            del prediction, loss               # the graph goes before the next one is made
+            prediction = None                  # the graph goes before the next one is made
+            step_loss += share * self.loss
             done += len(xb)
             if done % group and done < n:
                 continue
@@ -267,26 +285,29 @@ class Run:
                 return None
         return {"epoch": self.epoch, **seen.means(), **measured}
 
+    def _look(self, loss: Array) -> None:
+        """Between the forward and the backward pass of each batch."""
+        self.loss = loss.item()
+        for hook in self._on_loss:
+            hook(self)
+        if self.stopped:
+            raise Halt
+
     def _measured_step(self) -> dict[str, float]:
         """One step, and how it went; this takes copies of the parameters."""
-        parameters = self._parameters.values()
+        arrays = [p.array for p in self._parameters.values()]
+        gradients = [g for g in [p.grad for p in self._parameters.values()] if g is not None]
         with np.errstate(all="ignore"):
-            before = _flat(p.data for p in parameters)
-            gradient = _flat(p.grad for p in parameters if p.grad is not None)
+            before, gradient = _flat(arrays), _norm(_flat(gradients))
             rate = _rate(self.optimizer)
             self.optimizer.step()
             self.optimizer.zero_grad()
-            moved = _flat(p.data for p in parameters)
+            moved = _flat([p.array for p in self._parameters.values()])
             moved -= before
             size, change = _norm(before), _norm(moved)
         self.history.steps["lr"].append(rate)
         ratio = change / size if size else math.inf if change else 0.0
-        return {"lr": rate, "gradient_norm": _norm(gradient), "update_ratio": ratio}
-
-    def _hooks(self, moment: str) -> list[Callable[[Run], Any]]:
-        """Bound methods of the callbacks that do something at this moment."""
-        hooks = [getattr(callback, moment) for callback in self.callbacks]
-        return [h for h in hooks if getattr(h, "__func__", h) is not getattr(Callback, moment)]
+        return {"lr": rate, "gradient_norm": gradient, "update_ratio": ratio}
 
     def _warn(self) -> None:
         if not self._warned:
@@ -295,7 +316,7 @@ class Run:
                 f"the loss is {self.loss} in step {self.step + 1}, epoch {self.epoch}: try a"
                 " smaller learning rate, or end such runs with StopOnNonFinite().",
                 RuntimeWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
 
 
@@ -308,6 +329,12 @@ def _callback(callback: Any) -> Any:
     if callable(callback) and not isinstance(callback, type):
         return LambdaCallback(callback)
     raise TypeError(f"a callback is a Callback or a function of the run, got {callback!r}.")
+
+
+def _hooks(callbacks: Iterable[Callback], moment: str) -> list[Callable[[Run], Any]]:
+    """Bound methods of the callbacks that do something at this moment."""
+    hooks = [getattr(callback, moment) for callback in callbacks]
+    return [h for h in hooks if getattr(h, "__func__", h) is not getattr(Callback, moment)]
 
 
 def _parameters(model: Any) -> dict[str, Any]:
@@ -341,20 +368,13 @@ def _rate(optimizer: Any) -> float:
     return getattr(optimizer, "lr", math.nan) if rate is None else rate
 
 
-def _flat(arrays: Iterable[Array]) -> Array:
+def _flat(arrays: list[Array]) -> Array:
     """All entries in one new vector."""
     return np.concatenate([a.ravel() for a in arrays] or [np.empty(0)])
 
 
 def _norm(vector: Array) -> float:
     return math.sqrt(vector.dot(vector))
-
-
-def _number(loss: Any) -> float:
-    if type(loss) is not Tensor:
-        raise TypeError(f"the loss function must return a Tensor, got {type(loss).__name__}:"
-                        " without its graph there are no gradients.")
-    return loss.item()
 
 
 @contextmanager

@@ -19,7 +19,6 @@ Array = np.ndarray
 Metric = Callable[[Array, Array], Any]
 
 
-
 def predict(model: Any, x: Any, *, batch_size: int = 256) -> Array:
     """What the model makes of x, batch by batch, in evaluation mode and without a graph.
 
@@ -178,5 +177,3 @@ def in_mode(model: Any, training: bool) -> Iterator[None]:
     finally:
         for module, was in before:
             module.training = was
-
-

@@ -1,0 +1,195 @@
+"""One batch forward and backward, as it is written or captured and replayed."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt.compiler import CompiledStep
+from tinygrad_opt.compiler import compile as captured
+from tinygrad_opt.tensor import Tensor, effect
+
+__all__ = ["Halt", "Step"]
+
+Array = np.ndarray
+MANY = 8                                         # captures, after which they must be worth it
+PLAIN = (bool, int, float, str)
+
+
+class Halt(Exception):
+    """Raised by what looks at the loss, to leave out the backward pass."""
+
+
+class Step:
+    """Predict, compare, look at the loss and differentiate it, all in one call.
+
+    Parameters
+    ----------
+    model, loss : callable
+    parameters : dict of str to Tensor
+    look : callable
+        Given the loss as an array, between the forward and the backward pass.
+    compiled : bool or None
+        True: captured for each kind of batch; None: where model and loss are made of this
+        package's parts alone, of which a replay leaves nothing out; False: never.
+    predicts : bool
+        Whether the predictions are wanted.
+    """
+
+    def __init__(
+        self, model: Any, loss: Callable[..., Any], parameters: dict[str, Tensor],
+        look: Callable[[Array], None], compiled: bool | None, predicts: bool,
+    ) -> None:
+        self.model, self.loss, self.parameters = model, loss, parameters
+        self.look, self.predicts = look, predicts
+        self.known = _is_known(loss) and _made_of_known_parts(model)
+        self.asked = compiled is True
+        self.replay: CompiledStep | None = None
+        if self.asked or (compiled is None and self.known):
+            self.replay = captured(self.written)
+        self.kinds: set[Any] = set()                       # lengths and shares that were captured
+        self.frozen: list[Any] = []                        # what the captures rest on
+        self.calls = self.captures = 0
+        self.error: BaseException | None = None
+
+    def written(self, x: Any, y: Any, share: float) -> Any:
+        """The pass itself; `share` is what the batch counts in the step's loss."""
+        self.captures += 1
+        prediction = self.model(x)
+        loss = self.loss(prediction, y)
+        if type(loss) is not Tensor:
+            raise TypeError(f"the loss function must return a Tensor, got {type(loss).__name__}:"
+                            " without its graph there are no gradients.")
+        if loss.size != 1:
+            loss.item()                                    # says what is wrong
+        effect(self._look, loss.array)
+        if share == 1:
+            loss.backward()
+        else:
+            loss.backward(np.full(loss.shape, share))
+        return prediction if self.predicts else None
+
+    def __call__(self, x: Array, y: Array, share: float = 1.0) -> Any:
+        """The prediction, if it is wanted; the gradients are left in the parameters."""
+        if self.replay is None:
+            return self.written(x, y, share)
+        self.calls += 1
+        if self.captures >= MANY and 2 * self.captures > self.calls:
+            self._give_up("It had to be captured anew for most batches: parameters, options or"
+                          " shapes change all the time.")
+            return self.written(x, y, share)
+        kind = len(x), share
+        if kind in self.kinds:
+            prediction = self.replay(x, y, share)
+            if share != 1:
+                self._own_gradients()
+            return prediction
+        before = self._state()
+        try:
+            prediction = self.replay(x, y, share)
+        except Exception as error:
+            if error is self.error:                        # the callbacks' own
+                raise
+            self._put_back(before)
+            self._give_up(f"{type(error).__name__}: {error}")
+            return self.written(x, y, share)
+        self.kinds.add(kind)
+        return prediction
+
+    def refresh(self) -> None:
+        """Forget the captures if something that they rest on has changed since."""
+        if self.replay is None:
+            return
+        now = self._configuration()
+        hooked = [name for name, p in self.parameters.items() if p.hooks]
+        if hooked:
+            self._give_up(f"{hooked[0]} has a hook, which must see every gradient.")
+        elif not _same(now, self.frozen):
+            self.frozen, self.kinds = now, set()
+            self.replay = captured(self.written)
+
+    def _own_gradients(self) -> None:
+        """Copy gradients to be added to: the next replay writes into the memory of this one."""
+        for p in self.parameters.values():
+            if p.grad is not None:
+                p.grad = p.grad.copy()
+
+    def _look(self, loss: Array) -> None:
+        try:
+            self.look(loss)
+        except BaseException as error:
+            self.error = error
+            raise
+
+    def _give_up(self, reason: str) -> None:
+        self.replay = None
+        if self.asked:
+            warnings.warn(f"the training step is not compiled. {reason}", stacklevel=7)
+
+    def _configuration(self) -> list[Any]:
+        """Everything besides arrays that a pass depends on: modes, options, what is trained."""
+        found: list[Any] = []
+        for p in self.parameters.values():
+            found += (p, p.needs_grad)
+        for module in _modules(self.model):
+            found += (module, getattr(module, "training", None), *vars(module).values())
+        return found
+
+    def _state(self) -> tuple[Any, Any, Any]:
+        """What a pass moves: gradients, running statistics, random generators."""
+        buffers = [getattr(module, name) for module in _modules(self.model)
+                   for name in getattr(module, "buffers", ())]
+        generators = self.model.generators() if hasattr(self.model, "generators") else {}
+        return ([(p, p.grad) for p in self.parameters.values()],
+                [(a, a.copy()) for a in buffers if a is not None],
+                [(g, g.bit_generator.state) for g in generators.values()])
+
+    @staticmethod
+    def _put_back(state: tuple[Any, Any, Any]) -> None:
+        gradients, buffers, generators = state
+        for p, gradient in gradients:
+            p.grad = gradient
+        for array, values in buffers:
+            array[...] = values
+        for generator, was in generators:
+            generator.bit_generator.state = was
+
+
+def _modules(model: Any) -> list[Any]:
+    return [*model.named_modules().values()] if hasattr(model, "named_modules") else []
+
+
+def _same(a: list[Any], b: list[Any]) -> bool:
+    """Whether two configurations are one: the same objects, equal numbers and words."""
+    return len(a) == len(b) and all(
+        x is y or (type(x) is type(y) and isinstance(x, PLAIN) and x == y) for x, y in zip(a, b)
+    )
+
+
+def _made_of_known_parts(model: Any) -> bool:
+    """Whether all modules, and the functions in them, are this package's or NumPy's."""
+    modules = _modules(model)
+    return bool(modules) and all(
+        _is_known(type(module)) and all(map(_holds_only_known, vars(module).values()))
+        for module in modules
+    )
+
+
+def _holds_only_known(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_holds_only_known, value))
+    return not callable(value) or _is_known(value)
+
+
+def _is_known(function: Any) -> bool:
+    """Whether a function has no other effects than those that a capture notes."""
+    if isinstance(function, functools.partial):
+        function = function.func
+    function = getattr(function, "kernel", function)       # an Op may hold anybody's
+    home = str(getattr(function, "__module__", ""))
+    return isinstance(function, np.ufunc) or home.startswith(("tinygrad_opt.nn.",
+                                                              "tinygrad_opt.ops"))
