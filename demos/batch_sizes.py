@@ -1,16 +1,20 @@
 """Stochastic, mini-batch and batch descent are one loop with batch_size = 1, k and N.
 
-    python demos/batch_sizes.py [--quick]
+    python demos/batch_sizes.py [--quick] [--out FOLDER]
 
 For each batch size: time and updates until the validation error is at its lowest, on the digits.
+Writes a picture of time and error against the size, and its numbers.
 """
 
 import argparse
 import time
+from pathlib import Path
 
 import numpy as np
 
 import tinygrad_opt as tg
+from tinygrad_opt.viz.plots.numbers import save_numbers
+from tinygrad_opt.viz.plots.training import plot_batch_sizes
 
 
 def train(batch_size, epochs, x, y, x_validation, y_validation):
@@ -31,7 +35,8 @@ def train(batch_size, epochs, x, y, x_validation, y_validation):
     return errors
 
 
-def main(epochs=30, sizes=(1, 8, 32, 128, None)):
+def main(out="runs", quick=False):
+    epochs, sizes = (2, (32, None)) if quick else (30, (1, 8, 32, 128, None))
     x, y = tg.data.digits()
     split = tg.data.train_test_split(x / 16, y, rng=0)
     x, x_validation, y, y_validation = split
@@ -46,12 +51,17 @@ def main(epochs=30, sizes=(1, 8, 32, 128, None)):
         best = int(np.argmin(errors))
         kind = {1: " (stochastic)", len(x): " (batch)"}.get(size, "")
         print(f"{size:>12}{updates:>9}{seconds:>9.2f}{errors[best]:>12.2%}{best + 1:>10}{kind}")
-        results[size] = errors
+        results[size] = seconds, errors[best]
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    figure = plot_batch_sizes(results)
+    figure.savefig(folder / "batch_sizes.png")
+    print(f"wrote {save_numbers(folder / 'batch_sizes.csv', figure)} and .png")
     return results
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true")
-    quick = parser.parse_args().quick
-    main(epochs=2 if quick else 30, sizes=(32, None) if quick else (1, 8, 32, 128, None))
+    parser.add_argument("--out", default="runs")
+    main(**vars(parser.parse_args()))

@@ -1,8 +1,9 @@
-"""tanh(a·b + c) as a picture, before and after backward, merged and in the style of lectures.
+"""tanh(a·b + c) as a picture: values, gradients, the way back, and the style of lectures.
 
     python demos/draw_expression.py
 
-Writes expression.svg and expression-split.svg into the current folder. No Graphviz is needed.
+Writes expression.svg, expression-backward.svg and expression-split.svg into the current folder.
+No Graphviz is needed.
 """
 
 import numpy as np
@@ -25,6 +26,8 @@ def main():
     print(view)
 
     print("\nwrote", view.save("expression.svg"))
+    print("wrote", tg.draw(y, grads=True).save("expression-backward.svg"),
+          "  beside each arrow runs the gradient, times the local derivative")
     print("wrote", tg.draw(y, style="split").save("expression-split.svg"))
 
 

@@ -1,9 +1,9 @@
-"""Networks as pictures: a frame around each layer, layers closed to one box, 50 steps folded.
+"""Networks as pictures: a frame around each layer, equal layers as one, 50 steps folded.
 
     python demos/draw_network.py
 
-Writes network.svg, layers.svg and recurrent.svg into the current folder. A weight that many steps
-use is drawn once and then as W ↗ wherever it is used again.
+Writes network.svg, layers.svg, deep.svg and recurrent.svg into the current folder. A weight that
+many steps use is drawn once and then as W ↗ wherever it is used again.
 """
 
 import numpy as np
@@ -38,6 +38,8 @@ def main():
     print("\nwrote", whole.save("network.svg"))
     closed = tg.draw(model, x.astype("float32"), depth=0)
     print("wrote", closed.save("layers.svg"), "  ", closed.graph.caption)
+    deep = tg.draw(nn.MLP([2, *[16] * 31, 3], rng=rng), x.astype("float32"))
+    print("wrote", deep.save("deep.svg"), "    ", deep.graph.caption)
     folded = tg.draw(recurrent_loss(50, rng))
     print("wrote", folded.save("recurrent.svg"), folded.graph.caption)
 

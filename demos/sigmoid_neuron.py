@@ -14,6 +14,7 @@ import numpy as np
 import tinygrad_opt as tg
 from tinygrad_opt.viz.plots.races import animate_race, plot_race
 from tinygrad_opt.viz.plots.racing import Race, follow, race
+from tinygrad_opt.viz.plots.sparse import learn_sparse, plot_sparse
 from tinygrad_opt.viz.plots.surfaces import sigmoid_neuron
 
 X, Y = np.array([0.5, 2.5]), np.array([0.2, 0.9])
@@ -61,21 +62,12 @@ def plateau(steps):
 
 
 def sparse(steps):
-    """Two inputs, the second is there in one of twenty samples: how far does each weight come?"""
-    rng = np.random.default_rng(0)
-    x = np.stack([np.ones(steps), rng.random(steps) < 0.05], 1)
-    y = x @ [1.0, 1.0]
-    print(f"\nsparse inputs, after {steps} samples (both weights should be 1):")
-    for name, opt in (("SGD", tg.optim.SGD(lr=0.02)), ("AdaGrad", tg.optim.AdaGrad(lr=0.3))):
-        w, first = {"often": np.zeros(1), "rarely": np.zeros(1)}, {}
-        for row, target in zip(x, y):
-            error = row[0] * w["often"] + row[1] * w["rarely"] - target
-            before = w["rarely"].item()
-            opt.update(w, {"often": error * row[0], "rarely": error * row[1]})
-            if row[1]:
-                first.setdefault("step", w["rarely"].item() - before)
-        print(f"  {name:8} often {w['often'][0]:.3f}  rarely {w['rarely'][0]:.3f}"
-              f"   first step of the rare weight {first.get('step', 0):.3f}")
+    """Three inputs, one of them there in two of a hundred samples: how far does each weight come?
+
+    Plain descent has one rate for all; AdaGrad's stays large for what it has rarely seen.
+    """
+    return learn_sparse({"SGD": tg.optim.SGD(lr=0.02), "AdaGrad": tg.optim.AdaGrad(lr=0.3)},
+                        shares=(1.0, 0.2, 0.02), steps=steps)
 
 
 def main(out="runs", quick=False):
@@ -89,7 +81,10 @@ def main(out="runs", quick=False):
         plot_race(result, cmap="coolwarm").savefig(folder / f"neuron_{name}.png")
         film = animate_race(result, frames=4 if quick else 60, cmap="coolwarm")
         print(f"wrote {film.save(folder / f'neuron_{name}.gif')}")
-    sparse(400 // (scale // 4 or 1))
+    rare = sparse(600 // scale)
+    print(f"\nsparse inputs (all weights should be 1)\n{rare}")
+    plot_sparse(rare).savefig(folder / "neuron_sparse.png")
+    print(f"wrote {rare.save(folder / 'neuron_sparse.csv')} and .png")
 
 
 if __name__ == "__main__":

@@ -42,7 +42,9 @@ def main():
     from_demo("optimizer_race", "race_beale_light.png")
     from_demo("descent_1d", "descent_1d.png", quick=True)
     from_demo("training_animation", "training_adam.gif")
-    from_demo("sigmoid_neuron", "neuron_optimizers.png", quick=True)
+    from_demo("sigmoid_neuron", "neuron_optimizers.png", "neuron_sparse.png")
+    from_demo("batch_sizes", "batch_sizes.png")
+    from_demo("loss_landscape", "landscape_path.png")
     from_demo("learning_rates", "learning_rates.png")
 
 

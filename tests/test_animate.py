@@ -1,6 +1,7 @@
 """Animations: what each frame shows, what the files hold; structure, not pixels."""
 
 import base64
+import io
 import json
 import re
 import zlib
@@ -15,17 +16,14 @@ from tinygrad_opt.errors import ShapeError
 pytest.importorskip("matplotlib")
 from PIL import Image
 
-from tinygrad_opt.viz.plots.animate import (
-    TrainingRecorder,
-    animate_training,
-    reduced,
-    shades,
-)
-from tinygrad_opt.viz.plots.descents import animate_descent, outcome, plot_descent
+from tinygrad_opt.viz.plots.animate import TrainingRecorder, animate_training
+from tinygrad_opt.viz.plots.descending import descend_1d, outcome
+from tinygrad_opt.viz.plots.descents import animate_descent, plot_descent
 from tinygrad_opt.viz.plots.film import save_gif
 from tinygrad_opt.viz.plots.moving import Heat, Line, Words
 from tinygrad_opt.viz.plots.races import animate_race, plot_race
-from tinygrad_opt.viz.plots.racing import descend_1d, race
+from tinygrad_opt.viz.plots.racing import race
+from tinygrad_opt.viz.plots.squares import reduced, shades
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +158,20 @@ def test_a_gif_shows_what_was_drawn(tmp_path):
             assert np.abs(shown - frames[i]).max() <= 8
 
 
+@pytest.mark.parametrize("suffix", ["gif", "html"])
+def test_thin_lines_keep_their_colour(ravine, tmp_path, suffix):
+    """That of the momentum's line and of the star, on a map of many greens and blues."""
+    path = animate_race(ravine, frames=4, theme="dark").save(tmp_path / f"a.{suffix}")
+    if suffix == "html":
+        background = unpacked(path.read_text(encoding="utf-8"))[0]["background"]
+        path = io.BytesIO(base64.b64decode(background.partition(",")[2]))
+    with Image.open(path) as image:
+        image.seek(image.n_frames - 1) if suffix == "gif" else None
+        seen = np.asarray(image.convert("RGB")).reshape(-1, 3).astype(int)
+    for color in ([0xE6, 0x9F, 0x00], [0xF0, 0xE4, 0x42]):
+        assert np.abs(seen - color).sum(1).min() <= 8
+
+
 def test_drawing_only_what_moves_gives_the_same_pictures(training):
     film = training[3]
     *_, last = film.images()
@@ -196,6 +208,21 @@ def test_the_page_holds_every_frame_and_asks_for_nothing(training):
     np.testing.assert_array_equal(cells, expected)
     words = next(p for p in data["parts"] if p["kind"] == "words")
     assert words["words"][-1].startswith("epoch 12 ")
+
+
+def test_saving_tells_how_far_it_is(training, tmp_path):
+    for suffix in ("gif", "webp"):
+        seen = []
+        training[3].save(tmp_path / f"a.{suffix}", watch=lambda *a, seen=seen: seen.append(a))
+        assert seen == [(i, 6) for i in range(1, 7)]
+
+
+def test_the_numbers_hold_the_regions_of_every_frame(training):
+    model, _, _, film = training
+    regions, (left, right, bottom, top) = film.numbers["regions"], film.numbers["extent"]
+    assert regions.shape == (len(film.numbers["epoch"]), 10, 10)
+    corner = np.array([[left + 0.05 * (right - left), top + 0.05 * (bottom - top)]], np.float32)
+    assert regions[-1, 0, 0] == np.argmax(model(corner).data)
 
 
 def test_notebooks_get_a_frame_of_its_own(training):

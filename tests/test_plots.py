@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -10,27 +11,36 @@ import pytest
 import tinygrad_opt as tg
 from tinygrad_opt import nn, optim
 from tinygrad_opt.errors import RenderError, ShapeError
-from tinygrad_opt.viz.plots.style import looks
+from tinygrad_opt.viz.plots.numbers import save_numbers
+from tinygrad_opt.viz.plots.style import looks, theme_of
 
 matplotlib = pytest.importorskip("matplotlib")
 from matplotlib.colors import to_hex  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
-from tinygrad_opt.viz.plots.landscape import Waypoints, loss_landscape, lr_find  # noqa: E402
+from tinygrad_opt.viz.plots.descending import descend_1d  # noqa: E402
+from tinygrad_opt.viz.plots.descents import plot_descent  # noqa: E402
+from tinygrad_opt.viz.plots.landscape import Waypoints, loss_landscape  # noqa: E402
 from tinygrad_opt.viz.plots.models import (  # noqa: E402
     plot_confusion,
     plot_gradient_flow,
     plot_samples,
     plot_weights,
 )
+from tinygrad_opt.viz.plots.races import animate_race, plot_race  # noqa: E402
+from tinygrad_opt.viz.plots.racing import race  # noqa: E402
+from tinygrad_opt.viz.plots.rates import (  # noqa: E402
+    lr_find,
+    plot_learning_rates,
+    plot_schedule,
+)
 from tinygrad_opt.viz.plots.regions import class_shares, decision_regions  # noqa: E402
 from tinygrad_opt.viz.plots.report import report  # noqa: E402
+from tinygrad_opt.viz.plots.sparse import learn_sparse, plot_sparse  # noqa: E402
 from tinygrad_opt.viz.plots.training import (  # noqa: E402
     plot_batch_sizes,
     plot_compare,
     plot_history,
-    plot_learning_rates,
-    plot_schedule,
 )
 
 HISTORY = {"epoch": [1, 2, 3], "loss": [2.0, 1.0, 0.5], "val_loss": [2.1, 1.2, 0.9],
@@ -59,7 +69,11 @@ def every_picture(theme):
     nn.cross_entropy(model(x), y).backward()
     yield plot_gradient_flow(model, theme=theme)
     yield loss_landscape(model, nn.cross_entropy, x, y, n=4).plot(theme=theme)
+    yield loss_landscape(model, nn.cross_entropy, x, y, n=4, dimensions=1).plot(theme=theme)
     yield lr_find(model, nn.cross_entropy, x, y, lambda p: optim.SGD(p, lr=1)).plot(theme=theme)
+    yield plot_race(race("ravine", {"SGD": optim.SGD(lr=0.1)}, steps=5), theme=theme)
+    yield plot_descent(descend_1d(np.cos, optim.SGD(lr=0.1), 1.0, 5), theme=theme)
+    yield plot_sparse(learn_sparse({"SGD": optim.SGD(lr=0.1)}, steps=20), theme=theme)
 
 
 @pytest.mark.parametrize("theme, page", [("light", "#ffffff"), ("dark", "#14171a")])
@@ -88,7 +102,7 @@ def test_no_label_is_cut_off(theme):
 
 
 def test_pyplot_is_not_used():
-    code = ("import sys; from tinygrad_opt.viz.plots.training import plot_schedule;"
+    code = ("import sys; from tinygrad_opt.viz.plots.rates import plot_schedule;"
             "plot_schedule(lambda t: 1.0, 3)._repr_png_();"
             "print('matplotlib.pyplot' in sys.modules)")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -111,6 +125,163 @@ def test_the_look_of_an_optimizer_is_its_own_wherever_it_stands():
     twins = looks(["Adam lr=1", "Adam lr=2"])
     assert twins["Adam lr=1"].marker != twins["Adam lr=2"].marker
     assert len(set(looks(["a", "b", "c"]).values())) == 3
+
+
+def test_every_optimizer_has_a_look_of_its_own():
+    chosen = looks(optim.names())
+    assert len(set(chosen.values())) == len(chosen)
+    for name, look in chosen.items():
+        assert looks([type(optim.get(name)).__name__]) == {type(optim.get(name)).__name__: look}
+
+
+def test_an_optimizer_has_one_colour_and_marker_on_all_pictures():
+    def drawn(figure):
+        legend = figure.legends[0]
+        return {text.get_text(): (line.get_color(), line.get_marker()) for text, line in
+                zip(legend.get_texts(), legend.legend_handles)}
+
+    names = ["Nesterov", "Adam", "RMSprop"]
+    made = race("ravine", {n: optim.get(n, lr=0.1) for n in names}, steps=3)
+    pictures = [
+        plot_compare(dict.fromkeys(names, HISTORY)), plot_race(made),
+        animate_race(made, frames=2).figure, plot_schedule(dict.fromkeys(names, float), 4),
+        plot_learning_rates({n: [2.0, 1.0] for n in names}),
+    ]
+    for figure in pictures:
+        assert drawn(figure) == {"Nesterov": ("#56B4E9", "^"), "Adam": ("#D55E00", "X"),
+                                 "RMSprop": ("#CC79A7", "v")}
+
+
+# ---- what a picture needs to be seen -------------------------------------------------------------
+
+# Machado, Oliveira and Fernandes (2009), severity 1.0, on linear light
+SEEN_BY = {
+    "everybody": np.eye(3),
+    "protanopes": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216],
+                   [-0.003882, -0.048116, 1.051998]],
+    "deuteranopes": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413],
+                     [-0.011820, 0.042940, 0.968881]],
+    "tritanopes": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602],
+                   [0.004733, 0.691367, 0.303900]],
+}
+
+
+def lab(color, matrix):
+    """CIELAB of a colour as somebody sees it."""
+    c = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+    linear = np.clip(np.array(matrix) @ linear, 0, 1)
+    to_xyz = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750],
+                       [0.0193339, 0.1191920, 0.9503041]])
+    x, y, z = np.cbrt(to_xyz @ linear / [0.95047, 1, 1.08883])     # none is near black but black
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("who", SEEN_BY)
+def test_optimizers_can_be_told_apart_by_colour_alone(who, theme):
+    """By ΔE of 1976, of which 2.3 is just noticeable; 16.1 is the smallest, tritanopes'."""
+    names = ["SGD", "Momentum", "Nesterov", "AdaGrad", "RMSprop", "Adam", "AdamW"]
+    seen = [lab(look.color, SEEN_BY[who]) for look in looks(names, theme).values()]
+    page = lab(theme_of(theme).page, SEEN_BY[who])
+    assert min(np.linalg.norm(a - b) for a, b in combinations(seen, 2)) > 16
+    assert min(np.linalg.norm(a - page) for a in seen) > 35
+
+
+LONG = ["SGD lr=0.05 momentum=0.9", "Nesterov lr=0.05 momentum=0.9", "RMSprop lr=0.001 rho=0.99",
+        "Adam lr=0.001 amsgrad=True"]
+
+
+def pictures_with_long_labels():
+    model, x, y = model_and_data()
+    yield plot_compare({name: [HISTORY, HISTORY] for name in LONG})
+    yield plot_schedule(dict.fromkeys(LONG, lambda t: 1.0), 5)
+    yield plot_learning_rates({name: [1.0, 1e9] for name in LONG})
+    yield decision_regions(model, x, y, resolution=5, names=LONG)
+    yield plot_race(race("ravine", {n: optim.SGD(lr=0.1) for n in LONG}, steps=3), arrows=LONG[0])
+    yield plot_sparse(learn_sparse({n: optim.SGD(lr=0.1) for n in LONG}, [1.0, 0.5], steps=9))
+
+
+def test_a_legend_with_long_labels_is_all_in_the_picture():
+    for figure in pictures_with_long_labels():
+        figure.canvas.draw()
+        box = figure.legends[0].get_window_extent()
+        assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
+        assert figure.bbox.y0 <= box.y0
+        assert len(figure.legends) == 1
+
+
+def test_words_and_lines_of_a_slide_grow_with_it():
+    small, large = (plot_history(HISTORY, size=size) for size in ((6.4, 4.8), (12.8, 9.6)))
+    assert large.bbox.size.round(6).tolist() == [1280, 960]
+    grown = large.dpi * large.axes[0].lines[0].get_linewidth()
+    assert grown > 1.3 * small.dpi * small.axes[0].lines[0].get_linewidth()
+
+
+# ---- the numbers behind --------------------------------------------------------------------------
+
+
+def test_every_picture_has_its_numbers_and_saves_them(tmp_path):
+    for i, figure in enumerate(every_picture("light")):
+        assert figure.numbers
+        path = save_numbers(tmp_path / f"{i}.npz", figure)
+        with np.load(path) as arrays:
+            assert arrays.files == list(figure.numbers)
+    with open(save_numbers(tmp_path / "h.csv", plot_history(HISTORY))) as file:
+        rows = [line.rstrip().split(",") for line in file]
+    assert rows[0] == ["epoch", "loss", "val_loss", "accuracy", "lr", "gradient_norm"]
+    assert rows[1] == ["1", "2.0", "2.1", "0.3", "0.1", "3.0"]
+
+
+def test_the_numbers_of_several_runs_say_which_is_which(tmp_path):
+    numbers = plot_compare({"SGD": [HISTORY, HISTORY], "Adam": HISTORY}).numbers
+    assert numbers["run"].tolist() == ["SGD"] * 6 + ["Adam"] * 3
+    assert numbers["seed"].tolist() == [0, 0, 0, 1, 1, 1, 0, 0, 0]
+    assert numbers["loss"].tolist() == 3 * HISTORY["loss"]
+
+
+# ---- inputs that are rarely seen -----------------------------------------------------------------
+
+
+def test_adagrad_steps_farther_for_what_is_rarely_seen_and_sgd_does_not():
+    run = learn_sparse({"SGD": optim.SGD(lr=0.02), "AdaGrad": optim.AdaGrad(lr=0.3)}, rng=0)
+    often, sometimes, rarely = np.nanmean(run.rates["AdaGrad"][-200:], axis=0)
+    assert rarely > sometimes > 1.5 * often
+    np.testing.assert_allclose(run.rates["SGD"][np.isfinite(run.rates["SGD"])], 0.02)
+    left = {name: abs(w[-1, 2] - 1) for name, w in run.weights.items()}
+    assert left["AdaGrad"] < 0.3 * left["SGD"]
+    assert (np.isfinite(run.rates["SGD"]) == run.present).all()
+
+
+def test_sparse_learning_is_the_optimizers_own():
+    run = learn_sparse({"AdaGrad": optim.AdaGrad(lr=0.3)}, [1.0], steps=3, noise=0)
+    w, opt = tg.Tensor(np.zeros(1), requires_grad=True), None
+    opt = optim.AdaGrad({"w": w}, lr=0.3)
+    for seen in run.weights["AdaGrad"][1:, 0]:
+        ((w - 1) ** 2 / 2).sum().backward()
+        opt.step()
+        opt.zero_grad()
+        assert seen == w.data[0]
+
+
+def test_the_picture_of_sparse_inputs_has_a_column_for_each_optimizer():
+    run = learn_sparse({"SGD": optim.SGD(lr=0.1), "AdaGrad": optim.AdaGrad(lr=0.3)}, [1, 0.5], 20)
+    figure = plot_sparse(run)
+    assert [ax.get_title() for ax in figure.axes] == ["SGD", "AdaGrad", "", ""]
+    above = figure.axes[1].lines[-1]
+    np.testing.assert_array_equal(above.get_ydata(), run.weights["AdaGrad"][:, 1])
+    assert len(figure.axes[2].lines[1].get_ydata()) == run.present[:, 1].sum()
+    assert figure.numbers["weight_1"][19] == run.weights["SGD"][20, 1]
+    assert "50.0%" in str(run)
+
+
+@pytest.mark.parametrize("wrong, words", [
+    ({"shares": [0.0]}, "shares"), ({"shares": 0.5}, "shares"), ({"steps": 0}, "at least 1"),
+    ({"optimizers": {"SGD": optim.SGD}}, "unbound"), ({"optimizers": {}}, "dict"),
+])
+def test_sparse_runs_that_make_no_sense_are_refused(wrong, words):
+    with pytest.raises((TypeError, ValueError), match=words):
+        learn_sparse(**{"optimizers": {"SGD": optim.SGD(lr=0.1)}, **wrong})
 
 
 # ---- curves --------------------------------------------------------------------------------------
@@ -172,7 +343,7 @@ def test_an_exploding_rate_does_not_break_the_axes():
 
 def test_a_confusion_counts_rows_of_the_true_class():
     figure = plot_confusion([0, 0, 1, 2], [0, 1, 1, 1])
-    assert figure.counts.tolist() == [[1, 1, 0], [0, 1, 0], [0, 1, 0]]
+    assert figure.numbers["count"].tolist() == [1, 1, 0, 0, 1, 0, 0, 1, 0]
     assert figure.axes[0].get_title() == "50.0% right"
     with pytest.raises(ShapeError, match="equally many"):
         plot_confusion([0, 1], [0])

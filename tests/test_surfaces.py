@@ -9,7 +9,8 @@ import pytest
 import tinygrad_opt as tg
 from tinygrad_opt import optim
 from tinygrad_opt.errors import GraphError, ShapeError
-from tinygrad_opt.viz.plots.racing import Descent, descend_1d, follow, race
+from tinygrad_opt.viz.plots.descending import Descent, descend_1d
+from tinygrad_opt.viz.plots.racing import follow, race
 from tinygrad_opt.viz.plots.surfaces import SURFACES, Surface, sigmoid_neuron, surface
 
 OPTIMIZERS = {
@@ -159,6 +160,14 @@ def test_a_descent_is_the_optimizers_own():
     assert run.track.points.ravel().tolist() == [2.0, 1.0, 0.5, 0.25]
     assert run.track.gradients.ravel().tolist() == [4.0, 2.0, 1.0, 0.5]
     assert str(run).startswith("quarter: after 3 steps x = 0.25")
+
+
+def test_a_race_tells_how_far_it_is():
+    seen = []
+    race("ravine", {"SGD": optim.SGD(lr=9.0), "slow": optim.SGD(lr=0.1)}, steps=20,
+         watch=lambda *a: seen.append(a))
+    assert seen[0] == (0, 40) and seen[-1] == (40, 40)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 
 
 def test_points_found_elsewhere_are_a_track_as_well():

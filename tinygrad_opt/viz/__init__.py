@@ -11,8 +11,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from tinygrad_opt.viz.graph.model import Cluster, Edge, Graph, Node, Row, trace
+from tinygrad_opt.viz.graph.model import Cluster, Edge, Graph, Node, Row
 from tinygrad_opt.viz.graph.modules import scope
+from tinygrad_opt.viz.graph.tracing import trace
 from tinygrad_opt.viz.graph.view import GraphView, draw, notebook_bundle
 
 _MODULE_OF = {
@@ -25,11 +26,12 @@ _MODULE_OF = {
     "animate_race": "plots.races",
     "animate_training": "plots.animate",
     "decision_regions": "plots.regions",
-    "descend_1d": "plots.racing",
+    "descend_1d": "plots.descending",
     "explain": "steps.explanation",
     "follow": "plots.racing",
+    "learn_sparse": "plots.sparse",
     "loss_landscape": "plots.landscape",
-    "lr_find": "plots.landscape",
+    "lr_find": "plots.rates",
     "playback": "steps.page",
     "plot_batch_sizes": "plots.training",
     "plot_compare": "plots.training",
@@ -37,10 +39,11 @@ _MODULE_OF = {
     "plot_descent": "plots.descents",
     "plot_gradient_flow": "plots.models",
     "plot_history": "plots.training",
-    "plot_learning_rates": "plots.training",
+    "plot_learning_rates": "plots.rates",
     "plot_race": "plots.races",
     "plot_samples": "plots.models",
-    "plot_schedule": "plots.training",
+    "plot_schedule": "plots.rates",
+    "plot_sparse": "plots.sparse",
     "plot_weights": "plots.models",
     "race": "plots.racing",
     "report": "plots.report",

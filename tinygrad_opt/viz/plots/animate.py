@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from tinygrad_opt.viz.plots.film import Film
-from tinygrad_opt.viz.plots.moving import Heat, Line, Part, Still, Words
-from tinygrad_opt.viz.plots.regions import (
-    Plane,
-    class_shares,
-    points_and_labels,
-    region_colors,
-    scatter,
-)
-from tinygrad_opt.viz.plots.style import Theme, figure, matplotlib_or_error, rgb, styled, theme_of
+from tinygrad_opt.viz.plots.regions import LEVELS, Plane, class_shares, points_and_labels
+from tinygrad_opt.viz.plots.squares import reduced
+from tinygrad_opt.viz.plots.style import matplotlib_or_error, theme_of
+from tinygrad_opt.viz.plots.training_stage import TrainingStage
 
 __all__ = ["TrainingRecorder", "animate_training"]
 
 Array = np.ndarray
-SHADES = 15                                    # of red and of blue
-LARGEST = 64                                   # cells of a drawn array along each axis, at most
 SHOWN = 6                                      # arrays on the picture, at most
 
 
@@ -181,12 +174,18 @@ class TrainingRecorder:
         self._before = weights
 
     def columns(self) -> dict[str, Array]:
-        """What was recorded: curves, classes over the plane, weights and updates."""
+        """What was recorded: curves, weights and updates, and the classes of the regions.
+
+        ``regions[frame, row, column]``, the first row at the top, fills ``extent``: left, right,
+        bottom and top.
+        """
         rows = self.rows
         columns = {k: np.array([r[k] for r in rows]) for k in ("epoch", "loss", "accuracy", "lr")}
         for kind in ("weights", "updates"):
             for name in self.parameters:
                 columns[f"{kind}.{name}"] = np.stack([r[kind][name] for r in rows])
+        columns["regions"] = np.stack([r["cells"] for r in rows]) // LEVELS
+        columns["extent"] = np.array(self.plane.extent)
         return columns
 
     def film(
@@ -211,150 +210,10 @@ class TrainingRecorder:
         """
         some = np.linspace(0, len(self.rows) - 1, min(self.limit, len(self.rows))).round()
         rows = [self.rows[int(i)] for i in some]
-        return _Stage(self, rows, theme_of(theme), size, _check_scale(scale)).film(fps)
+        return TrainingStage(self, rows, theme_of(theme), size, _check_scale(scale)).film(fps)
 
     def _weights(self) -> dict[str, Array]:
         return {name: np.array(p.array) for name, p in self.parameters.items()}
-
-
-class _Stage:
-    """The axes of the training animation."""
-
-    def __init__(self, recorder: TrainingRecorder, rows: Any, theme: Theme, size: Any,
-                 scale: str) -> None:
-        self.recorder, self.rows, self.theme, self.scale = recorder, rows, theme, scale
-        self.figure = figure(size, theme)
-        self.parts: list[Part] = []
-        with styled(theme):
-            self._title()
-            self._regions()
-            self._arrays()
-            self._curves()
-
-    def film(self, fps: float) -> Film:
-        return Film(self.figure, self.parts, len(self.rows), theme=self.theme, fps=fps,
-                    title="training", numbers=self.recorder.columns())
-
-    def _title(self) -> None:
-        text = self.figure.text(0.02, 0.955, "", fontsize=11, fontweight="bold", va="center")
-        self.parts.append(Words(text, [_headline(row) for row in self.rows]))
-
-    def _regions(self) -> None:
-        r, ax = self.recorder, self.figure.add_axes((0.02, 0.36, 0.41, 0.55))
-        plane = r.plane
-        cells = np.stack([row["cells"] for row in self.rows])
-        self.parts.append(Heat(ax, cells, region_colors(r.classes, self.theme), plane.extent))
-        ax.set(xlim=plane.extent[:2], ylim=plane.extent[2:], xticks=[], yticks=[])
-        self.parts.append(Still(self.figure, scatter(ax, r.x, r.y, self.theme, size=9)))
-
-    def _arrays(self) -> None:
-        """Weights and biases on the left, their latest changes on the right."""
-        names = list(self.recorder.parameters)
-        shapes = [self.rows[0]["weights"][n].shape for n in names]
-        share = np.array([4 + min(rows, 16) for rows, _ in shapes], float)
-        label = 0.042                                       # height of the line above an array
-        share *= (0.545 - label * (len(names) + 1)) / share.sum()
-        top = 0.905
-        for kind, left in (("weights", 0.46), ("updates", 0.735)):
-            words = "weights, biases" if kind == "weights" else "latest change"
-            self.figure.text(left, top, words, fontsize=9, va="top", fontweight="bold")
-        for kind, left in (("weights", 0.46), ("updates", 0.735)):
-            y = top - label
-            for name, high in zip(names, share):
-                y -= label
-                self._array(kind, name, (left, y - high, 0.245, high), y)
-                y -= high
-
-    def _array(self, kind: str, name: str, box: Any, above: float) -> None:
-        values = np.stack([row[kind][name] for row in self.rows])
-        with np.errstate(all="ignore"):
-            most = np.nanmax(np.abs(np.where(np.isfinite(values), values, 0)), axis=(1, 2))
-        if self.scale == "run":
-            most = np.full_like(most, most.max())
-        ax = self.figure.add_axes(box)
-        self.parts.append(Heat(ax, shades(values, most), shade_colors(self.theme)))
-        ax.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[])
-        for spine in ax.spines.values():
-            spine.set_visible(True)
-        if kind == "weights":
-            self.figure.text(box[0], above + 0.006, _short(name), fontsize=8, va="bottom")
-        text = self.figure.text(box[0] + box[2], above + 0.006, "", fontsize=8, va="bottom",
-                                ha="right", color=self.theme.muted)
-        self.parts.append(Words(text, [f"±{m:.2g}" for m in most]))
-
-    def _curves(self) -> None:
-        epochs = np.array([row["epoch"] for row in self.rows])
-        until = list(range(1, len(epochs) + 1))
-        for i, (key, hue) in enumerate((("loss", "vermillion"), ("accuracy", "green"),
-                                        ("lr", "purple"))):
-            ax = self.figure.add_axes((0.075 + 0.325 * i, 0.095, 0.25, 0.19))
-            values = np.array([row[key] for row in self.rows])
-            ax.set(xlim=(0, max(epochs[-1], 1)), ylim=_limits(key, values))
-            ax.set_title("learning rate" if key == "lr" else key, fontsize=9, pad=3)
-            ax.set_xlabel("epoch", fontsize=8, labelpad=1)
-            ax.tick_params(labelsize=7.5, pad=2, length=3)
-            ax.locator_params(nbins=4)
-            ax.grid(True, alpha=0.6)
-            self.parts.append(Line(ax, epochs, values, until, color=self.theme.color(hue)))
-
-
-# ---- arrays as squares ---------------------------------------------------------------------------
-
-
-def reduced(array: Array) -> Array:
-    """An array as rows of cells, at most `LARGEST` each way: of a block the largest entry stays.
-
-    Long columns lie on their side.
-    """
-    rows = np.atleast_2d(array.reshape(len(array), -1) if array.ndim > 2 else array)
-    rows = rows.T if rows.shape[0] > rows.shape[1] else rows
-    for axis in (0, 1):
-        n = rows.shape[axis]
-        if n > LARGEST:
-            block = -(-n // LARGEST)
-            pad = [(0, -n % block if a == axis else 0) for a in (0, 1)]
-            parts = np.moveaxis(np.pad(rows, pad), axis, 0)
-            parts = parts.reshape(-1, block, parts.shape[1])
-            most = np.abs(parts).argmax(1)[:, None]
-            rows = np.moveaxis(np.take_along_axis(parts, most, 1)[:, 0], 0, axis)
-    return rows.copy()
-
-
-def shades(values: Array, most: Array) -> Array:
-    """Values as indices into `shade_colors`; the largest gets the full colour."""
-    with np.errstate(all="ignore"):
-        part = values / np.where(most > 0, most, 1)[:, None, None]
-    part = np.clip(np.nan_to_num(part), -1, 1)
-    return np.round(SHADES + SHADES * part).astype(np.uint8)
-
-
-def shade_colors(theme: Theme) -> Array:
-    """From blue over the neutral colour of the page to red."""
-    middle = rgb(["#EDEDED" if theme.name == "light" else "#2A2E33"]).astype(float)
-    blue, red = rgb(["#2166AC", "#B2182B"] if theme.name == "light" else
-                    ["#6BB3F2", "#FF6B5E"]).astype(float)
-    part = np.abs(np.linspace(-1, 1, 2 * SHADES + 1))[:, None] ** 0.8
-    full = np.repeat([blue, red], [SHADES, SHADES + 1], axis=0)
-    return np.round(full * part + middle * (1 - part)).astype(np.uint8)
-
-
-def _headline(row: Mapping[str, Any]) -> str:
-    loss = "" if math.isnan(row["loss"]) else f"   loss {row['loss']:.3f}"
-    return f"epoch {row['epoch']}{loss}   accuracy {row['accuracy']:.1%}"
-
-
-def _limits(key: str, values: Array) -> tuple[float, float]:
-    if key == "accuracy":
-        return 0.0, 1.02
-    seen = values[np.isfinite(values)]
-    if not len(seen):
-        return 0.0, 1.0
-    top = seen.max() if key == "lr" else min(seen.max(), 3 * np.median(seen[: 5]))
-    return 0.0, 1.06 * top if top > 0 else 1.0
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 18 else "…" + name[-17:]
 
 
 def _check_scale(scale: str) -> str:

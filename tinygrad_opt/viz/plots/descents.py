@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_opt.viz.plots.descending import Descent, outcome
 from tinygrad_opt.viz.plots.film import Film
 from tinygrad_opt.viz.plots.moving import Dot, Line, Part, Stroke, Words, arrow, within
-from tinygrad_opt.viz.plots.racing import Descent, Track
-from tinygrad_opt.viz.plots.style import Theme, figure, halo, styled, theme_of
+from tinygrad_opt.viz.plots.numbers import stacked
+from tinygrad_opt.viz.plots.style import Theme, figure, halo, legend_below, styled, theme_of
+from tinygrad_opt.viz.plots.tracks import Track
 
 __all__ = ["animate_descent", "plot_descent"]
 
@@ -49,6 +51,7 @@ def plot_descent(
     wide = min(columns, len(runs))
     high = -(-len(runs) // wide)
     made = figure(size or (max(3.3 * wide, 5.0), 2.7 * high), page, layout="constrained")
+    made.numbers = stacked("run", [(r.label or str(i), r.columns()) for i, r in enumerate(runs)])
     with styled(page):
         for run, ax in zip(runs, made.subplots(high, wide, squeeze=False).flat):
             _curve(ax, run, page)
@@ -98,7 +101,7 @@ def animate_descent(
         for color, label in ((_tangent_color(page), "tangent"),
                              (page.color("purple"), "next step")):
             ax.plot([], [], color=color, linewidth=2, label=label)
-        made.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+        legend_below(made)
         made.canvas.draw()
         made.set_layout_engine("none")
         parts = _moving(ax, descent, at, page)
@@ -109,23 +112,6 @@ def animate_descent(
         parts.append(Words(note, words))
     return Film(made, parts, len(at), theme=page, fps=fps, title=descent.label or "descent",
                 numbers=descent.columns())
-
-
-def outcome(run: Descent) -> str:
-    """What became of a run, in words."""
-    track, n = run.track, run.track.steps
-    if track.diverged is not None:
-        return f"exploded at step {track.diverged}"
-    x, end = track.points[:, 0], f"x = {round(track.points[-1, 0], 2) + 0.0:.2f}"
-    near = np.abs(x - x[-1]) <= 0.01 * (run.x[1] - run.x[0])
-    settled = n if not near[-1] else int(np.flatnonzero(~near)[-1]) + 1 if not near.all() else 0
-    late = abs(x[-1] - x[-1 - n // 4])                       # how far it went in the last quarter
-    if settled > 0.9 * n or late > 0.1 * abs(x[-1] - x[0]):
-        moves = np.diff(x[n // 2:])
-        if np.mean(moves[1:] * moves[:-1] < 0) > 0.25 and np.ptp(x[n // 2:]) > 0.05 * np.ptp(run.x):
-            return f"jumps about, after {n} steps at {end}"
-        return f"still on its way after {n} steps, at {end}"
-    return f"settled at {end} in {settled} steps"
 
 
 def _moving(ax: Any, run: Descent, at: Array, page: Theme) -> list[Part]:

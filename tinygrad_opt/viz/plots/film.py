@@ -12,7 +12,7 @@ import html
 import json
 import os
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,8 @@ from tinygrad_opt.viz.plots.style import Theme, data_url
 __all__ = ["Film", "save_gif"]
 
 Array = np.ndarray
-COLORS = 96                                    # in the palette of a GIF
+COLORS = 192                                  # in the palette of a GIF
+SUFFIXES = (".gif", ".webp", ".html", ".png", ".svg", ".pdf", ".csv", ".npz")
 
 
 class Film:
@@ -80,7 +81,10 @@ class Film:
                         self.figure.draw_artist(artist)
                 yield np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
-    def save(self, path: str | os.PathLike[str], *, fps: float | None = None) -> Path:
+    def save(
+        self, path: str | os.PathLike[str], *, fps: float | None = None,
+        watch: Callable[[int, int], Any] | None = None,
+    ) -> Path:
         """Write the animation, one picture of it, or its numbers.
 
         Parameters
@@ -91,6 +95,8 @@ class Film:
             ``.npz`` hold the numbers.
         fps : float, optional
             Frames a second.
+        watch : callable, optional
+            ``watch(done, all)`` after each frame of a GIF or WebP.
 
         Returns
         -------
@@ -98,19 +104,18 @@ class Film:
         """
         path, fps = Path(path), fps or self.fps
         suffix = path.suffix.lower()
-        known = (".gif", ".webp", ".html", ".png", ".svg", ".pdf", ".csv", ".npz")
-        if suffix not in known:
+        if suffix not in SUFFIXES:
             raise ValueError(f"cannot save an animation as {path.name!r}; the name must end in"
-                             f" {', '.join(known)}.")
+                             f" {', '.join(SUFFIXES)}.")
         path.parent.mkdir(parents=True, exist_ok=True)
         if suffix in (".csv", ".npz"):
             return save_numbers(path, self.numbers)
         if suffix == ".html":
             path.write_text(self.html(fps=fps), encoding="utf-8", newline="\n")
         elif suffix == ".gif":
-            save_gif(self.images(), path, fps=fps)
+            save_gif(self._watched(watch), path, fps=fps)
         elif suffix == ".webp":
-            _save_webp(self.images(), path, fps)
+            _save_webp(self._watched(watch), path, fps)
         else:
             self.show(self.frames - 1).savefig(path)
         return path
@@ -144,6 +149,12 @@ class Film:
         for key, value in fill.items():
             page = page.replace(f"%{key}%", value)
         return page
+
+    def _watched(self, watch: Any) -> Iterator[Array]:
+        for done, image in enumerate(self.images(), 1):
+            yield image
+            if watch:
+                watch(done, self.frames)
 
     @contextmanager
     def _moving(self) -> Iterator[None]:
@@ -190,7 +201,9 @@ def save_gif(images: Any, path: str | os.PathLike[str], *, fps: float = 15,
 
     frames = [Image.fromarray(image) for image in images]
     samples = [np.asarray(f)[::2, ::2] for f in [*frames[:: len(frames) // 6 + 1], frames[-1]]]
-    palette = Image.fromarray(np.concatenate(samples)).quantize(COLORS)
+    # the default method would merge a thin line's colour with a large area's
+    palette = Image.fromarray(np.concatenate(samples)).quantize(
+        COLORS, Image.Quantize.MAXCOVERAGE)
     colors = _with_page(palette.getpalette() or [], samples[-1])
     palette.putpalette(colors)
     before, packed = None, []

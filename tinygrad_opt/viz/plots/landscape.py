@@ -1,8 +1,7 @@
-"""The loss around a point of a network's weights, and the learning rate that it can take."""
+"""The loss around a point of a network's weights."""
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from tinygrad_opt.viz.plots.numbers import save_numbers
 from tinygrad_opt.viz.plots.regions import evaluating
 from tinygrad_opt.viz.plots.style import figure, halo, pale, styled, theme_of
 
-__all__ = ["Landscape", "LearningRates", "Waypoints", "loss_landscape", "lr_find"]
+__all__ = ["Landscape", "Waypoints", "borrowed", "loss_landscape"]
 
 Array = np.ndarray
 
@@ -83,8 +82,17 @@ class Landscape:
     path: Array | None = None
     share: float | None = None
 
+    def columns(self) -> dict[str, Array]:
+        """Place and loss of every point, one row each."""
+        if self.b is None:
+            return {"a": self.a, "loss": self.loss}
+        a, b = np.meshgrid(self.a, self.b)
+        return {"a": a.ravel(), "b": b.ravel(), "loss": self.loss.ravel()}
+
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the arrays as NPZ; of one direction as CSV too."""
+        """Write the columns as CSV, or the arrays, the path among them, as NPZ."""
+        if Path(path).suffix.lower() != ".npz":
+            return save_numbers(path, self.columns())
         arrays = {"a": self.a, "b": self.b, "loss": self.loss, "path": self.path}
         return save_numbers(path, {k: v for k, v in arrays.items() if v is not None})
 
@@ -93,12 +101,14 @@ class Landscape:
         """A curve, or contours with the path, as a Matplotlib figure."""
         page = theme_of(theme)
         made = figure(size, page, layout="constrained")
+        made.numbers = self.columns()
         with styled(page):
             ax = made.subplots()
             if self.b is None:
                 ax.plot(self.a, self.loss, color=page.color("vermillion"))
                 ax.axvline(0, color=page.muted, linestyle=":")
-                ax.set(xlabel="distance, in lengths of the weights", ylabel="loss")
+                ax.set(ylabel="loss", xlabel="distance, in lengths of the weights"
+                       if self.share is None else "distance along the way of training")
                 ax.grid(True, alpha=0.6)
             else:
                 self._contours(made, ax, page, cmap)
@@ -117,8 +127,9 @@ class Landscape:
         bar.set_label("log₁₀ loss" if logarithmic else "loss")
         words = "directions of the length of the weights"
         if self.path is not None:
-            ax.plot(*self.path.T, color=page.color("vermillion"), marker="o", markersize=3,
-                    path_effects=halo(page), zorder=4)
+            ax.plot(*self.path.T, color=page.color("orange"), path_effects=halo(page), zorder=4)
+            ax.plot(*self.path.T, "o", color=page.color("orange"), markersize=4, zorder=4,
+                    markeredgecolor=page.ink, markeredgewidth=0.3)
             ax.plot(*self.path[0], "o", markersize=9, markerfacecolor=page.page,
                     markeredgecolor=page.ink, zorder=5)
             words = f"path of training, projected: {self.share:.0%} of its variance"
@@ -200,7 +211,7 @@ def loss_landscape(
     grid = np.stack(np.meshgrid(*axes), -1).reshape(-1, dimensions)
     values = []
     x, y = (np.asarray(getattr(a, "array", a)) for a in (x, y))
-    with _borrowed(parameters), evaluating(model), no_grad(), np.errstate(all="ignore"):
+    with borrowed(parameters), evaluating(model), no_grad(), np.errstate(all="ignore"):
         for place in grid:
             _set(parameters, center + sum(c * d for c, d in zip(place, directions)))
             values.append(float(loss(model(x), y)))
@@ -208,116 +219,6 @@ def loss_landscape(
                 watch(len(values), len(grid))
     height = np.array(values).reshape([n] * dimensions)
     return Landscape(axes[0], axes[1] if dimensions == 2 else None, height, path, share)
-
-
-@dataclass(frozen=True)
-class LearningRates:
-    """What `lr_find` returns.
-
-    Attributes
-    ----------
-    rates, losses : ndarray
-        Up to where the loss exploded.
-    suggestion : float
-        The rate at which the loss fell fastest.
-    """
-
-    rates: Array
-    losses: Array
-    suggestion: float
-
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write rates and losses as CSV or NPZ."""
-        return save_numbers(path, {"lr": self.rates, "loss": self.losses})
-
-    def plot(self, *, theme: str = "light", size: tuple[float, float] = (6.4, 3.6)) -> Any:
-        """Loss against rate, as a Matplotlib figure."""
-        page = theme_of(theme)
-        made = figure(size, page, layout="constrained")
-        with styled(page):
-            ax = made.subplots()
-            ax.plot(self.rates, self.losses, color=page.color("vermillion"), alpha=0.35)
-            ax.plot(self.rates, _smooth(self.losses), color=page.color("vermillion"))
-            ax.axvline(self.suggestion, color=page.color("sky"), linestyle="--")
-            low, start = self.losses.min(), self.losses[0]
-            room = max(start - low, 1e-9)
-            ax.set(xscale="log", xlabel="learning rate", ylabel="loss",
-                   ylim=(low - 0.1 * room, start + 0.8 * room))
-            ax.set_title(f"suggested learning rate: {self.suggestion:.2g}", fontsize=10)
-            ax.grid(True, alpha=0.6)
-        return made
-
-
-def lr_find(
-    model: Any,
-    loss: Callable[[Any, Any], Any],
-    x: Any,
-    y: Any,
-    optimizer: Callable[[Any], Any],
-    *,
-    low: float = 1e-5,
-    high: float = 10.0,
-    steps: int = 100,
-    batch_size: int | None = None,
-    seed: int | None = None,
-) -> LearningRates:
-    """Range test: let the rate grow from step to step, and see where the loss falls fastest.
-
-    The weights are put back afterwards, also after an error.
-
-    Parameters
-    ----------
-    model, loss, x, y
-        As in `loss_landscape`.
-    optimizer : callable
-        Makes the optimizer that is tried when given the parameters, such as its class.
-    low, high : float
-        The rates, growing by a constant factor; it ends early when the loss explodes.
-    steps : int, at least 5
-    batch_size : int, optional
-        By default all samples.
-    seed : int, optional
-        Of the choice of the batches.
-
-    Returns
-    -------
-    LearningRates
-
-    References
-    ----------
-    L. N. Smith, "Cyclical learning rates for training neural networks" (2017), section 3.3.
-    """
-    if not 0 < low < high < math.inf or steps < 5:
-        raise ValueError(f"0 < low < high and steps ≥ 5 are needed, got low={low!r}, high={high!r},"
-                         f" steps={steps!r}.")
-    x, y = (np.asarray(getattr(a, "array", a)) for a in (x, y))
-    rng, rates = np.random.default_rng(seed), np.geomspace(low, high, steps)
-    losses: list[float] = []
-    parameters = model.parameters()
-    with _borrowed(parameters), np.errstate(all="ignore"):
-        made = optimizer(parameters)
-        for rate in rates:
-            some = slice(None) if batch_size is None else rng.choice(
-                len(x), min(batch_size, len(x)), replace=False)
-            value = loss(model(x[some]), y[some])
-            losses.append(float(value))
-            if not math.isfinite(losses[-1]) or losses[-1] > 4 * losses[0] + 1:
-                break
-            made.lr = float(rate)
-            made.zero_grad()
-            value.backward()
-            made.step()
-        made.zero_grad()
-    seen = np.array(losses)
-    seen = seen[: len(seen) if np.isfinite(seen[-1]) else -1]
-    # losses[i] is what the rates before i have made of it, so the fall to i + 1 is rate i's;
-    # a loss that has exploded may fall as well, but only towards where it came from
-    curve = _smooth(seen)
-    high_up = curve > curve[0] + 0.5 * np.ptp(curve[: int(curve.argmin()) + 1]) + 1e-12
-    curve = curve[: int(high_up.argmax())] if high_up.any() else curve
-    fall = np.diff(curve[: int(curve.argmin()) + 1])
-    best = int(fall.argmin()) if len(fall) else 0
-    return LearningRates(rates[: len(seen)], seen, float(rates[best]))
 
 
 # ---- details -------------------------------------------------------------------------------------
@@ -337,7 +238,7 @@ def _set(parameters: Mapping[str, Any], vector: Array) -> None:
 
 
 @contextmanager
-def _borrowed(parameters: Mapping[str, Any]) -> Iterator[None]:
+def borrowed(parameters: Mapping[str, Any]) -> Iterator[None]:
     """The parameters, bit for bit as they were afterwards."""
     before = [(p, p.array, p.array.copy(), p.grad, p.spent) for p in parameters.values()]
     try:
@@ -371,9 +272,3 @@ def _principal(points: Array, count: int) -> tuple[list[Array], float]:
         raise ValueError(f"a path of {len(points)} waypoints has no {count} directions.")
     _, s, directions = np.linalg.svd(points - points.mean(0), full_matrices=False)
     return list(directions[:count]), float((s[:count] ** 2).sum() / max((s**2).sum(), 1e-300))
-
-
-def _smooth(values: Array, width: int = 5) -> Array:
-    """Mean over neighbours, fewer at the ends."""
-    half = width // 2
-    return np.array([values[max(i - half, 0) : i + half + 1].mean() for i in range(len(values))])

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.errors import ShapeError
-from tinygrad_opt.viz.plots.animate import reduced, shade_colors, shades
-from tinygrad_opt.viz.plots.style import figure, pale, styled, theme_of
+from tinygrad_opt.viz.plots.squares import reduced, shade_colors, shades
+from tinygrad_opt.viz.plots.style import figure, from_page, styled, theme_of
 
 __all__ = ["plot_confusion", "plot_gradient_flow", "plot_samples", "plot_weights"]
 
@@ -41,7 +41,6 @@ def plot_confusion(
     Returns
     -------
     matplotlib.figure.Figure
-        ``figure.counts`` holds the numbers: row true, column predicted.
     """
     page = theme_of(theme)
     labels, predicted = _classes(labels, predicted)
@@ -52,10 +51,11 @@ def plot_confusion(
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = max(3.6, 0.42 * n + 1.4)
     made = figure(size or (side, side), page, layout="constrained")
-    made.counts = counts
+    true, guess = np.indices(counts.shape).reshape(2, -1)
+    made.numbers = {"true": true, "predicted": guess, "count": counts.ravel()}
     with styled(page):
         ax = made.subplots()
-        colors = pale("Blues" if page.name == "light" else "viridis", page, 0.85)
+        colors = from_page("blue" if page.name == "light" else "sky", page)
         ax.imshow(share, cmap=colors, vmin=0, vmax=1)
         for row, column in np.ndindex(n, n):
             if counts[row, column]:
@@ -63,11 +63,13 @@ def plot_confusion(
                 ax.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=8,
                         color="#000000" if light else "#FFFFFF")
         ticks = [str(name) for name in (names or range(n))]
-        ax.set_xticks(range(n), ticks, rotation=45 if max(map(len, ticks)) > 3 else 0)
+        slant = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+        ax.set_xticks(range(n), ticks, **(slant if max(map(len, ticks)) > 3 else {}))
+        ax.tick_params(length=0)
         ax.set_yticks(range(n), ticks)
         ax.set(xlabel="predicted", ylabel="true",
                title=f"{np.trace(counts) / max(counts.sum(), 1):.1%} right")
-        ax.spines[:].set_visible(False)
+        ax.spines[:].set(visible=True, color=page.grid)
     return made
 
 
@@ -113,6 +115,7 @@ def plot_samples(
     wide = min(len(order), 10)
     high = -(-len(order) // wide)
     made = figure(size or (0.85 * wide + 0.3, 1.12 * high + 0.45), page, layout="constrained")
+    made.numbers = {"sample": order, "label": labels[order], "predicted": predicted[order]}
     with styled(page):
         axes = made.subplots(high, wide, squeeze=False).ravel()
         for ax in axes:
@@ -159,6 +162,7 @@ def plot_weights(
     high = [0.45 + 0.05 * min(max(cells[n].shape[0] for n in row), 40) for row in rows]
     made = figure(size or (3.4 * wide, 0.3 + sum(high) + 0.12 * len(rows)), page,
                   layout="constrained")
+    made.numbers = cells
     with styled(page):
         axes = made.subplots(len(rows), wide, squeeze=False, height_ratios=high)
         for ax in axes.flat[len(cells):]:
@@ -209,6 +213,7 @@ def plot_gradient_flow(
     low, high = (min(good) / 5, max(good) * 3) if good else (1e-8, 1.0)
     names = list(mean)
     made = figure(size or (6.4, 1.0 + 0.3 * len(names)), page, layout="constrained")
+    made.numbers = {"parameter": names, "mean": list(mean.values()), "largest": list(most.values())}
     with styled(page):
         ax = made.subplots()
         ax.set_xscale("log")

@@ -4,24 +4,36 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-__all__ = ["save_numbers"]
+__all__ = ["save_numbers", "stacked"]
+
+Columns = Mapping[str, Any]
 
 
-def save_numbers(path: str | os.PathLike[str], columns: Mapping[str, Any]) -> Path:
+def save_numbers(path: str | os.PathLike[str], numbers: Any) -> Path:
     """Write columns of one length as CSV, or any arrays as NPZ; the suffix chooses.
+
+    Parameters
+    ----------
+    path : str or path
+    numbers : figure, Film or dict of str to array-like
+        A picture of this package, to write what it shows; or the columns themselves.
+
+    Returns
+    -------
+    Path
 
     Raises
     ------
     ValueError
         For another suffix, or for a table whose columns differ in shape.
     """
-    path = Path(path)
+    path, columns = Path(path), getattr(numbers, "numbers", numbers)
     suffix = path.suffix.lower()
     arrays = {name: np.asarray(column) for name, column in columns.items()}
     if suffix not in (".csv", ".npz"):
@@ -38,3 +50,13 @@ def save_numbers(path: str | os.PathLike[str], columns: Mapping[str, Any]) -> Pa
         writer.writerow(arrays)
         writer.writerows(zip(*(array.tolist() for array in arrays.values())))
     return path
+
+
+def stacked(name: str, tables: Iterable[tuple[str, Columns]]) -> dict[str, np.ndarray]:
+    """Tables of equal columns as one, below each other, with a first column that names each."""
+    parts: dict[str, list[np.ndarray]] = {}
+    for label, columns in tables:
+        length = len(next(iter(columns.values())))
+        for key, column in {name: np.full(length, label), **columns}.items():
+            parts.setdefault(key, []).append(np.asarray(column))
+    return {key: np.concatenate(columns) for key, columns in parts.items()}

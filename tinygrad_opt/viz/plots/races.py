@@ -8,8 +8,19 @@ import numpy as np
 
 from tinygrad_opt.viz.plots.film import Film
 from tinygrad_opt.viz.plots.moving import Dot, Line, Part, Stroke, Words, arrow, within
-from tinygrad_opt.viz.plots.racing import Race, Track
-from tinygrad_opt.viz.plots.style import Look, Theme, figure, halo, looks, pale, styled, theme_of
+from tinygrad_opt.viz.plots.racing import Race
+from tinygrad_opt.viz.plots.style import (
+    Look,
+    Theme,
+    figure,
+    halo,
+    legend_below,
+    looks,
+    pale,
+    styled,
+    theme_of,
+)
+from tinygrad_opt.viz.plots.tracks import Track
 
 __all__ = ["animate_race", "plot_race"]
 
@@ -132,16 +143,22 @@ class _RaceStage:
 
     def still(self) -> Any:
         with styled(self.theme):
-            for name, track in self.race.tracks.items():
+            for i, (name, track) in enumerate(self.race.tracks.items()):
+                pen, stamp = self._pens(name)
                 for ax, points in ((self.map, self._path(track)), (self.curve, self._values(name))):
                     seen = within(ax, *points.T)
-                    ax.plot(*seen.T, **self._line(name), markevery=max(len(seen) // 8, 1))
+                    ax.plot(*seen.T, **pen)
+                    # markers are as many steps apart on all lines, and not above each other
+                    apart = max(len(points) // 8, 1)
+                    first = apart * (i + 1) // (len(self.race.tracks) + 1)
+                    ax.plot(*seen[first::apart].T, **stamp, linestyle="none", markersize=5.5)
                 self._mark(name, track)
             if self.arrows is not None:
                 track = _track(self.race, self.arrows)
                 some = np.arange(1, track.steps, max(track.steps // 12, 1))
                 for x, y, options in self._arrow_strokes(track, some):
                     self.map.plot(x.T, y.T, **options)
+        self.figure.numbers = self.race.columns()
         return self.figure
 
     def film(self, frames: int, fps: float) -> Film:
@@ -152,16 +169,13 @@ class _RaceStage:
         with styled(self.theme):
             for name, track in tracks.items():
                 until = np.minimum(at, track.steps)
-                pen = self._line(name)
-                dot = {"color": pen["color"], "marker": pen.pop("marker"), "markersize": 8,
-                       "markeredgecolor": self.theme.page, "markeredgewidth": 0.8, "zorder": 6}
-                pen = {k: v for k, v in pen.items() if not k.startswith("marker")}
+                pen, stamp = self._pens(name)
                 path = self._path(track)
                 shown = np.minimum(until, len(path) - 1)
                 for ax, points, end in ((self.map, path, shown),
                                         (self.curve, self._values(name), until)):
                     parts.append(Line(ax, points[:, 0], points[:, 1], (end + 1).tolist(), **pen))
-                    parts.append(Dot(ax, *points[end].T, **dot))
+                    parts.append(Dot(ax, *points[end].T, **stamp, markersize=8))
             if self.arrows is not None:
                 track = _track(self.race, self.arrows)
                 for x, y, options in self._arrow_strokes(track, np.minimum(at, track.steps)):
@@ -184,19 +198,19 @@ class _RaceStage:
             heights = np.maximum(heights, self.curve.get_ylim()[0])     # log 0 is off the picture
         return np.column_stack([np.arange(len(heights)), heights])
 
-    def _line(self, name: str) -> dict[str, Any]:
+    def _pens(self, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """How the line and the markers of an optimizer are drawn."""
         look = self.looks[name]
-        return {"color": look.color, "linestyle": look.dashes, "marker": look.marker,
-                "markersize": 5.5, "markeredgecolor": self.theme.page, "markeredgewidth": 0.6,
-                "linewidth": 2.0, "zorder": 5, "path_effects": halo(self.theme)}
+        return ({"color": look.color, "linestyle": look.dashes, "linewidth": 2.0, "zorder": 5,
+                 "path_effects": halo(self.theme)},
+                {"color": look.color, "marker": look.marker, "zorder": 6,
+                 "markeredgecolor": self.theme.page, "markeredgewidth": 0.6})
 
     def _mark(self, name: str, track: Track) -> None:
         """The end of a path, and where a lost one left the picture."""
         end = within(self.map, *track.points.T)[-1]
         if track.diverged is None:
-            look = self.looks[name]
-            self.map.plot(*end, marker=look.marker, color=look.color, markersize=9, zorder=6,
-                          markeredgecolor=self.theme.page, linestyle="none")
+            self.map.plot(*end, **self._pens(name)[1], markersize=9, linestyle="none")
             return
         inside = _inside(self.race, track)
         self.map.annotate(f"{name} diverged\nat step {track.diverged}", track.points[inside],
@@ -231,15 +245,14 @@ class _RaceStage:
 
         handles = []
         for name in self.race.tracks:
-            pen = self._line(name)
+            pen, stamp = self._pens(name)
             del pen["path_effects"], pen["zorder"]
-            handles.append(Line2D([], [], label=name, **pen))
+            handles.append(Line2D([], [], label=name, **{**stamp, **pen}, markersize=6))
         if arrows is not None:
             labels = (f"−gradient of {arrows}", "its last step (momentum)")
             handles += [Line2D([], [], color=self.theme.color(h), linewidth=1.8, label=label)
                         for h, label in zip(self.hues, labels)]
-        self.figure.legend(handles=handles, loc="outside lower center", handlelength=3.4,
-                           ncols=min(len(handles), 7), frameon=False, fontsize=9)
+        legend_below(self.figure, handles, columns=7)
 
 
 def _track(race: Race, name: str) -> Track:

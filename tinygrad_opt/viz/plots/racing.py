@@ -1,8 +1,4 @@
-"""Races of optimizers across a surface, and descents of a function of one number.
-
-They are run by the engine and by the optimizers themselves: every point of a track is what the
-optimizer left in the parameter, to the bit, and every gradient is the one that it was given.
-"""
+"""Races of optimizers across a surface."""
 
 from __future__ import annotations
 
@@ -16,48 +12,13 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.errors import ShapeError
-from tinygrad_opt.tensor import Tensor, tick
-from tinygrad_opt.viz.plots.numbers import save_numbers
-from tinygrad_opt.viz.plots.surfaces import Surface, backward, surface
+from tinygrad_opt.viz.plots.numbers import save_numbers, stacked
+from tinygrad_opt.viz.plots.surfaces import Surface, surface
+from tinygrad_opt.viz.plots.tracks import FAR, Track, check_optimizers, run
 
-__all__ = ["Descent", "Race", "Track", "descend_1d", "follow", "race"]
+__all__ = ["Race", "follow", "race"]
 
 Array = np.ndarray
-FAR = 1e2                                     # a run so many views away is lost
-
-
-@dataclass(frozen=True)
-class Track:
-    """The way of one optimizer.
-
-    Attributes
-    ----------
-    points : ndarray of shape (n_steps + 1, n_numbers)
-        Where it stood, the start first.
-    values : ndarray of shape (n_steps + 1,)
-        The height there.
-    gradients : ndarray of shape (n_steps + 1, n_numbers)
-        The gradient there; the last was not used for a step.
-    diverged : int or None
-        The step after which it was lost: a value was not finite, or it had left for good.
-    """
-
-    points: Array
-    values: Array
-    gradients: Array
-    diverged: int | None = None
-
-    @property
-    def steps(self) -> int:
-        """How many steps were taken."""
-        return len(self.points) - 1
-
-    def reaches(self, target: Sequence[float], within: float) -> int | None:
-        """The step after which it comes, and stays, within a distance of a point."""
-        away = np.hypot.reduce(self.points - np.asarray(target, float), axis=1) > within
-        if self.diverged is not None or away[-1]:
-            return None
-        return int(np.flatnonzero(away)[-1]) + 1 if away.any() else 0
 
 
 @dataclass(frozen=True)
@@ -72,16 +33,12 @@ class Race:
 
     def columns(self) -> dict[str, Array]:
         """Every point, value and gradient: one row a step, track after track."""
-        parts: dict[str, list[Array]] = {}
         a, b = self.surface.axes
-        for name, track in self.tracks.items():
-            n = len(track.points)
-            columns = {"optimizer": np.full(n, name), "step": np.arange(n),
-                       a: track.points[:, 0], b: track.points[:, 1], "value": track.values,
-                       f"d_{a}": track.gradients[:, 0], f"d_{b}": track.gradients[:, 1]}
-            for key, column in columns.items():
-                parts.setdefault(key, []).append(column)
-        return {key: np.concatenate(columns) for key, columns in parts.items()}
+        return stacked("optimizer", [(name, {
+            "step": np.arange(len(track.points)),
+            a: track.points[:, 0], b: track.points[:, 1], "value": track.values,
+            f"d_{a}": track.gradients[:, 0], f"d_{b}": track.gradients[:, 1],
+        }) for name, track in self.tracks.items()])
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the columns as CSV or NPZ."""
@@ -111,6 +68,8 @@ def race(
     optimizers: Mapping[str, Any],
     start: Sequence[float] | None = None,
     steps: int = 100,
+    *,
+    watch: Callable[[int, int], Any] | None = None,
 ) -> Race:
     """Run optimizers over a surface, all from one start, and keep their paths.
 
@@ -124,6 +83,8 @@ def race(
     start : (float, float), optional
         By default the surface's own.
     steps : int, at least 1
+    watch : callable, optional
+        ``watch(done, all)`` after each step of all that are to be taken.
 
     Returns
     -------
@@ -154,13 +115,22 @@ def race(
     at = tuple(map(float, f.start if start is None else start))
     if len(at) != 2 or not all(map(math.isfinite, at)):
         raise ValueError(f"start must be two numbers, got {start!r}.")
-    _check(optimizers, steps)
+    check_optimizers(optimizers, steps)
     size = FAR * math.hypot(f.x[1] - f.x[0], f.y[1] - f.y[0])
     middle = np.array([sum(f.x) / 2, sum(f.y) / 2])
-    return Race(f, {
-        name: _run(f, given, at, steps, f.axes, lambda p: np.hypot(*(p - middle)) > size)
-        for name, given in optimizers.items()
-    })
+    tracks: dict[str, Track] = {}
+    total = steps * len(optimizers)
+    for name, given in optimizers.items():
+        tell = _counting(watch, steps * len(tracks), total) if watch else None
+        tracks[name] = run(f, given, at, steps, f.axes,
+                           lambda p: np.hypot(*(p - middle)) > size, tell)
+    if watch:
+        watch(total, total)                        # a run that was lost took fewer
+    return Race(f, tracks)
+
+
+def _counting(watch: Callable[[int, int], Any], before: int, total: int) -> Any:
+    return lambda step, *_: watch(before + step, total)
 
 
 def follow(f: Any, points: Any) -> Track:
@@ -192,163 +162,3 @@ def follow(f: Any, points: Any) -> Track:
     lost = None if finite.all() else int((~finite).argmax())
     end = None if lost is None else lost + 1
     return Track(points[:end], values[:end], gradients[:end], lost)
-
-
-@dataclass(frozen=True)
-class Descent:
-    """What `descend_1d` returns: a function of one number, the view and the track.
-
-    Attributes
-    ----------
-    f : callable
-    x : (float, float)
-        The view.
-    track : Track
-        With points of shape (n_steps + 1, 1).
-    label : str
-    """
-
-    f: Callable[[Any], Any]
-    x: tuple[float, float]
-    track: Track
-    label: str = ""
-
-    def columns(self) -> dict[str, Array]:
-        """Every point, value and slope: one row a step."""
-        t = self.track
-        return {"step": np.arange(len(t.points)), "x": t.points[:, 0], "value": t.values,
-                "slope": t.gradients[:, 0]}
-
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the columns as CSV or NPZ."""
-        return save_numbers(path, self.columns())
-
-    def __str__(self) -> str:
-        t = self.track
-        where = f"after {t.steps} steps x = {t.points[-1, 0]:.4g}, f = {t.values[-1]:.4g}"
-        lost = "" if t.diverged is None else f" (diverged at step {t.diverged})"
-        return f"{self.label}: {where}{lost}" if self.label else f"{where}{lost}"
-
-
-def descend_1d(
-    f: Callable[[Any], Any],
-    optimizer: Any,
-    start: float,
-    steps: int = 100,
-    *,
-    x: tuple[float, float] = (-2.0, 2.0),
-    label: str = "",
-    watch: Callable[[int, float, float], Any] | None = None,
-) -> Descent:
-    """Run an optimizer down a function of one number.
-
-    Parameters
-    ----------
-    f : callable
-        ``f(x)`` in NumPy functions and operators.
-    optimizer
-        As in `race`.
-    start : float
-    steps : int, at least 1
-    x : (float, float)
-        The view.
-    label : str
-        What the picture says about the setting.
-    watch : callable, optional
-        ``watch(step, x, value)`` is called while it runs, the start being step 0.
-
-    Returns
-    -------
-    Descent
-
-    Examples
-    --------
-    >>> class Descent2:
-    ...     def __init__(self, parameters):
-    ...         self.x = parameters["x"]
-    ...     def step(self):
-    ...         self.x.data = self.x.data - 0.25 * self.x.grad
-    ...     def zero_grad(self):
-    ...         self.x.grad = None
-    >>> descend_1d(lambda x: x**2, Descent2, 2.0, steps=2).track.points.ravel().tolist()
-    [2.0, 1.0, 0.5]
-    """
-    _check({"it": optimizer}, steps)
-    if not math.isfinite(start):
-        raise ValueError(f"start must be a number, got {start!r}.")
-    far, middle = FAR * (x[1] - x[0]), sum(x) / 2
-    track = _run(f, optimizer, (float(start),), steps, ("x",),
-                 lambda p: abs(p[0] - middle) > far, watch)
-    return Descent(f, (float(x[0]), float(x[1])), track, label)
-
-
-# ---- running -------------------------------------------------------------------------------------
-
-
-def _run(f: Any, given: Any, start: tuple[float, ...], steps: int, names: tuple[str, ...],
-         lost: Callable[[Array], Any], watch: Any = None) -> Track:
-    """Step and record until the steps are done or the run is lost."""
-    at = _tensors(start, names)
-    advance = _stepper(given, at)
-    points, values, gradients, diverged = [], [], [], None
-    with np.errstate(all="ignore"):
-        for t in range(steps + 1):
-            height = f(*at.values())
-            points.append(np.array([p.array for p in at.values()], float))
-            values.append(float(height))
-            if watch:
-                watch(t, *points[-1].tolist(), values[-1])
-            backward(height, getattr(f, "name", "f"))
-            gradients.append([0.0 if p.grad is None else float(p.grad) for p in at.values()])
-            if not np.isfinite([*points[-1], values[-1], *gradients[-1]]).all() or lost(points[-1]):
-                diverged = t
-                break
-            if t < steps:
-                advance()
-            for p in at.values():
-                p.grad = None
-    return Track(np.array(points), np.array(values), np.array(gradients), diverged)
-
-
-def _tensors(start: Sequence[float], names: Sequence[str]) -> dict[str, Tensor]:
-    return {n: Tensor(np.float64(v), requires_grad=True, name=n) for n, v in zip(names, start)}
-
-
-def _stepper(given: Any, at: dict[str, Tensor]) -> Callable[[], None]:
-    """One step of an optimizer, in whatever form it was given."""
-    if _unbound(given):
-        def advance() -> None:
-            arrays = {name: p.array for name, p in at.items()}
-            zero = np.zeros(())
-            given.update(arrays, {n: zero if p.grad is None else p.grad for n, p in at.items()})
-            now = tick()
-            for p in at.values():
-                p.changed = now
-        return advance
-    made = given(at)
-    if not hasattr(made, "step"):
-        raise TypeError(f"{given!r} made {type(made).__name__}, which has no step().")
-    return made.step
-
-
-def _unbound(given: Any) -> bool:
-    return hasattr(given, "update") and not isinstance(given, type)
-
-
-def _check(optimizers: Any, steps: Any) -> None:
-    if not isinstance(optimizers, Mapping) or not optimizers:
-        raise TypeError('optimizers must be a dict of name -> optimizer, such as {"Adam":'
-                        f" optim.Adam(lr=0.1)}}, got {optimizers!r}.")
-    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
-        raise ValueError(f"steps must be a whole number of at least 1, got {steps!r}.")
-    for name, given in optimizers.items():
-        if not _unbound(given) and not callable(given):
-            raise TypeError(f"{name}: an optimizer or what makes one from parameters is needed,"
-                            f" got {given!r}.")
-        steps_taken = getattr(given, "t", None) if _unbound(given) else None
-        if steps_taken:
-            raise ValueError(f"{name} has taken {steps_taken} steps already; a race needs a fresh"
-                             " optimizer.")
-        if _unbound(given) and getattr(given, "parameters", None):
-            raise ValueError(f"{name} is bound to other parameters; leave them out:"
-                             f" {type(given).__name__}(lr=...).")

@@ -15,6 +15,7 @@ from tinygrad_opt.viz.plots.style import (
     CLASSES,
     Theme,
     figure,
+    legend_below,
     rgb,
     styled,
     theme_of,
@@ -71,6 +72,8 @@ def decision_regions(
     shares = class_shares(model, plane.points)
     wrong = class_shares(model, x).argmax(1) != y
     made = figure(size, page, layout="constrained")
+    made.numbers = {"x0": plane.points[:, 0], "x1": plane.points[:, 1],
+                    "predicted": shares.argmax(1), "share": shares.max(1)}
     with styled(page):
         ax = made.subplots()
         count = max(shares.shape[1], int(y.max()) + 1)
@@ -82,7 +85,7 @@ def decision_regions(
                    zorder=4, label=f"wrong ({wrong.sum()})")
         ax.set(xlim=plane.extent[:2], ylim=plane.extent[2:], xlabel="x₀", ylabel="x₁",
                title=f"accuracy {1 - wrong.mean():.1%}")
-        made.legend(loc="outside lower center", ncols=min(count + 1, 5), frameon=False)
+        legend_below(made, columns=5)
     return made
 
 

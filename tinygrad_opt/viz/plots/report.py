@@ -26,7 +26,8 @@ font:15px/1.5 "DejaVu Sans",Verdana,sans-serif}}h1{{font-size:1.5em}}h2{{font-si
 margin-top:2em;border-bottom:1px solid {grid}}}svg{{max-width:100%;height:auto}}
 table{{border-collapse:collapse;font-size:.87em;font-variant-numeric:tabular-nums}}
 td,th{{padding:2px 12px 2px 0;text-align:right}}td:first-child,th:first-child{{text-align:left}}
-pre{{overflow-x:auto}}.wide{{overflow-x:auto}}.warn{{color:{alarm};font-weight:bold}}"""
+pre,.wide{{overflow-x:auto}}.whole svg{{max-width:max(100%,72em)}}
+.warn{{color:{alarm};font-weight:bold}}"""
 
 
 def report(
@@ -73,10 +74,11 @@ def report(
     if path.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"a report is a page: the name must end in .html, got {path.name!r}.")
     parts = [f"<h1>{html.escape(title)}</h1>", _summary(history, model, optimizer)]
-    parts += _section("Curves", _svg(plot_history(history, theme=theme, size=(8, 6))))
+    parts += _section("Curves", _svg(plot_history(history, theme=theme, size=(8, 6))),
+                      whole=True)
     if x is not None:
         parts += _samples(model, np.asarray(getattr(x, "array", x)), y, names, theme)
-        parts += _section("Graph of the model", _graph(model, x, theme))
+        parts += _section("Graph of the model", _graph(model, x, theme), whole=True)
     parts += _section("Weights", _svg(plot_weights(model, theme=theme)))
     parts += _section("Numbers", _table(history))
     style = STYLE.format(page=page.page, text=page.text, grid=page.grid, alarm=page.alarm)
@@ -167,8 +169,10 @@ def _table(history: Any) -> str:
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
-def _section(title: str, content: str) -> list[str]:
-    return [f"<h2>{title}</h2>", f'<div class="wide">{content}</div>']
+def _section(title: str, content: str, whole: bool = False) -> list[str]:
+    """A heading and what is below it; with `whole`, a narrow window scrolls and doesn't shrink."""
+    kind = "wide whole" if whole else "wide"
+    return [f"<h2>{title}</h2>", f'<div class="{kind}">{content}</div>']
 
 
 def _svg(figure: Any) -> str:

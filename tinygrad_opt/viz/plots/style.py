@@ -20,7 +20,7 @@ import numpy as np
 
 from tinygrad_opt.errors import RenderError
 
-__all__ = ["Look", "Theme", "figure", "looks", "png", "theme_of"]
+__all__ = ["Look", "Theme", "figure", "legend_below", "looks", "png", "theme_of"]
 
 OKABE_ITO = {
     "black": "#000000", "orange": "#E69F00", "sky": "#56B4E9", "green": "#009E73",
@@ -28,6 +28,7 @@ OKABE_ITO = {
 }
 CLASSES = ("sky", "orange", "green", "purple", "blue", "vermillion", "yellow", "black")
 CLASS_MARKERS = "o^sDvPX*<>"
+LARGE = (9.6, 4.8)                             # inches; see `figure`
 
 # Each family of optimizers has a hue; within it marker and dashes differ.
 _OPTIMIZERS = {
@@ -66,6 +67,7 @@ class Theme:
     grid: str
     ink: str                       # what black becomes
     alarm: str
+    faint: float                   # opacity of what lies behind an average
 
     def color(self, name: str) -> str:
         """A hue of Okabe and Ito that can be seen on this page."""
@@ -81,8 +83,8 @@ class Look:
     dashes: Any
 
 
-LIGHT = Theme("light", "#FFFFFF", "#1A1A1A", "#555555", "#E3E5E8", "#000000", "#B00020")
-DARK = Theme("dark", "#14171A", "#ECEFF1", "#B0B4B8", "#33383D", "#FFFFFF", "#FF8A80")
+LIGHT = Theme("light", "#FFFFFF", "#1A1A1A", "#555555", "#E3E5E8", "#000000", "#B00020", 0.35)
+DARK = Theme("dark", "#14171A", "#ECEFF1", "#B0B4B8", "#33383D", "#FFFFFF", "#FF8A80", 0.55)
 
 
 def theme_of(name: str | Theme) -> Theme:
@@ -133,17 +135,40 @@ def _optimizer(name: str) -> str | None:
 
 
 def figure(size: tuple[float, float], theme: str | Theme = "light", **options: Any) -> Any:
-    """A blank figure of so many inches at 100 dots each, with an Agg canvas of its own."""
+    """A blank figure of so many inches at 100 dots each, with an Agg canvas of its own.
+
+    On one that is larger than `LARGE` both ways, such as a slide, words and lines grow with it.
+    What a picture shows goes to ``figure.numbers``, for `save_numbers`.
+    """
     matplotlib_or_error()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     theme = theme_of(theme)
+    grown = max(1.0, int(32 * min(side / large for side, large in zip(size, LARGE))) / 32)
     with styled(theme):
-        made: Any = Figure(figsize=size, dpi=100, facecolor=theme.page, **options)
+        made: Any = Figure(figsize=(size[0] / grown, size[1] / grown), dpi=100 * grown,
+                           facecolor=theme.page, **options)
         FigureCanvasAgg(made)
+    made.numbers = {}
     made._repr_png_ = partial(png, made)          # notebooks show it, with or without pyplot
     return made
+
+
+def legend_below(made: Any, handles: Any = None, columns: int = 4) -> Any:
+    """A legend under all axes, in as many columns as there is room for."""
+    if handles is None:
+        handles = [h for ax in made.axes for h in ax.get_legend_handles_labels()[0]]
+    legend = None
+    for wide in range(min(columns, len(handles)), 0, -1):
+        if legend:
+            legend.remove()
+        rows = -(-len(handles) // wide)
+        legend = made.legend(handles=handles, loc="outside lower center", frameon=False,
+                             ncols=-(-len(handles) // rows), handlelength=3.4)
+        if legend.get_window_extent().width <= 0.98 * made.bbox.width:
+            break
+    return legend
 
 
 @contextmanager
@@ -159,6 +184,7 @@ def styled(theme: Theme) -> Iterator[None]:
         "legend.facecolor": theme.page, "legend.edgecolor": theme.grid,
         "legend.labelcolor": theme.text, "legend.framealpha": 0.85, "figure.facecolor": theme.page,
         "savefig.facecolor": theme.page, "axes.spines.top": False, "axes.spines.right": False,
+        "figure.constrained_layout.w_pad": 0.08, "figure.constrained_layout.h_pad": 0.08,
         "axes.grid": False, "lines.linewidth": 1.6, "svg.hashsalt": "tinygrad_opt",
         "axes.unicode_minus": True, "text.usetex": False, "axes.prop_cycle": "cycler('color', "
         + repr([theme.color(h) for h, _, _ in _REST]) + ")",
@@ -191,7 +217,22 @@ def pale(name: str, theme: Theme, keep: float = 0.5, n: int = 256) -> Any:
     from matplotlib.colors import ListedColormap, to_rgb
 
     colors = matplotlib.colormaps[name](np.linspace(0, 1, n))[:, :3]
+    keep = keep if theme.name == "light" else 0.8 * keep       # light lines need a darker ground
     return ListedColormap(keep * colors + (1 - keep) * np.array(to_rgb(theme.page)))
+
+
+def from_page(hue: str, theme: Theme) -> Any:
+    """A colour map from the page to a hue."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list(hue, [theme.page, theme.color(hue)])
+
+
+def ordered(n: int, theme: Theme) -> list[Any]:
+    """So many colours in an order that the eye knows: from far off the page to near it."""
+    scale = matplotlib_or_error().colormaps["viridis"]
+    ends = (0.1, 0.75) if theme.name == "light" else (0.95, 0.4)
+    return [scale(v) for v in np.linspace(*ends, n)]
 
 
 def halo(theme: Theme, width: float = 3.0) -> list[Any]:
@@ -213,7 +254,8 @@ def data_url(pixels: np.ndarray) -> str:
     buffer = io.BytesIO()
     image = Image.fromarray(np.ascontiguousarray(pixels))
     if (pixels[..., 3] == 255).all():
-        image = image.convert("RGB").quantize(255)
+        # the default method would merge a thin line's colour with a large area's
+        image = image.convert("RGB").quantize(255, Image.Quantize.MAXCOVERAGE)
     else:
         image = image.quantize(255, Image.Quantize.FASTOCTREE)
     image.save(buffer, "PNG", optimize=True)

@@ -1,4 +1,4 @@
-"""Curves: of one run, of several side by side, of learning rates."""
+"""Curves: of one run, of several side by side, of sizes of batches."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.viz.plots.style import Theme, figure, looks, styled, theme_of
+from tinygrad_opt.viz.plots.numbers import stacked
+from tinygrad_opt.viz.plots.style import Theme, figure, legend_below, looks, styled, theme_of
 
-__all__ = [
-    "plot_batch_sizes", "plot_compare", "plot_history", "plot_learning_rates", "plot_schedule",
-]
+__all__ = ["plot_batch_sizes", "plot_compare", "plot_history", "scale_of"]
 
 Array = np.ndarray
 WORDS = {"lr": "learning rate", "gradient_norm": "‖gradient‖", "update_ratio": "‖Δp‖ / ‖p‖",
@@ -66,6 +65,7 @@ def plot_history(
         raise ValueError("the history is empty: nothing has been recorded yet.")
     high = [1.6 if i == 0 else 1.0 for i in range(len(shown))]
     made = figure(size or (6.4, 0.8 + 1.25 * sum(high)), page, layout="constrained")
+    made.numbers = {"epoch": epochs, **{c: np.asarray(history[c], float) for c in given}}
     with styled(page):
         axes = made.subplots(len(shown), 1, sharex=True, squeeze=False, height_ratios=high)[:, 0]
         for name, ax in zip(shown, axes):
@@ -75,7 +75,7 @@ def plot_history(
                 _curve(ax, epochs, np.asarray(history[part], float), hue, part, page)
             values = np.concatenate([np.asarray(history[p], float) for p in parts])
             spread = "loss" in name or name == "gradient_norm"
-            _scale(ax, values, (log if log is not None and "loss" in name else None) if spread
+            scale_of(ax, values, (log if log is not None and "loss" in name else None) if spread
                    else False)
             ax.set_ylabel(WORDS.get(name, name))
             if name == "lr":
@@ -120,120 +120,31 @@ def plot_compare(
     made = figure(size, page, layout="constrained")
     with styled(page):
         ax = made.subplots()
-        everything = []
-        for name, given in runs.items():
-            seeds = [given] if isinstance(given, Mapping) else list(given)
-            if not seeds or any(column not in s for s in seeds):
-                there = ", ".join(seeds[0]) if seeds else "no run"
-                raise ValueError(f"{name} has no column {column!r}; there are: {there}.")
+        numbers, every = [], {name: _seeds(name, given, column) for name, given in runs.items()}
+        same = len({len(seeds) for seeds in every.values()}) == 1
+        for name, seeds in every.items():
             length = min(len(s[column]) for s in seeds)
             values = np.array([s[column][:length] for s in seeds], float)
             epochs = np.asarray(seeds[0]["epoch"][:length]) if "epoch" in seeds[0] \
                 else np.arange(1, length + 1)
             look, mean = chosen[name], values.mean(0)
-            label = f"{name} ({len(seeds)} seeds)" if len(seeds) > 1 else name
+            label = name if same or len(seeds) == 1 else f"{name} ({len(seeds)} seeds)"
             ax.plot(epochs, mean, color=look.color, linestyle=look.dashes, marker=look.marker,
                     markevery=max(length // 10, 1), markersize=5, label=label)
             if len(seeds) > 1:
                 ax.fill_between(epochs, values.min(0), values.max(0), color=look.color, alpha=0.15,
                                 linewidth=0)
             _mark_lost(ax, epochs, mean, look.color)
-            everything.append(values.ravel())
-        _scale(ax, np.concatenate(everything), log if "loss" in column or log else False)
+            for seed, row in enumerate(values):
+                numbers.append((name, {"seed": np.full(length, seed), "epoch": epochs,
+                                       column: row}))
+        made.numbers = stacked("run", numbers)
+        scale_of(ax, made.numbers[column], log if "loss" in column or log else False)
         ax.set(xlabel="epoch", ylabel=WORDS.get(column, column))
+        if same and len(seeds) > 1:
+            ax.set_title(f"mean and range of {len(seeds)} seeds", fontsize=9, color=page.muted)
         ax.grid(True, alpha=0.6)
-        made.legend(loc="outside lower center", ncols=min(len(runs), 4), frameon=False,
-                    handlelength=3.4)
-    return made
-
-
-def plot_schedule(
-    schedules: Any,
-    steps: int,
-    *,
-    log: bool = False,
-    theme: str = "light",
-    size: tuple[float, float] = (6.4, 3.2),
-) -> Any:
-    """Learning rates against the step.
-
-    Parameters
-    ----------
-    schedules : callable, or dict of str to callable
-        ``t -> lr``, t = 0 at the first step.
-    steps : int, at least 1
-    log : bool
-    theme, size
-        As in `plot_history`.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
-    page = theme_of(theme)
-    named = schedules if isinstance(schedules, Mapping) else {"": schedules}
-    if not named or not all(map(callable, named.values())):
-        raise TypeError(f"schedules are functions t -> lr, got {schedules!r}.")
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, got {steps!r}.")
-    made, t = figure(size, page, layout="constrained"), range(steps)
-    with styled(page):
-        ax = made.subplots()
-        for (name, schedule), look in zip(named.items(), looks(named, page).values()):
-            ax.plot(t, [schedule(i) for i in t], color=look.color, linestyle=look.dashes,
-                    marker=look.marker, markevery=max(steps // 8, 1), markersize=5, label=name)
-        ax.set(xlabel="step", ylabel="learning rate", xlim=(0, max(steps - 1, 1)))
-        _scale(ax, np.ones(1), log)
-        ax.grid(True, alpha=0.6)
-        if not log:
-            ax.set_ylim(bottom=0)
-        if len(named) > 1:
-            made.legend(loc="outside lower center", ncols=min(len(named), 4), frameon=False,
-                        handlelength=3.4)
-    return made
-
-
-def plot_learning_rates(
-    runs: Mapping[Any, Sequence[float]],
-    *,
-    theme: str = "light",
-    size: tuple[float, float] = (6.4, 4.0),
-) -> Any:
-    """Loss against step for learning rates low, good, high and very high, in one picture.
-
-    Parameters
-    ----------
-    runs : dict of float or str to sequence of float
-        The losses of each rate; what is not finite, or explodes, leaves at the top.
-    theme, size
-        As in `plot_history`.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
-    page = theme_of(theme)
-    if not runs:
-        raise ValueError("plot_learning_rates needs at least one run.")
-    losses = {str(k): np.asarray(v, float) for k, v in runs.items()}
-    first = max(v[0] for v in losses.values() if len(v) and math.isfinite(v[0]))
-    top, low = 2.0 * first, min(np.nanmin(np.where(np.isfinite(v), v, np.nan))
-                                for v in losses.values())
-    made = figure(size, page, layout="constrained")
-    with styled(page):
-        ax = made.subplots()
-        ax.set_ylim(low - 0.04 * (top - low), top)
-        for (name, values), look in zip(losses.items(), looks(losses, page).values()):
-            lost = ~np.isfinite(values) | (values > top)
-            shown = np.where(lost, 1.2 * top, values)
-            end = int(lost.argmax()) + 1 if lost.any() else len(shown)
-            label = name if not lost.any() else f"{name}: explodes at step {end - 1}"
-            ax.plot(np.arange(end), shown[:end], color=look.color, linestyle=look.dashes,
-                    marker=look.marker, markevery=max(len(values) // 10, 1), markersize=5,
-                    label=label)
-        ax.set(xlabel="step", ylabel="loss", xlim=(0, max(map(len, losses.values())) - 1))
-        ax.grid(True, alpha=0.6)
-        made.legend(loc="outside lower center", ncols=2, frameon=False, handlelength=3.4)
+        legend_below(made)
     return made
 
 
@@ -262,6 +173,7 @@ def plot_batch_sizes(
     sizes = sorted(results)
     seconds, errors = np.array([results[s] for s in sizes], float).T
     made = figure(size, page, layout="constrained")
+    made.numbers = {"batch_size": np.array(sizes), "seconds": seconds, "error": errors}
     with styled(page):
         axes = made.subplots(1, 2)
         for ax, values, hue, marker, word in ((axes[0], seconds, "blue", "o", "seconds to train"),
@@ -272,12 +184,25 @@ def plot_batch_sizes(
             ax.set_xticks(sizes, [str(s) for s in sizes], rotation=45 if len(sizes) > 6 else 0)
             ax.minorticks_off()
             ax.set(xlabel="batch size", title=word)
-            ax.set_ylim(bottom=0)
+            if hue == "blue":
+                scale_of(ax, values, None)
+            if ax.get_yscale() == "linear":
+                ax.set_ylim(bottom=0)
+            ax.yaxis.set_major_formatter("{x:g}")
             ax.grid(True, alpha=0.6)
     return made
 
 
 # ---- details -------------------------------------------------------------------------------------
+
+
+def _seeds(name: str, given: Any, column: str) -> list[Mapping[str, Any]]:
+    """The runs of one name, each of which has the column."""
+    seeds = [given] if isinstance(given, Mapping) else list(given)
+    if not seeds or any(column not in s for s in seeds):
+        there = ", ".join(seeds[0]) if seeds else "no run"
+        raise ValueError(f"{name} has no column {column!r}; there are: {there}.")
+    return seeds
 
 
 def _curve(ax: Any, epochs: Array, values: Array, hue: str, name: str, page: Theme) -> None:
@@ -288,8 +213,9 @@ def _curve(ax: Any, epochs: Array, values: Array, hue: str, name: str, page: The
     seen = values[np.isfinite(values)]
     # only what jumps up and down is averaged: of a smooth curve the average would lag behind
     long = len(seen) > 40 and np.abs(np.diff(seen)).sum() > 3 * np.ptp(seen)
-    ax.plot(epochs, values, color=hue, alpha=0.35 if long else 1, linewidth=1 if long else 1.6,
-            label=None if long else "training", marker="." if len(values) == 1 else None)
+    ax.plot(epochs, values, color=hue, alpha=page.faint if long else 1,
+            linewidth=1 if long else 1.6, label=None if long else "training",
+            marker="." if len(values) == 1 else None)
     if long:
         ax.plot(epochs, smoothed(values), color=hue, label="training (average)")
     _mark_lost(ax, epochs, values, page.alarm)
@@ -317,7 +243,7 @@ def smoothed(values: Array, keep: float = 0.9) -> Array:
     return out
 
 
-def _scale(ax: Any, values: Array, log: bool | None) -> None:
+def scale_of(ax: Any, values: Array, log: bool | None) -> None:
     seen = values[np.isfinite(values)]
     positive = bool(len(seen)) and bool((seen > 0).all())
     if log or (log is None and positive and seen.max() / seen.min() > 30):

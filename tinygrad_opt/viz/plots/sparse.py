@@ -1,0 +1,194 @@
+"""Inputs that are rarely seen: how far each optimizer steps for them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt.viz.plots.numbers import save_numbers, stacked
+from tinygrad_opt.viz.plots.style import (
+    figure,
+    legend_below,
+    matplotlib_or_error,
+    ordered,
+    styled,
+    theme_of,
+)
+from tinygrad_opt.viz.plots.tracks import check_optimizers
+
+__all__ = ["SparseRun", "learn_sparse", "plot_sparse"]
+
+Array = np.ndarray
+MARKERS = "osD^vP"
+
+
+@dataclass(frozen=True)
+class SparseRun:
+    """What `learn_sparse` returns.
+
+    Attributes
+    ----------
+    shares : ndarray of shape (n_inputs,)
+        Of the samples in which each input is there.
+    present : ndarray of bool, shape (n_steps, n_inputs)
+    weights : dict of str to ndarray of shape (n_steps + 1, n_inputs)
+        By optimizer, the start first; each should become 1.
+    rates : dict of str to ndarray of shape (n_steps, n_inputs)
+        |Δw| / |∂E/∂w|, the rate that a step amounted to; nan where the input was not there.
+    """
+
+    shares: Array
+    present: Array
+    weights: dict[str, Array]
+    rates: dict[str, Array]
+
+    def columns(self) -> dict[str, Array]:
+        """Weights and rates after each step, one row a step, optimizer after optimizer."""
+        n = len(self.shares)
+        return stacked("optimizer", [(name, {
+            "step": np.arange(1, len(w)),
+            **{f"weight_{i}": w[1:, i] for i in range(n)},
+            **{f"rate_{i}": self.rates[name][:, i] for i in range(n)},
+        }) for name, w in self.weights.items()])
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the columns as CSV or NPZ."""
+        return save_numbers(path, self.columns())
+
+    def __str__(self) -> str:
+        """A table: each weight at the end, and the rate of the first step that was for it."""
+        lines = [f"{'optimizer':12}{'input in':>12}{'weight':>10}{'first rate':>12}"]
+        for name, w in self.weights.items():
+            for i, share in enumerate(self.shares):
+                seen = self.rates[name][:, i]
+                seen = seen[np.isfinite(seen)]
+                first = f"{seen[0]:12.3g}" if len(seen) else f"{'none':>12}"
+                lines.append(f"{name:12}{share:>12.1%}{w[-1, i]:10.3f}{first}")
+        return "\n".join(lines)
+
+
+def learn_sparse(
+    optimizers: Mapping[str, Any],
+    shares: Sequence[float] = (1.0, 0.2, 0.02),
+    steps: int = 600,
+    *,
+    noise: float = 0.2,
+    rng: Any = 0,
+) -> SparseRun:
+    """Learn y = Σ xᵢ + noise, a sample a step, with inputs xᵢ that are 1 in some samples, else 0.
+
+    E = ½ (Σ wᵢ xᵢ − y)², from w = 0, and all weights should become 1. The gradient of a weight
+    is 0 whenever its input is not there, so that one which is rarely seen learns slowly by a
+    rate that is the same for all. AdaGrad divides by the root of its own squared gradients.
+
+    Parameters
+    ----------
+    optimizers : dict of str to optimizer
+        Unbound ones that have not stepped yet, by the name to be shown.
+    shares : sequence of float
+        Of the samples in which each input is there, in (0, 1].
+    steps : int, at least 1
+    noise : float
+        Standard deviation of what no weight explains.
+    rng : int or Generator
+        Of the samples, which are the same for all optimizers.
+
+    Returns
+    -------
+    SparseRun
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments that make no sense; nothing has been run then.
+
+    Examples
+    --------
+    >>> from tinygrad_opt import optim
+    >>> run = learn_sparse({"SGD": optim.SGD(lr=0.5)}, shares=[1.0], steps=2, noise=0)
+    >>> run.weights["SGD"].ravel().tolist()
+    [0.0, 0.5, 0.75]
+    """
+    check_optimizers(optimizers, steps)
+    for name, given in optimizers.items():
+        if not hasattr(given, "update") or isinstance(given, type):
+            raise TypeError(f"{name}: an unbound optimizer is needed, such as optim.SGD(lr=0.1),"
+                            f" got {given!r}.")
+    each = np.asarray(shares, float)
+    if each.ndim != 1 or not each.size or not ((each > 0) & (each <= 1)).all():
+        raise ValueError(f"shares must be numbers in (0, 1], got {shares!r}.")
+    generator = np.random.default_rng(rng)
+    present = generator.random((steps, each.size)) < each
+    targets = present.sum(1) + noise * generator.standard_normal(steps)
+    weights, rates = {}, {}
+    for name, given in optimizers.items():
+        parameters = {f"w{i}": np.zeros(1) for i in range(each.size)}
+        way, sizes = [np.zeros(each.size)], []
+        for x, y in zip(present.astype(float), targets):
+            slope = (way[-1] @ x - y) * x
+            given.update(parameters, {f"w{i}": np.array([g]) for i, g in enumerate(slope)})
+            way.append(np.concatenate(list(parameters.values())))
+            with np.errstate(all="ignore"):
+                sizes.append(np.where(slope != 0, np.abs(way[-1] - way[-2]) / np.abs(slope),
+                                      np.nan))
+        weights[name], rates[name] = np.array(way), np.array(sizes)
+    return SparseRun(each, present, weights, rates)
+
+
+def plot_sparse(
+    run: SparseRun,
+    *,
+    theme: str = "light",
+    size: tuple[float, float] | None = None,
+) -> Any:
+    """The weights of rare and frequent inputs on their way to 1, and the rate of each step.
+
+    Above, what was learned; below, how far a step went for one unit of gradient. Each optimizer
+    has its column, each input its colour and marker on all of them.
+
+    Parameters
+    ----------
+    run : SparseRun
+    theme : {"light", "dark"}
+    size : (float, float), optional
+        Width and height in inches of 100 dots.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    matplotlib_or_error()
+    from matplotlib.ticker import LogLocator
+
+    page, count = theme_of(theme), len(run.weights)
+    made = figure(size or (max(6.4, 3.2 * count), 4.8), page, layout="constrained")
+    made.numbers = run.columns()
+    with styled(page):
+        axes = made.subplots(2, count, sharex=True, sharey="row", squeeze=False)
+        for (name, w), (above, below) in zip(run.weights.items(), axes.T):
+            steps = np.arange(len(w))
+            above.axhline(1, color=page.muted, linestyle=":", linewidth=1.2)
+            for i, (share, color) in enumerate(zip(run.shares, ordered(len(run.shares), page))):
+                look = {"color": color, "marker": MARKERS[i % len(MARKERS)], "markersize": 4.5}
+                above.plot(steps, w[:, i], markevery=max(len(w) // 8, 1), **look,
+                           label=f"in {share:.0%} of the samples")
+                there = np.isfinite(run.rates[name][:, i])
+                rates = run.rates[name][there, i]
+                below.plot(steps[1:][there], rates, markevery=max(len(rates) // 8, 1), **look)
+            above.set_title(name, fontweight="bold")
+            below.set(xlabel="step", yscale="log", xlim=(0, len(w) - 1))
+            below.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            below.yaxis.set_major_formatter("{x:g}")
+            below.minorticks_off()
+            above.grid(True, alpha=0.6)
+            below.grid(True, alpha=0.6)
+        axes[0, 0].set_ylabel("weight (should be 1)")
+        axes[1, 0].set_ylabel("|Δw| / |gradient|")
+        made.align_ylabels(axes[:, 0])
+        legend_below(made, axes[0, 0].get_legend_handles_labels()[0])
+    return made

@@ -1,0 +1,129 @@
+"""The way of one optimizer over a function, run by the engine and by the optimizer itself.
+
+Every point of a track is what the optimizer left in the parameter, to the bit, and every gradient
+is the one that it was given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt.tensor import Tensor, tick
+from tinygrad_opt.viz.plots.surfaces import backward
+
+__all__ = ["FAR", "Track", "check_optimizers", "run"]
+
+Array = np.ndarray
+FAR = 1e2                                     # a run so many views away is lost
+
+
+@dataclass(frozen=True)
+class Track:
+    """The way of one optimizer.
+
+    Attributes
+    ----------
+    points : ndarray of shape (n_steps + 1, n_numbers)
+        Where it stood, the start first.
+    values : ndarray of shape (n_steps + 1,)
+        The height there.
+    gradients : ndarray of shape (n_steps + 1, n_numbers)
+        The gradient there; the last was not used for a step.
+    diverged : int or None
+        The step after which it was lost: a value was not finite, or it had left for good.
+    """
+
+    points: Array
+    values: Array
+    gradients: Array
+    diverged: int | None = None
+
+    @property
+    def steps(self) -> int:
+        """How many steps were taken."""
+        return len(self.points) - 1
+
+    def reaches(self, target: Sequence[float], within: float) -> int | None:
+        """The step after which it comes, and stays, within a distance of a point."""
+        away = np.hypot.reduce(self.points - np.asarray(target, float), axis=1) > within
+        if self.diverged is not None or away[-1]:
+            return None
+        return int(np.flatnonzero(away)[-1]) + 1 if away.any() else 0
+
+
+def run(f: Any, given: Any, start: tuple[float, ...], steps: int, names: tuple[str, ...],
+        lost: Callable[[Array], Any], watch: Any = None) -> Track:
+    """Step and record until the steps are done or the run is lost.
+
+    ``lost(point)`` says whether a point is too far away; ``watch(step, *point, value)`` is called
+    while it runs.
+    """
+    at = _tensors(start, names)
+    advance = _stepper(given, at)
+    points, values, gradients, diverged = [], [], [], None
+    with np.errstate(all="ignore"):
+        for t in range(steps + 1):
+            height = f(*at.values())
+            points.append(np.array([p.array for p in at.values()], float))
+            values.append(float(height))
+            if watch:
+                watch(t, *points[-1].tolist(), values[-1])
+            backward(height, getattr(f, "name", "f"))
+            gradients.append([0.0 if p.grad is None else float(p.grad) for p in at.values()])
+            if not np.isfinite([*points[-1], values[-1], *gradients[-1]]).all() or lost(points[-1]):
+                diverged = t
+                break
+            if t < steps:
+                advance()
+            for p in at.values():
+                p.grad = None
+    return Track(np.array(points), np.array(values), np.array(gradients), diverged)
+
+
+def _tensors(start: Sequence[float], names: Sequence[str]) -> dict[str, Tensor]:
+    return {n: Tensor(np.float64(v), requires_grad=True, name=n) for n, v in zip(names, start)}
+
+
+def _stepper(given: Any, at: dict[str, Tensor]) -> Callable[[], None]:
+    """One step of an optimizer, in whatever form it was given."""
+    if _unbound(given):
+        def advance() -> None:
+            arrays = {name: p.array for name, p in at.items()}
+            zero = np.zeros(())
+            given.update(arrays, {n: zero if p.grad is None else p.grad for n, p in at.items()})
+            now = tick()
+            for p in at.values():
+                p.changed = now
+        return advance
+    made = given(at)
+    if not hasattr(made, "step"):
+        raise TypeError(f"{given!r} made {type(made).__name__}, which has no step().")
+    return made.step
+
+
+def _unbound(given: Any) -> bool:
+    return hasattr(given, "update") and not isinstance(given, type)
+
+
+def check_optimizers(optimizers: Any, steps: Any) -> None:
+    """Refuse what cannot be run, before anything is."""
+    if not isinstance(optimizers, Mapping) or not optimizers:
+        raise TypeError('optimizers must be a dict of name -> optimizer, such as {"Adam":'
+                        f" optim.Adam(lr=0.1)}}, got {optimizers!r}.")
+    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
+        raise ValueError(f"steps must be a whole number of at least 1, got {steps!r}.")
+    for name, given in optimizers.items():
+        if not _unbound(given) and not callable(given):
+            raise TypeError(f"{name}: an optimizer or what makes one from parameters is needed,"
+                            f" got {given!r}.")
+        steps_taken = getattr(given, "t", None) if _unbound(given) else None
+        if steps_taken:
+            raise ValueError(f"{name} has taken {steps_taken} steps already; a fresh optimizer is"
+                             " needed.")
+        if _unbound(given) and getattr(given, "parameters", None):
+            raise ValueError(f"{name} is bound to other parameters; leave them out:"
+                             f" {type(given).__name__}(lr=...).")
