@@ -14,7 +14,7 @@ import pytest
 
 from tinygrad_opt import cli, data, nn, ops
 from tinygrad_opt.autograd import GradCheck
-from tinygrad_opt.checkpoint import load
+from tinygrad_opt.checkpoint import load, save
 from tinygrad_opt.cli import check as check_module
 from tinygrad_opt.cli import main
 from tinygrad_opt.cli.command import COMMANDS
@@ -136,6 +136,74 @@ def test_play_refuses_what_it_cannot_play(tmp_path, capsys):
     assert "must end in .html" in refused(["play", *NEURON, "--out", "a.svg"], capsys)
     assert "sum(a*2)" in refused(["play", "a*2", "a=[1,2]"], capsys)
     assert not list(tmp_path.iterdir())
+
+
+# ---- a saved model -------------------------------------------------------------------------------
+
+
+def test_play_and_draw_a_model_that_train_has_saved(tmp_path, capsys):
+    assert main(["train", "moons", "--epochs", "2", "--quiet", "--out", "run"]) == 0
+    capsys.readouterr()
+    assert main(["play", "run/weights.npz", "--data", "moons", "--rows", "6"]) == 0
+    assert "10 steps" in capsys.readouterr().out
+    page = (tmp_path / "backprop.html").read_text(encoding="utf-8")
+    assert "6 rows of moons" in page and "layers.0.weight" in page
+    assert main(["draw", "run/weights.npz", "--data", "moons", "--grad"]) == 0
+    tree = capsys.readouterr().out
+    model = nn.MLP([2, 16, 2])
+    load("run/weights.npz", model)
+    x, y = data.moons(rng=1)
+    rows = np.linspace(0, len(x) - 1, 4).astype(int)
+    expected = nn.cross_entropy(model(x[rows].astype("float32")), y[rows]).item()
+    assert f"loss  cross entropy  data {expected:.4g} " in tree and "4 rows of moons" in tree
+
+
+def test_a_model_without_data_is_given_random_numbers_and_the_picture_says_so(capsys):
+    save("m.npz", nn.Sequential(nn.Embedding(7, 3, rng=0), nn.Flatten(), nn.Linear(3, 2, rng=0)))
+    assert main(["draw", "m.npz", "--rows", "3", "--out", "g.svg"]) == 0
+    out = capsys.readouterr().out
+    assert "mean of squares" in out and "(3, 1, 3)" in out
+    save("m.safetensors", nn.MLP([5, 4, 1], dropout=0.5, dtype="float64", rng=0))
+    assert main(["draw", "m.safetensors", "--out", "g.svg"]) == 0
+    out = capsys.readouterr().out
+    assert "4 random rows  input  (4, 5)  float64" in out
+    assert "mask" not in out and "where" not in out        # nothing is dropped
+
+
+def test_a_model_with_one_output_has_the_loss_of_two_classes(capsys):
+    save("m.npz", nn.MLP([2, 1], rng=0))
+    assert main(["draw", "m.npz", "--data", "moons"]) == 0
+    assert "(4, 1)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["draw", "play"])
+def test_what_cannot_be_done_with_a_saved_model_is_said(command, capsys):
+    def said(*arguments):
+        return refused([command, *arguments], capsys)
+
+    assert "no such file" in said("none.npz")
+    save("state.npz", nn.Linear(2, 2).state_dict())
+    assert re.search(r"state.npz: .*does not tell.*load\(path, model\), then viz.draw\(loss\)",
+                     said("state.npz"))
+    save("own.npz", nn.Sequential(nn.Linear(2, 2), lambda x: x))
+    assert "layers.1 is the function <lambda>" in said("own.npz")
+    save("conv.npz", nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten()))
+    assert "cannot be told from its layers" in said("conv.npz")
+    save("rnn.npz", nn.RNN(2, 2, rng=0))
+    assert "cannot be told" in said("rnn.npz")
+    save("m.npz", nn.MLP([2, 3], rng=0))
+    assert "takes no a=" in said("m.npz", "a=2")
+    assert "inner sizes 64 and 2 differ" in said("m.npz", "--data", "digits")
+    assert "--target names a column" in said("m.npz", "--target", "y")
+    save("few.npz", nn.MLP([64, 3], rng=0))
+    assert "(4, 3) for 4 rows, digits has 10 classes" in said("few.npz", "--data", "digits")
+    assert "are for a saved model" in said("a*b", "a=1", "b=2", "--data", "moons")
+
+
+def test_draw_shows_the_backward_pass_beside_the_forward_arrows(capsys):
+    assert main(["draw", *NEURON, "--flow", "--out", "g.gv"]) == 0
+    with open("g.gv", encoding="utf-8") as file:
+        assert file.read().count('class="back"') == 5
 
 
 # ---- check ---------------------------------------------------------------------------------------
@@ -381,6 +449,9 @@ def test_the_examples_of_every_command_are_right(name, capsys):
         chosen = cli.parser().parse_args(shlex.split(example))
         if name in ("draw", "play"):
             chosen.out = type(chosen.out)(f"e{chosen.out.suffix}")
+            if chosen.formula.endswith(".npz"):
+                os.makedirs(os.path.dirname(chosen.formula), exist_ok=True)
+                save(chosen.formula, nn.MLP([2, 4, 2], rng=0))
             assert not chosen.run(chosen)
 
 

@@ -12,11 +12,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinygrad_opt.cli import (  # noqa: F401  (importing a command makes it known)
+    animate,
     check,
     compare,
     demo,
     draw,
+    landscape,
     play,
+    race,
+    report,
     train,
 )
 from tinygrad_opt.cli.command import parser

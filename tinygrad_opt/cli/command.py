@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import argparse
 import ast
+import difflib
 import math
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
-__all__ = ["argument", "at_least", "command", "named", "parser", "positive", "sizes"]
+__all__ = [
+    "argument", "at_least", "command", "file", "named", "one_of", "parser", "point", "positive",
+    "rivals", "sizes",
+]
 
 Run = Callable[[argparse.Namespace], "int | None"]
 
@@ -22,6 +27,10 @@ examples:
   tinygrad-opt train digits            learn handwritten digits, about a second
   tinygrad-opt train spiral --lr 0.02  another data set, another learning rate
   tinygrad-opt compare moons           optimizers side by side, each from several starts
+  tinygrad-opt race beale              the paths of optimizers down a surface, as animation
+  tinygrad-opt animate spiral          watch a network learn
+  tinygrad-opt landscape spiral        the loss around a trained network
+  tinygrad-opt report digits           train, and put all of it on one page
   tinygrad-opt draw "tanh(a*b+c)" a=2 b=-3 c=10   the graph of a formula, as a picture
   tinygrad-opt play "tanh(a*b+c)" a=2 b=-3 c=10   backpropagation through it, step by step
   tinygrad-opt check                   every gradient rule against finite differences
@@ -112,6 +121,55 @@ def positive(text: str) -> float:
     return number
 
 
+def one_of(what: str, names: Iterable[str]) -> Callable[[str], str]:
+    """A name out of several, in any case; of another one the nearest is told."""
+    known = list(names)
+
+    def name(text: str) -> str:
+        if text.lower() not in known:
+            raise argparse.ArgumentTypeError(f"no {what} is called {text!r}; {_near(text, known)}")
+        return text.lower()
+
+    return name
+
+
+def file(*suffixes: str) -> Callable[[str], Path]:
+    """A file whose suffix says what is written to it."""
+    def path(text: str) -> Path:
+        suffix = Path(text).suffix.lower()
+        if suffix not in suffixes:
+            near = difflib.get_close_matches(suffix, suffixes, 1)
+            raise argparse.ArgumentTypeError(f"{text!r} must end in {', '.join(suffixes)}"
+                                             + (f"; did you mean {near[0]!r}?" if near else ""))
+        return Path(text)
+
+    return path
+
+
+def point(text: str) -> tuple[float, float]:
+    """``-1.5,2``: two finite numbers."""
+    try:
+        x, y = map(float, text.split(","))
+    except ValueError:
+        x = y = math.nan
+    if not math.isfinite(x + y):
+        raise argparse.ArgumentTypeError(f"{text!r} is no point such as 1,-2.5")
+    return x, y
+
+
+def rivals(text: str) -> list[tuple[str, float | None]]:
+    """``adam,sgd:0.1``: optimizers, each with its learning rate if it is to have its own."""
+    found = []
+    for part in text.split(","):
+        name, colon, lr = part.strip().partition(":")
+        if not name or (colon and not lr):
+            raise argparse.ArgumentTypeError(f"{text!r} is not optimizers such as adam,sgd:0.1")
+        found.append((name, positive(lr) if lr else None))
+    if len(set(found)) < len(found):
+        raise argparse.ArgumentTypeError(f"{text!r} has the same optimizer twice")
+    return found
+
+
 def sizes(text: str) -> tuple[int, ...]:
     """``64,32``: the sizes of hidden layers; ``none`` is none of them."""
     try:
@@ -140,3 +198,9 @@ def named(text: str) -> tuple[str, Any]:
             f"{value!r} is no value for {name}: give a number such as {name}=2, or a list such as"
             f" {name}=[1,2]")
     return name.strip(), found
+
+
+def _near(word: str, known: Iterable[str]) -> str:
+    known = list(known)
+    close = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"there is {', '.join(known)}"

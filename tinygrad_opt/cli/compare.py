@@ -12,29 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_opt.cli import tasks
-from tinygrad_opt.cli.command import argument, at_least, command, positive, sizes
+from tinygrad_opt.cli.command import argument, at_least, command, rivals, sizes
 
 __all__ = ["compare"]
 
 Rival = tuple[str, "float | None"]
 
 
-def _rivals(text: str) -> list[Rival]:
-    """``adam,sgd:0.1``: optimizers, each with its learning rate if it is to have its own."""
-    found = []
-    for part in text.split(","):
-        name, colon, lr = part.strip().partition(":")
-        if not name or (colon and not lr):
-            raise argparse.ArgumentTypeError(f"{text!r} is not optimizers such as adam,sgd:0.1")
-        found.append((name, positive(lr) if lr else None))
-    if len(set(found)) < len(found):
-        raise argparse.ArgumentTypeError(f"{text!r} has the same optimizer twice")
-    return found
-
-
 @command(
     argument("dataset", choices=tasks.TASKS, help=f"what to learn: {', '.join(tasks.TASKS)}"),
-    argument("--optimizers", type=_rivals, default="sgd,momentum,rmsprop,adam", metavar="NAMES",
+    argument("--optimizers", type=rivals, default="sgd,momentum,rmsprop,adam", metavar="NAMES",
              help="such as adam,sgd:0.1,sgd:1, the number being the learning rate (default:"
                   " sgd,momentum,rmsprop,adam, at rates that suit the data)"),
     argument("--seeds", type=at_least(1), default=3, metavar="N",

@@ -43,15 +43,13 @@ def demo(options: argparse.Namespace) -> int:
     out = options.out
     out.mkdir(parents=True, exist_ok=True)
     parts = []
-    for stop in _stops(out, options.epochs):
+    for stop in [*_stops(out, options.epochs), _race(out)]:
         print(f"$ tinygrad-opt {shlex.join(stop.command)}", flush=True)
         chosen = parser().parse_args(stop.command)
         if code := chosen.run(chosen) or 0:
             return int(code)
         print()
-        parts.append(_part(stop.title, stop.words, stop.files, out,
-                           f"tinygrad-opt {shlex.join(stop.command)}"))
-    parts.append(_race(out))
+        parts.append(_part(stop, out))
     page = out / "index.html"
     page.write_text(PAGE.format("\n".join(parts)), encoding="utf-8", newline="\n")
     print(f"\n{page}  all of it on one page: open it in a browser")
@@ -80,28 +78,23 @@ def _stops(out: Path, epochs: int) -> list[Stop]:
     ]
 
 
-def _race(out: Path) -> str:
-    """Optimizers race down a valley: its part of the page."""
-    from tinygrad_opt import optim
+def _race(out: Path) -> Stop:
+    """Optimizers race down a valley; without Matplotlib there are its numbers only."""
     from tinygrad_opt.errors import RenderError
-    from tinygrad_opt.viz.plots.races import animate_race, plot_race
-    from tinygrad_opt.viz.plots.racing import race
+    from tinygrad_opt.viz.plots.style import matplotlib_or_error
 
-    rivals = {"SGD": optim.SGD(lr=0.001), "Momentum": optim.Momentum(lr=0.0005),
-              "RMSprop": optim.RMSprop(lr=0.05), "Adam": optim.Adam(lr=0.2)}
-    run = race("rosenbrock", rivals, steps=300)
-    print(f"race down the Rosenbrock valley\n{run}")
-    files = [run.save(out / "race.csv")]
+    files = ["race.png", "race.html", "race.csv"]
     try:
-        plot_race(run).savefig(out / "race.png")
-        files[:0] = [out / "race.png", animate_race(run, frames=50).save(out / "race.html")]
-    except (RenderError, ImportError) as error:
+        matplotlib_or_error()
+    except RenderError as error:
         print(f"no picture of the race: {error}")
-    for file in files:
-        print(f"  {file}")
-    return _part("Optimizers race down a valley",
-                 f"{run.surface.name}: f(x, y) = {run.surface.formula}, a bent valley whose floor"
-                 " is almost flat.", tuple(file.name for file in files), out)
+        files = files[2:]
+    return Stop("Optimizers race down a valley",
+                "Rosenbrock's function: a bent valley whose floor is almost flat.",
+                ("race", "rosenbrock", "--optimizers",
+                 "sgd:0.001,momentum:0.0005,rmsprop:0.05,adam:0.2", "--steps", "300",
+                 "--frames", "50", "--quiet", "--out", *(str(out / file) for file in files)),
+                tuple(files))
 
 
 # ---- the page ------------------------------------------------------------------------------------
@@ -123,14 +116,14 @@ a {{ color: #0072B2 }}
 """
 
 
-def _part(title: str, words: str, files: tuple[str, ...], out: Path, typed: str = "") -> str:
-    """A heading, a sentence, the first picture, and links to what is there."""
-    there = [file for file in files if (out / file).is_file()]
+def _part(stop: Stop, out: Path) -> str:
+    """A heading, a sentence, the command, the first picture, and links to what is there."""
+    there = [file for file in stop.files if (out / file).is_file()]
     picture = next((f for f in there if f.endswith((".svg", ".png"))), None)
-    lines = [f"<h2>{escape(title)}</h2>", f"<p>{escape(words)}</p>"]
-    if typed:
-        lines.append(f"<p><code>{escape(typed)}</code></p>")
+    lines = [f"<h2>{escape(stop.title)}</h2>", f"<p>{escape(stop.words)}</p>",
+             f"<p><code>{escape(f'tinygrad-opt {shlex.join(stop.command)}')}</code></p>"]
     if picture:
-        lines.append(f'<p><a href="{picture}"><img src="{picture}" alt="{escape(title)}"></a></p>')
+        lines.append(f'<p><a href="{picture}"><img src="{picture}"'
+                     f' alt="{escape(stop.title)}"></a></p>')
     lines.append(f"<p>{' · '.join(f'<a href={f!r}>{f}</a>' for f in there)}</p>")
     return "\n".join(lines)

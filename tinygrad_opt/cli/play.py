@@ -1,4 +1,4 @@
-"""``tinygrad-opt play``: backpropagation through a formula, as a page that plays it."""
+"""``tinygrad-opt play``: backpropagation through a formula or a model, as a page."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import argparse
 from pathlib import Path
 
 from tinygrad_opt.cli.command import argument, command
-from tinygrad_opt.cli.draw import FORMULA, VALUES, computed
+from tinygrad_opt.cli.draw import MODEL, WHAT, computed
 
 __all__ = ["play"]
 
 
 @command(
-    FORMULA,
-    VALUES,
+    *WHAT,
     argument("--out", type=Path, default=Path("backprop.html"), metavar="FILE",
              help="where to, such as lesson.html (default: backprop.html)"),
+    *MODEL,
     examples="""
     tinygrad-opt play "tanh(a*b + c)" a=2 b=-3 c=10
     tinygrad-opt play "(a*b + c)**2" a=2 b=-3 c=10 --out square.html
     tinygrad-opt play "sum(relu(x @ w))" "x=[1,2]" "w=[[1,-1],[0.5,2]]"
+    tinygrad-opt play runs/moons/weights.npz --data moons --rows 8
     """,
 )
 def play(options: argparse.Namespace) -> None:
@@ -27,6 +28,8 @@ def play(options: argparse.Namespace) -> None:
 
     The page shows every operation forwards and every gradient backwards, with the numbers of
     each step. It needs no network and can be sent to anybody. The formula must give one number.
+    A model that was saved by tinygrad-opt train, or by tinygrad_opt.save, is run on a few rows
+    of a data set, or of random numbers.
     """
     from tinygrad_opt.viz.steps.page import playback
 

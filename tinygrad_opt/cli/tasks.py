@@ -1,4 +1,4 @@
-"""What ``train`` and ``compare`` learn: data sets with settings under which they are learned."""
+"""What commands learn: data sets with settings under which they are learned."""
 
 from __future__ import annotations
 
