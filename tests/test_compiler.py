@@ -183,6 +183,24 @@ def test_windows_of_an_array_are_replayed(size, layer):
             np.testing.assert_array_equal(p.grad, g)
 
 
+@pytest.mark.parametrize("draw", [
+    lambda rng: tg.op("noise", lambda x: x + rng.random(x.shape), lambda g, z, x: g),
+    lambda rng: tg.op("noise", lambda x: rng.normal(x), lambda g, z, x: g),
+    lambda rng: tg.op("noise", rng.normal, lambda g, z, x: g),
+], ids=["added", "around", "the method itself"])
+def test_random_numbers_of_your_own_operation_are_drawn_anew(draw):
+    w = Tensor([1.0, 2.0], requires_grad=True)
+
+    def make():
+        noisy = draw(np.random.default_rng(0))
+        return lambda x: noisy(x * w) - noisy(x * w)
+
+    eager, compiled = make(), compile(make())
+    for k in range(3):
+        x = np.array([1.0, k], np.float32)
+        np.testing.assert_array_equal(compiled(x).data, eager(x).data)
+
+
 def test_a_hook_that_only_looks_is_refused_and_one_that_changes_is_replayed():
     x = Tensor([1.0, 2.0], requires_grad=True, name="x")
 

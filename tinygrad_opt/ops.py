@@ -741,8 +741,11 @@ def _scatter(g, index, shape):
     out = np.zeros(shape, np.asarray(g).dtype)
     if _meets_each_entry_once(index):
         out[index] = g
-    else:
+    elif out.size > 16 * np.size(g):                       # few rows of a large table
         np.add.at(out, index, g)
+    else:                                                  # add.at is far faster along one axis
+        places = np.arange(out.size).reshape(shape)[index]
+        np.add.at(out.reshape(-1), places.reshape(-1), np.broadcast_to(g, places.shape).reshape(-1))
     return out
 
 

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from contextvars import ContextVar
-from operator import attrgetter
+from operator import attrgetter, is_
 from typing import Any
 
 import numpy as np
@@ -756,13 +756,15 @@ def _settled(op: Op, inputs: Any, attrs: dict[str, Any], data: ndarray) -> tuple
     wanted = np.result_type(*floats) if floats else _default_dtype
     if data.dtype == wanted or not strong:
         return data, inputs
-    inputs = tuple(
+    settled = tuple(
         x if rule is None or x is None
         else x.astype(wanted, copy=False) if type(x) is Tensor
         else np.asarray(x, dtype=wanted)
         for x, rule in zip(inputs, op.rules)
     )
-    return np.asarray(op.kernel(*map(values_of, inputs), **attrs), dtype=wanted), inputs
+    if all(map(is_, inputs, settled)):                     # the kernel alone left the dtype
+        return data.astype(wanted), inputs
+    return np.asarray(op.kernel(*map(values_of, settled), **attrs), dtype=wanted), settled
 
 
 # ---- the walk ------------------------------------------------------------------------------------
@@ -841,7 +843,7 @@ def walk(end: Tensor, seed: Any, *, record: bool = False, since: int = -1) -> di
                 if rule is None or not x.needs_grad or x.serial < since:
                     continue
                 part = rule(g, value, *values, **attrs)
-                if type(part) is not ndarray:
+                if record or type(part) is not ndarray:
                     part = _whole(part, record)
                 array = x.array
                 if part.shape != array.shape:

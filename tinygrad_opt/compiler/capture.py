@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_opt.compiler.bound import put
 from tinygrad_opt.compiler.program import Call, Program, Ref, Slot, slots_in
 from tinygrad_opt.compiler.tracing import steps_of
 from tinygrad_opt.errors import captured_read
@@ -243,12 +244,14 @@ def _is_book(kernel: Any) -> bool:
 
 
 def _is_pure(kernel: Any) -> bool:
-    """Whether equal inputs give equal results: NumPy's own functions and the rule book's."""
+    """Whether equal inputs give equal results: so do the rule book's kernels and NumPy's, but for
+    its generators of random numbers."""
+    module = getattr(kernel, "__module__", None) or ""
     return (
-        _is_book(kernel) or isinstance(getattr(kernel, "__self__", kernel), np.ufunc)
+        kernel is put or _is_book(kernel)
+        or isinstance(getattr(kernel, "__self__", kernel), np.ufunc)
         or getattr(kernel, "__objclass__", None) is np.ndarray
-        or (getattr(kernel, "__module__", None) or "").split(".")[0] in ("numpy", "_operator")
-        or kernel.__module__ == __name__.replace("capture", "bound")
+        or (module.split(".")[0] in ("numpy", "_operator") and ".random" not in module)
     )
 
 
