@@ -8,8 +8,8 @@ from tinygrad_opt import ops
 from tinygrad_opt.errors import GraphError
 from tinygrad_opt.tensor import seed_for, walk
 from tinygrad_opt.viz import explain, formula
+from tinygrad_opt.viz.graph.flow import flow
 from tinygrad_opt.viz.steps.derivatives import SLOPES, WHOLE
-from tinygrad_opt.viz.steps.flow import flow
 
 OUTSIDE = {"arccosh": 1.5}               # added to inputs between 0.2 and 0.8, to be in the domain
 

@@ -6,6 +6,7 @@ import signal
 import threading
 import tracemalloc
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import pytest
 import tinygrad_opt as tg
 from tinygrad_opt import Tensor, optim
 from tinygrad_opt.errors import GraphError, NonFiniteError, ShapeError
-from tinygrad_opt.optim.pack import BLOCK, REMEMBER
+from tinygrad_opt.optim.plan import BLOCK, REMEMBER
 
 SHAPES = {"layers.0.weight": (2, 5), "layers.0.bias": (5,), "layers.1.weight": (5, 3),
           "layers.1.bias": (3,), "scale": ()}
@@ -156,6 +157,83 @@ def test_a_parameter_larger_than_a_block_is_updated_like_any_other():
     g = np.cos(start) + 0.5 * start
     np.testing.assert_allclose(p.data, start - 0.1 * g / (np.abs(g) + 1e-8), rtol=1e-12,
                                atol=1e-15)
+
+
+def test_a_large_gradient_is_read_where_it_is_and_not_kept():
+    params = {"small": Tensor(np.zeros(3), requires_grad=True),
+              "large": Tensor(np.zeros(BLOCK + 5), requires_grad=True),
+              "other": Tensor(np.zeros(2), requires_grad=True)}
+    opt = optim.SGD(params, lr=1.0)
+    for p in params.values():
+        p.grad = np.arange(p.size, dtype=float)
+    opt.step()
+    copied = opt._packs[0].g[3:-2]
+    copied[:] = np.nan                                              # nobody reads it
+    opt.step()
+    assert all(np.array_equal(p.data, -2 * p.grad) for p in params.values())
+    gone = weakref.ref(params["large"].grad)
+    opt.zero_grad()
+    assert gone() is None
+
+
+def large(gradient, **options):
+    """One step of SGD at rate 1 from 1, of a parameter whose gradient is not copied if need be."""
+    p = Tensor(np.ones((2, BLOCK)), requires_grad=True)
+    opt = optim.SGD({"p": p}, lr=1.0, **options)
+    p.grad = np.full((2, BLOCK), 0.5)
+    opt.step()
+    p.data = np.ones((2, BLOCK))
+    p.gradient = gradient(p)
+    return p, opt
+
+
+@pytest.mark.parametrize("gradient", [
+    lambda p: np.full((BLOCK, 2), 0.25).T, lambda p: np.full((2, BLOCK), 0.25, np.float32),
+    lambda p: np.full((2, 2 * BLOCK), 0.25)[:, ::2],
+])
+def test_a_large_gradient_that_no_rule_can_read_in_place_is_copied(gradient):
+    p, opt = large(gradient)
+    opt.step()
+    assert (p.data == 0.75).all() and (opt._packs[0].g == 0.25).all()
+
+
+def test_a_large_gradient_may_be_a_tensor():
+    p, opt = large(lambda p: Tensor(np.full((2, BLOCK), 0.25)))
+    opt.step()
+    assert (p.data == 0.75).all()
+
+
+def test_a_large_gradient_over_the_memory_of_its_parameter_is_copied():
+    p = Tensor(np.linspace(1, 2, BLOCK), requires_grad=True)
+    opt, check = optim.Nesterov({"p": p}, lr=0.1), {"p": p.data.copy()}
+    twin = optim.Nesterov(lr=0.1)
+    for _ in range(3):
+        p.gradient = p.array
+        opt.step()
+        twin.update(check, {"p": check["p"].copy()})
+    np.testing.assert_array_equal(p.data, check["p"])
+
+
+@pytest.mark.parametrize("options", [
+    dict(clip_norm=1.0), dict(clip_value=0.1), dict(clip_norm_each=1.0), dict(weight_decay=0.5),
+    dict(check_finite="raise"),
+])
+def test_a_large_gradient_is_not_changed_by_a_step(options):
+    p, opt = large(lambda p: np.full((2, BLOCK), 0.25), **options)
+    opt.step()
+    assert (p.grad == 0.25).all() and (p.data < 1).all()
+
+
+def test_a_large_gradient_that_is_not_finite_or_does_not_fit_changes_nothing():
+    p, opt = large(lambda p: np.full((2, BLOCK), 0.25), check_finite="raise")
+    before = p.data.copy()
+    p.grad[1, -1] = np.nan
+    with pytest.raises(NonFiniteError, match="gradient of 'p'"):
+        opt.step()
+    p.gradient = np.zeros((BLOCK, 2))
+    with pytest.raises(ShapeError, match="gradient of 'p'"):
+        opt.step()
+    assert np.array_equal(p.data, before) and opt.t == 1
 
 
 @pytest.mark.parametrize("given", [
@@ -307,6 +385,20 @@ def test_frozen_parameters_rest_with_their_state():
     assert moved(params, before) == ["layers.0.weight", "layers.1.weight"]
     np.testing.assert_allclose(                                      # its own first step: lr
         np.abs(params["layers.0.weight"].data - before["layers.0.weight"]), 0.1, rtol=1e-4)
+
+
+def test_a_parameter_rests_while_it_has_no_gradient():
+    params = parameters()
+    opt = optim.Momentum(params, lr=0.1)
+    give_gradients(params)
+    gradient = params["scale"].grad
+    for given in (gradient, None, None, gradient):
+        params["scale"].grad = given
+        before = values(params)
+        opt.step()
+        assert ("scale" in moved(params, before)) is (given is not None)
+    updates = {n: r["updates"] for n, r in opt.state_dict()["parameters"].items()}
+    assert updates == dict.fromkeys(params, 4) | {"scale": 2}
 
 
 def test_a_pattern_or_an_option_that_fits_nothing_is_refused():
@@ -473,6 +565,9 @@ def test_keras_and_torch_names_of_options_are_understood():
 
 @pytest.mark.parametrize(("call", "says"), [
     (lambda: optim.get("adm"), "did you mean 'adam'"),
+    (lambda: optim.get("adma"), "did you mean 'adam'"),
+    (lambda: optim.get("adamx"), "did you mean 'adamax'"),
+    (lambda: optim.get("nesterof"), "did you mean 'nesterov'"),
     (lambda: optim.get("sgd", beta_1=0.5), "SGD has no option 'beta_1'"),
     (lambda: optim.get("adam", learning_rte=0.5), "did you mean 'learning_rate'"),
     (lambda: optim.get("adam", lr=1, learning_rate=0.5), "lr is given twice"),

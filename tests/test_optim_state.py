@@ -9,7 +9,7 @@ import pytest
 
 import tinygrad_opt as tg
 from tinygrad_opt import Tensor, optim
-from tinygrad_opt.errors import CheckpointError, GraphError
+from tinygrad_opt.errors import CheckpointError, GraphError, ShapeError
 from tinygrad_opt.optim import schedules
 from tinygrad_opt.optim.explain import Formula
 
@@ -183,6 +183,24 @@ def test_what_cannot_be_explained_says_why():
     opt.parameters["W"].data[0, 0] += 1
     with pytest.raises(GraphError, match="has been changed since the last step"):
         opt.explain("W", (0, 0))
+
+
+def test_a_step_that_was_left_out_is_not_explained():
+    p = Tensor([1.0, 2.0], requires_grad=True)
+    opt = optim.SGD({"p": p}, lr=0.5, check_finite="skip")
+    p.grad = np.ones(2, np.float32)
+    opt.step()
+    p.grad = np.array([1.0, np.nan], np.float32)
+    opt.step()
+    with pytest.raises(GraphError, match="the last one was left out"):
+        opt.explain("p", 0)
+    p.grad = np.ones(2, np.float32)
+    opt.step()
+    p.gradient = np.ones(3, np.float32)
+    with pytest.raises(ShapeError):
+        opt.step()
+    with pytest.raises(GraphError, match="nothing to explain"):
+        opt.explain("p", 0)
 
 
 def test_a_large_model_is_explained_from_the_next_step_on(capsys):

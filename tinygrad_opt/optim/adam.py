@@ -1,4 +1,4 @@
-"""A mean of gradients over a measure of their size: Adam and AdamW, Adamax, Nadam, Lion."""
+"""A mean of gradients over the root of their mean square: Adam, AdamW, Nadam."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import math
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy import add, divide, multiply, sqrt, subtract
 
 from tinygrad_opt.optim.optimizer import Optimizer, Params
 from tinygrad_opt.optim.options import Check, flag, number, share
 from tinygrad_opt.optim.pack import Array
 
-__all__ = ["Adam", "AdamW", "Adamax", "Lion", "Nadam"]
+__all__ = ["Adam", "AdamW", "Nadam"]
 
 
 class Adam(Optimizer):
@@ -79,24 +80,22 @@ class Adam(Optimizer):
         """m and v, running means of gradients and of their squares, and the largest v."""
         return {"m": 0.0, "v": 0.0} | ({"v_max": 0.0} if self.amsgrad else {})
 
-    def rule(self, p: Array, g: Array, *state: Any, lr: float, t: int) -> None:
+    def rule(self, p: Array, g: Array, m: Array, v: Array, *rest: Array, lr: float, t: int) -> None:
         """Mean over root mean square; the corrections are two scalars c1 and c2."""
-        m, v, *v_max, s = state
-        b1, b2 = self.beta1, self.beta2
-        c1, c2 = 1 - b1**t, math.sqrt(1 - b2**t)
-        m *= b1
-        m += np.multiply(g, 1 - b1, out=s)
-        v *= b2
-        np.multiply(g, g, out=s)
-        s *= 1 - b2
-        v += s
-        if v_max:
-            v = np.maximum(v_max[0], v, out=v_max[0])
-        np.sqrt(v, out=s)
-        s += self.eps * c2                             # m̂/(√v̂ + ε) = c2/c1 · m/(√v + ε c2)
-        np.divide(m, s, out=s)
-        s *= lr * c2 / c1
-        p -= s
+        s = rest[-1]
+        beta1, beta2 = self.beta1, self.beta2
+        c1, c2 = 1 - beta1**t, math.sqrt(1 - beta2**t)
+        b1, a1, b2, a2, eps, rate = self.scalars(
+            p, beta1, 1 - beta1, beta2, 1 - beta2, self.eps * c2, lr * c2 / c1
+        )
+        add(multiply(m, b1, m), multiply(g, a1, s), m)             # m ← β₁ m + (1 − β₁) g
+        multiply(multiply(g, g, s), a2, s)
+        add(multiply(v, b2, v), s, v)                              # v ← β₂ v + (1 − β₂) g²
+        if self.amsgrad:
+            v = np.maximum(rest[0], v, out=rest[0])
+        add(sqrt(v, s), eps, s)
+        multiply(divide(m, s, s), rate, s)                         # c2/c1 · lr m/(√v + ε c2)
+        subtract(p, s, p)                                          # p ← p − lr m̂/(√v̂ + ε)
 
     def algorithm(self) -> list[str]:
         """The same, number by number."""
@@ -145,78 +144,6 @@ class AdamW(Adam):
         self, params: Params = None, lr: Any = 1e-3, *, weight_decay: float = 0.01, **options: Any
     ) -> None:
         super().__init__(params, lr, weight_decay=weight_decay, **options)
-
-
-class Adamax(Optimizer):
-    """Adam with the largest recent gradient in the place of the root mean square.
-
-        m ← β₁ m + (1 − β₁) g
-        u ← max(β₂ u, |g| + ε)
-        p ← p − lr / (1 − β₁ᵗ) · m / u
-
-    Parameters
-    ----------
-    params : dict of str to Tensor, optional
-    lr : float or schedule
-    beta1, beta2 : float in [0, 1)
-        β₁ and β₂.
-    eps : float in [0, inf)
-        ε, beside |g|; the paper has none.
-    **options
-        Those of every optimizer; see `Optimizer`.
-
-    Notes
-    -----
-    m and u start from 0. Equal to ``torch.optim.Adamax``.
-
-    References
-    ----------
-    D. Kingma and J. Ba, *Adam: a method for stochastic optimization* (2015), Algorithm 2.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> w = {"w": np.array([1.0])}
-    >>> Adamax(lr=0.1).update(w, {"w": np.array([5.0])})
-    >>> w["w"].round(6)
-    array([0.9])
-    """
-
-    options: ClassVar[dict[str, Check]] = Optimizer.options | {
-        "beta1": share, "beta2": share, "eps": number(),
-    }
-    beta1: float
-    beta2: float
-    eps: float
-
-    def __init__(
-        self, params: Params = None, lr: Any = 2e-3, *, beta1: float = 0.9, beta2: float = 0.999,
-        eps: float = 1e-8, **options: Any,
-    ) -> None:
-        super().__init__(params, lr, beta1=beta1, beta2=beta2, eps=eps, **options)
-
-    def accumulators(self) -> dict[str, float]:
-        """m, the running mean of gradients, and u, their fading maximum."""
-        return {"m": 0.0, "u": 0.0}
-
-    def rule(self, p: Array, g: Array, *state: Any, lr: float, t: int) -> None:
-        """Mean over fading maximum."""
-        m, u, s = state
-        b1 = self.beta1
-        m *= b1
-        m += np.multiply(g, 1 - b1, out=s)
-        u *= self.beta2
-        np.absolute(g, out=s)
-        s += self.eps
-        np.maximum(u, s, out=u)
-        np.divide(m, u, out=s)
-        s *= lr / (1 - b1**t)
-        p -= s
-
-    def algorithm(self) -> list[str]:
-        """The same, number by number."""
-        return ["m = beta1*m + (1 - beta1)*g", "u = max(beta2*u, abs(g) + eps)",
-                "p = p - lr/(1 - beta1**t)*m/u"]
 
 
 class Nadam(Optimizer):
@@ -290,24 +217,29 @@ class Nadam(Optimizer):
     def _mu(self, t: int) -> float:
         return self.beta1 * (1 - 0.5 * 0.96 ** (t * self.psi))
 
-    def rule(self, p: Array, g: Array, *state: Any, lr: float, t: int) -> None:
+    def rule(
+        self, p: Array, g: Array, m: Array, v: Array, s: Array, r: Array, *, lr: float, t: int
+    ) -> None:
         """Mean, looked ahead, over root mean square."""
-        m, v, s, r = state
-        b1, b2 = self.beta1, self.beta2
         mu, mu_next, product = self.constants(t).values()
+        b1, a1, b2, a2, root, eps, ahead, now = self.scalars(
+            p, self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2,
+            math.sqrt(1 - self.beta2**t), self.eps,
+            lr * mu_next / (1 - product * mu_next), lr * (1 - mu) / (1 - product),
+        )
         m *= b1
-        m += np.multiply(g, 1 - b1, out=s)
+        m += multiply(g, a1, s)
         v *= b2
-        np.multiply(g, g, out=s)
-        s *= 1 - b2
+        multiply(g, g, s)
+        s *= a2
         v += s
-        np.sqrt(v, out=s)
-        s /= math.sqrt(1 - b2**t)
-        s += self.eps
-        np.multiply(m, lr * mu_next / (1 - product * mu_next), out=r)
+        sqrt(v, s)
+        s /= root
+        s += eps
+        multiply(m, ahead, r)
         r /= s
         p -= r
-        np.multiply(g, lr * (1 - mu) / (1 - product), out=r)
+        multiply(g, now, r)
         r /= s
         p -= r
 
@@ -316,70 +248,3 @@ class Nadam(Optimizer):
         return ["m = beta1*m + (1 - beta1)*g", "v = beta2*v + (1 - beta2)*g**2",
                 "m_hat = mu_next*m/(1 - product*mu_next) + (1 - mu)*g/(1 - product)",
                 "v_hat = v/(1 - beta2**t)", "p = p - lr*m_hat/(sqrt(v_hat) + eps)"]
-
-
-class Lion(Optimizer):
-    """Steps of one size: only the sign of a mean counts.
-
-        u ← sign(β₁ m + (1 − β₁) g)
-        p ← p − lr (u + λ p)
-        m ← β₂ m + (1 − β₂) g
-
-    Parameters
-    ----------
-    params : dict of str to Tensor, optional
-    lr : float or schedule
-        The size of every step; three to ten times smaller than Adam's.
-    beta1, beta2 : float in [0, 1)
-        β₁ and β₂.
-    **options
-        Those of every optimizer; ``weight_decay`` is λ, decoupled.
-
-    Notes
-    -----
-    m starts from 0, and there is no ε. Equal to ``optax.lion``.
-
-    References
-    ----------
-    X. Chen et al., *Symbolic discovery of optimization algorithms* (2023), Program 1.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> w = {"w": np.array([1.0, 1.0])}
-    >>> Lion(lr=0.25).update(w, {"w": np.array([50.0, -0.1])})
-    >>> w["w"]
-    array([0.75, 1.25])
-    """
-
-    options: ClassVar[dict[str, Check]] = Optimizer.options | {"beta1": share, "beta2": share}
-    decoupled: ClassVar[bool] = True
-    beta1: float
-    beta2: float
-
-    def __init__(
-        self, params: Params = None, lr: Any = 1e-4, *, beta1: float = 0.9, beta2: float = 0.99,
-        **options: Any,
-    ) -> None:
-        super().__init__(params, lr, beta1=beta1, beta2=beta2, **options)
-
-    def accumulators(self) -> dict[str, float]:
-        """m, the running mean of gradients."""
-        return {"m": 0.0}
-
-    def rule(self, p: Array, g: Array, *state: Any, lr: float, t: int) -> None:
-        """Step by the sign of the mean."""
-        m, s = state
-        np.subtract(m, g, out=s)
-        s *= self.beta1
-        s += g                                         # β₁ m + (1 − β₁) g
-        np.sign(s, out=s)
-        s *= lr
-        p -= s
-        m *= self.beta2
-        m += np.multiply(g, 1 - self.beta2, out=s)
-
-    def algorithm(self) -> list[str]:
-        """The same, number by number."""
-        return ["u = sign(beta1*m + (1 - beta1)*g)", "m = beta2*m + (1 - beta2)*g",
-                "p = p - lr*u"]

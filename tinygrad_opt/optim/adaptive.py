@@ -6,6 +6,7 @@ import math
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy import divide, multiply, sqrt
 
 from tinygrad_opt.optim.optimizer import Optimizer, Params
 from tinygrad_opt.optim.options import Check, flag, number, share, velocity
@@ -72,16 +73,16 @@ class AdaGrad(Optimizer):
         """h, the sum of squared gradients."""
         return {"h": self.initial_accumulator}
 
-    def rule(self, p: Array, g: Array, *state: Any, lr: float, t: int) -> None:
+    def rule(self, p: Array, g: Array, h: Array, s: Array, *, lr: float, t: int) -> None:
         """Divide by the root of all that was."""
-        h, s = state
-        h += np.multiply(g, g, out=s)
-        np.sqrt(h, out=s)
+        eps, rate, root = self.scalars(p, self.eps, lr, math.sqrt(t))
+        h += multiply(g, g, s)
+        sqrt(h, s)
         if self.mean:
-            s /= math.sqrt(t)
-        s += self.eps
-        np.divide(g, s, out=s)
-        s *= lr
+            s /= root
+        s += eps
+        divide(g, s, s)
+        s *= rate
         p -= s
 
     def algorithm(self) -> list[str]:
@@ -153,29 +154,31 @@ class RMSprop(Optimizer):
         return {"h": 0.0} | ({"m": 0.0} if self.centered else {}) | (
             {"v": 0.0} if self.momentum else {})
 
-    def rule(self, p: Array, g: Array, *state: Any, lr: float, t: int) -> None:
+    def rule(self, p: Array, g: Array, h: Array, *rest: Array, lr: float, t: int) -> None:
         """Divide by the root of what was lately."""
-        h, *rest, s = state
-        rho = self.rho
+        s = rest[-1]
+        rho, new, eps, rate, mu = self.scalars(
+            p, self.rho, 1 - self.rho, self.eps, lr, self.momentum
+        )
         h *= rho
-        np.multiply(g, g, out=s)
-        s *= 1 - rho
+        multiply(g, g, s)
+        s *= new
         h += s
         if self.centered:
             m = rest[0]
             m *= rho
-            m += np.multiply(g, 1 - rho, out=s)
-            np.subtract(h, np.multiply(m, m, out=s), out=s)
-            np.maximum(s, 0, out=s)                    # rounding can leave it just below
-            np.sqrt(s, out=s)
+            m += multiply(g, new, s)
+            np.subtract(h, multiply(m, m, s), s)
+            np.maximum(s, 0, out=s)                     # rounding can leave it just below
+            sqrt(s, s)
         else:
-            np.sqrt(h, out=s)
-        s += self.eps
-        np.divide(g, s, out=s)
-        s *= lr
+            sqrt(h, s)
+        s += eps
+        divide(g, s, s)
+        s *= rate
         if self.momentum:
-            v = rest[-1]
-            v *= self.momentum
+            v = rest[-2]
+            v *= mu
             v -= s
             p += v
         else:
@@ -242,23 +245,24 @@ class AdaDelta(Optimizer):
         """h and d, running means of squared gradients and of squared steps."""
         return {"h": 0.0, "d": 0.0}
 
-    def rule(self, p: Array, g: Array, *state: Any, lr: float, t: int) -> None:
+    def rule(
+        self, p: Array, g: Array, h: Array, d: Array, s: Array, r: Array, *, lr: float, t: int
+    ) -> None:
         """Scale by what steps have been over what gradients have been."""
-        h, d, s, r = state
-        rho, eps = self.rho, self.eps
+        rho, new, eps, rate = self.scalars(p, self.rho, 1 - self.rho, self.eps, lr)
         h *= rho
-        np.multiply(g, g, out=s)
-        s *= 1 - rho
+        multiply(g, g, s)
+        s *= new
         h += s
-        np.sqrt(np.add(d, eps, out=s), out=s)
-        np.sqrt(np.add(h, eps, out=r), out=r)
+        sqrt(np.add(d, eps, s), s)
+        sqrt(np.add(h, eps, r), r)
         s /= r
         s *= g
         d *= rho
-        np.multiply(s, s, out=r)
-        r *= 1 - rho
+        multiply(s, s, r)
+        r *= new
         d += r
-        s *= lr
+        s *= rate
         p -= s
 
     def algorithm(self) -> list[str]:

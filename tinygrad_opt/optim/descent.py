@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import numpy as np
+from numpy import multiply
 
 from tinygrad_opt.optim.optimizer import Optimizer, Params
 from tinygrad_opt.optim.options import Check, flag, velocity
@@ -81,18 +81,21 @@ class SGD(Optimizer):
         """v, the last displacement, if there is momentum."""
         return {"v": 0.0} if self.momentum else {}
 
-    def rule(self, p: Array, g: Array, *state: Any, lr: float, t: int) -> None:
+    def rule(self, p: Array, g: Array, *rest: Array, lr: float, t: int) -> None:
         """Descend, or roll."""
-        *velocity, s = state
-        if not velocity:
-            p -= np.multiply(g, lr, out=s)
+        s = rest[-1]
+        if not self.momentum:
+            p -= multiply(g, lr, s)
             return
-        v = velocity[0]
-        v *= self.momentum
-        v -= np.multiply(g, lr if t == 1 else lr * (1 - self.dampening), out=s)
+        v = rest[0]
+        mu, rate, damped = self.scalars(
+            p, self.momentum, lr, lr if t == 1 else lr * (1 - self.dampening)
+        )
+        v *= mu
+        v -= multiply(g, damped, s)
         if self.nesterov:
-            p += np.multiply(v, self.momentum, out=s)
-            p -= np.multiply(g, lr, out=s)
+            p += multiply(v, mu, s)
+            p -= multiply(g, rate, s)
         else:
             p += v
 
@@ -154,11 +157,11 @@ class Momentum(Optimizer):
         """v, the last displacement."""
         return {"v": 0.0}
 
-    def rule(self, p: Array, g: Array, *state: Any, lr: float, t: int) -> None:
+    def rule(self, p: Array, g: Array, v: Array, s: Array, *, lr: float, t: int) -> None:
         """Roll."""
-        v, s = state
-        v *= self.momentum
-        v -= np.multiply(g, lr, out=s)
+        mu, rate = self.scalars(p, self.momentum, lr)
+        v *= mu
+        v -= multiply(g, rate, s)
         p += v
 
     def algorithm(self) -> list[str]:
@@ -223,15 +226,16 @@ class Nesterov(Optimizer):
         """v, the displacement of the point behind the look-ahead."""
         return {"v": 0.0}
 
-    def rule(self, p: Array, g: Array, *state: Any, lr: float, t: int) -> None:
+    def rule(self, p: Array, g: Array, v: Array, s: Array, *, lr: float, t: int) -> None:
         """Look ahead, then roll."""
-        v, s = state
-        mu = self.momentum
-        p += np.multiply(v, mu * mu, out=s)
-        np.multiply(g, lr, out=s)
+        mu, squared, rate, ahead = self.scalars(
+            p, self.momentum, self.momentum**2, lr, 1 + self.momentum
+        )
+        p += multiply(v, squared, s)
+        multiply(g, rate, s)
         v *= mu
         v -= s
-        s *= 1 + mu
+        s *= ahead
         p -= s
 
     def algorithm(self) -> list[str]:

@@ -126,13 +126,16 @@ def explanation(optimizer: Any, name: str, index: Any) -> str:
 def _last(optimizer: Any, e: Any) -> Any:
     """The last step of the run that holds the parameter, if its values were kept."""
     if optimizer._last is None:
-        raise GraphError("there is nothing to explain: no step has been taken yet")
+        raise GraphError(
+            "there is nothing to explain: no step has been taken, or the last one was left out"
+        )
     for run, lr, t in optimizer._last:
         if any(other is e for other in run.entries):
             if run.pack is not e.pack or not e.in_place():
                 raise GraphError(f"{e.name!r} has been moved since the last step: step() once more")
             if run.pack.before is None:
                 optimizer.__dict__["_remembers"] = True
+                optimizer._forget_plan()
                 raise GraphError(
                     "a large model keeps the values before a step only when asked to: now it"
                     " does, so call explain() again after the next step"

@@ -11,7 +11,7 @@ from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.optim.pack import Array, Entry
 from tinygrad_opt.tensor import Tensor
 
-__all__ = ["bound", "gradient", "shapes", "updatable"]
+__all__ = ["bound", "gradient", "updatable"]
 
 
 def bound(who: str, params: Any) -> dict[str, Entry]:
@@ -81,10 +81,6 @@ def gradient(name: str, p: Array, g: Any) -> Array:
     if g.shape != p.shape:
         raise ShapeError(f"the gradient of {name!r} is {g.shape} but the parameter is {p.shape}")
     return g
-
-
-def shapes(gradients: list[Any]) -> list[tuple[int, ...] | None]:
-    return [None if g is None else g.shape for g in gradients]
 
 
 def _apart(named: list[tuple[str, Array]]) -> None:

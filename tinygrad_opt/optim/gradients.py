@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from tinygrad_opt.optim.pack import Array, Plan
+from tinygrad_opt.optim.pack import Array
+from tinygrad_opt.optim.plan import Plan
 
 __all__ = ["clip", "first_not_finite"]
 
@@ -14,25 +15,24 @@ __all__ = ["clip", "first_not_finite"]
 def first_not_finite(plan: Plan) -> str | None:
     """Name of the first parameter whose gradient holds nan or inf."""
     for run in plan.runs:
-        g = run.pack.g[run.place]
-        if math.isfinite(_dot(g)):
+        if math.isfinite(_dot(run.gradient)):
             continue
         for e in run.entries:                  # a sum of squares may overflow: look closer
-            if not math.isfinite(_largest(run.pack.g[e.place])):
+            if not math.isfinite(_largest(run.gradient_of(e))):
                 return e.name
     return None
 
 
 def clip(plan: Plan, value: float | None, each: float | None, total: float | None) -> None:
     """Limit entries, then the norm of each gradient, then the norm of all together; in place."""
-    parts = [run.pack.g[run.place] for run in plan.runs]
+    parts = [run.gradient for run in plan.runs]
     if value is not None:
         for g in parts:
             np.clip(g, -value, value, out=g)
     if each is not None:
-        for e in plan.active:
-            g = e.pack.g[e.place]              # type: ignore[union-attr]
-            _shrink([g], each)
+        for run in plan.runs:
+            for e in run.entries:
+                _shrink([run.gradient_of(e)], each)
     if total is not None:
         _shrink(parts, total)
 

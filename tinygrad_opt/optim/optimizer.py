@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from fnmatch import fnmatchcase
-from operator import attrgetter
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 
-from tinygrad_opt.errors import GraphError, NonFiniteError
+from tinygrad_opt.errors import NonFiniteError
 from tinygrad_opt.optim.explain import Formula, explanation
-from tinygrad_opt.optim.given import bound, gradient, shapes, updatable
+from tinygrad_opt.optim.given import bound, updatable
 from tinygrad_opt.optim.gradients import clip, first_not_finite
 from tinygrad_opt.optim.interrupts import uninterrupted
-from tinygrad_opt.optim.pack import BLOCK, Array, Entry, Pack, Plan, Run, runs_of
-from tinygrad_opt.optim.settings import Settings
+from tinygrad_opt.optim.pack import Array, Entry
+from tinygrad_opt.optim.packed import Packed
+from tinygrad_opt.optim.plan import Plan, Run
 from tinygrad_opt.optim.state import load, saved
-from tinygrad_opt.tensor import Tensor, effect, tick
+from tinygrad_opt.tensor import Tensor, effect, tape, tick
 
 __all__ = ["Optimizer", "Params"]
 
 Params = Mapping[str, Tensor] | None
 
-_grad_of = attrgetter("gradient")
 
-class Optimizer(Settings):
+class Optimizer(Packed):
     """What all optimizers share; a subclass adds its options, accumulators and `rule`.
 
     Parameters
@@ -78,21 +77,17 @@ class Optimizer(Settings):
     there are. Whoever re-points a Tensor at other data is noticed at the next step.
 
     A step either happens or does not: an error or Ctrl-C within it leaves parameters,
-    accumulators and counts as they were, or arrives when all of them have been written.
+    accumulators and counts as they were, or arrives when all of them have been written. Over
+    32768 numbers, of which no copy is kept, that excludes what cannot be foreseen: NumPy's
+    warnings made errors, or a rule that fails half way.
 
     A parameter without a gradient is left alone, and its own count of updates rests.
     """
 
     decoupled: ClassVar[bool] = False          # weight decay beside the step, not in the gradient
-    scratch: ClassVar[int] = 1                 # vectors that the rule may write anything into
 
     skipped: int
     _targets: list[Tensor]
-    _packs: list[Pack]
-    _scratch: dict[Any, list[Array]]
-    _plan: Plan | None
-    _last: list[tuple[Run, float, int]] | None
-    _remembers: bool                           # a large model's values too, for `explain`
 
     def __init__(
         self,
@@ -111,7 +106,7 @@ class Optimizer(Settings):
     ) -> None:
         keep = self.__dict__
         keep.update(_plan=None, _packs=[], _last=None, _remembers=False, t=0, skipped=0)
-        keep.update(_entries={}, _targets=[], _bound=params is not None)
+        keep.update(_entries={}, _targets=[], _cells={}, _bound=params is not None)
         given = dict(
             lr=lr, decay=decay, weight_decay=weight_decay, clip_norm=clip_norm,
             clip_norm_each=clip_norm_each, clip_value=clip_value, check_finite=check_finite,
@@ -131,21 +126,33 @@ class Optimizer(Settings):
 
     # ---- what a rule defines ---------------------------------------------------------------------
 
-    def accumulators(self) -> dict[str, float]:
-        """Names of what the rule keeps for each number, and what each starts from."""
-        return {}
+    def rule(self, *vectors: Any, **step: Any) -> None:
+        """Update p in place: ``rule(self, p, g, <accumulators>, <scratch>, *, lr, t)``.
 
-    def rule(self, p: Array, g: Array, *state: Any, lr: float, t: int) -> None:
-        """Update p in place, given its gradient g, which is not to be written.
-
-        After g come the accumulators in the order of `accumulators`, then scratch vectors; lr is
-        this step's rate, t counts this parameter's updates from 1.
+        The gradient g is not to be written. After it come the accumulators in the order of
+        `accumulators`, then `scratch` vectors; lr is this step's rate, t counts this parameter's
+        updates from 1.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no rule")
 
     def constants(self, t: int) -> dict[str, float]:
         """Further scalars of update t that `algorithm` speaks of."""
         return {}
+
+    def scalars(self, like: Array, *values: float) -> tuple[Array, ...]:
+        """Numbers as NumPy takes them fastest: 0-d arrays of the dtype of a vector.
+
+        A Python float beside a vector costs more to look at than a thousand entries to multiply.
+        A rule calls this once; its next call writes into the same arrays.
+        """
+        try:
+            row, cells = self._cells[like.dtype, len(values)]
+        except KeyError:
+            row = np.empty(len(values), like.dtype)
+            cells = tuple([row[i, ...] for i in range(len(values))])
+            self._cells[like.dtype, len(values)] = row, cells
+        row[...] = values
+        return cells
 
     def algorithm(self) -> list[str]:
         """The rule as assignments to single numbers, for `explain` and `formula`."""
@@ -165,23 +172,25 @@ class Optimizer(Settings):
         ShapeError
             If a gradient has not the shape of its parameter.
         """
-        effect(self._step)                                 # a captured step repeats it
+        if tape.get() is None:
+            self._step()
+        else:
+            effect(self._step)                             # a captured step repeats it
 
     def _step(self) -> None:
-        targets = self._targets
-        gradients = list(map(_grad_of, targets))
-        if Tensor in map(type, gradients):
-            gradients = [g.array if type(g) is Tensor else g for g in gradients]
         plan = self._plan
-        if plan is None or not plan.fits(targets, gradients):
-            if not self._bound:
-                raise TypeError(
-                    f"{type(self).__name__} has no parameters: give them to step() by"
-                    f" {type(self).__name__}(model.parameters(), ...), or call"
-                    " update(params, grads)"
-                )
-            plan = self._planned(gradients)
-        self._advance(plan, gradients)
+        if not self._bound:
+            raise TypeError(
+                f"{type(self).__name__} has no parameters: give them to step() by"
+                f" {type(self).__name__}(model.parameters(), ...), or call update(params, grads)"
+            )
+        if plan is None or not plan.gather():
+            plan = self._planned({n: e.target.gradient for n, e in self._entries.items()})
+        try:
+            self._advance(plan)
+        finally:
+            if plan.large:
+                plan.let_go()
 
     def zero_grad(self) -> None:
         """Forget the gradients, so that the next ``backward()`` starts afresh."""
@@ -220,27 +229,28 @@ class Optimizer(Settings):
             self.__dict__["_packs"] = []
         for name, array in arrays.items():
             entries[name].target = array
-        ordered = [gradients.get(name) for name in entries]
         plan = self._plan
-        if plan is None or not self._packs or plan.shapes != shapes(ordered):
-            plan = self._planned(ordered)
+        if plan is None or not self._packs or plan.given != gradients.keys():
+            plan = self._planned(gradients)
+        else:
+            plan.lay(gradients)
         plan.collect()
-        self._advance(plan, ordered)
+        self._advance(plan)
         now = tick()
         for value in params.values():
             if type(value) is Tensor:
                 value.changed = now
 
-    def _advance(self, plan: Plan, gradients: list[Any]) -> None:
+    def _advance(self, plan: Plan) -> None:
         """Everything that can fail first, then the step, whole or not at all."""
-        steps = [(run, run.options._rate(self.t), run.t + 1) for run in plan.runs]
-        plan.gather(gradients)
-        if self.check_finite is not None and not self._all_finite(plan):
-            return
-        if self.clip_value or self.clip_norm_each or self.clip_norm:
-            clip(plan, self.clip_value, self.clip_norm_each, self.clip_norm)
+        count = self.t
         self.__dict__["_last"] = None
-        if not (plan.remembers or self._remembers):
+        steps = [(run, run.options._rate(count), run.t + 1) for run in plan.runs]
+        if plan.guarded:
+            if self.check_finite is not None and not self._all_finite(plan):
+                return
+            clip(plan, self.clip_value, self.clip_norm_each, self.clip_norm)
+        if not plan.remembers:
             with uninterrupted():
                 self._commit(plan, steps)
             return
@@ -249,7 +259,7 @@ class Optimizer(Settings):
         try:
             self._commit(plan, steps)
         except BaseException:
-            self._undo(plan, steps)
+            self._undo(plan, steps, count)
             raise
 
     def _all_finite(self, plan: Plan) -> bool:
@@ -269,14 +279,11 @@ class Optimizer(Settings):
     def _commit(self, plan: Plan, steps: list[tuple[Run, float, int]]) -> None:
         """Write the new values: rule after rule, block after block."""
         for run, lr, t in steps:
-            options = run.options
-            decay = options.weight_decay
-            for p, g, rest, spare in run.blocks:
-                if decay and self.decoupled:
-                    p *= 1 - lr * decay
-                elif decay:
-                    g = np.add(g, np.multiply(p, decay, out=spare), out=spare)
-                options.rule(p, g, *rest, lr=lr, t=t)
+            decay = run.options.weight_decay
+            for call, spare in run.blocks if run.own is None else run.over(run.own):
+                if decay:
+                    call = self._decayed(call, spare, decay, lr)
+                call(lr=lr, t=t)
         if not self._bound:
             plan.scatter()
         self._used()
@@ -285,8 +292,18 @@ class Optimizer(Settings):
         self.__dict__["t"] += 1
         self.__dict__["_last"] = steps
 
-    def _undo(self, plan: Plan, steps: list[tuple[Run, float, int]]) -> None:
-        """Take back a step that was interrupted; its count has not been written or is the last."""
+    def _decayed(
+        self, call: partial[None], spare: Array, decay: float, lr: float
+    ) -> partial[None]:
+        """The call of the rule under weight decay, which acts on p or on g."""
+        p, g, *rest = call.args
+        if self.decoupled:
+            p *= 1 - lr * decay
+            return call
+        return partial(call.func, p, np.add(g, np.multiply(p, decay, out=spare), out=spare), *rest)
+
+    def _undo(self, plan: Plan, steps: list[tuple[Run, float, int]], count: int) -> None:
+        """Take back a step that was interrupted."""
         with uninterrupted():
             for pack in plan.packs:
                 pack.restore()
@@ -294,6 +311,7 @@ class Optimizer(Settings):
                 plan.scatter()
             for run, _, t in steps:
                 run.t = t - 1
+            self.__dict__.update(t=count, _last=None)
 
     def _used(self) -> None:
         """Tell the engine that values have changed and that the gradients have been used."""
@@ -302,85 +320,6 @@ class Optimizer(Settings):
             tensor.changed = now
             if tensor.spent is False and tensor.gradient is not None:
                 tensor.spent = True
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """What is updated: name -> Tensor, or the array last seen under that name."""
-        return {name: e.target for name, e in self._entries.items()}
-
-    @property
-    def state(self) -> dict[str, dict[str, Array]]:
-        """What the rule keeps: name -> {accumulator: array}, as views in the parameter's shape."""
-        return {name: e.state() for name, e in self._entries.items()}
-
-    # ---- packing ---------------------------------------------------------------------------------
-
-    def _planned(self, gradients: list[Any]) -> Plan:
-        """Pack again if need be, and group the parameters that have a gradient into runs."""
-        self._forget_plan()
-        entries = list(self._entries.values())
-        if all(g is None for g in gradients):
-            raise GraphError(
-                "no parameter has a gradient: call loss.backward() before step()."
-                " Were the parameters used in the loss?"
-            )
-        for e, g in zip(entries, gradients):
-            if g is not None:
-                gradient(e.name, e.values(), g)
-        twins: list[tuple[dict[str, Any], Any]] = [({}, self)]
-        options: dict[str, Any] = {}
-        for e in entries:
-            different = self._overridden(e.name, self.overrides)
-            known = [twin for given, twin in twins if given == different]
-            options[e.name] = known[0] if known else self._with(different)
-            if not known:
-                twins.append((different, options[e.name]))
-        slots = tuple(dict.fromkeys(s for _, twin in twins for s in twin.accumulators()))
-        if not self._packs or self._packs[0].slots != slots or self._moved():
-            self._pack(slots, options)
-        active = {
-            e.name for e, g in zip(entries, gradients) if g is not None
-            and not any(fnmatchcase(e.name, pattern) for pattern in self.frozen)
-        }
-        runs = [run for pack in self._packs for run in
-                runs_of(pack, active, options, self._scratch)]
-        plan = self.__dict__["_plan"] = Plan(entries, self._packs, shapes(gradients), runs)
-        return plan
-
-    def _pack(self, slots: tuple[str, ...] | None = None, options: Any = None) -> None:
-        """Lay the parameters of each dtype end to end; what they have in state comes along."""
-        entries = list(self._entries.values())
-        if options is None:
-            options = {e.name: self._with(self._overridden(e.name, self.overrides))
-                       for e in entries}
-            slots = tuple(dict.fromkeys(s for o in options.values() for s in o.accumulators()))
-        groups: dict[Any, list[Entry]] = {}
-        for e in entries:
-            groups.setdefault(e.dtype, []).append(e)
-
-        def starts(e: Entry) -> dict[str, float]:
-            return dict.fromkeys(slots or (), 0.0) | options[e.name].accumulators()
-
-        packs = [Pack(group, slots or (), starts, self._bound) for group in groups.values()]
-        keep = self.__dict__
-        keep["_packs"] = packs
-        keep["_scratch"] = {
-            p.p.dtype: [np.empty(min(p.p.size, BLOCK), p.p.dtype)
-                        for _ in range(1 + self.scratch)] for p in packs
-        }
-
-    def _moved(self) -> bool:
-        """Whether somebody has re-pointed a Tensor since it was packed."""
-        return self._bound and any(not e.in_place() for e in self._entries.values())
-
-    def _forget_plan(self) -> None:
-        """Write the counts of the runs back; the next step plans anew."""
-        plan = self._plan
-        if plan is not None:
-            for run in plan.runs:
-                for e in run.entries:
-                    e.t = run.t
-            self.__dict__["_plan"] = None
 
     # ---- saving and showing ----------------------------------------------------------------------
 

@@ -90,5 +90,11 @@ def rate_at(schedule: Callable[[int], Any], t: int) -> float:
 def nearest(word: str, known: Iterable[str]) -> str:
     """How an error message goes on after an unknown word."""
     known = sorted(known)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+    close = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
+
+    def likeness(other: str) -> float:         # letters change places more often than they vanish
+        alike = difflib.SequenceMatcher(None, other, word).ratio()
+        return alike - 0.05 * abs(len(other) - len(word))
+
+    best = max(close, key=likeness, default=None)
+    return f"did you mean {best!r}?" if best else f"known: {', '.join(known)}"

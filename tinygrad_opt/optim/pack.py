@@ -2,29 +2,20 @@
 
     Entry   one parameter: its name, where its values live, how often it has been updated
     Pack    the parameters of one dtype end to end in one vector, their state beside them
-    Run     neighbours in a pack that share their options, updated by one call of the rule
-    Plan    what a step does, as long as the parameters and their options stay as they are
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from operator import attrgetter, is_
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from tinygrad_opt.tensor import Tensor
 
-__all__ = ["BLOCK", "Array", "Entry", "Pack", "Plan", "Run", "runs_of"]
+__all__ = ["Array", "Entry", "Pack"]
 
 Array = np.ndarray[Any, Any]
-
-BLOCK = 1 << 16          # numbers that a rule works on at a time, so that they stay in the cache
-REMEMBER = 1 << 15       # up to so many numbers in all, what a step overwrites is kept
-
-_array_of = attrgetter("array")
-_shape_of = attrgetter("shape")
 
 
 class Entry:
@@ -50,17 +41,17 @@ class Entry:
         """Where the parameter's values live."""
         return self.target.array if type(self.target) is Tensor else self.target
 
-    def packed(self) -> Array:
-        """Its part of the pack, in its shape."""
+    def packed(self, vector: Array | None = None) -> Array:
+        """Its part of the pack's values, or of another vector beside them, in its shape."""
         assert self.pack is not None
-        return self.pack.p[self.place].reshape(self.shape)
+        vector = self.pack.p if vector is None else vector
+        return vector[self.place].reshape(self.shape)
 
     def state(self) -> dict[str, Array]:
         """What the rule keeps for this parameter, as views in its shape."""
         if self.pack is None:
             return {}
-        rows = zip(self.pack.slots, self.pack.state)
-        return {slot: row[self.place].reshape(self.shape) for slot, row in rows}
+        return {slot: self.packed(row) for slot, row in zip(self.pack.slots, self.pack.state)}
 
 
 class Pack:
@@ -114,119 +105,14 @@ class Pack:
         """Keep what the next step overwrites."""
         if self.before is None:
             self.before = np.empty_like(self.p), np.empty_like(self.state)
-        np.copyto(self.before[0], self.p)
-        np.copyto(self.before[1], self.state)
+        p, state = self.before
+        p[...] = self.p                        # half of what np.copyto takes for small vectors
+        state[...] = self.state
 
     def restore(self) -> None:
         """Put back what `remember` kept."""
         assert self.before is not None
-        np.copyto(self.p, self.before[0])
-        np.copyto(self.state, self.before[1])
-
-
-class Run:
-    """Neighbours in one pack with the same options and count, updated by one call of the rule."""
-
-    __slots__ = ("blocks", "entries", "options", "pack", "place", "t")
-
-    def __init__(self, entries: list[Entry], options: Any, scratch: dict[Any, list[Array]]) -> None:
-        pack = entries[0].pack
-        assert pack is not None
-        self.entries, self.options, self.pack = entries, options, pack
-        self.t = entries[0].t
-        self.place = slice(entries[0].place.start, entries[-1].place.stop)
-        rows = [pack.state[pack.slots.index(slot)] for slot in options.accumulators()]
-        spare = scratch[pack.p.dtype]
-        self.blocks = []
-        for start in range(self.place.start, self.place.stop, BLOCK):
-            part = slice(start, min(start + BLOCK, self.place.stop))
-            n = part.stop - part.start
-            state = [row[part] for row in rows]
-            self.blocks.append(
-                (pack.p[part], pack.g[part], (*state, *(s[:n] for s in spare[1:])),
-                 spare[0][:n])
-            )
-
-
-def runs_of(
-    pack: Pack, active: set[str], options: dict[str, Any], scratch: dict[Any, list[Array]]
-) -> list[Run]:
-    """The active parameters of a pack, neighbours with equal options and counts together."""
-    groups: list[list[Entry]] = []
-    for e in (e for e in pack.entries if e.name in active):
-        last = groups[-1][-1] if groups else None
-        if (last is not None and last.place.stop == e.place.start and last.t == e.t
-                and options[last.name] is options[e.name]):
-            groups[-1].append(e)
-        else:
-            groups.append([e])
-    return [Run(group, options[group[0].name], scratch) for group in groups]
-
-
-class Plan:
-    """What a step does, as long as parameters, options and the set of gradients stay the same."""
-
-    def __init__(
-        self,
-        entries: list[Entry],
-        packs: list[Pack],
-        shapes: list[tuple[int, ...] | None],
-        runs: list[Run],
-    ) -> None:
-        self.packs, self.runs, self.shapes = packs, runs, shapes
-        self.arrays = [e.values() for e in entries]
-        self.remembers = sum(p.p.size for p in packs) <= REMEMBER
-        self.active = [e for run in runs for e in run.entries]
-        place_of = {e.name: i for i, e in enumerate(entries)}
-        self.order = [place_of[e.name] for e in self.active]
-        self.whole = self.order == list(range(len(entries)))
-        self.gathers: list[tuple[int, int, Array]] = []
-        start = 0
-        for pack in packs:
-            for first, last in _stretches([e for e in self.active if e.pack is pack]):
-                stop = start + len(last)
-                place = slice(first.place.start, last[-1].place.stop)
-                self.gathers.append((start, stop, pack.g[place]))
-                start = stop
-
-    def fits(self, targets: Sequence[Any], gradients: list[Any]) -> bool:
-        """Whether the plan still holds: same memory, and gradients for the same parameters."""
-        if not all(map(is_, map(_array_of, targets), self.arrays)):
-            return False
-        try:
-            return list(map(_shape_of, gradients)) == self.shapes
-        except AttributeError:                                       # some are None
-            return [getattr(g, "shape", None) for g in gradients] == self.shapes
-
-    def gather(self, gradients: list[Any]) -> None:
-        """Lay the gradients end to end, as the parameters are."""
-        if not self.whole:
-            gradients = [gradients[i] for i in self.order]
-        flat = [g.ravel() for g in gradients]
-        for start, stop, out in self.gathers:
-            np.concatenate(flat[start:stop], out=out)
-
-    def collect(self) -> None:
-        """Copy the values of an unbound optimizer's arrays in."""
-        for e in self.active:
-            np.copyto(e.packed(), e.target)
-
-    def scatter(self) -> None:
-        """Copy them out again."""
-        for e in self.active:
-            np.copyto(e.target, e.packed())
-
-
-def _stretches(entries: list[Entry]) -> Iterator[tuple[Entry, list[Entry]]]:
-    """Entries that follow each other without a gap."""
-    stretch: list[Entry] = []
-    for e in entries:
-        if stretch and stretch[-1].place.stop != e.place.start:
-            yield stretch[0], stretch
-            stretch = []
-        stretch.append(e)
-    if stretch:
-        yield stretch[0], stretch
+        self.p[...], self.state[...] = self.before
 
 
 def _address(a: Array) -> int:

@@ -3,7 +3,8 @@
 Every rule works in place on one vector of numbers: p the parameters, g their gradient (not to be
 written), then its accumulators, then scratch vectors s and r. lr is the rate of this step, t
 counts a parameter's updates from 1. Velocities hold displacements: what is added to p, rates of
-the past included. Scalars are Python floats, so that float32 stays float32.
+the past included. Scalars are Python floats or, made by `scalars`, of the dtype of p, so that
+float32 stays float32. A third argument of a NumPy function is what it writes into.
 
     rule       what it adds                           ε stands          starts from
     SGD        −lr g, with or without velocity                          v = 0
@@ -19,8 +20,9 @@ the past included. Scalars are Python floats, so that float32 stays float32.
     Lion       only the sign                                            m = 0
 """
 
-from tinygrad_opt.optim.adam import Adam, Adamax, AdamW, Lion, Nadam
+from tinygrad_opt.optim.adam import Adam, AdamW, Nadam
 from tinygrad_opt.optim.adaptive import AdaDelta, AdaGrad, RMSprop
+from tinygrad_opt.optim.bounded import Adamax, Lion
 from tinygrad_opt.optim.descent import SGD, Momentum, Nesterov
 
 __all__ = [                                # noqa: RUF022 (sorted as Python sorts)

@@ -42,6 +42,7 @@ class Settings:
     t: int                                     # steps so far
     _bound: bool
     _entries: dict[str, Entry]
+    _cells: dict[Any, Any]                     # of `Optimizer.scalars`
 
     def __setattr__(self, name: str, value: Any) -> None:
         check = self.options.get(name)
@@ -128,7 +129,7 @@ class Settings:
         if not options:
             return self
         twin = object.__new__(type(self))
-        twin.__dict__.update({n: self.__dict__[n] for n in self.options} | options)
+        twin.__dict__.update({n: self.__dict__[n] for n in self.options} | options, _cells={})
         return twin
 
     def _check_options(self) -> None:
