@@ -96,6 +96,14 @@ def test_bad_input_is_refused_and_nothing_is_written(tmp_path):
     assert not path.exists()
 
 
+def test_a_graph_that_no_page_could_hold_is_refused_at_once():
+    y = tg.Tensor(1.0, requires_grad=True)
+    for _ in range(20_001):
+        y = np.sin(y)
+    with pytest.raises(tg.RenderError, match="plays 20,002 nodes would be too large"):
+        playback(y)
+
+
 # ---- in a browser --------------------------------------------------------------------------------
 
 
@@ -167,6 +175,7 @@ def test_play_zoom_drag_fit_and_the_numbers_of_a_box(browser, tmp_path):
     assert tab.inner_text("#play") == "Pause"
     tab.keyboard.press(" ")
     assert tab.inner_text("#play") == "Play"
+    tab.keyboard.press("f")
     fitted = tab.get_attribute("#view > svg", "viewBox")
     tab.mouse.move(400, 300)
     tab.mouse.wheel(0, -400)
@@ -182,6 +191,116 @@ def test_play_zoom_drag_fit_and_the_numbers_of_a_box(browser, tmp_path):
     tab.keyboard.press("Escape")
     assert tab.is_hidden("#node")
     assert tab.complaints == []
+    tab.close()
+
+
+def seen(tab):
+    """The part of the drawing that is in view: x, y and how many of its points a pixel is."""
+    x, y, width, _ = map(float, tab.get_attribute("#view > svg", "viewBox").split())
+    return x, y, width / tab.evaluate("document.getElementById('view').clientWidth")
+
+
+def under(tab, x, y):
+    """The point of the drawing that lies under a point of the window."""
+    left, top, scale = seen(tab)
+    corner = tab.locator("#view").bounding_box()
+    return left + scale * (x - corner["x"]), top + scale * (y - corner["y"])
+
+
+def test_dragging_moves_the_drawing_with_the_pointer_and_picks_no_box(browser, tmp_path):
+    tab = opened(browser, network(), tmp_path)
+    tab.keyboard.press("0")
+    box = tab.locator("#n1 .box").bounding_box()
+    x, y = box["x"] + 5, box["y"] + 5
+    held = under(tab, x, y)
+    tab.mouse.move(x, y)
+    tab.mouse.down()
+    tab.mouse.move(x + 40, y + 25, steps=4)
+    tab.mouse.move(x + 90, y - 30, steps=4)
+    tab.mouse.up()
+    assert under(tab, x + 90, y - 30) == pytest.approx(held, abs=1)
+    assert tab.is_hidden("#node")
+    tab.mouse.move(x + 300, y + 100)                       # after letting go nothing is dragged
+    assert under(tab, x + 90, y - 30) == pytest.approx(held, abs=1)
+    assert tab.complaints == []
+    tab.close()
+
+
+def test_the_wheel_zooms_about_the_pointer(browser, tmp_path):
+    tab = opened(browser, network(), tmp_path)
+    tab.mouse.move(300, 250)
+    for turn, grows in ((-300, True), (500, False)):
+        held, (*_, before) = under(tab, 300, 250), seen(tab)
+        tab.mouse.wheel(0, turn)
+        tab.wait_for_timeout(50)
+        assert (seen(tab)[2] < before) == grows
+        assert under(tab, 300, 250) == pytest.approx(held, abs=1)
+    assert tab.complaints == []
+    tab.close()
+
+
+def test_two_fingers_zoom_and_one_moves(browser, tmp_path):
+    tab = opened(browser, network(), tmp_path, has_touch=True)
+    fingers = tab.context.new_cdp_session(tab)
+
+    def touch(kind, *points):
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [
+            {"x": x, "y": y, "id": k} for k, (x, y) in enumerate(points)]})
+
+    (*_, before), held = seen(tab), under(tab, 200, 200)
+    touch("touchStart", (200, 200))
+    touch("touchStart", (200, 200), (300, 200))
+    for x in (340, 400):
+        touch("touchMove", (200, 200), (x, 200))
+    touch("touchEnd")
+    assert seen(tab)[2] == pytest.approx(before / 2, rel=0.02)
+    assert under(tab, 200, 200) == pytest.approx(held, abs=1)
+    touch("touchStart", (200, 200))
+    touch("touchMove", (230, 260))
+    touch("touchEnd")
+    assert under(tab, 230, 260) == pytest.approx(held, abs=1)
+    assert tab.complaints == []
+    tab.close()
+
+
+def test_keys_and_buttons_zoom_and_a_double_click_shows_all(browser, tmp_path):
+    tab = opened(browser, network(), tmp_path)
+    tab.keyboard.press("0")
+    fitted = seen(tab)
+    for larger, smaller in (("+", "-"), ("=", "_")):
+        tab.keyboard.press(larger)
+        assert seen(tab)[2] == pytest.approx(fitted[2] / 1.3)
+        tab.keyboard.press(smaller)
+        assert seen(tab)[2] == pytest.approx(fitted[2])
+    tab.click("#in")
+    tab.click("#in")
+    tab.click("#out")
+    assert seen(tab)[2] == pytest.approx(fitted[2] / 1.3)
+    tab.mouse.dblclick(30, 500)                            # beside all boxes
+    assert seen(tab) == pytest.approx(fitted)
+    tab.keyboard.press("+")
+    tab.keyboard.press("f")
+    assert seen(tab) == pytest.approx(fitted)
+    assert tab.inner_text("#count").startswith("0 ")       # none of it has gone to another step
+    assert tab.complaints == []
+    tab.close()
+
+
+def test_the_end_of_a_link_and_a_changed_link_lead_to_steps(browser, tmp_path):
+    tab = opened(browser, expression(), tmp_path, "#step=999")
+    assert tab.inner_text("#count") == "9 / 9"
+    tab.evaluate("location.hash = 'step=2'")
+    tab.wait_for_function("document.getElementById('count').textContent.startsWith('2 ')")
+    tab.close()
+
+
+@pytest.mark.parametrize("width", [360, 800, 1600])
+def test_nothing_is_wider_than_the_window(browser, tmp_path, width):
+    tab = opened(browser, network(), tmp_path, "#step=5", viewport={"width": width, "height": 700})
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    for part in ("#play", "#slider", "#count", "#follow", "#fit"):
+        box = tab.locator(part).bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= width, part
     tab.close()
 
 

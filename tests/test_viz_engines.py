@@ -63,7 +63,7 @@ def test_each_engine_that_is_here_draws(name, tmp_path):
         assert drawing.save(tmp_path / "g.pdf").read_bytes().startswith(b"%PDF")
 
 
-@pytest.mark.parametrize("name", ["dot", "graphviz-pure"])
+@pytest.mark.parametrize("name", ["dot", "graphviz-pure", "pygraphviz"])
 def test_hostile_names_do_not_break_an_engine(name, tmp_path):
     if not HERE[name]:
         pytest.skip(f"{name} is not installed")

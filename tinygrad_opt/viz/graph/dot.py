@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from html import escape
 
-from tinygrad_opt.viz.graph.look import LEGEND, LIGHT, Shape, shape_of
+from tinygrad_opt.viz.graph.backward import ink
+from tinygrad_opt.viz.graph.look import BACKWARD, LEGEND, LIGHT, Shape, shape_of
 from tinygrad_opt.viz.graph.model import Cluster, Edge, Graph, Node
 
 __all__ = ["dot", "skeleton"]
@@ -32,7 +34,8 @@ def dot(graph: Graph) -> str:
     ]
     inner = _nested(graph)
     lines += _frames(graph, None, inner, "  ", full=True)
-    lines += [_edge(e) for e in graph.edges]
+    for edge in graph.edges:
+        lines += _arrows(edge)
     return "\n".join([*lines, "}", ""])
 
 
@@ -135,15 +138,23 @@ def _legend(graph: Graph) -> str:
             fill, border = LIGHT.kinds[kind]
             paint = f' BGCOLOR="{fill}" COLOR="{border}" BORDER="1"' if kind != "alias" else ""
             cells.append(f"<TD{paint}>{word}</TD>")
+    if any(e.back is not None for e in graph.edges):
+        cells.append(f'<TD><FONT COLOR="{LIGHT.backward}">- - → {BACKWARD}</FONT></TD>')
     rows = [f"<TR>{''.join(cells)}</TR>"] if len(graph.nodes) >= 6 else []
     span = f' COLSPAN="{len(cells)}"' if rows else ""
     rows.append(f'<TR><TD{span} ALIGN="LEFT">{_html(graph.caption)}</TD></TR>')
     return f'<TABLE BORDER="0" CELLSPACING="4" CELLPADDING="3">{"".join(rows)}</TABLE>'
 
 
-def _edge(edge: Edge) -> str:
+def _arrows(edge: Edge) -> Iterator[str]:
+    """The arrow forward and, where one is to be seen, the one that runs back beside it."""
     label = f" headlabel={_quoted(edge.label)} labeldistance=1.5" if edge.label else ""
-    return f'  {edge.tail} -> {edge.head} [id={edge.id} class="edge"{label}]'
+    yield f'  {edge.tail} -> {edge.head} [id={edge.id} class="edge"{label}]'
+    if edge.back is not None:
+        label = f" label={_quoted(edge.back.text)}" if edge.back.text else ""
+        yield (f'  {edge.tail} -> {edge.head} [id={edge.id}b class="back" dir=back style=dashed'
+               f' color="{LIGHT.backward}" fontcolor="{LIGHT.backward}"'
+               f' penwidth={ink(edge.back.size):.2f}{label}]')
 
 
 def _quoted(text: str) -> str:

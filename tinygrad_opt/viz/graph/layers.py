@@ -23,6 +23,7 @@ from typing import Any
 __all__ = ["Layers", "Link", "Point", "nearest"]
 
 BOX_GAP, CHAIN_GAP = 18.0, 9.0             # between two boxes of a rank, and beside a link
+MAIN_LINE = 20.0                           # how much straighter than a leaf's other links run
 RANK_GAP, WIDEST_RANK_GAP = 38.0, 150.0
 
 Point = tuple[float, float]
@@ -40,6 +41,7 @@ class Layers:
         self.boxes = len(sizes)
         self.links = links
         self.rank = _ranks(self.boxes, links, first, last)
+        self.leaves = set(range(self.boxes)) - first - {head for _, head, _, _ in links}
         self._chains()
         self.layers = self._ordered()
         self.v = self._across()
@@ -63,7 +65,8 @@ class Layers:
                 self.after.append([])
             chain.append(head)
             for k, (a, b) in enumerate(pairwise(chain)):
-                weight = 8.0 if a >= self.boxes and b >= self.boxes else 1.0
+                weight = (8.0 if a >= self.boxes and b >= self.boxes else
+                          1.0 if tail in self.leaves else MAIN_LINE)
                 shift = (tail_off if k == 0 else 0.0) - (head_off if b == head else 0.0)
                 self.after[a].append((b, -shift, weight))
                 self.before[b].append((a, shift, weight))

@@ -6,14 +6,15 @@ border where arrows cross it, and then is one big box in what is around it.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tinygrad_opt.viz.graph.layers import Layers, Point
 from tinygrad_opt.viz.graph.model import Graph
 
-__all__ = ["Box", "Layout", "layered"]
+__all__ = ["Box", "Layout", "layered", "spaced"]
 
 FRAME_PAD, FRAME_TITLE = 12.0, 20.0
 
@@ -94,6 +95,42 @@ def layered(
         {id: [turn(p) for p in path] for id, path in root.paths.items()},
         *turn(root.total),
     )
+
+
+def spaced(layout: Layout, room: float, rim: float = 0.0) -> Layout:
+    """The layout with at least so much room between its columns, for numbers on the arrows.
+
+    x is stretched wherever no box is, so boxes keep their sizes and arrows their ends.
+    """
+    stops, shifts = [0.0], [0.0]
+    reach = 0.0
+    for box in sorted(layout.boxes.values(), key=lambda b: b.left):
+        if 0 < reach < box.left - 1:
+            stops += [reach, box.left]
+            shifts += [shifts[-1], shifts[-1] + max(0.0, room - (box.left - reach))]
+        reach = max(reach, box.right)
+
+    def moved(x: float) -> float:
+        return x + _interpolated(x, stops, shifts)
+
+    def widened(b: Box) -> Box:
+        left, right = moved(b.left), moved(b.right)
+        return Box((left + right) / 2, b.y, right - left, b.height)
+
+    return replace(
+        layout, boxes={id: widened(b) for id, b in layout.boxes.items()},
+        frames={id: widened(b) for id, b in layout.frames.items()},
+        paths={id: [(moved(x), y) for x, y in path] for id, path in layout.paths.items()},
+        width=moved(layout.width) + rim, height=layout.height + rim)
+
+
+def _interpolated(x: float, at: list[float], values: list[float]) -> float:
+    """What is straight between the points, and goes on as it ended beyond them."""
+    k = bisect_right(at, x)
+    if k in (0, len(at)):
+        return values[-1 if k else 0]
+    share = (x - at[k - 1]) / (at[k] - at[k - 1])
+    return values[k - 1] + share * (values[k] - values[k - 1])
 
 
 # ---- frames inside frames ------------------------------------------------------------------------

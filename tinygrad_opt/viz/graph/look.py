@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tinygrad_opt.viz.graph.model import Node, Row
 from tinygrad_opt.viz.graph.text import shorten, width
 
-__all__ = ["DARK", "LEGEND", "LIGHT", "Palette", "Shape", "shape_of"]
+__all__ = ["BACKWARD", "DARK", "LEGEND", "LIGHT", "Palette", "Shape", "shape_of"]
 
 TITLE, SMALL = 13.0, 10.0                  # type sizes, in pixels
 PAD_X, PAD_Y, LINE = 9.0, 6.0, 14.0
@@ -29,6 +29,7 @@ class Palette:
     edge: str
     alarm: str
     frame: str
+    backward: str
 
 
 LIGHT = Palette(
@@ -39,7 +40,7 @@ LIGHT = Palette(
         "folded": ("#E9EEF2", "#333333"), "alias": ("none", "none"),
     },
     page="#FFFFFF", text="#1A1A1A", muted="#555555", edge="#777777", alarm="#B00020",
-    frame="#8A8F98",
+    frame="#8A8F98", backward="#C04F00",
 )
 DARK = Palette(
     {
@@ -49,12 +50,13 @@ DARK = Palette(
         "folded": ("#262B30", "#CCCCCC"), "alias": ("none", "none"),
     },
     page="#14171A", text="#ECEFF1", muted="#B0B4B8", edge="#9AA0A6", alarm="#FF8A80",
-    frame="#7A8088",
+    frame="#7A8088", backward="#FF9D4D",
 )
 LEGEND = {
     "input": "input", "parameter": "parameter", "constant": "constant", "op": "operation",
     "operation": "operation", "loss": "result", "folded": "folded", "alias": "W ↗ shown elsewhere",
 }
+BACKWARD = "gradient: × local derivative, |g| norm of an array"
 BORDER = {"parameter": 2.0, "folded": 2.0}
 
 

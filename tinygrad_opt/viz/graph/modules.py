@@ -14,12 +14,14 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
 from tinygrad_opt.tensor import tick
-from tinygrad_opt.viz.graph.model import DEEPEST, Cluster, Graph, Node
+from tinygrad_opt.viz.graph.model import Cluster, Graph, Node, Repeat
 from tinygrad_opt.viz.graph.text import visible
+from tinygrad_opt.viz.graph.tracing import DEEPEST
 
-__all__ = ["framed", "scope"]
+__all__ = ["framed", "scope", "scoped"]
 
 Path = tuple[str, ...]
+Entry = tuple[int, Path]                   # a scope that was entered, and when
 
 _path: ContextVar[Path] = ContextVar("scope", default=())
 _scopes: deque[tuple[int, int, Path]] = deque(maxlen=10_000)
@@ -61,10 +63,11 @@ def scope(name: str) -> Iterator[None]:
 
 def framed(graph: Graph) -> Graph:
     """The graph with a frame around each use of a module."""
-    scopes, between = _scopes_of(graph)
+    by_hand = _recorded(graph)
+    scopes, between = _scopes_of(graph, by_hand)
     uses: list[dict[str, str]] = []                        # per level: box → first box of its use
     for level in range(1, max(map(len, scopes.values()), default=0) + 1):
-        found = _uses(graph, scopes, between, level, uses[-1] if uses else None)
+        found = _uses(graph, scopes, between, by_hand, level, uses[-1] if uses else None)
         uses.append(_without_cycles(graph, found))
     clusters: list[Cluster] = []
     parents: dict[str, Cluster] = {}
@@ -82,12 +85,43 @@ def framed(graph: Graph) -> Graph:
                 if inside and parent is not None and members[first] == parent.members:
                     continue                               # two frames around the same boxes
                 new = Cluster(f"c{len(clusters)}", label, frozenset(members[first]),
-                              parent.id if inside and parent else None)
+                              parent.id if inside and parent else None, path)
                 clusters.append(new)
                 parents.update(dict.fromkeys(members[first], new))
     nodes = {id: _within(node, parents[id]) if id in parents else node
              for id, node in graph.nodes.items()}
+    for k, repeat in enumerate(graph.repeats):
+        clusters = _around(graph, clusters, f"r{k}", repeat)
     return replace(graph, nodes=nodes, clusters=tuple(clusters))
+
+
+def _around(
+    graph: Graph, clusters: list[Cluster], id: str, repeat: Repeat
+) -> list[Cluster]:
+    """The frames, with one more around what is repeated; those that it would cut are left out."""
+    outputs, inputs = graph.outputs(), graph.inputs()
+    members = repeat.members & graph.nodes.keys() | {
+        leaf for leaf, edges in outputs.items() if edges and not inputs[leaf]
+        and graph.nodes[leaf].kind != "input" and all(e.head in repeat.members for e in edges)}
+    same = [c for c in clusters if c.members == members]
+    if same:
+        return [replace(c, label=repeat.label) if c is same[0] else c for c in clusters]
+    cut = {c.id: c.parent for c in clusters if c.members & members
+           and not (c.members < members or members < c.members)}
+
+    def parent(c: Cluster) -> str | None:
+        above = c.parent
+        while above in cut:
+            above = cut[above]
+        return above
+
+    kept = [replace(c, parent=parent(c)) for c in clusters if c.id not in cut]
+    outer = min((c for c in kept if members < c.members), key=lambda c: len(c.members),
+                default=None)
+    new = Cluster(id, repeat.label, frozenset(members), None if outer is None else outer.id)
+    inner = [replace(c, parent=new.id) if c.members < members and c.parent == new.parent else c
+             for c in kept]
+    return sorted([*inner, new], key=lambda c: -len(c.members))
 
 
 def _within(node: Node, frame: Cluster) -> Node:
@@ -101,10 +135,9 @@ def _within(node: Node, frame: Cluster) -> Node:
 # ---- which module a box belongs to ---------------------------------------------------------------
 
 
-def _scopes_of(graph: Graph) -> tuple[dict[str, Path], set[str]]:
+def _scopes_of(graph: Graph, by_hand: dict[str, list[Entry]]) -> tuple[dict[str, Path], set[str]]:
     """The module path of each box that is computed, and the boxes that only lie between such."""
     inputs, outputs = graph.inputs(), graph.outputs()
-    by_hand = _recorded(graph)
     weights = {id: n.scope for id, n in graph.nodes.items()
                if n.kind in ("parameter", "alias") and n.scope}
     scopes: dict[str, Path] = {}
@@ -113,13 +146,17 @@ def _scopes_of(graph: Graph) -> tuple[dict[str, Path], set[str]]:
         if not tails:
             continue
         near = [weights[t] for t in tails if t in weights]
-        scopes[id] = by_hand.get(id) or _shared(near)
+        node = graph.nodes[id]
+        scopes[id] = (node.scope if node.kind == "folded" and node.scope else
+                      by_hand[id][-1][1] if id in by_hand and node.kind != "folded" else
+                      _shared(near))
         if near and len(near) == len(tails):               # a transposed weight is still a weight
             weights[id] = scopes[id]
         elif graph.nodes[tails[0]].kind == "operation":    # in the split style, a result
             scopes[id] = scopes[tails[0]]
     computed = list(scopes)
-    behind, ahead = dict(scopes), dict(scopes)
+    behind = {id: () if id in by_hand else path for id, path in scopes.items()}
+    ahead = dict(behind)                                   # a scope holds what it says, no more
     for id in computed:
         if not scopes[id]:
             behind[id] = _shared([behind[e.tail] for e in inputs[id] if e.tail in scopes])
@@ -142,23 +179,31 @@ def _shared(paths: Sequence[Path]) -> Path:
     return paths[0][:length]
 
 
-def _recorded(graph: Graph) -> dict[str, Path]:
-    """The innermost `scope` in which each box was computed."""
+def scoped(graph: Graph) -> bool:
+    """Whether any of it was computed in a `scope`."""
+    return bool(_recorded(graph))
+
+
+def _recorded(graph: Graph) -> dict[str, list[Entry]]:
+    """The entries of `scope` in which each box was computed, the outermost first."""
+    made = ("op", "loss", "operation", "folded")
     boxes = [(n.source.serial, id) for id, n in graph.nodes.items()
-             if getattr(n.source, "op", None) is not None and n.kind in ("op", "loss", "operation")]
+             if n.kind in made and getattr(n.source, "op", None) is not None]
     if not boxes or not _scopes:
         return {}
     boxes.sort()
     waiting = sorted((s for s in tuple(_scopes) if s[1] > boxes[0][0]), reverse=True)
-    found: dict[str, Path] = {}
+    found: dict[str, list[Entry]] = {}
     open_scopes: list[tuple[int, int, Path]] = []
     for serial, id in boxes:
         while waiting and waiting[-1][0] < serial:
+            while open_scopes and open_scopes[-1][1] < waiting[-1][0]:
+                open_scopes.pop()
             open_scopes.append(waiting.pop())
         while open_scopes and open_scopes[-1][1] < serial:
             open_scopes.pop()
         if open_scopes:
-            found[id] = open_scopes[-1][2]
+            found[id] = [(start, path) for start, _, path in open_scopes]
     return found
 
 
@@ -174,28 +219,43 @@ class _Use:
 
 
 def _uses(
-    graph: Graph, scopes: dict[str, Path], between: set[str], level: int,
-    outer: dict[str, str] | None,
+    graph: Graph, scopes: dict[str, Path], between: set[str], by_hand: dict[str, list[Entry]],
+    level: int, outer: dict[str, str] | None,
 ) -> dict[str, str]:
-    """Join neighbours of one module; where a parameter comes a second time, a new use begins."""
+    """Join neighbours of one module; where a parameter comes a second time, a new use begins.
+
+    What was computed in one entry of a `scope` is one use, whatever is joined in it.
+    """
     inputs = graph.inputs()
     use: dict[str, _Use] = {}
+    entries: dict[str, Entry | None] = {}
+    entered: dict[Entry, str] = {}                         # the first box of each
+
+    def join(one: _Use, other: _Use) -> _Use:
+        small, large = sorted((one, other), key=lambda u: len(u.boxes))
+        large.boxes += small.boxes
+        large.taken |= small.taken
+        use.update(dict.fromkeys(small.boxes, large))
+        return large
+
     for box, path in scopes.items():
         if len(path) < level:
             continue
         leaves = [graph.nodes[e.tail] for e in inputs[box] if e.tail not in scopes]
         mine = use[box] = _Use([box], {id(n.source) for n in leaves if n.scope})
+        entry = entries[box] = next(
+            (e for e in by_hand.get(box, ()) if e[1] == path[:level]), None)
+        if entry is not None:
+            first = use[entered.setdefault(entry, box)]
+            mine = mine if first is mine else join(first, mine)
         for tail in (e.tail for e in inputs[box]):
             other = use.get(tail)
             if (other is None or other is mine or other.taken & mine.taken
+                    or entries[tail] != entry
                     or scopes[tail][:level] != path[:level]
                     or (outer is not None and outer.get(tail) != outer.get(box))):
                 continue
-            small, large = sorted((other, mine), key=lambda u: len(u.boxes))
-            large.boxes += small.boxes
-            large.taken |= small.taken
-            use.update(dict.fromkeys(small.boxes, large))
-            mine = large
+            mine = join(other, mine)
     firsts: dict[int, str] = {}
     found = {box: firsts.setdefault(id(use[box]), box) for box in graph.nodes if box in use}
     outputs = graph.outputs()
@@ -205,9 +265,9 @@ def _uses(
                 del found[box]
     for box, edges in outputs.items():                     # leaves stand with those that use them
         users = {found.get(e.head) for e in edges}
-        first = users.pop() if len(users) == 1 else None
-        if first is not None and box not in scopes and graph.nodes[box].kind != "input":
-            found[box] = first
+        user = users.pop() if len(users) == 1 else None
+        if user is not None and box not in scopes and graph.nodes[box].kind != "input":
+            found[box] = user
     return found
 
 

@@ -8,22 +8,25 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
-from itertools import accumulate
 
-import numpy as np
-
+from tinygrad_opt.tensor import Tensor
+from tinygrad_opt.viz.graph.backward import joined
 from tinygrad_opt.viz.graph.model import Edge, Graph, Node, Row
-from tinygrad_opt.viz.graph.modules import framed
+from tinygrad_opt.viz.graph.modules import framed, scoped
+from tinygrad_opt.viz.graph.repeats import MANY_USES, longest_loop, stacked
+from tinygrad_opt.viz.graph.text import visible
 
-__all__ = ["aliased", "readable"]
+__all__ = ["aliased", "census", "readable"]
 
-MANY_USES, LONG_WAY, SMALL_GRAPH = 4, 3, 40
-LONGEST_STEP, FEWEST_STEPS = 400, 5
+LONG_WAY, SMALL_GRAPH = 3, 40
 TOO_MANY = 5000
 
 
 def readable(graph: Graph, max_nodes: int | None = 300, depth: int | None = None) -> Graph:
-    """Fold repeated steps and then close modules until few enough boxes are left, and frame them.
+    """Make the graph small enough to be looked at, and frame its modules.
+
+    Beyond 40 boxes equal layers one after another become one, in a frame that says ``×30``.
+    Beyond `max_nodes` the steps of loops are folded, and then modules closed.
 
     Parameters
     ----------
@@ -39,21 +42,29 @@ def readable(graph: Graph, max_nodes: int | None = 300, depth: int | None = None
     Graph
     """
     whole, total = graph, len(graph.nodes)
-    if max_nodes is not None:
-        graph = _folded(graph, max_nodes)
     if depth is not None:
         graph = _closed(graph, depth)
-    while max_nodes is not None and len(graph.nodes) > max_nodes:
-        deepest = max(_levels(framed(graph)).values(), default=0)
-        if not deepest:
-            break
-        graph = _closed(graph, deepest - 1)
-    if max_nodes is not None and len(graph.nodes) > TOO_MANY:
-        return _counted(whole)
+    if max_nodes is not None and len(graph.nodes) > min(SMALL_GRAPH, max_nodes):
+        graph = _smaller(graph, max_nodes)
+        if len(graph.nodes) > max(TOO_MANY, max_nodes):
+            return _counted(whole)
     if len(graph.nodes) < total:
         hint = " – draw(…, max_nodes=None) shows all" if depth is None else ""
         graph = replace(graph, notes=(*graph.notes, f"folded from {total:,}{hint}"))
     return framed(aliased(graph))
+
+
+def _smaller(graph: Graph, max_nodes: int) -> Graph:
+    """Fold equal layers; if that is not enough, fold loops, close modules and fold again.
+
+    Where the user has set scopes, modules are closed first: what was given a name stays whole.
+    """
+    small = stacked(graph)
+    if len(small.nodes) <= max_nodes:
+        return small
+    for shrink in (_shut, _folded) if scoped(graph) else (_folded, _shut):
+        graph = shrink(graph, max_nodes)
+    return stacked(graph)
 
 
 # ---- leaves --------------------------------------------------------------------------------------
@@ -106,8 +117,10 @@ def _depths(graph: Graph) -> dict[str, int]:
 # ---- many boxes as one ---------------------------------------------------------------------------
 
 
-def _contracted(graph: Graph, groups: Iterable[tuple[set[str], str, str]]) -> Graph:
-    """Each group of boxes as one folded box with the given title and tag.
+def _contracted(
+    graph: Graph, groups: Iterable[tuple[set[str], str, str, tuple[str, ...]]]
+) -> Graph:
+    """Each group of boxes as one folded box with the given title, tag and modules around it.
 
     Leaves that only the group uses go with it, but for the inputs of a module. Of what comes out,
     the last shape is told.
@@ -115,15 +128,16 @@ def _contracted(graph: Graph, groups: Iterable[tuple[set[str], str, str]]) -> Gr
     inputs, outputs = graph.inputs(), graph.outputs()
     inside: dict[str, str] = {}
     folded: dict[str, Node] = {}
-    for members, title, tag in groups:
+    for members, title, tag, scope in groups:
         id = f"{min(members, key=_number)}m"
         inside.update(dict.fromkeys(members, id))
         inside.update({leaf: id for leaf, edges in outputs.items()
                        if edges and not inputs[leaf] and leaf not in inside
                        and not (tag == "module" and graph.nodes[leaf].kind == "input")
                        and all(inside.get(e.head) == id for e in edges)})
-        folded[id] = _folded_node(graph, id, members, title, tag,
-                                  [leaf for leaf, m in inside.items() if m == id])
+        everything = [leaf for leaf, m in inside.items() if m == id]
+        folded[id] = replace(
+            _folded_node(graph, id, members, everything), title=title, tag=tag, scope=scope)
     nodes: dict[str, Node] = {}
     for id, node in graph.nodes.items():
         group = inside.get(id)
@@ -136,27 +150,31 @@ def _contracted(graph: Graph, groups: Iterable[tuple[set[str], str, str]]) -> Gr
     for edge in graph.edges:
         tail, head = inside.get(edge.tail, edge.tail), inside.get(edge.head, edge.head)
         if tail != head:
-            label = edge.label if head == edge.head else ""
-            edges.setdefault((tail, head), Edge(tail, head, label))
+            new = replace(edge, tail=tail, head=head, label=edge.label if head == edge.head else "")
+            old = edges.get((tail, head))
+            edges[tail, head] = new if old is None else joined(old, new)
     end = inside.get(graph.end, graph.end)
     return replace(graph, nodes=nodes, edges=tuple(edges.values()), end=end)
 
 
-def _folded_node(
-    graph: Graph, id: str, members: set[str], title: str, tag: str, everything: list[str]
-) -> Node:
+def _folded_node(graph: Graph, id: str, members: set[str], everything: list[str]) -> Node:
     """One box for many: how many operations and parameters, and the shape of what comes out."""
     last = graph.nodes[max(members, key=_number)]
-    parameters = [graph.nodes[i] for i in everything if graph.nodes[i].kind == "parameter"]
-    count = sum(graph.nodes[i].kind not in ("parameter", "constant", "input", "alias", "operation")
-                for i in everything)
-    rows = [Row("shape", f"{count} operation{'' if count == 1 else 's'}")]
+    held = [_holds(graph.nodes[i]) for i in everything]
+    count, parameters, values = (sum(column) for column in zip(*held))
+    rows = [Row("shape", f"{count:,} operation{'' if count == 1 else 's'}")]
     if parameters:
-        values = sum(n.size for n in parameters)
-        rows.append(Row("shape", f"{len(parameters)} params, {values:,} values"))
+        rows.append(Row("shape", f"{parameters} params, {values:,} values"))
     rows += [r for r in last.rows if r.key == "shape" and last.kind != "folded"]
-    return Node(id, "folded", title, tag, tuple(rows), last.scope[:-1], size=len(everything),
-                tip=f"{title}: {count} operations")
+    return Node(id, "folded", "", rows=tuple(rows), source=last.source, size=len(everything),
+                tip=f"{count} operations", holds=(count, parameters, values))
+
+
+def _holds(node: Node) -> tuple[int, int, int]:
+    """How many operations, parameters and values of these a box stands for."""
+    if node.kind == "parameter":
+        return 0, 1, node.size
+    return node.holds if node.kind == "folded" else (int(node.kind in ("op", "loss")), 0, 0)
 
 
 def _number(id: str) -> int:
@@ -172,84 +190,12 @@ def _folded(graph: Graph, max_nodes: int) -> Graph:
     for _ in range(64):
         if len(graph.nodes) <= max_nodes:
             break
-        middle = _longest_loop(graph)
+        middle = longest_loop(graph)
         if middle is None:
             break
         members, steps = middle
-        graph = _contracted(graph, [(members, f"… {steps} more steps …", "")])
+        graph = _contracted(graph, [(members, f"… {steps} more steps …", "", ())])
     return graph
-
-
-def _longest_loop(graph: Graph) -> tuple[set[str], int] | None:
-    """The boxes of a loop's middle steps and how many steps these are; None without a loop.
-
-    A loop is a period p for which operation i + p does what operation i does, with operands that
-    come from equally far back, over many i in a row, each step using the one before.
-    """
-    signs, ops, back = _signs(graph)
-    best: tuple[int, int, int] = (0, 0, 0)                 # hidden operations, start, period
-    for p in range(1, min(LONGEST_STEP, len(ops) // FEWEST_STEPS) + 1):
-        same = np.flatnonzero(np.concatenate(([True], signs[p:] != signs[:-p], [True])))
-        gap = int(np.argmax(np.diff(same)))
-        run = int(same[gap + 1] - same[gap]) - 1
-        steps = (run + p) // p
-        hidden = (steps - 3) * p
-        if steps < FEWEST_STEPS or hidden <= best[0]:
-            continue
-        start = int(same[gap])
-        if any(i - b < start + p for i in range(start + p, start + 2 * p) for b in back[i]):
-            best = hidden, start, p
-    hidden, start, p = best
-    if not hidden:
-        return None
-    crossing = _crossing(ops, back)
-    end = start + hidden + 3 * p                           # where the last repeated step ends
-    first = min(range(start + 2 * p, start + p, -1), key=crossing.__getitem__)
-    steps = (end - p - first) // p
-    return set(ops[first : first + steps * p]), steps
-
-
-def _crossing(ops: list[str], back: list[list[int]]) -> list[int]:
-    """How many values pass each place between two operations: few do between two steps."""
-    last = list(range(len(ops)))
-    for k, steps in enumerate(back):
-        for step in steps:
-            last[k - step] = k
-    change = [0] * (len(ops) + 2)
-    for k, end in enumerate(last):
-        change[k + 1] += 1
-        change[end + 1] -= 1
-    return list(accumulate(change))
-
-
-def _signs(graph: Graph) -> tuple[np.ndarray, list[str], list[list[int]]]:
-    """What each operation does, as one number; its place; how far back its operands were made."""
-    inputs, outputs = graph.inputs(), graph.outputs()
-    ops = [id for id in graph.nodes if inputs[id]]
-    place = {id: k for k, id in enumerate(ops)}
-    numbers: dict[object, int] = {}
-    signs, back = [], []
-    for k, id in enumerate(ops):
-        node = graph.nodes[id]
-        steps: list[int] = []
-        sign: list[object] = [
-            node.kind, _symbol(node), np.shape(getattr(node.source, "array", 0))]
-        for edge in inputs[id]:
-            tail = edge.tail
-            if tail in place and len(outputs[tail]) <= MANY_USES:
-                steps.append(k - place[tail])
-                sign.append(k - place[tail])
-            else:                                          # a leaf, or what every step uses
-                other = graph.nodes[tail]
-                sign.append((other.kind, np.shape(getattr(other.source, "array", 0))))
-        back.append(steps)
-        signs.append(numbers.setdefault(repr(sign), len(numbers)))
-    return np.array(signs, dtype=np.int64), ops, back
-
-
-def _symbol(node: Node) -> str:
-    op = getattr(node.source, "op", None)
-    return node.id if op is None else op.symbol            # folded boxes are like nothing else
 
 
 # ---- modules -------------------------------------------------------------------------------------
@@ -268,17 +214,43 @@ def _closed(graph: Graph, depth: int) -> Graph:
     graph = framed(graph)
     levels = _levels(graph)
     return replace(_contracted(graph, [
-        (set(c.members), c.label, "module") for c in graph.clusters if levels[c.id] == depth + 1
+        (set(c.members), c.label, "module", c.path[:-1])
+        for c in graph.clusters if levels[c.id] == depth + 1
     ]), clusters=())
 
 
+def _shut(graph: Graph, max_nodes: int) -> Graph:
+    """Modules closed, the deepest first, until few enough boxes are left."""
+    while len(graph.nodes) > max_nodes:
+        deepest = max(_levels(framed(graph)).values(), default=0)
+        if not deepest:
+            break
+        graph = _closed(graph, deepest - 1)
+    return graph
+
+
+# ---- beyond all drawing --------------------------------------------------------------------------
+
+
+def census(tensors: Iterable[Tensor], name: str) -> Graph:
+    """One box that counts Tensors by what they are, for so many that boxes would take minutes."""
+    counts = Counter(visible(t.op.symbol) if t.op is not None else
+                     "parameter" if t.needs_grad else "constant" for t in tensors)
+    return _tallied(Graph(name, {}, ()), counts)
+
+
 def _counted(graph: Graph) -> Graph:
-    """One box that counts what there is, for a graph beyond all drawing."""
+    """The same of a graph."""
     counts = Counter(n.title for n in graph.nodes.values())
+    graph = _tallied(graph, counts)
+    return replace(graph, notes=(*graph.notes, "draw(…, max_nodes=None) shows all"))
+
+
+def _tallied(graph: Graph, counts: Counter[str]) -> Graph:
+    total = sum(counts.values())
     rows = [Row("shape", f"{n:,} × {title}") for title, n in counts.most_common(12)]
     if len(counts) > 12:
         rows.append(Row("shape", f"and {len(counts) - 12:,} other kinds"))
-    node = Node("n0", "folded", f"{len(graph.nodes):,} nodes", "too many to draw", tuple(rows),
-                size=len(graph.nodes))
-    return replace(graph, nodes={"n0": node}, edges=(), end="n0", clusters=(), notes=(
-        *graph.notes, "draw(…, max_nodes=None) shows all"))
+    node = Node("n0", "folded", f"{total:,} nodes", "too many to draw", tuple(rows),
+                size=total)
+    return replace(graph, nodes={"n0": node}, edges=(), end="n0", clusters=())

@@ -10,11 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from html import escape
+from itertools import pairwise
 
 from tinygrad_opt.viz.graph import look
+from tinygrad_opt.viz.graph.backward import beside, ink
 from tinygrad_opt.viz.graph.layers import Point
 from tinygrad_opt.viz.graph.layout import Box, Layout
 from tinygrad_opt.viz.graph.look import (
+    BACKWARD,
     BORDER,
     DARK,
     LEGEND,
@@ -25,7 +28,7 @@ from tinygrad_opt.viz.graph.look import (
     Palette,
     Shape,
 )
-from tinygrad_opt.viz.graph.model import Graph, Node
+from tinygrad_opt.viz.graph.model import Back, Graph, Node
 from tinygrad_opt.viz.graph.text import shorten, width
 
 __all__ = ["svg"]
@@ -83,9 +86,7 @@ def svg(
         f'<title id="{prefix}title">Computation graph of {escape(graph.name)}</title>',
         f'<desc id="{prefix}about">{escape(shorten(about, 400))}</desc>',
         *([_style()] if theme == "auto" else []),
-        f'<defs><marker id="{prefix}arrow" viewBox="0 0 10 10" refX="9.5" refY="5" markerWidth="7"'
-        f' markerHeight="7" orient="auto-start-reverse" markerUnits="userSpaceOnUse">'
-        f'<path class="tip" d="M0 1 L10 5 L0 9 z" fill="{palette.edge}"/></marker></defs>',
+        f"<defs>{''.join(pen.tips())}</defs>",
         *([background] if panel or theme == "dark" or theme == "auto" else []),
         *body, "</svg>", "",
     ])
@@ -106,7 +107,9 @@ def _style() -> str:
     rules = [f"{here} .page{{fill:{DARK.page}}}", f"{here} text{{fill:{DARK.text}}}",
              f"{here} .muted{{fill:{DARK.muted}}}", f"{here} text.alarm{{fill:{DARK.alarm}}}",
              f"{here} .edge path{{stroke:{DARK.edge}}}", f"{here} .tip{{fill:{DARK.edge}}}",
-             f"{here} .cluster rect{{stroke:{DARK.frame}}}"]
+             f"{here} .cluster rect{{stroke:{DARK.frame}}}",
+             f"{here} .back path{{stroke:{DARK.backward}}}",
+             f"{here} .back-tip,{here} .back text{{fill:{DARK.backward}}}"]
     rules += [f"{here} .{kind} .box{{fill:{fill};stroke:{stroke}}}"
               for kind, (fill, stroke) in DARK.kinds.items() if kind != "alias"]
     rules.append(f"{here} text.halo{{stroke:{DARK.page}}}")
@@ -143,21 +146,48 @@ class _Pen:
                 ' stroke-linejoin="round"')
 
     def edges(self) -> Iterator[str]:
-        inputs = self.graph.inputs()
+        inputs, outputs = self.graph.inputs(), self.graph.outputs()
         for edge in self.graph.edges:
             path = self.layout.paths[edge.id]
-            start, *rest = [f"{x:.1f} {y:.1f}" for x, y in path]
-            curves = " ".join(f"C{a},{b},{c}" for a, b, c in zip(rest[::3], rest[1::3], rest[2::3]))
             label = ""
             if edge.label:
-                beside = inputs[edge.head]
-                back = 12 * (beside.index(edge) % 2) if len(beside) > 3 else 0   # in two columns
-                x, y = _near_the_tip(path, 19 + back + width(edge.label, SMALL) / 2)
+                siblings = inputs[edge.head]       # if there are many, in two columns
+                more = 12 * (siblings.index(edge) % 2) if len(siblings) > 3 else 0
+                x, y = _near_the_tip(path, 19 + more + width(edge.label, SMALL) / 2)
                 label = _text(x, y + 3.5, edge.label, SMALL, self.palette.text, "place halo",
                               "middle", more=self._halo())
-            yield (f'<g id="{self.prefix}{edge.id}" class="edge"><path d="M{start} {curves}"'
+            yield (f'<g id="{self.prefix}{edge.id}" class="edge"><path d="{_curve(path)}"'
                    f' fill="none" stroke="{self.palette.edge}"'
                    f' marker-end="url(#{self.prefix}arrow)"/>{label}</g>')
+            if edge.back is not None:
+                crowded = len(inputs[edge.head]) > 1, len(outputs[edge.tail]) > 1
+                yield self._back(edge.id, edge.back, beside(path), crowded)
+
+    def _back(
+        self, id: str, back: Back, path: list[Point], crowded: tuple[bool, bool] = (False, False)
+    ) -> str:
+        """The arrow against the flow; its label beside it, where few others come close."""
+        hue, label = self.palette.backward, ""
+        if back.text:
+            half = width(back.text, SMALL) / 2
+            way = path[::-1] if crowded == (False, True) else path
+            near = 0.5 * _length(path) if crowded == (True, True) else 11 + half
+            (x, y), (x0, y0) = _near_the_tip(way, near), _near_the_tip(way, near - 2)
+            level = abs(x - x0) / (math.dist((x, y), (x0, y0)) or 1.0)
+            y += 9 * level if path[0][0] > path[-1][0] else 0.0
+            label = _text(x, y + 3.5, back.text, SMALL, hue, "halo", "middle", more=self._halo())
+        return (f'<g id="{self.prefix}{id}b" class="back"><path d="{_curve(path)}" fill="none"'
+                f' stroke="{hue}" stroke-width="{ink(back.size):.2f}" stroke-dasharray="5 4"'
+                f' marker-end="url(#{self.prefix}back)"/>{label}</g>')
+
+    def _flows_back(self) -> bool:
+        return any(edge.back is not None for edge in self.graph.edges)
+
+    def tips(self) -> Iterator[str]:
+        """The heads of the arrows."""
+        yield _tip(f"{self.prefix}arrow", "tip", self.palette.edge)
+        if self._flows_back():
+            yield _tip(f"{self.prefix}back", "back-tip", self.palette.backward)
 
     def nodes(self) -> Iterator[str]:
         for id, node in self.graph.nodes.items():
@@ -186,7 +216,8 @@ class _Pen:
             more += ' rx="8"'
         outline = f"<rect {ink} {_place(box)}{more}/>"
         if node.kind == "folded":                          # a tab, as on a folder
-            outline += (f'<path {ink}{more} d="M{box.left:.1f} {box.top:.1f} v-6 h26 l5 6 z"/>')
+            tab = min(26.0, box.width / 2)
+            outline += f'<path {ink}{more} d="M{box.left:.1f} {box.top:.1f} v-6 h{tab:g} l5 6 z"/>'
         return outline
 
     def _words(self, node: Node, shape: Shape, box: Box) -> Iterator[str]:
@@ -233,7 +264,30 @@ class _Pen:
                 x += 26
             yield _text(x, 4, word, SMALL, self.palette.muted, "muted")
             x += width(word, SMALL) + 18
+        if self._flows_back():
+            back = Back("", 1.0)
+            yield self._back("legend", back, [(x + 30, 0), (x + 20, 0), (x + 10, 0), (x, 0)])
+            yield _text(x + 36, 4, BACKWARD, SMALL, self.palette.muted, "muted")
+            x += 54 + width(BACKWARD, SMALL)
         self.legend_width = x
+
+
+def _curve(path: list[Point]) -> str:
+    start, *rest = [f"{x:.1f} {y:.1f}" for x, y in path]
+    curves = " ".join(f"C{a},{b},{c}" for a, b, c in zip(rest[::3], rest[1::3], rest[2::3]))
+    return f"M{start} {curves}"
+
+
+def _tip(id: str, kind: str, color: str) -> str:
+    """The head of an arrow, in its colour."""
+    return (f'<marker id="{id}" viewBox="0 0 10 10" refX="9.5" refY="5" markerWidth="7"'
+            f' markerHeight="7" orient="auto-start-reverse" markerUnits="userSpaceOnUse">'
+            f'<path class="{kind}" d="M0 1 L10 5 L0 9 z" fill="{color}"/></marker>')
+
+
+def _length(path: list[Point]) -> float:
+    """About how long a path is: that of the polygon of its points."""
+    return sum(math.dist(a, b) for a, b in pairwise(path))
 
 
 def _near_the_tip(path: list[Point], distance: float) -> Point:

@@ -15,15 +15,18 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.errors import RenderError
-from tinygrad_opt.tensor import Tensor, with_grad
+from tinygrad_opt.tensor import Tensor, history, with_grad
 from tinygrad_opt.viz.graph import dot as dot_text
+from tinygrad_opt.viz.graph.backward import with_flow
 from tinygrad_opt.viz.graph.engines import engines, place, render
-from tinygrad_opt.viz.graph.layout import Layout
+from tinygrad_opt.viz.graph.flow import flow
+from tinygrad_opt.viz.graph.layout import Layout, spaced
 from tinygrad_opt.viz.graph.look import DARK, LIGHT, Shape, shape_of
-from tinygrad_opt.viz.graph.model import Graph, trace
-from tinygrad_opt.viz.graph.simplify import readable
+from tinygrad_opt.viz.graph.model import Graph
+from tinygrad_opt.viz.graph.simplify import census, readable
 from tinygrad_opt.viz.graph.svg import svg
-from tinygrad_opt.viz.graph.text import tree
+from tinygrad_opt.viz.graph.text import tree, visible
+from tinygrad_opt.viz.graph.tracing import trace
 
 __all__ = ["GraphView", "draw", "notebook_bundle"]
 
@@ -31,7 +34,8 @@ CHOICES = {
     "style": ("merged", "split"), "direction": ("LR", "TB"), "theme": ("auto", "light", "dark"),
     "detail": (None, 0, 1, 2),
 }
-LARGEST_PNG = 1500
+LARGEST, LARGEST_PNG = 200_000, 1500       # boxes in a drawing
+BACK_ROOM, BACK_RIM = 74.0, 14.0           # between columns and below, for derivatives on arrows
 
 
 def draw(
@@ -44,6 +48,7 @@ def draw(
     engine: str = "auto",
     depth: int | None = None,
     max_nodes: int | None = 300,
+    grads: bool = False,
     name: str | None = None,
 ) -> GraphView:
     """Draw how a Tensor was computed.
@@ -69,7 +74,12 @@ def draw(
         How many levels of modules are shown open; 0 shows each as one box. By default as many
         as `max_nodes` permits.
     max_nodes : int or None
-        Beyond this many boxes repeated steps are folded, and then modules. None shows all.
+        Beyond this many boxes repeated steps are folded, and then modules. Beyond 40, equal
+        layers one after another are drawn as the first of them, ``×30``. None shows all.
+    grads : bool
+        Whether to draw the backward pass too: beside each arrow one that runs back, thicker
+        where more flows, with the local derivative (or the norm of an array) on it. The pass is
+        run for the drawing; no ``.grad`` is read or changed.
     name : str, optional
         What the drawing is called.
 
@@ -83,6 +93,10 @@ def draw(
         If `what` is neither.
     ValueError
         For an option that is not known.
+    GraphError
+        With `grads`, as ``backward()`` does.
+    RenderError
+        If all of more than 200,000 boxes are to be shown.
 
     Notes
     -----
@@ -111,7 +125,17 @@ def draw(
     names: dict[Any, str] = {}
     if type(what) is not Tensor:
         what, names, name = _called(what, inputs, name)
+    made = history(what)
+    if len(made) > LARGEST:
+        if max_nodes is None:
+            raise RenderError(
+                f"a drawing of {len(made):,} boxes would take minutes and could not be looked at:"
+                " without max_nodes=None it counts them")
+        return GraphView(census(made, visible(name or what.name or "the result")), theme=theme,
+                         engine=engine)
     graph = trace(what, detail=detail, style=style, names=names, name=name, direction=direction)
+    if grads:
+        graph = with_flow(graph, flow(what))
     graph = readable(graph, max_nodes, depth)
     return GraphView(graph, theme=theme, engine=engine)
 
@@ -164,7 +188,9 @@ class GraphView:
     @functools.cached_property
     def layout(self) -> Layout:
         """Where everything is, and which engine has put it there."""
-        return place(self.graph, self.shapes, self.engine)
+        layout = place(self.graph, self.shapes, self.engine)
+        flows_back = any(edge.back is not None for edge in self.graph.edges)
+        return spaced(layout, BACK_ROOM, BACK_RIM) if flows_back else layout
 
     @functools.cached_property
     def svg(self) -> str:

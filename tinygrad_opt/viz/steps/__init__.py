@@ -1,6 +1,5 @@
 """Both passes of backpropagation, step by step.
 
-flow            what flowed along every arrow, taken from the engine's own walk
 derivatives     the readable derivative of every operation
 words, script   what a step says
 page            playback: one self-contained page that plays the steps

@@ -9,8 +9,8 @@ import numpy as np
 
 from tinygrad_opt.errors import GraphError, subject
 from tinygrad_opt.tensor import Tensor, history, values_of
+from tinygrad_opt.viz.graph.flow import Part, flow
 from tinygrad_opt.viz.graph.text import number
-from tinygrad_opt.viz.steps.flow import Part, flow
 from tinygrad_opt.viz.steps.words import Words, called, shape_text
 
 __all__ = ["Explanation", "explain"]

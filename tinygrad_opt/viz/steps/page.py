@@ -13,16 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.tensor import Tensor, values_of
+from tinygrad_opt.errors import RenderError
+from tinygrad_opt.tensor import Tensor, history, values_of
+from tinygrad_opt.viz.graph.backward import with_gradients
 from tinygrad_opt.viz.graph.engines import engines, place
-from tinygrad_opt.viz.graph.layout import Box, Layout
+from tinygrad_opt.viz.graph.flow import Flow, flow
+from tinygrad_opt.viz.graph.layout import spaced
 from tinygrad_opt.viz.graph.look import Shape, shape_of
-from tinygrad_opt.viz.graph.model import Graph, Node, Row, trace
+from tinygrad_opt.viz.graph.model import Graph, Node, Row
 from tinygrad_opt.viz.graph.simplify import readable
 from tinygrad_opt.viz.graph.svg import svg
-from tinygrad_opt.viz.graph.text import summary, visible
+from tinygrad_opt.viz.graph.text import visible
+from tinygrad_opt.viz.graph.tracing import trace
 from tinygrad_opt.viz.graph.view import open_page
-from tinygrad_opt.viz.steps.flow import Flow, flow
 from tinygrad_opt.viz.steps.script import script
 from tinygrad_opt.viz.steps.words import shape_text
 
@@ -30,6 +33,7 @@ __all__ = ["Playback", "playback"]
 
 PAGE = Path(__file__).with_name("playback.html")
 DARK_WHEN = {"auto": "(prefers-color-scheme: dark)", "dark": "all", "light": "not all"}
+LARGEST = 20_000                           # nodes
 MAP_LINES = 3                              # room for the heat maps, in lines of a box
 ROOM = 68.0                                # between two columns, for a number on an arrow
 
@@ -76,6 +80,8 @@ def playback(
         As ``loss.backward(gradient)`` does.
     ValueError
         For a theme or an engine that is not known.
+    RenderError
+        For more than 20,000 nodes.
 
     Notes
     -----
@@ -96,6 +102,10 @@ def playback(
         raise ValueError(f"playback(): theme={theme!r} is not known; choose one of"
                          f" {', '.join(map(repr, DARK_WHEN))}")
     engines(engine)
+    steps = len(history(loss))
+    if steps > LARGEST:
+        raise RenderError(f"a page that plays {steps:,} nodes would be too large to be opened: play"
+                          " a part, or viz.draw it, which folds what is repeated")
     run = flow(loss, gradient)
     names = dict(names or {})
     graph = readable(trace(loss, detail=2, names=names, name=name), max_nodes=None)
@@ -131,7 +141,7 @@ class Playback:
     def html(self) -> str:
         """The page, complete in itself."""
         shapes = {node.id: _shape(node) for node in self.graph.nodes.values()}
-        layout = _airy(place(self.graph, shapes, self.engine))
+        layout = spaced(place(self.graph, shapes, self.engine), ROOM)
         drawing = svg(self.graph, shapes, layout, theme=self.theme)
         drawing = re.sub(r'<text class="shape muted"[^>]*></text>', "", drawing)
         data = json.dumps(self.script, ensure_ascii=False, separators=(",", ":"))
@@ -167,13 +177,9 @@ class Playback:
 def _with_gradients(graph: Graph, run: Flow) -> Graph:
     """The graph with this pass's gradients in its boxes, and room for heat maps of arrays."""
     nodes = {}
-    for id, node in graph.nodes.items():
-        rows = [row for row in node.rows if row.key != "grad"]
-        source: Any = node.source
-        if type(source) is Tensor and source.needs_grad and node.kind != "alias":
-            g = run.gradients.get(source)
-            rows.append(Row("grad", "–") if g is None else Row("grad", *summary(g, dead=True)))
-        if node.rows and np.ndim(values_of(source)):
+    for id, node in with_gradients(graph, run).nodes.items():
+        source, rows = node.source, list(node.rows)
+        if rows and np.ndim(values_of(source)):
             rows += [Row("shape", "")] * MAP_LINES
         tip = f"{node.title} {shape_text(values_of(source))}" if source is not None else node.title
         nodes[id] = replace(node, rows=tuple(rows), tip=tip)
@@ -185,30 +191,3 @@ def _shape(node: Node) -> Shape:
     shape = shape_of(node)
     scalar = any(row.key == "grad" for row in node.rows) and np.size(values_of(node.source)) == 1
     return replace(shape, width=max(shape.width, 116.0)) if scalar else shape
-
-
-def _airy(layout: Layout) -> Layout:
-    """The layout with its columns moved apart where a number on an arrow would not fit between.
-
-    x is stretched wherever no box is, so boxes keep their sizes and arrows their ends.
-    """
-    stops, shifts = [0.0], [0.0]
-    reach = 0.0
-    for box in sorted(layout.boxes.values(), key=lambda b: b.left):
-        if 0 < reach < box.left - 1:
-            stops += [reach, box.left]
-            shifts += [shifts[-1], shifts[-1] + max(0.0, ROOM - (box.left - reach))]
-        reach = max(reach, box.right)
-
-    def moved(x: float) -> float:
-        return x + float(np.interp(x, stops, shifts))
-
-    def widened(b: Box) -> Box:
-        left, right = moved(b.left), moved(b.right)
-        return Box((left + right) / 2, b.y, right - left, b.height)
-
-    return replace(
-        layout, boxes={id: widened(b) for id, b in layout.boxes.items()},
-        frames={id: widened(b) for id, b in layout.frames.items()},
-        paths={id: [(moved(x), y) for x, y in path] for id, path in layout.paths.items()},
-        width=moved(layout.width))

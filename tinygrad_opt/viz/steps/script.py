@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.tensor import Tensor, history, values_of
+from tinygrad_opt.viz.graph.flow import Flow, Part
 from tinygrad_opt.viz.graph.model import Graph
 from tinygrad_opt.viz.graph.text import number, summary, visible
-from tinygrad_opt.viz.steps.flow import Flow, Part
 from tinygrad_opt.viz.steps.words import Words, called, shape_text, told
 
 __all__ = ["script"]

@@ -10,9 +10,9 @@ import numpy as np
 
 from tinygrad_opt import ops
 from tinygrad_opt.tensor import Tensor, values_of
+from tinygrad_opt.viz.graph.flow import Part
 from tinygrad_opt.viz.graph.text import number, shorten, summary, visible
 from tinygrad_opt.viz.steps.derivatives import SLOPES, WHOLE
-from tinygrad_opt.viz.steps.flow import Part
 from tinygrad_opt.viz.steps.formula import written
 
 __all__ = ["Words", "called", "shape_text", "told"]
@@ -30,7 +30,9 @@ def called(t: Any, names: Mapping[Any, str]) -> str:
     name = names.get(t) or t.name
     if name:
         return shorten(visible(name), 36)
-    return t.op.symbol if t.op is not None else "a constant"
+    if t.op is not None:
+        return t.op.symbol
+    return "a parameter" if t.needs_grad else "a constant"
 
 
 def told(x: Any) -> str:
@@ -118,26 +120,17 @@ class Words:
         lines = []
         formula = self._filled(row[1 + part.place])
         local = f"∂{self.result}/∂{x}"
-        slopes = self._slopes(part)
         if self.single:
             numbers = self._filled(row[1 + part.place], values=True)
-            steps = dict.fromkeys([formula, numbers, _one(slopes)])
+            factor = _one(part.slopes())
+            steps = dict.fromkeys([formula, numbers, factor])
             lines.append(f"{local} = {' = '.join(steps)}")
-            factor = _one(slopes)
             factor = f"({factor})" if factor.startswith("−") else factor
             lines.append(f"g · {local} = {_one(g)} · {factor} = {_one(part.value)}")
         else:
             lines.append(f"{local} = {formula}, entry by entry")
             lines.append(f"g · {local} = {told(part.value)}")
         return lines
-
-    def _slopes(self, part: Part) -> np.ndarray:
-        """∂z/∂x by the engine's rule, which multiplies a gradient by it: here by ones."""
-        rule = list(self.op.rules)[part.place]
-        arrays = [values_of(x) for x in self.z.inputs]
-        with np.errstate(all="ignore"):
-            return np.asarray(rule(np.ones_like(self.z.array), self.z.array, *arrays,
-                                   **self.z.attrs))
 
     def _whole(self, part: Part, x: str, g: Any) -> list[str]:
         row = WHOLE.get(self.op)

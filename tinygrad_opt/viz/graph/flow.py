@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt import ops
-from tinygrad_opt.tensor import Tensor, history, seed_for, walk
+from tinygrad_opt.tensor import Tensor, history, seed_for, values_of, walk
 
 __all__ = ["Flow", "Part", "flow"]
 
@@ -47,6 +47,15 @@ class Part:
     value: np.ndarray
     total: np.ndarray
     before: np.ndarray | None
+
+    def slopes(self) -> np.ndarray:
+        """∂z/∂x by the engine's rule, which multiplies a gradient by it: here by ones."""
+        rule = list(self.node.op.rules)[self.place] if self.node.op is not None else None
+        assert rule is not None
+        arrays = [values_of(x) for x in self.node.inputs]
+        with np.errstate(all="ignore"):
+            return np.asarray(rule(np.ones_like(self.node.array), self.node.array, *arrays,
+                                   **self.node.attrs))
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +107,7 @@ def flow(end: Tensor, gradient: Any = None) -> Flow:
     Examples
     --------
     >>> import tinygrad_opt as tg
-    >>> from tinygrad_opt.viz.steps.flow import flow
+    >>> from tinygrad_opt.viz.graph.flow import flow
     >>> x = tg.Tensor(3.0, requires_grad=True)
     >>> [(float(p.value), float(p.total)) for p in flow(x * x).into(x)]
     [(3.0, 3.0), (3.0, 6.0)]

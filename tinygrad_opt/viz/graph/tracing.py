@@ -1,0 +1,263 @@
+"""From a Tensor to its graph: `trace` walks over all that it was made from and writes it down.
+
+Values are written down at once, so a drawing shows those of the moment at which it was traced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt.ops import Op
+from tinygrad_opt.tensor import Tensor, history
+from tinygrad_opt.viz.graph.model import Edge, Graph, Node, Row
+from tinygrad_opt.viz.graph.text import number, shorten, summary, visible
+
+__all__ = ["DEEPEST", "trace"]
+
+INFIX = {"+", "−", "×", "÷", "**", "//", "mod", "@"}
+COMMUTE = {"+", "×", "maximum", "minimum", "logaddexp", "hypot"}
+DEEPEST = 8                                # levels of modules that are told apart
+
+
+def trace(
+    end: Tensor,
+    *,
+    detail: int | None = None,
+    style: str = "merged",
+    names: Mapping[Any, str] | None = None,
+    name: str | None = None,
+    direction: str = "LR",
+) -> Graph:
+    """Write down the graph of a Tensor.
+
+    Parameters
+    ----------
+    end : Tensor
+        What was computed.
+    detail : {0, 1, 2}, optional
+        0: names; 1: and shapes; 2: and values and gradients. By default 2 up to 40 boxes.
+    style : {"merged", "split"}
+        One box for an operation and its result, or two, as in lectures.
+    names : mapping of Tensor to str, optional
+        Names for Tensors that have none.
+    name : str, optional
+        What the drawing is called; by default the name of `end`.
+    direction : {"LR", "TB"}
+        Which way the arrows run.
+
+    Returns
+    -------
+    Graph
+    """
+    names = names or {}
+    split = style == "split"
+    things = list(_things(end, fold_numbers=not split))
+    if detail is None:
+        detail = 2 if len(things) <= 40 else 1
+    ids: dict[Any, str] = {}
+    nodes: dict[str, Node] = {}
+    edges: list[Edge] = []
+    for position, thing in enumerate(things):
+        id = f"n{position}"
+        ids[_key(thing)] = id
+        made = type(thing) is Tensor and thing.op is not None
+        if made and split:
+            symbol = _op_title(thing, fold_numbers=False)
+            nodes[f"{id}op"] = Node(f"{id}op", "operation", symbol, source=thing, tip=symbol)
+            edges += _operand_edges(thing, ids, f"{id}op")
+            edges.append(Edge(f"{id}op", id))
+        elif made:
+            edges += _operand_edges(thing, ids, id)
+        nodes[id] = _node(id, thing, thing is end, detail, split, names)
+    title = shorten(visible(name or names.get(end) or end.name or "the result"), 80)
+    sizes = [n.size for n in nodes.values() if n.kind == "parameter"]
+    return Graph(title, nodes, tuple(edges), direction=direction, end=ids[_key(end)],
+                 parameters=(len(sizes), sum(sizes)))
+
+
+def _things(end: Tensor, fold_numbers: bool) -> Iterator[Any]:
+    """All that `end` was made from, oldest first: Tensors, and arrays and numbers before their use.
+
+    An array that has no clock stands just before the first operation that uses it.
+    """
+    computed = history(end)
+    seen = {id(t) for t in computed}
+    constants = []
+    for t in computed:
+        for x in t.inputs:
+            if type(x) is Tensor and id(x) not in seen:
+                seen.add(id(x))
+                constants.append(x)
+    for t in sorted(computed + constants, key=lambda t: t.serial):
+        for x in _operands(t):
+            if type(x) is not Tensor and id(x) not in seen and not (fold_numbers and _number(x)):
+                if not _number(x):                         # equal numbers may be one object
+                    seen.add(id(x))
+                yield x if not _number(x) else _Number(x, t)
+        yield t
+
+
+@dataclass(frozen=True)
+class _Number:
+    """One use of a number, which the split style draws as a box of its own."""
+
+    value: Any
+    user: Tensor
+
+
+def _key(thing: Any) -> int | tuple[int, int]:
+    return (id(thing.user), id(thing.value)) if type(thing) is _Number else id(thing)
+
+
+def _number(x: Any) -> bool:
+    return isinstance(x, int | float | np.generic) or (isinstance(x, np.ndarray) and not x.ndim)
+
+
+def _operands(t: Tensor) -> list[Any]:
+    """The inputs that are values: not indices, shapes or bounds that are left open."""
+    if t.op is None:
+        return []
+    values = []
+    for x, rule in zip(t.inputs, t.op.rules):
+        is_index = rule is None and not (type(x) is Tensor or _is_data(t.op, x))
+        if not is_index and (type(x) is Tensor or isinstance(x, np.ndarray) or _number(x)):
+            values.append(x)
+    return values
+
+
+def _is_data(op: Op, x: Any) -> bool:
+    """Whether an input without a gradient is worth a box: masks and labels are, indices are not."""
+    indexed = op.symbol.startswith("x[") or op.name.startswith(("take", "scatter"))
+    return isinstance(x, np.ndarray) and not indexed
+
+
+def _operand_edges(t: Tensor, ids: dict[Any, str], head: str) -> list[Edge]:
+    """One arrow from each operand, with its places where the order matters."""
+    places: dict[str, list[int]] = {}
+    for place, x in enumerate(_operands(t), 1):
+        tail = ids.get(id(x)) or ids.get((id(t), id(x)))
+        if tail is not None:
+            places.setdefault(tail, []).append(place)
+    assert t.op is not None
+    total = sum(map(len, places.values()))
+    ordered = total > 1 and t.op.symbol not in COMMUTE
+    edges = []
+    for tail, at in places.items():
+        label = ", ".join(map(str, at)) if ordered else f"×{len(at)}" if len(at) > 1 else ""
+        edges.append(Edge(tail, head, label))
+    return edges
+
+
+# ---- what a box says -----------------------------------------------------------------------------
+
+
+def _node(id: str, x: Any, is_end: bool, detail: int, split: bool, names: Any) -> Node:
+    if type(x) is _Number:
+        return Node(id, "constant", number(x.value), source=x.value, tip="a number")
+    if type(x) is not Tensor:
+        return Node(
+            id, "input", "data", "", _rows(x, None, False, detail),
+            source=x, size=np.size(x), tip=_tip("data", x, None))
+    name = visible(names.get(x) or x.name or "")
+    kind, title, tag = _kind(x, name, is_end, split)
+    return Node(
+        id, kind, title, tag, _rows(x.array, x.grad, x.needs_grad, detail),
+        scope=scope_of(name) if x.op is None and name else (), source=x, size=x.size,
+        tip=_tip(name or title, x.array, x.grad))
+
+
+def _kind(x: Tensor, name: str, is_end: bool, split: bool) -> tuple[str, str, str]:
+    """What sort of box it is, its title and the word beside it."""
+    if x.op is not None:
+        symbol = _op_title(x, fold_numbers=not split)
+        kind = "loss" if is_end else "op"
+        if split:
+            return kind, name, ""
+        return (kind, name, symbol) if name else (kind, symbol, "")
+    if x.needs_grad:
+        return "parameter", name or "parameter", "param" if name else ""
+    if name:
+        return ("constant", name, "frozen") if "." in name else ("input", name, "input")
+    return ("constant", number(x.item()), "") if x.size == 1 else ("input", "data", "")
+
+
+def _op_title(t: Tensor, fold_numbers: bool) -> str:
+    """The operation, with the numbers and indices it was given: ``x × 2``, ``Σ axis=0``."""
+    assert t.op is not None
+    symbol = visible(t.op.symbol)
+    if symbol == "x[i]":
+        return f"x[{_index_text(t.inputs[1])}]"
+    letters = iter("xyzuvwpqrst")
+    words = []
+    folded = False
+    for x, rule in zip(t.inputs, t.op.rules):
+        if fold_numbers and rule is not None and (_number(x) or x is None):
+            folded = True
+            words.append("–" if x is None else number(x))
+        else:
+            words.append(next(letters, "…"))
+    if folded:
+        if symbol in INFIX:
+            return f"{words[0]} {symbol} {words[1]}"
+        return f"{symbol}({', '.join(words)})"
+    told = [f"{k}={_value_text(v)}" for k, v in t.attrs.items()
+            if v is not None and v is not False and k not in ("shape", "keepdims", "dtype")]
+    return shorten(" ".join([symbol, *told]), 32)
+
+
+def _value_text(v: Any) -> str:
+    return number(v) if _number(v) else shorten(visible(str(v)), 18)
+
+
+def _index_text(index: Any) -> str:
+    """An index as it is typed; arrays of indices as ``…``."""
+    parts = index if isinstance(index, tuple) else (index,)
+    words = []
+    for p in parts:
+        if isinstance(p, slice):
+            ends = ["" if v is None else str(v) for v in (p.start, p.stop, p.step)]
+            words.append(":".join(ends[: 3 if p.step is not None else 2]))
+        elif p is None or p is Ellipsis:
+            words.append("None" if p is None else "...")
+        else:
+            words.append("…" if isinstance(p, np.ndarray) and p.ndim else str(p))
+    return shorten(", ".join(words), 18)
+
+
+def _rows(x: Any, grad: Any, flows: bool, detail: int) -> tuple[Row, ...]:
+    rows = []
+    if detail >= 1 and np.ndim(x):
+        rows.append(Row("shape", f"{np.shape(x)}  {np.asarray(x).dtype}"))
+    if detail >= 2:
+        rows.append(Row("data", *summary(x)))
+        if flows:
+            values = getattr(grad, "array", grad)
+            rows.append(Row("grad", *summary(values, dead=True)) if grad is not None
+                        else Row("grad", "–"))             # none yet is not the same as 0
+    return tuple(rows)
+
+
+def _tip(name: str, x: Any, grad: Any) -> str:
+    """What hovering shows."""
+    with np.printoptions(threshold=20, edgeitems=2, precision=4):
+        text = f"{name} {np.shape(x)} {np.asarray(x).dtype}\n{x}"
+        if grad is not None:
+            text += f"\ngrad {getattr(grad, 'array', grad)}"
+    return shorten("\n".join(map(visible, text.splitlines())), 200)
+
+
+def scope_of(name: str) -> tuple[str, ...]:
+    """The modules in a dotted name: ``encoder.layers.0.weight`` lies in encoder, in layers.0."""
+    scope: list[str] = []
+    waiting = ""
+    parts = name.split(".")[:-1]
+    for part, after in zip(parts, [*parts[1:], ""]):
+        waiting = f"{waiting}.{part}" if waiting else part
+        if not after.isdecimal():
+            scope.append(waiting)
+            waiting = ""
+    return tuple(scope[:DEEPEST])
