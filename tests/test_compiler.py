@@ -344,6 +344,25 @@ def test_a_program_takes_no_more_memory_than_an_eager_step():
     assert bound.nbytes + replay < eager
 
 
+def test_a_capture_leaves_nothing_for_the_collector():
+    step, _, _ = spiral_step(sizes=(2, 64, 3))
+    x, y = tg.data.spiral(200, 3, rng=0)
+    compile(step)(x, y)                                    # what is made once has been made
+    compiled = compile(step)
+    gc.collect()
+    gc.disable()
+    try:
+        tracemalloc.start()
+        compiled(x, y)
+        before, _ = tracemalloc.get_traced_memory()
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert before - after < 100_000                        # free lists; a graph is a megabyte
+
+
 @pytest.mark.drill
 def test_memory_is_flat_over_100_000_replays():
     def resident():

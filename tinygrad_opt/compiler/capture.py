@@ -38,7 +38,7 @@ class Recorder:
         self._written: dict[Any, int] = {}       # what was computed -> its slot
         self._effects = 0
         self._weak: set[int] = set()             # ids of Tensors that stand for raw arrays
-        self._alive: list[Any] = []              # so that ids stay valid while the capture runs
+        self._alive: dict[int, Any] = {}         # by id, so that ids stay valid meanwhile
 
     def program(self, result: Any) -> Program:
         """The program of a step that has returned this."""
@@ -46,11 +46,12 @@ class Recorder:
 
     # ---- what the engine tells it ----
 
-    def feed(self, value: Any, name: str) -> Tensor:
+    def feed(self, value: Any) -> Tensor:
         """A Tensor that stands for an argument while the step is captured."""
         array = np.array(values_of(value))
+        name = f"argument {len(self.arguments)}"
         fed = Tensor(array, name=name)
-        self._alive.append(fed)
+        self._alive[id(fed)] = fed
         if type(value) is not Tensor:
             self._weak.add(id(fed))
         self.arguments.append(self._add(_slot("argument", array, name=name, array=array), array))
@@ -58,7 +59,7 @@ class Recorder:
 
     def computed(self, op: Any, inputs: Any, attrs: dict[str, Any], z: Tensor) -> None:
         """An operation made z."""
-        self._alive.append(z)
+        self._alive[id(z)] = z
         if all(id(x) in self._weak for x in inputs if type(x) is Tensor):
             self._weak.add(id(z))
         if id(z.array) not in self._slot_of:
@@ -71,7 +72,7 @@ class Recorder:
         if not isinstance(result, np.ndarray | np.generic):
             raise captured_read(next(x for x in args if type(x) is Tensor))
         answer = Tensor(np.asarray(result))
-        self._alive.append(answer)
+        self._alive[id(answer)] = answer
         self._weak.add(id(answer))
         if id(answer.array) not in self._slot_of:
             self._call(function, args, kwargs, answer.array)
@@ -108,13 +109,19 @@ class Recorder:
         same = (twin.shape, twin.dtype, twin.strides) == (made.shape, made.dtype, made.strides)
         if not same or twin.tobytes() != made.tobytes() or self._is_part(twin, arrays):
             return False
-        self._alive.append((steps, twin))
+        inner = [step.made for step in steps if step.made is not None]
+        ids = {i for array in inner for i in (id(array), id(_owner(array)))}
+        ids = {i for i in ids if i not in self._slot_of and i not in self._memory}
         for step in steps:
             if step.made is None:
                 self.calls.append(Call(step.kernel, self._refer(step.inputs)))
             else:
                 self._call(step.kernel, step.inputs, step.attrs, step.made)
-        self._alias(made, self._slot_of[id(twin)])
+        slot = self._slot_of[id(twin)]
+        for table in (self._slot_of, self._memory, self._alive):
+            for i in ids:                                  # nobody outside the kernel has seen them
+                table.pop(i, None)
+        self._alias(made, slot)
         return True
 
     def _is_part(self, made: np.ndarray, arrays: Any) -> bool:
@@ -165,7 +172,7 @@ class Recorder:
     def _alias(self, made: np.ndarray, slot: int) -> None:
         """Take an array for one that is known: the same values in the same layout."""
         self._slot_of[id(made)] = slot
-        self._alive.append(made)
+        self._alive[id(made)] = made
         part = self.slots[slot]
         base = slot if part.base < 0 else part.base
         if self.slots[base].kind == "temporary":
@@ -180,11 +187,11 @@ class Recorder:
             known = self._written[key] = self._add(
                 _slot("view", part, base=base, offset=offset), part)
         self._slot_of[id(part)] = known
-        self._alive.append(part)
+        self._alive[id(part)] = part
         return known
 
     def _add(self, slot: Slot, array: np.ndarray) -> int:
-        self._alive.append(array)
+        self._alive[id(array)] = array
         self.slots.append(slot)
         number = self._slot_of[id(array)] = len(self.slots) - 1
         return number

@@ -51,18 +51,9 @@ class CompiledStep:
     def _capture(self, key: Any, args: Any, kwargs: Any) -> Any:
         """Run the function as it is written, and keep the program that it made."""
         recorder = Recorder()
-        names = iter(range(1 << 30))
-
-        def fed(x: Any) -> Any:
-            if _is_fed(x):
-                return recorder.feed(x, f"argument {next(names)}")
-            if isinstance(x, list | tuple):
-                return type(x)([fed(v) for v in x])
-            return {k: fed(v) for k, v in x.items()} if isinstance(x, dict) else x
-
         token = tape.set(recorder)
         try:
-            result = self.function(*fed(args), **fed(kwargs))
+            result = self.function(*_fed(args, recorder), **_fed(kwargs, recorder))
         finally:
             tape.reset(token)
         self.programs.pop(key, None)
@@ -159,6 +150,15 @@ def compile(function: Callable[..., Any]) -> CompiledStep:
 def _is_fed(x: Any) -> bool:
     """Whether an argument's values are copied in at each call."""
     return isinstance(x, np.ndarray | np.generic) or (type(x) is Tensor and not x.needs_grad)
+
+
+def _fed(x: Any, recorder: Recorder) -> Any:
+    """The same nest with Tensors that stand for its arrays."""
+    if _is_fed(x):
+        return recorder.feed(x)
+    if isinstance(x, list | tuple):
+        return type(x)([_fed(v, recorder) for v in x])
+    return {k: _fed(v, recorder) for k, v in x.items()} if isinstance(x, dict) else x
 
 
 def _kind(x: Any, values: list[Any]) -> Any:
