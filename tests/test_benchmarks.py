@@ -1,0 +1,176 @@
+"""Every benchmark runs, at tiny size, and what it says about figures is computed rightly."""
+
+import importlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BENCHMARKS = ROOT / "benchmarks"
+QUICK = ("--rounds", "1", "--fresh", "1", "--seconds", "0.005")
+
+
+def run(*arguments, timeout=300):
+    places = os.pathsep.join([str(ROOT), str(BENCHMARKS)])
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, "PYTHONPATH": places, "PYTHONIOENCODING": "utf-8", "COLUMNS": "100"},
+        capture_output=True, text=True, encoding="utf-8", timeout=timeout,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """Imports a module of the benchmarks."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """A small comparison: what it printed, and the file of its results."""
+    path = tmp_path_factory.mktemp("compare") / "all.json"
+    some = "eager,compiled,numpy,torch,jit,scan,autograd,mygrad"
+    text = run(str(BENCHMARKS / "compare.py"), *QUICK, "--only", "moons,chain", "--any-core",
+               "--contestants", some, "--json", str(path))
+    return text, path
+
+
+def test_the_comparison_measures_whoever_is_there(compared):
+    found = json.loads(compared[1].read_text())
+    assert [r["job"] for r in found["runs"]] == ["moons", "chain"]
+    for results in (r["results"] for r in found["runs"]):
+        assert all(v > 0 for v in results["eager"]["values"])
+        for row in results.values():
+            assert row.get("values") or row["absent"]
+    moons = found["runs"][0]["results"]
+    assert len(moons["numpy"]["losses"]) == 20
+    assert moons["compiled"]["losses"] == moons["eager"]["losses"]
+
+
+def test_the_comparison_prints_a_ratio_for_each_and_says_where_it_ran(compared):
+    text = compared[0]
+    assert re.search(r"one thread.*numpy \d", text)
+    assert re.search(r"NumPy by hand +[\d.]+ [mµ]s +[\d.]+ \([\d.]+ to [\d.]+\)", text)
+    assert "| tinygrad_opt compiled / | tinygrad_opt | NumPy by hand |" in text
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_picture_is_drawn_from_saved_results(compared, tmp_path, theme):
+    pytest.importorskip("matplotlib")
+    target = tmp_path / "picture.svg"
+    run(str(BENCHMARKS / "compare.py"), "--from", str(compared[1]), "--picture", str(target),
+        "--theme", theme)
+    assert "<svg" in target.read_text()
+
+
+def test_import_time_and_memory_are_compared(tmp_path):
+    path = tmp_path / "pieces.json"
+    only = "import,memory" if sys.platform == "linux" else "import"
+    run(str(BENCHMARKS / "compare.py"), *QUICK, "--only", only, "--contestants", "eager,numpy",
+        "--allocator", "kept", "--any-core", "--json", str(path))
+    for found in json.loads(path.read_text())["runs"]:
+        assert all(row["values"][0] > 0 for row in found["results"].values()), found["job"]
+
+
+@pytest.mark.parametrize(
+    "workload", ["spiral", "moons", "digits", "mnist", "deep", "char", "rnn"]
+)
+def test_our_step_and_the_one_by_hand_have_the_same_losses(load, workload):
+    worker, work = load("worker"), load("workloads").WORKLOADS[workload][1]()
+    eager, compiled = (load("contestants.ours").training_step(work, v)
+                       for v in ("eager", "compiled"))
+    losses = worker.first_losses(eager)
+    assert losses == worker.first_losses(compiled)
+    by_hand = worker.first_losses(load("contestants.by_hand").training_step(work, ""))
+    assert losses == pytest.approx(by_hand, rel=1e-4)          # float32, another order of sums
+    assert losses[-1] < losses[0]
+
+
+def test_a_contestant_with_other_losses_is_called_wrong(load):
+    measuring = load("measuring")
+
+    class Fake:
+        def __init__(self, **first):
+            self.first = first
+
+    workers = {"eager": Fake(losses=[1.0, 0.5]), "numpy": Fake(losses=[1.0, 0.5001]),
+               "compiled": Fake(losses=[1.0, 0.5 + 1e-9]), "torch": Fake(losses=[1.0, 0.6]),
+               "jit": Fake(absent="not available: no JAX"), "scan": Fake(losses=[float("nan")])}
+    results = {name: {"values": []} for name in workers}
+    measuring.check("moons", workers, results)
+    absent = {name: row["absent"] for name, row in results.items() if "absent" in row}
+    assert absent.keys() == {"compiled", "torch", "jit", "scan"}
+    assert absent["torch"] == "WRONG: loss 0.6 after 1 steps, not 0.5"
+
+
+def test_a_ratio_is_the_median_of_the_quotients_within_a_round(load):
+    report = load("report")
+    results = {"eager": {"values": [1.0, 2.0, 9.0]}, "torch": {"values": [2.0, 8.0, 9.0]},
+               "jit": {"absent": "not available"}}
+    assert report.ratio(results, "eager", "torch") == (0.5, 0.375, 0.75)
+    assert report.ratio(results, "eager", "jit") is None
+
+
+def test_growth_prints_an_exponent_for_each_axis(tmp_path):
+    path = tmp_path / "growth.json"
+    text = run(str(BENCHMARKS / "growth.py"), "--seconds", "0.002", "--sweeps", "1",
+               "--largest", "100", "--json", str(path))
+    assert len(re.findall(r"exponent +(?:-?\d+\.\d\d|nan) ", text)) == 8
+    assert json.loads(path.read_text())["curves"]["depth"]["compiled"][0][0] == 2
+
+
+def test_the_exponent_of_a_power_is_found_on_the_larger_half(load):
+    growth = load("growth")
+    assert growth.exponent([(n, 3 * n**2) for n in (1, 10, 100)]) == pytest.approx(2)
+    assert growth.exponent([(1, 5), (10, 5), (100, 10), (1000, 100)]) == pytest.approx(1)
+
+
+def test_every_piece_runs_again_and_again(load):
+    for setup in load("pieces").PIECES.values():
+        piece = setup()
+        piece()
+        piece()
+
+
+def test_the_pieces_are_measured_by_pytest_benchmark():
+    pytest.importorskip("pytest_benchmark")
+    text = run("-m", "pytest", "-q", str(BENCHMARKS / "pieces.py"), "-k", "multiply",
+               "--benchmark-max-time", "0.01", "-p", "no:cacheprovider")
+    assert "test_piece[multiply]" in text
+
+
+@pytest.mark.drill
+@pytest.mark.skipif(not shutil.which("valgrind"), reason="valgrind is not installed")
+def test_instructions_of_a_piece_are_counted():
+    text = run(str(BENCHMARKS / "instructions.py"), "multiply")
+    assert 3_000 < int(re.search(r"multiply +([\d,]+)", text)[1].replace(",", "")) < 50_000
+
+
+@pytest.mark.parametrize("code", [
+    "import single_op as b; b.NUMBER = b.ROUNDS = 2; b.main()",
+    "import optimizers as b; b.WORKLOADS = {'tiny': ([(2, 3)], 2)}; b.main(1)",
+    "import fit_loop as b; b.ROUNDS = 1;"
+    "b.WORKLOADS = {'tiny': ('spiral', [2, 4, 3], 100, 2)}; b.main()",
+], ids=["single_op", "optimizers", "fit_loop"])
+def test_the_other_tables_are_printed(code):
+    assert len(run("-c", code).splitlines()) >= 2
+
+
+def test_the_animation_is_timed():
+    pytest.importorskip("matplotlib")
+    assert "gif" in run("-c", "import animation; animation.main(epochs=3, frames=2)")
+
+
+def test_the_page_lists_every_script():
+    page = (BENCHMARKS / "README.md").read_text()
+    scripts = [p for p in BENCHMARKS.glob("*.py") if "__main__" in p.read_text()]
+    assert [p.name for p in scripts if p.name != "worker.py" and p.name not in page] == []
