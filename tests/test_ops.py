@@ -367,8 +367,9 @@ def test_fused_rows_use_the_gradient_that_they_are_given(name):
 @pytest.mark.parametrize("labels, error, words", [
     (np.array([3]), IndexError, "labels go from 3 to 3, classes from 0 to 2"),
     (np.array([-1]), IndexError, "labels go from -1 to -1"),
-    (np.array([0, 1]), ShapeError, r"labels shape \(n,\)"),
-    (np.array([1.0]), TypeError, "labels must be integers, got float64"),
+    (np.array([0, 1]), ShapeError, r"labels shape \(n,\), got labels of shape \(2,\)"),
+    (np.array([1.0]), TypeError, r"labels must be integers, got float64: y\.astype\(int\)"),
+    (np.array(["1"]), TypeError, "labels must be integers, got <U1.$"),
 ])
 def test_cross_entropy_refuses_labels_that_do_not_fit(labels, error, words):
     logits = tg.Tensor([[0.0, 1.0, 2.0]], requires_grad=True)
@@ -492,3 +493,48 @@ def test_a_bound_of_clip_may_be_left_out():
     for call in (lambda x: ops.clip(x, 0.0), lambda x: ops.clip(x, high=0.0),
                  lambda x: ops.clip(x)):
         assert tg.gradcheck(call, np.array([-1.0, 2.0]))
+
+
+# ---- what kernel and rules share -----------------------------------------------------------------
+
+
+def test_what_kernel_and_rule_share_is_computed_once():
+    computed = []
+
+    def half(x):
+        computed.append(x)
+        return x / 2
+
+    def kernel(x, shared=None):
+        return np.square(half(x) if shared is None else shared)
+
+    quarter = ops.op("x²/4", kernel, lambda g, z, x, shared=None: g * (half(x) if shared is None
+                                                                        else shared), shared=half)
+    x = tg.Tensor([2.0, 6.0], requires_grad=True)
+    y = quarter(x)
+    y.sum().backward()
+    assert len(computed) == 1
+    np.testing.assert_array_equal(y.data, [1, 9])
+    np.testing.assert_array_equal(x.grad, [1, 3])
+    slope = tg.grad(lambda x: quarter(x).sum())
+    np.testing.assert_array_equal(tg.grad(lambda x: slope(x).sum())(np.array([2.0, 6.0])), 0.5)
+    assert quarter(tg.Tensor([2.0])).shared is None        # a constant keeps nothing
+
+
+def test_what_was_shared_is_dropped_where_the_dtype_was_settled():
+    """What was computed of numbers in another dtype than the result's is computed anew."""
+    x = tg.Tensor(np.array([0.5], np.float32), requires_grad=True)
+    seen = []
+
+    def product(x, y):
+        return x * y
+
+    def rule(g, z, x, y, shared=None):
+        seen.append(shared)
+        return g * y
+
+    times = ops.op("×", lambda x, y, shared=None: x * y, rule, rule, shared=product)
+    z = times(x, np.array([3.0]))
+    z.backward()
+    assert z.dtype == np.float32 and seen == [None]
+    np.testing.assert_array_equal(x.grad, np.float32([3.0]))

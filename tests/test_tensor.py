@@ -648,6 +648,8 @@ def test_a_hook_must_keep_the_shape():
         x.sum().backward()
     with pytest.raises(GraphError, match="does not require grad"):
         Tensor(1.0).register_hook(print)
+    with pytest.raises(TypeError, match="a hook is a function of the gradient, got 3"):
+        leaf([1.0]).register_hook(3)
 
 
 def test_requires_grad_is_set_on_leaves_only():
@@ -758,6 +760,12 @@ def test_dlpack_shares_memory_and_refuses_graphs():
     assert np.shares_memory(np.from_dlpack(x), x.data)
     with pytest.raises(BufferError, match="detach"):
         np.from_dlpack(leaf([1.0]))
+
+
+def test_a_rule_of_another_shape_than_its_input_is_an_error_that_says_both():
+    half = tg.op("half", lambda x: x / 2, lambda g, z, x: g[:2])
+    with pytest.raises(ValueError, match=r"gradient of shape \(2,\) for an input of shape \(3,\)"):
+        half(leaf([1.0, 2.0, 3.0])).sum().backward()
 
 
 def test_a_users_own_op_is_recorded_and_checked():

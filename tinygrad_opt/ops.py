@@ -34,12 +34,16 @@ class Op:
     ``__apply_op__(op, inputs, attrs)``, as NumPy's ``__array_ufunc__`` lets types do.
     """
 
-    __slots__ = ("kernel", "name", "rules", "symbol")
+    __slots__ = ("kernel", "name", "rules", "shared", "symbol")
 
-    def __init__(self, symbol: str, kernel: Callable[..., Any], rules: Any) -> None:
+    def __init__(
+        self, symbol: str, kernel: Callable[..., Any], rules: Any,
+        shared: Callable[..., Any] | None = None,
+    ) -> None:
         self.symbol = symbol
         self.kernel = kernel
         self.rules = rules
+        self.shared = shared
         self.name = getattr(kernel, "__name__", symbol).strip("_<>")
 
     def __call__(self, *inputs: Any, **attrs: Any) -> Any:
@@ -85,7 +89,10 @@ class Each:
             i += 1
 
 
-def op(symbol: str, kernel: Callable[..., Any], *rules: Rule | None, each: Rule | None = None) -> Op:
+def op(
+    symbol: str, kernel: Callable[..., Any], *rules: Rule | None, each: Rule | None = None,
+    shared: Callable[..., Any] | None = None,
+) -> Op:
     """Define an operation by its kernel and one gradient rule per input.
 
     Parameters
@@ -102,6 +109,10 @@ def op(symbol: str, kernel: Callable[..., Any], *rules: Rule | None, each: Rule 
         no gradient flows to that input, and its dtype is left as it is.
     each : callable, optional
         Instead of `rules`, for any number of inputs: ``each(i, g, z, *inputs, **attrs)``.
+    shared : callable, optional
+        ``shared(*inputs, **attrs)`` is what the kernel and the rules both need, to be computed
+        once. They take it as an option ``shared=None``, and compute it themselves if it is None,
+        as it is where the backward pass is recorded.
 
     Returns
     -------
@@ -132,7 +143,7 @@ def op(symbol: str, kernel: Callable[..., Any], *rules: Rule | None, each: Rule 
         raise TypeError(f"op {symbol!r}: the kernel and its rules must be functions")
     if bool(rules) == (each is not None):
         raise TypeError(f"op {symbol!r}: give one rule per input, or each=, and not both")
-    return Op(symbol, kernel, Each(each) if each is not None else rules)
+    return Op(symbol, kernel, Each(each) if each is not None else rules, shared)
 
 
 KEPT = 1 << 16           # constants of up to so many entries are kept
@@ -259,8 +270,8 @@ def _softplus(x):
     return np.logaddexp(x, 0)
 
 
-def _silu(x):
-    return x * _sigmoid(x)
+def _silu(x, shared=None):
+    return x * (_sigmoid(x) if shared is None else shared)
 
 
 @functools.cache
@@ -289,28 +300,33 @@ def _normal_cdf(x):
     return (1 + erf(x * math.sqrt(0.5))) * 0.5
 
 
-def _gelu(x):
-    return x * _normal_cdf(x)
+def _gelu(x, shared=None):
+    return x * (_normal_cdf(x) if shared is None else shared)
 
 
-def _gelu_slope(x):
-    return _normal_cdf(x) + x * np.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))   # Φ + xφ
+def _gelu_slope(x, shared):
+    cdf = _normal_cdf(x) if shared is None else shared
+    return cdf + x * np.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))   # Φ + xφ
 
 
 _GELU = math.sqrt(2 / math.pi)
 
 
-def _gelu_tanh(x):
-    return 0.5 * x * (1 + np.tanh(_GELU * (x + 0.044715 * x * x * x)))
+def _gelu_tanh_of(x):
+    return np.tanh(_GELU * (x + 0.044715 * x * x * x))
 
 
-def _gelu_tanh_slope(x):
-    t = np.tanh(_GELU * (x + 0.044715 * x * x * x))
+def _gelu_tanh(x, shared=None):
+    return 0.5 * x * (1 + (_gelu_tanh_of(x) if shared is None else shared))
+
+
+def _gelu_tanh_slope(x, shared):
+    t = _gelu_tanh_of(x) if shared is None else shared
     return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * (_GELU * (1 + 3 * 0.044715 * x * x))
 
 
-def _silu_slope(x):
-    s = sigmoid(x)
+def _silu_slope(x, shared):
+    s = sigmoid(x) if shared is None else shared
     return s * (1 + x * (1 - s))
 
 
@@ -321,9 +337,12 @@ leaky_relu = op("leaky relu", _leaky_relu,
 elu        = op("elu", _elu,           lambda g, z, x, alpha=1.0: np.where(x > 0, g, g * (z + alpha)))
 sigmoid    = op("σ", _sigmoid,         lambda g, z, x: g * (z * (1 - z)))
 softplus   = op("softplus", _softplus, lambda g, z, x: g * sigmoid(x))
-silu       = op("silu", _silu,         lambda g, z, x: g * _silu_slope(x))
-gelu       = op("gelu", _gelu,         lambda g, z, x: g * _gelu_slope(x))
-gelu_tanh  = op("gelu tanh", _gelu_tanh, lambda g, z, x: g * _gelu_tanh_slope(x))
+silu       = op("silu", _silu,         lambda g, z, x, shared=None: g * _silu_slope(x, shared),
+                                       shared=_sigmoid)
+gelu       = op("gelu", _gelu,         lambda g, z, x, shared=None: g * _gelu_slope(x, shared),
+                                       shared=_normal_cdf)
+gelu_tanh  = op("gelu tanh", _gelu_tanh, lambda g, z, x, shared=None: g * _gelu_tanh_slope(x, shared),
+                                       shared=_gelu_tanh_of)
 
 # ---- choosing ------------------------------------------------------------------------------------
 
@@ -717,7 +736,11 @@ def _fit(g, shape):
     if g.shape == shape:
         return g
     whole = np.empty(shape, g.dtype)
-    whole[...] = g
+    try:
+        whole[...] = g
+    except ValueError:
+        raise ValueError(f"a rule made a gradient of shape {g.shape} for an input of shape {shape}:"
+                         " they must be the same, or broadcast") from None
     return whole
 
 
@@ -864,9 +887,11 @@ def check(test):
 @check
 def _check_labels(x, labels):
     if x.ndim != 2 or labels.shape != x.shape[:1]:
-        raise ValueError("logits need shape (n, classes) and labels shape (n,)")
+        raise ValueError("logits need shape (n, classes) and labels shape (n,), got labels of"
+                         f" shape {labels.shape}")
     if labels.dtype.kind not in "iu":
-        raise TypeError(f"labels must be integers, got {labels.dtype}")
+        cure = ": y.astype(int)" if labels.dtype.kind in "bf" else ""
+        raise TypeError(f"labels must be integers, got {labels.dtype}{cure}")
     if len(labels) and np.maximum.reduce(labels.view(f"u{labels.itemsize}")) >= x.shape[1]:   # negatives wrap
         raise IndexError(f"labels go from {labels.min()} to {labels.max()}, classes from 0 to"
                          f" {x.shape[1] - 1}")
@@ -879,23 +904,33 @@ def _places(labels, shape, axis):
     return labels * n + _range(n) if axis == 0 else labels + _range(math.prod(shape), n)
 
 
-def _cross_entropy(x, labels):
-    """Mean over rows i of log Σⱼ exp xᵢⱼ − xᵢ,labelᵢ, in nats."""
+def _exponentials(x, labels):
+    """x less its maxima, exp of that, its sums, and where the labels stand among these."""
+    t, along = _less_maximum(x, -1)
+    return t, *_exp_and_sum(t, along), _places(labels, t.shape, along), along
+
+
+def _checked_exponentials(x, labels):
     _check_labels(x, labels)
-    t, along = _less_maximum(x, -1)
-    log_sums = np.log(_exp_and_sum(t, along)[1])
-    chosen = t.take(_places(labels, t.shape, along))
-    return np.add.reduce(log_sums.reshape(-1) - chosen) / len(x)
+    return _exponentials(x, labels)
 
 
-def _residual(x, labels):
+def _cross_entropy(x, labels, shared=None):
+    """Mean over rows i of log Σⱼ exp xᵢⱼ − xᵢ,labelᵢ, in nats."""
+    t, _, total, here, _ = shared or _checked_exponentials(x, labels)
+    return np.add.reduce(np.log(total).reshape(-1) - t.take(here)) / len(x)
+
+
+def _residual(x, labels, shared=None):
     """softmax(x) − onehot(labels): how far the predicted distribution is from the labels."""
-    t, along = _less_maximum(x, -1)
-    e, total = _exp_and_sum(t, along)
+    _, e, total, here, along = shared or _exponentials(x, labels)
     p = e / total
-    here = _places(labels, p.shape, along)
     p.put(here, p.take(here) - 1)
     return p if along else p.swapaxes(0, 1)
+
+
+def _slope_of_logits(x, labels, shared):
+    return residual(x, labels) if shared is None else _residual(x, labels, shared)
 
 
 def _softmax_rule(g, p, axis=-1):
@@ -908,9 +943,9 @@ log_softmax   = op("log softmax", _log_softmax, lambda g, z, x, axis=-1:
 residual      = op("p − y", _residual,          lambda g, z, x, labels: _softmax_rule(g, softmax(x)),
                                                 None)
 cross_entropy = op("cross entropy", _cross_entropy,
-                                                lambda g, z, x, labels:
-                                                    residual(x, labels) * (g / len(x)),
-                                                None)
+                                                lambda g, z, x, labels, shared=None:
+                                                    _slope_of_logits(x, labels, shared) * (g / len(x)),
+                                                None, shared=_checked_exponentials)
 
 # The whole book by name. A row's name in this table is its name in this file.
 TABLE: dict[str, Op] = {name: row for name, row in list(globals().items()) if isinstance(row, Op)}

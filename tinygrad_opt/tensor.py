@@ -36,6 +36,8 @@ __all__ = ["Tensor", "apply", "history", "no_grad", "set_default_dtype", "walk"]
 
 tick = itertools.count().__next__          # one clock for creations and in-place changes alike
 recording: ContextVar[bool] = ContextVar("recording", default=True)
+# How many functions of tinygrad_opt.autograd are running: inside one, gradients stay recorded.
+differentiating: ContextVar[int] = ContextVar("differentiating", default=0)
 # What writes down the kernel calls of a step that is being captured (tinygrad_opt.compiler).
 tape: ContextVar[Any] = ContextVar("tape", default=None)
 ndarray = np.ndarray
@@ -183,7 +185,7 @@ class Tensor(Methods):
 
     __slots__ = (
         "__weakref__", "array", "attrs", "changed", "gradient", "hooks", "inputs", "name",
-        "needs_grad", "op", "serial", "spent",
+        "needs_grad", "op", "serial", "shared", "spent",
     )
 
     array: ndarray             # the values; `data` is the same behind a checked door
@@ -196,6 +198,7 @@ class Tensor(Methods):
     needs_grad: bool           # what `requires_grad` reads
     op: Op | None
     serial: int                # when it was made
+    shared: Any                # what its kernel has computed for the rules too
     spent: bool | None         # leaves: an optimizer has used this grad; None: and has said so
 
     def __init__(
@@ -256,8 +259,13 @@ class Tensor(Methods):
     @property
     def grad(self) -> Any:
         """∂L/∂self: an array, a Tensor after ``create_graph=True``, or None."""
+        program = tape.get()
+        if program is not None:
+            return program.gradient_of(self)
         g = self.gradient
-        return Tensor(g) if type(g) is ndarray and tape.get() is not None else g
+        if type(g) is ndarray and (g.base is not None or not g.flags.writeable):
+            g = self.gradient = g.copy()                   # a compiled step would write into it
+        return g
 
     @grad.setter
     def grad(self, g: Any) -> None:
@@ -267,7 +275,7 @@ class Tensor(Methods):
             g = np.asarray(g, dtype=self.array.dtype)
         elif g is not None and tape.get() is not None:
             g = g.array                                    # what a captured step made
-        effect(_set_gradient, self, g)
+        effect(set_gradient, self, g)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -366,7 +374,7 @@ class Tensor(Methods):
                 arrived.append((t, g if create_graph else values_of(g)))
             else:
                 t.gradient = values_of(g)  # a Tensor here, whose graph leads back to t, is a cycle
-        effect(_deliver, arrived)
+        effect(deliver, arrived)
 
     def register_hook(self, hook: Callable[[Any], Any]) -> Callable[[], None]:
         """Call ``hook(g)`` in each backward pass, when the gradient g of this Tensor is complete.
@@ -391,6 +399,8 @@ class Tensor(Methods):
         """
         if not self.needs_grad:
             raise GraphError(f"no gradient ever reaches {subject(self)}: it does not require grad")
+        if not callable(hook):
+            raise TypeError(f"a hook is a function of the gradient, got {hook!r}")
         hooks = self.hooks = self.hooks or []
         hooks.append(hook)
         return lambda: hooks.remove(hook)
@@ -496,7 +506,7 @@ class Tensor(Methods):
 
     def sort(self, axis: int = -1) -> None:
         """Sort in place along the axis, as ``ndarray.sort``; ``np.sort`` gives a new Tensor."""
-        order = np.argsort(self.array, axis=axis, kind="stable")
+        order = np.argsort(self, axis=axis, kind="stable")
         grid = list(np.ogrid[tuple(slice(n) for n in self.shape)])
         grid[axis] = order
         self._change(ops.put, self[tuple(grid)], ...)
@@ -561,7 +571,7 @@ class Tensor(Methods):
             raise GraphError(
                 f"{subject(self)} was computed; copy or pickle its values: .detach() or .data"
             )
-        return _rebuilt, (self.array, self.needs_grad, self.name)
+        return _rebuilt, (self._read(), self.needs_grad, self.name)
 
     # ---- NumPy's protocols -----------------------------------------------------------------------
 
@@ -650,15 +660,24 @@ def apply(op: Op, *inputs: Any, **attrs: Any) -> Tensor:
             arrays.append(array)
         else:
             arrays.append(x)
+    shared = None
     try:
-        data = op.kernel(*arrays, **attrs)
+        if op.shared is None:
+            data = op.kernel(*arrays, **attrs)
+        else:
+            shared = op.shared(*arrays, **attrs)
+            data = op.kernel(*arrays, shared=shared, **attrs)
     except Exception as error:
         raise kernel_error(op, inputs, error) from error
     if type(data) is not ndarray:
         data = np.asarray(data)
     if data.dtype is not dtype or tape.get() is not None:
+        first = data
         data, inputs = _settled(op, inputs, attrs, data)
-    return _recorded(op, inputs, attrs, data, needs)
+        shared = shared if data is first else None
+    z = _recorded(op, inputs, attrs, data, needs)
+    z.shared = shared if z.op is not None else None
+    return z
 
 
 def _binary(op: Op, x: Any, y: Any) -> Tensor:
@@ -714,6 +733,14 @@ def answer(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     result = function(*deep_values(args), **deep_values(kwargs))
     program = tape.get()
     return result if program is None else program.answered(function, args, kwargs, result)
+
+
+def observed(x: Any, name: str, value: Any) -> Any:
+    """An attribute that Python branches on: once it has another value, a captured step is stale."""
+    program = tape.get()
+    if program is not None:
+        program.seen.append((x, name, value))
+    return value
 
 
 def effect(action: Callable[..., None], *args: Any) -> None:
@@ -829,9 +856,12 @@ def walk(end: Tensor, seed: Any, *, record: bool = False, since: int = -1) -> di
                 continue
             if z.changed > made:
                 raise _changed(z, z)
+            if op.shared is not None and not record:
+                attrs = {**attrs, "shared": z.shared}
             if record:                                     # masks, labels, indices stay arrays
                 value: Any = z
-                values = [values_of(x) if r is None else x for x, r in zip(inputs, op.rules)]
+                values = [values_of(x) if r is None else Tensor(x) if type(x) is ndarray else x
+                          for x, r in zip(inputs, op.rules)]
             else:
                 value = z.array
                 values = [x.array if type(x) is Tensor else x for x in inputs]
@@ -867,11 +897,18 @@ def _whole(g: Any, record: bool) -> Any:
     return g if type(g) is ndarray else np.asarray(g)
 
 
-def _set_gradient(t: Tensor, g: Any) -> None:
+def set_gradient(t: Tensor, g: Any) -> None:
+    """Let g be the gradient of t, whatever it was before."""
     t.gradient = g
 
 
-def _deliver(gradients: list[tuple[Tensor, Any]]) -> None:
+def forget_gradients(tensors: list[Tensor]) -> None:
+    """Let them have no gradients."""
+    for t in tensors:
+        t.gradient = None
+
+
+def deliver(gradients: list[tuple[Tensor, Any]]) -> None:
     """Add gradients to the leaves that they belong to."""
     for t, _ in gradients:
         if t.spent and t.gradient is not None:
@@ -992,7 +1029,11 @@ def _as_array(data: Any, own: bool, dtype: Any) -> ndarray:
         wanted = array.dtype
     if own and wanted.kind != "f":
         raise TypeError(f"only floats can require gradients, got {wanted}")
-    return np.array(array, dtype=wanted) if own else array.astype(wanted, copy=False)
+    made = np.array(array, dtype=wanted) if own else array.astype(wanted, copy=False)
+    program = tape.get()
+    if program is not None:
+        program.copied(array, made)
+    return made
 
 
 def _rebuilt(array: ndarray, requires_grad: bool, name: str | None) -> Tensor:
