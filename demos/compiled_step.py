@@ -1,10 +1,13 @@
 """A training step as the list of calls that it comes down to, replayed: the same losses, sooner.
 
-    python demos/compiled_step.py [--quick]
+    python demos/compiled_step.py [--quick] [--out FOLDER]
+
+Draws the list too: each call, what it reads, and the block of memory that it writes to.
 """
 
 import argparse
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -36,7 +39,7 @@ def train(step, x, y, steps):
     return [float(loss) for loss in losses], 1e6 * sorted(times)[steps // 10]
 
 
-def main(quick=False):
+def main(out="runs", quick=False):
     x, y = tg.data.spiral(100, 3, rng=0)
     steps = 30 if quick else 1000
     eager, compiled = make_step(), tg.compile(make_step())
@@ -46,6 +49,10 @@ def main(quick=False):
     print(f"{steps} steps: loss {slow[0]:.3f} -> {slow[-1]:.3f}, equal to the bit")
     print(f"a step: {slow_time:.0f} µs eager, {fast_time:.0f} µs compiled\n")
     print(compiled.explain(repeats=20))
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    drawing = tg.draw(compiled, direction="TB", engine="builtin")
+    print(f"wrote {drawing.save(folder / 'compiled_step.svg')}")
 
     try:
         tg.compile(lambda x: x if float(x.sum()) > 0 else -x)(np.ones(3))
@@ -56,4 +63,5 @@ def main(quick=False):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--out", default="runs")
     main(**vars(parser.parse_args()))

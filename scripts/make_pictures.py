@@ -39,6 +39,7 @@ def from_demo(name, *files, **options):
 def main():
     DOCS.mkdir(exist_ok=True)
     network()
+    from_demo("compiled_step", "compiled_step.svg", quick=True)
     from_demo("optimizer_race", "race_beale_light.png")
     from_demo("descent_1d", "descent_1d.png", quick=True)
     from_demo("training_animation", "training_adam.gif")

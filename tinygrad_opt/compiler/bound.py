@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 from collections.abc import Callable
 from operator import attrgetter, is_
 from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.compiler.program import Call, Program, filled, slots_in
-from tinygrad_opt.tensor import Tensor, values_of
+from tinygrad_opt.compiler.program import Call, Program, filled, nested, slots_in
+from tinygrad_opt.errors import CaptureError
+from tinygrad_opt.tensor import Tensor, forget_gradients, values_of
 
 __all__ = ["Bound", "copied", "put"]
 
 _array_of = attrgetter("array")
+_state_of = attrgetter("needs_grad", "hooks")
 
 
 def put(x: np.ndarray, places: Any, values: Any, out: np.ndarray | None = None) -> np.ndarray:
@@ -49,30 +52,65 @@ class Bound:
         self.arrays, self.nbytes = _allocated(program)
         self._fed = [self.arrays[i] for i in program.arguments]
         self.runs = [_ready(call, self.arrays) for call in program.calls]
+        self._stretches = [
+            (modes, [run for _, run in stretch])
+            for modes, stretch in itertools.groupby(
+                zip(program.calls, self.runs), lambda pair: pair[0].modes)
+        ]
         self._tensors = [t for t, _ in program.leaves]
         self._read = [array for _, array in program.leaves]
+        self._states = [(t.needs_grad, None if t.hooks is None else list(t.hooks))
+                        for t in self._tensors]
 
     def run(self, values: list[Any]) -> Any:
-        """Feed the arguments, make all calls, and hand out a copy of the result."""
+        """Feed the arguments, make all calls, and hand out a copy of the result.
+
+        An error on the way leaves no gradients in the memory that it has half written.
+        """
         for buffer, value in zip(self._fed, values):
             np.copyto(buffer, value)
-        for call in self.runs:
-            call()
+        for t in self.program.added_to:
+            t.grad                                         # noqa: B018  moves it out of our memory
+        try:
+            for modes, runs in self._stretches:
+                if modes is None:
+                    _call(runs)
+                else:
+                    with np.errstate(**modes):
+                        _call(runs)
+        except BaseException:
+            self._let_go()
+            raise
         return copied(filled(self.program.result, self.arrays))
 
     @property
+    def blocks(self) -> dict[int, int]:
+        """Of each temporary, the block that it lies in, numbered in the order of first use."""
+        numbers: dict[int, int] = {}
+        made = [call.output for call in self.program.calls if not call.is_effect]
+        return {s: numbers.setdefault(id(self.arrays[s].base), len(numbers)) for s in made}
+
+    @property
     def is_current(self) -> bool:
-        """Whether the Tensors that it reads still have the arrays that it reads."""
-        return all(map(is_, map(_array_of, self._tensors), self._read))
+        """Whether everything outside that it rests on is as it was."""
+        return (
+            all(map(is_, map(_array_of, self._tensors), self._read))
+            and list(map(_state_of, self._tensors)) == self._states
+            and not any(getattr(x, name) != value for x, name, value in self.program.seen)
+            and not any(t.gradient is not None for t in self.program.fresh)
+        )
+
+    def _let_go(self) -> None:
+        """Forget the gradients that lie in memory of its own."""
+        own = set(map(id, self.arrays))
+        forget_gradients([t for t in self._tensors if id(t.gradient) in own])
 
 
 def copied(x: Any) -> Any:
     """A result that the next replay cannot change: arrays and Tensors become constant Tensors."""
     if isinstance(x, np.ndarray) or type(x) is Tensor:
         return Tensor(values_of(x).copy())
-    if isinstance(x, list | tuple):
-        return type(x)([copied(v) for v in x])
-    return {k: copied(v) for k, v in x.items()} if isinstance(x, dict) else x
+    return nested(copied, x)
 
 
 # ---- memory --------------------------------------------------------------------------------------
@@ -177,4 +215,16 @@ def _takes_out(kernel: Any) -> bool:
 
 
 def _into(out: np.ndarray, kernel: Callable[..., Any], inputs: Any, attrs: Any) -> None:
-    np.copyto(out, kernel(*inputs, **attrs))
+    made = np.asarray(kernel(*inputs, **attrs))
+    if made.shape != out.shape:
+        raise CaptureError(
+            f"{getattr(kernel, '__name__', kernel)} made shape {out.shape} when the step was"
+            f" captured and {made.shape} now: a shape that depends on values cannot be replayed."
+            " Use np.where(mask, x, 0) instead of x[mask], or do without the decorator."
+        )
+    np.copyto(out, made)
+
+
+def _call(runs: list[Callable[[], Any]]) -> None:
+    for run in runs:
+        run()

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.compiler.bound import put
-from tinygrad_opt.compiler.program import Call, Program, Ref, Slot, slots_in
+from tinygrad_opt.compiler.program import Call, Program, Ref, Slot, nested, slots_in
 from tinygrad_opt.compiler.tracing import steps_of
-from tinygrad_opt.errors import captured_read
+from tinygrad_opt.errors import CaptureError, captured_gradient, captured_read, subject
 from tinygrad_opt.ops import TABLE
-from tinygrad_opt.tensor import Tensor, values_of
+from tinygrad_opt.tensor import Tensor, deliver, forget_gradients, set_gradient, tick, values_of
 
 __all__ = ["Recorder"]
 
@@ -36,13 +36,20 @@ class Recorder:
         self._slot_of: dict[int, int] = {}       # id of an array -> its slot
         self._memory: dict[int, tuple[int, int]] = {}   # id of an owner -> slot, where it begins
         self._written: dict[Any, int] = {}       # what was computed -> its slot
+        self.seen: list[tuple[Any, str, Any]] = []      # (object, attribute, value) branched on
+        self.fresh: list[Tensor] = []            # that had no gradient when the step began
+        self.added_to: list[Tensor] = []         # whose gradients from before the step count
+        self._forgotten: set[Tensor] = set()     # whose gradients were set by the step itself
+        self._began = tick()
+        self._modes = np.geterr()
         self._effects = 0
         self._weak: set[int] = set()             # ids of Tensors that stand for raw arrays
         self._alive: dict[int, Any] = {}         # by id, so that ids stay valid meanwhile
 
     def program(self, result: Any) -> Program:
         """The program of a step that has returned this."""
-        return Program(self.slots, self.calls, self.arguments, self._refer(result), self.leaves)
+        return Program(self.slots, self.calls, self.arguments, self._refer(handed_out(result)),
+                       self.leaves, seen=self.seen, fresh=self.fresh, added_to=self.added_to)
 
     # ---- what the engine tells it ----
 
@@ -80,8 +87,32 @@ class Recorder:
 
     def acted(self, action: Callable[..., None], args: Any) -> None:
         """Something was done that is not a computation."""
-        self.calls.append(Call(action, self._refer(args, keep_tensors=True)))
+        if action is deliver:                              # to those that outlive the step
+            arrived = [(t, self._refer(g)) for t, g in args[0] if t.serial < self._began]
+            self.added_to += [t for t, _ in arrived if t not in self._forgotten]
+            self.calls.append(Call(action, (arrived,)))
+        else:
+            if action is forget_gradients:
+                self._forgotten.update(args[0])
+            elif action is set_gradient:
+                self._forgotten.add(args[0])
+            self.calls.append(Call(action, self._refer(args, keep_tensors=True)))
         self._effects += 1
+
+    def copied(self, source: Any, made: np.ndarray) -> None:
+        """The values of a Tensor or an array were copied, for a Tensor with its own memory."""
+        self._call(np.ndarray.astype, (source, made.dtype), {}, made)
+
+    def gradient_of(self, t: Tensor) -> Any:
+        """What ``t.grad`` is inside the step, where it is known to be the same at each replay."""
+        g = t.gradient
+        if t.serial < self._began and t.op is None and t not in self._forgotten:
+            self.fresh.append(t)
+        if g is None or (type(g) is Tensor and id(g.array) in self._slot_of):
+            return g
+        if id(g) not in self._slot_of:
+            raise captured_gradient(t)
+        return Tensor(g)
 
     def is_weak(self, x: Tensor) -> bool:
         """Whether it stands for a raw array, which never decides a dtype."""
@@ -165,6 +196,8 @@ class Recorder:
         dense = _is_dense(made)
         strides = made.strides if dense else np.empty(made.shape, made.dtype).strides
         call.output = self._add(_slot("temporary", made, strides=strides), made)
+        modes = np.geterr()
+        call.modes = modes if modes != self._modes else None
         self.calls.append(call)
         if dense:                                          # else its parts are calls of their own
             self._memory[id(_owner(made))] = call.output, _address(made)
@@ -204,6 +237,11 @@ class Recorder:
         memory = self._memory.get(id(_owner(array)))
         if memory is not None:
             return self._view(array, *memory)
+        if tensor is not None and tensor.op is not None and tensor.serial > self._began:
+            raise CaptureError(
+                f"{subject(tensor)} was computed in another thread than the compiled step that uses"
+                " it: a replay would not compute it again. Compute it in the step, or pass it in."
+            )
         if tensor is None or not array.flags.writeable:
             return self._add(_slot("constant", array, array=array), array)
         self.leaves.append((tensor, array))
@@ -215,11 +253,7 @@ class Recorder:
             return Ref(self._slot(x.array, x))
         if isinstance(x, np.ndarray):
             return Ref(self._slot(x))
-        if isinstance(x, list | tuple):
-            return type(x)([self._refer(v, keep_tensors) for v in x])
-        if isinstance(x, dict):
-            return {k: self._refer(v, keep_tensors) for k, v in x.items()}
-        return x
+        return nested(lambda v: self._refer(v, keep_tensors), x)
 
     def _is_frozen(self, slot: int) -> bool:
         """Whether nobody can write to it."""
@@ -237,6 +271,22 @@ class Recorder:
 
 
 # ---- small things --------------------------------------------------------------------------------
+
+
+def handed_out(x: Any) -> Any:
+    """What a step returned, if it is of a kind that replays can make again."""
+    if isinstance(x, dict):
+        handed_out(list(x.values()))
+    elif isinstance(x, list | tuple):
+        for v in x:
+            handed_out(v)
+    elif not (x is None or type(x) is Tensor
+              or isinstance(x, np.ndarray | np.generic | bool | int | float | str | bytes)):
+        raise CaptureError(
+            f"a compiled step returned {type(x).__name__!r}, in which a replay could not put new"
+            " values. Return Tensors, numbers, or dicts, lists and tuples of them."
+        )
+    return x
 
 
 def _slot(kind: str, like: np.ndarray, **rest: Any) -> Slot:

@@ -20,7 +20,7 @@ import numpy as np
 
 from tinygrad_opt.tensor import Tensor
 
-__all__ = ["Call", "Program", "Ref", "Slot", "filled", "slots_in"]
+__all__ = ["Call", "Program", "Ref", "Slot", "filled", "nested", "slots_in"]
 
 
 @dataclass
@@ -69,18 +69,25 @@ class Ref:
 class Call:
     """``slots[output] = kernel(*inputs, **attrs)``; an effect has no output.
 
-    `inputs` and `attrs` hold numbers and other constants, and `Ref`s to slots.
+    `inputs` and `attrs` hold numbers and other constants, and `Ref`s to slots. `modes` are what
+    NumPy is to do about floating-point errors, where that is not what it does outside.
     """
 
     kernel: Callable[..., Any]
     inputs: tuple[Any, ...]
     attrs: dict[str, Any] = field(default_factory=dict)
     output: int = -1
+    modes: Any = None
 
     @property
     def is_effect(self) -> bool:
         """Whether it acts on the world outside the program."""
         return self.output < 0
+
+    @property
+    def name(self) -> str:
+        """What listings call the kernel."""
+        return _name(self.kernel)
 
 
 class Program:
@@ -99,15 +106,22 @@ class Program:
         What the step returns.
     leaves : list of (Tensor, ndarray)
         Tensors whose arrays are read; a program is stale once one of them has another array.
+    seen : list of (object, str, value)
+        Attributes that Python branched on; it is stale once one of them has another value.
+    fresh : list of Tensor
+        It is stale where one of these has a gradient when it begins.
+    added_to : list of Tensor
+        Those to whose earlier gradients it adds.
     """
 
     def __init__(
         self, slots: list[Slot], calls: list[Call], arguments: list[int], result: Any,
-        leaves: list[tuple[Tensor, np.ndarray]],
+        leaves: list[tuple[Tensor, np.ndarray]], *, seen: Any = (), fresh: Any = (),
+        added_to: Any = (),
     ) -> None:
         self.slots, self.calls = slots, calls
         self.arguments, self.result = arguments, result
-        self.leaves = leaves
+        self.leaves, self.seen, self.fresh, self.added_to = leaves, seen, fresh, added_to
         self._drop_the_unread()
 
     def reads(self, call: Call) -> Iterator[int]:
@@ -151,17 +165,11 @@ class Program:
 
     def lines(self) -> list[str]:
         """The text of each call."""
-        names = self._names()
-
-        def place(i: int) -> str:
-            slot = self.slots[i]
-            if slot.kind != "view":
-                return names[i]
-            return f"{names[slot.base]}{_part(slot, self.slots[slot.base])}"
+        names = self.names()
 
         def shown(x: Any) -> str:
             if isinstance(x, Ref):
-                return place(x.slot)
+                return names[self.root(x.slot)] + self.part(x.slot)
             if isinstance(x, Tensor):
                 return x.name or "tensor"
             if isinstance(x, list | tuple):
@@ -171,14 +179,19 @@ class Program:
         lines = []
         for call in self.calls:
             inside = [*map(shown, call.inputs), *(f"{k}={shown(v)}" for k, v in call.attrs.items())]
-            text = f"{_name(call.kernel)}({', '.join(inside)})"
+            text = f"{call.name}({', '.join(inside)})"
             if not call.is_effect:
                 slot = self.slots[call.output]
                 text = f"{names[call.output]} = {text}  {slot.dtype} {slot.shape}"
             lines.append(text)
         return lines
 
-    def _names(self) -> list[str]:
+    def part(self, slot: int) -> str:
+        """How a slot looks at the memory that it is a part of, ``.T``; nothing if it owns it."""
+        view = self.slots[slot]
+        return "" if view.base < 0 else _part(view, self.slots[view.base])
+
+    def names(self) -> list[str]:
         """What listings call the slots: by their names, their values, or numbered in order."""
         counts = dict.fromkeys(("temporary", "constant", "leaf", "argument", "view"), 0)
         order = [call.output for call in self.calls if not call.is_effect]
@@ -228,8 +241,12 @@ def slots_in(x: Any) -> Iterator[int]:
 
 def filled(x: Any, arrays: list[Any]) -> Any:
     """A nest of inputs with arrays where references stand."""
-    if isinstance(x, Ref):
-        return arrays[x.slot]
+    return arrays[x.slot] if isinstance(x, Ref) else nested(lambda v: filled(v, arrays), x)
+
+
+def nested(change: Callable[[Any], Any], x: Any) -> Any:
+    """A list, tuple or dict with its members changed; anything else as it is."""
     if isinstance(x, list | tuple):
-        return type(x)([filled(v, arrays) for v in x])
-    return {k: filled(v, arrays) for k, v in x.items()} if isinstance(x, dict) else x
+        members = [change(v) for v in x]
+        return type(x)(*members) if hasattr(x, "_fields") else type(x)(members)
+    return {k: change(v) for k, v in x.items()} if isinstance(x, dict) else x

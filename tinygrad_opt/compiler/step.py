@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 import time
 import warnings
 from collections import OrderedDict
@@ -13,8 +14,9 @@ import numpy as np
 
 from tinygrad_opt.compiler.bound import Bound, copied
 from tinygrad_opt.compiler.capture import Recorder
+from tinygrad_opt.compiler.program import nested
 from tinygrad_opt.errors import CaptureError
-from tinygrad_opt.tensor import Tensor, recording, tape, values_of
+from tinygrad_opt.tensor import Tensor, differentiating, recording, tape, values_of
 
 __all__ = ["CompiledStep", "compile"]
 
@@ -36,17 +38,19 @@ class CompiledStep:
         self.function = function
         self.programs: OrderedDict[Any, Bound] = OrderedDict()
         self._captures = 0
+        self._lock = threading.RLock()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if tape.get() is not None:                         # inside another compiled step
+        if tape.get() is not None or differentiating.get():   # it is a part of something larger
             return self.function(*args, **kwargs)
         values: list[Any] = []
         key = (recording.get(), _kind(args, values), _kind(kwargs, values))
-        bound = self.programs.get(key)
-        if bound is not None and bound.is_current:
-            self.programs.move_to_end(key)
-            return bound.run(values)
-        return self._capture(key, args, kwargs)
+        with self._lock:                                   # its memory serves one call at a time
+            bound = self.programs.get(key)
+            if bound is not None and bound.is_current:
+                self.programs.move_to_end(key)
+                return bound.run(values)
+            return self._capture(key, args, kwargs)
 
     def _capture(self, key: Any, args: Any, kwargs: Any) -> Any:
         """Run the function as it is written, and keep the program that it made."""
@@ -83,11 +87,12 @@ class CompiledStep:
         timed = [(i, run) for i, (call, run) in enumerate(zip(bound.program.calls, bound.runs))
                  if not call.is_effect]
         seconds = [0.0] * len(lines)
-        for _ in range(repeats):                           # in order: calls share their memory
-            for i, run in timed:
-                begin = time.perf_counter()
-                run()
-                seconds[i] += (time.perf_counter() - begin) / repeats
+        with self._lock, np.errstate(all="ignore"):
+            for _ in range(repeats):                       # in order: calls share their memory
+                for i, run in timed:
+                    begin = time.perf_counter()
+                    run()
+                    seconds[i] += (time.perf_counter() - begin) / repeats
         total = sum(seconds) or 1.0
         shares = [
             "effect" if call.is_effect else f"{s * 1e6:6.1f} µs {s / total:4.0%}"
@@ -154,24 +159,21 @@ def _is_fed(x: Any) -> bool:
 
 def _fed(x: Any, recorder: Recorder) -> Any:
     """The same nest with Tensors that stand for its arrays."""
-    if _is_fed(x):
-        return recorder.feed(x)
-    if isinstance(x, list | tuple):
-        return type(x)([_fed(v, recorder) for v in x])
-    return {k: _fed(v, recorder) for k, v in x.items()} if isinstance(x, dict) else x
+    return recorder.feed(x) if _is_fed(x) else nested(lambda v: _fed(v, recorder), x)
 
 
 def _kind(x: Any, values: list[Any]) -> Any:
     """What a program depends on in its arguments; the values that it is fed are put aside."""
     if _is_fed(x):
         values.append(values_of(x))
-        return type(x) is Tensor, x.shape, x.dtype
+        return type(x) is Tensor, x.shape, x.dtype, values[-1].strides
     if isinstance(x, list | tuple):
         return type(x), tuple([_kind(v, values) for v in x])
     if isinstance(x, dict):
         return tuple([(k, _kind(v, values)) for k, v in x.items()])
-    plain = x is None or isinstance(x, int | float | str | bytes)
-    return (type(x), x) if plain else _Same(x)
+    if isinstance(x, float):
+        return type(x), x.hex()                            # 0.0 and -0.0 differ, nan is nan
+    return (type(x), x) if x is None or isinstance(x, int | str | bytes) else _Same(x)
 
 
 class _Same:

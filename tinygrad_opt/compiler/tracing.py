@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_opt.compiler.bound import put
+from tinygrad_opt.compiler.program import nested
 
 __all__ = ["Opaque", "Step", "Traced", "steps_of"]
 
@@ -163,8 +164,4 @@ _ABOUT_THE_SHAPE = {np.shape, np.ndim, np.size, np.result_type, np.can_cast}
 
 def _arrays(x: Any) -> Any:
     """A nest with the arrays of what is traced."""
-    if isinstance(x, Traced):
-        return x.array
-    if isinstance(x, list | tuple):
-        return type(x)([_arrays(v) for v in x])
-    return {k: _arrays(v) for k, v in x.items()} if isinstance(x, dict) else x
+    return x.array if isinstance(x, Traced) else nested(_arrays, x)

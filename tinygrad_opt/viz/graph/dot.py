@@ -14,6 +14,7 @@ __all__ = ["dot", "skeleton"]
 STYLE = {
     "input": "filled", "parameter": "filled,bold", "constant": "filled,dashed",
     "op": "filled,rounded", "operation": "filled", "loss": "filled", "folded": "filled,bold",
+    "effect": "filled,diagonals",
 }
 
 

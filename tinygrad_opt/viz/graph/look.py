@@ -37,7 +37,8 @@ LIGHT = Palette(
         "input": ("#D3E8F7", "#0072B2"), "parameter": ("#FBE3C0", "#B45F00"),
         "constant": ("#FFFFFF", "#777777"), "op": ("#EFEFEF", "#555555"),
         "operation": ("#FFFFFF", "#555555"), "loss": ("#F3D6E6", "#A0417C"),
-        "folded": ("#E9EEF2", "#333333"), "alias": ("none", "none"),
+        "effect": ("#D5EFE3", "#00755A"), "folded": ("#E9EEF2", "#333333"),
+        "alias": ("none", "none"),
     },
     page="#FFFFFF", text="#1A1A1A", muted="#555555", edge="#777777", alarm="#B00020",
     frame="#8A8F98", backward="#C04F00",
@@ -47,17 +48,20 @@ DARK = Palette(
         "input": ("#12364D", "#56B4E9"), "parameter": ("#4D3410", "#E69F00"),
         "constant": ("#20252A", "#9AA0A6"), "op": ("#2C2F33", "#B0B4B8"),
         "operation": ("#1B1E22", "#B0B4B8"), "loss": ("#4A2039", "#E48BC0"),
-        "folded": ("#262B30", "#CCCCCC"), "alias": ("none", "none"),
+        "effect": ("#123B2E", "#3CC79A"), "folded": ("#262B30", "#CCCCCC"),
+        "alias": ("none", "none"),
     },
     page="#14171A", text="#ECEFF1", muted="#B0B4B8", edge="#9AA0A6", alarm="#FF8A80",
     frame="#7A8088", backward="#FF9D4D",
 )
 LEGEND = {
     "input": "input", "parameter": "parameter", "constant": "constant", "op": "operation",
-    "operation": "operation", "loss": "result", "folded": "folded", "alias": "W ↗ shown elsewhere",
+    "operation": "operation", "loss": "result", "effect": "effect", "folded": "folded",
+    "alias": "W ↗ shown elsewhere",
 }
 BACKWARD = "gradient: × local derivative, |g| norm of an array"
 BORDER = {"parameter": 2.0, "folded": 2.0}
+CUT = 7.0                                  # off the corners of an effect
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,9 @@ class Node:
     id : str
         ``n0``, ``n1``, … in order of creation, so that the same model gives the same drawing.
     kind : str
-        input, parameter, constant, op, loss, operation (the ellipse of the split style), alias
-        (a leaf again, at another use) or folded (one box for many).
+        input, parameter, constant, op, loss, operation (the ellipse of the split style), effect
+        (what a compiled step does besides computing), alias (a box again, at another use) or
+        folded (one box for many).
     title, tag : str
         Its name, and a word beside it.
     rows : tuple of Row

@@ -14,7 +14,7 @@ import numpy as np
 from tinygrad_opt.viz.graph.backward import joined
 from tinygrad_opt.viz.graph.model import Edge, Graph, Node, Repeat
 
-__all__ = ["MANY_USES", "longest_loop", "stacked"]
+__all__ = ["FEWEST_LAYERS", "MANY_USES", "longest_loop", "longest_run", "once", "stacked"]
 
 MANY_USES = 4                              # from here on a value belongs to no step
 LONGEST_STEP, FEWEST_STEPS, FEWEST_LAYERS = 400, 5, 3
@@ -29,14 +29,14 @@ def stacked(graph: Graph) -> Graph:
         found = _stack(graph)
         if found is None:
             break
-        graph = _once(graph, found)
+        graph = once(graph, found)
     return graph
 
 
 def _stack(graph: Graph) -> list[list[str]] | None:
     """The operations of each layer of the longest stack; None if there is none."""
     signs, ops, back = _signs(graph, exact=True)
-    start, end, p = _longest_run(signs, back, kept=1, fewest=FEWEST_LAYERS)
+    start, end, p = longest_run(signs, back, kept=1, fewest=FEWEST_LAYERS)
     if start == end:
         return None
     crossing = _crossing(ops, back)
@@ -74,7 +74,7 @@ def _own_weights(graph: Graph, layers: list[list[str]]) -> bool:
     return True
 
 
-def _once(graph: Graph, layers: list[list[str]]) -> Graph:
+def once(graph: Graph, layers: list[list[str]]) -> Graph:
     """The first layer in place of all: what comes out of the last comes out of it."""
     inputs, outputs = graph.inputs(), graph.outputs()
     shown = {op: layers[0][k] for layer in layers[1:] for k, op in enumerate(layer)}
@@ -100,7 +100,7 @@ def _label(graph: Graph, layers: list[list[str]]) -> str:
 
     def module(layer: list[str]) -> tuple[str, ...]:
         weights = (graph.nodes[w] for op in layer for w in _weights(graph, inputs, op))
-        return next((*n.scope, n.title) if n.kind == "folded" else n.scope for n in weights)
+        return next(((*n.scope, n.title) if n.kind == "folded" else n.scope for n in weights), ())
 
     first, last = module(layers[0]), module(layers[-1])
     for k, (a, b) in enumerate(zip(first, last), 1):
@@ -119,7 +119,7 @@ def longest_loop(graph: Graph) -> tuple[set[str], int] | None:
     come from equally far back, over many i in a row, each step using the one before.
     """
     signs, ops, back = _signs(graph)
-    start, end, p = _longest_run(signs, back, kept=3, fewest=FEWEST_STEPS)
+    start, end, p = longest_run(signs, back, kept=3, fewest=FEWEST_STEPS)
     if start == end:
         return None
     crossing = _crossing(ops, back)
@@ -129,7 +129,7 @@ def longest_loop(graph: Graph) -> tuple[set[str], int] | None:
     return set(ops[first : first + steps * p]), steps
 
 
-def _longest_run(
+def longest_run(
     signs: np.ndarray, back: list[list[int]], kept: int, fewest: int
 ) -> tuple[int, int, int]:
     """Where the run starts and ends that hides most, and its period; 0, 0 without one."""

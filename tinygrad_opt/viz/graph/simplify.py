@@ -16,7 +16,7 @@ from tinygrad_opt.viz.graph.modules import framed, scoped
 from tinygrad_opt.viz.graph.repeats import MANY_USES, longest_loop, stacked
 from tinygrad_opt.viz.graph.text import visible
 
-__all__ = ["aliased", "census", "readable"]
+__all__ = ["SMALL_GRAPH", "aliased", "census", "contracted", "readable"]
 
 LONG_WAY, SMALL_GRAPH = 3, 40
 TOO_MANY = 5000
@@ -117,13 +117,13 @@ def _depths(graph: Graph) -> dict[str, int]:
 # ---- many boxes as one ---------------------------------------------------------------------------
 
 
-def _contracted(
+def contracted(
     graph: Graph, groups: Iterable[tuple[set[str], str, str, tuple[str, ...]]]
 ) -> Graph:
     """Each group of boxes as one folded box with the given title, tag and modules around it.
 
-    Leaves that only the group uses go with it, but for the inputs of a module. Of what comes out,
-    the last shape is told.
+    Leaves that only the group uses go with it, but for the inputs of one with a tag. Of what comes
+    out, the last shape is told.
     """
     inputs, outputs = graph.inputs(), graph.outputs()
     inside: dict[str, str] = {}
@@ -133,7 +133,7 @@ def _contracted(
         inside.update(dict.fromkeys(members, id))
         inside.update({leaf: id for leaf, edges in outputs.items()
                        if edges and not inputs[leaf] and leaf not in inside
-                       and not (tag == "module" and graph.nodes[leaf].kind == "input")
+                       and not (tag and graph.nodes[leaf].kind == "input")
                        and all(inside.get(e.head) == id for e in edges)})
         everything = [leaf for leaf, m in inside.items() if m == id]
         folded[id] = replace(
@@ -174,7 +174,8 @@ def _holds(node: Node) -> tuple[int, int, int]:
     """How many operations, parameters and values of these a box stands for."""
     if node.kind == "parameter":
         return 0, 1, node.size
-    return node.holds if node.kind == "folded" else (int(node.kind in ("op", "loss")), 0, 0)
+    made = int(node.kind in ("op", "loss", "effect"))
+    return node.holds if node.kind == "folded" else (made, 0, 0)
 
 
 def _number(id: str) -> int:
@@ -194,7 +195,7 @@ def _folded(graph: Graph, max_nodes: int) -> Graph:
         if middle is None:
             break
         members, steps = middle
-        graph = _contracted(graph, [(members, f"… {steps} more steps …", "", ())])
+        graph = contracted(graph, [(members, f"… {steps} more steps …", "", ())])
     return graph
 
 
@@ -213,7 +214,7 @@ def _closed(graph: Graph, depth: int) -> Graph:
     """Every module below the depth as one box."""
     graph = framed(graph)
     levels = _levels(graph)
-    return replace(_contracted(graph, [
+    return replace(contracted(graph, [
         (set(c.members), c.label, "module", c.path[:-1])
         for c in graph.clusters if levels[c.id] == depth + 1
     ]), clusters=())

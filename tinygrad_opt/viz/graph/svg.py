@@ -206,6 +206,10 @@ class _Pen:
             hue = self.palette.kinds["parameter"][1]
             return (f'<path class="box" fill="none" stroke="{hue}" stroke-dasharray="1.5 2.5"'
                     f' d="M{box.left + 2:.1f} {box.bottom - 2:.1f} H{box.right - 2:.1f}"/>')
+        if node.kind == "effect":
+            c, (w, h) = look.CUT, (box.width - 2 * look.CUT, box.height - 2 * look.CUT)
+            return (f'<path {ink} d="M{box.left + c:.1f} {box.top:.1f} h{w:.1f} l{c:g} {c:g}'
+                    f' v{h:.1f} l-{c:g} {c:g} h{-w:.1f} l-{c:g} -{c:g} v{-h:.1f} z"/>')
         if node.kind == "loss":
             inner = Box(box.x, box.y, box.width - 6, box.height - 6)
             return f'<rect {ink} {_place(box)}/><rect {ink} {_place(inner)}/>'

@@ -115,17 +115,19 @@ def visible(text: str) -> str:
 def tree(graph: Graph) -> str:
     """The graph as indented lines, the result first and below each box what it was made from.
 
-    A box that has been told before is named again with its number but not unfolded again.
+    A box that has been told before is named again with its number but not unfolded again. Further
+    ends follow the result.
     """
-    inputs = graph.inputs()
+    inputs, outputs = graph.inputs(), graph.outputs()
     lines = [f"{graph.name}: {graph.caption}"]
     told: set[str] = set()
-    stack: list[tuple[str, str, str]] = [(graph.end, "", "")]
+    others = [id for id, edges in outputs.items() if not edges and id != graph.end]
+    stack = [(id, "", "") for id in [*reversed(others), graph.end]]
     while stack:
         id, lead, branch = stack.pop()
         node = graph.nodes[id]
         values = "  ".join(f"{r.key} {r.text}" if r.key != "shape" else r.text for r in node.rows)
-        words = [w for w in (node.title, node.tag, values) if w]
+        words = [w for w in (node.title, node.tag, values) if w and w != f"#{id[1:]}"]
         again = "  (above)" if id in told and inputs[id] else ""
         lines.append(f"{lead}{branch}{'  '.join(words[:1] if again else words)}{again}  #{id[1:]}")
         if id in told:

@@ -23,6 +23,8 @@ from tinygrad_opt.viz.graph.flow import flow
 from tinygrad_opt.viz.graph.layout import Layout, spaced
 from tinygrad_opt.viz.graph.look import DARK, LIGHT, Shape, shape_of
 from tinygrad_opt.viz.graph.model import Graph
+from tinygrad_opt.viz.graph.parts import in_order
+from tinygrad_opt.viz.graph.programs import is_step, program_graph
 from tinygrad_opt.viz.graph.simplify import census, readable
 from tinygrad_opt.viz.graph.svg import svg
 from tinygrad_opt.viz.graph.text import tree, visible
@@ -51,17 +53,18 @@ def draw(
     grads: bool = False,
     name: str | None = None,
 ) -> GraphView:
-    """Draw how a Tensor was computed.
+    """Draw how a Tensor was computed, or what a compiled step does.
 
     Parameters
     ----------
-    what : Tensor or model
-        The end of the graph, or something with ``parameters()`` to be called with `inputs`.
+    what : Tensor, model or compiled step
+        The end of the graph; something with ``parameters()``, to be called with `inputs`; or what
+        ``compile`` returned, after a call: its latest program is drawn, a box for each call.
     *inputs : Tensor or array
         What a model is called with.
     detail : {0, 1, 2}, optional
         0: names and operations; 1: and shapes; 2: and values and gradients. By default 2 for up
-        to 40 boxes and 1 beyond.
+        to 40 boxes and 1 beyond. Of a compiled step 2, the default, is the memory of each call.
     style : {"merged", "split"}
         One box for an operation and its result, or, as in lectures, two.
     direction : {"LR", "TB"}
@@ -90,9 +93,11 @@ def draw(
     Raises
     ------
     TypeError
-        If `what` is neither.
+        If `what` is none of these, or a compiled step is given with inputs.
     ValueError
-        For an option that is not known.
+        For an option that is not known, or that a compiled step does not have.
+    CaptureError
+        If a compiled step has not been called yet.
     GraphError
         With `grads`, as ``backward()`` does.
     RenderError
@@ -103,6 +108,11 @@ def draw(
     The values shown are those of the moment of the call. A gradient is ``–`` before
     ``backward()``: none yet is not the same as 0. After ``backward(create_graph=True)`` a
     gradient has a graph too: ``draw(x.grad)``.
+
+    The calls of a compiled step are numbered in their order and framed by what needs them: the
+    result, gradients alone, or neither. A name with ``↗`` is a box of another frame. Calls of one
+    ``block`` write to the same memory, ``in place`` over what they read. Where equal layers are
+    drawn once, numbers and blocks are those of the first.
 
     Examples
     --------
@@ -122,15 +132,19 @@ def draw(
             allowed = ", ".join(map(repr, CHOICES[option]))
             raise ValueError(f"draw(): {option}={value!r} is not known; choose one of {allowed}")
     engines(engine)
+    if is_step(what):
+        _refuse_for_steps(inputs, style, grads)
+        graph = program_graph(what, detail=detail, direction=direction, name=name,
+                              max_nodes=max_nodes, depth=depth)
+        _refuse_the_endless(len(graph.nodes))
+        return GraphView(graph, theme=theme, engine=engine)
     names: dict[Any, str] = {}
     if type(what) is not Tensor:
         what, names, name = _called(what, inputs, name)
     made = history(what)
     if len(made) > LARGEST:
         if max_nodes is None:
-            raise RenderError(
-                f"a drawing of {len(made):,} boxes would take minutes and could not be looked at:"
-                " without max_nodes=None it counts them")
+            _refuse_the_endless(len(made))
         return GraphView(census(made, visible(name or what.name or "the result")), theme=theme,
                          engine=engine)
     graph = trace(what, detail=detail, style=style, names=names, name=name, direction=direction)
@@ -140,11 +154,30 @@ def draw(
     return GraphView(graph, theme=theme, engine=engine)
 
 
+def _refuse_the_endless(boxes: int) -> None:
+    if boxes > LARGEST:
+        raise RenderError(
+            f"a drawing of {boxes:,} boxes would take minutes and could not be looked at: without"
+            " max_nodes=None it says how many there are")
+
+
+def _refuse_for_steps(inputs: tuple[Any, ...], style: str, grads: bool) -> None:
+    """What draws a Tensor's graph and says nothing about a compiled step."""
+    if inputs:
+        raise TypeError("draw(step) shows the program of the latest call: pass it no arguments, or"
+                        " call the step with them first")
+    if style != "merged" or grads:
+        option = "grads=True" if grads else f"style={style!r}"
+        raise ValueError(f"draw(step) knows no {option}: a compiled step has a box for each call,"
+                         " those of the backward pass too")
+
+
 def _called(model: Any, inputs: tuple[Any, ...], name: str | None) -> tuple[Tensor, Any, str]:
     """Run a model on its inputs; what it gave, the names of its Tensors and its own."""
     if not (callable(model) and hasattr(model, "parameters")):
         raise TypeError(
-            f"draw() takes a Tensor, or a model and its input; got {type(model).__name__}")
+            f"draw() takes a Tensor, or a model and its input; got {type(model).__name__}, which is"
+            " no compiled step either")
     names = {t: key for key, t in dict(model.parameters()).items()}
     tensors = []
     for k, x in enumerate(inputs):
@@ -188,7 +221,7 @@ class GraphView:
     @functools.cached_property
     def layout(self) -> Layout:
         """Where everything is, and which engine has put it there."""
-        layout = place(self.graph, self.shapes, self.engine)
+        layout = in_order(self.graph, place(self.graph, self.shapes, self.engine))
         flows_back = any(edge.back is not None for edge in self.graph.edges)
         return spaced(layout, BACK_ROOM, BACK_RIM) if flows_back else layout
 

@@ -90,9 +90,8 @@ def _tree(text: str) -> ast.expr:
     try:
         return ast.parse(text.strip(), mode="eval").body
     except SyntaxError as error:
-        at = (error.offset or 1) - 1
-        raise ValueError(f"cannot read the formula {_quoted(text)} at character {at + 1}:"
-                         f" {error.msg}") from None
+        place = f"at character {error.offset}" if error.offset else "to its end"
+        raise ValueError(f"cannot read the formula {_quoted(text)} {place}: {error.msg}") from None
     except (RecursionError, MemoryError):
         raise ValueError(f"the formula {_quoted(text)} is nested too deeply") from None
     except ValueError as error:                            # a null character

@@ -1,0 +1,225 @@
+"""A program's graph as a drawing of few boxes: equal stretches once, and its parts side by side.
+
+Each part is a graph of its own: what it takes from another part is named, ``#3 maximum ↗``, so
+that no arrow runs across the whole drawing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt.viz.graph.layers import Point
+from tinygrad_opt.viz.graph.layout import Box, Layout
+from tinygrad_opt.viz.graph.model import Cluster, Graph, Node
+from tinygrad_opt.viz.graph.repeats import FEWEST_LAYERS, MANY_USES, longest_run, once
+from tinygrad_opt.viz.graph.simplify import SMALL_GRAPH, aliased, contracted
+
+__all__ = ["BACKWARD", "FORWARD", "UPDATE", "Parts", "in_order", "readable_parts"]
+
+TITLES = ("forward: makes the result", "backward: makes only gradients",
+          "update: what else is done")
+FORWARD, BACKWARD, UPDATE = range(3)
+PART_GAP = 20.0                            # between two parts
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a program's boxes have in common.
+
+    Attributes
+    ----------
+    of : dict of str to int
+        The part that each call belongs to; arrays from outside belong to none.
+    sign : dict of str to object
+        Equal for boxes that do the same to, or hold, arrays of the same kind.
+    """
+
+    of: dict[str, int]
+    sign: dict[str, Any]
+
+
+def readable_parts(
+    graph: Graph, parts: Parts, max_nodes: int | None = 300, depth: int | None = None
+) -> Graph:
+    """Make the graph of a program small enough to be looked at, and frame its parts.
+
+    Beyond 40 boxes equal stretches of calls, one after another, are drawn once; beyond
+    `max_nodes`, or with ``depth=0``, each part is one box.
+    """
+    total, small = len(graph.nodes), graph
+    if max_nodes is not None and total > min(SMALL_GRAPH, max_nodes):
+        for part in range(len(TITLES)):
+            small = _folded(small, parts, part)
+    drawn = _parted(small, parts)
+    fits = max_nodes is None or len(drawn.nodes) <= max_nodes
+    closed = not fits if depth is None else depth < 1
+    if closed:
+        drawn = _closed(graph, parts)
+    if closed or drawn.repeats:
+        hint = " – draw(…, max_nodes=None) shows all" if depth is None else ""
+        drawn = replace(drawn, notes=(*drawn.notes, f"folded from {total:,}{hint}"))
+    return drawn
+
+
+# ---- equal stretches once ------------------------------------------------------------------------
+
+
+def _folded(graph: Graph, parts: Parts, part: int) -> Graph:
+    """The graph with equal stretches of one part, one after another, drawn once."""
+    for _ in range(16):
+        ops = [id for id in graph.nodes if parts.of.get(id) == part]
+        layers = _stretch(graph, parts, ops)
+        if not layers:
+            break
+        graph = once(graph, layers)
+    return graph
+
+
+def _stretch(graph: Graph, parts: Parts, ops: list[str]) -> list[list[str]]:
+    """The calls of each of the equal stretches that hide most; none if there are none."""
+    signs, back = _signs(graph, parts, ops)
+    start, end, p = longest_run(signs, back, kept=1, fewest=FEWEST_LAYERS)
+    if start == end:
+        return []
+    inputs = graph.inputs()
+
+    def stretches(first: int) -> list[list[str]]:
+        return [ops[k : k + p] for k in range(first, end - p + 1, p)]
+
+    def modules(k: int) -> int:
+        """How many modules a stretch that begins here has weights of."""
+        tails = (graph.nodes[e.tail] for op in ops[k : k + p] for e in inputs[op])
+        return len({node.scope for node in tails if node.kind == "parameter"})
+
+    first = min(range(start, start + p), key=lambda k: (-len(stretches(k)), modules(k), k))
+    return stretches(first)
+
+
+def _signs(
+    graph: Graph, parts: Parts, ops: list[str]
+) -> tuple[np.ndarray, list[list[int]]]:
+    """What each call does, as one number, and how far back its operands were made."""
+    inputs, outputs = graph.inputs(), graph.outputs()
+    done = {id for repeat in graph.repeats for id in repeat.members}
+    place = {id: k for k, id in enumerate(ops)}
+    numbers: dict[Any, int] = {}
+    signs, back = [], []
+    for k, id in enumerate(ops):
+        steps = []
+        sign: list[Any] = [parts.sign[id], id if id in done else ""]
+        for edge in inputs[id]:
+            tail = edge.tail
+            if tail not in parts.of:                       # each may have a weight of its own
+                what = parts.sign[tail]
+            elif tail in place and sum(e.head in place for e in outputs[tail]) <= MANY_USES:
+                what = k - place[tail]
+                steps.append(what)
+            else:                                          # of all, or of a part folded already
+                what = tail
+            sign.append((edge.label, what))
+        back.append(steps)
+        signs.append(numbers.setdefault(repr(sign), len(numbers)))
+    return np.array(signs, dtype=np.int64), back
+
+
+# ---- parts ---------------------------------------------------------------------------------------
+
+
+def _parted(graph: Graph, parts: Parts, arrows: bool = False) -> Graph:
+    """Each part in a frame: what it takes from outside of it is named, not drawn again.
+
+    With `arrows`, what calls of another part make is left to arrows.
+    """
+    inside = {id: parts.of[id] for id in graph.nodes if id in parts.of}
+    outputs = graph.outputs()
+    for id, edges in outputs.items():
+        if id not in inside and edges:                     # an array belongs where it is used first
+            inside[id] = min(inside[e.head] for e in edges)
+    nodes = dict(graph.nodes)
+    edges = []
+    for edge in graph.edges:
+        part = inside[edge.head]
+        if inside[edge.tail] != part and not (arrows and edge.tail in parts.of):
+            node = graph.nodes[edge.tail]
+            alias = f"{edge.tail}p{edge.head[1:]}"
+            call = f"{node.tag} {node.title.split('(')[0]}"
+            told = call if edge.tail in parts.of else node.title
+            nodes[alias] = Node(alias, "alias", f"{told} ↗", tip=f"{told}, shown elsewhere",
+                                size=node.size)
+            inside[alias] = part
+            edge = replace(edge, tail=alias)
+        edges.append(edge)
+    graph = aliased(replace(graph, nodes=nodes, edges=tuple(edges)))
+    for edge in graph.edges:
+        inside.setdefault(edge.tail, inside[edge.head])
+    return replace(graph, clusters=tuple(_frames(graph, inside)))
+
+
+def _frames(graph: Graph, inside: dict[str, int]) -> Iterator[Cluster]:
+    """A frame around each part, if there are several, and in it around what is repeated."""
+    present = sorted({inside[id] for id in graph.nodes if id in inside})
+    several = len(present) > 1
+    for part in present if several else ():
+        members = frozenset(id for id in graph.nodes if inside.get(id) == part)
+        yield Cluster(f"c{part}", TITLES[part], members)
+    inputs, outputs = graph.inputs(), graph.outputs()
+    for k, repeat in enumerate(graph.repeats):
+        members = repeat.members & graph.nodes.keys() | {
+            id for id, edges in outputs.items() if edges and not inputs[id]
+            and graph.nodes[id].kind != "input" and all(e.head in repeat.members for e in edges)}
+        part = inside[next(iter(repeat.members))]
+        yield Cluster(f"r{k}", repeat.label, frozenset(members), f"c{part}" if several else None)
+
+
+def _closed(graph: Graph, parts: Parts) -> Graph:
+    """Each part as one box."""
+    graph = _parted(graph, parts, arrows=True)
+    present = sorted({parts.of[id] for id in graph.nodes if id in parts.of})
+    groups = [({id for id in graph.nodes if parts.of.get(id) == part},
+               TITLES[part] if len(present) > 1 else graph.name, "calls", ()) for part in present]
+    return replace(contracted(graph, groups), clusters=())
+
+
+# ---- places --------------------------------------------------------------------------------------
+
+
+def in_order(graph: Graph, layout: Layout) -> Layout:
+    """The layout with parts that no arrow joins in their order, wherever an engine has put them."""
+    parts = [c for c in graph.clusters if c.parent is None]
+    home = {id: c.id for c in parts for id in c.members}
+    if len(parts) < 2 or home.keys() != graph.nodes.keys() or any(
+            home[e.tail] != home[e.head] for e in graph.edges):
+        return layout
+    home |= {c.id: c.parent or c.id for c in graph.clusters}
+    points: dict[str, list[Point]] = {c.id: _corners(layout.frames[c.id]) for c in parts}
+    for edge in graph.edges:
+        points[home[edge.tail]] += layout.paths[edge.id]
+    shift: dict[str, Point] = {}
+    width = height = 0.0
+    for c in parts:
+        (left, right), (top, bottom) = ((min(z), max(z)) for z in zip(*points[c.id]))
+        gap = PART_GAP if shift else 0.0
+        x, y = (0.0, height + gap) if graph.direction == "LR" else (width + gap, 0.0)
+        shift[c.id] = (x - left, y - top)
+        width, height = max(width, x + right - left), max(height, y + bottom - top)
+
+    def moved(key: str, box: Box) -> Box:
+        dx, dy = shift[home[key]]
+        return replace(box, x=box.x + dx, y=box.y + dy)
+
+    def along(path: list[Point], by: Point) -> list[Point]:
+        return [(x + by[0], y + by[1]) for x, y in path]
+
+    return replace(
+        layout, boxes={id: moved(id, box) for id, box in layout.boxes.items()},
+        frames={id: moved(id, box) for id, box in layout.frames.items()},
+        paths={e.id: along(layout.paths[e.id], shift[home[e.tail]]) for e in graph.edges},
+        width=width, height=height)
+
+
+def _corners(box: Box) -> list[Point]:
+    return [(box.left, box.top), (box.right, box.bottom)]
