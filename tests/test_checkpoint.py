@@ -283,6 +283,12 @@ def test_pickles_are_refused_and_not_run(tmp_path):
     assert not (tmp_path / "sprung").exists()
 
 
+def test_a_file_that_is_no_archive_is_refused_in_the_words_of_the_format(tmp_path):
+    (tmp_path / "x.npz").write_text("hello")
+    with pytest.raises(CheckpointError, match=r"it is no whole \.npz file"):
+        load(tmp_path / "x.npz")
+
+
 def test_compressed_files_are_refused_with_what_to_do(tmp_path):
     np.savez_compressed(tmp_path / "x.npz", w=np.zeros(100_000))
     with pytest.raises(CheckpointError, match=r"compressed; np\.savez writes"):

@@ -212,6 +212,16 @@ def test_a_reader_who_goes_away_is_no_traceback(tmp_path):
     assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr
 
 
+@pytest.mark.skipif(os.name != "posix", reason="closes streams by the shell")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams_are_nobodys_error(tmp_path, closed):
+    line = f'exec "$0" -m tinygrad_opt train moons --epochs 1 --out here {closed}'
+    done = subprocess.run(["sh", "-c", line, sys.executable], cwd=tmp_path, text=True, timeout=60,
+                          env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, capture_output=True)
+    assert done.returncode == 0 and "error" not in done.stderr
+    assert (tmp_path / "here" / "weights.npz").exists()
+
+
 # ---- the frame -----------------------------------------------------------------------------------
 
 

@@ -429,6 +429,7 @@ def test_the_tour_without_matplotlib_says_so_and_goes_on(tmp_path, capsys, no_ma
     assert main(["demo", "--epochs", "1"]) == 0
     out, err = capsys.readouterr()
     assert err == "" and out.count('pip install "tinygrad-opt[viz]"') == 2
+    assert out.index("$ tinygrad-opt compare") < out.index("no picture of the race")
     folder = tmp_path / "runs" / "demo"
     files = Links((folder / "index.html").read_text(encoding="utf-8")).files
     assert files == {"digits/graph.svg", "digits/history.csv", "neuron.svg", "backprop.html",

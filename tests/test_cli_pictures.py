@@ -133,6 +133,7 @@ def test_every_surface_and_every_optimizer_has_a_rate():
     ("landscape spiral --points 1", "at least 2"),
     ("landscape spiral --span -1", "no number above 0"),
     ("report digit", "did you mean 'digits'?"),
+    ("report foo", "no data set is called 'foo'; there is digits, spiral, moons"),
     ("report digits --optimizer adm", "did you mean 'adam'?"),
     ("report digits --out r.pdf", "must end in .html"),
 ])

@@ -115,6 +115,8 @@ def test_files_of_before_and_bare_states_say_what_to_do(tmp_path):
     for name in ("old.npz", "state.npz"):
         with pytest.raises(CheckpointError, match="does not tell how its model is made"):
             nn.rebuild(tg.load(tmp_path / name))
+    with pytest.raises(TypeError, match=r"what load gave, as in nn.rebuild\(tg.load\(path\)\)"):
+        nn.rebuild("state.npz")
 
 
 def test_the_description_is_plain_data():

@@ -260,6 +260,8 @@ def test_sequential_takes_any_functions_and_slices():
     x = normal(4, 2)
     assert len(model) == 3 and list(model)[1] is np.tanh and model[-1] is model[2]
     np.testing.assert_array_equal(model(x).data, model[1:](model[:1](x)).data)
+    with pytest.raises(TypeError, match=r"got the class ReLU: make one, ReLU\(\.\.\.\)"):
+        nn.Sequential(nn.Linear(2, 3), nn.ReLU)
     with pytest.raises(TypeError, match="takes layers one by one, got list"):
         nn.Sequential([nn.ReLU()])
 

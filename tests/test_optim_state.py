@@ -180,6 +180,8 @@ def test_what_cannot_be_explained_says_why():
     for index in ((0,), (2, 0), 0, (0.5, 0)):
         with pytest.raises(IndexError, match="W"):
             opt.explain("W", index)
+    with pytest.raises(IndexError, match=r"say which entry; the first is explain\('W', \(0, 0\)\)"):
+        opt.explain("W")
     opt.parameters["W"].data[0, 0] += 1
     with pytest.raises(GraphError, match="has been changed since the last step"):
         opt.explain("W", (0, 0))

@@ -1,11 +1,21 @@
-"""Every Python block of the README runs, in order, in one namespace."""
+"""What the documents say is so: Python runs, command lines are understood, files are there.
+
+The Python blocks of the README run in order, in one namespace.
+"""
 
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-README = Path(__file__).parents[1] / "README.md"
+from tinygrad_opt import cli
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+DOCUMENTS = [path for name in ("README.md", "CONTRIBUTING.md", "demos/README.md", "docs/gallery.md",
+                               "benchmarks/README.md") if (path := ROOT / name).exists()]
 
 
 def test_the_examples_of_the_readme_run(tmp_path, monkeypatch, capsys):
@@ -31,3 +41,27 @@ def test_the_first_example_has_twenty_lines():
 def test_there_are_exactly_two_set_up_lines():
     lines = [line for line in README.read_text().splitlines() if line.startswith("python3 -m venv")]
     assert len(lines) == 2
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_file_that_a_document_names_is_there(path):
+    text = path.read_text()
+    linked = [path.parent / file for file in re.findall(r"\]\(([^)#:]+)\)", text)]
+    assert not [file for file in linked if not file.exists()]
+    named = set(re.findall(r"[`\s]([\w/]+\.py)(?=[`\s])", text)) - {"NAME.py", "demos/NAME.py"}
+    homes = (ROOT, ROOT / "tinygrad_opt", path.parent)
+    assert not [file for file in named if not any((home / file).exists() for home in homes)]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_command_line_of_a_document_is_understood(path):
+    lines = re.findall(r"^tinygrad-opt (.*)$|`tinygrad-opt ([^`]*)`", path.read_text(), re.M)
+    for typed in (a or b for a, b in lines):
+        if "--help" not in typed:
+            cli.parser().parse_args(shlex.split(typed, comments=True))
+
+
+def test_the_readme_shows_every_command():
+    shown = set(re.findall(r"^tinygrad-opt ([a-z]+)", README.read_text(), re.M))
+    parser = next(a for a in cli.parser()._actions if a.dest == "command" or a.choices)
+    assert shown == set(parser.choices)

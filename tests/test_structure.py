@@ -79,6 +79,8 @@ def test_public_names_are_sorted_and_exist():
     assert set(tg.__all__) <= set(dir(tg))
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = tg.no_such_name
+    with pytest.raises(AttributeError, match=r"has no attribute 'tanh': .* np\.tanh\(t\)"):
+        _ = tg.tanh
 
 
 def test_nothing_heavy_is_imported_before_it_is_used():

@@ -729,7 +729,7 @@ def test_ctrl_c_and_the_optimizers_own_care_go_together():
 
 
 @pytest.mark.parametrize(("options", "words"), [
-    ({"loss": "cross_entropy"}, "loss must be a function"),
+    ({"loss": "cross_entropy"}, "loss must be a function of .* such as nn.cross_entropy"),
     ({"loss": lambda p, y: 3.0}, "must return a Tensor, got float"),
     ({"loss": lambda p, y: p}, "not one"),
     ({"optimizer": 3}, "optimizer must be an optimizer or a name, got 3"),
@@ -739,6 +739,11 @@ def test_ctrl_c_and_the_optimizers_own_care_go_together():
     ({"accumulate": 0}, "accumulate must be at least 1"),
     ({"callbacks": [3]}, "a callback is a Callback or a function"),
     ({"callbacks": [EarlyStopping]}, "a callback is a Callback or a function"),
+    ({"callbacks": EarlyStopping()}, r"callbacks must be a list, such as \[EarlyStopping"),
+    ({"callbacks": print}, "callbacks must be a list"),
+    ({"history": {"columns": {}}}, r"a History, got dict.*History\(\*\*tg.load"),
+    ({"validation_data": np.zeros((3, 2))}, r"a pair \(x, y\), got ndarray\."),
+    ({"validation_data": ([0], [0], [0])}, r"a pair \(x, y\), got tuple of 3\."),
     ({"progress": "loud"}, "progress must be True, False, 'bar' or 'lines'"),
     ({"data": (np.zeros((3, 2)), np.zeros(2, int))}, "x has 3 samples, y has 2"),
     ({"data": (np.zeros((0, 2)), np.zeros(0, int))}, "at least one sample"),

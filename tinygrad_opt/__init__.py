@@ -29,7 +29,7 @@ from tinygrad_opt.ops import op
 from tinygrad_opt.tensor import Tensor, history, no_grad, set_default_dtype
 
 if TYPE_CHECKING:
-    from tinygrad_opt import data, nn, optim, viz
+    from tinygrad_opt import data, nn, optim, train, viz
     from tinygrad_opt.checkpoint import load, save
     from tinygrad_opt.compiler import compile
     from tinygrad_opt.nn.init import seed
@@ -71,6 +71,7 @@ __all__ = [
     "save",
     "seed",
     "set_default_dtype",
+    "train",
     "value_and_grad",
     "viz",
 ]
@@ -88,6 +89,7 @@ _LATER = {
     "playback": "tinygrad_opt.viz",
     "save": "tinygrad_opt.checkpoint",
     "seed": "tinygrad_opt.nn.init",
+    "train": "tinygrad_opt",
     "viz": "tinygrad_opt",
 }
 
@@ -97,7 +99,11 @@ def __getattr__(name: str) -> Any:
 
     home = _LATER.get(name)
     if home is None:
-        raise AttributeError(f"module 'tinygrad_opt' has no attribute {name!r}")
+        import numpy
+
+        answered = name in ops.TABLE and hasattr(numpy, name)
+        hint = f": NumPy's functions take Tensors, as in np.{name}(t)" if answered else ""
+        raise AttributeError(f"module 'tinygrad_opt' has no attribute {name!r}{hint}")
     if home == __name__:
         return import_module(f"{home}.{name}")
     value = globals()[name] = getattr(import_module(home), name)

@@ -202,6 +202,8 @@ def _blaming(path: Path, what: str) -> Iterator[None]:
         raise CheckpointError(f"{what} {path}: no such file or folder") from error
     except OSError as error:
         raise CheckpointError(f"{what} {path}: {error.strerror or error}") from error
+    except zipfile.BadZipFile as error:
+        raise CheckpointError(f"{what} {path}: it is no whole .npz file ({error})") from error
     except Exception as error:                             # zipfile alone raises half a dozen
         raise CheckpointError(f"{what} {path}: {error or type(error).__name__}") from error
 

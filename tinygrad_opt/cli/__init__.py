@@ -42,7 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0: done; 1: an error, told in one line on standard error; 130: interrupted. Arguments
         that make no sense exit with 2, after a line that says what does.
     """
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:                                 # closed by who started us, as by cron
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
         if hasattr(stream, "reconfigure"):                 # an old terminal prints ? for what
             stream.reconfigure(errors="replace")           # it cannot show, instead of failing
     reader = parser()

@@ -202,5 +202,5 @@ def named(text: str) -> tuple[str, Any]:
 
 def _near(word: str, known: Iterable[str]) -> str:
     known = list(known)
-    close = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.6)
     return f"did you mean {close[0]!r}?" if close else f"there is {', '.join(known)}"

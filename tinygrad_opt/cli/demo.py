@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -43,7 +44,7 @@ def demo(options: argparse.Namespace) -> int:
     out = options.out
     out.mkdir(parents=True, exist_ok=True)
     parts = []
-    for stop in [*_stops(out, options.epochs), _race(out)]:
+    for stop in _stops(out, options.epochs):
         print(f"$ tinygrad-opt {shlex.join(stop.command)}", flush=True)
         chosen = parser().parse_args(stop.command)
         if code := chosen.run(chosen) or 0:
@@ -56,8 +57,9 @@ def demo(options: argparse.Namespace) -> int:
     return 0
 
 
-def _stops(out: Path, epochs: int) -> list[Stop]:
-    return [
+def _stops(out: Path, epochs: int) -> Iterator[Stop]:
+    """One by one, as what a stop has to say belongs there."""
+    yield from [
         Stop("A network learns to read digits",
              "The graph of the loss of one batch, with the gradients that trained the network.",
              ("train", "digits", "--epochs", str(epochs), "--quiet", "--out", str(out / "digits")),
@@ -76,6 +78,7 @@ def _stops(out: Path, epochs: int) -> list[Stop]:
               "--out", str(out / "compare")),
              ("compare/compare.png", "compare/compare.csv")),
     ]
+    yield _race(out)
 
 
 def _race(out: Path) -> Stop:

@@ -115,6 +115,9 @@ def rebuild(saved: Mapping[str, Any]) -> Any:
     ├─ layers.0: Linear(2, 8)
     └─ layers.1: Linear(8, 3)
     """
+    if not isinstance(saved, Mapping):
+        raise TypeError(f"rebuild takes what load gave, as in nn.rebuild(tg.load(path)); got"
+                        f" {saved!r:.80}")
     description, state = saved.get("architecture"), saved.get("model")
     make = "make the model in Python and give it the weights: load(path, model)"
     if not isinstance(description, dict) or not isinstance(state, Mapping):

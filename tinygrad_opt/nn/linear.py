@@ -185,6 +185,9 @@ class Sequential(Module):
         for layer in layers:
             if not callable(layer):
                 raise TypeError(f"Sequential takes layers one by one, got {type(layer).__name__}")
+            if isinstance(layer, type):
+                raise TypeError(f"Sequential takes layers, got the class {layer.__name__}: make"
+                                f" one, {layer.__name__}(...)")
         self.layers = list(layers)
 
     def _members(self) -> Iterator[tuple[str, Any]]:

@@ -13,7 +13,7 @@ from tinygrad_opt.nn.blueprint import describe
 from tinygrad_opt.nn.init import generator
 from tinygrad_opt.nn.summary import Summary, summarize
 from tinygrad_opt.nn.tree import Tree, enter
-from tinygrad_opt.tensor import Tensor, tick
+from tinygrad_opt.tensor import Tensor, observed, tick
 
 __all__ = ["Module", "matching"]
 
@@ -50,7 +50,14 @@ class Module(Tree):
     (4, 1)
     """
 
-    training: bool = True
+    @property
+    def training(self) -> bool:
+        """Whether it is trained now; a compiled step that asked notices when it changes."""
+        return observed(self, "training", vars(self).get("training", True))
+
+    @training.setter
+    def training(self, mode: bool) -> None:
+        vars(self)["training"] = mode
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.forward(*args, **kwargs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -33,9 +34,17 @@ def pair(name: str, x: Any, y: Any) -> tuple[Tensor, Tensor]:
         x = Tensor(x, dtype=_float(y.dtype)) if type(y) is Tensor else as_tensor(x)
         y = y if type(y) is Tensor else Tensor(y, dtype=x.dtype)
     if x.shape != y.shape:
-        hint = " Reshape one of them, they would broadcast." if x.size == y.size else ""
+        hint = _hint(x.shape, y.shape)
         raise ShapeError(f"{name} of shapes {x.shape} and {y.shape}: they must be the same.{hint}")
     return x, y
+
+
+def _hint(x: tuple[int, ...], y: tuple[int, ...]) -> str:
+    """What to try with two shapes that would broadcast to something else."""
+    for longer, shorter, name in (x, y, "prediction"), (y, x, "target"):
+        if longer == (*shorter, 1):
+            return f" Drop the last axis, {name}[..., 0], or give the other one such an axis."
+    return " Reshape one of them." if math.prod(x) == math.prod(y) else ""
 
 
 def _float(dtype: np.dtype[Any]) -> np.dtype[Any]:

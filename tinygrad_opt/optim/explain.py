@@ -150,7 +150,9 @@ def _place(e: Any, index: Any) -> int:
     if len(index) != len(e.shape) or not all(
         isinstance(i, int | np.integer) and -n <= i < n for i, n in zip(index, e.shape)
     ):
-        raise IndexError(f"{e.name!r} has shape {e.shape}: no entry {index}")
+        first = f"; the first is explain({e.name!r}, {(0,) * len(e.shape)})" if e.size else ""
+        what = f"no entry {index}" if index else "say which entry"
+        raise IndexError(f"{e.name!r} has shape {e.shape}: {what}{first}")
     inside = [i % n for i, n in zip(index, e.shape)]
     return e.place.start + (int(np.ravel_multi_index(inside, e.shape)) if inside else 0)
 

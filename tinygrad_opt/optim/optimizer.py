@@ -17,7 +17,7 @@ from tinygrad_opt.optim.pack import Array, Entry
 from tinygrad_opt.optim.packed import Packed
 from tinygrad_opt.optim.plan import Plan, Run
 from tinygrad_opt.optim.state import load, saved
-from tinygrad_opt.tensor import Tensor, effect, tape, tick
+from tinygrad_opt.tensor import Tensor, effect, forget_gradients, tape, tick
 
 __all__ = ["Optimizer", "Params"]
 
@@ -194,11 +194,7 @@ class Optimizer(Packed):
 
     def zero_grad(self) -> None:
         """Forget the gradients, so that the next ``backward()`` starts afresh."""
-        effect(self._forget_gradients)
-
-    def _forget_gradients(self) -> None:
-        for tensor in self._targets:
-            tensor.gradient = None
+        effect(forget_gradients, self._targets)
 
     def update(self, params: Mapping[str, Any], grads: Mapping[str, Any]) -> None:
         """Update arrays in place, of an optimizer that is not bound to parameters.

@@ -79,7 +79,8 @@ def fit(
     accumulate : int, at least 1
         Add up the gradients of so many batches before each step: the step of one large batch.
     history : History, optional
-        Of a run to be continued: its epochs are counted on from, and it is not changed.
+        Of a run to be continued: its epochs are counted on from, and it is not changed. That of
+        a checkpoint is ``History(**load(path)["history"])``.
     compile : bool, optional
         Whether forward and backward pass are captured for each shape of batch and replayed, with
         the same results to the bit; see `tinygrad_opt.compile` for what a capture freezes.
@@ -134,12 +135,11 @@ def fit(
         raise ValueError("fit needs at least one sample, got none.")
     validation = None
     if validation_data is not None:
-        validation = tuple(map(array_of, validation_data))
-        samples(*validation)
+        validation = _pair(validation_data)
     screen = progress_for(progress)
     run = Run(model, loss, optimizer, metrics_by_name(metrics), len(x), batch_size, epochs,
               accumulate, seed, history, validation is not None, compile,
-              [*map(_callback, callbacks), screen])
+              [*_callbacks(callbacks), screen])
     try:
         with in_mode(model, True), _gentle_interrupt(run):
             run.optimizer.zero_grad()
@@ -185,13 +185,17 @@ class Run:
         validates: bool, compiled: bool | None, callbacks: Sequence[Callback],
     ) -> None:
         if not callable(loss):
-            raise TypeError(f"loss must be a function of (prediction, y), got {loss!r}.")
+            raise TypeError("loss must be a function of (prediction, y) such as nn.cross_entropy,"
+                            f" got {loss!r}.")
         if compiled not in (True, False, None):
             raise ValueError(f"compile must be True, False or None, got {compiled!r}.")
         self.model, self.loss_function, self.metrics = model, loss, metrics
         self.batch_size = whole("batch_size", batch_size)
         self.accumulate = whole("accumulate", accumulate)
         self.steps_per_epoch = -(-n_samples // (self.batch_size * self.accumulate))
+        if not isinstance(history, History | None):
+            raise TypeError(f"history must be a History, got {type(history).__name__}. That of a"
+                            " checkpoint is History(**tg.load(path)['history']).")
         if seed is None and history is not None:
             seed = history.seed
         self.seed: Any = np.random.SeedSequence(seed).entropy
@@ -321,6 +325,22 @@ class Run:
 
 
 # ---- what fit is given ---------------------------------------------------------------------------
+
+
+def _pair(data: Any) -> tuple[Array, Array]:
+    """Validation data as arrays."""
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        raise TypeError(f"validation_data must be a pair (x, y), got {type(data).__name__}"
+                        + (f" of {len(data)}." if isinstance(data, tuple | list) else "."))
+    x, y = map(array_of, data)
+    samples(x, y)
+    return x, y
+
+
+def _callbacks(given: Any) -> list[Any]:
+    if isinstance(given, Callback) or not isinstance(given, Iterable):
+        raise TypeError(f"callbacks must be a list, such as [EarlyStopping()], got {given!r}.")
+    return [_callback(callback) for callback in given]
 
 
 def _callback(callback: Any) -> Any:
