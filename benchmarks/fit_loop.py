@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import time
 
@@ -76,4 +77,5 @@ def main():
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     main()

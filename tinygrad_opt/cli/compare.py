@@ -65,7 +65,8 @@ def compare(options: argparse.Namespace) -> None:
             if not options.quiet:
                 print(f"{label}, seed {seed}: {runs[label][-1]['val_accuracy'][-1]:.4f}",
                       f"after {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
-    print(f"{options.dataset}: {options.seeds} seeds, {len(samples.x_test)} samples to test on\n")
+    seeds = f"{options.seeds} seed{'s' * (options.seeds > 1)}"
+    print(f"{options.dataset}: {seeds}, {len(samples.x_test)} samples to test on\n")
     print(_table(runs), end="\n\n")
     print(f"{_save(out / 'compare.csv', runs)}  every epoch of every run")
     _plot(out / "compare.png", runs)

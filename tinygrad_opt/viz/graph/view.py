@@ -178,6 +178,10 @@ def _called(model: Any, inputs: tuple[Any, ...], name: str | None) -> tuple[Tens
         raise TypeError(
             f"draw() takes a Tensor, or a model and its input; got {type(model).__name__}, which is"
             " no compiled step either")
+    if not inputs:
+        raise TypeError(
+            f"draw({type(model).__name__}) needs what the model is to be applied to, to see what it"
+            " does: draw(model, x), or draw(loss)")
     names = {t: key for key, t in dict(model.parameters()).items()}
     tensors = []
     for k, x in enumerate(inputs):
