@@ -1,5 +1,8 @@
 """Captured steps: equal to eager ones to the bit, loud about what they cannot repeat."""
 
+import collections
+import concurrent.futures
+import copy
 import gc
 import os
 import resource
@@ -466,3 +469,337 @@ def test_a_compiled_step_inside_another_is_part_of_it():
     quadruple = compile(lambda x: double(double(x)))
     assert quadruple(np.array([3.0])).data == [12]
     assert not double.programs
+
+
+# ---- what is outside a step, and what it leaves behind -------------------------------------------
+
+
+def rows(n=4):
+    """Batches to replay a step on."""
+    rng = np.random.default_rng(0)
+    return [rng.normal(size=(4, 3)).astype(np.float32) for _ in range(n)]
+
+
+def weights(shape=(3, 2), seed=0):
+    values = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+    return Tensor(values, requires_grad=True, name="w")
+
+
+def both(make):
+    """What a generator that is given a wrapper for its step yields, eager and compiled."""
+    logs = [[(v.dtype, v.shape, v.tobytes()) for v in map(as_array, make(wrap))]
+            for wrap in (lambda step: step, compile)]
+    assert logs[0] == logs[1]
+
+
+def as_array(x):
+    return np.asarray(x.array if type(x) is Tensor else x)
+
+
+def test_gradients_add_up_over_replays():
+    def make(wrap):
+        w = weights()
+        step = wrap(lambda x: ((x @ w) ** 2).sum().backward())
+        for k, x in enumerate(rows(8)):
+            if k == 4:
+                yield w.grad
+                w.grad = None
+            step(x)                                        # nobody looks in between
+        yield w.grad
+
+    both(make)
+
+
+def test_a_gradient_that_was_kept_stays_what_it_was():
+    w = weights()
+
+    @compile
+    def step(x):
+        w.grad = None
+        (x @ w).sum().backward()
+
+    kept = []
+    for x in rows():
+        step(x)
+        kept.append((w.grad, w.grad.copy()))
+    for gradient, then in kept:
+        np.testing.assert_array_equal(gradient, then)
+
+
+def test_equal_gradients_of_two_parameters_are_two_arrays():
+    def make(wrap):
+        a, b = weights((3,)), weights((3,), seed=1)
+
+        def step(x):
+            a.grad = b.grad = None
+            ((a + b) * x).sum().backward()
+
+        step = wrap(step)
+        for x in rows():
+            step(x[0])
+            a.grad *= 2
+            yield from (a.grad, b.grad)
+
+    both(make)
+
+
+def test_a_gradient_read_inside_is_the_one_of_this_call_or_refused():
+    def make(wrap, step_of):
+        w = weights()
+        step = wrap(step_of(w))
+        for x in rows():
+            yield step(x)
+
+    def fresh(w):
+        def step(x):
+            w.grad = None
+            (x @ w).sum().backward()
+            return w.grad * 2
+        return step
+
+    def added_up(w):
+        def step(x):
+            (x @ w).sum().backward()
+            return w.grad * 2
+        return step
+
+    def of_the_call_before(w):
+        def step(x):
+            g, w.grad = w.grad, None
+            (x @ w).sum().backward()
+            return x if g is None else x.sum() * g
+        return step
+
+    both(lambda wrap: make(wrap, fresh))
+    for step_of in (added_up, of_the_call_before):
+        with pytest.raises(CaptureError, match=r"the gradient of w \(3, 2\) .* zero_grad"):
+            list(make(compile, step_of))
+
+
+def test_second_derivatives_through_grad_are_replayed():
+    def make(wrap):
+        w = weights()
+
+        def step(x):
+            w.grad = None
+            ((x @ w) ** 3).sum().backward(create_graph=True)
+            (w.grad**2).sum().backward()
+
+        step = wrap(step)
+        for x in rows():
+            step(x)
+            yield as_array(w.grad)
+
+    both(make)
+
+
+@pytest.mark.parametrize("differentiate", [
+    lambda x, w: tg.grad(lambda x: ((x @ w) ** 2).sum())(x) * 1,
+    lambda x, w: tg.value_and_grad(lambda w: ((x @ w) ** 2).sum())(w)[1],
+    lambda x, w: tg.hvp(lambda w: ((x @ w) ** 3).sum())(w, x[:3, :2]),
+    lambda x, w: tg.jacobian(lambda x: np.tanh(x @ w))(x[0]),
+    lambda x, w: tg.grad(lambda v: ((x @ w) * v).sum())(np.ones((4, 2), np.float32)) * 2,
+    lambda x, w: Tensor(x, requires_grad=True) * w[:, 0],
+], ids=["grad", "value_and_grad", "hvp", "jacobian", "of an array", "leaf"])
+def test_derivatives_inside_a_step_are_those_of_the_present_values(differentiate):
+    def make(wrap):
+        w = weights()
+        step = wrap(lambda x: differentiate(x, w))
+        for x in rows():
+            yield step(Tensor(x))
+            w.array[...] *= 0.9
+
+    both(make)
+
+
+def test_a_compiled_function_can_be_differentiated_from_outside():
+    cube = compile(lambda x: (x**3).sum())
+    cube(np.array([1.0, 2.0]))
+    np.testing.assert_array_equal(tg.grad(cube)(np.array([1.0, 2.0])), [3, 12])
+
+
+def test_freezing_hooking_and_modes_are_noticed():
+    def make(wrap):
+        w = weights()
+        model = nn.Sequential(nn.Linear(3, 2, rng=0), nn.BatchNorm1d(2), nn.Dropout(0.5, rng=1))
+
+        def step(x):
+            w.grad = None
+            h = x @ w + model(x)
+            if h.requires_grad:
+                h.sum().backward()
+            return h
+
+        step = wrap(step)
+        x = rows(1)[0]
+        changes = [
+            lambda: None, lambda: setattr(w, "requires_grad", False),
+            lambda: setattr(w, "requires_grad", True), model.eval, model.train,
+        ]
+        for change in changes:
+            change()
+            for k in (1, 2):
+                yield step(k * x)
+                yield np.zeros(()) if w.grad is None else w.grad
+        remove = w.register_hook(lambda g: 10 * g)
+        for change in (lambda: None, remove):
+            change()
+            step(x)
+            yield w.grad
+
+    both(make)
+
+
+def test_an_optimizer_that_moves_parameters_in_the_middle_of_a_replay():
+    def make(wrap):
+        w, v = weights(), weights((2,), seed=1)
+        opt = optim.SGD({"w": w, "v": v}, lr=0.1, momentum=0.0)
+
+        def step(x):
+            opt.zero_grad()
+            (x @ w).sum().backward()
+            opt.step()
+            return w
+
+        step = wrap(step)
+        for k, x in enumerate(rows(6)):
+            if k == 2:
+                v.data = [1.0, 2.0]                        # v takes no part: nothing is planned yet
+            if k == 3:
+                opt.lr = 0.5
+            yield step(x)
+
+    both(make)
+
+
+def test_a_shape_that_depends_on_values_is_refused_where_it_changes():
+    compiled = compile(lambda x: x[x > 0] * 2)
+    np.testing.assert_array_equal(compiled(Tensor([1.0, -1.0, 3.0])).data, [2, 6])
+    np.testing.assert_array_equal(compiled(Tensor([-1.0, 1.0, 4.0])).data, [2, 8])
+    with pytest.raises(CaptureError, match=r"shape \(2,\) .* and \(1,\) now"):
+        compiled(Tensor([-1.0, -1.0, 3.0]))
+
+
+@pytest.mark.parametrize("result", [
+    lambda x: {x: 1}.keys(), lambda x: iter([x]), lambda x: (v for v in [x]), lambda x: nn.ReLU(),
+], ids=["keys", "iterator", "generator", "module"])
+def test_a_result_that_a_replay_could_not_fill_is_refused(result):
+    with pytest.raises(CaptureError, match="in which a replay could not put new values"):
+        compile(result)(np.ones(2))
+
+
+def test_named_tuples_go_in_and_come_out():
+    pair = collections.namedtuple("pair", "a b")
+    compiled = compile(lambda p: pair(p.a + p.b, [p.b]))
+    for k in (1.0, 2.0):
+        made = compiled(pair(np.array([k]), np.array([5.0])))
+        assert made.a.data == [k + 5] and made.b[0].data == [5]
+
+
+@pytest.mark.parametrize("look", [
+    lambda x: x.argmax(axis=0), lambda x: x.argsort(), lambda x: (x > 0).all(axis=1),
+    lambda x: np.bincount(x.argmax(axis=1), minlength=3), lambda x: ordered(x * 1),
+])
+def test_what_is_asked_about_values_is_asked_at_each_replay(look):
+    def make(wrap):
+        w = weights((4, 3))
+        step = wrap(lambda x: look(x * w))
+        for x in rows():
+            yield step(Tensor(x))
+
+    both(make)
+
+
+def ordered(x):
+    x.sort()
+    return x
+
+
+def test_every_layout_is_computed_as_it_lies():
+    def make(wrap):
+        w = weights((64, 32))
+        step = wrap(lambda x: (x @ w).sum(axis=1) + x.sum() + np.einsum("ab,a->", x[::-1], x[:, 0]))
+        rng = np.random.default_rng(0)
+        for order in ("C", "F", "C", "F"):
+            yield step(Tensor(np.array(rng.normal(size=(37, 64)), np.float32, order=order)))
+        yield step(Tensor(rng.normal(size=(37, 64)).astype(np.float32)[::-1]))
+
+    both(make)
+
+
+def test_zero_and_minus_zero_are_different_numbers():
+    compiled = compile(lambda x, zero: np.arctan2(x * zero, -1.0))
+    values = [compiled(Tensor([1.0]), zero).item() for zero in (0.0, -0.0)]
+    assert values[0] == -values[1] > 3
+
+
+def test_backward_is_as_quiet_in_a_replay_as_in_an_eager_step():
+    w = weights((3,))
+
+    @compile
+    def step(x):
+        w.grad = None
+        np.sqrt(x * w * 0).sum().backward()                # the slope at 0 is infinite
+
+    for x in rows():
+        step(np.abs(x[0]))
+    assert np.isnan(w.grad).all()
+
+
+def test_an_error_in_a_replay_leaves_no_half_written_gradients():
+    step, model, _ = spiral_step()
+    compiled = compile(step)
+    for _ in range(3):
+        compiled(X, Y)
+    with pytest.raises(IndexError):
+        compiled(X, Y + 1)
+    assert all(p.grad is None for p in model.parameters().values())
+    compiled(X, Y)
+
+
+def test_threads_share_a_step_without_mixing_their_numbers():
+    w = weights((60, 60))
+    step = compile(lambda x: np.tanh(np.tanh(np.tanh(x @ w) @ w) @ w))
+    batches = [np.random.default_rng(k).normal(size=(60, 60)).astype(np.float32) for k in range(8)]
+    expected = [step(x).data for x in batches]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for made, wanted in zip(pool.map(step, batches * 20), expected * 20):
+            np.testing.assert_array_equal(made.data, wanted)
+
+
+def test_what_another_thread_computes_for_a_step_is_refused():
+    w = weights((3,))
+
+    def step(x):
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            return pool.submit(lambda: x * w).result() * 2
+
+    with pytest.raises(CaptureError, match="computed in another thread"):
+        compile(step)(np.ones(3))
+
+
+def test_copies_of_values_by_python_are_refused():
+    with pytest.raises(CaptureError, match="read inside a compiled step"):
+        compile(lambda x: copy.deepcopy(x) * 2)(np.ones(3))
+
+
+def test_a_parameter_that_the_first_call_makes_is_trained_by_the_others():
+    def make(wrap):
+        made = {}
+
+        def step(x):
+            if not made:
+                made["w"] = weights()
+                made["opt"] = optim.SGD({"w": made["w"]}, lr=0.1)
+            made["opt"].zero_grad()
+            loss = ((x @ made["w"]) ** 2).mean()
+            loss.backward()
+            made["opt"].step()
+            return loss
+
+        step = wrap(step)
+        for x in rows(6):
+            yield step(x)
+            yield made["w"].grad
+
+    both(make)

@@ -15,30 +15,34 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygrad_opt import ops
 from tinygrad_opt.errors import GradientError, GraphError, ShapeError
-from tinygrad_opt.tensor import Tensor, apply, seed_for, walk, with_grad
+from tinygrad_opt.tensor import (
+    Tensor,
+    apply,
+    differentiating,
+    no_grad,
+    seed_for,
+    tape,
+    walk,
+    with_grad,
+)
 
 __all__ = ["GradCheck", "grad", "gradcheck", "hessian", "hvp", "jacobian", "value_and_grad"]
-
-# how many differentiated functions are running: inside another one, gradients stay recorded
-_depth: ContextVar[int] = ContextVar("depth", default=0)
-
 
 @contextmanager
 def _differentiating() -> Iterator[None]:
     """Record what runs inside, gradients that are taken there included."""
-    token = _depth.set(_depth.get() + 1)
+    token = differentiating.set(differentiating.get() + 1)
     try:
         with with_grad():
             yield
     finally:
-        _depth.reset(token)
+        differentiating.reset(token)
 
 
 def grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
@@ -239,9 +243,10 @@ class _Run:
         for i in self.places:
             if not -len(args) <= i < len(args):
                 raise TypeError(f"argnums={i}, but {_name(f)} was given {len(args)} arguments")
-        outer = _depth.get()
+        outer = differentiating.get()
         given = [args[i] for i in self.places]
-        self.wants_tensors = outer > 0 or any(map(_holds_tensor, given))
+        self.captured = tape.get() is not None             # a compiled step: all runs on Tensors
+        self.wants_tensors = outer > 0 or self.captured or any(map(_holds_tensor, given))
         self.record = outer > 0 or any(
             type(x) is Tensor and x.needs_grad for g in given for x in _leaves(g)
         )
@@ -258,9 +263,10 @@ class _Run:
         y = self.result if y is None else y
         found: dict[Tensor, Any] = {}
         if y.needs_grad and y.serial >= self.since:
-            with with_grad():
-                seed = seed_for(y, seed, self.record)
-                found = walk(y, seed, record=self.record, since=self.since)
+            on_tensors = self.record or self.captured
+            with with_grad() if self.record else no_grad():
+                seed = seed_for(y, seed, on_tensors)
+                found = walk(y, seed, record=on_tensors, since=self.since)
 
         def one(x: Tensor) -> Any:
             g = found.get(x)
@@ -296,7 +302,7 @@ def _fresh(x: Any) -> Tensor:
     """A new Tensor for an argument, linked to it if gradients flow there."""
     if type(x) is Tensor and x.needs_grad:
         return apply(ops.positive, x)
-    return Tensor(x.array if type(x) is Tensor else x, requires_grad=True)
+    return Tensor(x, requires_grad=True)
 
 
 def _map(change: Callable[[Any], Any], x: Any) -> Any:

@@ -151,6 +151,15 @@ def captured_read(x: Any) -> CaptureError:
     )
 
 
+def captured_gradient(x: Any) -> CaptureError:
+    """The error for a gradient that a step being captured reads without having computed it."""
+    return CaptureError(
+        f"the gradient of {subject(x)} that was read inside a compiled step holds more than one"
+        " backward() of this step put there. Call zero_grad() in the step before backward(), and"
+        " read .grad after the only one; or do without the decorator."
+    )
+
+
 def captured_hook(x: Any) -> CaptureError:
     """The error for a hook that only looks at a gradient, while a step is being captured."""
     return CaptureError(

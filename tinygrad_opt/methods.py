@@ -74,25 +74,25 @@ class Methods:
         """Running sum along the axis; of the flattened Tensor for None."""
         return ops.cumsum(self, axis=axis)
 
-    def argmax(self, axis: Any = None, keepdims: bool = False) -> Any:
+    def argmax(self: Any, axis: Any = None, keepdims: bool = False) -> Any:
         """Index of the largest entry, as an array."""
-        return self.array.argmax(axis=axis, keepdims=keepdims)
+        return np.argmax(self, axis=axis, keepdims=keepdims)
 
-    def argmin(self, axis: Any = None, keepdims: bool = False) -> Any:
+    def argmin(self: Any, axis: Any = None, keepdims: bool = False) -> Any:
         """Index of the smallest entry, as an array."""
-        return self.array.argmin(axis=axis, keepdims=keepdims)
+        return np.argmin(self, axis=axis, keepdims=keepdims)
 
-    def argsort(self, axis: int = -1) -> np.ndarray:
+    def argsort(self: Any, axis: int = -1) -> Any:
         """Indices that sort the axis, ties in order, as an array."""
-        return self.array.argsort(axis=axis, kind="stable")
+        return np.argsort(self, axis=axis, kind="stable")
 
-    def all(self, axis: Any = None, keepdims: bool = False) -> Any:
+    def all(self: Any, axis: Any = None, keepdims: bool = False) -> Any:
         """Whether all entries are non-zero, as an array."""
-        return self.array.all(axis=axis, keepdims=keepdims)
+        return np.all(self, axis=axis, keepdims=keepdims)
 
-    def any(self, axis: Any = None, keepdims: bool = False) -> Any:
+    def any(self: Any, axis: Any = None, keepdims: bool = False) -> Any:
         """Whether some entry is non-zero, as an array."""
-        return self.array.any(axis=axis, keepdims=keepdims)
+        return np.any(self, axis=axis, keepdims=keepdims)
 
     def reshape(self: M, *shape: Any) -> M:
         """The same entries in another shape, given as one tuple or as numbers."""

@@ -17,7 +17,7 @@ import numpy as np
 from tinygrad_opt import ops
 from tinygrad_opt.errors import ShapeError, no_rule
 from tinygrad_opt.ops import Op
-from tinygrad_opt.tensor import FUNCTIONS, Tensor, apply, values_of
+from tinygrad_opt.tensor import FUNCTIONS, Tensor, answer, apply, values_of
 
 __all__: list[str] = []
 
@@ -91,7 +91,7 @@ FUNCTIONS.update({np.amax: FUNCTIONS[np.max], np.amin: FUNCTIONS[np.min],
 @implements(np.where)
 def _where(condition: Any, *branches: Any) -> Any:
     if not branches:
-        return np.nonzero(values_of(condition))
+        return np.nonzero(condition)
     return apply(ops.where, condition, *branches)
 
 
@@ -121,7 +121,7 @@ def _full_like(a: Any, fill_value: Any, dtype: Any = None, **options: Any) -> An
 
 @implements(np.bincount)
 def _bincount(x: Any, /, weights: Any = None, minlength: int = 0) -> Any:
-    counts = np.bincount(values_of(x), None, minlength)
+    counts = answer(np.bincount, x, None, minlength)
     return counts if weights is None else ops.scatter(weights, values_of(x), shape=counts.shape)
 
 

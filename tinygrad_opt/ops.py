@@ -500,7 +500,7 @@ def _matmul_left(g, x, y):
     if y.ndim == 1:
         return np.expand_dims(g, -1) * y
     if x.ndim == 1:
-        return (y @ np.expand_dims(g, -1))[..., 0]
+        return matmul(y, np.expand_dims(g, -1))[..., 0]
     return g.dot(y.T) if g.ndim == 2 == y.ndim else g @ y.mT           # (n,k) = (n,m)(m,k)
 
 
@@ -508,7 +508,7 @@ def _matmul_right(g, x, y):
     if x.ndim == 1:
         return np.expand_dims(g, -2) * np.expand_dims(x, -1) if y.ndim > 1 else g * x
     if y.ndim == 1:
-        return (x.mT @ np.expand_dims(g, -1))[..., 0]
+        return matmul(x.mT, np.expand_dims(g, -1))[..., 0]
     return x.T.dot(g) if x.ndim == 2 == g.ndim else x.mT @ g           # (k,m) = (k,n)(n,m)
 
 

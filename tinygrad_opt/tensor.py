@@ -878,7 +878,7 @@ def walk(end: Tensor, seed: Any, *, record: bool = False, since: int = -1) -> di
                 array = x.array
                 if part.shape != array.shape:
                     fit = ops.fit if record else ops.fit.kernel
-                    part = fit(part, shape=array.shape)
+                    part = _whole(fit(part, shape=array.shape), record)
                 if part.dtype is not array.dtype:
                     part = part.astype(array.dtype, copy=False)
                 other = gradients.get(x)
@@ -1014,7 +1014,7 @@ def _as_array(data: Any, own: bool, dtype: Any) -> ndarray:
     """The array of a Tensor: what is wrapped, what is copied and in which dtype."""
     if type(data) is Tensor and data.needs_grad:
         raise GraphError(f"Tensor({subject(data)}) would lose its graph; use .detach() or .copy()")
-    data = values_of(data)
+    source, data = data, values_of(data)
     try:
         array = np.asarray(data)
     except ValueError as error:
@@ -1031,8 +1031,8 @@ def _as_array(data: Any, own: bool, dtype: Any) -> ndarray:
         raise TypeError(f"only floats can require gradients, got {wanted}")
     made = np.array(array, dtype=wanted) if own else array.astype(wanted, copy=False)
     program = tape.get()
-    if program is not None:
-        program.copied(array, made)
+    if program is not None and made is not data and type(data) is ndarray:
+        program.copied(source, made)
     return made
 
 

@@ -17,12 +17,13 @@ import numpy as np
 
 from tinygrad_opt.compiler.program import Call, Program, filled, nested, slots_in
 from tinygrad_opt.errors import CaptureError
-from tinygrad_opt.tensor import Tensor, forget_gradients, values_of
+from tinygrad_opt.tensor import Tensor, deliver, forget_gradients, set_gradient, values_of
 
 __all__ = ["Bound", "copied", "put"]
 
 _array_of = attrgetter("array")
 _state_of = attrgetter("needs_grad", "hooks")
+_SETTING = (deliver, forget_gradients, set_gradient)       # effects that move no array
 
 
 def put(x: np.ndarray, places: Any, values: Any, out: np.ndarray | None = None) -> np.ndarray:
@@ -52,6 +53,7 @@ class Bound:
         self.arrays, self.nbytes = _allocated(program)
         self._fed = [self.arrays[i] for i in program.arguments]
         self.runs = [_ready(call, self.arrays) for call in program.calls]
+        self._make_followed()
         self._stretches = [
             (modes, [run for _, run in stretch])
             for modes, stretch in itertools.groupby(
@@ -100,6 +102,27 @@ class Bound:
             and not any(t.gradient is not None for t in self.program.fresh)
         )
 
+    def _make_followed(self) -> None:
+        """Wrap the effects that may move Tensors which are read after them."""
+        calls = self.program.calls
+        end = len(calls) if self._reads_leaves(self.program.result) else max(
+            (i for i, call in enumerate(calls) if self._reads_leaves((call.inputs, call.attrs))),
+            default=0)
+        for i, call in enumerate(calls[:end]):
+            if call.is_effect and call.kernel not in _SETTING:
+                self.runs[i] = functools.partial(self._follow, self.runs[i])
+
+    def _reads_leaves(self, x: Any) -> bool:
+        roots = map(self.program.root, slots_in(x))
+        return any(self.program.slots[s].kind == "leaf" for s in roots)
+
+    def _follow(self, effect: Callable[[], Any]) -> None:
+        """Act, and bring values over if that gave Tensors other arrays, which are read later."""
+        effect()
+        for t, array in self.program.leaves:
+            if t.array is not array:
+                np.copyto(array, t.array)
+
     def _let_go(self) -> None:
         """Forget the gradients that lie in memory of its own."""
         own = set(map(id, self.arrays))
@@ -131,14 +154,15 @@ def _allocated(program: Program) -> tuple[list[Any], int]:
         for s in early:
             free.setdefault(blocks[s].nbytes, []).append(blocks[s])
         out = slots[call.output]
-        spare = free.get(out.nbytes)
+        nbytes = sum(out.reach)
+        spare = free.get(nbytes)
         if spare:
             block = spare.pop()
         else:
-            block = np.empty(out.nbytes, np.uint8)
-            taken += out.nbytes
+            block = np.empty(nbytes, np.uint8)
+            taken += nbytes
         blocks[call.output] = block
-        arrays[call.output] = np.ndarray(out.shape, out.dtype, block, 0, out.strides)
+        arrays[call.output] = np.ndarray(out.shape, out.dtype, block, out.offset, out.strides)
         for s in dying - early:
             free.setdefault(blocks[s].nbytes, []).append(blocks[s])
     for i, view in enumerate(slots):
@@ -205,7 +229,9 @@ def _ready(call: Call, arrays: list[Any]) -> Callable[[], Any]:
 
 @functools.cache
 def _takes_out(kernel: Any) -> bool:
-    """Whether a kernel writes into an array that it is given."""
+    """Whether a kernel writes into an array that it is given, and rounds alike when it does."""
+    if kernel is np.einsum:
+        return False
     if isinstance(kernel, np.ufunc) or isinstance(getattr(kernel, "__self__", None), np.ufunc):
         return True
     try:

@@ -55,7 +55,7 @@ class Recorder:
 
     def feed(self, value: Any) -> Tensor:
         """A Tensor that stands for an argument while the step is captured."""
-        array = np.array(values_of(value))
+        array = _copy(values_of(value))
         name = f"argument {len(self.arguments)}"
         fed = Tensor(array, name=name)
         self._alive[id(fed)] = fed
@@ -88,7 +88,7 @@ class Recorder:
     def acted(self, action: Callable[..., None], args: Any) -> None:
         """Something was done that is not a computation."""
         if action is deliver:                              # to those that outlive the step
-            arrived = [(t, self._refer(g)) for t, g in args[0] if t.serial < self._began]
+            arrived = [(t, self._refer(g)) for t, g in args[0] if self._outlives(t)]
             self.added_to += [t for t, _ in arrived if t not in self._forgotten]
             self.calls.append(Call(action, (arrived,)))
         else:
@@ -101,12 +101,14 @@ class Recorder:
 
     def copied(self, source: Any, made: np.ndarray) -> None:
         """The values of a Tensor or an array were copied, for a Tensor with its own memory."""
-        self._call(np.ndarray.astype, (source, made.dtype), {}, made)
+        if (type(source) is Tensor or id(source) in self._slot_of
+                or id(_owner(source)) in self._memory):
+            self._call(np.ndarray.astype, (source, made.dtype), {}, made)
 
     def gradient_of(self, t: Tensor) -> Any:
         """What ``t.grad`` is inside the step, where it is known to be the same at each replay."""
         g = t.gradient
-        if t.serial < self._began and t.op is None and t not in self._forgotten:
+        if self._outlives(t) and t not in self._forgotten:
             self.fresh.append(t)
         if g is None or (type(g) is Tensor and id(g.array) in self._slot_of):
             return g
@@ -117,6 +119,13 @@ class Recorder:
     def is_weak(self, x: Tensor) -> bool:
         """Whether it stands for a raw array, which never decides a dtype."""
         return id(x) in self._weak
+
+    def _outlives(self, t: Tensor) -> bool:
+        """Whether it is a leaf that the step finds, rather than one that it makes each time."""
+        slot = self._slot_of.get(id(t.array))
+        if t.serial < self._began or slot is None:
+            return t.op is None
+        return t.op is None and self.slots[slot].kind == "leaf"
 
     # ---- how it writes ----
 
@@ -163,9 +172,9 @@ class Recorder:
 
     def _call(self, kernel: Any, inputs: Any, attrs: Any, made: np.ndarray) -> None:
         """Write one call down, unless its result is known or is a part of what is known."""
+        call = Call(kernel, self._refer(tuple(inputs)), self._refer(attrs))
         if id(made) in self._slot_of:                      # astype and its kin may do nothing
             return
-        call = Call(kernel, self._refer(tuple(inputs)), self._refer(attrs))
         reads = list(slots_in((call.inputs, call.attrs)))
         known = self._memory.get(id(_owner(made)))
         if known is not None:                              # a part of a temporary costs no call
@@ -180,8 +189,8 @@ class Recorder:
                 return
         if _is_pure(kernel):
             if all(map(self._is_frozen, reads)):
-                constant = made.copy(order="K")
-                constant.flags.writeable = False
+                constant = _copy(made)
+                constant.flags.writeable = _owner(constant).flags.writeable = False
                 self._add(_slot("constant", made, array=constant), made)
                 return
             key = self._key(call, reads)
@@ -193,14 +202,13 @@ class Recorder:
 
     def _temporary(self, call: Call, made: np.ndarray) -> None:
         """A new array that this call makes."""
-        dense = _is_dense(made)
-        strides = made.strides if dense else np.empty(made.shape, made.dtype).strides
-        call.output = self._add(_slot("temporary", made, strides=strides), made)
+        slot = _slot("temporary", made)
+        slot.offset = slot.reach[0]
+        call.output = self._add(slot, made)
+        self._memory[id(_owner(made))] = call.output, _address(made) - slot.offset
         modes = np.geterr()
         call.modes = modes if modes != self._modes else None
         self.calls.append(call)
-        if dense:                                          # else its parts are calls of their own
-            self._memory[id(_owner(made))] = call.output, _address(made)
 
     def _alias(self, made: np.ndarray, slot: int) -> None:
         """Take an array for one that is known: the same values in the same layout."""
@@ -335,9 +343,14 @@ def _address(array: np.ndarray) -> int:
     return array.__array_interface__["data"][0]
 
 
-def _is_dense(array: np.ndarray) -> bool:
-    """Whether its entries fill its memory without gaps, in whatever order of axes."""
-    if 0 in array.strides and array.size > 1:
-        return array.flags.c_contiguous or array.flags.f_contiguous
-    order = np.argsort(array.strides, kind="stable")[::-1]
-    return array.transpose(order).flags.c_contiguous
+def _copy(array: Any) -> np.ndarray:
+    """A copy that lies in memory as the array does, so that sums are rounded alike; if that
+    would leave gaps, one without."""
+    like = _slot("", np.asarray(array))
+    below, above = like.reach
+    if below + above > like.nbytes:
+        return np.array(array)
+    block = np.empty(below + above, np.uint8)
+    copy = np.ndarray(like.shape, like.dtype, block, below, like.strides)
+    np.copyto(copy, array)
+    return copy

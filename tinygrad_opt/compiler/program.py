@@ -40,7 +40,8 @@ class Slot:
         The array, for what exists outside the program and for views of that; None for temporaries
         and their views.
     base, offset : int
-        Of a view: the slot that owns the memory, and how many bytes into it the view begins.
+        Of a view: the slot that owns the memory, and how many bytes into it the first entry is.
+        A temporary has an offset too, where strides are negative.
     """
 
     kind: str
@@ -56,6 +57,15 @@ class Slot:
     def nbytes(self) -> int:
         """Bytes of its entries."""
         return self.dtype.itemsize * math.prod(self.shape)
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """Bytes from its first entry down to its lowest and up to the end of its highest."""
+        if 0 in self.shape:
+            return 0, 0
+        ways = [(n - 1) * stride for n, stride in zip(self.shape, self.strides)]
+        return (-sum(way for way in ways if way < 0),
+                sum(way for way in ways if way > 0) + self.dtype.itemsize)
 
 
 @dataclass(frozen=True)
@@ -209,7 +219,7 @@ class Program:
 
 def _part(view: Slot, whole: Slot) -> str:
     """How a view looks at the memory of a slot."""
-    if view.offset == 0 and view.dtype == whole.dtype:
+    if view.offset == whole.offset and view.dtype == whole.dtype:
         if (view.shape, view.strides) == (whole.shape[::-1], whole.strides[::-1]):
             return ".T"
         if math.prod(view.shape) == math.prod(whole.shape):

@@ -120,16 +120,28 @@ def compile(function: Callable[..., Any]) -> CompiledStep:
     Raises
     ------
     CaptureError
-        When called, if the function looks at values (``float(loss)``, ``if loss > 1``, ``t.data``,
-        ``print(f"{loss}")``): a replay could not follow what Python does with them.
+        When called, if a replay could not do what the function does: it looks at values
+        (``float(loss)``, ``if loss > 1``, ``t.data``, ``f"{loss:.3f}"``), reads a ``.grad`` that
+        holds more than its own single ``backward()``, makes a shape that depends on values
+        (``x[x > 0]``), has a hook that returns nothing, or returns other objects.
 
     Notes
     -----
-    A capture freezes shapes, dtypes, Python's branches and loops, Python numbers, and arrays that
-    NumPy alone makes inside. One program is kept for each combination of shapes, dtypes and
-    numbers. Optimizers, schedules and random operations move on at each replay; a Tensor whose
-    array was replaced is noticed, and the step is captured anew. Results are copies, but ``.grad``
-    is memory that the next replay writes into.
+    What is computed from Tensors is computed by every call. What Python and NumPy do by
+    themselves happens at the capture only: branches and loops, numbers, the default dtype,
+    ``print``, ``np.random``, and which array a name outside stands for; one that is written in
+    place (``buffer[...] = batch``) is read anew. One program is kept for each combination of
+    shapes, dtypes, layouts and numbers.
+
+    Optimizers, schedules and random operations move on at each replay. Tensors whose array was
+    replaced, that were frozen, thawed or given hooks, and modules set to ``train()`` or ``eval()``
+    are noticed, and the step is captured anew.
+
+    Results are copies without a graph, gradients are arrays also after ``create_graph=True``, and
+    a replay that ends in an error leaves no half-written ``.grad``: it is None. Arguments with
+    gaps (``x[:, ::2]``) are copied into arrays without. Calls from several threads wait for each
+    other. Inside another compiled step, or a function given to ``tg.grad`` and its like, the
+    function runs as it is written.
 
     Examples
     --------

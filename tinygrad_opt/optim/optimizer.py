@@ -82,6 +82,21 @@ class Optimizer(Packed):
     warnings made errors, or a rule that fails half way.
 
     A parameter without a gradient is left alone, and its own count of updates rests.
+
+    Examples
+    --------
+    A rule of your own: by the sign of the gradient, with one vector of scratch.
+
+    >>> import numpy as np
+    >>> class Sign(Optimizer):
+    ...     def rule(self, p, g, s, *, lr, t):
+    ...         np.sign(g, out=s)
+    ...         s *= lr
+    ...         p -= s
+    >>> w = {"w": np.array([1.0, 2.0])}
+    >>> Sign(lr=0.5).update(w, {"w": np.array([3.0, -0.1])})
+    >>> w["w"]
+    array([0.5, 2.5])
     """
 
     decoupled: ClassVar[bool] = False          # weight decay beside the step, not in the gradient
@@ -91,8 +106,8 @@ class Optimizer(Packed):
 
     def __init__(
         self,
-        params: Params,
-        lr: Any,
+        params: Params = None,
+        lr: Any = 1e-3,
         *,
         decay: float = 0.0,
         weight_decay: float = 0.0,

@@ -84,10 +84,7 @@ class Step:
             return self.written(x, y, share)
         kind = len(x), share
         if kind in self.kinds:
-            prediction = self.replay(x, y, share)
-            if share != 1:
-                self._own_gradients()
-            return prediction
+            return self.replay(x, y, share)
         before = self._state()
         try:
             prediction = self.replay(x, y, share)
@@ -96,9 +93,10 @@ class Step:
                 raise
             self._put_back(before)
             self._give_up(f"{type(error).__name__}: {error}")
-            return self.written(x, y, share)
-        self.kinds.add(kind)
-        return prediction
+        else:
+            self.kinds.add(kind)
+            return prediction
+        return self.written(x, y, share)                   # if this fails too, it fails alone
 
     def refresh(self) -> None:
         """Forget the captures if something that they rest on has changed since."""
@@ -111,12 +109,6 @@ class Step:
         elif not _same(now, self.frozen):
             self.frozen, self.kinds = now, set()
             self.replay = captured(self.written)
-
-    def _own_gradients(self) -> None:
-        """Copy gradients to be added to: the next replay writes into the memory of this one."""
-        for p in self.parameters.values():
-            if p.grad is not None:
-                p.grad = p.grad.copy()
 
     def _look(self, loss: Array) -> None:
         try:
