@@ -162,6 +162,8 @@ def test_instructions_of_a_piece_are_counted():
     "b.WORKLOADS = {'tiny': ('spiral', [2, 4, 3], 100, 2)}; b.main()",
 ], ids=["single_op", "optimizers", "fit_loop"])
 def test_the_other_tables_are_printed(code):
+    if "fit_loop" in code:
+        pytest.importorskip("tqdm")                        # it times the bar too
     assert len(run("-c", code).splitlines()) >= 2
 
 

@@ -158,7 +158,7 @@ def test_no_arrow_joins_two_parts_but_names_do(step):
     assert home.keys() == view.graph.nodes.keys()
     assert all(home[e.tail] == home[e.head] for e in view.graph.edges)
     aliases = {n.title for n in boxes(view, "alias") if home[n.id] == "backward"}
-    assert {"#3 maximum ↗", "layers.1.weight ↗", "argument 0 ↗"} <= aliases
+    assert {"#3 maximum ↗", "layers.1.weight ↗", "x ↗"} <= aliases
 
 
 def test_gradients_say_whose_they_are(step):
@@ -299,7 +299,7 @@ def test_drawing_trains_nothing(step):
 
 def test_a_program_without_calls_is_its_argument_or_says_so():
     x = np.ones(3, np.float32)
-    assert [n.title for n in draw(compiled(lambda x: x, x)).graph.nodes.values()] == ["argument 0"]
+    assert [n.title for n in draw(compiled(lambda x: x, x)).graph.nodes.values()] == ["x"]
     empty = draw(compiled(lambda x: None, x), engine="builtin")
     assert [n.title for n in empty.graph.nodes.values()] == ["no calls"] and empty.svg
 

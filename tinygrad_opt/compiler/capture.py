@@ -53,10 +53,11 @@ class Recorder:
 
     # ---- what the engine tells it ----
 
-    def feed(self, value: Any) -> Tensor:
-        """A Tensor that stands for an argument while the step is captured."""
+    def feed(self, value: Any, name: str) -> Tensor:
+        """A Tensor that stands for an array among the arguments while the step is captured."""
         array = _copy(values_of(value))
-        name = f"argument {len(self.arguments)}"
+        taken = sum(self.slots[i].name.split(" ")[0] == name for i in self.arguments)
+        name = f"{name} {taken}" if taken else name        # several in one argument
         fed = Tensor(array, name=name)
         self._alive[id(fed)] = fed
         if type(value) is not Tensor:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import itertools
 import threading
 import time
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -57,7 +59,9 @@ class CompiledStep:
         recorder = Recorder()
         token = tape.set(recorder)
         try:
-            result = self.function(*_fed(args, recorder), **_fed(kwargs, recorder))
+            given = [_fed(x, name, recorder) for x, name in zip(args, self._names())]
+            named = {name: _fed(x, name, recorder) for name, x in kwargs.items()}
+            result = self.function(*given, **named)
         finally:
             tape.reset(token)
         self.programs.pop(key, None)
@@ -74,6 +78,16 @@ class CompiledStep:
                 )
         return copied(result)
 
+    def _names(self) -> Iterator[str]:
+        """What listings call the arguments that are given by position."""
+        try:
+            parameters = list(inspect.signature(self.function).parameters.values())
+        except (TypeError, ValueError):                    # written in C
+            parameters = []
+        by_place = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
+        plain = [p.name for p in parameters if p.kind in by_place]
+        return itertools.chain(plain, itertools.repeat("argument"))
+
     def explain(self, repeats: int = 200) -> str:
         """The latest program as a listing: each call, what it makes, and its share of the time.
 
@@ -83,8 +97,11 @@ class CompiledStep:
         if not self.programs:
             raise CaptureError(f"{self.name} has not been called yet")
         bound = next(reversed(self.programs.values()))
-        lines = bound.program.lines()
-        timed = [(i, run) for i, (call, run) in enumerate(zip(bound.program.calls, bound.runs))
+        program, blocks = bound.program, bound.blocks
+        if not program.calls:
+            return "no calls: the step computes nothing"
+        lines = program.lines()
+        timed = [(i, run) for i, (call, run) in enumerate(zip(program.calls, bound.runs))
                  if not call.is_effect]
         seconds = [0.0] * len(lines)
         with self._lock, np.errstate(all="ignore"):
@@ -95,12 +112,15 @@ class CompiledStep:
                     seconds[i] += (time.perf_counter() - begin) / repeats
         total = sum(seconds) or 1.0
         shares = [
-            "effect" if call.is_effect else f"{s * 1e6:6.1f} µs {s / total:4.0%}"
-            for call, s in zip(bound.program.calls, seconds)
+            "effect" if call.is_effect
+            else f"block {blocks[call.output]:<3} {s * 1e6:6.1f} µs {s / total:4.0%}"
+            for call, s in zip(program.calls, seconds)
         ]
         width = max(map(len, lines))
-        listing = [f"{line:{width}}  {share:>14}" for line, share in zip(lines, shares)]
-        return "\n".join([*listing, f"{len(lines)} calls, {bound.nbytes:,} bytes of memory"])
+        listing = [f"{line:{width}}  {share}" for line, share in zip(lines, shares)]
+        count = len(set(blocks.values()))
+        return "\n".join([*listing, f"{len(lines)} calls, {count} blocks of memory,"
+                                    f" {bound.nbytes:,} bytes"])
 
 
 def compile(function: Callable[..., Any]) -> CompiledStep:
@@ -169,9 +189,9 @@ def _is_fed(x: Any) -> bool:
     return isinstance(x, np.ndarray | np.generic) or (type(x) is Tensor and not x.needs_grad)
 
 
-def _fed(x: Any, recorder: Recorder) -> Any:
+def _fed(x: Any, name: str, recorder: Recorder) -> Any:
     """The same nest with Tensors that stand for its arrays."""
-    return recorder.feed(x) if _is_fed(x) else nested(lambda v: _fed(v, recorder), x)
+    return recorder.feed(x, name) if _is_fed(x) else nested(lambda v: _fed(v, name, recorder), x)
 
 
 def _kind(x: Any, values: list[Any]) -> Any:
