@@ -64,8 +64,10 @@ class CompiledStep:
             result = self.function(*given, **named)
         finally:
             tape.reset(token)
+        program, result = recorder.program(result), copied(result)
+        del recorder, given, named                         # and all that the capture has made
         self.programs.pop(key, None)
-        self.programs[key] = Bound(recorder.program(result))
+        self.programs[key] = Bound(program)
         self._captures += 1
         if len(self.programs) > KEPT:
             self.programs.popitem(last=False)
@@ -76,7 +78,7 @@ class CompiledStep:
                     " batches of one size (drop_last=True).",
                     stacklevel=3,
                 )
-        return copied(result)
+        return result
 
     def _names(self) -> Iterator[str]:
         """What listings call the arguments that are given by position."""
