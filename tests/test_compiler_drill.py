@@ -119,7 +119,9 @@ def played(seed, wrap):
         if forget == "first":
             opt.zero_grad()
         loss, values = loss_of(fed)
-        copied = values[other] * 1
+        copied, end = values[other] * 1, values[-1]
+        if any(np.may_share_memory(end.array, p.array) for p in parameters.values()):
+            end = end * 1                                  # an optimizer may move what it is part of
         if forget == "before":
             opt.zero_grad()
         if loss.requires_grad:
@@ -143,7 +145,7 @@ def played(seed, wrap):
             opt.step()
         if forget == "last":
             opt.zero_grad()
-        return {"loss": loss, "views": (values[-1].T, copied), "twice": [loss, loss],
+        return {"loss": loss, "views": (end.T, copied), "twice": [loss, loss],
                 "seen": [g for g in seen if g is not None], "parameter": held_tensors[0]}
 
     held_tensors = list(parameters.values())
