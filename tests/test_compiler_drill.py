@@ -121,7 +121,7 @@ def played(seed, wrap):
         loss, values = loss_of(fed)
         copied, end = values[other] * 1, values[-1]
         if any(np.may_share_memory(end.array, p.array) for p in parameters.values()):
-            end = end * 1                                  # an optimizer may move what it is part of
+            end = end * 1                                  # an optimizer may move the rest of it
         if forget == "before":
             opt.zero_grad()
         if loss.requires_grad:
