@@ -6,6 +6,7 @@ import gc
 import pickle
 import threading
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import pytest
 import tinygrad_opt as tg
 from tinygrad_opt import Tensor, no_grad, ops
 from tinygrad_opt.errors import GraphError, NoRuleError, ShapeError
-from tinygrad_opt.tensor import history
+from tinygrad_opt.tensor import answer, history
 
 
 def leaf(values, name=None, dtype=np.float64):
@@ -793,3 +794,12 @@ def test_a_notebook_shows_the_graph_of_what_was_computed():
     assert x._repr_mimebundle_() == {"text/plain": repr(x)}
     shown = (x * x).sum()._repr_mimebundle_()
     assert shown["text/plain"].startswith("Tensor(5.0") and "<svg" in shown["image/svg+xml"]
+
+
+def test_a_function_without_a_gradient_takes_named_tuples_of_tensors():
+    class Pair(NamedTuple):
+        low: Tensor
+        high: Tensor
+
+    pair = Pair(Tensor([1.0, 2.0]), Tensor([3.0, 4.0]))
+    np.testing.assert_array_equal(answer(lambda p: p.high > p.low, pair), [True, True])

@@ -994,11 +994,15 @@ def values_of(x: Any) -> Any:
 
 def deep_values(x: Any) -> Any:
     """The arrays in a nest of lists, tuples and dicts of Tensors."""
+    return x.array if type(x) is Tensor else nested(deep_values, x)
+
+
+def nested(change: Callable[[Any], Any], x: Any) -> Any:
+    """A list, tuple or dict with its members changed; anything else as it is."""
     if isinstance(x, list | tuple):
-        return type(x)([deep_values(v) for v in x])
-    if isinstance(x, dict):
-        return {k: deep_values(v) for k, v in x.items()}
-    return values_of(x)
+        members = [change(v) for v in x]
+        return type(x)(*members) if hasattr(x, "_fields") else type(x)(members)
+    return {k: change(v) for k, v in x.items()} if isinstance(x, dict) else x
 
 
 def _plain_index(index: Any) -> Any:

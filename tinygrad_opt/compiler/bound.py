@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.compiler.program import Call, Program, filled, nested, slots_in
+from tinygrad_opt.compiler.program import Call, Program, filled, slots_in
 from tinygrad_opt.errors import CaptureError
-from tinygrad_opt.tensor import Tensor, deliver, forget_gradients, set_gradient, values_of
+from tinygrad_opt.tensor import Tensor, deliver, forget_gradients, nested, set_gradient, values_of
 
 __all__ = ["Bound", "copied", "put"]
 

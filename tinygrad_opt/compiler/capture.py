@@ -8,17 +8,24 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.compiler.bound import put
-from tinygrad_opt.compiler.program import Call, Program, Ref, Slot, nested, slots_in
-from tinygrad_opt.compiler.tracing import steps_of
+from tinygrad_opt.compiler.program import Call, Program, Ref, Slot, slots_in
+from tinygrad_opt.compiler.tracing import ABOUT_THE_SHAPE, steps_of
 from tinygrad_opt.errors import CaptureError, captured_gradient, captured_read, subject
 from tinygrad_opt.ops import TABLE
-from tinygrad_opt.tensor import Tensor, deliver, forget_gradients, set_gradient, tick, values_of
+from tinygrad_opt.tensor import (
+    Tensor,
+    deliver,
+    forget_gradients,
+    nested,
+    set_gradient,
+    tick,
+    values_of,
+)
 
 __all__ = ["Recorder"]
 
 # Kernels that are a single call already, or that mean the same whenever they are called
 _BOOK = {row.kernel for row in TABLE.values()}
-_ABOUT_THE_SHAPE = {np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.common_type}
 
 
 class Recorder:
@@ -75,7 +82,7 @@ class Recorder:
 
     def answered(self, function: Any, args: Any, kwargs: Any, result: Any) -> Any:
         """A function without a gradient was asked about Tensors: its answer is computed too."""
-        if function in _ABOUT_THE_SHAPE:
+        if function in ABOUT_THE_SHAPE:
             return result
         if not isinstance(result, np.ndarray | np.generic):
             raise captured_read(next(x for x in args if type(x) is Tensor))

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.tensor import Tensor
+from tinygrad_opt.tensor import Tensor, nested
 
-__all__ = ["Call", "Program", "Ref", "Slot", "filled", "nested", "slots_in"]
+__all__ = ["Call", "Program", "Ref", "Slot", "filled", "slots_in"]
 
 
 @dataclass
@@ -252,11 +252,3 @@ def slots_in(x: Any) -> Iterator[int]:
 def filled(x: Any, arrays: list[Any]) -> Any:
     """A nest of inputs with arrays where references stand."""
     return arrays[x.slot] if isinstance(x, Ref) else nested(lambda v: filled(v, arrays), x)
-
-
-def nested(change: Callable[[Any], Any], x: Any) -> Any:
-    """A list, tuple or dict with its members changed; anything else as it is."""
-    if isinstance(x, list | tuple):
-        members = [change(v) for v in x]
-        return type(x)(*members) if hasattr(x, "_fields") else type(x)(members)
-    return {k: change(v) for k, v in x.items()} if isinstance(x, dict) else x

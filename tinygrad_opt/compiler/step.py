@@ -16,9 +16,8 @@ import numpy as np
 
 from tinygrad_opt.compiler.bound import Bound, copied
 from tinygrad_opt.compiler.capture import Recorder
-from tinygrad_opt.compiler.program import nested
 from tinygrad_opt.errors import CaptureError
-from tinygrad_opt.tensor import Tensor, differentiating, recording, tape, values_of
+from tinygrad_opt.tensor import Tensor, differentiating, nested, recording, tape, values_of
 
 __all__ = ["CompiledStep", "compile"]
 

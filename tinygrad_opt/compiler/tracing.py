@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_opt.compiler.bound import put
-from tinygrad_opt.compiler.program import nested
+from tinygrad_opt.tensor import nested
 
-__all__ = ["Opaque", "Step", "Traced", "steps_of"]
+__all__ = ["ABOUT_THE_SHAPE", "Opaque", "Step", "Traced", "steps_of"]
 
 
 class Opaque(Exception):
@@ -128,7 +128,7 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
         return self.tracing.call(kernel, inputs, attrs)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Traced:
-        if func in _ABOUT_THE_SHAPE:
+        if func in ABOUT_THE_SHAPE:
             return func(*_arrays(args), **kwargs)
         if func in _WRITING or "out" in kwargs:
             raise Opaque
@@ -159,7 +159,7 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
 _CHANGING = {"fill", "itemset", "partition", "resize", "setfield", "setflags", "sort", "byteswap",
              "tofile", "tolist", "tobytes", "item", "dump", "dumps", "view", "nonzero"}
 _WRITING = {np.copyto, np.put, np.putmask, np.place, np.put_along_axis, np.fill_diagonal}
-_ABOUT_THE_SHAPE = {np.shape, np.ndim, np.size, np.result_type, np.can_cast}
+ABOUT_THE_SHAPE = {np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.common_type}
 
 
 def _arrays(x: Any) -> Any:
