@@ -72,7 +72,7 @@ def test_every_optimizer_goes_the_same_way(monkeypatch, name):
     {"loss": functools.partial(nn.cross_entropy, label_smoothing=0.1)},
     {"loss": functools.partial(nn.cross_entropy, ignore_index=1)},
     {"model": lambda: nn.MLP([2, 8, 3], activation=np.tanh, norm="layer", rng=0)},
-], ids=str)
+], ids=lambda options: "-".join(options))
 def test_whatever_is_asked_of_the_run_it_goes_the_same_way(options):
     assert fitted(None, **options) == fitted(False, **options)
 
