@@ -6,7 +6,8 @@ from contestants import CONTESTANTS
 from report import ratio
 from workloads import WORKLOADS
 
-from tinygrad_opt.viz.plots.style import figure, styled, theme_of
+from tinygrad_opt.viz.plots.style import figure, styled
+from tinygrad_opt.viz.theme import theme_of
 
 __all__ = ["draw"]
 

@@ -12,7 +12,7 @@ import tinygrad_opt as tg
 from tinygrad_opt import nn, optim
 from tinygrad_opt.errors import RenderError, ShapeError
 from tinygrad_opt.viz.plots.numbers import save_numbers
-from tinygrad_opt.viz.plots.style import looks, theme_of
+from tinygrad_opt.viz.theme import looks, theme_of
 
 matplotlib = pytest.importorskip("matplotlib")
 from matplotlib.colors import to_hex  # noqa: E402

@@ -243,7 +243,7 @@ def test_text_and_borders_stand_out(palette):
             assert contrast(palette.alarm, fill) >= 4.5, kind
             assert contrast(border, palette.page) >= 3, kind
     assert contrast(palette.edge, palette.page) >= 3
-    assert contrast(palette.backward, palette.page) >= 4.5
+    assert contrast(palette.gradient, palette.page) >= 4.5
 
 
 def test_themes_are_light_dark_or_by_the_readers_system():

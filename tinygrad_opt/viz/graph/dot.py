@@ -140,7 +140,7 @@ def _legend(graph: Graph) -> str:
             paint = f' BGCOLOR="{fill}" COLOR="{border}" BORDER="1"' if kind != "alias" else ""
             cells.append(f"<TD{paint}>{word}</TD>")
     if any(e.back is not None for e in graph.edges):
-        cells.append(f'<TD><FONT COLOR="{LIGHT.backward}">- - → {BACKWARD}</FONT></TD>')
+        cells.append(f'<TD><FONT COLOR="{LIGHT.gradient}">- - → {BACKWARD}</FONT></TD>')
     rows = [f"<TR>{''.join(cells)}</TR>"] if len(graph.nodes) >= 6 else []
     span = f' COLSPAN="{len(cells)}"' if rows else ""
     rows.append(f'<TR><TD{span} ALIGN="LEFT">{_html(graph.caption)}</TD></TR>')
@@ -154,7 +154,7 @@ def _arrows(edge: Edge) -> Iterator[str]:
     if edge.back is not None:
         label = f" label={_quoted(edge.back.text)}" if edge.back.text else ""
         yield (f'  {edge.tail} -> {edge.head} [id={edge.id}b class="back" dir=back style=dashed'
-               f' color="{LIGHT.backward}" fontcolor="{LIGHT.backward}"'
+               f' color="{LIGHT.gradient}" fontcolor="{LIGHT.gradient}"'
                f' penwidth={ink(edge.back.size):.2f}{label}]')
 
 

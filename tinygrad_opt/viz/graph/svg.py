@@ -16,26 +16,14 @@ from tinygrad_opt.viz.graph import look
 from tinygrad_opt.viz.graph.backward import beside, ink
 from tinygrad_opt.viz.graph.layers import Point
 from tinygrad_opt.viz.graph.layout import Box, Layout
-from tinygrad_opt.viz.graph.look import (
-    BACKWARD,
-    BORDER,
-    DARK,
-    LEGEND,
-    LIGHT,
-    PAD_X,
-    SMALL,
-    TITLE,
-    Palette,
-    Shape,
-)
+from tinygrad_opt.viz.graph.look import BACKWARD, BORDER, LEGEND, PAD_X, SMALL, TITLE, Shape
 from tinygrad_opt.viz.graph.model import Back, Graph, Node
 from tinygrad_opt.viz.graph.text import shorten, width
+from tinygrad_opt.viz.theme import DARK, LIGHT, MONO, SANS, Theme
 
 __all__ = ["svg"]
 
 MARGIN = 16.0
-SANS = "Helvetica, Arial, sans-serif"
-MONO = "Courier, 'Courier New', monospace"
 
 
 def svg(
@@ -108,8 +96,8 @@ def _style() -> str:
              f"{here} .muted{{fill:{DARK.muted}}}", f"{here} text.alarm{{fill:{DARK.alarm}}}",
              f"{here} .edge path{{stroke:{DARK.edge}}}", f"{here} .tip{{fill:{DARK.edge}}}",
              f"{here} .cluster rect{{stroke:{DARK.frame}}}",
-             f"{here} .back path{{stroke:{DARK.backward}}}",
-             f"{here} .back-tip,{here} .back text{{fill:{DARK.backward}}}"]
+             f"{here} .back path{{stroke:{DARK.gradient}}}",
+             f"{here} .back-tip,{here} .back text{{fill:{DARK.gradient}}}"]
     rules += [f"{here} .{kind} .box{{fill:{fill};stroke:{stroke}}}"
               for kind, (fill, stroke) in DARK.kinds.items() if kind != "alias"]
     rules.append(f"{here} text.halo{{stroke:{DARK.page}}}")
@@ -121,7 +109,7 @@ def _style() -> str:
 class _Pen:
     """Writes the parts of one drawing."""
 
-    def __init__(self, graph: Graph, shapes: dict[str, Shape], layout: Layout, palette: Palette,
+    def __init__(self, graph: Graph, shapes: dict[str, Shape], layout: Layout, palette: Theme,
                  prefix: str) -> None:
         self.graph, self.shapes, self.layout = graph, shapes, layout
         self.palette, self.prefix = palette, prefix
@@ -167,7 +155,7 @@ class _Pen:
         self, id: str, back: Back, path: list[Point], crowded: tuple[bool, bool] = (False, False)
     ) -> str:
         """The arrow against the flow; its label beside it, where few others come close."""
-        hue, label = self.palette.backward, ""
+        hue, label = self.palette.gradient, ""
         if back.text:
             half = width(back.text, SMALL) / 2
             way = path[::-1] if crowded == (False, True) else path
@@ -187,7 +175,7 @@ class _Pen:
         """The heads of the arrows."""
         yield _tip(f"{self.prefix}arrow", "tip", self.palette.edge)
         if self._flows_back():
-            yield _tip(f"{self.prefix}back", "back-tip", self.palette.backward)
+            yield _tip(f"{self.prefix}back", "back-tip", self.palette.gradient)
 
     def nodes(self) -> Iterator[str]:
         for id, node in self.graph.nodes.items():

@@ -5,10 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import sys
-import tempfile
 import warnings
-import webbrowser
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +18,7 @@ from tinygrad_opt.viz.graph.backward import with_flow
 from tinygrad_opt.viz.graph.engines import engines, place, render
 from tinygrad_opt.viz.graph.flow import flow
 from tinygrad_opt.viz.graph.layout import Layout, spaced
-from tinygrad_opt.viz.graph.look import DARK, LIGHT, Shape, shape_of
+from tinygrad_opt.viz.graph.look import Shape, shape_of
 from tinygrad_opt.viz.graph.model import Graph
 from tinygrad_opt.viz.graph.parts import in_order
 from tinygrad_opt.viz.graph.programs import is_step, program_graph
@@ -29,6 +26,7 @@ from tinygrad_opt.viz.graph.simplify import census, readable
 from tinygrad_opt.viz.graph.svg import svg
 from tinygrad_opt.viz.graph.text import tree, visible
 from tinygrad_opt.viz.graph.tracing import trace
+from tinygrad_opt.viz.html_page import html_page, open_in_browser
 
 __all__ = ["GraphView", "draw", "notebook_bundle"]
 
@@ -237,15 +235,7 @@ class GraphView:
     @property
     def html(self) -> str:
         """A page that holds the drawing and nothing from anywhere else."""
-        light, dark = (f"background:{p.page};color:{p.text}" for p in (LIGHT, DARK))
-        night = "" if self.theme != "auto" else (
-            f"@media (prefers-color-scheme:dark){{body{{{dark}}}}}")
-        return (
-            '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-            '<meta name="viewport" content="width=device-width">'
-            f"<title>{escape(self.graph.name)}</title>"
-            f"<style>body{{margin:16px;{dark if self.theme == 'dark' else light}}}{night}</style>"
-            f"</head><body>\n{self.svg}</body></html>\n")
+        return html_page(self.graph.name, self.svg, theme=self.theme)
 
     def save(self, path: Any) -> Path:
         """Write the drawing to a file: svg, png, pdf, html, or gv and dot for DOT text.
@@ -296,7 +286,7 @@ class GraphView:
 
     def show(self) -> None:
         """Open the drawing in a browser."""
-        open_page(self.html, "graph-")
+        open_in_browser(self.html, "graph-")
 
     def to_graphviz(self) -> Any:
         """The drawing as a ``graphviz.Source``, for use with that package."""
@@ -331,15 +321,6 @@ class GraphView:
         except Exception as error:                         # a display must not end a cell
             print(f"the drawing failed: {error}", file=sys.stderr)
             return {"text/plain": repr(self)}
-
-
-def open_page(html: str, prefix: str) -> None:
-    """Write a page to a file of its own and open it in a browser."""
-    with tempfile.NamedTemporaryFile(
-        "w", suffix=".html", prefix=prefix, delete=False, encoding="utf-8"
-    ) as file:
-        file.write(html)
-    webbrowser.open(Path(file.name).as_uri())
 
 
 def notebook_bundle(tensor: Tensor) -> dict[str, str]:

@@ -11,8 +11,9 @@ import numpy as np
 from tinygrad_opt.viz.plots.film import Film
 from tinygrad_opt.viz.plots.regions import LEVELS, Plane, class_shares, points_and_labels
 from tinygrad_opt.viz.plots.squares import reduced
-from tinygrad_opt.viz.plots.style import matplotlib_or_error, theme_of
+from tinygrad_opt.viz.plots.style import matplotlib_or_error
 from tinygrad_opt.viz.plots.training_stage import TrainingStage
+from tinygrad_opt.viz.theme import theme_of
 
 __all__ = ["TrainingRecorder", "animate_training"]
 

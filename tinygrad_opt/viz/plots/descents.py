@@ -11,8 +11,9 @@ from tinygrad_opt.viz.plots.descending import Descent, outcome
 from tinygrad_opt.viz.plots.film import Film
 from tinygrad_opt.viz.plots.moving import Dot, Line, Part, Stroke, Words, arrow, within
 from tinygrad_opt.viz.plots.numbers import stacked
-from tinygrad_opt.viz.plots.style import Theme, figure, halo, legend_below, styled, theme_of
+from tinygrad_opt.viz.plots.style import figure, halo, legend_below, styled
 from tinygrad_opt.viz.plots.tracks import Track
+from tinygrad_opt.viz.theme import Theme, theme_of
 
 __all__ = ["animate_descent", "plot_descent"]
 

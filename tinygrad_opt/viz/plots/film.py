@@ -22,7 +22,8 @@ import numpy as np
 from tinygrad_opt.viz.plots.film_page import PAGE
 from tinygrad_opt.viz.plots.moving import Part
 from tinygrad_opt.viz.plots.numbers import save_numbers
-from tinygrad_opt.viz.plots.style import Theme, data_url
+from tinygrad_opt.viz.plots.style import data_url
+from tinygrad_opt.viz.theme import Theme
 
 __all__ = ["Film", "save_gif"]
 

@@ -14,7 +14,8 @@ import numpy as np
 from tinygrad_opt.tensor import no_grad, tick
 from tinygrad_opt.viz.plots.numbers import save_numbers
 from tinygrad_opt.viz.plots.regions import evaluating
-from tinygrad_opt.viz.plots.style import figure, halo, pale, styled, theme_of
+from tinygrad_opt.viz.plots.style import figure, halo, pale, styled
+from tinygrad_opt.viz.theme import theme_of
 
 __all__ = ["Landscape", "Waypoints", "borrowed", "loss_landscape"]
 

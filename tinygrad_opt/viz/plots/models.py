@@ -9,7 +9,8 @@ import numpy as np
 
 from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.viz.plots.squares import reduced, shade_colors, shades
-from tinygrad_opt.viz.plots.style import figure, from_page, styled, theme_of
+from tinygrad_opt.viz.plots.style import figure, from_page, styled
+from tinygrad_opt.viz.theme import theme_of
 
 __all__ = ["plot_confusion", "plot_gradient_flow", "plot_samples", "plot_weights"]
 

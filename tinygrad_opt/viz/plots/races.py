@@ -9,18 +9,9 @@ import numpy as np
 from tinygrad_opt.viz.plots.film import Film
 from tinygrad_opt.viz.plots.moving import Dot, Line, Part, Stroke, Words, arrow, within
 from tinygrad_opt.viz.plots.racing import Race
-from tinygrad_opt.viz.plots.style import (
-    Look,
-    Theme,
-    figure,
-    halo,
-    legend_below,
-    looks,
-    pale,
-    styled,
-    theme_of,
-)
+from tinygrad_opt.viz.plots.style import figure, halo, legend_below, pale, styled
 from tinygrad_opt.viz.plots.tracks import Track
+from tinygrad_opt.viz.theme import Look, Theme, looks, theme_of
 
 __all__ = ["animate_race", "plot_race"]
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from tinygrad_opt.viz.plots.landscape import borrowed
 from tinygrad_opt.viz.plots.numbers import save_numbers, stacked
-from tinygrad_opt.viz.plots.style import figure, legend_below, looks, styled, theme_of
+from tinygrad_opt.viz.plots.style import figure, legend_below, styled
 from tinygrad_opt.viz.plots.training import scale_of
+from tinygrad_opt.viz.theme import looks, theme_of
 
 __all__ = ["LearningRates", "lr_find", "plot_learning_rates", "plot_schedule"]
 

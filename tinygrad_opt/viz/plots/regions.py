@@ -10,16 +10,8 @@ import numpy as np
 
 from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.tensor import no_grad
-from tinygrad_opt.viz.plots.style import (
-    CLASS_MARKERS,
-    CLASSES,
-    Theme,
-    figure,
-    legend_below,
-    rgb,
-    styled,
-    theme_of,
-)
+from tinygrad_opt.viz.plots.style import figure, legend_below, rgb, styled
+from tinygrad_opt.viz.theme import CLASS_MARKERS, CLASSES, Theme, theme_of
 
 __all__ = ["decision_regions"]
 

@@ -16,8 +16,8 @@ from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.viz.graph.view import draw
 from tinygrad_opt.viz.plots.models import plot_confusion, plot_samples, plot_weights
 from tinygrad_opt.viz.plots.regions import class_shares, decision_regions
-from tinygrad_opt.viz.plots.style import theme_of
 from tinygrad_opt.viz.plots.training import plot_history
+from tinygrad_opt.viz.theme import theme_of
 
 __all__ = ["report"]
 

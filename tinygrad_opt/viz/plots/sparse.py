@@ -11,15 +11,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.viz.plots.numbers import save_numbers, stacked
-from tinygrad_opt.viz.plots.style import (
-    figure,
-    legend_below,
-    matplotlib_or_error,
-    ordered,
-    styled,
-    theme_of,
-)
+from tinygrad_opt.viz.plots.style import figure, legend_below, matplotlib_or_error, ordered, styled
 from tinygrad_opt.viz.plots.tracks import check_optimizers
+from tinygrad_opt.viz.theme import theme_of
 
 __all__ = ["SparseRun", "learn_sparse", "plot_sparse"]
 

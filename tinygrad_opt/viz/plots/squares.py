@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinygrad_opt.viz.plots.style import Theme, rgb
+from tinygrad_opt.viz.plots.style import rgb
+from tinygrad_opt.viz.theme import Theme
 
 __all__ = ["reduced", "shade_colors", "shades"]
 

@@ -1,137 +1,26 @@
-"""The look of plots: themes, one colour and one marker for each optimizer, and blank figures.
+"""Blank figures in the theme.
 
-The hues are Okabe and Ito's, which survive every common colour blindness; a marker and a dash
-pattern say the same again without colour. Matplotlib is imported when a figure is made, and
-its pyplot, which keeps global state and wants a display, is not used at all.
+Matplotlib is imported when a figure is made, and its pyplot, which keeps global state and wants a
+display, is not used at all.
 """
 
 from __future__ import annotations
 
 import base64
 import io
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from tinygrad_opt.errors import RenderError
+from tinygrad_opt.viz.theme import FIGURE_FONT, OKABE_ITO, Theme, theme_of
 
-__all__ = ["Look", "Theme", "figure", "legend_below", "looks", "png", "theme_of"]
+__all__ = ["figure", "legend_below", "png"]
 
-OKABE_ITO = {
-    "black": "#000000", "orange": "#E69F00", "sky": "#56B4E9", "green": "#009E73",
-    "yellow": "#F0E442", "blue": "#0072B2", "vermillion": "#D55E00", "purple": "#CC79A7",
-}
-CLASSES = ("sky", "orange", "green", "purple", "blue", "vermillion", "yellow", "black")
-CLASS_MARKERS = "o^sDvPX*<>"
 LARGE = (9.6, 4.8)                             # inches; see `figure`
-
-# Each family of optimizers has a hue; within it marker and dashes differ.
-_OPTIMIZERS = {
-    "sgd": ("black", "o", "-"),
-    "gradientdescent": ("black", "o", "-"),
-    "momentum": ("orange", "s", "--"),
-    "nesterov": ("sky", "^", "-."),
-    "adagrad": ("green", "D", (0, (5, 1))),
-    "rmsprop": ("purple", "v", (0, (3, 1, 1, 1))),
-    "adam": ("vermillion", "X", "-"),
-    "adamw": ("blue", "P", (0, (4, 1, 1, 1, 1, 1))),
-    "adadelta": ("green", "d", ":"),
-    "adamax": ("vermillion", "p", "--"),
-    "amsgrad": ("vermillion", "<", ":"),
-    "nadam": ("vermillion", "h", "-."),
-    "radam": ("vermillion", "H", (0, (5, 1))),
-    "lion": ("blue", ">", "--"),
-    "conjugategradient": ("purple", "<", "--"),
-    "newton": ("sky", "8", ":"),
-    "lbfgs": ("sky", "p", "--"),
-}
-_ALIASES = {"nag": "nesterov", "gd": "sgd", "heavyball": "momentum", "batch": "sgd",
-            "cg": "conjugategradient"}
-_REST = [("blue", "o", "-"), ("orange", "D", "--"), ("green", "^", "-."), ("purple", "s", ":"),
-         ("vermillion", "v", (0, (5, 1))), ("sky", "X", (0, (3, 1, 1, 1))), ("black", "P", "--")]
-
-
-@dataclass(frozen=True)
-class Theme:
-    """The colours of a page."""
-
-    name: str
-    page: str
-    text: str
-    muted: str
-    grid: str
-    ink: str                       # what black becomes
-    alarm: str
-    faint: float                   # opacity of what lies behind an average
-
-    def color(self, name: str) -> str:
-        """A hue of Okabe and Ito that can be seen on this page."""
-        return self.ink if name == "black" else OKABE_ITO[name]
-
-
-@dataclass(frozen=True)
-class Look:
-    """How the line of one optimizer looks, on every picture."""
-
-    color: str
-    marker: str
-    dashes: Any
-
-
-LIGHT = Theme("light", "#FFFFFF", "#1A1A1A", "#555555", "#E3E5E8", "#000000", "#B00020", 0.35)
-DARK = Theme("dark", "#14171A", "#ECEFF1", "#B0B4B8", "#33383D", "#FFFFFF", "#FF8A80", 0.55)
-
-
-def theme_of(name: str | Theme) -> Theme:
-    """The theme of this name, ``"light"`` or ``"dark"``."""
-    if isinstance(name, Theme):
-        return name
-    themes = {"light": LIGHT, "dark": DARK}
-    if name not in themes:
-        raise ValueError(f"theme must be 'light' or 'dark', got {name!r}.")
-    return themes[name]
-
-
-def looks(names: Iterable[str], theme: str | Theme = "light") -> dict[str, Look]:
-    """A look for each name: that of the optimizer it begins with, or else one that is free.
-
-    Parameters
-    ----------
-    names : iterable of str
-        Such as ``["SGD", "Adam lr=0.1"]``. Two of one optimizer share its colour and get
-        different markers and dashes.
-    theme : {"light", "dark"}
-
-    Returns
-    -------
-    dict of str to Look
-
-    Examples
-    --------
-    >>> looks(["Adam lr=0.1", "SGD"])["Adam lr=0.1"].color
-    '#D55E00'
-    """
-    theme = theme_of(theme)
-    chosen: dict[str, tuple[str, str, Any]] = {}
-    for name in dict.fromkeys(names):
-        known = _OPTIMIZERS.get(_optimizer(name) or "")
-        taken = set(chosen.values())
-        pool = [*([known] if known else []), *([(known[0], m, d) for _, m, d in _REST]
-                                               if known else _REST)]
-        chosen[name] = next((look for look in pool if look not in taken), pool[-1])
-    return {name: Look(theme.color(hue), *rest) for name, (hue, *rest) in chosen.items()}
-
-
-def _optimizer(name: str) -> str | None:
-    """The optimizer that a label such as "Adam, lr 0.1" begins with."""
-    key = re.sub(r"[^a-z]", "", name.lower())
-    both = {**{k: k for k in _OPTIMIZERS}, **_ALIASES}
-    return next((both[k] for k in sorted(both, key=len, reverse=True) if key.startswith(k)), None)
 
 
 def figure(size: tuple[float, float], theme: str | Theme = "light", **options: Any) -> Any:
@@ -175,7 +64,7 @@ def legend_below(made: Any, handles: Any = None, columns: int = 4) -> Any:
 def styled(theme: Theme) -> Iterator[None]:
     """Artists that are made inside take the theme; Matplotlib's settings are put back after."""
     rc = matplotlib_or_error().rc_context({
-        "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 9,
+        "font.family": "sans-serif", "font.sans-serif": [FIGURE_FONT], "font.size": 9,
         "axes.titlesize": 10, "axes.labelsize": 9, "legend.fontsize": 8,
         "xtick.labelsize": 8, "ytick.labelsize": 8, "text.color": theme.text,
         "axes.edgecolor": theme.muted, "axes.labelcolor": theme.text, "axes.facecolor": theme.page,
@@ -187,7 +76,7 @@ def styled(theme: Theme) -> Iterator[None]:
         "figure.constrained_layout.w_pad": 0.08, "figure.constrained_layout.h_pad": 0.08,
         "axes.grid": False, "lines.linewidth": 1.6, "svg.hashsalt": "tinygrad_opt",
         "axes.unicode_minus": True, "text.usetex": False, "axes.prop_cycle": "cycler('color', "
-        + repr([theme.color(h) for h, _, _ in _REST]) + ")",
+        + repr([theme.color(h) for h in OKABE_ITO if h != 'yellow']) + ")",
     })
     with rc:
         yield

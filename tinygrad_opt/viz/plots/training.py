@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.viz.plots.numbers import stacked
-from tinygrad_opt.viz.plots.style import Theme, figure, legend_below, looks, styled, theme_of
+from tinygrad_opt.viz.plots.style import figure, legend_below, styled
+from tinygrad_opt.viz.theme import Theme, looks, theme_of
 
 __all__ = ["plot_batch_sizes", "plot_compare", "plot_history", "scale_of"]
 

@@ -12,7 +12,8 @@ from tinygrad_opt.viz.plots.film import Film
 from tinygrad_opt.viz.plots.moving import Heat, Line, Part, Still, Words
 from tinygrad_opt.viz.plots.regions import region_colors, scatter
 from tinygrad_opt.viz.plots.squares import shade_colors, shades
-from tinygrad_opt.viz.plots.style import Theme, figure, styled
+from tinygrad_opt.viz.plots.style import figure, styled
+from tinygrad_opt.viz.theme import Theme
 
 __all__ = ["TrainingStage"]
 

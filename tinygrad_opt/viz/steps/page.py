@@ -25,7 +25,7 @@ from tinygrad_opt.viz.graph.simplify import readable
 from tinygrad_opt.viz.graph.svg import svg
 from tinygrad_opt.viz.graph.text import visible
 from tinygrad_opt.viz.graph.tracing import trace
-from tinygrad_opt.viz.graph.view import open_page
+from tinygrad_opt.viz.html_page import in_frame, open_in_browser
 from tinygrad_opt.viz.steps.script import script
 from tinygrad_opt.viz.steps.words import shape_text
 
@@ -162,12 +162,11 @@ class Playback:
 
     def show(self) -> None:
         """Open the page in a browser."""
-        open_page(self.html, "backprop-")
+        open_in_browser(self.html, "backprop-")
 
     def _repr_html_(self) -> str:
         """For notebooks: the page in a frame, apart from all others."""
-        return (f'<iframe srcdoc="{escape(self.html)}" style="width:100%;height:640px;border:0"'
-                f' title="{escape(visible(self.graph.name))}"></iframe>')
+        return in_frame(self.html, visible(self.graph.name), "width:100%;height:640px")
 
     def __repr__(self) -> str:
         steps = len(self.script["steps"])

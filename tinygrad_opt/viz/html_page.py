@@ -1,0 +1,82 @@
+"""The frame of every HTML page: one file that holds all it needs and asks for nothing."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import webbrowser
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from tinygrad_opt.viz.theme import SANS, Theme, css
+
+__all__ = ["html_page", "in_frame", "open_in_browser"]
+
+# neither a name in the data nor an injected script can make the page fetch or send anything
+POLICY = "default-src 'none';style-src 'unsafe-inline';script-src 'unsafe-inline';img-src data:"
+STYLE = f"""*{{box-sizing:border-box}}
+body{{margin:16px;background:var(--page);color:var(--text);font:15px/1.5 {SANS}}}
+button,select{{font:inherit;color:inherit;background:var(--panel);border:1px solid var(--edge);
+border-radius:6px;padding:3px 11px;min-height:32px;cursor:pointer}}
+:focus-visible{{outline:2px solid var(--value);outline-offset:1px}}
+a{{color:var(--value)}}"""
+
+
+def html_page(
+    title: str, body: str, *, style: str = "", script: str = "",
+    data: Mapping[str, Any] | None = None, theme: str | Theme = "auto",
+) -> str:
+    """A complete page.
+
+    Parameters
+    ----------
+    title : str
+        Plain text.
+    body, style, script : str
+        HTML, CSS and JavaScript. CSS finds the theme's colours in variables: ``var(--page)``.
+    data : mapping of str to object that JSON can write, optional
+        Each goes into an element of its name, for ``JSON.parse(element.textContent)``.
+    theme : {"auto", "light", "dark"}
+        "auto" follows the reader's system.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> page = html_page("a < b", "<p>yes</p>", theme="dark")
+    >>> page.startswith("<!doctype html>"), "<title>a &lt; b</title>" in page
+    (True, True)
+    """
+    parts = [body]
+    for name, value in (data or {}).items():
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        text = text.replace("<", "\\u003c")                # nothing in it can end the element
+        parts.append(f'<script type="application/json" id="{escape(name)}">{text}</script>')
+    if script:
+        parts.append(f"<script>\n{script}</script>")
+    return "\n".join([
+        "<!doctype html>", '<html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
+        f"<title>{escape(title)}</title>",
+        f"<style>\n{css(theme)}\n{STYLE}\n{style}</style>", "</head><body>", *parts,
+        "</body></html>", ""])
+
+
+def in_frame(page: str, title: str, style: str) -> str:
+    """A page inside another one, such as a notebook's, each with its own ids and styles."""
+    return (f'<iframe srcdoc="{escape(page)}" title="{escape(title)}"'
+            f' style="border:0;max-width:100%;{style}"></iframe>')
+
+
+def open_in_browser(page: str, prefix: str) -> None:
+    """Write a page to a temporary file and open it."""
+    with tempfile.NamedTemporaryFile(
+        "w", suffix=".html", prefix=prefix, delete=False, encoding="utf-8"
+    ) as file:
+        file.write(page)
+    webbrowser.open(Path(file.name).as_uri())

@@ -1,0 +1,183 @@
+"""The theme of all pictures and pages: colours, markers and fonts, in light and dark.
+
+The hues are Okabe and Ito's, which survive every common colour blindness. No meaning rests on
+colour alone: shapes, markers, dash patterns and words say the same again.
+
+Everywhere red is positive and blue negative; a value, and the forward pass that computes it, is
+blue; a gradient, and the backward pass, is orange.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+__all__ = ["DARK", "FIGURE_FONT", "LIGHT", "MONO", "SANS", "Look", "Theme", "css", "looks",
+           "theme_of"]
+
+OKABE_ITO = {
+    "black": "#000000", "orange": "#E69F00", "sky": "#56B4E9", "green": "#009E73",
+    "yellow": "#F0E442", "blue": "#0072B2", "vermillion": "#D55E00", "purple": "#CC79A7",
+}
+SANS = "Helvetica, Arial, sans-serif"
+MONO = "Courier, 'Courier New', monospace"
+FIGURE_FONT = "DejaVu Sans"                    # comes with Matplotlib, the same everywhere
+
+
+@dataclass(frozen=True)
+class Theme:
+    """The colours of a picture or page."""
+
+    name: str
+    page: str
+    panel: str                                 # a surface that stands out from the page
+    text: str
+    muted: str
+    grid: str
+    ink: str                                   # what black becomes
+    edge: str                                  # arrows of a graph
+    frame: str                                 # around a group of boxes
+    alarm: str
+    value: str                                 # values, the forward pass
+    gradient: str                              # gradients, the backward pass
+    positive: str
+    neutral: str
+    negative: str
+    star: str                                  # a minimum
+    faint: float = field(metadata={"css": False})      # opacity of what lies behind an average
+    kinds: dict[str, tuple[str, str]] = field(metadata={"css": False})  # fill, border of a box
+
+    def color(self, name: str) -> str:
+        """A hue of Okabe and Ito that can be seen on this page, or one of the theme's own."""
+        return self.ink if name == "black" else OKABE_ITO.get(name) or str(getattr(self, name))
+
+    @property
+    def css(self) -> str:
+        """The colours as CSS variables, such as ``var(--page)``."""
+        names = [f.name for f in fields(self)[1:] if f.metadata.get("css", True)]
+        variables = "".join(f"--{name}:{getattr(self, name)};" for name in names)
+        return f":root{{color-scheme:{self.name};{variables}}}"
+
+
+LIGHT = Theme(
+    "light", page="#FFFFFF", panel="#F6F7F9", text="#1A1A1A", muted="#555555", grid="#E3E5E8",
+    ink="#000000", edge="#777777", frame="#8A8F98", alarm="#B00020", value="#0072B2",
+    gradient="#C04F00", positive="#B2182B", neutral="#EDEDED", negative="#2166AC", star="#F0E442",
+    faint=0.35, kinds={
+        "input": ("#D3E8F7", "#0072B2"), "parameter": ("#FBE3C0", "#B45F00"),
+        "constant": ("#FFFFFF", "#777777"), "op": ("#EFEFEF", "#555555"),
+        "operation": ("#FFFFFF", "#555555"), "loss": ("#F3D6E6", "#A0417C"),
+        "effect": ("#D5EFE3", "#00755A"), "folded": ("#E9EEF2", "#333333"),
+        "alias": ("none", "none"),
+    })
+DARK = Theme(
+    "dark", page="#14171A", panel="#1C2024", text="#ECEFF1", muted="#B0B4B8", grid="#33383D",
+    ink="#FFFFFF", edge="#9AA0A6", frame="#7A8088", alarm="#FF8A80", value="#56B4E9",
+    gradient="#FF9D4D", positive="#FF6B5E", neutral="#2A2E33", negative="#6BB3F2", star="#F0E442",
+    faint=0.55, kinds={
+        "input": ("#12364D", "#56B4E9"), "parameter": ("#4D3410", "#E69F00"),
+        "constant": ("#20252A", "#9AA0A6"), "op": ("#2C2F33", "#B0B4B8"),
+        "operation": ("#1B1E22", "#B0B4B8"), "loss": ("#4A2039", "#E48BC0"),
+        "effect": ("#123B2E", "#3CC79A"), "folded": ("#262B30", "#CCCCCC"),
+        "alias": ("none", "none"),
+    })
+
+
+def theme_of(name: str | Theme) -> Theme:
+    """The theme of this name, ``"light"`` or ``"dark"``."""
+    if isinstance(name, Theme):
+        return name
+    themes = {"light": LIGHT, "dark": DARK}
+    if name not in themes:
+        raise ValueError(f"theme must be 'light' or 'dark', got {name!r}.")
+    return themes[name]
+
+
+def css(theme: str | Theme = "auto") -> str:
+    """The colours of a theme as CSS variables; ``"auto"`` follows the reader's system."""
+    if theme == "auto":
+        return f"{LIGHT.css}\n@media (prefers-color-scheme:dark){{{DARK.css}}}"
+    return theme_of(theme).css
+
+
+# ---- optimizers and classes ----------------------------------------------------------------------
+
+CLASSES = ("sky", "orange", "green", "purple", "blue", "vermillion", "yellow", "black")
+CLASS_MARKERS = "o^sDvPX*<>"
+
+# Each family of optimizers has a hue; within it marker and dashes differ.
+_OPTIMIZERS = {
+    "sgd": ("black", "o", "-"),
+    "gradientdescent": ("black", "o", "-"),
+    "momentum": ("orange", "s", "--"),
+    "nesterov": ("sky", "^", "-."),
+    "adagrad": ("green", "D", (0, (5, 1))),
+    "rmsprop": ("purple", "v", (0, (3, 1, 1, 1))),
+    "adam": ("vermillion", "X", "-"),
+    "adamw": ("blue", "P", (0, (4, 1, 1, 1, 1, 1))),
+    "adadelta": ("green", "d", ":"),
+    "adamax": ("vermillion", "p", "--"),
+    "amsgrad": ("vermillion", "<", ":"),
+    "nadam": ("vermillion", "h", "-."),
+    "radam": ("vermillion", "H", (0, (5, 1))),
+    "lion": ("blue", ">", "--"),
+    "conjugategradient": ("purple", "<", "--"),
+    "newton": ("sky", "8", ":"),
+    "lbfgs": ("sky", "p", "--"),
+}
+_ALIASES = {"nag": "nesterov", "gd": "sgd", "heavyball": "momentum", "batch": "sgd",
+            "cg": "conjugategradient"}
+_OTHERS = [("blue", "o", "-"), ("orange", "D", "--"), ("green", "^", "-."), ("purple", "s", ":"),
+           ("vermillion", "v", (0, (5, 1))), ("sky", "X", (0, (3, 1, 1, 1))), ("black", "P", "--")]
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the line of one optimizer looks, on every picture."""
+
+    color: str
+    marker: str
+    dashes: Any
+
+
+def looks(names: Iterable[str], theme: str | Theme = "light") -> dict[str, Look]:
+    """A look for each name: that of the optimizer it begins with, or else one that is free.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Such as ``["SGD", "Adam lr=0.1"]``. Two of one optimizer share its colour and get
+        different markers and dashes.
+    theme : {"light", "dark"}
+
+    Returns
+    -------
+    dict of str to Look
+
+    Examples
+    --------
+    >>> looks(["Adam lr=0.1", "SGD"])["Adam lr=0.1"].color
+    '#D55E00'
+    """
+    theme = theme_of(theme)
+    chosen: dict[str, tuple[str, str, Any]] = {}
+    for name in dict.fromkeys(names):
+        taken = set(chosen.values())
+        pool = list(_pool(name))
+        chosen[name] = next((look for look in pool if look not in taken), pool[-1])
+    return {name: Look(theme.color(hue), *rest) for name, (hue, *rest) in chosen.items()}
+
+
+def _pool(name: str) -> Iterator[tuple[str, str, Any]]:
+    """The looks for a label such as "Adam, lr 0.1", the optimizer's own first."""
+    letters = re.sub(r"[^a-z]", "", name.lower())
+    known = {**{k: k for k in _OPTIMIZERS}, **_ALIASES}
+    begins = max((k for k in known if letters.startswith(k)), key=len, default=None)
+    if begins is None:
+        yield from _OTHERS
+        return
+    yield _OPTIMIZERS[known[begins]]
+    hue = _OPTIMIZERS[known[begins]][0]
+    yield from ((hue, marker, dashes) for _, marker, dashes in _OTHERS)
