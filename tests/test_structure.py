@@ -18,7 +18,8 @@ ORDER = [
     {"methods"},
     {"tensor"},
     {"numpy_functions"},
-    {"autograd", "nn", "optim", "compiler", "viz", "checkpoint"},
+    {"autograd", "nn", "optim", "compiler", "viz"},
+    {"checkpoint"},
     {"train"},
     {"cli"},
     {"__init__"},
@@ -28,6 +29,7 @@ RANK = {part: i for i, parts in enumerate(ORDER) for part in parts}
 OUTSIDE = {
     "numpy": "everyone", "graphviz": {"viz"}, "matplotlib": {"viz"}, "PIL": {"viz"},
     "pygraphviz": {"viz"}, "tqdm": {"train", "cli"}, "IPython": {"viz"},
+    "safetensors": {"checkpoint"},
 }
 
 

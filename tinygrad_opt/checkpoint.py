@@ -1,35 +1,43 @@
-"""Checkpoints: named arrays and plain values in one file, whole or not at all.
+"""Checkpoints: named arrays and plain values in one file, complete or not there at all.
 
-A ``.npz`` file is a zip archive with one ``.npy`` member per array, which ``numpy.load`` reads
-too, and a member ``tree`` that says, as JSON, which array belongs where. A ``.safetensors`` file
-holds the same, with the tree in its metadata. Nothing is ever pickled, so that loading a file
-runs none of its bytes; and nothing that a file claims about itself is believed unchecked.
+A ``.npz`` file is what `numpy.savez` writes and `numpy.load` reads, with one more array, ``tree``,
+whose bytes say as JSON which array belongs where. A ``.safetensors`` file holds the same, with
+the tree in its metadata. Nothing is ever pickled, so that loading a file runs none of its bytes,
+and no size that a file claims is believed before it is compared with the file.
 """
 
 from __future__ import annotations
 
+import glob
 import json
 import math
 import os
 import re
 import secrets
-import struct
+import stat
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from tinygrad_opt.errors import CheckpointError
+from tinygrad_opt.optim.interrupts import uninterrupted
+from tinygrad_opt.tensor import values_of
+
+try:
+    import fcntl
+except ImportError:                                        # Windows
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["load", "save"]
 
-TREE = "tree"                                   # the member that holds the tree
-MARK = "tinygrad_opt"                           # and its place in safetensors metadata
-VERSION = 1
+FORMAT, VERSION = "tinygrad_opt", 1
+TREE = "tree"                                              # the array that holds the tree
 
 Array = np.ndarray
 
@@ -40,20 +48,21 @@ def save(
     """Write a model, an optimizer and whatever else is to be kept.
 
     The file appears under its name when it is complete and on the disk; until then a file that
-    was there before stays as it was, even if the power fails.
+    was there before stays as it was, even if the power fails. The new file has its permissions.
 
     Parameters
     ----------
     path : str or path
-        Taken as it is; ``.safetensors`` at its end chooses that format, anything else is npz.
+        Taken as it is; ``.safetensors`` at its end chooses that format (which needs the package
+        safetensors), anything else is npz.
     model, optimizer : object with ``state_dict()``, or dict
         Kept under the names ``"model"`` and ``"optimizer"``; with a model that draws random
         numbers, as dropout does, the states of its generators as ``"random"``; with a
         `nn.Module`, what it is made of as ``"architecture"``, of which `nn.rebuild` makes it.
     **more
-        Kept under their names: arrays and Tensors, numbers, strings, booleans and None,
-        whatever has ``state_dict()``, and dicts (whose keys are any strings), lists and tuples
-        of them.
+        Kept under their names: arrays and Tensors of any shape, numbers, strings, booleans and
+        None, whatever has ``state_dict()``, and dicts (whose keys are any strings), lists and
+        tuples of them.
 
     Returns
     -------
@@ -69,7 +78,8 @@ def save(
     Notes
     -----
     Arrays keep their dtype and their bits. Of the model's arrays those in a ``.safetensors``
-    file bear their bare names, as other libraries expect.
+    file bear their bare names, as other libraries expect. A process that is killed while it
+    saves leaves ``.<name>.<random>.tmp`` beside the file; the next save to that path removes it.
 
     Examples
     --------
@@ -85,18 +95,16 @@ def save(
     parts = {"model": model, "optimizer": optimizer, "random": states or None,
              "architecture": model.architecture() if hasattr(model, "architecture") else None}
     own = {key: part for key, part in parts.items() if part is not None}
-    taken = sorted(own.keys() & more.keys())
-    if taken:
+    if taken := sorted(own.keys() & more.keys()):
         raise CheckpointError(f"cannot save {path}: the name {taken[0]!r} is taken, by what is kept"
                               " of the model")
-    content = own | more
     write, name = _write_npz, _npz_name
     if _is_safetensors(path):
         write, name = _write_safetensors, _safetensors_name
     arrays: dict[str, Array] = {}
     with _blaming(path, "cannot save"):
-        tree = _pack(content, (), arrays, name)
-        text = json.dumps({"format": MARK, "version": VERSION, "tree": tree})
+        tree = _pack(own | more, (), arrays, name)
+        text = json.dumps({"format": FORMAT, "version": VERSION, "tree": tree})
         with _replacing(path) as file:
             write(file, text, arrays)
     return path
@@ -112,7 +120,8 @@ def load(
     path : str or path
         ``.safetensors`` at its end chooses that format, anything else is npz.
     model, optimizer : object with ``load_state_dict()``, optional
-        Take over what was saved, both or neither; the model's random generators too.
+        Take over what was saved, both or neither, also under any number of Ctrl-C; the model's
+        random generators too.
 
     Returns
     -------
@@ -135,26 +144,23 @@ def load(
     """
     path = Path(path)
     with _blaming(path, "cannot load"):
-        content = _read(path)
+        text, arrays = (_read_safetensors if _is_safetensors(path) else _read_npz)(path)
+        content = {"model": arrays} if text is None else _parsed(text, arrays)
         _put_back(content, model, optimizer)
         return content
 
 
-def _read(path: Path) -> dict[str, Any]:
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        text, arrays = (_read_safetensors if _is_safetensors(path) else _read_npz)(file, size)
-        if text is None:
-            return {"model": arrays}
-        header = json.loads(text)
-        if not isinstance(header, dict) or header.get("format") != MARK:
-            raise ValueError("its tree is not one of this package")
-        if header.get("version") != VERSION:
-            raise ValueError(f"its version is {header.get('version')!r}, not {VERSION}")
-        content = _unpack(header.get("tree"), arrays)
-        if not isinstance(content, dict):
-            raise ValueError("its tree does not start with a dict")
-        return content
+def _parsed(text: str, arrays: dict[str, Array]) -> dict[str, Any]:
+    """The dict that a tree describes, its arrays in their places."""
+    header = json.loads(text)
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise ValueError("its tree is not one of this package")
+    if header.get("version") != VERSION:
+        raise ValueError(f"its version is {header.get('version')!r}, not {VERSION}")
+    content = _unpack(header.get("tree"), arrays)
+    if not isinstance(content, dict):
+        raise ValueError("its tree does not start with a dict")
+    return content
 
 
 def _generators(model: Any) -> dict[str, np.random.Generator]:
@@ -167,26 +173,26 @@ def _put_back(content: dict[str, Any], model: Any, optimizer: Any) -> None:
     for name, target in (("model", model), ("optimizer", optimizer)):
         if target is not None and name not in content:
             raise ValueError(f"it holds no {name}, only {', '.join(content) or 'nothing'}")
-    if model is None:
-        if optimizer is not None:
-            optimizer.load_state_dict(content["optimizer"])
-        return
-    generators, states = _generators(model), content.get("random", {})
+    generators = _generators(model)
+    states = {} if model is None else content.get("random", {})
     if states and states.keys() != generators.keys():
         raise ValueError(f"it holds the random generators {', '.join(states)}, the model has"
                          f" {', '.join(generators) or 'none'}")
     for name, state in states.items():
         type(generators[name].bit_generator)().state = state       # refuses what is none
-    before = model.state_dict()
-    model.load_state_dict(content["model"])
-    if optimizer is not None:
+    with uninterrupted():
+        before = None if model is None else model.state_dict()
+        if model is not None:
+            model.load_state_dict(content["model"])
         try:
-            optimizer.load_state_dict(content["optimizer"])
+            if optimizer is not None:
+                optimizer.load_state_dict(content["optimizer"])
         except BaseException:
-            model.load_state_dict(before)
+            if model is not None:
+                model.load_state_dict(before)
             raise
-    for name, state in states.items():
-        generators[name].bit_generator.state = state
+        for name, state in states.items():
+            generators[name].bit_generator.state = state
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -198,38 +204,15 @@ def _blaming(path: Path, what: str) -> Iterator[None]:
     """Turn whatever goes wrong into one kind of error that names the file."""
     try:
         yield
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{what} {path}: no such file or folder") from error
-    except OSError as error:
-        raise CheckpointError(f"{what} {path}: {error.strerror or error}") from error
-    except zipfile.BadZipFile as error:
-        raise CheckpointError(f"{what} {path}: it is no whole .npz file ({error})") from error
     except Exception as error:                             # zipfile alone raises half a dozen
-        raise CheckpointError(f"{what} {path}: {error or type(error).__name__}") from error
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A new file that takes the place of `path` at the end, if all went well."""
-    target = os.path.realpath(path)                        # a link goes on pointing at the file
-    folder = os.path.dirname(target)
-    temporary = os.path.join(folder, f".{secrets.token_hex(8)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        raise
-    if os.name == "posix":                                 # the new name must last, too
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        why = str(error) or type(error).__name__
+        if isinstance(error, FileNotFoundError):
+            why = "no such file or folder"
+        elif isinstance(error, OSError):
+            why = error.strerror or why
+        elif isinstance(error, zipfile.BadZipFile):
+            why = f"it is no whole .npz file ({why})"
+        raise CheckpointError(f"{what} {path}: {why}") from error
 
 
 # ---- the tree ------------------------------------------------------------------------------------
@@ -248,15 +231,12 @@ def _pack(value: Any, place: tuple[str, ...], arrays: dict[str, Array], name: Ca
         for key in value:
             if not isinstance(key, str):
                 raise TypeError(f"{_where(place)} has a key that is no string: {key!r}")
-        packed = {k: _pack(v, (*place, k), arrays, name) for k, v in value.items()}
-        return {"dict": packed}
+        return {"dict": {k: _pack(v, (*place, k), arrays, name) for k, v in value.items()}}
     if isinstance(value, list | tuple):
         kind = "list" if isinstance(value, list) else "tuple"
         return {kind: [_pack(v, (*place, str(i)), arrays, name) for i, v in enumerate(value)]}
-    array = getattr(value, "array", value)                 # a Tensor's values
-    if isinstance(array, np.generic):
-        array = np.asarray(array)
-    if not isinstance(array, np.ndarray):
+    array = values_of(value)
+    if not isinstance(array, np.ndarray | np.generic):
         raise TypeError(
             f"{_where(place)} is {type(value).__name__}: no array, Tensor, number, string, bool,"
             " None, dict, list or tuple, and without a state_dict()"
@@ -265,10 +245,8 @@ def _pack(value: Any, place: tuple[str, ...], arrays: dict[str, Array], name: Ca
         raise TypeError(f"{_where(place)} has dtype {array.dtype}, which only pickle could keep")
     chosen = name(place)
     if chosen is None or chosen in arrays:
-        chosen = f"array {len(arrays)}"
-        while chosen in arrays:
-            chosen += "'"
-    arrays[chosen] = array
+        chosen = next(free for i in count(len(arrays)) if (free := f"array {i}") not in arrays)
+    arrays[chosen] = np.asarray(array)
     return {"array": chosen}
 
 
@@ -276,18 +254,16 @@ def _unpack(node: Any, arrays: dict[str, Array]) -> Any:
     """The value that a JSON form stands for."""
     if not isinstance(node, dict | list):
         return node
-    if isinstance(node, list) or len(node) != 1:
-        raise ValueError("its tree is damaged")
-    (kind, inner), = node.items()
-    if kind == "array" and isinstance(inner, str):
-        if inner not in arrays:
-            raise ValueError(f"the array {inner!r} is missing")
-        return arrays[inner]
-    if kind == "dict" and isinstance(inner, dict):
-        return {k: _unpack(v, arrays) for k, v in inner.items()}
-    if kind in ("list", "tuple") and isinstance(inner, list):
-        items = [_unpack(v, arrays) for v in inner]
-        return items if kind == "list" else tuple(items)
+    match list(node.items()) if isinstance(node, dict) else None:
+        case [("array", str(name))]:
+            if name not in arrays:
+                raise ValueError(f"the array {name!r} is missing")
+            return arrays[name]
+        case [("dict", dict(items))]:
+            return {k: _unpack(v, arrays) for k, v in items.items()}
+        case [("list" | "tuple" as kind, list(items))]:
+            members = [_unpack(v, arrays) for v in items]
+            return members if kind == "list" else tuple(members)
     raise ValueError("its tree is damaged")
 
 
@@ -295,15 +271,71 @@ def _where(place: tuple[str, ...]) -> str:
     return "".join(f"[{key!r}]" for key in place) or "this"
 
 
+# ---- npz -----------------------------------------------------------------------------------------
+
+
 def _npz_name(place: tuple[str, ...]) -> str | None:
-    """``model/layers.0.weight``; None where a zip archive would not keep it as it is.
+    """``model/layers.0.weight``; None where it would not come back, or `numpy.savez` not take it.
 
     Archives cut names at a null byte, turn backslashes round on Windows, take no lone surrogates
     and count 65,535 bytes at most; numpy.load drops an ending ``.npy``.
     """
     name = "/".join(place)
     plain = re.fullmatch(r"[\w /.:+-]{1,200}", name, re.ASCII) and not name.endswith(".npy")
-    return name if plain and name != TREE else None
+    return name if plain and name not in (TREE, "file", "allow_pickle") else None
+
+
+def _write_npz(file: BinaryIO, text: str, arrays: dict[str, Array]) -> None:
+    members: dict[str, Any] = {TREE: np.frombuffer(text.encode("ascii"), np.uint8), **arrays}
+    np.savez(file, **members)
+
+
+def _read_npz(path: Path) -> tuple[str | None, dict[str, Array]]:
+    arrays: dict[str, Array] = {}
+    size = path.stat().st_size
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            raise ValueError("it is compressed; np.savez writes files that can be read here")
+        if sum(max(entry.file_size, entry.compress_size) for entry in entries) > size:
+            raise ValueError(f"its members claim more than the {size} bytes of the file")
+        for entry in entries:
+            name = entry.filename.removesuffix(".npy")
+            if name in arrays:
+                raise ValueError(f"it holds two arrays called {name!r}")
+            try:
+                arrays[name] = _npy(archive.read(entry))
+            except (ValueError, SyntaxError) as error:
+                raise ValueError(f"{name}: {error}") from error
+    tree = arrays.get(TREE)
+    if tree is None or tree.dtype != np.uint8 or tree.ndim != 1:
+        return None, arrays
+    return arrays.pop(TREE).tobytes().decode("ascii"), arrays
+
+
+def _npy(content: bytes) -> Array:
+    """One array, read by NumPy once its header is known to fit what follows."""
+    stream = BytesIO(content)
+    version = np.lib.format.read_magic(stream)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"npy version {version} is not read here")
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0,
+                   (2, 0): np.lib.format.read_array_header_2_0}[version]
+    shape, _, dtype = read_header(stream)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, which could run code when loaded")
+    if any(n < 0 for n in shape):
+        raise ValueError(f"it claims the shape {shape}")
+    claimed, found = math.prod(shape) * dtype.itemsize, len(content) - stream.tell()
+    if claimed != found:                                   # Python's integers cannot overflow
+        raise ValueError(f"its header claims {claimed} bytes of data, the file has {found}")
+    stream.seek(0)
+    return np.lib.format.read_array(stream, allow_pickle=False)
+
+
+# ---- safetensors ---------------------------------------------------------------------------------
+
+SAFETENSORS_DTYPES = "b1 u1 i1 u2 i2 f2 u4 i4 f4 u8 i8 f8 c8".split()
 
 
 def _safetensors_name(place: tuple[str, ...]) -> str | None:
@@ -311,136 +343,80 @@ def _safetensors_name(place: tuple[str, ...]) -> str | None:
     return None if name == "__metadata__" or not name.isprintable() else name
 
 
-# ---- npz -----------------------------------------------------------------------------------------
-
-
-def _write_npz(file: BinaryIO, text: str, arrays: dict[str, Array]) -> None:
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        tree = np.frombuffer(text.encode("ascii"), np.uint8)
-        for name, array in {TREE: tree, **arrays}.items():
-            entry = zipfile.ZipInfo(name + ".npy")         # dated 1980: equal content, equal bytes
-            with archive.open(entry, "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
-
-
-def _read_npz(file: BinaryIO, size: int) -> tuple[str | None, dict[str, Array]]:
-    arrays: dict[str, Array] = {}
-    with zipfile.ZipFile(file) as archive:
-        entries = archive.infolist()
-        if sum(entry.file_size for entry in entries) > size:
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-                raise ValueError("it is compressed; np.savez writes files that can be read here")
-            raise ValueError(f"its members claim more than the {size} bytes of the file")
-        for entry in entries:
-            name = entry.filename.removesuffix(".npy")
-            if name in arrays:
-                raise ValueError(f"it holds two arrays called {name!r}")
-            if entry.compress_type != zipfile.ZIP_STORED:
-                raise ValueError("it is compressed; np.savez writes files that can be read here")
-            try:
-                arrays[name] = _read_npy(archive.read(entry))
-            except (ValueError, SyntaxError) as error:
-                raise ValueError(f"{name}: {error}") from error
-    tree = arrays.pop(TREE, None)
-    if tree is None:
-        return None, arrays
-    if tree.dtype != np.uint8 or tree.ndim != 1:
-        return None, {TREE: tree, **arrays}
-    return tree.tobytes().decode("ascii"), arrays
-
-
-def _read_npy(content: bytes) -> Array:
-    """One array from the bytes of a .npy file, whose header must fit what follows."""
-    stream = BytesIO(content)
-    version = np.lib.format.read_magic(stream)
-    if version not in ((1, 0), (2, 0)):
-        raise ValueError(f"npy version {version} is not read here")
-    read_header = {(1, 0): np.lib.format.read_array_header_1_0,
-                   (2, 0): np.lib.format.read_array_header_2_0}[version]
-    shape, fortran, dtype = read_header(stream)
-    if dtype.hasobject:
-        raise ValueError("it holds Python objects, which could run code when loaded")
-    return _array(content[stream.tell():], dtype, shape, "F" if fortran else "C")
-
-
-def _array(content: bytes, dtype: np.dtype, shape: tuple[int, ...], order: Any = "C") -> Array:
-    """A new array from its bytes; Python's integers cannot overflow in the check."""
-    if any(n < 0 for n in shape):
-        raise ValueError(f"it claims the shape {shape}")
-    claimed = math.prod(shape) * dtype.itemsize
-    if claimed != len(content):
-        raise ValueError(f"its header claims {claimed} bytes of data, the file has {len(content)}")
-    return np.ndarray(shape, dtype, content, order=order).copy("K")
-
-
-# ---- safetensors ---------------------------------------------------------------------------------
-
-# Eight bytes: the length of the header. The header: JSON, name → dtype, shape and where the data
-# begin and end. Then the data, little-endian and row by row, without a gap or an overlap.
-# https://huggingface.co/docs/safetensors
-
-CODES = {"BOOL": "?", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "F16": "<f2",
-         "U32": "<u4", "I32": "<i4", "F32": "<f4", "U64": "<u8", "I64": "<i8", "F64": "<f8",
-         "C64": "<c8"}
-LONGEST_HEADER = 100_000_000
+def _safetensors() -> Any:
+    """The package, whose NumPy side is imported with it."""
+    try:
+        import safetensors.numpy
+    except ImportError as error:
+        raise ImportError("the format needs a package: pip install safetensors") from error
+    return safetensors
 
 
 def _write_safetensors(file: BinaryIO, text: str, arrays: dict[str, Array]) -> None:
-    codes = {np.dtype(kind): code for code, kind in CODES.items()}
-    rows = []
     for name, array in arrays.items():
-        code = codes.get(array.dtype.newbyteorder("<"))
-        if code is None:
+        if array.dtype.str[1:] not in SAFETENSORS_DTYPES:
             raise ValueError(f"safetensors has no dtype {array.dtype} for {name!r}; use .npz")
-        rows.append((-array.dtype.itemsize, name, code, array))
-    rows.sort(key=lambda row: row[:2])                     # widest first, so that all are aligned
-    header: dict[str, Any] = {"__metadata__": {MARK: text}}
-    end = 0
-    for _, name, code, array in rows:
-        begin, end = end, end + array.nbytes
-        header[name] = {"dtype": code, "shape": array.shape, "data_offsets": [begin, end]}
-    head = json.dumps(header, separators=(",", ":")).encode("ascii")
-    head += b" " * (-len(head) % 8)
-    file.write(struct.pack("<Q", len(head)) + head)
-    for *_, code, array in rows:
-        file.write(np.ascontiguousarray(array, CODES[code]).tobytes())
+    # it writes the memory of an array, which is in the order of the numbers in this layout only
+    rows = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    file.write(_safetensors().numpy.save(rows, {FORMAT: text}))
 
 
-def _read_safetensors(file: BinaryIO, size: int) -> tuple[str | None, dict[str, Array]]:
-    if size < 8:
-        raise ValueError(f"it ends after {size} bytes")
-    length = struct.unpack("<Q", file.read(8))[0]
-    if length > min(size - 8, LONGEST_HEADER):
-        raise ValueError(f"its header claims {length} bytes, the file has {size}")
-    header = json.loads(file.read(length).decode(), object_pairs_hook=_no_repeats)
-    if not isinstance(header, dict):
-        raise ValueError("its header is no JSON object")
-    metadata = header.pop("__metadata__", {})
-    found = {name: _slot(name, entry) for name, entry in header.items()}
-    arrays, at = {}, 0
-    for name, (dtype, shape, begin, end) in sorted(found.items(), key=lambda item: item[1][2:]):
-        if begin != at or end < begin or end > size - 8 - length:
-            raise ValueError(f"the data of {name!r} overlap, leave a gap or go beyond the end")
-        arrays[name], at = _array(file.read(end - begin), dtype, shape), end
-    if at != size - 8 - length:
-        raise ValueError(f"{size - 8 - length - at} bytes at its end belong to no array")
-    text = metadata.get(MARK) if isinstance(metadata, dict) else None
-    return text, {name: arrays[name] for name in header}
+def _read_safetensors(path: Path) -> tuple[str | None, dict[str, Array]]:
+    with _safetensors().safe_open(path, framework="np") as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()}
+        return (file.metadata() or {}).get(FORMAT), arrays
 
 
-def _slot(name: str, entry: Any) -> tuple[np.dtype, tuple[int, ...], int, int]:
-    """What the header says about one array, if it has the form that it should have."""
-    def whole(numbers: Any) -> bool:
-        return isinstance(numbers, list) and all(type(n) is int and n >= 0 for n in numbers)
-
-    if (not isinstance(entry, dict) or entry.get("dtype") not in CODES
-            or not whole(entry.get("shape")) or not whole(entry.get("data_offsets"))
-            or len(entry["data_offsets"]) != 2):
-        raise ValueError(f"the entry of {name!r} in its header is damaged")
-    return np.dtype(CODES[entry["dtype"]]), tuple(entry["shape"]), *entry["data_offsets"]
+# ---- the file ------------------------------------------------------------------------------------
 
 
-def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(dict(pairs)) != len(pairs):
-        raise ValueError("its header names an array twice")
-    return dict(pairs)
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """A new file that takes the place of `path` at the end, if all went well."""
+    target = os.path.realpath(path)                        # a link goes on pointing at the file
+    folder, name = os.path.split(target)
+    mode = stat.S_IMODE(os.stat(target).st_mode) if os.path.exists(target) else None
+    file = _unfinished(os.path.join(folder, f".{name[:50]}."), 0o666 if mode is None else 0o600)
+    try:
+        with file:
+            yield file
+            file.flush()
+            if mode is not None:
+                os.chmod(file.name, mode)
+            os.fsync(file.fileno())
+            if fcntl is None:
+                file.close()                               # Windows renames no open file
+            os.replace(file.name, target)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(file.name)
+        raise
+    if os.name == "posix":                                 # the new name must last, too
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _unfinished(beginning: str, mode: int) -> BinaryIO:
+    """A new file under a name of its own, once those of killed processes are removed.
+
+    Who writes such a file holds a lock on it; Windows deletes no file that is open.
+    """
+    for path in glob.glob(glob.escape(beginning) + "*.tmp"):
+        with suppress(OSError), open(path, "r+b") as left:
+            if fcntl is None:
+                left.close()
+            else:
+                fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(path)
+    while True:
+        file = open(f"{beginning}{secrets.token_hex(8)}.tmp", "xb",
+                    opener=lambda name, flags: os.open(name, flags, mode))
+        if fcntl is not None:
+            with suppress(OSError):                        # not every file system has locks
+                fcntl.flock(file, fcntl.LOCK_EX)
+        if os.path.exists(file.name):                      # else removed before it was locked
+            return file
+        file.close()
