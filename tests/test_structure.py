@@ -18,6 +18,7 @@ ORDER = [
     {"methods"},
     {"tensor"},
     {"numpy_functions"},
+    {"symbols"},
     {"autograd", "nn", "optim", "compiler", "viz"},
     {"checkpoint"},
     {"train"},
