@@ -6,18 +6,19 @@ import subprocess
 import sys
 import tracemalloc
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tinygrad_opt import data
+from tinygrad_opt import data, nn
 
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = Path(data.__file__).with_name("digits.npz")
 
-# Each made data set: a call that draws from rng, and the number of its classes.
-MADE = {
+# Each synthetic data set: a call that draws from rng, and the number of its classes.
+SYNTHETIC = {
     "blobs": (lambda rng: data.blobs(40, 4, 3, rng=rng), 4),
     "circles": (lambda rng: data.circles(40, rng=rng), 2),
     "moons": (lambda rng: data.moons(40, rng=rng), 2),
@@ -59,12 +60,12 @@ def test_the_import_does_not_load_what_only_readers_need():
     assert subprocess.run(run, capture_output=True, text=True, check=True).stdout.split() == []
 
 
-# ---- made ----
+# ---- synthetic ----
 
 
-@pytest.mark.parametrize("name", MADE)
-def test_made_data_are_float32_rows_with_equally_many_int64_labels(name):
-    make, n_classes = MADE[name]
+@pytest.mark.parametrize("name", SYNTHETIC)
+def test_synthetic_data_are_float32_rows_with_equally_many_int64_labels(name):
+    make, n_classes = SYNTHETIC[name]
     x, y = make(0)
     assert x.dtype == np.float32 and y.dtype == np.int64
     assert x.shape == (40 * n_classes, 3 if name == "blobs" else 2)
@@ -73,9 +74,9 @@ def test_made_data_are_float32_rows_with_equally_many_int64_labels(name):
     assert np.isfinite(x).all()
 
 
-@pytest.mark.parametrize("name", [*MADE, "sine"])
+@pytest.mark.parametrize("name", [*SYNTHETIC, "sine"])
 def test_the_same_seed_gives_the_same_bits_and_another_seed_others(name):
-    make = MADE[name][0] if name in MADE else lambda rng: data.sine(40, rng=rng)
+    make = SYNTHETIC[name][0] if name in SYNTHETIC else lambda rng: data.sine(40, rng=rng)
     first, again, other = make(7), make(7), make(8)
     assert first[0].tobytes() == again[0].tobytes() and first[1].tobytes() == again[1].tobytes()
     assert b"".join(a.tobytes() for a in first) != b"".join(a.tobytes() for a in other)
@@ -89,7 +90,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(name):
 
 def test_the_global_random_state_is_neither_read_nor_moved():
     before = np.random.get_state()[1].copy()  # noqa: NPY002  (the state that must not move)
-    for make, _ in MADE.values():
+    for make, _ in SYNTHETIC.values():
         make(None)
     np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
 
@@ -178,7 +179,7 @@ def test_sine_gives_columns_for_regression():
 @pytest.mark.parametrize(
     "make", [data.spiral, data.vertical, data.moons, data.circles, data.xor, data.blobs, data.sine]
 )
-def test_made_data_refuse_counts_and_noise_that_make_no_sense(make):
+def test_synthetic_data_refuse_counts_and_noise_that_make_no_sense(make):
     assert len(make(1, rng=0)[0]) >= 1
     assert len(make(np.int64(2), rng=0)[0]) >= 2
     for wrong in 2.0, True, np.True_, "3", None:
@@ -192,7 +193,7 @@ def test_made_data_refuse_counts_and_noise_that_make_no_sense(make):
 
 
 @pytest.mark.parametrize("make", [data.spiral, data.vertical, data.blobs])
-def test_made_data_refuse_to_have_no_classes(make):
+def test_synthetic_data_refuse_to_have_no_classes(make):
     with pytest.raises(ValueError, match=r"n_classes must be at least 1, got 0\."):
         make(10, 0)
     with pytest.raises(TypeError, match=r"n_classes must be a whole number, got 3\.0\."):
@@ -412,6 +413,31 @@ def test_a_header_that_claims_terabytes_costs_nothing(written, sizes, pack):
     assert peak(read)[0] < 4e6
 
 
+@pytest.mark.parametrize("claimed", [2**30, 2**31])
+def test_a_small_gzip_file_does_not_inflate_without_bound(written, claimed):
+    """64 MiB of zeros in 65 kB, and more of them claimed."""
+    packer, zeros = zlib.compressobj(9, zlib.DEFLATED, 31), bytes(1 << 20)
+    head = b"\0\0\x08\1" + struct.pack(">I", claimed)
+    content = [packer.compress(head), *(packer.compress(zeros) for _ in range(64)), packer.flush()]
+    path = written(b"".join(content))
+    assert path.stat().st_size < 80_000
+
+    def read():
+        with pytest.raises(ValueError, match=r"some-idx-ubyte: expected \d+ bytes.*; found a small"
+                           r" file that inflates to more than 33554432 bytes: unpack it first"):
+            data.idx(path)
+
+    assert peak(read)[0] < 64e6
+
+
+def test_labels_of_mnist_are_taken_as_they_come(written):
+    """Classes stored as big-endian integers are native once read."""
+    y = data.idx(written(idx_bytes(np.array([0, 1, 1], np.int32))))
+    assert y.dtype == np.int32 and y.dtype.isnative
+    loss = nn.cross_entropy(np.zeros((3, 3), np.float32), y)
+    assert loss.item() == pytest.approx(math.log(3))
+
+
 def test_reading_idx_holds_the_data_about_once(written):
     array = np.zeros(30_000_000, np.uint8)
     path = written(gzip.compress(idx_bytes(array), 1))
@@ -453,6 +479,12 @@ def test_text_targets_become_indices_of_sorted_names(table):
     assert names == ("apple", "fig", "pear")
     assert all(type(name) is str for name in names)
     x[0] = 0  # writable
+
+
+def test_one_long_label_does_not_lengthen_the_others(table):
+    path = table(f"0,{'a' * 100_000}\n" + "0,b\n" * 10_000)
+    most, (_, y, names) = peak(lambda: data.csv(path))      # 4 GB in an array of strings
+    assert most < 8e6 and len(names) == 2 and y.tolist() == [0] + [1] * 10_000
 
 
 def test_whole_targets_stay_int64_and_other_numbers_become_a_column(table):
@@ -595,7 +627,7 @@ def test_both_parts_of_a_split_are_shuffled():
         assert 0.5 < changes < 0.83  # 2/3 in random order, next to nothing class by class
 
 
-def test_rare_labels_are_drawn_by_lot_not_by_their_order():
+def test_rare_labels_are_drawn_at_random_not_by_their_order():
     # each label once: all remainders tie
     y = np.arange(1000)
     _, _, _, y_test = data.train_test_split(y, y, test_size=0.2, rng=0)

@@ -10,9 +10,12 @@ What is of the wrong kind is a TypeError; a number, shape or file that does not 
 ValueError. Both say what was expected and what was found.
 """
 
-from tinygrad_opt.data.files import Table, csv, digits, idx, names
-from tinygrad_opt.data.made import blobs, circles, moons, sine, spiral, vertical, xor
-from tinygrad_opt.data.prepare import minibatches, one_hot, standardize, train_test_split
+from tinygrad_opt.data.batches import minibatches
+from tinygrad_opt.data.bundled import digits, names
+from tinygrad_opt.data.csv_reader import Table, csv
+from tinygrad_opt.data.idx_reader import idx
+from tinygrad_opt.data.preprocessing import one_hot, standardize, train_test_split
+from tinygrad_opt.data.synthetic import blobs, circles, moons, sine, spiral, vertical, xor
 
 __all__ = [
     "Table",

@@ -1,8 +1,9 @@
-"""What the functions of this package take, and how they refuse what makes no sense."""
+"""Types of arguments, and their checks."""
 
 from __future__ import annotations
 
 import operator
+import os
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -16,6 +17,7 @@ if TYPE_CHECKING:  # numpy.random loads when it is first used
 Array: TypeAlias = NDArray[Any]
 Floats: TypeAlias = NDArray[np.float32]
 Labels: TypeAlias = NDArray[np.int64]
+Path: TypeAlias = str | os.PathLike[str]
 Seed: TypeAlias = "int | Sequence[int] | SeedSequence | BitGenerator | Generator | None"
 
 

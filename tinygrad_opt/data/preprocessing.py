@@ -1,8 +1,7 @@
-"""From arrays to batches: split, standardize, encode the labels, deal the samples out."""
+"""What is done to data before training: split, standardize, encode the labels."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from tinygrad_opt.data.arguments import Array, Floats, Seed, fraction, samples, whole
 
-__all__ = ["minibatches", "one_hot", "standardize", "train_test_split"]
+__all__ = ["one_hot", "standardize", "train_test_split"]
 
 
 def train_test_split(
@@ -30,7 +29,13 @@ def train_test_split(
 
     Returns
     -------
-    x_train, x_test, y_train, y_test : copies, of the dtypes of x and y
+    x_train, x_test, y_train, y_test : arrays
+        Copies, of the dtypes of x and y.
+
+    Raises
+    ------
+    ValueError
+        If x and y differ in length, or there are fewer than 2 samples.
 
     Examples
     --------
@@ -47,7 +52,7 @@ def train_test_split(
     classes = y if stratify and y.ndim == 1 and y.dtype.kind in "biu" else np.zeros(n)
     _, labels, counts = np.unique(classes, return_inverse=True, return_counts=True)
 
-    # Each class gives its share rounded down; the largest remainders give one more, ties by lot.
+    # Each class gives its share rounded down; the largest remainders give one more, ties at random.
     share = test_size * counts
     quota = np.floor(share).astype(int)
     n_test = min(max(round(test_size * n), 1), n - 1)
@@ -77,6 +82,11 @@ def standardize(x_train: ArrayLike, *others: ArrayLike) -> Any:
     Returns
     -------
     array, or tuple of one for each argument, of its shape and float dtype; float32 for integers
+
+    Raises
+    ------
+    ValueError
+        If there is no sample, or the other axes differ.
 
     Examples
     --------
@@ -112,12 +122,18 @@ def one_hot(labels: ArrayLike, n_classes: int | None = None) -> Floats:
     Parameters
     ----------
     labels : array-like of int in ``[0, n_classes)``, of any shape
-        Outside, at either end, is a ValueError (NumPy would take −1 as the last class).
     n_classes : int, at least 1, or None for the largest label plus 1
 
     Returns
     -------
     float32 array of shape (*labels.shape, n_classes)
+
+    Raises
+    ------
+    ValueError
+        If a label lies outside, at either end (NumPy would take −1 as the last class).
+    TypeError
+        If the labels are not integers.
 
     Examples
     --------
@@ -139,56 +155,3 @@ def one_hot(labels: ArrayLike, n_classes: int | None = None) -> Floats:
     z = np.zeros((*y.shape, n_classes), np.float32)
     np.put_along_axis(z, y[..., None].astype(np.int64), 1, axis=-1)
     return z
-
-
-def minibatches(
-    x: ArrayLike,
-    y: ArrayLike | None = None,
-    batch_size: int = 32,
-    *,
-    shuffle: bool = True,
-    rng: Seed = None,
-    drop_last: bool = False,
-) -> Iterator[Any]:
-    """One pass over the samples: ⌈n / batch_size⌉ batches, the last with what is left.
-
-    `batch_size` = 1, k and n make stochastic, mini-batch and batch gradient descent.
-    Wrong arguments are refused at the call, not at the first batch.
-
-    Parameters
-    ----------
-    x : array-like of shape (n_samples, ...)
-        Only a batch is read at a time: a memory-mapped array may be larger than memory.
-    y : array-like of shape (n_samples, ...) or None
-    batch_size : int, at least 1
-    shuffle : bool
-        Visit the samples in random order, each once, which converges faster than
-        independent draws (L. Bottou, 2009). Without it batches are views of x and y.
-    rng : int, numpy.random.Generator or None
-        Over several epochs hand on one Generator: an int repeats the order in each.
-    drop_last : bool
-        Leave out a last batch that is smaller, for ⌊n / batch_size⌋ batches.
-
-    Yields
-    ------
-    (x[rows], y[rows]), or x[rows] alone where y is None
-
-    Examples
-    --------
-    >>> x, y = np.zeros((300, 2)), np.zeros(300)
-    >>> [len(xb) for xb, yb in minibatches(x, y, 128, rng=0)]
-    [128, 128, 44]
-    """
-    arrays = [np.asarray(a) for a in (x, y) if a is not None]
-    n = samples(*arrays)
-    batch_size = whole("batch_size", batch_size)
-    order = np.random.default_rng(rng).permutation(n) if shuffle else None
-    stop = n - n % batch_size if drop_last else n
-
-    def batches() -> Iterator[Any]:
-        for start in range(0, stop, batch_size):
-            span = slice(start, start + batch_size)
-            rows = span if order is None else order[span]
-            yield arrays[0][rows] if y is None else (arrays[0][rows], arrays[1][rows])
-
-    return batches()

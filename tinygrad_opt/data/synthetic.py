@@ -1,4 +1,4 @@
-"""Data sets made by a formula and a seed.
+"""Synthetic data sets, made by a formula and a seed.
 
 All but `sine` give `n_points` of each class, class after class, and the class of each. N(0, 1)
 stands for normal deviates, which `rng` draws; `noise` is thus a standard deviation.
@@ -18,17 +18,28 @@ __all__ = ["blobs", "circles", "moons", "sine", "spiral", "vertical", "xor"]
 def spiral(
     n_points: int = 100, n_classes: int = 3, *, noise: float = 0.2, rng: Seed = None
 ) -> tuple[Floats, Labels]:
-    """Arms of a spiral, one for each class c: the classic a straight line cannot part.
+    """Arms of a spiral, one for each class c: the classic that no straight line separates.
 
     x = (r sin 2.5t, r cos 2.5t), where along an arm r runs evenly from 0 to 1 and t evenly
-    from 4c to 4(c + 1), plus noise · N(0, 1); n_points, n_classes ≥ 1, noise ≥ 0
+    from 4c to 4(c + 1), plus noise · N(0, 1)
 
     A sixth arm falls 0.27 rad from the first. From A. Karpathy, CS231n notes (2015), and in
     this form H. Kinsley and D. Kukieła, *Neural Networks from Scratch in Python* (2020).
 
+    Parameters
+    ----------
+    n_points : int, at least 1
+        Of each class.
+    n_classes : int, at least 1
+    noise : float, at least 0
+        Standard deviation of t.
+    rng : int, numpy.random.Generator or None
+        An int gives the same bits each time, a Generator moves on, None draws afresh.
+
     Returns
     -------
-    x, y : float32 of shape (n_classes * n_points, 2), int64 of shape (n_classes * n_points,)
+    x : float32 array of shape (n_classes * n_points, 2)
+    y : int64 array of shape (n_classes * n_points,)
 
     Examples
     --------
@@ -46,15 +57,26 @@ def spiral(
 def vertical(
     n_points: int = 100, n_classes: int = 3, *, noise: float = 0.1, rng: Seed = None
 ) -> tuple[Floats, Labels]:
-    """Upright clouds side by side, one for each class c: straight lines part them.
+    """Upright clouds side by side, one for each class c: straight lines separate them.
 
-    x = (c / n_classes, 1/2) + noise · N(0, 1); n_points, n_classes ≥ 1, noise ≥ 0
+    x = (c / n_classes, 1/2) + noise · N(0, 1)
 
     From H. Kinsley and D. Kukieła, *Neural Networks from Scratch in Python* (2020).
 
+    Parameters
+    ----------
+    n_points : int, at least 1
+        Of each class.
+    n_classes : int, at least 1
+    noise : float, at least 0
+        Standard deviation of each coordinate.
+    rng : int, numpy.random.Generator or None
+        An int gives the same bits each time, a Generator moves on, None draws afresh.
+
     Returns
     -------
-    x, y : float32 of shape (n_classes * n_points, 2), int64 of shape (n_classes * n_points,)
+    x : float32 array of shape (n_classes * n_points, 2)
+    y : int64 array of shape (n_classes * n_points,)
 
     Examples
     --------
@@ -72,11 +94,21 @@ def moons(n_points: int = 100, *, noise: float = 0.1, rng: Seed = None) -> tuple
     """Two half circles that reach into each other, those of `sklearn.datasets.make_moons`.
 
     x = (cos t, sin t) in class 0 and (1 − cos t, 1/2 − sin t) in class 1, t evenly from 0
-    to π, plus noise · N(0, 1); n_points ≥ 1, noise ≥ 0
+    to π, plus noise · N(0, 1)
+
+    Parameters
+    ----------
+    n_points : int, at least 1
+        Of each class.
+    noise : float, at least 0
+        Standard deviation of each coordinate.
+    rng : int, numpy.random.Generator or None
+        An int gives the same bits each time, a Generator moves on, None draws afresh.
 
     Returns
     -------
-    x, y : float32 of shape (2 * n_points, 2), int64 of shape (2 * n_points,)
+    x : float32 array of shape (2 * n_points, 2)
+    y : int64 array of shape (2 * n_points,)
 
     Examples
     --------
@@ -95,11 +127,23 @@ def circles(
     """A circle inside a circle, those of `sklearn.datasets.make_circles`.
 
     x = ρ (cos t, sin t) + noise · N(0, 1), where t runs evenly over [0, 2π), ρ = 1 in class 0
-    and ρ = inner in class 1; n_points ≥ 1, 0 < inner < 1, noise ≥ 0
+    and ρ = inner in class 1
+
+    Parameters
+    ----------
+    n_points : int, at least 1
+        Of each class.
+    inner : float in (0, 1)
+        Radius of class 1; that of class 0 is 1.
+    noise : float, at least 0
+        Standard deviation of each coordinate.
+    rng : int, numpy.random.Generator or None
+        An int gives the same bits each time, a Generator moves on, None draws afresh.
 
     Returns
     -------
-    x, y : float32 of shape (2 * n_points, 2), int64 of shape (2 * n_points,)
+    x : float32 array of shape (2 * n_points, 2)
+    y : int64 array of shape (2 * n_points,)
 
     Examples
     --------
@@ -115,14 +159,24 @@ def circles(
 def xor(n_points: int = 100, *, noise: float = 0.25, rng: Seed = None) -> tuple[Floats, Labels]:
     """Clouds on the corners of a square, opposite corners of one class.
 
-    x = (a, b) + noise · N(0, 1) with a, b = ±1, y = 1 where a ≠ b; n_points ≥ 1, noise ≥ 0
+    x = (a, b) + noise · N(0, 1) with a, b = ±1, y = 1 where a ≠ b
 
-    The points of a class take its two corners in turn. No straight line parts the classes
+    The points of a class take its two corners in turn. No straight line separates the classes
     (M. Minsky and S. Papert, *Perceptrons*, 1969).
+
+    Parameters
+    ----------
+    n_points : int, at least 1
+        Of each class.
+    noise : float, at least 0
+        Standard deviation of each coordinate.
+    rng : int, numpy.random.Generator or None
+        An int gives the same bits each time, a Generator moves on, None draws afresh.
 
     Returns
     -------
-    x, y : float32 of shape (2 * n_points, 2), int64 of shape (2 * n_points,)
+    x : float32 array of shape (2 * n_points, 2)
+    y : int64 array of shape (2 * n_points,)
 
     Examples
     --------
@@ -144,13 +198,23 @@ def blobs(
 ) -> tuple[Floats, Labels]:
     """Round clouds, one for each class c, distributed as in `sklearn.datasets.make_blobs`.
 
-    x = μ_c + noise · N(0, 1), each coordinate of μ_c uniform in [−10, 10) and drawn first;
-    n_points, n_classes, n_features ≥ 1, noise ≥ 0
+    x = μ_c + noise · N(0, 1), each coordinate of μ_c uniform in [−10, 10) and drawn first
+
+    Parameters
+    ----------
+    n_points : int, at least 1
+        Of each class.
+    n_classes : int, at least 1
+    n_features : int, at least 1
+    noise : float, at least 0
+        Standard deviation of each coordinate.
+    rng : int, numpy.random.Generator or None
+        An int gives the same bits each time, a Generator moves on, None draws afresh.
 
     Returns
     -------
-    x : float32 of shape (n_classes * n_points, n_features)
-    y : int64 of shape (n_classes * n_points,)
+    x : float32 array of shape (n_classes * n_points, n_features)
+    y : int64 array of shape (n_classes * n_points,)
 
     Examples
     --------
@@ -167,13 +231,21 @@ def blobs(
 def sine(n_points: int = 100, *, noise: float = 0.1, rng: Seed = None) -> tuple[Floats, Floats]:
     """One period of a sine, for regression.
 
-    y = sin 2πx + noise · N(0, 1), x evenly from 0 to 1; n_points ≥ 1, noise ≥ 0
+    y = sin 2πx + noise · N(0, 1), x evenly from 0 to 1
 
     From C. M. Bishop, *Pattern Recognition and Machine Learning* (2006), §1.1.
 
+    Parameters
+    ----------
+    n_points : int, at least 1
+    noise : float, at least 0
+        Standard deviation of y.
+    rng : int, numpy.random.Generator or None
+        An int gives the same bits each time, a Generator moves on, None draws afresh.
+
     Returns
     -------
-    x, y : float32 of shape (n_points, 1)
+    x, y : float32 arrays of shape (n_points, 1)
 
     Examples
     --------
