@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from interrupts import Burst, interrupted
 
 import tinygrad_opt as tg
 from tinygrad_opt import nn, optim
@@ -531,52 +532,20 @@ def trained(seed, steps):
     return model, optimizer
 
 
-class Burst:
-    """SIGINT, `count` times, when the package starts its n-th line."""
-
-    def __init__(self, n, count):
-        self.n, self.count = n, count
-
-    def __call__(self, frame, event, argument):
-        if "tinygrad_opt" not in frame.f_code.co_filename:
-            return None
-        if event == "line":
-            self.n -= 1
-            if self.n <= 0 and self.count:
-                self.count -= 1
-                os.kill(os.getpid(), signal.SIGINT)
-        return self
-
-
 def interrupted_load(path, n, count):
     """Whether the n-th line was reached, after checking that the load was whole or not at all."""
     model, optimizer = trained(1, 1)
-    before, tracer, burst = all_numbers(model, optimizer), sys.gettrace(), Burst(n, count)
-    try:
-        sys.settrace(burst)
+    before, burst = all_numbers(model, optimizer), Burst(n, count)
+    with interrupted(burst):
         load(path, model, optimizer)
-    except KeyboardInterrupt:
-        pass
-    finally:
-        sys.settrace(tracer)
     assert all_numbers(model, optimizer) in (before, all_numbers(*trained(0, 3))), (n, count)
-    return burst.n <= 0
-
-
-@pytest.fixture
-def default_interrupt():
-    """SIGINT raises, whoever started the tests; a handler that hears it late does so here."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    return burst.reached
 
 
 @posix
 @pytest.mark.parametrize("step", [23, pytest.param(1, marks=pytest.mark.drill)])
 @pytest.mark.parametrize("count", [1, 4])
-def test_no_number_of_interrupts_loads_a_part(tmp_path, default_interrupt, count, step):
+def test_no_number_of_interrupts_loads_a_part(tmp_path, count, step):
     path = save(tmp_path / "run.npz", *trained(0, 3))
     n = 1
     while interrupted_load(path, n, count):
