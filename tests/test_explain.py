@@ -163,14 +163,34 @@ def test_arrays_options_and_comparisons_are_understood():
     ("a" + " + a" * 20_000, "may have 10,000 characters"),
     ("-" * 5000 + "a", "nested too deeply|cannot read"),
     ("(" * 5000 + "a" + ")" * 4000, "nested too deeply|cannot read"),
+    ("logsumexp(3, axis=1) + a", r"'logsumexp\(3, axis=1\)' in the .* be computed: .*axis 1"),
+    ("a + sum(a, axis=7)", r"'sum\(a, axis=7\)' in the formula .* cannot be computed: .* axis 7"),
+    ("sum(a, axis=1.5)", "cannot be computed: .* integer"),
+    ("sum(a, axis={[]: 1})", "is not a number, True, False, None or a tuple of integers"),
+    ("sum(a, axis={0: 1})", "is not a number, True, False, None or a tuple of integers"),
+    ("sum(a, axis=(0, 'x'))", "is not a number, True, False, None or a tuple of integers"),
+    ("sum(*a)", r"'sum\(\*a\)' in the formula .* unpacks its arguments"),
+    ("sum(**a)", "unpacks its arguments"),
 ])
 def test_what_is_no_formula_is_refused_with_the_reason(text, message):
     with pytest.raises(ValueError, match=message):
         formula.parse(text, a=1.0)
 
 
+@pytest.mark.parametrize("sign, value", [(" + ", 2001.0), (" - ", -1999.0), (" * ", 1.0)])
+def test_a_sum_may_have_thousands_of_terms(sign, value):
+    f = formula.parse(sign.join(["a"] * 2001), a=1.0)
+    f.backward()
+    (leaf,) = (t for t in tg.history(f) if t.op is None)
+    assert float(f) == value and float(leaf.grad) == (2001.0 if sign == " * " else value)
+
+
 def test_a_tower_of_powers_overflows_at_once_instead_of_growing_for_ever():
     assert float(formula.parse("9**9**9**9 * a", a=1.0)) == np.inf
+
+
+def test_functions_of_arrays_take_numbers():
+    assert float(formula.parse("softmax(3) + sum(2) * a", a=1.0)) == 3.0
 
 
 def test_a_value_for_a_name_that_is_not_there_is_refused():

@@ -155,35 +155,55 @@ class _Evaluator:
                else f"has no value; give it one: {node.id}=1.5")
         raise self._refused(node, why)
 
-    def _operator(self, node: ast.AST, kind: ast.AST, *operands: ast.AST) -> Any:
+    def _computed(self, node: ast.AST, op: Any, *operands: Any, **options: Any) -> Any:
+        try:
+            return op(*operands, **options)
+        except (OverflowError, ZeroDivisionError):
+            raise
+        except Exception as error:                         # kernels refuse in many ways
+            raise self._refused(node, f"cannot be computed: {error}") from error
+
+    def _operator(self, node: ast.AST, kind: ast.AST) -> Any:
         op = OPERATORS.get(type(kind))
         if op is None:
             raise self._refused(node, "uses an operator that is not part of a formula")
-        return op(*map(self.value, operands))
+        return op
 
     def _BinOp(self, node: ast.BinOp) -> Any:
-        return self._operator(node, node.op, node.left, node.right)
+        first: ast.expr = node                             # sums of many terms lean to the left
+        chain = []
+        while isinstance(first, ast.BinOp):
+            chain.append(first)
+            first = first.left
+        value = self.value(first)
+        for step in reversed(chain):
+            op = self._operator(step, step.op)
+            value = self._computed(step, op, value, self.value(step.right))
+        return value
 
     def _UnaryOp(self, node: ast.UnaryOp) -> Any:
         if isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
             return -self.value(node.operand)               # −3 is a number, not an operation
-        return self._operator(node, node.op, node.operand)
+        return self._computed(node, self._operator(node, node.op), self.value(node.operand))
 
     def _Compare(self, node: ast.Compare) -> Any:
         if len(node.ops) != 1:
             raise self._refused(node, "compares more than two things")
-        return self._operator(node, node.ops[0], node.left, node.comparators[0])
+        op = self._operator(node, node.ops[0])
+        return self._computed(node, op, self.value(node.left), self.value(node.comparators[0]))
 
     def _Call(self, node: ast.Call) -> Any:
         op = FUNCTIONS.get(node.func.id) if isinstance(node.func, ast.Name) else None
         if op is None:
             raise self._refused(node.func, "is not a known function; known are "
                                 + ", ".join(sorted(FUNCTIONS)))
+        if any(isinstance(a, ast.Starred) for a in node.args) or None in {
+            keyword.arg for keyword in node.keywords
+        }:
+            raise self._refused(node, "unpacks its arguments, which is not part of a formula")
         count = len(list(op.rules))
         fewest, most = PLACES.get(op, (count, count))
-        if not fewest <= len(node.args) <= most or any(
-            isinstance(a, ast.Starred) for a in node.args
-        ):
+        if not fewest <= len(node.args) <= most:
             raise self._refused(node, f"needs {count} argument{'s' if count > 1 else ''},"
                                       f" got {len(node.args)}")
         options = {}
@@ -192,14 +212,19 @@ class _Evaluator:
                 raise self._refused(node, f"has the option {keyword.arg!r}; known are "
                                     + ", ".join(sorted(OPTIONS)))
             options[keyword.arg] = self._option(keyword.value)
-        return op(*map(self.value, node.args), **options)
+        operands = [np.float64(v) if type(v) is float else v for v in map(self.value, node.args)]
+        return self._computed(node, op, *operands, **options)
 
     def _option(self, node: ast.expr) -> Any:
-        """A literal: a number, True, None or a tuple of integers."""
+        """A literal: a number, True, False, None or a tuple of integers."""
         try:
-            return ast.literal_eval(node)
-        except ValueError:
-            raise self._refused(node, "is not a number, True, False, None or a tuple") from None
+            value = ast.literal_eval(node)
+        except (TypeError, ValueError):
+            value = node
+        numbers = value if type(value) is tuple else [0]
+        if not isinstance(value, int | float | tuple | None) or {*map(type, numbers)} - {int}:
+            raise self._refused(node, "is not a number, True, False, None or a tuple of integers")
+        return value
 
 
 # ---- to text -------------------------------------------------------------------------------------
