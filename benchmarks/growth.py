@@ -98,7 +98,7 @@ def report(found):
 
 def draw(found, theme="light"):
     """Four panels on log-log paper, with a line of slope 1 to compare with."""
-    from tinygrad_opt.viz.plots.style import figure, styled, theme_of
+    from tinygrad_opt.viz.figures import figure, styled, theme_of
 
     theme = theme_of(theme)
     fig = figure((8.4, 6.0), theme, layout="constrained")

@@ -6,7 +6,7 @@ from contestants import CONTESTANTS
 from report import ratio
 from workloads import WORKLOADS
 
-from tinygrad_opt.viz.plots.style import figure, styled
+from tinygrad_opt.viz.figures import figure, styled
 from tinygrad_opt.viz.theme import theme_of
 
 __all__ = ["draw"]

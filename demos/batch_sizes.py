@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 import tinygrad_opt as tg
-from tinygrad_opt.viz.plots.numbers import save_numbers
-from tinygrad_opt.viz.plots.training import plot_batch_sizes
+from tinygrad_opt.viz.plots.learning_curves import plot_batch_sizes
+from tinygrad_opt.viz.tables import save_numbers
 
 
 def train(batch_size, epochs, x, y, x_validation, y_validation):

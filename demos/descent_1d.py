@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import tinygrad_opt as tg
-from tinygrad_opt.viz.plots.descending import descend_1d, outcome
-from tinygrad_opt.viz.plots.descents import animate_descent, plot_descent
+from tinygrad_opt.viz.plots.descents import animate_descent, descend_1d, outcome, plot_descent
 
 START, VIEW = 4.7, (-5.5, 5.5)
 SETTINGS = {

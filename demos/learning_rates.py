@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 import tinygrad_opt as tg
-from tinygrad_opt.viz.plots.rates import lr_find, plot_learning_rates, plot_schedule
+from tinygrad_opt.viz.plots.learning_rates import lr_find, plot_learning_rates, plot_schedule
 
 RATES = {"low: 0.01": 0.01, "good: 0.5": 0.5, "high: 2": 2.0, "very high: 30": 30.0}
 

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 import tinygrad_opt as tg
-from tinygrad_opt.viz.plots.landscape import Waypoints, loss_landscape
+from tinygrad_opt.viz.plots.loss_landscape import Waypoints, loss_landscape
 
 
 def main(out="runs", quick=False):

@@ -10,8 +10,7 @@ import argparse
 from pathlib import Path
 
 import tinygrad_opt as tg
-from tinygrad_opt.viz.plots.races import animate_race, plot_race
-from tinygrad_opt.viz.plots.racing import race
+from tinygrad_opt.viz.plots.races import animate_race, plot_race, race
 from tinygrad_opt.viz.plots.surfaces import SURFACES
 
 # for each surface a rate for plain descent that is safe; the others are set in proportion

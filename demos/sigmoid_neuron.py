@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 
 import tinygrad_opt as tg
-from tinygrad_opt.viz.plots.races import animate_race, plot_race
-from tinygrad_opt.viz.plots.racing import Race, follow, race
-from tinygrad_opt.viz.plots.sparse import learn_sparse, plot_sparse
+from tinygrad_opt.viz.plots.races import Race, animate_race, follow, plot_race, race
+from tinygrad_opt.viz.plots.sparse_inputs import learn_sparse, plot_sparse
 from tinygrad_opt.viz.plots.surfaces import sigmoid_neuron
 
 X, Y = np.array([0.5, 2.5]), np.array([0.2, 0.9])

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import tinygrad_opt as tg
-from tinygrad_opt.viz.plots.animate import animate_training
+from tinygrad_opt.viz.plots.training_animation import animate_training
 
 SETTINGS = {
     "sgd": {"lr": 1.0, "decay": 1e-3},

@@ -197,7 +197,7 @@ def test_a_report_holds_the_run(capsys):
     done("report digits --optimizer momentum --epochs 2 --theme dark --out new/r.html")
     page = Path("new/r.html").read_text(encoding="utf-8")
     assert "<title>digits, learned by Momentum</title>" in page and "Momentum(lr=0.05" in page
-    assert "<h2>Samples</h2>" in page and "background:#14171A" in page
+    assert "<h2>Samples</h2>" in page and "--page:#14171A" in page
 
 
 def test_a_report_names_the_classes_of_a_table():

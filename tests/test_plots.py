@@ -1,5 +1,6 @@
 """Plots: what is drawn, in which colours, and that nothing global is touched."""
 
+import base64
 import re
 import subprocess
 import sys
@@ -11,37 +12,35 @@ import pytest
 import tinygrad_opt as tg
 from tinygrad_opt import nn, optim
 from tinygrad_opt.errors import RenderError, ShapeError
-from tinygrad_opt.viz.plots.numbers import save_numbers
+from tinygrad_opt.viz.tables import save_numbers
 from tinygrad_opt.viz.theme import looks, theme_of
 
 matplotlib = pytest.importorskip("matplotlib")
 from matplotlib.colors import to_hex  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
-from tinygrad_opt.viz.plots.descending import descend_1d  # noqa: E402
-from tinygrad_opt.viz.plots.descents import plot_descent  # noqa: E402
-from tinygrad_opt.viz.plots.landscape import Waypoints, loss_landscape  # noqa: E402
+from tinygrad_opt.viz.plots.decision_regions import class_shares, decision_regions  # noqa: E402
+from tinygrad_opt.viz.plots.descents import descend_1d, plot_descent  # noqa: E402
+from tinygrad_opt.viz.plots.learning_curves import (  # noqa: E402
+    plot_batch_sizes,
+    plot_compare,
+    plot_history,
+)
+from tinygrad_opt.viz.plots.learning_rates import (  # noqa: E402
+    lr_find,
+    plot_learning_rates,
+    plot_schedule,
+)
+from tinygrad_opt.viz.plots.loss_landscape import Waypoints, loss_landscape  # noqa: E402
 from tinygrad_opt.viz.plots.models import (  # noqa: E402
     plot_confusion,
     plot_gradient_flow,
     plot_samples,
     plot_weights,
 )
-from tinygrad_opt.viz.plots.races import animate_race, plot_race  # noqa: E402
-from tinygrad_opt.viz.plots.racing import race  # noqa: E402
-from tinygrad_opt.viz.plots.rates import (  # noqa: E402
-    lr_find,
-    plot_learning_rates,
-    plot_schedule,
-)
-from tinygrad_opt.viz.plots.regions import class_shares, decision_regions  # noqa: E402
-from tinygrad_opt.viz.plots.report import report  # noqa: E402
-from tinygrad_opt.viz.plots.sparse import learn_sparse, plot_sparse  # noqa: E402
-from tinygrad_opt.viz.plots.training import (  # noqa: E402
-    plot_batch_sizes,
-    plot_compare,
-    plot_history,
-)
+from tinygrad_opt.viz.plots.races import animate_race, plot_race, race  # noqa: E402
+from tinygrad_opt.viz.plots.sparse_inputs import learn_sparse, plot_sparse  # noqa: E402
+from tinygrad_opt.viz.plots.training_report import report  # noqa: E402
 
 HISTORY = {"epoch": [1, 2, 3], "loss": [2.0, 1.0, 0.5], "val_loss": [2.1, 1.2, 0.9],
            "accuracy": [0.3, 0.6, 0.8], "lr": [0.1, 0.05, 0.025], "gradient_norm": [3, 2, 1],
@@ -102,7 +101,7 @@ def test_no_label_is_cut_off(theme):
 
 
 def test_pyplot_is_not_used():
-    code = ("import sys; from tinygrad_opt.viz.plots.rates import plot_schedule;"
+    code = ("import sys; from tinygrad_opt.viz.plots.learning_rates import plot_schedule;"
             "plot_schedule(lambda t: 1.0, 3)._repr_png_();"
             "print('matplotlib.pyplot' in sys.modules)")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -504,8 +503,11 @@ def test_a_report_holds_everything_and_asks_for_nothing(tmp_path):
     assert headings == ["Curves", "Regions", "Confusion", "Graph of the model", "Weights",
                         "Numbers"]
     assert page.count("three &lt;arms&gt;") == 2 and "<arms>" not in page and "Adam(lr=0.02" in page
-    assert f"{history['loss'][1]:.4g}" in page and page.count("<svg") == 5
-    fetched = re.findall(r"""(?:src|href)=["'](?!#|data:)([^"']*)""", page)
+    assert f"{history['loss'][1]:.4g}" in page and page.count("<svg") == 1
+    images = re.findall(r'src="data:image/svg\+xml;base64,([^"]*)" alt="[^"]{20,}"', page)
+    assert len(images) == page.count("<img ") == page.count("<source media") == 4
+    assert all(b"<svg" in base64.b64decode(image) for image in images)
+    fetched = re.findall(r"""(?:src|srcset|href)=["'](?!#|data:)([^"']*)""", page)
     assert fetched == [] and "<script" not in page
     with pytest.raises(ValueError, match=r"\.html"):
         report(history, model, tmp_path / "run.pdf")
@@ -519,4 +521,5 @@ def test_a_report_of_images_shows_samples_and_why_it_stopped(tmp_path):
     page = report(history, model, tmp_path / "run.html", x=x[:30] / 16, y=y[:30],
                   theme="dark").read_text(encoding="utf-8")
     assert "<h2>Samples</h2>" in page and "<h2>Regions</h2>" not in page
-    assert "Stopped early: the loss was nan" in page and "background:#14171A" in page
+    assert "Stopped early: the loss was nan" in page and "--page:#14171A" in page
+    assert "--page:#FFFFFF" not in page and "<source" not in page

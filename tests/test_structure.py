@@ -31,6 +31,7 @@ OUTSIDE = {
     "numpy": "everyone", "graphviz": {"viz"}, "matplotlib": {"viz"}, "PIL": {"viz"},
     "pygraphviz": {"viz"}, "tqdm": {"train", "cli"}, "IPython": {"viz"},
     "safetensors": {"checkpoint"},
+    "typing_extensions": {"viz"},              # by type checkers alone, which bring it
 }
 
 

@@ -9,8 +9,8 @@ import pytest
 import tinygrad_opt as tg
 from tinygrad_opt import optim
 from tinygrad_opt.errors import GraphError, ShapeError
-from tinygrad_opt.viz.plots.descending import Descent, descend_1d
-from tinygrad_opt.viz.plots.racing import follow, race
+from tinygrad_opt.viz.plots.descents import Descent, descend_1d
+from tinygrad_opt.viz.plots.races import follow, race
 from tinygrad_opt.viz.plots.surfaces import SURFACES, Surface, sigmoid_neuron, surface
 
 OPTIMIZERS = {

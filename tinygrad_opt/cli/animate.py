@@ -36,8 +36,8 @@ def animate(options: argparse.Namespace) -> int:
     accuracy and learning rate. The data need two features, as those of spiral and moons. A
     training that explodes is shown until then, and is an error.
     """
-    from tinygrad_opt.viz.plots.animate import TrainingRecorder
-    from tinygrad_opt.viz.plots.style import matplotlib_or_error
+    from tinygrad_opt.viz.figures import matplotlib_or_error
+    from tinygrad_opt.viz.plots.training_animation import TrainingRecorder
 
     matplotlib_or_error()
     learning = prepared(options)

@@ -140,8 +140,8 @@ def _save(path: Path, runs: dict[str, list[Any]]) -> Path:
 def _plot(path: Path, runs: dict[str, list[Any]]) -> None:
     """Draw the losses; without Matplotlib, say how to get it."""
     from tinygrad_opt.errors import RenderError
-    from tinygrad_opt.viz.plots.style import png
-    from tinygrad_opt.viz.plots.training import plot_compare
+    from tinygrad_opt.viz.figures import png
+    from tinygrad_opt.viz.plots.learning_curves import plot_compare
 
     try:
         path.write_bytes(png(plot_compare(runs, size=(9.6, 4.6))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import shlex
 from collections.abc import Iterator
 from html import escape
@@ -41,6 +42,8 @@ def demo(options: argparse.Namespace) -> int:
     Each stop prints the command that you can type to do the same with other numbers. Plots and
     races need Matplotlib; without it, the tour says so and goes on.
     """
+    from tinygrad_opt.viz.html_page import html_page
+
     out = options.out
     out.mkdir(parents=True, exist_ok=True)
     parts = []
@@ -52,7 +55,9 @@ def demo(options: argparse.Namespace) -> int:
         print()
         parts.append(_part(stop, out))
     page = out / "index.html"
-    page.write_text(PAGE.format("\n".join(parts)), encoding="utf-8", newline="\n")
+    title = "tinygrad_opt: a tour"
+    text = html_page(title, "\n".join([f"<h1>{title}</h1>", *parts]), style=STYLE)
+    page.write_text(text, encoding="utf-8", newline="\n")
     print(f"\n{page}  all of it on one page: open it in a browser")
     return 0
 
@@ -84,7 +89,7 @@ def _stops(out: Path, epochs: int) -> Iterator[Stop]:
 def _race(out: Path) -> Stop:
     """Optimizers race down a valley; without Matplotlib there are its numbers only."""
     from tinygrad_opt.errors import RenderError
-    from tinygrad_opt.viz.plots.style import matplotlib_or_error
+    from tinygrad_opt.viz.figures import matplotlib_or_error
 
     files = ["race.png", "race.html", "race.csv"]
     try:
@@ -102,21 +107,9 @@ def _race(out: Path) -> Stop:
 
 # ---- the page ------------------------------------------------------------------------------------
 
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>tinygrad_opt: a tour</title>
-<style>
-:root {{ color-scheme: light }}
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em;
-       color: #222; background: #fff }}
-img {{ max-width: 100%; max-height: 32em; border: 1px solid #ddd; border-radius: 6px }}
-code {{ background: #f2f2f2; padding: .2em .4em; border-radius: 4px; overflow-wrap: anywhere }}
-a {{ color: #0072B2 }}
-</style></head><body>
-<h1>tinygrad_opt: a tour</h1>
-{}
-</body></html>
-"""
+STYLE = """body{max-width:60em;margin:2em auto;padding:0 1em}
+img{max-width:100%;max-height:32em;border:1px solid var(--grid);border-radius:6px}
+code{background:var(--panel);padding:.2em .4em;border-radius:4px;overflow-wrap:anywhere}"""
 
 
 def _part(stop: Stop, out: Path) -> str:
@@ -126,7 +119,9 @@ def _part(stop: Stop, out: Path) -> str:
     lines = [f"<h2>{escape(stop.title)}</h2>", f"<p>{escape(stop.words)}</p>",
              f"<p><code>{escape(f'tinygrad-opt {shlex.join(stop.command)}')}</code></p>"]
     if picture:
-        lines.append(f'<p><a href="{picture}"><img src="{picture}"'
+        kind = "svg+xml" if picture.endswith(".svg") else "png"
+        data = base64.b64encode((out / picture).read_bytes()).decode()
+        lines.append(f'<p><a href="{picture}"><img src="data:image/{kind};base64,{data}"'
                      f' alt="{escape(stop.title)}"></a></p>')
     lines.append(f"<p>{' · '.join(f'<a href={f!r}>{f}</a>' for f in there)}</p>")
     return "\n".join(lines)

@@ -40,8 +40,8 @@ def landscape(options: argparse.Namespace) -> int:
     al., 2018). The loss is that of the samples learned from, all in one batch.
     """
     from tinygrad_opt import nn
-    from tinygrad_opt.viz.plots.landscape import Waypoints, loss_landscape
-    from tinygrad_opt.viz.plots.style import matplotlib_or_error
+    from tinygrad_opt.viz.figures import matplotlib_or_error
+    from tinygrad_opt.viz.plots.loss_landscape import Waypoints, loss_landscape
 
     drawn = [path for path in options.out if path.suffix.lower() not in (".csv", ".npz")]
     if drawn:

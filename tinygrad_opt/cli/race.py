@@ -51,8 +51,8 @@ def race(options: argparse.Namespace) -> None:
     The paths are the optimizers' own, step for step. The table shows where each ended, and the
     step after which it stayed at a minimum; one that diverges is marked and stops.
     """
-    from tinygrad_opt.viz.plots.racing import race as run
-    from tinygrad_opt.viz.plots.style import matplotlib_or_error
+    from tinygrad_opt.viz.figures import matplotlib_or_error
+    from tinygrad_opt.viz.plots.races import race as run
     from tinygrad_opt.viz.plots.surfaces import SURFACES
 
     optimizers = _optimizers(options)

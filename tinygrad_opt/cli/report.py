@@ -31,8 +31,8 @@ def report(options: argparse.Namespace) -> int:
     epoch. It needs no network and can be sent to anybody. A training that explodes is reported
     until then, and is an error.
     """
-    from tinygrad_opt.viz.plots.report import report as write
-    from tinygrad_opt.viz.plots.style import matplotlib_or_error
+    from tinygrad_opt.viz.figures import matplotlib_or_error
+    from tinygrad_opt.viz.plots.training_report import report as write
 
     matplotlib_or_error()
     learning = prepared(options)

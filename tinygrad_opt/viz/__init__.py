@@ -1,9 +1,14 @@
 """Pictures of what happens.
 
+theme       colours, markers and fonts of all of them, light and dark
+html_page   the frame of every page
 graph       draw(tensor): the graph of a computation as SVG, DOT, PNG, PDF, HTML or text
 steps       playback(loss, path), explain(loss, x), formula.parse: both passes, step by step
-plots       training, models, surfaces, races and landscapes, still and moving; Matplotlib is
-            imported only when one of them is asked for
+plots       training, models, surfaces, races and landscapes; Matplotlib is imported only when
+            one of them is asked for
+animation   the films of some of them, as GIF, WebP and pages that play
+figures     blank figures in the theme
+tables      the numbers behind a picture
 """
 
 from __future__ import annotations
@@ -18,37 +23,37 @@ from tinygrad_opt.viz.graph.view import GraphView, draw, notebook_bundle
 
 _MODULE_OF = {
     "SURFACES": "plots.surfaces",
-    "Film": "plots.film",
+    "Film": "animation.film",
     "Surface": "plots.surfaces",
-    "TrainingRecorder": "plots.animate",
-    "Waypoints": "plots.landscape",
+    "TrainingRecorder": "plots.training_animation",
+    "Waypoints": "plots.loss_landscape",
     "animate_descent": "plots.descents",
     "animate_race": "plots.races",
-    "animate_training": "plots.animate",
-    "decision_regions": "plots.regions",
-    "descend_1d": "plots.descending",
+    "animate_training": "plots.training_animation",
+    "decision_regions": "plots.decision_regions",
+    "descend_1d": "plots.descents",
     "explain": "steps.explanation",
-    "follow": "plots.racing",
-    "learn_sparse": "plots.sparse",
-    "loss_landscape": "plots.landscape",
-    "lr_find": "plots.rates",
+    "follow": "plots.races",
+    "learn_sparse": "plots.sparse_inputs",
+    "loss_landscape": "plots.loss_landscape",
+    "lr_find": "plots.learning_rates",
     "playback": "steps.page",
-    "plot_batch_sizes": "plots.training",
-    "plot_compare": "plots.training",
+    "plot_batch_sizes": "plots.learning_curves",
+    "plot_compare": "plots.learning_curves",
     "plot_confusion": "plots.models",
     "plot_descent": "plots.descents",
     "plot_gradient_flow": "plots.models",
-    "plot_history": "plots.training",
-    "plot_learning_rates": "plots.rates",
+    "plot_history": "plots.learning_curves",
+    "plot_learning_rates": "plots.learning_rates",
     "plot_race": "plots.races",
     "plot_samples": "plots.models",
-    "plot_schedule": "plots.rates",
-    "plot_sparse": "plots.sparse",
+    "plot_schedule": "plots.learning_rates",
+    "plot_sparse": "plots.sparse_inputs",
     "plot_weights": "plots.models",
-    "race": "plots.racing",
-    "report": "plots.report",
-    "save_gif": "plots.film",
-    "save_numbers": "plots.numbers",
+    "race": "plots.races",
+    "report": "plots.training_report",
+    "save_gif": "animation.film",
+    "save_numbers": "tables",
     "sigmoid_neuron": "plots.surfaces",
     "surface": "plots.surfaces",
 }

@@ -1,24 +1,17 @@
 """Plots and animations, on Matplotlib.
 
-Each of these makes figures of what has been recorded or run:
+learning_curves       histories, several runs side by side, sizes of batches
+learning_rates        what a rate does to the loss, schedules, and a test that suggests a rate
+models                confusion, samples, weights, gradient flow
+decision_regions      the classes that a model predicts over the plane
+loss_landscape        the loss around a trained network
+training_animation    a training, frame by frame
+training_report       one page about one run
 
-training                      histories, several runs side by side, sizes of batches
-rates                         learning rates, their schedules, and a test that suggests one
-models, regions               confusion, samples, weights, gradient flow; classes over the plane
-landscape                     the loss around a trained network
-sparse                        rare and frequent inputs, and what each optimizer learns of them
-report                        one page about one run
+surfaces              functions of two numbers
+trajectories          the path of one optimizer over a function
+races, descents       several optimizers over a surface; one on a function of one number
+sparse_inputs         rare and frequent inputs, and what each optimizer learns of them
 
-These run first and draw then: numbers in one file, pictures of them in another.
-
-surfaces, tracks              functions of two numbers; the way of an optimizer over one
-racing -> races               several optimizers from one start
-descending -> descents        one optimizer on a function of one number
-animate -> training_stage     a training, frame by frame
-
-These are below all of them:
-
-film, film_page, moving       animations as GIF, WebP and a page that plays; what moves in them
-squares                       arrays as red and blue squares
-style, numbers                colours, markers and blank figures; the numbers behind a picture
+heatmaps              arrays as red and blue squares
 """

@@ -1,31 +1,134 @@
-"""Descents of a function of one number, as pictures and animations."""
+"""Descents of a function of one number: run, drawn and animated."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.viz.plots.descending import Descent, outcome
-from tinygrad_opt.viz.plots.film import Film
-from tinygrad_opt.viz.plots.moving import Dot, Line, Part, Stroke, Words, arrow, within
-from tinygrad_opt.viz.plots.numbers import stacked
-from tinygrad_opt.viz.plots.style import figure, halo, legend_below, styled
-from tinygrad_opt.viz.plots.tracks import Track
-from tinygrad_opt.viz.theme import Theme, theme_of
+from tinygrad_opt.viz.animation.film import Film, in_theme
+from tinygrad_opt.viz.animation.moving import Dot, Line, Part, Stroke, Words, arrow, within
+from tinygrad_opt.viz.figures import Options, Unpack, drawing, legend_below
+from tinygrad_opt.viz.plots.trajectories import FAR, Track, check_optimizers, run
+from tinygrad_opt.viz.tables import Table, stacked
+from tinygrad_opt.viz.theme import Theme
 
-__all__ = ["animate_descent", "plot_descent"]
+__all__ = ["Descent", "animate_descent", "descend_1d", "outcome", "plot_descent"]
 
 Array = np.ndarray
 
 
-def plot_descent(
-    descents: Descent | Sequence[Descent],
+@dataclass(frozen=True)
+class Descent(Table):
+    """What `descend_1d` returns: a function of one number, the view and the track.
+
+    Attributes
+    ----------
+    f : callable
+    x : (float, float)
+        The view.
+    track : Track
+        With points of shape (n_steps + 1, 1).
+    label : str
+    """
+
+    f: Callable[[Any], Any]
+    x: tuple[float, float]
+    track: Track
+    label: str = ""
+
+    def columns(self) -> dict[str, Array]:
+        """Every point, value and slope: one row a step."""
+        t = self.track
+        return {"step": np.arange(len(t.points)), "x": t.points[:, 0], "value": t.values,
+                "slope": t.gradients[:, 0]}
+
+    def __str__(self) -> str:
+        t = self.track
+        where = f"after {t.steps} steps x = {t.points[-1, 0]:.4g}, f = {t.values[-1]:.4g}"
+        lost = "" if t.diverged is None else f" (diverged at step {t.diverged})"
+        return f"{self.label}: {where}{lost}" if self.label else f"{where}{lost}"
+
+
+def descend_1d(
+    f: Callable[[Any], Any],
+    optimizer: Any,
+    start: float,
+    steps: int = 100,
     *,
-    theme: str = "light",
-    size: tuple[float, float] | None = None,
-    columns: int = 3,
+    x: tuple[float, float] = (-2.0, 2.0),
+    label: str = "",
+    watch: Callable[[int, float, float], Any] | None = None,
+) -> Descent:
+    """Run an optimizer down a function of one number.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(x)`` in NumPy functions and operators.
+    optimizer
+        As in `race`.
+    start : float
+    steps : int, at least 1
+    x : (float, float)
+        The view.
+    label : str
+        What the picture says about the setting.
+    watch : callable, optional
+        ``watch(step, x, value)`` is called while it runs, the start being step 0.
+
+    Returns
+    -------
+    Descent
+
+    Examples
+    --------
+    >>> class Quarter:
+    ...     def __init__(self, parameters):
+    ...         self.x = parameters["x"]
+    ...     def step(self):
+    ...         self.x.data = self.x.data - 0.25 * self.x.grad
+    ...     def zero_grad(self):
+    ...         self.x.grad = None
+    >>> descend_1d(lambda x: x**2, Quarter, 2.0, steps=2).track.points.ravel().tolist()
+    [2.0, 1.0, 0.5]
+    """
+    check_optimizers({"it": optimizer}, steps)
+    if not math.isfinite(start):
+        raise ValueError(f"start must be a number, got {start!r}.")
+    far, middle = FAR * (x[1] - x[0]), sum(x) / 2
+    track = run(f, optimizer, (float(start),), steps, ("x",),
+                 lambda p: abs(p[0] - middle) > far, watch)
+    return Descent(f, (float(x[0]), float(x[1])), track, label)
+
+
+def outcome(descent: Descent) -> str:
+    """What became of a run, in words."""
+    track, n = descent.track, descent.track.steps
+    if track.diverged is not None:
+        return f"exploded at step {track.diverged}"
+    x, end = track.points[:, 0], f"x = {round(track.points[-1, 0], 2) + 0.0:.2f}"
+    near = np.abs(x - x[-1]) <= 0.01 * (descent.x[1] - descent.x[0])
+    settled = n if not near[-1] else int(np.flatnonzero(~near)[-1]) + 1 if not near.all() else 0
+    late = abs(x[-1] - x[-1 - n // 4])                       # how far it went in the last quarter
+    if settled > 0.9 * n or late > 0.1 * abs(x[-1] - x[0]):
+        half = x[n // 2:]
+        moves = np.diff(half)
+        there_and_back = np.mean(moves[1:] * moves[:-1] < 0) > 0.25
+        if there_and_back and np.ptp(half) > 0.05 * np.ptp(descent.x):
+            return f"jumps about, after {n} steps at {end}"
+        return f"still on its way after {n} steps, at {end}"
+    return f"settled at {end} in {settled} steps"
+
+
+# ---- pictures ------------------------------------------------------------------------------------
+
+
+def plot_descent(
+    descents: Descent | Sequence[Descent], *, columns: int = 3, **options: Unpack[Options]
 ) -> Any:
     """Descents of functions of one number: the curve, and where each step came to.
 
@@ -35,11 +138,10 @@ def plot_descent(
     ----------
     descents : Descent or sequence of Descent
         Each gets an axes of its own, entitled with its label and its outcome.
-    theme : {"light", "dark"}
-    size : (float, float), optional
-        Width and height in inches of 100 dots.
     columns : int
         Axes in a row, at most.
+    **options
+        Theme, size, dpi and title, as in `Options`.
 
     Returns
     -------
@@ -48,14 +150,12 @@ def plot_descent(
     runs = [descents] if isinstance(descents, Descent) else list(descents)
     if not runs:
         raise ValueError("plot_descent needs at least one descent.")
-    page = theme_of(theme)
     wide = min(columns, len(runs))
     high = -(-len(runs) // wide)
-    made = figure(size or (max(3.3 * wide, 5.0), 2.7 * high), page, layout="constrained")
-    made.numbers = stacked("run", [(r.label or str(i), r.columns()) for i, r in enumerate(runs)])
-    with styled(page):
+    numbers = stacked("run", [(r.label or str(i), r.columns()) for i, r in enumerate(runs)])
+    with drawing((max(3.3 * wide, 5.0), 2.7 * high), numbers, **options) as (made, page):
         for run, ax in zip(runs, made.subplots(high, wide, squeeze=False).flat):
-            _curve(ax, run, page)
+            _draw_curve(ax, run, page)
             points = within(ax, run.track.points[:, 0], run.track.values)
             ax.plot(*points.T, color=page.muted, linewidth=0.5, alpha=0.5, zorder=2)
             ax.scatter(*points.T, c=_colors(len(points), page), s=24, edgecolors=page.page,
@@ -71,12 +171,7 @@ def plot_descent(
 
 
 def animate_descent(
-    descent: Descent,
-    *,
-    frames: int = 100,
-    fps: float = 12,
-    theme: str = "light",
-    size: tuple[float, float] = (6.4, 4.0),
+    descent: Descent, *, frames: int = 100, fps: float = 12, **options: Unpack[Options]
 ) -> Film:
     """One descent, step by step, with the tangent and the step to come.
 
@@ -85,46 +180,44 @@ def animate_descent(
     descent : Descent
     frames : int
         At most so many; the steps are spread over them evenly.
-    fps, theme, size
-        As in `plot_descent`.
+    fps : float
+        Frames a second.
+    **options
+        Theme, size, dpi and title, as in `Options`.
 
     Returns
     -------
     Film
     """
-    page, track = theme_of(theme), descent.track
+    track = descent.track
     at = np.unique(np.linspace(0, track.steps, min(frames, track.steps + 1)).round().astype(int))
-    made = figure(size, page, layout="constrained")
-    with styled(page):
-        ax = made.subplots()
-        _curve(ax, descent, page)
-        ax.set_title(descent.label or " ")
-        for color, label in ((_tangent_color(page), "tangent"),
-                             (page.color("purple"), "next step")):
-            ax.plot([], [], color=color, linewidth=2, label=label)
-        legend_below(made)
-        made.canvas.draw()
-        made.set_layout_engine("none")
-        parts = _moving(ax, descent, at, page)
-        note = ax.text(0.5, 0.97, "", transform=ax.transAxes, ha="center", va="top", fontsize=10,
-                       fontweight="bold", path_effects=halo(page), zorder=9)
-        words = [_caption(track, t) for t in at]
-        words[-1] = f"step {track.steps}: {outcome(descent)}"
-        parts.append(Words(note, words))
-    return Film(made, parts, len(at), theme=page, fps=fps, title=descent.label or "descent",
-                numbers=descent.columns())
+
+    def film(options: Any) -> Film:
+        numbers = descent.columns()
+        with drawing((6.4, 4.0), numbers, **options) as (made, page):
+            ax = made.subplots()
+            _draw_curve(ax, descent, page)
+            ax.set_title(descent.label or " ")
+            for hue, label in (("gradient", "tangent"), ("purple", "next step")):
+                ax.plot([], [], color=page.color(hue), linewidth=2, label=label)
+            legend_below(made)
+            made.canvas.draw()
+            made.set_layout_engine("none")
+            parts = _moving(ax, descent, at, page)
+        return Film(made, parts, len(at), theme=page, fps=fps,
+                    title=options.get("title") or descent.label or "descent", numbers=numbers)
+    return in_theme(film, options)
 
 
-def _moving(ax: Any, run: Descent, at: Array, page: Theme) -> list[Part]:
-    track = run.track
-    x, y = track.points[:, 0], track.values
-    slope = track.gradients[:, 0]
-    half = 0.09 * (run.x[1] - run.x[0])
+def _moving(ax: Any, descent: Descent, at: Array, page: Theme) -> list[Part]:
+    track = descent.track
+    x, y, slope = track.points[:, 0], track.values, track.gradients[:, 0]
+    half = 0.09 * (descent.x[1] - descent.x[0])
     with np.errstate(all="ignore"):
         tangent = [np.stack([x[at] - half, x[at] + half], 1),
                    np.stack([y[at] - half * slope[at], y[at] + half * slope[at]], 1)]
-        nxt = np.minimum(at + 1, track.steps)
-        step = arrow(ax, x[at], y[at], x[nxt] - x[at], np.zeros(len(at)))
+        after = np.minimum(at + 1, track.steps)
+        step = arrow(ax, x[at], y[at], x[after] - x[at], np.zeros(len(at)))
     parts: list[Part] = []
     colors = _colors(len(x), page)
     # the points behind are drawn in a few groups of one colour, and not one by one
@@ -133,30 +226,27 @@ def _moving(ax: Any, run: Descent, at: Array, page: Theme) -> list[Part]:
         parts.append(Line(ax, x[some], y[some], until, linestyle="none", marker="o", markersize=5,
                           color=colors[some[0]], markeredgecolor=page.page, markeredgewidth=0.4,
                           zorder=3))
-    parts.append(Stroke(ax, *tangent, color=_tangent_color(page), linewidth=2, zorder=5))
-    parts.append(Stroke(ax, *step, color=page.color("purple"), linewidth=2, zorder=5))
-    parts.append(Dot(ax, x[at], y[at], color=page.color("vermillion"), marker="o", markersize=9,
+    for points, hue in ((tangent, "gradient"), (step, "purple")):
+        parts.append(Stroke(ax, *points, color=page.color(hue), linewidth=2, zorder=5))
+    parts.append(Dot(ax, x[at], y[at], color=page.value, marker="o", markersize=9,
                      markeredgecolor=page.page, markeredgewidth=1, zorder=6))
+    note = ax.text(0.5, 0.97, "", transform=ax.transAxes, ha="center", va="top", fontsize=10,
+                   fontweight="bold", zorder=9,
+                   bbox={"facecolor": page.page, "alpha": 0.8, "linewidth": 0, "pad": 2})
+    words = [f"step {t}   x = {x[t]:.3f}   f′ = {slope[t]:+.2g}" for t in at]
+    parts.append(Words(note, [*words[:-1], f"step {track.steps}: {outcome(descent)}"]))
     return parts
 
 
-def _curve(ax: Any, run: Descent, page: Theme) -> None:
+def _draw_curve(ax: Any, descent: Descent, page: Theme) -> None:
     """The function over its view, with room above for what is said."""
-    x = np.linspace(*run.x, 400)
+    x = np.linspace(*descent.x, 400)
     with np.errstate(all="ignore"):
-        y = np.array([float(run.f(v)) for v in x])
+        y = np.array([float(descent.f(v)) for v in x])
     low, high = np.nanmin(y), np.nanmax(y)
     ax.plot(x, y, color=page.ink, linewidth=1.4, zorder=1)
-    ax.set(xlim=run.x, ylim=(low - 0.1 * (high - low), high + 0.2 * (high - low)))
-    ax.set(xlabel="x", ylabel="f(x)")
-
-
-def _tangent_color(page: Theme) -> str:
-    return page.color("blue" if page.name == "light" else "sky")
-
-
-def _caption(track: Track, t: int) -> str:
-    return f"step {t}   x = {track.points[t, 0]:.3f}   f′ = {track.gradients[t, 0]:+.2g}"
+    ax.set(xlim=descent.x, ylim=(low - 0.1 * (high - low), high + 0.2 * (high - low)),
+           xlabel="x", ylabel="f(x)")
 
 
 def _colors(n: int, page: Theme) -> Array:

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.errors import ShapeError
-from tinygrad_opt.viz.plots.squares import reduced, shade_colors, shades
-from tinygrad_opt.viz.plots.style import figure, from_page, styled
-from tinygrad_opt.viz.theme import theme_of
+from tinygrad_opt.viz.figures import Options, Unpack, drawing, from_page
+from tinygrad_opt.viz.plots.heatmaps import reduced, shade_colors, shades
 
 __all__ = ["plot_confusion", "plot_gradient_flow", "plot_samples", "plot_weights"]
 
@@ -19,12 +18,8 @@ EXPLODED = 1e3                                 # a mean gradient above it is mar
 
 
 def plot_confusion(
-    labels: Any,
-    predicted: Any,
-    *,
-    names: Sequence[str] | None = None,
-    theme: str = "light",
-    size: tuple[float, float] | None = None,
+    labels: Any, predicted: Any, *, names: Sequence[str] | None = None,
+    **options: Unpack[Options],
 ) -> Any:
     """How often each class was taken for each other.
 
@@ -35,15 +30,13 @@ def plot_confusion(
         Classes of shape (n_samples,), or scores of shape (n_samples, n_classes).
     names : sequence of str, optional
         Of the classes.
-    theme : {"light", "dark"}
-    size : (float, float), optional
-        Width and height in inches of 100 dots.
+    **options
+        Theme, size, dpi and title, as in `Options`.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
-    page = theme_of(theme)
     labels, predicted = _classes(labels, predicted)
     n = max(int(labels.max()), int(predicted.max())) + 1
     n = max(n, len(names or ()))
@@ -51,12 +44,10 @@ def plot_confusion(
     np.add.at(counts, (labels, predicted), 1)
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = max(3.6, 0.42 * n + 1.4)
-    made = figure(size or (side, side), page, layout="constrained")
     true, guess = np.indices(counts.shape).reshape(2, -1)
-    made.numbers = {"true": true, "predicted": guess, "count": counts.ravel()}
-    with styled(page):
-        ax = made.subplots()
-        colors = from_page("blue" if page.name == "light" else "sky", page)
+    numbers = {"true": true, "predicted": guess, "count": counts.ravel()}
+    with drawing((side, side), numbers, **options) as (made, page):
+        ax, colors = made.subplots(), from_page("value", page)
         ax.imshow(share, cmap=colors, vmin=0, vmax=1)
         for row, column in np.ndindex(n, n):
             if counts[row, column]:
@@ -75,15 +66,8 @@ def plot_confusion(
 
 
 def plot_samples(
-    x: Any,
-    labels: Any,
-    scores: Any = None,
-    *,
-    shape: tuple[int, int] | None = None,
-    names: Sequence[str] | None = None,
-    count: int = 20,
-    theme: str = "light",
-    size: tuple[float, float] | None = None,
+    x: Any, labels: Any, scores: Any = None, *, shape: tuple[int, int] | None = None,
+    names: Sequence[str] | None = None, count: int = 20, **options: Unpack[Options],
 ) -> Any:
     """Images with what they were taken for, the wrong ones first and the surest of them at the top.
 
@@ -99,14 +83,14 @@ def plot_samples(
         Of the classes.
     count : int
         How many, at most.
-    theme, size
-        As in `plot_confusion`.
+    **options
+        Theme, size, dpi and title, as in `Options`.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
-    page, x = theme_of(theme), np.asarray(getattr(x, "array", x), float)
+    x = np.asarray(getattr(x, "array", x), float)
     images = x.reshape(len(x), *(shape or _square(x)))
     given = labels if scores is None else scores
     labels, predicted = _classes(labels, given)
@@ -115,9 +99,12 @@ def plot_samples(
     order = _wrong_first(labels, predicted, np.asarray(getattr(given, "array", given)))[:count]
     wide = min(len(order), 10)
     high = -(-len(order) // wide)
-    made = figure(size or (0.85 * wide + 0.3, 1.12 * high + 0.45), page, layout="constrained")
-    made.numbers = {"sample": order, "label": labels[order], "predicted": predicted[order]}
-    with styled(page):
+    numbers = {"sample": order, "label": labels[order], "predicted": predicted[order]}
+    size = (0.85 * wide + 0.3, 1.12 * high + 0.45)
+    if scores is not None:
+        wrong = f"{(labels != predicted).sum()} of {len(labels)} wrong"
+        options["title"] = ": ".join(filter(None, [options.get("title"), wrong]))
+    with drawing(size, numbers, **options) as (made, page):
         axes = made.subplots(high, wide, squeeze=False).ravel()
         for ax in axes:
             ax.set_axis_off()
@@ -128,43 +115,32 @@ def plot_samples(
             wrong = labels[i] != predicted[i]
             ax.set_title(f"✗ {guess}, is {true}" if wrong else guess, fontsize=8.5, pad=2,
                          color=page.alarm if wrong else page.text)
-        if scores is not None:
-            missed = int((labels != predicted).sum())
-            made.suptitle(f"{missed} of {len(labels)} wrong", fontsize=10)
     return made
 
 
-def plot_weights(
-    model: Any,
-    *,
-    theme: str = "light",
-    size: tuple[float, float] | None = None,
-    columns: int = 2,
-) -> Any:
+def plot_weights(model: Any, *, columns: int = 2, **options: Unpack[Options]) -> Any:
     """Every parameter as red (positive) and blue (negative) squares, scaled to its own maximum.
 
     Parameters
     ----------
     model : object with ``parameters()``, or dict of str to Tensor or array
-    theme, size
-        As in `plot_confusion`.
     columns : int
         Arrays in a row.
+    **options
+        Theme, size, dpi and title, as in `Options`.
 
     Returns
     -------
     matplotlib.figure.Figure
         Of arrays larger than 64 cells the largest entry of each block is shown.
     """
-    page, parameters = theme_of(theme), _parameters(model)
+    parameters = _parameters(model)
     cells = {n: reduced(np.asarray(getattr(p, "array", p), float)) for n, p in parameters.items()}
     wide = min(columns, len(cells))
     rows = [list(cells)[i : i + wide] for i in range(0, len(cells), wide)]
     high = [0.45 + 0.05 * min(max(cells[n].shape[0] for n in row), 40) for row in rows]
-    made = figure(size or (3.4 * wide, 0.3 + sum(high) + 0.12 * len(rows)), page,
-                  layout="constrained")
-    made.numbers = cells
-    with styled(page):
+    size = (3.4 * wide, 0.3 + sum(high) + 0.12 * len(rows))
+    with drawing(size, cells, **options) as (made, page):
         axes = made.subplots(len(rows), wide, squeeze=False, height_ratios=high)
         for ax in axes.flat[len(cells):]:
             ax.set_axis_off()
@@ -180,12 +156,7 @@ def plot_weights(
     return made
 
 
-def plot_gradient_flow(
-    model: Any,
-    *,
-    theme: str = "light",
-    size: tuple[float, float] | None = None,
-) -> Any:
+def plot_gradient_flow(model: Any, **options: Unpack[Options]) -> Any:
     """The mean absolute gradient of each parameter, after a backward pass.
 
     Bars stand on a logarithmic scale. What is zero throughout, missing, not finite or above
@@ -194,14 +165,14 @@ def plot_gradient_flow(
     Parameters
     ----------
     model : object with ``parameters()``, or dict of str to Tensor
-    theme, size
-        As in `plot_confusion`.
+    **options
+        Theme, size, dpi and title, as in `Options`.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
-    page, parameters = theme_of(theme), _parameters(model)
+    parameters = _parameters(model)
     gradients = {n: getattr(p, "grad", None) for n, p in parameters.items()}
     if all(g is None for g in gradients.values()):
         raise ValueError("no parameter has a gradient: call loss.backward() first.")
@@ -213,19 +184,17 @@ def plot_gradient_flow(
     good = [v for v in (*mean.values(), *most.values()) if 0 < v < np.inf]
     low, high = (min(good) / 5, max(good) * 3) if good else (1e-8, 1.0)
     names = list(mean)
-    made = figure(size or (6.4, 1.0 + 0.3 * len(names)), page, layout="constrained")
-    made.numbers = {"parameter": names, "mean": list(mean.values()), "largest": list(most.values())}
-    with styled(page):
+    numbers = {"parameter": names, "mean": list(mean.values()), "largest": list(most.values())}
+    with drawing((6.4, 1.0 + 0.3 * len(names)), numbers, **options) as (made, page):
         ax = made.subplots()
         ax.set_xscale("log")
         ax.set_xlim(low, high * 20)
         for i, name in enumerate(names):
             trouble = _trouble(arrays[name], mean[name])
             value = mean[name] if np.isfinite(mean[name]) else high
-            ax.barh(i, max(value - low, 0), left=low, height=0.65, color=page.color("sky"))
+            ax.barh(i, max(value - low, 0), left=low, height=0.65, color=page.gradient)
             if 0 < most[name] < np.inf:
-                ax.plot([most[name]] * 2, [i - 0.33, i + 0.33], color=page.color("orange"),
-                        linewidth=2)
+                ax.plot([most[name]] * 2, [i - 0.33, i + 0.33], color=page.ink, linewidth=2)
             if trouble:
                 ax.barh(i, high - low, left=low, height=0.8, fill=False, edgecolor=page.alarm,
                         linewidth=1.6)

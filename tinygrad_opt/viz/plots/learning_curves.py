@@ -1,4 +1,4 @@
-"""Curves: of one run, of several side by side, of sizes of batches."""
+"""Learning curves: of one run, of several side by side, of sizes of batches."""
 
 from __future__ import annotations
 
@@ -8,25 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.viz.plots.numbers import stacked
-from tinygrad_opt.viz.plots.style import figure, legend_below, styled
-from tinygrad_opt.viz.theme import Theme, looks, theme_of
+from tinygrad_opt.viz.figures import Options, Unpack, drawing, legend_below
+from tinygrad_opt.viz.tables import stacked
+from tinygrad_opt.viz.theme import Theme, looks
 
 __all__ = ["plot_batch_sizes", "plot_compare", "plot_history", "scale_of"]
 
 Array = np.ndarray
 WORDS = {"lr": "learning rate", "gradient_norm": "‖gradient‖", "update_ratio": "‖Δp‖ / ‖p‖",
          "seconds": "seconds"}
-HUES = {"loss": "vermillion", "lr": "purple", "gradient_norm": "blue", "update_ratio": "green"}
+HUES = {"loss": "value", "lr": "purple", "gradient_norm": "gradient"}
 
 
 def plot_history(
-    history: Mapping[str, Any],
-    *,
-    columns: Sequence[str] | None = None,
-    log: bool | None = None,
-    theme: str = "light",
-    size: tuple[float, float] | None = None,
+    history: Mapping[str, Any], *, columns: Sequence[str] | None = None,
+    log: bool | None = None, **options: Unpack[Options],
 ) -> Any:
     """Loss, metrics, learning rate and gradient norm of a run, one under the other.
 
@@ -40,9 +36,8 @@ def plot_history(
         Which to show; by default all but ``epoch``, ``seconds`` and ``update_ratio``.
     log : bool, optional
         Whether losses stand on a logarithmic scale; by default when they span a factor of 30.
-    theme : {"light", "dark"}
-    size : (float, float), optional
-        Width and height in inches of 100 dots.
+    **options
+        Theme, size, dpi and title, as in `Options`.
 
     Returns
     -------
@@ -53,7 +48,6 @@ def plot_history(
     ValueError
         If a column is not there, or nothing was recorded.
     """
-    page = theme_of(theme)
     skip = {"epoch", "seconds", "update_ratio"}
     given = [c for c in history if c not in skip] if columns is None else list(columns)
     missing = [c for c in given if c not in history]
@@ -65,16 +59,15 @@ def plot_history(
     if not shown or not len(epochs):
         raise ValueError("the history is empty: nothing has been recorded yet.")
     high = [1.6 if i == 0 else 1.0 for i in range(len(shown))]
-    made = figure(size or (6.4, 0.8 + 1.25 * sum(high)), page, layout="constrained")
-    made.numbers = {"epoch": epochs, **{c: np.asarray(history[c], float) for c in given}}
-    with styled(page):
+    numbers = {"epoch": epochs, **{c: np.asarray(history[c], float) for c in given}}
+    with drawing((6.4, 0.8 + 1.25 * sum(high)), numbers, **options) as (made, page):
         axes = made.subplots(len(shown), 1, sharex=True, squeeze=False, height_ratios=high)[:, 0]
         for name, ax in zip(shown, axes):
             hue = page.color(HUES.get(name.removeprefix("val_"), "green"))
-            parts = [c for c in (name, f"val_{name}") if c in history and c in given]
+            parts = [c for c in (name, f"val_{name}") if c in given]
             for part in parts:
-                _curve(ax, epochs, np.asarray(history[part], float), hue, part, page)
-            values = np.concatenate([np.asarray(history[p], float) for p in parts])
+                _curve(ax, epochs, numbers[part], hue, part, page)
+            values = np.concatenate([numbers[part] for part in parts])
             spread = "loss" in name or name == "gradient_norm"
             scale_of(ax, values, (log if log is not None and "loss" in name else None) if spread
                    else False)
@@ -92,12 +85,8 @@ def plot_history(
 
 
 def plot_compare(
-    runs: Mapping[str, Any],
-    column: str = "loss",
-    *,
-    log: bool | None = None,
-    theme: str = "light",
-    size: tuple[float, float] = (6.4, 4.0),
+    runs: Mapping[str, Any], column: str = "loss", *, log: bool | None = None,
+    **options: Unpack[Options],
 ) -> Any:
     """One column of several runs; of runs with several seeds, the mean and the range.
 
@@ -108,19 +97,17 @@ def plot_compare(
     column : str
     log : bool, optional
         Whether the scale is logarithmic; by default for losses that span a factor of 30.
-    theme, size
-        As in `plot_history`.
+    **options
+        Theme, size, dpi and title, as in `Options`.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
-    page, chosen = theme_of(theme), looks(runs, theme)
     if not runs:
         raise ValueError("plot_compare needs at least one run.")
-    made = figure(size, page, layout="constrained")
-    with styled(page):
-        ax = made.subplots()
+    with drawing((6.4, 4.0), **options) as (made, page):
+        ax, chosen = made.subplots(), looks(runs, page)
         numbers, every = [], {name: _seeds(name, given, column) for name, given in runs.items()}
         same = len({len(seeds) for seeds in every.values()}) == 1
         for name, seeds in every.items():
@@ -150,10 +137,7 @@ def plot_compare(
 
 
 def plot_batch_sizes(
-    results: Mapping[int, tuple[float, float]],
-    *,
-    theme: str = "light",
-    size: tuple[float, float] = (6.4, 3.6),
+    results: Mapping[int, tuple[float, float]], **options: Unpack[Options]
 ) -> Any:
     """Training time and validation error against the size of the batches.
 
@@ -161,21 +145,19 @@ def plot_batch_sizes(
     ----------
     results : dict of int to (float, float)
         Seconds, and error in [0, 1], by batch size.
-    theme, size
-        As in `plot_history`.
+    **options
+        Theme, size, dpi and title, as in `Options`.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
-    page = theme_of(theme)
     if not results:
         raise ValueError("plot_batch_sizes needs at least one result.")
     sizes = sorted(results)
     seconds, errors = np.array([results[s] for s in sizes], float).T
-    made = figure(size, page, layout="constrained")
-    made.numbers = {"batch_size": np.array(sizes), "seconds": seconds, "error": errors}
-    with styled(page):
+    numbers = {"batch_size": np.array(sizes), "seconds": seconds, "error": errors}
+    with drawing((6.4, 3.6), numbers, **options) as (made, page):
         axes = made.subplots(1, 2)
         for ax, values, hue, marker, word in ((axes[0], seconds, "blue", "o", "seconds to train"),
                                               (axes[1], 100 * errors, "vermillion", "s",

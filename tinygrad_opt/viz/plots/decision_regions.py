@@ -10,8 +10,8 @@ import numpy as np
 
 from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.tensor import no_grad
-from tinygrad_opt.viz.plots.style import figure, legend_below, rgb, styled
-from tinygrad_opt.viz.theme import CLASS_MARKERS, CLASSES, Theme, theme_of
+from tinygrad_opt.viz.figures import Options, Unpack, drawing, legend_below, rgb
+from tinygrad_opt.viz.theme import CLASS_MARKERS, CLASSES, Theme
 
 __all__ = ["decision_regions"]
 
@@ -20,14 +20,8 @@ LEVELS = 8                                     # of confidence that are told apa
 
 
 def decision_regions(
-    model: Any,
-    x: Any,
-    y: Any,
-    *,
-    resolution: int = 200,
-    theme: str = "light",
-    size: tuple[float, float] = (4.8, 4.4),
-    names: Any = None,
+    model: Any, x: Any, y: Any, *, resolution: int = 200, names: Any = None,
+    **options: Unpack[Options],
 ) -> Any:
     """The data points over the class that the model predicts everywhere around them.
 
@@ -43,11 +37,10 @@ def decision_regions(
         Labels 0, 1, …; −1 and 1 count as 0 and 1.
     resolution : int
         Points along each axis.
-    theme : {"light", "dark"}
-    size : (float, float)
-        Width and height in inches of 100 dots.
     names : sequence of str, optional
         Of the classes.
+    **options
+        Theme, size, dpi and title, as in `Options`.
 
     Returns
     -------
@@ -58,15 +51,13 @@ def decision_regions(
     ShapeError
         If x has not two features.
     """
-    page = theme_of(theme)
     x, y = points_and_labels(x, y)
     plane = Plane(x, resolution)
     shares = class_shares(model, plane.points)
     wrong = class_shares(model, x).argmax(1) != y
-    made = figure(size, page, layout="constrained")
-    made.numbers = {"x0": plane.points[:, 0], "x1": plane.points[:, 1],
-                    "predicted": shares.argmax(1), "share": shares.max(1)}
-    with styled(page):
+    numbers = {"x0": plane.points[:, 0], "x1": plane.points[:, 1],
+               "predicted": shares.argmax(1), "share": shares.max(1)}
+    with drawing((4.8, 4.4), numbers, **options) as (made, page):
         ax = made.subplots()
         count = max(shares.shape[1], int(y.max()) + 1)
         cells = plane.cells(shares)

@@ -1,4 +1,4 @@
-"""The way of one optimizer over a function, run by the engine and by the optimizer itself.
+"""The path of one optimizer over a function, run by the engine and by the optimizer itself.
 
 Every point of a track is what the optimizer left in the parameter, to the bit, and every gradient
 is the one that it was given.
@@ -6,13 +6,13 @@ is the one that it was given.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.tensor import Tensor, tick
+from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.viz.plots.surfaces import backward
 
 __all__ = ["FAR", "Track", "check_optimizers", "run"]
@@ -23,7 +23,7 @@ FAR = 1e2                                     # a run so many views away is lost
 
 @dataclass(frozen=True)
 class Track:
-    """The way of one optimizer.
+    """The path of one optimizer.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class Track:
         return int(np.flatnonzero(away)[-1]) + 1 if away.any() else 0
 
 
-def run(f: Any, given: Any, start: tuple[float, ...], steps: int, names: tuple[str, ...],
+def run(f: Any, given: Any, start: Sequence[float], steps: int, names: Sequence[str],
         lost: Callable[[Array], Any], watch: Any = None) -> Track:
     """Step and record until the steps are done or the run is lost.
 
@@ -63,7 +63,7 @@ def run(f: Any, given: Any, start: tuple[float, ...], steps: int, names: tuple[s
     while it runs.
     """
     at = _tensors(start, names)
-    advance = _stepper(given, at)
+    made: Any = None if _unbound(given) else _bound(given, at)
     points, values, gradients, diverged = [], [], [], None
     with np.errstate(all="ignore"):
         for t in range(steps + 1):
@@ -77,32 +77,27 @@ def run(f: Any, given: Any, start: tuple[float, ...], steps: int, names: tuple[s
             if not np.isfinite([*points[-1], values[-1], *gradients[-1]]).all() or lost(points[-1]):
                 diverged = t
                 break
-            if t < steps:
-                advance()
+            if t < steps and made is None:
+                arrays = {name: np.array(v) for name, v in zip(names, points[-1])}
+                given.update(arrays, dict(zip(names, map(np.asarray, gradients[-1]))))
+                at = _tensors(arrays.values(), names)
+            elif t < steps:
+                made.step()
             for p in at.values():
                 p.grad = None
     return Track(np.array(points), np.array(values), np.array(gradients), diverged)
 
 
-def _tensors(start: Sequence[float], names: Sequence[str]) -> dict[str, Tensor]:
+def _tensors(start: Iterable[Any], names: Sequence[str]) -> dict[str, Tensor]:
     return {n: Tensor(np.float64(v), requires_grad=True, name=n) for n, v in zip(names, start)}
 
 
-def _stepper(given: Any, at: dict[str, Tensor]) -> Callable[[], None]:
-    """One step of an optimizer, in whatever form it was given."""
-    if _unbound(given):
-        def advance() -> None:
-            arrays = {name: p.array for name, p in at.items()}
-            zero = np.zeros(())
-            given.update(arrays, {n: zero if p.grad is None else p.grad for n, p in at.items()})
-            now = tick()
-            for p in at.values():
-                p.changed = now
-        return advance
+def _bound(given: Any, at: dict[str, Tensor]) -> Any:
+    """The optimizer of these parameters."""
     made = given(at)
     if not hasattr(made, "step"):
         raise TypeError(f"{given!r} made {type(made).__name__}, which has no step().")
-    return made.step
+    return made
 
 
 def _unbound(given: Any) -> bool:

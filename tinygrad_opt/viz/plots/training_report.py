@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import io
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +15,22 @@ import numpy as np
 
 from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.viz.graph.view import draw
+from tinygrad_opt.viz.html_page import html_page
+from tinygrad_opt.viz.plots.decision_regions import class_shares, decision_regions
+from tinygrad_opt.viz.plots.learning_curves import plot_history
 from tinygrad_opt.viz.plots.models import plot_confusion, plot_samples, plot_weights
-from tinygrad_opt.viz.plots.regions import class_shares, decision_regions
-from tinygrad_opt.viz.plots.training import plot_history
 from tinygrad_opt.viz.theme import theme_of
 
 __all__ = ["report"]
 
-STYLE = """body{{margin:24px auto;max-width:60em;padding:0 16px;background:{page};color:{text};
-font:15px/1.5 "DejaVu Sans",Verdana,sans-serif}}h1{{font-size:1.5em}}h2{{font-size:1.15em;
-margin-top:2em;border-bottom:1px solid {grid}}}svg{{max-width:100%;height:auto}}
-table{{border-collapse:collapse;font-size:.87em;font-variant-numeric:tabular-nums}}
-td,th{{padding:2px 12px 2px 0;text-align:right}}td:first-child,th:first-child{{text-align:left}}
-pre,.wide{{overflow-x:auto}}.whole svg{{max-width:max(100%,72em)}}
-.warn{{color:{alarm};font-weight:bold}}"""
+STYLE = """body{margin:24px auto;max-width:72em;padding:0 16px}
+h1{font-size:1.5em}h2{font-size:1.15em;margin-top:2em;border-bottom:1px solid var(--grid)}
+img{max-width:100%;height:auto}.graph svg{width:100%;height:auto}
+pre,.wide{overflow-x:auto}.warn{color:var(--alarm);font-weight:bold}
+@media screen{.graph svg{min-width:40em}}
+table{border-collapse:collapse;font-size:.87em;font-variant-numeric:tabular-nums}
+td,th{padding:2px 12px 2px 0;text-align:right}
+td:first-child,th:first-child,.about td{text-align:left}"""
 
 
 def report(
@@ -40,7 +43,7 @@ def report(
     y: Any = None,
     names: Sequence[str] | None = None,
     title: str = "Training report",
-    theme: str = "light",
+    theme: str = "auto",
 ) -> Path:
     """Write a run as one HTML page that holds all its pictures and asks for nothing.
 
@@ -59,7 +62,8 @@ def report(
     names : sequence of str, optional
         Of the classes.
     title : str
-    theme : {"light", "dark"}
+    theme : {"auto", "light", "dark"}
+        "auto" follows the reader's system; the page then holds each picture twice.
 
     Returns
     -------
@@ -70,24 +74,39 @@ def report(
     ValueError
         If the path ends in something else, or the history is empty.
     """
-    path, page = Path(path), theme_of(theme)
+    path, shown = Path(path), _Pictures(theme)
     if path.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"a report is a page: the name must end in .html, got {path.name!r}.")
-    parts = [f"<h1>{html.escape(title)}</h1>", _summary(history, model, optimizer)]
-    parts += _section("Curves", _svg(plot_history(history, theme=theme, size=(8, 6))),
-                      whole=True)
+    parts = [f"<h1>{html.escape(title)}</h1>", _summary(history, model, optimizer),
+             shown("Curves", "loss and metrics against the epoch", plot_history, history,
+                   size=(8, 6))]
     if x is not None:
-        parts += _samples(model, np.asarray(getattr(x, "array", x)), y, names, theme)
-        parts += _section("Graph of the model", _graph(model, x, theme), whole=True)
-    parts += _section("Weights", _svg(plot_weights(model, theme=theme)))
-    parts += _section("Numbers", _table(history))
-    style = STYLE.format(page=page.page, text=page.text, grid=page.grid, alarm=page.alarm)
+        x = np.asarray(getattr(x, "array", x))
+        parts += [] if y is None else _samples(shown, model, x, y, names)
+        parts.append(f'<h2>Graph of the model</h2>\n<div class="wide graph">'
+                     f"{_graph(model, x, theme)}</div>")
+    parts.append(shown("Weights", "every parameter as red (positive) and blue (negative) squares",
+                       plot_weights, model))
+    parts.append(f'<h2>Numbers</h2>\n<div class="wide">{_table(history)}</div>')
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
-        f'content="width=device-width"><title>{html.escape(title)}</title><style>{style}</style>'
-        f"</head><body>\n{chr(10).join(parts)}\n</body></html>\n", encoding="utf-8", newline="\n")
+    path.write_text(html_page(title, "\n".join(parts), style=STYLE, theme=theme),
+                    encoding="utf-8", newline="\n")
     return path
+
+
+class _Pictures:
+    """Makes the sections that are a picture, in one theme or in both."""
+
+    def __init__(self, theme: str) -> None:
+        self.themes = ["light", "dark"] if theme == "auto" else [theme_of(theme).name]
+
+    def __call__(self, title: str, about: str, plot: Callable[..., Any], *args: Any,
+                 **options: Any) -> str:
+        urls = [_svg_url(plot(*args, **options, theme=theme)) for theme in self.themes]
+        dark = "".join(f'<source media="(prefers-color-scheme:dark)" srcset="{url}">'
+                       for url in urls[1:])
+        return (f'<h2>{title}</h2>\n<picture>{dark}<img src="{urls[0]}"'
+                f' alt="{html.escape(about)}"></picture>')
 
 
 # ---- sections ------------------------------------------------------------------------------------
@@ -111,11 +130,11 @@ def _summary(history: Any, model: Any, optimizer: Any) -> str:
     if "seconds" in history:
         rows["time"] = f"{sum(history['seconds']):.2f} s"
     rows["versions"] = f"Python {sys.version.split()[0]}, NumPy {np.__version__}"
-    lines = "".join(f"<tr><td>{html.escape(k)}</td><td style='text-align:left'>{html.escape(v)}"
-                    "</td></tr>" for k, v in rows.items())
+    lines = "".join(f"<tr><td>{html.escape(k)}</td><td>{html.escape(v)}</td></tr>"
+                    for k, v in rows.items())
     stopped = getattr(history, "stopped", None)
     note = f'<p class="warn">Stopped early: {html.escape(stopped)}</p>' if stopped else ""
-    return f"<table>{lines}</table>{note}<pre>{html.escape(str(model))}</pre>"
+    return f'<table class="about">{lines}</table>{note}<pre>{html.escape(str(model))}</pre>'
 
 
 def _described(optimizer: Any) -> str:
@@ -127,22 +146,21 @@ def _described(optimizer: Any) -> str:
     return f"{type(optimizer).__name__}({shown})"
 
 
-def _samples(model: Any, x: Any, y: Any, names: Any, theme: str) -> list[str]:
-    if y is None:
-        return []
+def _samples(shown: _Pictures, model: Any, x: Any, y: Any, names: Any) -> Iterator[str]:
+    """What the model says about samples, in the pictures that suit their shape."""
     scores, labels = class_shares(model, x), np.asarray(getattr(y, "array", y))
-    parts = []
+    right = f"{np.mean(scores.argmax(-1) == labels):.1%} right"
+    classes = f" of {', '.join(map(str, names))}" if names else ""
     if x.ndim == 2 and x.shape[1] == 2:
-        parts += _section("Regions", _svg(decision_regions(model, x, labels, theme=theme,
-                                                           names=names)))
+        yield shown("Regions", f"the points over the class predicted around them, {right}",
+                    decision_regions, model, x, labels, names=names)
     side = round(x.shape[-1] ** 0.5)
     if x.ndim == 3 or (x.ndim == 2 and x.shape[1] > 4 and side * side == x.shape[1]):
-        parts += _section("Samples", _svg(plot_samples(x, labels, scores, names=names,
-                                                       theme=theme)))
+        yield shown("Samples", f"images and what they were taken for, {right}",
+                    plot_samples, x, labels, scores, names=names)
     if labels.dtype.kind in "iu":
-        parts += _section("Confusion", _svg(plot_confusion(labels, scores, names=names,
-                                                           theme=theme)))
-    return parts
+        yield shown("Confusion", f"how often each class{classes} was taken for each other, {right}",
+                    plot_confusion, labels, scores, names=names)
 
 
 def _graph(model: Any, x: Any, theme: str) -> str:
@@ -169,18 +187,11 @@ def _table(history: Any) -> str:
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
-def _section(title: str, content: str, whole: bool = False) -> list[str]:
-    """A heading and what is below it; with `whole`, a narrow window scrolls and doesn't shrink."""
-    kind = "wide whole" if whole else "wide"
-    return [f"<h2>{title}</h2>", f'<div class="{kind}">{content}</div>']
-
-
-def _svg(figure: Any) -> str:
-    """A figure as inline SVG. Two that use an id alike mean the same shape by it."""
+def _svg_url(figure: Any) -> str:
+    """A figure as the address of an SVG image."""
     import matplotlib
 
-    buffer = io.StringIO()
+    buffer = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "tinygrad_opt"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg"):]
+    return f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,4 +1,4 @@
-"""The numbers behind a picture, as a file."""
+"""The numbers behind a picture, as tables in files and as text."""
 
 from __future__ import annotations
 
@@ -10,9 +10,21 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["save_numbers", "stacked"]
+__all__ = ["Table", "aligned", "save_numbers", "stacked"]
 
 Columns = Mapping[str, Any]
+
+
+class Table:
+    """What has ``columns()``, and can so be saved."""
+
+    def columns(self) -> Mapping[str, np.ndarray]:
+        """Arrays by name."""
+        raise NotImplementedError
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the columns as CSV or NPZ."""
+        return save_numbers(path, self.columns())
 
 
 def save_numbers(path: str | os.PathLike[str], numbers: Any) -> Path:
@@ -60,3 +72,12 @@ def stacked(name: str, tables: Iterable[tuple[str, Columns]]) -> dict[str, np.nd
         for key, column in {name: np.full(length, label), **columns}.items():
             parts.setdefault(key, []).append(np.asarray(column))
     return {key: np.concatenate(columns) for key, columns in parts.items()}
+
+
+def aligned(rows: Iterable[Iterable[str]], left: Iterable[int] = (0,)) -> str:
+    """Rows of cells as lines of text; the columns `left` are aligned left, the others right."""
+    cells = [list(row) for row in rows]
+    wide = [max(map(len, column)) for column in zip(*cells)]
+    return "\n".join("  ".join(
+        cell.ljust(w) if i in left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, wide))
+    ).rstrip() for row in cells)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.viz.plots.film import Film
-from tinygrad_opt.viz.plots.regions import LEVELS, Plane, class_shares, points_and_labels
-from tinygrad_opt.viz.plots.squares import reduced
-from tinygrad_opt.viz.plots.style import matplotlib_or_error
-from tinygrad_opt.viz.plots.training_stage import TrainingStage
-from tinygrad_opt.viz.theme import theme_of
+from tinygrad_opt.viz.animation.film import Film, in_theme
+from tinygrad_opt.viz.animation.moving import Heat, Line, Part, Words
+from tinygrad_opt.viz.figures import Options, Unpack, drawing, matplotlib_or_error
+from tinygrad_opt.viz.plots.decision_regions import (
+    LEVELS,
+    Plane,
+    class_shares,
+    points_and_labels,
+    region_colors,
+    scatter,
+)
+from tinygrad_opt.viz.plots.heatmaps import reduced, shade_colors, shades
 
 __all__ = ["TrainingRecorder", "animate_training"]
 
@@ -34,9 +40,8 @@ def animate_training(
     frames: int = 100,
     resolution: int = 88,
     fps: float = 15,
-    theme: str = "light",
-    size: tuple[float, float] = (6.4, 4.8),
     scale: str = "frame",
+    **options: Unpack[Options],
 ) -> Film:
     """Train a classifier of points in the plane, and show what happens.
 
@@ -59,7 +64,7 @@ def animate_training(
         By default all samples: batch gradient descent.
     seed : int, optional
         Of the order of the samples.
-    frames, resolution, fps, theme, size, scale
+    frames, resolution, fps, scale, **options
         As in `TrainingRecorder` and `TrainingRecorder.film`.
 
     Returns
@@ -76,7 +81,7 @@ def animate_training(
     """
     matplotlib_or_error()
     recorder = TrainingRecorder(model, x, y, frames=frames, resolution=resolution)
-    theme_of(theme), _check_scale(scale)
+    recorder.film(scale=scale, **options)                  # whether the options make sense
     if epochs < 1:
         raise ValueError(f"epochs must be at least 1, got {epochs!r}.")
     if isinstance(optimizer, type) or not hasattr(optimizer, "step"):
@@ -101,15 +106,15 @@ def animate_training(
             del value
         recorder.record(epoch, total / n, rate, last=epoch == epochs)
     optimizer.zero_grad()
-    return recorder.film(theme=theme, size=size, fps=fps, scale=scale)
+    return recorder.film(fps=fps, scale=scale, **options)
 
 
 class TrainingRecorder:
     """Records what the training animation shows, in memory that does not grow.
 
     Give it to the training loop, ``fit(..., callbacks=[recorder])``, and then ask for its
-    ``film()``. When twice as many frames as wanted are held, every other one is let go of, and
-    from then on half as many are taken.
+    ``film()``. When twice as many frames as wanted are held, every other one is dropped, and from
+    then on half as many are taken.
 
     Parameters
     ----------
@@ -190,34 +195,132 @@ class TrainingRecorder:
         return columns
 
     def film(
-        self, *, theme: str = "light", size: tuple[float, float] = (6.4, 4.8), fps: float = 15,
-        scale: str = "frame",
+        self, *, fps: float = 15, scale: str = "frame", **options: Unpack[Options]
     ) -> Film:
         """What was recorded, as an animation.
 
         Parameters
         ----------
-        theme : {"light", "dark"}
-        size : (float, float)
-            Width and height in inches of 100 dots.
         fps : float
+            Frames a second.
         scale : {"frame", "run"}
             Whether the full colour of an array is its largest entry of the frame, as it says
             beside it, or of the whole film.
+        **options
+            Theme, size, dpi and title, as in `Options`.
 
         Returns
         -------
         Film
         """
+        if scale not in ("frame", "run"):
+            raise ValueError(f"scale must be 'frame' or 'run', got {scale!r}.")
         some = np.linspace(0, len(self.rows) - 1, min(self.limit, len(self.rows))).round()
         rows = [self.rows[int(i)] for i in some]
-        return TrainingStage(self, rows, theme_of(theme), size, _check_scale(scale)).film(fps)
+
+        def film(options: Any) -> Film:
+            stage = _TrainingStage(self, rows, scale, options)
+            return Film(stage.figure, stage.parts, len(rows), theme=stage.theme, fps=fps,
+                        title=options.get("title") or "training", numbers=self.columns())
+        return in_theme(film, options)
 
     def _weights(self) -> dict[str, Array]:
         return {name: np.array(p.array) for name, p in self.parameters.items()}
 
 
-def _check_scale(scale: str) -> str:
-    if scale not in ("frame", "run"):
-        raise ValueError(f"scale must be 'frame' or 'run', got {scale!r}.")
-    return scale
+# ---- the picture ---------------------------------------------------------------------------------
+
+
+class _TrainingStage:
+    """The axes of the training animation, and what moves on them."""
+
+    def __init__(self, recorder: TrainingRecorder, rows: Any, scale: str, options: Any) -> None:
+        self.recorder, self.rows, self.scale = recorder, rows, scale
+        self.parts: list[Part] = []
+        with drawing((6.4, 4.8), layout="none", **options) as (self.figure, self.theme):
+            self._title()
+            self._regions()
+            self._arrays()
+            self._curves()
+
+    def _title(self) -> None:
+        text = self.figure.text(0.02, 0.955, "", fontsize=11, fontweight="bold", va="center")
+        self.parts.append(Words(text, [_headline(row) for row in self.rows]))
+
+    def _regions(self) -> None:
+        r, ax = self.recorder, self.figure.add_axes((0.02, 0.36, 0.41, 0.55))
+        plane = r.plane
+        cells = np.stack([row["cells"] for row in self.rows])
+        self.parts.append(Heat(ax, cells, region_colors(r.classes, self.theme), plane.extent))
+        ax.set(xlim=plane.extent[:2], ylim=plane.extent[2:], xticks=[], yticks=[])
+        self.parts.append(Part(*scatter(ax, r.x, r.y, self.theme, size=9)))
+
+    def _arrays(self) -> None:
+        """Weights and biases on the left, their latest changes on the right."""
+        names = list(self.recorder.parameters)
+        shapes = [self.rows[0]["weights"][n].shape for n in names]
+        share = np.array([4 + min(rows, 16) for rows, _ in shapes], float)
+        label = 0.042                                       # height of the line above an array
+        share *= (0.545 - label * (len(names) + 1)) / share.sum()
+        top = 0.905
+        for kind, left in (("weights", 0.46), ("updates", 0.735)):
+            words = "weights, biases" if kind == "weights" else "latest change"
+            self.figure.text(left, top, words, fontsize=9, va="top", fontweight="bold")
+        for kind, left in (("weights", 0.46), ("updates", 0.735)):
+            y = top - label
+            for name, high in zip(names, share):
+                y -= label
+                self._array(kind, name, (left, y - high, 0.245, high), y)
+                y -= high
+
+    def _array(self, kind: str, name: str, box: Any, above: float) -> None:
+        values = np.stack([row[kind][name] for row in self.rows])
+        with np.errstate(all="ignore"):
+            most = np.nanmax(np.abs(np.where(np.isfinite(values), values, 0)), axis=(1, 2))
+        if self.scale == "run":
+            most = np.full_like(most, most.max())
+        ax = self.figure.add_axes(box)
+        self.parts.append(Heat(ax, shades(values, most), shade_colors(self.theme)))
+        ax.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[])
+        for spine in ax.spines.values():
+            spine.set_visible(True)
+        if kind == "weights":
+            self.figure.text(box[0], above + 0.006, _short(name), fontsize=8, va="bottom")
+        text = self.figure.text(box[0] + box[2], above + 0.006, "", fontsize=8, va="bottom",
+                                ha="right", color=self.theme.muted)
+        self.parts.append(Words(text, [f"±{m:.2g}" for m in most]))
+
+    def _curves(self) -> None:
+        epochs = np.array([row["epoch"] for row in self.rows])
+        until = list(range(1, len(epochs) + 1))
+        for i, (key, hue) in enumerate((("loss", "value"), ("accuracy", "green"),
+                                        ("lr", "purple"))):
+            ax = self.figure.add_axes((0.075 + 0.325 * i, 0.095, 0.25, 0.19))
+            values = np.array([row[key] for row in self.rows])
+            ax.set(xlim=(0, max(epochs[-1], 1)), ylim=_limits(key, values))
+            ax.set_title("learning rate" if key == "lr" else key, fontsize=9, pad=3)
+            ax.set_xlabel("epoch", fontsize=8, labelpad=1)
+            ax.tick_params(labelsize=7.5, pad=2, length=3)
+            ax.locator_params(nbins=4)
+            ax.yaxis.set_major_formatter("{x:g}")
+            ax.grid(True, alpha=0.6)
+            self.parts.append(Line(ax, epochs, values, until, color=self.theme.color(hue)))
+
+
+def _headline(row: Mapping[str, Any]) -> str:
+    loss = "" if math.isnan(row["loss"]) else f"   loss {row['loss']:.3f}"
+    return f"epoch {row['epoch']}{loss}   accuracy {row['accuracy']:.1%}"
+
+
+def _limits(key: str, values: Array) -> tuple[float, float]:
+    if key == "accuracy":
+        return 0.0, 1.02
+    seen = values[np.isfinite(values)]
+    if not len(seen):
+        return 0.0, 1.0
+    top = seen.max() if key == "lr" else min(seen.max(), 3 * np.median(seen[: 5]))
+    return 0.0, 1.06 * top if top > 0 else 1.0
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 18 else "…" + name[-17:]

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.viz.plots.numbers import save_numbers, stacked
-from tinygrad_opt.viz.plots.style import figure, legend_below, matplotlib_or_error, ordered, styled
-from tinygrad_opt.viz.plots.tracks import check_optimizers
-from tinygrad_opt.viz.theme import theme_of
+from tinygrad_opt.viz.figures import Options, Unpack, drawing, legend_below, ordered
+from tinygrad_opt.viz.plots.trajectories import check_optimizers
+from tinygrad_opt.viz.tables import Table, aligned, stacked
 
 __all__ = ["SparseRun", "learn_sparse", "plot_sparse"]
 
@@ -22,7 +19,7 @@ MARKERS = "osD^vP"
 
 
 @dataclass(frozen=True)
-class SparseRun:
+class SparseRun(Table):
     """What `learn_sparse` returns.
 
     Attributes
@@ -50,20 +47,15 @@ class SparseRun:
             **{f"rate_{i}": self.rates[name][:, i] for i in range(n)},
         }) for name, w in self.weights.items()])
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the columns as CSV or NPZ."""
-        return save_numbers(path, self.columns())
-
     def __str__(self) -> str:
         """A table: each weight at the end, and the rate of the first step that was for it."""
-        lines = [f"{'optimizer':12}{'input in':>12}{'weight':>10}{'first rate':>12}"]
+        lines = [["optimizer", "input in", "weight", "first rate"]]
         for name, w in self.weights.items():
             for i, share in enumerate(self.shares):
-                seen = self.rates[name][:, i]
-                seen = seen[np.isfinite(seen)]
-                first = f"{seen[0]:12.3g}" if len(seen) else f"{'none':>12}"
-                lines.append(f"{name:12}{share:>12.1%}{w[-1, i]:10.3f}{first}")
-        return "\n".join(lines)
+                rates = self.rates[name][:, i]
+                first = next((f"{rate:.3g}" for rate in rates if np.isfinite(rate)), "none")
+                lines.append([name, f"{share:.1%}", f"{w[-1, i]:.3f}", first])
+        return aligned(lines)
 
 
 def learn_sparse(
@@ -134,12 +126,7 @@ def learn_sparse(
     return SparseRun(each, present, weights, rates)
 
 
-def plot_sparse(
-    run: SparseRun,
-    *,
-    theme: str = "light",
-    size: tuple[float, float] | None = None,
-) -> Any:
+def plot_sparse(run: SparseRun, **options: Unpack[Options]) -> Any:
     """The weights of rare and frequent inputs on their way to 1, and the rate of each step.
 
     Above, what was learned; below, how far a step went for one unit of gradient. Each optimizer
@@ -148,21 +135,15 @@ def plot_sparse(
     Parameters
     ----------
     run : SparseRun
-    theme : {"light", "dark"}
-    size : (float, float), optional
-        Width and height in inches of 100 dots.
+    **options
+        Theme, size, dpi and title, as in `Options`.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
-    matplotlib_or_error()
-    from matplotlib.ticker import LogLocator
-
-    page, count = theme_of(theme), len(run.weights)
-    made = figure(size or (max(6.4, 3.2 * count), 4.8), page, layout="constrained")
-    made.numbers = run.columns()
-    with styled(page):
+    count = len(run.weights)
+    with drawing((max(6.4, 3.2 * count), 4.8), run.columns(), **options) as (made, page):
         axes = made.subplots(2, count, sharex=True, sharey="row", squeeze=False)
         for (name, w), (above, below) in zip(run.weights.items(), axes.T):
             steps = np.arange(len(w))
@@ -176,7 +157,7 @@ def plot_sparse(
                 below.plot(steps[1:][there], rates, markevery=max(len(rates) // 8, 1), **look)
             above.set_title(name, fontweight="bold")
             below.set(xlabel="step", yscale="log", xlim=(0, len(w) - 1))
-            below.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            below.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
             below.yaxis.set_major_formatter("{x:g}")
             below.minorticks_off()
             above.grid(True, alpha=0.6)

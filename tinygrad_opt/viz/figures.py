@@ -11,23 +11,78 @@ import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
 from tinygrad_opt.errors import RenderError
 from tinygrad_opt.viz.theme import FIGURE_FONT, OKABE_ITO, Theme, theme_of
 
-__all__ = ["figure", "legend_below", "png"]
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+else:
+    Unpack = dict                              # Python 3.10 has none, and none is evaluated
+
+__all__ = ["Options", "Unpack", "drawing", "figure", "legend_below", "png"]
 
 LARGE = (9.6, 4.8)                             # inches; see `figure`
 
 
-def figure(size: tuple[float, float], theme: str | Theme = "light", **options: Any) -> Any:
-    """A blank figure of so many inches at 100 dots each, with an Agg canvas of its own.
+class Options(TypedDict, total=False):
+    """What every picture takes.
+
+    Parameters
+    ----------
+    theme : {"light", "dark"}
+        Films and reports take "auto" as well: their pages follow the reader's system.
+    size : (float, float)
+        Width and height in inches; (9.6, 5.4) is the shape of a slide.
+    dpi : float
+        Dots per inch, by default 100.
+    title : str
+        Above the picture.
+    """
+
+    theme: str
+    size: tuple[float, float] | None
+    dpi: float
+    title: str
+
+
+@contextmanager
+def drawing(
+    usual: tuple[float, float], numbers: Any = None, *, theme: str | Theme = "light",
+    size: tuple[float, float] | None = None, dpi: float = 100, title: str = "",
+    layout: str = "constrained",
+) -> Iterator[tuple[Any, Theme]]:
+    """A blank figure and its theme, which all that is drawn inside the block takes.
+
+    Parameters
+    ----------
+    usual : (float, float)
+        The size if none is given.
+    numbers : dict of str to array-like, optional
+        What the picture shows, for `save_numbers`.
+    theme, size, dpi, title
+        As in `Options`.
+    layout : {"constrained", "none"}
+        Whether Matplotlib places the axes.
+    """
+    page = theme_of(theme)
+    made = figure(size or usual, page, dpi=dpi, layout=layout)
+    made.numbers = numbers or {}
+    with styled(page):
+        if title and layout == "constrained":
+            made.suptitle(title, fontweight="bold", fontsize=11)
+        yield made, page
+
+
+def figure(
+    size: tuple[float, float], theme: str | Theme = "light", *, dpi: float = 100, **options: Any
+) -> Any:
+    """A blank figure of so many inches, with an Agg canvas of its own.
 
     On one that is larger than `LARGE` both ways, such as a slide, words and lines grow with it.
-    What a picture shows goes to ``figure.numbers``, for `save_numbers`.
     """
     matplotlib_or_error()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -36,7 +91,7 @@ def figure(size: tuple[float, float], theme: str | Theme = "light", **options: A
     theme = theme_of(theme)
     grown = max(1.0, int(32 * min(side / large for side, large in zip(size, LARGE))) / 32)
     with styled(theme):
-        made: Any = Figure(figsize=(size[0] / grown, size[1] / grown), dpi=100 * grown,
+        made: Any = Figure(figsize=(size[0] / grown, size[1] / grown), dpi=dpi * grown,
                            facecolor=theme.page, **options)
         FigureCanvasAgg(made)
     made.numbers = {}

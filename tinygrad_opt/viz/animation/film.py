@@ -1,17 +1,12 @@
-"""Animations: a figure, the parts of it that move, and three ways to save them.
+"""Animations: a figure, the parts of it that move, and the files that they are saved in.
 
-A part knows what to show in each frame, and says it twice: as a Matplotlib artist, for GIF and
-WebP, and as pixels and text, for the player in an HTML page. Whatever does not move is drawn
-once. That, and one palette for all frames without dithering, makes GIFs quick and small.
+Whatever does not move is drawn once. That, and one palette for all frames without dithering,
+makes GIFs quick and small.
 """
 
 from __future__ import annotations
 
-import base64
-import html
-import json
 import os
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,13 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.viz.plots.film_page import PAGE
-from tinygrad_opt.viz.plots.moving import Part
-from tinygrad_opt.viz.plots.numbers import save_numbers
-from tinygrad_opt.viz.plots.style import data_url
-from tinygrad_opt.viz.theme import Theme
+from tinygrad_opt.viz.animation.moving import Part
+from tinygrad_opt.viz.html_page import in_frame
+from tinygrad_opt.viz.tables import save_numbers
+from tinygrad_opt.viz.theme import DARK, LIGHT, Theme
 
-__all__ = ["Film", "save_gif"]
+__all__ = ["Film", "in_theme", "save_gif"]
 
 Array = np.ndarray
 COLORS = 192                                  # in the palette of a GIF
@@ -52,12 +46,13 @@ class Film:
 
     def __init__(
         self, figure: Any, parts: Sequence[Part], frames: int, *, theme: Theme, fps: float = 15,
-        title: str = "", numbers: Mapping[str, Any] | None = None,
+        title: str = "animation", numbers: Mapping[str, Any] | None = None,
     ) -> None:
         if frames < 1:
             raise ValueError("an animation needs at least one frame.")
         self.figure, self.parts, self.frames, self.fps = figure, list(parts), frames, fps
         self.theme, self.title, self.numbers = theme, title, dict(numbers or {})
+        self.in_dark: Callable[[], Film] | None = None       # the same film, for the page alone
         self.show(frames - 1)
 
     def show(self, frame: int) -> Any:
@@ -71,7 +66,7 @@ class Film:
     def images(self) -> Iterator[Array]:
         """Each frame as bytes of shape (height, width, 3); only what moves is drawn anew."""
         canvas = self.figure.canvas
-        with self._moving():
+        with self.moving():
             canvas.draw()
             background = canvas.copy_from_bbox(self.figure.bbox)
             for frame in range(self.frames):
@@ -123,33 +118,9 @@ class Film:
 
     def html(self, *, fps: float | None = None) -> str:
         """A page that plays the animation and holds all that it needs."""
-        with self._moving():
-            self.figure.canvas.draw()
-            background = data_url(np.asarray(self.figure.canvas.buffer_rgba()))
-        height = int(self.figure.bbox.height)
-        scripts, binary = [], bytearray()
-        for part in self.parts:
-            for script in part.script(height):
-                data = script.pop("bytes", None)
-                if data is not None:
-                    script["at"] = len(binary)
-                    binary += data
-                scripts.append(script)
-        film = {
-            "width": int(self.figure.bbox.width), "height": height, "frames": self.frames,
-            "fps": fps or self.fps, "background": background, "parts": scripts,
-        }
-        theme = self.theme
-        text = json.dumps(film, separators=(",", ":"), ensure_ascii=False)
-        fill = {
-            "TITLE": html.escape(self.title or "animation"), "PAGE": theme.page,
-            "TEXT": theme.text, "MUTED": theme.muted, "GRID": theme.grid,
-            "FILM": _packed(text.encode()), "BYTES": _packed(bytes(binary)),
-        }
-        page = PAGE
-        for key, value in fill.items():
-            page = page.replace(f"%{key}%", value)
-        return page
+        from tinygrad_opt.viz.animation.canvas import film_page
+
+        return film_page(self, fps or self.fps)
 
     def _watched(self, watch: Any) -> Iterator[Array]:
         for done, image in enumerate(self.images(), 1):
@@ -158,27 +129,34 @@ class Film:
                 watch(done, self.frames)
 
     @contextmanager
-    def _moving(self) -> Iterator[None]:
-        """Drawing the figure leaves out what moves, for a while."""
+    def moving(self, hidden: bool = False) -> Iterator[None]:
+        """For a while, drawing the figure leaves out what moves, which may be hidden as well."""
         artists = [artist for part in self.parts for artist in part.artists]
         for artist in artists:
-            artist.set_animated(True)
+            artist.set(animated=True, visible=not hidden)
         try:
             yield
         finally:
             for artist in artists:
-                artist.set_animated(False)
+                artist.set(animated=False, visible=True)
             self.show(self.frames - 1)
 
     def _repr_html_(self) -> str:
         box = self.figure.bbox
-        size = f"width:{box.width + 24:.0f}px;height:{box.height + 70:.0f}px"
-        return (f'<iframe srcdoc="{html.escape(self.html())}" style="{size};max-width:100%;'
-                f'border:0" title="{html.escape(self.title or "animation")}"></iframe>')
+        return in_frame(self.html(), self.title, f"width:100%;height:{box.height + 90:.0f}px")
 
     def __repr__(self) -> str:
         size = "×".join(f"{side:.0f}" for side in (self.figure.bbox.width, self.figure.bbox.height))
         return f"<Film {self.title!r}: {self.frames} frames of {size}>"
+
+
+def in_theme(make: Callable[[Any], Film], options: Any) -> Film:
+    """What `make` makes of options; of theme ``"auto"`` a light film, and a page holds both."""
+    if options.get("theme") != "auto":
+        return make(options)
+    film = make({**options, "theme": LIGHT})
+    film.in_dark = lambda: make({**options, "theme": DARK})
+    return film
 
 
 def save_gif(images: Any, path: str | os.PathLike[str], *, fps: float = 15,
@@ -241,7 +219,3 @@ def _durations(frames: int, fps: float, hold: float) -> list[int]:
     """Milliseconds of each frame."""
     step = max(round(100 / fps), 2) * 10                     # browsers slow down what is quicker
     return [step] * (frames - 1) + [step + int(1000 * hold)]
-
-
-def _packed(data: bytes) -> str:
-    return base64.b64encode(zlib.compress(data, 9)).decode()

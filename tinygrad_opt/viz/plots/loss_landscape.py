@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.tensor import no_grad, tick
-from tinygrad_opt.viz.plots.numbers import save_numbers
-from tinygrad_opt.viz.plots.regions import evaluating
-from tinygrad_opt.viz.plots.style import figure, halo, pale, styled
-from tinygrad_opt.viz.theme import theme_of
+from tinygrad_opt.viz.figures import Options, Unpack, drawing, halo, pale
+from tinygrad_opt.viz.plots.decision_regions import evaluating
+from tinygrad_opt.viz.tables import Table, save_numbers
 
 __all__ = ["Landscape", "Waypoints", "borrowed", "loss_landscape"]
 
@@ -29,7 +28,7 @@ class Waypoints:
     ----------
     model : object with ``parameters()``
     limit : int, at least 2
-        When twice as many are held, every other one is let go of.
+        When twice as many are held, every other one is dropped.
 
     Examples
     --------
@@ -62,7 +61,7 @@ class Waypoints:
 
 
 @dataclass(frozen=True)
-class Landscape:
+class Landscape(Table):
     """The loss along one direction, or over the plane of two.
 
     Attributes
@@ -97,16 +96,12 @@ class Landscape:
         arrays = {"a": self.a, "b": self.b, "loss": self.loss, "path": self.path}
         return save_numbers(path, {k: v for k, v in arrays.items() if v is not None})
 
-    def plot(self, *, theme: str = "light", size: tuple[float, float] = (5.6, 4.6),
-             cmap: str = "viridis") -> Any:
-        """A curve, or contours with the path, as a Matplotlib figure."""
-        page = theme_of(theme)
-        made = figure(size, page, layout="constrained")
-        made.numbers = self.columns()
-        with styled(page):
+    def plot(self, *, cmap: str = "viridis", **options: Unpack[Options]) -> Any:
+        """A curve, or contours with the path, as a Matplotlib figure with such `Options`."""
+        with drawing((5.6, 4.6), self.columns(), **options) as (made, page):
             ax = made.subplots()
             if self.b is None:
-                ax.plot(self.a, self.loss, color=page.color("vermillion"))
+                ax.plot(self.a, self.loss, color=page.value)
                 ax.axvline(0, color=page.muted, linestyle=":")
                 ax.set(ylabel="loss", xlabel="distance, in lengths of the weights"
                        if self.share is None else "distance along the way of training")
@@ -116,11 +111,9 @@ class Landscape:
         return made
 
     def _contours(self, made: Any, ax: Any, page: Any, cmap: str) -> None:
-        with np.errstate(all="ignore"):
-            height = np.log10(np.where(np.isfinite(self.loss), self.loss, np.nan))
-            height = height if np.isfinite(height).all() else np.where(
-                np.isfinite(self.loss), self.loss, np.nan)
-        logarithmic = not np.array_equal(height, self.loss, equal_nan=True)
+        height = np.where(np.isfinite(self.loss), self.loss, np.nan)
+        logarithmic = bool((self.loss > 0).all() and np.isfinite(self.loss).all())
+        height = np.log10(height) if logarithmic else height
         drawn = ax.contourf(self.a, self.b, height, 20, cmap=pale(cmap, page, 0.6))
         ax.contour(self.a, self.b, height, 20, colors=page.ink, alpha=0.2, linewidths=0.6,
                    linestyles="solid")
@@ -134,7 +127,7 @@ class Landscape:
             ax.plot(*self.path[0], "o", markersize=9, markerfacecolor=page.page,
                     markeredgecolor=page.ink, zorder=5)
             words = f"path of training, projected: {self.share:.0%} of its variance"
-        ax.plot(0, 0, "*", color="#F0E442", markeredgecolor="#000000", markersize=14, zorder=6)
+        ax.plot(0, 0, "*", color=page.star, markeredgecolor="#000000", markersize=14, zorder=6)
         ax.set_title(words, fontsize=9.5)
         ax.set(xlabel="first direction", ylabel="second direction")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinygrad_opt.viz.plots.style import rgb
+from tinygrad_opt.viz.figures import rgb
 from tinygrad_opt.viz.theme import Theme
 
 __all__ = ["reduced", "shade_colors", "shades"]
@@ -42,10 +42,8 @@ def shades(values: Array, most: Array) -> Array:
 
 
 def shade_colors(theme: Theme) -> Array:
-    """From blue over the neutral colour of the page to red."""
-    middle = rgb(["#EDEDED" if theme.name == "light" else "#2A2E33"]).astype(float)
-    blue, red = rgb(["#2166AC", "#B2182B"] if theme.name == "light" else
-                    ["#6BB3F2", "#FF6B5E"]).astype(float)
+    """From the colour of negative numbers over the neutral one to that of positive numbers."""
+    negative, middle, positive = rgb([theme.negative, theme.neutral, theme.positive]).astype(float)
     part = np.abs(np.linspace(-1, 1, 2 * SHADES + 1))[:, None] ** 0.8
-    full = np.repeat([blue, red], [SHADES, SHADES + 1], axis=0)
+    full = np.repeat([negative, positive], [SHADES, SHADES + 1], axis=0)
     return np.round(full * part + middle * (1 - part)).astype(np.uint8)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.viz.plots.landscape import borrowed
-from tinygrad_opt.viz.plots.numbers import save_numbers, stacked
-from tinygrad_opt.viz.plots.style import figure, legend_below, styled
-from tinygrad_opt.viz.plots.training import scale_of
-from tinygrad_opt.viz.theme import looks, theme_of
+from tinygrad_opt.viz.figures import Options, Unpack, drawing, legend_below
+from tinygrad_opt.viz.plots.learning_curves import scale_of
+from tinygrad_opt.viz.plots.loss_landscape import borrowed
+from tinygrad_opt.viz.tables import Table, stacked
+from tinygrad_opt.viz.theme import looks
 
 __all__ = ["LearningRates", "lr_find", "plot_learning_rates", "plot_schedule"]
 
@@ -23,12 +21,7 @@ Array = np.ndarray
 
 
 def plot_schedule(
-    schedules: Any,
-    steps: int,
-    *,
-    log: bool = False,
-    theme: str = "light",
-    size: tuple[float, float] = (6.4, 3.2),
+    schedules: Any, steps: int, *, log: bool = False, **options: Unpack[Options]
 ) -> Any:
     """Learning rates against the step.
 
@@ -38,23 +31,22 @@ def plot_schedule(
         ``t -> lr``, t = 0 at the first step.
     steps : int, at least 1
     log : bool
-    theme, size
-        As in `plot_history`.
+    **options
+        Theme, size, dpi and title, as in `Options`.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
-    page = theme_of(theme)
     named = schedules if isinstance(schedules, Mapping) else {"": schedules}
     if not named or not all(map(callable, named.values())):
         raise TypeError(f"schedules are functions t -> lr, got {schedules!r}.")
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps!r}.")
-    made, t = figure(size, page, layout="constrained"), range(steps)
+    t = range(steps)
     rates = {name: np.array([schedule(i) for i in t], float) for name, schedule in named.items()}
-    made.numbers = {"step": np.array(t), **{name or "lr": r for name, r in rates.items()}}
-    with styled(page):
+    numbers = {"step": np.array(t), **{name or "lr": r for name, r in rates.items()}}
+    with drawing((6.4, 3.2), numbers, **options) as (made, page):
         ax = made.subplots()
         for (name, values), look in zip(rates.items(), looks(named, page).values()):
             ax.plot(t, values, color=look.color, linestyle=look.dashes,
@@ -70,10 +62,7 @@ def plot_schedule(
 
 
 def plot_learning_rates(
-    runs: Mapping[Any, Sequence[float]],
-    *,
-    theme: str = "light",
-    size: tuple[float, float] = (6.4, 4.0),
+    runs: Mapping[Any, Sequence[float]], **options: Unpack[Options]
 ) -> Any:
     """Loss against step for learning rates low, good, high and very high, in one picture.
 
@@ -81,24 +70,22 @@ def plot_learning_rates(
     ----------
     runs : dict of float or str to sequence of float
         The losses of each rate; what is not finite, or explodes, leaves at the top.
-    theme, size
-        As in `plot_history`.
+    **options
+        Theme, size, dpi and title, as in `Options`.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
-    page = theme_of(theme)
     if not runs:
         raise ValueError("plot_learning_rates needs at least one run.")
     losses = {str(k): np.asarray(v, float) for k, v in runs.items()}
     first = max(v[0] for v in losses.values() if len(v) and math.isfinite(v[0]))
     top, low = 2.0 * first, min(np.nanmin(np.where(np.isfinite(v), v, np.nan))
                                 for v in losses.values())
-    made = figure(size, page, layout="constrained")
-    made.numbers = stacked("rate", [(name, {"step": np.arange(len(v)), "loss": v})
-                                    for name, v in losses.items()])
-    with styled(page):
+    numbers = stacked("rate", [(name, {"step": np.arange(len(v)), "loss": v})
+                               for name, v in losses.items()])
+    with drawing((6.4, 4.0), numbers, **options) as (made, page):
         ax = made.subplots()
         ax.set_ylim(low - 0.04 * (top - low), top)
         for (name, values), look in zip(losses.items(), looks(losses, page).values()):
@@ -116,7 +103,7 @@ def plot_learning_rates(
 
 
 @dataclass(frozen=True)
-class LearningRates:
+class LearningRates(Table):
     """What `lr_find` returns.
 
     Attributes
@@ -131,24 +118,17 @@ class LearningRates:
     losses: Array
     suggestion: float
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write rates and losses as CSV or NPZ."""
-        return save_numbers(path, self.columns())
-
     def columns(self) -> dict[str, Array]:
         """Rates and losses, one row each."""
         return {"lr": self.rates, "loss": self.losses}
 
-    def plot(self, *, theme: str = "light", size: tuple[float, float] = (6.4, 3.6)) -> Any:
-        """Loss against rate, as a Matplotlib figure."""
-        page = theme_of(theme)
-        made = figure(size, page, layout="constrained")
-        made.numbers = self.columns()
-        with styled(page):
+    def plot(self, **options: Unpack[Options]) -> Any:
+        """Loss against rate, as a Matplotlib figure with such `Options`."""
+        with drawing((6.4, 3.6), self.columns(), **options) as (made, page):
             ax = made.subplots()
-            ax.plot(self.rates, self.losses, color=page.color("vermillion"), alpha=page.faint)
-            ax.plot(self.rates, _smooth(self.losses), color=page.color("vermillion"))
-            ax.axvline(self.suggestion, color=page.color("sky"), linestyle="--")
+            ax.plot(self.rates, self.losses, color=page.value, alpha=page.faint)
+            ax.plot(self.rates, _smooth(self.losses), color=page.value)
+            ax.axvline(self.suggestion, color=page.color("green"), linestyle="--")
             low, start = self.losses.min(), self.losses[0]
             room = max(start - low, 1e-9)
             ax.set(xscale="log", xlabel="learning rate", ylabel="loss",
