@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+import tinygrad_opt  # noqa: F401  (nn registers its rows)
 from tinygrad_opt import ops
+from tinygrad_opt.ops import TABLE
 
 
 class Domain(NamedTuple):
@@ -66,6 +68,7 @@ real = between(-2.0, 2.0)
 positive = between(0.3, 2.5)
 above_one = between(1.2, 3.0)
 inside_one = between(-0.9, 0.9)
+probability = between(0.05, 0.95)
 
 # ---- calls ---------------------------------------------------------------------------------------
 
@@ -137,6 +140,9 @@ def joined(**attrs):
     return [call(real(2, 3), real(2, 3), real(2, 3), **attrs), call(real(2, 3), **attrs)]
 
 
+SLIDES = [((1, 2, 5), (3,), (1,)), ((2, 1, 7), (2,), (3,)), ((1, 1, 3, 4), (2, 3), (1, 1)),
+          ((1, 1, 4, 5), (2, 2), (2, 2)), ((1, 2, 5, 2), (3, 1), (2, 3)), ((0, 1, 4), (2,), (1,))]
+STATES = [((3,), 2), ((1,), 1), ((0,), 2), ((), 3)]        # samples, length of the state
 MASK = np.arange(12).reshape(3, 4) % 5 < 2
 
 CASES = {
@@ -328,4 +334,28 @@ CASES = {
     "cross_entropy": case(ops.cross_entropy, call(real(3, 4), np.array([0, 3, 3])),
                           call(real(1, 2), np.array([1])),
                           call(real(2, 70), np.array([69, 0]))),
+    # ---- layers and losses ----
+    "binary_entropy": case(TABLE["binary_entropy"], *broadcast(probability, probability)),
+    "binary_entropy_of_logits": case(
+        TABLE["binary_entropy_of_logits"],
+        *[call(*pair.inputs, positive(4)) for pair in broadcast(real, probability)[:4]],
+        call(real(3, 4), probability(3, 4), 1.0), call(real(), probability(), positive()),
+        call(real(0, 3), probability(0, 3), positive(3))),
+    "standardize": case(TABLE["standardize"], *[
+        call(real(2, 3, 4), axis=axis, eps=eps)
+        for axis in [(-1,), (0,), (0, 2), (-2, -1), (0, 1, 2)] for eps in (1e-5, 0.3)]),
+    "windows": case(TABLE["windows"], *[
+        call(real(*shape), size=size, stride=stride) for shape, size, stride in SLIDES]),
+    "add_windows": case(TABLE["add_windows"], *[
+        call(real(*np.shape(TABLE["windows"](np.empty(shape), size=size, stride=stride))),
+             size=size, stride=stride, shape=shape) for shape, size, stride in SLIDES]),
+    "gru_gates": case(TABLE["gru_gates"], *[
+        call(real(*shape), real(*shape)) for shape in [(3, 6), (1, 3), (0, 3), (6,)]]),
+    "gru_hidden_state": case(TABLE["gru_hidden_state"], *[
+        call(real(*n, 3 * h), real(*n, h)) for n, h in STATES]),
+    "lstm_gates": case(TABLE["lstm_gates"], *[call(real(*n, 4 * h)) for n, h in STATES]),
+    "lstm_cell_state": case(TABLE["lstm_cell_state"], *[
+        call(real(*n, 4 * h), real(*n, h)) for n, h in STATES]),
+    "lstm_hidden_state": case(TABLE["lstm_hidden_state"], *[
+        call(real(*n, 4 * h), real(*n, h)) for n, h in STATES]),
 }

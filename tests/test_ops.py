@@ -6,6 +6,7 @@ tests a whole Jacobian.
 """
 
 import math
+import pickle
 import warnings
 
 import numpy as np
@@ -80,7 +81,7 @@ def test_every_op_has_a_case_and_every_case_an_op():
 def test_a_row_is_called_what_its_key_says(name):
     row = ops.TABLE[name]
     assert row.name == name
-    assert getattr(ops, name) is row
+    assert getattr(ops, name, row) is row
     assert CASES[name].op is row and CASES[name].calls
 
 
@@ -209,6 +210,28 @@ def test_float32_in_gives_float32_out(op, call):
     assert z.dtype == call.attrs.get("dtype", np.float32)
     z.backward(np.ones(z.shape))
     assert all(given[i].grad.dtype == np.float32 for i in places)
+
+
+@pytest.mark.parametrize("op, call", CALLS)
+def test_float32_gives_the_derivatives_of_float64_to_its_precision(op, call):
+    """First order and second order, v · (J(x)ᵀu) differentiated by x."""
+    def derivatives(dtype):
+        rng = rng_for(call)
+        inputs, places = call.draw(rng, np.float32), moving(call)
+        u = seeds_like(op(*inputs, **call.attrs), rng)
+        weights = [seeds_like(inputs[i], rng) for i in places]
+        given = [tg.Tensor(x.astype(dtype), requires_grad=True) if i in places else x
+                 for i, x in enumerate(inputs)]
+        op(*given, **call.attrs).backward(u, create_graph=True)
+        slopes = [given[i].grad for i in places]
+        value = sum((g * w).sum() for w, g in zip(weights, slopes))
+        found = walk(value, np.ones((), value.dtype)) if value.requires_grad else {}
+        return [g.data for g in slopes] + [found.get(given[i], np.zeros(())) for i in places]
+
+    for single, double in zip(derivatives(np.float32), derivatives(np.float64)):
+        assert single.dtype == np.float32 or not single.any()
+        scale = np.abs(double).max(initial=1)
+        np.testing.assert_allclose(single, double, rtol=2e-4, atol=2e-5 * scale)
 
 
 BESIDE = [pytest.param(op, call, i, id=f"{op.name}({call})[{i}]")
@@ -538,3 +561,19 @@ def test_what_was_shared_is_dropped_where_the_dtype_was_settled():
     z.backward()
     assert z.dtype == np.float32 and seen == [None]
     np.testing.assert_array_equal(x.grad, np.float32([3.0]))
+
+
+@pytest.mark.parametrize("name", ops.TABLE)
+def test_every_row_is_pickled_by_its_name(name):
+    assert pickle.loads(pickle.dumps(ops.TABLE[name])) is ops.TABLE[name]
+
+
+def test_a_row_is_registered_under_its_own_name_if_that_is_free():
+    def tanh(x):
+        return np.tanh(x)
+
+    other = tg.op("other", tanh, lambda g, z, x: g * (1 - z * z))
+    for name in ("tanh", "arcus"):
+        with pytest.raises(ValueError, match=f"cannot take <op tanh> under the name '{name}'"):
+            ops.register(**{name: other})
+    assert ops.TABLE["tanh"] is ops.tanh and "arcus" not in ops.TABLE

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-# numpy_functions is imported for its effect: it teaches Tensors NumPy's functions
-from tinygrad_opt import errors, numpy_functions, ops, tensor  # noqa: F401
+# for their effects: numpy_functions teaches Tensors NumPy's functions, and nn registers its rows
+# in the operator table
+from tinygrad_opt import errors, nn, numpy_functions, ops, tensor  # noqa: F401
 from tinygrad_opt.autograd import grad, gradcheck, hessian, hvp, jacobian, value_and_grad
 from tinygrad_opt.errors import (
     CaptureError,
@@ -29,7 +30,7 @@ from tinygrad_opt.ops import op
 from tinygrad_opt.tensor import Tensor, history, no_grad, set_default_dtype
 
 if TYPE_CHECKING:
-    from tinygrad_opt import data, nn, optim, train, viz
+    from tinygrad_opt import data, optim, train, viz
     from tinygrad_opt.checkpoint import load, save
     from tinygrad_opt.compiler import compile
     from tinygrad_opt.nn.init import seed
@@ -84,7 +85,6 @@ _LATER = {
     "draw": "tinygrad_opt.viz",
     "fit": "tinygrad_opt.train",
     "load": "tinygrad_opt.checkpoint",
-    "nn": "tinygrad_opt",
     "optim": "tinygrad_opt",
     "playback": "tinygrad_opt.viz",
     "save": "tinygrad_opt.checkpoint",

@@ -65,7 +65,7 @@ class Op:
     def __reduce__(self) -> Any:
         if TABLE.get(self.name) is not self:
             raise TypeError(f"op {self.name} is not of the rule book and cannot be pickled")
-        return _row_called, (self.name,)
+        return row_named, (self.name,)
 
 
 class Each:
@@ -951,9 +951,23 @@ cross_entropy = op("cross entropy", _cross_entropy,
 TABLE: dict[str, Op] = {name: row for name, row in list(globals().items()) if isinstance(row, Op)}
 
 
-
-def _row_called(name: str) -> Op:
+def row_named(name: str) -> Op:
+    """The row of the operator table with this name."""
     return TABLE[name]
+
+
+def register(**rows: Op) -> None:
+    """Add rows that are defined beside the layers which use them.
+
+    Raises
+    ------
+    ValueError
+        If a name is taken, or is not the name of its row.
+    """
+    for name, row in rows.items():
+        if TABLE.get(name, row) is not row or row.name != name:
+            raise ValueError(f"the operator table cannot take {row} under the name {name!r}")
+        TABLE[name] = row
 
 
 # The rows by the NumPy function that they answer: ufuncs, and reductions by one.

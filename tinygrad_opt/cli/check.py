@@ -53,6 +53,7 @@ def _special() -> dict[str, list[tuple[Any, ...]]]:
     import numpy as np
 
     positive, some = Numbers(*POSITIVE, (4,)), np.arange(12).reshape(3, 4) % 5 < 2
+    chance = Numbers(0.05, 0.95, (3, 4))
     labels, rows = np.array([0, 3, 3]), np.array([0, 2, 2])
     return {
         # ---- two domains, or inputs that have no gradient ----
@@ -93,6 +94,16 @@ def _special() -> dict[str, list[tuple[Any, ...]]]:
         "put": [(real(3, 4), real(4), {"index": 1})],
         "take": [(real(3, 4), rows, {"axis": 0})],
         "take_along_axis": [(real(3, 4), np.array([[0], [2], [2]]), {"axis": 1})],
+        # ---- layers and losses ----
+        "binary_entropy": [(chance, chance)],
+        "binary_entropy_of_logits": [(real(3, 4), chance, positive)],
+        "standardize": [(real(3, 4), {"axis": (-1,), "eps": 1e-5})],
+        "windows": [(real(2, 3, 7), {"size": (3,), "stride": (2,)})],
+        "add_windows": [(real(2, 3, 3, 3), {"size": (3,), "stride": (2,), "shape": (2, 3, 7)})],
+        "gru_gates": [(real(3, 6), real(3, 6))],
+        "gru_hidden_state": [(real(3, 6), real(3, 2))],
+        "lstm_cell_state": [(real(3, 8), real(3, 2))],
+        "lstm_hidden_state": [(real(3, 8), real(3, 2))],
     }
 
 

@@ -1,7 +1,7 @@
 """Convolution and pooling: windows that slide over the last axes, and one matrix product.
 
-`_windows` views every window of an input, `_fold` adds windows back where they came from. The two
-are each other's gradient, so derivatives of any order are there.
+`windows` views every window of an input, `add_windows` adds windows back where they came from.
+Each is the other's vector-Jacobian product, so derivatives of any order are there.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = [
 # ---- windows -------------------------------------------------------------------------------------
 
 
-def _slide(x, size, stride):
+def windows(x, size, stride):
     """Windows of the last axes, (n, c, *positions, *size), without a copy."""
     axes = tuple(range(-len(size), 0))
     every = np.lib.stride_tricks.sliding_window_view(x, size, axes)
@@ -34,7 +34,7 @@ def _slide(x, size, stride):
     return every[index]
 
 
-def _add_windows(w, size, stride, shape):
+def add_windows(w, size, stride, shape):
     """Zeros of the shape, with each window added where it was taken from."""
     out = np.zeros(shape, w.dtype)
     counts = w.shape[-2 * len(size):-len(size)]
@@ -46,10 +46,15 @@ def _add_windows(w, size, stride, shape):
     return out
 
 
-_windows: ops.Op = ops.op("windows", _slide,
-                  lambda g, z, x, size, stride: _fold(g, size=size, stride=stride, shape=x.shape))
-_fold: ops.Op = ops.op("fold", _add_windows,
-               lambda g, z, w, size, stride, shape: _windows(g, size=size, stride=stride))
+_windows: ops.Op = ops.op(
+    "windows", windows,
+    lambda g, z, x, size, stride: _add_windows(g, size=size, stride=stride, shape=x.shape),
+)
+_add_windows: ops.Op = ops.op(
+    "Σ windows", add_windows,
+    lambda g, z, w, size, stride, shape: _windows(g, size=size, stride=stride),
+)
+ops.register(windows=_windows, add_windows=_add_windows)
 
 
 def _slid(name: str, x: Tensor, size: Any, stride: Any, padding: Any, fill: float = 0.0) -> Tensor:

@@ -10,17 +10,13 @@ from tinygrad_opt import ops
 from tinygrad_opt.nn import init
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.nn.parameters import default_dtype
-from tinygrad_opt.tensor import Tensor, apply
+from tinygrad_opt.tensor import Tensor, answer
 
 __all__ = ["Dropout", "dropout"]
 
 
 def _mask(shape, keep, rng):
     return rng.random(shape) < keep
-
-
-# an op of its own and without inputs, so that a captured step draws anew each time it is replayed
-_draw_mask = ops.op("mask", _mask, None)
 
 
 def dropout(x: Any, p: float = 0.5, *, training: bool = True, rng: Any = None) -> Tensor:
@@ -57,7 +53,8 @@ def dropout(x: Any, p: float = 0.5, *, training: bool = True, rng: Any = None) -
     x = x if type(x) is Tensor else Tensor(x, dtype=default_dtype())
     if not training or p == 0:
         return x
-    mask = apply(_draw_mask, shape=x.shape, keep=1 - p, rng=init.generator(rng))
+    # an answer, so that a captured step draws anew at each replay
+    mask = answer(_mask, x.shape, 1 - p, init.generator(rng))
     return ops.where(mask, x / (1 - p) if p < 1 else x, 0)
 
 

@@ -138,19 +138,30 @@ def _log_above(p):
     return np.where(p > 0, np.maximum(np.log(np.where(p > 0, p, 1)), -100), -100)
 
 
-_bernoulli = ops.op(
-    "binary cross entropy",
-    lambda p, y: -(y * _log_above(p) + (1 - y) * _log_above(1 - p)),
+def binary_entropy(p, y):
+    """−y log p − (1 − y) log(1 − p)."""
+    return -(y * _log_above(p) + (1 - y) * _log_above(1 - p))
+
+
+def binary_entropy_of_logits(x, y, a):
+    """a y log(1 + e⁻ˣ) + (1 − y) log(1 + eˣ); a is the weight of y = 1."""
+    return a * y * np.logaddexp(-x, 0) + (1 - y) * np.logaddexp(x, 0)
+
+
+_binary_entropy = ops.op(
+    "binary cross entropy", binary_entropy,
     lambda g, z, p, y: g * (p - y) / np.maximum(p * (1 - p), 1e-12),
     lambda g, z, p, y: g * (_log_above(1 - p) - _log_above(p)),
 )
 
-_logistic = ops.op(                                        # a is the weight of y = 1
-    "binary cross entropy",
-    lambda x, y, a: a * y * np.logaddexp(-x, 0) + (1 - y) * np.logaddexp(x, 0),
+_binary_entropy_of_logits = ops.op(
+    "binary cross entropy of logits", binary_entropy_of_logits,
     lambda g, z, x, y, a: g * ((1 - y) * ops.sigmoid(x) - a * y * ops.sigmoid(-x)),
     lambda g, z, x, y, a: g * (a * ops.softplus(-x) - ops.softplus(x)),
     lambda g, z, x, y, a: g * y * ops.softplus(-x),
+)
+ops.register(
+    binary_entropy=_binary_entropy, binary_entropy_of_logits=_binary_entropy_of_logits,
 )
 
 
@@ -189,7 +200,7 @@ def binary_cross_entropy(prediction: Any, target: Any, *, reduction: str = "mean
     _probabilities("binary_cross_entropy: predictions", p,
                    " Are they logits? Use binary_cross_entropy_with_logits.")
     _probabilities("binary_cross_entropy: targets", y)
-    return reduced(apply(_bernoulli, p, y), reduction)
+    return reduced(apply(_binary_entropy, p, y), reduction)
 
 
 def binary_cross_entropy_with_logits(
@@ -224,7 +235,7 @@ def binary_cross_entropy_with_logits(
     x, y = pair(name, logits, target)
     _probabilities(f"{name}: targets", y)
     weight = 1.0 if pos_weight is None else constant(pos_weight, x.dtype)
-    return reduced(apply(_logistic, x, y, weight), reduction)
+    return reduced(apply(_binary_entropy_of_logits, x, y, weight), reduction)
 
 
 def hinge_loss(

@@ -15,7 +15,7 @@ from tinygrad_opt.tensor import Tensor, apply, effect
 __all__ = ["BatchNorm1d", "LayerNorm", "batch_norm", "layer_norm"]
 
 
-def _standardize(x, axis, eps):
+def standardize(x, axis, eps):
     """(x − mean) / √(var + ε) along the axes."""
     z = x - x.mean(axis=axis, keepdims=True)
     z /= np.sqrt((z * z).mean(axis=axis, keepdims=True) + eps)
@@ -29,7 +29,8 @@ def _standardize_rule(g, z, x, axis, eps):
     return along / spread
 
 
-_standardized = ops.op("standardize", _standardize, _standardize_rule)
+_standardize = ops.op("standardize", standardize, _standardize_rule)
+ops.register(standardize=_standardize)
 
 
 def layer_norm(
@@ -59,7 +60,7 @@ def layer_norm(
         shape = x.shape[-1:] if weight is None else weight.shape
     if x.shape[x.ndim - len(shape):] != tuple(shape):
         raise ShapeError(f"layer norm over {tuple(shape)}: the input has shape {x.shape}")
-    z = apply(_standardized, x, axis=tuple(range(-len(shape), 0)), eps=eps)
+    z = apply(_standardize, x, axis=tuple(range(-len(shape), 0)), eps=eps)
     z = z if weight is None else z * weight
     return z if bias is None else z + bias
 
@@ -164,7 +165,7 @@ def batch_norm(
                              f" shape {x.shape}. Call model.eval() to use the running statistics.")
         if mean is not None and var is not None:
             effect(_follow, x.array, mean, var, momentum)  # a captured step follows too
-        z = apply(_standardized, x, axis=_all_but_channels(x), eps=eps)
+        z = apply(_standardize, x, axis=_all_but_channels(x), eps=eps)
     else:
         scale = 1 / np.sqrt(var + eps)
         z = (x - mean.reshape(wide)) * scale.reshape(wide)

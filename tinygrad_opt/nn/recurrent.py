@@ -44,7 +44,7 @@ def _parts(z, count):
     return [z[..., k * n:(k + 1) * n] for k in range(count)]
 
 
-def _gru_gates(a, b):
+def gru_gates(a, b):
     """r, z = σ(a + b), n = tanh(a + r · b)."""
     out, n = a + b, a.shape[-1] // 3
     out[..., :2 * n] = _sigmoid(out[..., :2 * n])
@@ -59,29 +59,31 @@ def _gru_slopes(g, gates, b):
     return (gr + dn * _parts(b, 3)[2]) * (r * (1 - r)), gz * (z * (1 - z)), dn
 
 
-def _gru_rule_b(g, gates, a, b):
+def _gru_gates_rule_b(g, gates, a, b):
     dr, dz, dn = _gru_slopes(g, gates, b)
     return np.concatenate([dr, dz, dn * _parts(gates, 3)[0]], axis=-1)
 
 
-def _gru_mix(gates, h):
+def gru_hidden_state(gates, h):
     """n + z (h − n)."""
     _, z, n = _parts(gates, 3)
     return n + z * (h - n)
 
 
-def _gru_mix_rule(g, out, gates, h):
+def _gru_hidden_state_rule(g, out, gates, h):
     _, z, n = _parts(gates, 3)
     return np.concatenate([np.zeros_like(g), g * (h - n), g * (1 - z)], axis=-1)
 
 
-_gru_gated = ops.op(
-    "gates", _gru_gates,
+_gru_gates = ops.op(
+    "GRU gates", gru_gates,
     lambda g, z, a, b: np.concatenate(_gru_slopes(g, z, b), axis=-1),
-    _gru_rule_b,
+    _gru_gates_rule_b,
 )
-_gru_mixed = ops.op("n + z(h−n)", _gru_mix, _gru_mix_rule,
-                    lambda g, out, gates, h: g * _parts(gates, 3)[1])
+_gru_hidden_state = ops.op(
+    "n + z(h−n)", gru_hidden_state, _gru_hidden_state_rule,
+    lambda g, out, gates, h: g * _parts(gates, 3)[1],
+)
 
 
 def gru_step(
@@ -93,11 +95,11 @@ def gru_step(
 
     The weights hold the columns of r, z and n side by side. Each product has its bias.
     """
-    gates = apply(_gru_gated, linear(x, w_ih, b_ih), linear(h, w_hh, b_hh))
-    return apply(_gru_mixed, gates, h)
+    gates = apply(_gru_gates, linear(x, w_ih, b_ih), linear(h, w_hh, b_hh))
+    return apply(_gru_hidden_state, gates, h)
 
 
-def _lstm_gates(a):
+def lstm_gates(a):
     """i, f, o = σ(a), g = tanh(a)."""
     out, n = _sigmoid(a), a.shape[-1] // 4
     out[..., 2 * n:3 * n] = np.tanh(a[..., 2 * n:3 * n])
@@ -111,33 +113,41 @@ def _lstm_gates_rule(d, z, a):
     return d * ((z + behind_tanh) * (1 - z))
 
 
-def _lstm_keep(gates, c):
+def lstm_cell_state(gates, c):
     """f c + i g."""
     i, f, g, _ = _parts(gates, 4)
     return f * c + i * g
 
 
-def _lstm_keep_rule(d, out, gates, c):
+def _lstm_cell_state_rule(d, out, gates, c):
     i, _, g, _ = _parts(gates, 4)
     return np.concatenate([d * g, d * c, d * i, np.zeros_like(d)], axis=-1)
 
 
-def _lstm_tell(gates, c):
+def lstm_hidden_state(gates, c):
     """o tanh(c)."""
     return _parts(gates, 4)[3] * np.tanh(c)
 
 
-def _lstm_tell_rule(d, out, gates, c):
+def _lstm_hidden_state_rule(d, out, gates, c):
     do = d * np.tanh(c)
     none = np.zeros_like(do)
     return np.concatenate([none, none, none, do], axis=-1)
 
 
-_lstm_gated = ops.op("gates", _lstm_gates, _lstm_gates_rule)
-_lstm_kept = ops.op("fc + ig", _lstm_keep, _lstm_keep_rule,
-                    lambda d, out, gates, c: d * _parts(gates, 4)[1])
-_lstm_told = ops.op("o tanh c", _lstm_tell, _lstm_tell_rule,
-                    lambda d, out, gates, c: d * _parts(gates, 4)[3] * (1 - np.tanh(c) ** 2))
+_lstm_gates = ops.op("LSTM gates", lstm_gates, _lstm_gates_rule)
+_lstm_cell_state = ops.op(
+    "fc + ig", lstm_cell_state, _lstm_cell_state_rule,
+    lambda d, out, gates, c: d * _parts(gates, 4)[1],
+)
+_lstm_hidden_state = ops.op(
+    "o tanh c", lstm_hidden_state, _lstm_hidden_state_rule,
+    lambda d, out, gates, c: d * _parts(gates, 4)[3] * (1 - np.tanh(c) ** 2),
+)
+ops.register(
+    gru_gates=_gru_gates, gru_hidden_state=_gru_hidden_state, lstm_gates=_lstm_gates,
+    lstm_cell_state=_lstm_cell_state, lstm_hidden_state=_lstm_hidden_state,
+)
 
 
 def lstm_step(
@@ -150,9 +160,9 @@ def lstm_step(
     The weights hold the columns of i, f, g and o side by side. Each product has its bias.
     """
     h, c = state
-    gates = apply(_lstm_gated, linear(x, w_ih, b_ih) + linear(h, w_hh, b_hh))
-    c = apply(_lstm_kept, gates, c)
-    return apply(_lstm_told, gates, c), c
+    gates = apply(_lstm_gates, linear(x, w_ih, b_ih) + linear(h, w_hh, b_hh))
+    c = apply(_lstm_cell_state, gates, c)
+    return apply(_lstm_hidden_state, gates, c), c
 
 
 class _Recurrent(Module):

@@ -119,6 +119,17 @@ _WHOLE: dict[str, tuple[str, ...]] = {
     "log_softmax": ("", "g − softmax(x) · Σ g"),
     "residual": ("softmax(x) − onehot(y)", "p · (g − Σ g · p), p = softmax(x)", "–"),
     "cross_entropy": ("", "g · (softmax(x) − onehot(y)) / n", "–"),
+    "binary_entropy": ("", "g · (x − y) / (x (1 − x))", "g · (log(1 − x) − log x)"),
+    "binary_entropy_of_logits": ("", "g · ((1 − y) σ(x) − a y σ(−x))",
+                                 "g · (a softplus(−x) − softplus(x))", "g · y softplus(−x)"),
+    "standardize": ("", "(g − mean g − z · mean(g · z)) / √(var x + ε)"),
+    "windows": ("", "g added up at the entries that each window holds"),
+    "add_windows": ("", "g at the entries of each window"),
+    "gru_gates": ("", "g through σ and tanh", "g through σ and r · tanh"),
+    "gru_hidden_state": ("", "0, g · (h − n), g · (1 − z)", "g · z"),
+    "lstm_gates": ("", "g · z (1 − z) through σ, g · (1 − z²) through tanh"),
+    "lstm_cell_state": ("", "g · g̃, g · c, g · i, 0", "g · f"),
+    "lstm_hidden_state": ("", "0, 0, 0, g · tanh c", "g · o (1 − tanh² c)"),
 }
 
 SLOPES: dict[Op, tuple[str, ...]] = {ops.TABLE[name]: row for name, row in _SLOPES.items()}
