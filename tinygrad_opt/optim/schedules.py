@@ -11,18 +11,20 @@
     reduce_on_plateau   η, cut whenever the loss that it is fed stops falling
 
 Any function of t will do in their place. These also compose: ``cosine(0.1, 100) * 0.5``,
-``constant(0.1).then(exponential(0.1, 0.99), after=50)``; and ``values(n)`` is ready to plot.
+``constant(0.1).then(exponential(0.1, 0.99), after=50)``; and ``values(n)`` is ready to plot. They
+are plain data: they print as they were made, compare by value, and can be copied and pickled.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import KW_ONLY, MISSING, dataclass, fields
+from typing import Any, ClassVar
 
 import numpy as np
 
-from tinygrad_opt.optim.options import flag, number
+from tinygrad_opt.optim.options import Check, flag, number, rate
 
 __all__ = [
     "Plateau",
@@ -38,18 +40,26 @@ __all__ = [
     "warm_up",
 ]
 
-_rate = number()
-_positive = number(above=0)
-_share = number(above=0, below=1)
+
+def _whole(least: int) -> Check:
+    """Check for a whole number of at least so much."""
+
+    def check(name: str, value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise TypeError(f"{name} must be a whole number, got {value!r}")
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, got {value}")
+        return int(value)
+
+    return check
 
 
-def _steps(name: str, value: Any, least: int = 1) -> int:
-    """Check for a whole number of steps."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name} must be a whole number, got {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")
-    return int(value)
+def _at(part: Callable[[int], float] | float, t: int) -> float:
+    """What a schedule or a number says for step t."""
+    return part(t) if callable(part) else part
+
+
+_rate, _positive, _share = number(), number(above=0), number(above=0, below=1)
 
 
 class Schedule:
@@ -78,104 +88,173 @@ class Schedule:
     def __call__(self, t: int) -> float:
         return self._rate(t)
 
-    def __mul__(self, factor: Any) -> Schedule:
+    def __mul__(self, factor: Callable[[int], float] | float) -> Schedule:
         """The product with a number or with another schedule."""
-        if callable(factor):
-            return Schedule(lambda t: self(t) * factor(t), f"{self!r} * {factor!r}")
-        k = _rate("factor", factor)
-        return Schedule(lambda t: self(t) * k, f"{self!r} * {k:g}")
+        return _Product(self, factor)
 
     __rmul__ = __mul__
 
     def then(self, following: Callable[[int], float] | float, after: int) -> Schedule:
         """This one for `after` steps, then another, which starts at its own t = 0."""
-        after = _steps("after", after, 0)
-        other = following if callable(following) else constant(following)
-        return Schedule(
-            lambda t: self(t) if t < after else other(t - after),
-            f"{self!r}.then({other!r}, after={after})",
-        )
+        return _Sequence(self, following, after)
 
     def values(self, steps: int) -> np.ndarray[Any, Any]:
         """The rates of the first steps, to plot."""
-        return np.array([self(t) for t in range(_steps("steps", steps, 0))], dtype=float)
+        return np.array([self(t) for t in range(_whole(0)("steps", steps))], dtype=float)
 
     def __repr__(self) -> str:
         return self._text
 
 
-def constant(lr: float) -> Schedule:
+# ---- schedules of t alone ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, repr=False)
+class _Made(Schedule):
+    """A schedule that is its options, each checked by its name and printed unless left out."""
+
+    checks: ClassVar[dict[str, Check]] = {
+        "lr": _rate, "first": _rate, "last": _rate, "start": _rate, "decay": _rate,
+        "rate": _positive, "factor": _positive, "power": _positive, "rise": _share,
+        "steps": _whole(1), "every": _whole(1), "after": _whole(0), "growth": number(1),
+        "restarts": flag, "following": rate,
+    }
+
+    def __post_init__(self) -> None:
+        for option in fields(self):
+            name, value = option.name, getattr(self, option.name)
+            if name in self.checks and not value is option.default is None:
+                object.__setattr__(self, name, self.checks[name](name, value))
+
+    def __repr__(self) -> str:
+        given = [(o, getattr(self, o.name)) for o in fields(self)]
+        texts = [f"{value!r}" if o.default is MISSING else f"{o.name}={value!r}"
+                 for o, value in given if value != o.default]
+        return f"{type(self).__name__}({', '.join(texts)})"
+
+
+@dataclass(frozen=True, repr=False)
+class constant(_Made):
     """Always lr.
+
+    Parameters
+    ----------
+    lr : float in [0, inf)
 
     Examples
     --------
     >>> constant(0.1)(1000)
     0.1
     """
-    lr = _rate("lr", lr)
-    return Schedule(lambda t: lr, f"constant({lr:g})")
+
+    lr: float
+
+    def __call__(self, t: int) -> float:
+        return self.lr
 
 
-def inverse_time(lr: float, decay: float) -> Schedule:
+@dataclass(frozen=True, repr=False)
+class inverse_time(_Made):
     """lr / (1 + decay · t), which the option ``decay`` of every optimizer multiplies by as well.
+
+    Parameters
+    ----------
+    lr, decay : float in [0, inf)
 
     Examples
     --------
     >>> inverse_time(1.0, 0.5).values(3).round(3)
     array([1.   , 0.667, 0.5  ])
     """
-    lr, decay = _rate("lr", lr), _rate("decay", decay)
-    return Schedule(lambda t: lr / (1 + decay * t), f"inverse_time({lr:g}, {decay:g})")
+
+    lr: float
+    decay: float
+
+    def __call__(self, t: int) -> float:
+        return self.lr / (1 + self.decay * t)
 
 
-def step(lr: float, every: int, factor: float = 0.1) -> Schedule:
+@dataclass(frozen=True, repr=False)
+class step(_Made):
     """lr · factor^⌊t / every⌋: a staircase.
+
+    Parameters
+    ----------
+    lr : float in [0, inf)
+    every : int
+        Length of a stair.
+    factor : float in (0, inf)
 
     Examples
     --------
     >>> step(0.8, every=2, factor=0.5).values(5)
     array([0.8, 0.8, 0.4, 0.4, 0.2])
     """
-    lr, every, factor = _rate("lr", lr), _steps("every", every), _positive("factor", factor)
-    return Schedule(lambda t: lr * factor ** (t // every), f"step({lr:g}, {every}, {factor:g})")
+
+    lr: float
+    every: int
+    factor: float = 0.1
+
+    def __call__(self, t: int) -> float:
+        return self.lr * self.factor ** (t // self.every)
 
 
-def exponential(lr: float, rate: float) -> Schedule:
+@dataclass(frozen=True, repr=False)
+class exponential(_Made):
     """lr · rate^t.
+
+    Parameters
+    ----------
+    lr : float in [0, inf)
+    rate : float in (0, inf)
 
     Examples
     --------
     >>> exponential(1.0, 0.5).values(4)
     array([1.   , 0.5  , 0.25 , 0.125])
     """
-    lr, rate = _rate("lr", lr), _positive("rate", rate)
-    return Schedule(lambda t: lr * rate**t, f"exponential({lr:g}, {rate:g})")
+
+    lr: float
+    rate: float
+
+    def __call__(self, t: int) -> float:
+        return self.lr * self.rate**t
 
 
-def polynomial(lr: float, steps: int, power: float = 1.0, last: float = 0.0) -> Schedule:
+@dataclass(frozen=True, repr=False)
+class polynomial(_Made):
     """last + (lr − last) (1 − t / steps)^power, and last from then on.
+
+    Parameters
+    ----------
+    lr, last : float in [0, inf)
+        Where it starts and where it ends.
+    steps : int
+    power : float in (0, inf)
 
     Examples
     --------
     >>> polynomial(1.0, 4).values(6)
     array([1.  , 0.75, 0.5 , 0.25, 0.  , 0.  ])
     """
-    lr, steps, power, last = (
-        _rate("lr", lr), _steps("steps", steps), _positive("power", power), _rate("last", last))
-    return Schedule(
-        lambda t: last + (lr - last) * (1 - min(t / steps, 1.0)) ** power,
-        f"polynomial({lr:g}, {steps}, {power:g}, {last:g})",
-    )
+
+    lr: float
+    steps: int
+    power: float = 1.0
+    last: float = 0.0
+
+    def __call__(self, t: int) -> float:
+        left = 1 - min(t / self.steps, 1.0)
+        return self.last + (self.lr - self.last) * left**self.power
 
 
-def cosine(
-    lr: float, steps: int, last: float = 0.0, *, restarts: bool = False, growth: float = 1.0
-) -> Schedule:
+@dataclass(frozen=True, repr=False)
+class cosine(_Made):
     """last + (lr − last) (1 + cos πu) / 2, where u = t / steps runs from 0 to 1.
 
     Parameters
     ----------
-    lr, last : float
+    lr, last : float in [0, inf)
         Where it starts and where it ends.
     steps : int
         How long the way down is, the first time.
@@ -195,62 +274,36 @@ def cosine(
     >>> cosine(1.0, 2, restarts=True, growth=2).values(7).round(2)
     array([1.  , 0.5 , 1.  , 0.85, 0.5 , 0.15, 1.  ])
     """
-    lr, steps, last = _rate("lr", lr), _steps("steps", steps), _rate("last", last)
-    restarts, growth = flag("restarts", restarts), number(1)("growth", growth)
 
-    def rate(t: int) -> float:
-        length: float = steps
-        if not restarts:
-            u = min(t / length, 1.0)
+    lr: float
+    steps: int
+    last: float = 0.0
+    _: KW_ONLY
+    restarts: bool = False
+    growth: float = 1.0
+
+    def __call__(self, t: int) -> float:
+        steps, growth = self.steps, self.growth
+        if not self.restarts:
+            u = min(t / steps, 1.0)
         elif growth == 1:
             u = t % steps / steps
         else:
             cycle = int(math.log(1 + t * (growth - 1) / steps, growth) + 1e-12)
             start = steps * (growth**cycle - 1) / (growth - 1)
             u = max(t - start, 0.0) / (steps * growth**cycle)
-        return last + (lr - last) * (1 + math.cos(math.pi * u)) / 2
-
-    again = f", restarts=True, growth={growth:g}" if restarts else ""
-    return Schedule(rate, f"cosine({lr:g}, {steps}, {last:g}{again})")
+        return _along_cosine(self.lr, self.last, u)
 
 
-def warm_up(
-    following: Callable[[int], float] | float, steps: int, start: float = 0.0
-) -> Schedule:
-    """A straight line from `start` to where the following schedule begins, then that schedule.
-
-    Parameters
-    ----------
-    following : float or schedule
-        Begins, at its own t = 0, after `steps` steps.
-    steps : int
-        Length of the line.
-    start : float
-        The rate at t = 0.
-
-    Examples
-    --------
-    >>> warm_up(0.4, 4).values(6)
-    array([0. , 0.1, 0.2, 0.3, 0.4, 0.4])
-    """
-    other = following if callable(following) else constant(following)
-    steps, start = _steps("steps", steps), _rate("start", start)
-    line = Schedule(lambda t: start + (other(0) - start) * t / steps, f"line({start:g})")
-    rising = line.then(other, after=steps)
-    return Schedule(rising, f"warm_up({other!r}, {steps}, {start:g})")
-
-
-def one_cycle(
-    lr: float, steps: int, *, rise: float = 0.3, first: float | None = None,
-    last: float | None = None,
-) -> Schedule:
+@dataclass(frozen=True, repr=False)
+class one_cycle(_Made):
     """Along a cosine from `first` up to lr, then along another down to `last`.
 
     Parameters
     ----------
-    lr : float
+    lr : float in [0, inf)
         The highest rate.
-    steps : int
+    steps : int, at least 3
         Length of the whole cycle.
     rise : float in (0, 1)
         The share of the steps that goes up.
@@ -267,31 +320,138 @@ def one_cycle(
     >>> one_cycle(1.0, 5, rise=0.5, first=0.0, last=0.0).values(5).round(3)
     array([0. , 0.5, 1. , 0.5, 0. ])
     """
-    lr, steps, rise = _rate("lr", lr), _steps("steps", steps, 3), _share("rise", rise)
-    first = _rate("first", lr / 25 if first is None else first)
-    last = _rate("last", lr / 250000 if last is None else last)
-    top = min(max(round(rise * (steps - 1)), 1), steps - 2)
 
-    def rate(t: int) -> float:
-        a, b, u = (first, lr, t / top) if t < top else (lr, last, (t - top) / (steps - 1 - top))
-        return b + (a - b) * (1 + math.cos(math.pi * min(u, 1.0))) / 2
+    lr: float
+    steps: int
+    _: KW_ONLY
+    rise: float = 0.3
+    first: float | None = None
+    last: float | None = None
 
-    return Schedule(rate, f"one_cycle({lr:g}, {steps})")
+    checks: ClassVar = {**_Made.checks, "steps": _whole(3)}
+
+    def __call__(self, t: int) -> float:
+        first = self.lr / 25 if self.first is None else self.first
+        last = self.lr / 250000 if self.last is None else self.last
+        end = self.steps - 1
+        top = min(max(round(self.rise * end), 1), end - 1)
+        if t < top:
+            return _along_cosine(first, self.lr, t / top)
+        return _along_cosine(self.lr, last, min((t - top) / (end - top), 1.0))
 
 
-class Plateau(Schedule):
-    """What `reduce_on_plateau` returns: a schedule that looks at the loss instead of at t."""
+def _along_cosine(first: float, last: float, u: float) -> float:
+    """From first to last along half a cosine, as u goes from 0 to 1."""
+    return last + (first - last) * (1 + math.cos(math.pi * u)) / 2
+
+
+# ---- composed of others --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, repr=False)
+class warm_up(_Made):
+    """A straight line from `start` to where the following schedule begins, then that schedule.
+
+    Parameters
+    ----------
+    following : float or schedule
+        Begins, at its own t = 0, after `steps` steps.
+    steps : int
+        Length of the line.
+    start : float in [0, inf)
+        The rate at t = 0.
+
+    Examples
+    --------
+    >>> warm_up(0.4, 4).values(6)
+    array([0. , 0.1, 0.2, 0.3, 0.4, 0.4])
+    """
+
+    following: Callable[[int], float] | float
+    steps: int
+    start: float = 0.0
+
+    def __call__(self, t: int) -> float:
+        if t >= self.steps:
+            return _at(self.following, t - self.steps)
+        return self.start + (_at(self.following, 0) - self.start) * t / self.steps
+
+
+@dataclass(frozen=True, repr=False)
+class _Sequence(_Made):
+    earlier: Schedule
+    following: Callable[[int], float] | float
+    after: int
+
+    def __call__(self, t: int) -> float:
+        return self.earlier(t) if t < self.after else _at(self.following, t - self.after)
+
+    def __repr__(self) -> str:
+        return f"{self.earlier!r}.then({self.following!r}, after={self.after})"
+
+
+@dataclass(frozen=True, repr=False)
+class _Product(_Made):
+    schedule: Schedule
+    factor: Callable[[int], float] | float
+
+    checks: ClassVar = {"factor": rate}
+
+    def __call__(self, t: int) -> float:
+        return self.schedule(t) * _at(self.factor, t)
+
+    def __repr__(self) -> str:
+        return f"({self.schedule!r} * {self.factor!r})"
+
+
+# ---- of the loss ---------------------------------------------------------------------------------
+
+
+class reduce_on_plateau(Schedule):
+    """lr, multiplied by `factor` when the loss has not fallen for more than `patience` feeds.
+
+    Give it to an optimizer as lr and call ``feed(loss)``. Optimizers save its state.
+
+    Parameters
+    ----------
+    lr : float in [0, inf)
+    factor : float in (0, 1)
+    patience : int
+        How many losses in a row may be no better than the best.
+    better_by : float
+        The relative fall that counts as better.
+    lowest : float
+        Where cutting ends.
+
+    Attributes
+    ----------
+    lr : float
+        The rate of now.
+    best : float
+        The lowest loss so far; inf before the first.
+    waited : int
+        How many losses since then were no better, or since the rate was cut.
+
+    Examples
+    --------
+    >>> lr = reduce_on_plateau(0.5, factor=0.5, patience=1)
+    >>> [lr.feed(loss) for loss in (3.0, 2.0, 2.0, 2.0, 1.0)]
+    [0.5, 0.5, 0.5, 0.25, 0.25]
+    """
 
     def __init__(
-        self, lr: float, factor: float, patience: int, better_by: float, lowest: float
+        self, lr: float, factor: float = 0.1, patience: int = 10, *, better_by: float = 1e-4,
+        lowest: float = 0.0,
     ) -> None:
-        super().__init__(lambda t: self.lr, f"reduce_on_plateau({lr:g}, {factor:g}, {patience})")
         self.lr = _rate("lr", lr)
-        self.factor = _share("factor", factor)
-        self.patience = _steps("patience", patience, 0)
+        self.factor, self.patience = _share("factor", factor), _whole(0)("patience", patience)
         self.better_by, self.lowest = _rate("better_by", better_by), _rate("lowest", lowest)
-        self.best = math.inf
-        self.waited = 0
+        self.best, self.waited = math.inf, 0
+        self._text = (f"reduce_on_plateau({self.lr}, {self.factor}, {self.patience},"
+                     f" better_by={self.better_by}, lowest={self.lowest})")
+
+    def __call__(self, t: int) -> float:
+        return self.lr
 
     def feed(self, loss: Any) -> float:
         """Take note of a loss, once per epoch or per step, and return the rate from now on.
@@ -316,36 +476,8 @@ class Plateau(Schedule):
         if set(state) != {"lr", "best", "waited"}:
             raise ValueError(f"a plateau's state has lr, best and waited, got {sorted(state)}")
         lr, best = _rate("lr", state["lr"]), float(state["best"])
-        waited = _steps("waited", state["waited"], 0)
+        waited = _whole(0)("waited", state["waited"])
         self.lr, self.best, self.waited = lr, best, waited
 
 
-def reduce_on_plateau(
-    lr: float, factor: float = 0.1, patience: int = 10, *, better_by: float = 1e-4,
-    lowest: float = 0.0,
-) -> Plateau:
-    """lr, multiplied by `factor` when the loss has not fallen for more than `patience` feeds.
-
-    Parameters
-    ----------
-    lr : float
-    factor : float in (0, 1)
-    patience : int
-        How many losses in a row may be no better than the best.
-    better_by : float
-        The relative fall that counts as better.
-    lowest : float
-        Where cutting ends.
-
-    Returns
-    -------
-    Plateau
-        Give it to an optimizer as lr and call ``feed(loss)``. Optimizers save its state.
-
-    Examples
-    --------
-    >>> lr = reduce_on_plateau(0.5, factor=0.5, patience=1)
-    >>> [lr.feed(loss) for loss in (3.0, 2.0, 2.0, 2.0, 1.0)]
-    [0.5, 0.5, 0.5, 0.25, 0.25]
-    """
-    return Plateau(lr, factor, patience, better_by, lowest)
+Plateau = reduce_on_plateau
