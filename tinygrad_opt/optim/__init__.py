@@ -9,6 +9,7 @@
 
 from tinygrad_opt.optim import schedules
 from tinygrad_opt.optim.lookup import get, names
+from tinygrad_opt.optim.minimization import Result, conjugate_gradient, minimize
 from tinygrad_opt.optim.optimizer import Optimizer
 from tinygrad_opt.optim.rules import (
     SGD,
@@ -23,7 +24,7 @@ from tinygrad_opt.optim.rules import (
     Nesterov,
     RMSprop,
 )
-from tinygrad_opt.optim.second_order import Result, conjugate_gradient, minimize
+from tinygrad_opt.optim.wolfe import LineSearch, line_search
 
 __all__ = [                                # noqa: RUF022 (sorted as Python sorts)
     "AdaDelta",
@@ -31,6 +32,7 @@ __all__ = [                                # noqa: RUF022 (sorted as Python sort
     "Adam",
     "AdamW",
     "Adamax",
+    "LineSearch",
     "Lion",
     "Momentum",
     "Nadam",
@@ -41,6 +43,7 @@ __all__ = [                                # noqa: RUF022 (sorted as Python sort
     "SGD",
     "conjugate_gradient",
     "get",
+    "line_search",
     "minimize",
     "names",
     "schedules",

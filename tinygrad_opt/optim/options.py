@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 __all__ = ["Check", "choice", "flag", "nearest", "number", "rate", "rate_at", "share",
-           "velocity"]
+           "velocity", "whole"]
 
 Check = Callable[[str, Any], Any]
 
@@ -54,6 +54,15 @@ def flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be True or False, got {value!r}")
     return bool(value)
+
+
+def whole(name: str, value: Any, least: int = 1) -> int:
+    """Check for a whole number."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} must be a whole number, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+    return int(value)
 
 
 def choice(*allowed: Any) -> Check:

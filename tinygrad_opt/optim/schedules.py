@@ -20,11 +20,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, MISSING, dataclass, fields
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 
-from tinygrad_opt.optim.options import Check, flag, number, rate
+from tinygrad_opt.optim.options import Check, flag, number, rate, whole
 
 __all__ = [
     "Plateau",
@@ -39,19 +40,6 @@ __all__ = [
     "step",
     "warm_up",
 ]
-
-
-def _whole(least: int) -> Check:
-    """Check for a whole number of at least so much."""
-
-    def check(name: str, value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise TypeError(f"{name} must be a whole number, got {value!r}")
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}, got {value}")
-        return int(value)
-
-    return check
 
 
 def _at(part: Callable[[int], float] | float, t: int) -> float:
@@ -100,7 +88,7 @@ class Schedule:
 
     def values(self, steps: int) -> np.ndarray[Any, Any]:
         """The rates of the first steps, to plot."""
-        return np.array([self(t) for t in range(_whole(0)("steps", steps))], dtype=float)
+        return np.array([self(t) for t in range(whole("steps", steps, 0))], dtype=float)
 
     def __repr__(self) -> str:
         return self._text
@@ -116,7 +104,7 @@ class _Made(Schedule):
     checks: ClassVar[dict[str, Check]] = {
         "lr": _rate, "first": _rate, "last": _rate, "start": _rate, "decay": _rate,
         "rate": _positive, "factor": _positive, "power": _positive, "rise": _share,
-        "steps": _whole(1), "every": _whole(1), "after": _whole(0), "growth": number(1),
+        "steps": whole, "every": whole, "after": partial(whole, least=0), "growth": number(1),
         "restarts": flag, "following": rate,
     }
 
@@ -328,7 +316,7 @@ class one_cycle(_Made):
     first: float | None = None
     last: float | None = None
 
-    checks: ClassVar = {**_Made.checks, "steps": _whole(3)}
+    checks: ClassVar = {**_Made.checks, "steps": partial(whole, least=3)}
 
     def __call__(self, t: int) -> float:
         first = self.lr / 25 if self.first is None else self.first
@@ -444,7 +432,7 @@ class reduce_on_plateau(Schedule):
         lowest: float = 0.0,
     ) -> None:
         self.lr = _rate("lr", lr)
-        self.factor, self.patience = _share("factor", factor), _whole(0)("patience", patience)
+        self.factor, self.patience = _share("factor", factor), whole("patience", patience, 0)
         self.better_by, self.lowest = _rate("better_by", better_by), _rate("lowest", lowest)
         self.best, self.waited = math.inf, 0
         self._text = (f"reduce_on_plateau({self.lr}, {self.factor}, {self.patience},"
@@ -476,7 +464,7 @@ class reduce_on_plateau(Schedule):
         if set(state) != {"lr", "best", "waited"}:
             raise ValueError(f"a plateau's state has lr, best and waited, got {sorted(state)}")
         lr, best = _rate("lr", state["lr"]), float(state["best"])
-        waited = _whole(0)("waited", state["waited"])
+        waited = whole("waited", state["waited"], 0)
         self.lr, self.best, self.waited = lr, best, waited
 
 

@@ -1,0 +1,294 @@
+"""Minimising a function: the loop, the stop test and the result, for every method."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt.optim.lookup import get, names
+from tinygrad_opt.optim.objective import Objective, Point, quietly
+from tinygrad_opt.optim.optimizer import Optimizer
+from tinygrad_opt.optim.options import flag, nearest, number, whole
+from tinygrad_opt.optim.second_order import METHODS, Direction
+from tinygrad_opt.optim.wolfe import search
+from tinygrad_opt.tensor import Tensor
+
+__all__ = ["Result", "conjugate_gradient", "minimize"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """Where a minimisation ended, and how it went there. It is true if it converged.
+
+    Attributes
+    ----------
+    x : array or dict of str to array
+        The last point, in the form of the start.
+    fun : float
+        f there.
+    steps : int
+        Steps taken.
+    evaluations : int
+        How many times f was computed, in line searches too.
+    converged : bool
+        Whether the norm of the gradient fell to the tolerance.
+    message : str
+        Why it stopped.
+    path : list
+        The points from the start to the last, each in the form of the start.
+    values : list of float
+        f at each of them.
+    """
+
+    x: Any
+    fun: float
+    steps: int
+    evaluations: int
+    converged: bool
+    message: str
+    path: list[Any] = field(repr=False)
+    values: list[float] = field(repr=False)
+
+    def __bool__(self) -> bool:
+        return self.converged
+
+    @property
+    def params(self) -> Any:
+        """The same as `x`."""
+        return self.x
+
+    @property
+    def value(self) -> float:
+        """The same as `fun`."""
+        return self.fun
+
+
+@quietly
+def minimize(
+    f: Callable[[Any], Tensor], params: Any, method: Any = "lbfgs", *, steps: int = 1000,
+    tol: float = 1e-6, maximize: bool = False, **options: Any,
+) -> Result:
+    """Go down a function until its gradient is nearly zero.
+
+    Parameters
+    ----------
+    f : callable
+        Takes what has the form of `params`, with Tensors in it, and returns a Tensor of one
+        entry.
+    params : array-like, Tensor or dict of str to these
+        Where to start; not changed. Numbers and lists are taken as float64.
+    method : str, Optimizer, or class of one
+        One of the methods below, or an optimizer by any name that `get` knows, as a class, or
+        made without parameters.
+    steps : int
+        At most so many.
+    tol : float in [0, inf)
+        Stop when the Euclidean norm of the gradient is no larger.
+    maximize : bool
+        Go up instead.
+    **options
+        Those of the method, such as lr for an optimizer.
+
+    Returns
+    -------
+    Result
+        With the path and the values along it. A run that leaves the finite numbers ends there,
+        and says so in its ``message``.
+
+    Raises
+    ------
+    GraphError
+        If f does not return a Tensor of one entry that depends on its argument.
+    ValueError
+        If the start is empty or not finite, or for an unknown method.
+
+    Notes
+    -----
+    These methods search along each direction for a step that meets the strong Wolfe conditions
+    (``line_search="armijo"``: that falls enough), so they need no learning rate; but f must be
+    the same function at each call. For a loss over random minibatches take an optimizer.
+
+    ======================  ======================================  ==========================
+    method                  direction                               options
+    ======================  ======================================  ==========================
+    ``"lbfgs"``             −B⁻¹ g, B from the last steps           ``memory=10``
+    ``"bfgs"``              −B⁻¹ g, B an n × n matrix from all
+    ``"newton"``            −\\|H\\|⁻¹ g from the eigenvalues of H
+    ``"newton_cg"``         −H⁻¹ g nearly, by products with H
+    ``"cg"``                as `conjugate_gradient`                 ``beta``, ``restart``
+    ``"steepest_descent"``  −g
+    ======================  ======================================  ==========================
+
+    A gradient of zero ends each of them, at a saddle or a top as well.
+
+    References
+    ----------
+    J. Nocedal and S. Wright, *Numerical optimization* (2006), chapters 3 to 7; Y. Dauphin et al.,
+    *Identifying and attacking the saddle point problem* (2014), for \\|H\\|.
+
+    Examples
+    --------
+    >>> found = minimize(lambda x: ((x - 3) ** 2).sum(), [0.0])
+    >>> found.converged, found.x
+    (True, array([3.]))
+    >>> minimize(lambda x: ((x - 3) ** 2).sum(), [0.0], "momentum", lr=0.1).x.round(4)
+    array([3.])
+    """
+    way = _method(method, options)
+    objective = Objective(f, params, flag("maximize", maximize))
+    run = _Run(objective, whole("steps", steps, 0), number()("tol", tol))
+    if isinstance(way, Direction):
+        _search_along(way, run)
+    else:
+        _follow(way, run)
+    return run.result()
+
+
+def conjugate_gradient(
+    f: Callable[[Any], Tensor], params: Any, *, steps: int | None = None, tol: float = 1e-8,
+    beta: str = "polak_ribiere", restart: int | None = None, maximize: bool = False,
+    line_search: str = "wolfe",
+) -> Result:
+    """Nonlinear conjugate gradients, with the exact curvature along each direction.
+
+        α = −g·d / d·Hd        x ← x + α d        d ← −g′ + β d
+
+    Parameters
+    ----------
+    f, params, tol, maximize, line_search
+        As for `minimize`.
+    steps : int, optional
+        At most so many; 100 n for n unknowns by default.
+    beta : {"polak_ribiere", "fletcher_reeves", "hestenes_stiefel", "hessian"}
+        max(g′·(g′ − g) / g·g, 0); g′·g′ / g·g; g′·(g′ − g) / d·(g′ − g); or g′·Hd / d·Hd.
+    restart : int, optional
+        Begin again with d = −g after so many steps; only where d leads uphill by default.
+
+    Returns
+    -------
+    Result
+
+    Notes
+    -----
+    Hd comes from the graph of the gradient, not from differences. A convex quadratic function
+    of n unknowns is solved in at most n steps in exact arithmetic, whatever β; in floating point
+    large or ill-conditioned ones take a few more, and about twice as many with ``restart=n``,
+    which throws away what has been learned just before the end. Elsewhere α is where the line
+    search begins, with the size of the curvature where that is negative.
+
+    References
+    ----------
+    J. Shewchuk, *An introduction to the conjugate gradient method without the agonizing pain*
+    (1994), §14; E. Polak and G. Ribière (1969); R. Fletcher and C. Reeves (1964); M. Hestenes and
+    E. Stiefel (1952).
+
+    Examples
+    --------
+    >>> found = conjugate_gradient(lambda x: x[0] ** 2 + 10 * x[1] ** 2 + x[0] * x[1], [3.0, -1.0])
+    >>> found.converged, found.steps
+    (True, 2)
+    """
+    unknowns = Objective(f, params).start.size
+    return minimize(
+        f, params, "cg", steps=100 * unknowns if steps is None else steps, tol=tol, beta=beta,
+        restart=restart, maximize=maximize, line_search=line_search)
+
+
+def _method(method: Any, options: dict[str, Any]) -> Direction | Optimizer:
+    """The method by its name, with its options, or an optimizer without parameters."""
+    word = re.sub(r"[\s_-]", "", method).lower() if isinstance(method, str) else None
+    if word not in METHODS:
+        if word is not None:
+            try:
+                get(word)
+            except ValueError:
+                close = nearest(word, [*METHODS, *names()])
+                raise ValueError(f"no method is called {method!r}; {close}") from None
+        rule = get(method, **options)
+        if rule.parameters:
+            raise ValueError(f"minimize() moves params itself: give {type(rule).__name__} without"
+                             f" parameters, as {type(rule).__name__}(lr=...)")
+        return rule
+    known = [option.name for option in fields(METHODS[word])]
+    for name in options:
+        if name not in known:
+            raise TypeError(
+                f"{method!r} has no option {name!r}, only {', '.join(known)}; learning rates and"
+                " the like belong to optimizers, such as method='adam'")
+    return METHODS[word](**options)
+
+
+class _Run:
+    """The book-keeping of a minimisation: where it is, where it was, whether to go on."""
+
+    def __init__(self, objective: Objective, most: int, tol: float) -> None:
+        self.objective, self.most, self.tol = objective, most, tol
+        self.path: list[Any] = []
+        self.values: list[float] = []
+        self.message = ""
+        self.arrive(objective.at(objective.start))
+
+    def arrive(self, point: Point) -> None:
+        """Take note of the point that has been reached."""
+        self.point = point
+        parts = self.objective.parts(point.x)
+        self.path.append(self.objective.form({name: a.copy() for name, a in parts.items()}))
+        self.values.append(self.objective.sign * point.value)
+        self.norm = float(np.linalg.norm(point.gradient))
+
+    def goes_on(self) -> bool:
+        if not (math.isfinite(self.values[-1]) and math.isfinite(self.norm)):
+            where = (f"no longer finite after step {self.steps}" if self.steps
+                     else "not finite at the start: start elsewhere")
+            self.message = f"the value or its gradient is {where}"
+        elif self.norm <= self.tol:
+            self.message = f"the gradient's norm {self.norm:.3g} is within {self.tol:g}"
+        elif self.steps >= self.most:
+            self.message = f"stopped after {self.steps} steps, the gradient's norm {self.norm:.3g}"
+        return not self.message
+
+    @property
+    def steps(self) -> int:
+        return len(self.values) - 1
+
+    def result(self) -> Result:
+        return Result(
+            x=self.path[-1], fun=self.values[-1], steps=self.steps,
+            evaluations=self.objective.evaluations, converged=self.norm <= self.tol,
+            message=self.message, path=self.path, values=self.values,
+        )
+
+
+def _search_along(way: Direction, run: _Run) -> None:
+    """Search along each direction; where that fails, forget what was learned and try again."""
+    anew = True
+    while run.goes_on():
+        point, d = run.point, way.at(run.point)
+        found = None
+        if point.gradient @ d < 0:
+            found = search(point, d, way.line_search, way.first_step(point, d), c2=way.slope_left)
+        if found is not None:
+            way.learn(point, found.point, found.alpha)
+            run.arrive(found.point)
+            anew = False
+        elif anew:
+            run.message = ("no step along the direction lowers the value any more, the gradient's"
+                           f" norm is {run.norm:.3g}")
+        else:
+            way.forget()
+            anew = True
+
+
+def _follow(rule: Optimizer, run: _Run) -> None:
+    """Step after step of an optimizer."""
+    objective = run.objective
+    x = objective.start.copy()
+    parts = objective.parts(x)
+    while run.goes_on():
+        rule.update(parts, objective.parts(run.point.gradient))
+        run.arrive(objective.at(x.copy()))
