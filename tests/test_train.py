@@ -1,7 +1,9 @@
 """The training loop, its history and its callbacks."""
 
 import csv
+import inspect
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +18,7 @@ import pytest
 import tinygrad_opt as tg
 from tinygrad_opt import nn
 from tinygrad_opt.checkpoint import load
-from tinygrad_opt.errors import ShapeError
+from tinygrad_opt.errors import ShapeError, install
 from tinygrad_opt.tensor import tick
 from tinygrad_opt.train import (
     Callback,
@@ -31,6 +33,7 @@ from tinygrad_opt.train import (
     fit,
     predict,
 )
+from tinygrad_opt.train.measure import LOSSES, loss_by_name
 
 
 class Descent:
@@ -64,8 +67,8 @@ def points(n=50, seed=0):
 
 
 def trained(model=None, optimizer=None, data=None, loss=nn.cross_entropy, **options):
-    model = model or nn.MLP([2, 8, 2], rng=0)
-    optimizer = optimizer or Descent(model.parameters())
+    model = nn.MLP([2, 8, 2], rng=0) if model is None else model
+    optimizer = optimizer or Descent
     options = {"epochs": 3, "batch_size": 16, "progress": False, "seed": 0} | options
     x, y = data or points()
     return model, fit(model, x, y, loss=loss, optimizer=optimizer, **options)
@@ -567,7 +570,9 @@ def test_a_non_finite_loss_stops_before_the_step_if_asked():
     x[30] = np.nan
     model = nn.MLP([2, 8, 2], rng=0)
     _, history = trained(model, data=(x, y), callbacks=[StopOnNonFinite()])
-    assert history.stopped.startswith("the loss was nan in step ") and history.epochs == 0
+    assert re.fullmatch(r"the loss was nan in step \d, epoch 1; x holds nan or inf: look at the"
+                        " data", history.stopped)
+    assert history.epochs == 0
     assert all(np.isfinite(p.data).all() for p in model.parameters().values())
     assert np.isfinite(history.steps["loss"]).all()
 
@@ -575,9 +580,25 @@ def test_a_non_finite_loss_stops_before_the_step_if_asked():
 def test_a_non_finite_loss_warns_once_otherwise():
     x, y = points()
     x[30] = np.inf
-    with np.errstate(all="ignore"), pytest.warns(RuntimeWarning, match="loss is nan in st") as seen:
+    words = "loss is nan in st.* x holds"
+    with np.errstate(all="ignore"), pytest.warns(RuntimeWarning, match=words) as seen:
         trained(data=(x, y))
     assert len(seen) == 1 and seen[0].filename == __file__
+
+
+def test_a_loss_that_grows_out_of_proportion_stops_the_run_too():
+    def run(**options):
+        return trained(optimizer=lambda p: tg.optim.SGD(p, lr=10), epochs=9,
+                       callbacks=[StopOnNonFinite(**options)])[1]
+
+    with np.errstate(all="ignore"):
+        finite, stopped = run(), run(growth=1000)
+    assert finite.stopped is None and max(finite.steps["loss"]) > 1e6
+    assert re.fullmatch(r"the loss was \S+ in step \d+, epoch \d; try a smaller learning rate",
+                        stopped.stopped)
+    assert all(loss < 1000 * stopped.steps["loss"][0] for loss in stopped.steps["loss"])
+    with pytest.raises(ValueError, match="growth must be above 1, got 0"):
+        StopOnNonFinite(growth=0)
 
 
 def test_checkpoints_are_kept_each_or_only_the_best(tmp_path):
@@ -729,7 +750,8 @@ def test_ctrl_c_and_the_optimizers_own_care_go_together():
 
 
 @pytest.mark.parametrize(("options", "words"), [
-    ({"loss": "cross_entropy"}, "loss must be a function of .* such as nn.cross_entropy"),
+    ({"loss": 3}, "loss must be a function of .* such as nn.cross_entropy, or its name, got 3"),
+    ({"loss": "cross_entrpy"}, "no loss is called 'cross_entrpy'; did you mean 'cross_entropy'"),
     ({"loss": lambda p, y: 3.0}, "must return a Tensor, got float"),
     ({"loss": lambda p, y: p}, "not one"),
     ({"optimizer": 3}, "optimizer must be an optimizer or a name, got 3"),
@@ -765,6 +787,73 @@ def test_a_model_without_a_dict_of_parameters_is_refused():
     for model in (len, Model()):
         with pytest.raises(TypeError, match=r"parameters\(\) is a dict"):
             fit(model, [[1.0]], [1.0], loss=nn.mse_loss, optimizer=Descent, progress=False)
+
+
+def test_the_class_in_place_of_a_model_is_answered():
+    with pytest.raises(TypeError, match=r"got the class MLP: make one of it, as in fit\(MLP"):
+        trained(nn.MLP)
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    ({"lr": 0.1}, r"no argument 'lr': .* optimizer=optim.Adam\(lr=0.01\)"),
+    ({"learning_rate": 0.1}, "the learning rate is the optimizer's"),
+    ({"verbose": 0}, "progress=False"),
+    ({"validation_split": 0.2}, "data.train_test_split"),
+    ({"epoch": 3}, r"fit\(\) has no argument 'epoch': did you mean 'epochs'\?"),
+])
+def test_keywords_of_other_libraries_are_answered_by_ours(options, words):
+    with pytest.raises(TypeError, match=words):
+        trained(**options)
+
+
+def test_fit_still_shows_its_signature():
+    assert list(inspect.signature(fit).parameters)[:5] == ["model", "x", "y", "loss", "optimizer"]
+    assert fit.__name__ == "fit" and fit.__module__ == "tinygrad_opt.train.loop"
+
+
+@pytest.mark.parametrize(("name", "function"), [
+    ("cross_entropy", nn.cross_entropy), ("nll_loss", nn.nll_loss),
+    ("mse_loss", nn.mse_loss), ("mean_squared_error", nn.mse_loss), ("mae", nn.l1_loss),
+    ("binary_cross_entropy_with_logits", nn.binary_cross_entropy_with_logits),
+])
+def test_a_loss_may_be_named(name, function):
+    x, y = points(20, 0)
+    if function not in (nn.cross_entropy, nn.nll_loss):
+        y = np.eye(2, dtype=np.float32)[y]
+    runs = [trained(nn.MLP([2, 4, 2], rng=0), data=(x, y), loss=loss, validation_data=(x, y))
+            for loss in (name, function)]
+    assert weights(runs[0][0]) == weights(runs[1][0])
+    assert runs[0][1]["val_loss"] == runs[1][1]["val_loss"]
+    model = runs[0][0]
+    assert tg.train.evaluate(model, x, y, loss=name) == tg.train.evaluate(model, x, y,
+                                                                          loss=function)
+
+
+def test_every_named_loss_is_there_and_takes_a_prediction_and_a_target():
+    known = {*LOSSES.values(), "cross_entropy", "nll_loss", "kl_div", "binary_cross_entropy",
+             "binary_cross_entropy_with_logits"}
+    for name in known:
+        assert len([p for p in inspect.signature(loss_by_name(name)).parameters.values()
+                    if p.default is p.empty]) == 2
+    with pytest.raises(ValueError, match="no loss is called 'cosine_embedding_loss'"):
+        loss_by_name("cosine_embedding_loss")
+
+
+def test_an_optimizer_that_was_made_first_gets_the_parameters_of_the_model():
+    made = tg.optim.Adam(lr=0.02, overrides={"*bias": {"lr": 0.001}})
+    first, _ = trained(nn.MLP([2, 4, 2], rng=0), optimizer=made)
+    twin = nn.MLP([2, 4, 2], rng=0)
+    trained(twin, optimizer=tg.optim.Adam(
+        twin.parameters(), lr=0.02, overrides={"*bias": {"lr": 0.001}}))
+    assert weights(first) == weights(twin) and made.t == 12
+    assert made.parameters.keys() == first.parameters().keys()
+    with pytest.raises(ValueError, match="updates none of the model's parameters"):
+        trained(twin, optimizer=made)                        # it has the other's
+
+
+def test_a_pattern_that_fits_no_parameter_is_refused_when_fit_gives_the_parameters():
+    with pytest.raises(ValueError, match="no parameter fits '\\*bais'"):
+        trained(optimizer=tg.optim.SGD(frozen="*bais"))
 
 
 def test_an_optimizer_of_another_model_is_refused():
@@ -877,7 +966,7 @@ def test_without_tqdm_a_terminal_gets_lines_and_asking_for_a_bar_says_what_to_in
     terminal(monkeypatch)
     trained(progress=True)
     assert len(capsys.readouterr().err.splitlines()) == 3
-    with pytest.raises(ImportError, match=r"pip install 'tinygrad-opt\[progress\]'"):
+    with pytest.raises(ImportError, match=re.escape(install("progress"))):
         trained(progress="bar")
 
 

@@ -16,7 +16,7 @@ from tinygrad_opt.train import (
     StopOnNonFinite,
     fit,
 )
-from tinygrad_opt.train.step import Step
+from tinygrad_opt.train.batch import BatchGradients
 
 X, Y = tg.data.spiral(23, 3, rng=0)                          # 69 samples: the last batch is ragged
 VALIDATION = tg.data.spiral(10, 3, rng=1)
@@ -43,13 +43,13 @@ def fitted(compiled, model=noisy, optimizer="adam", loss=nn.cross_entropy, make=
 
 def captures(monkeypatch, **options):
     """How many passes of a run were written out rather than replayed, and the run itself."""
-    written, count = Step.written, []
+    written, count = BatchGradients.written, []
 
     def counting(self, *args):
         count.append(args[0].shape)
         return written(self, *args)
 
-    monkeypatch.setattr(Step, "written", counting)
+    monkeypatch.setattr(BatchGradients, "written", counting)
     result = fitted(**options)
     monkeypatch.undo()
     return len(count), result

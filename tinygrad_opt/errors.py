@@ -16,6 +16,8 @@ A message says what happened, with which names and shapes, and what to try.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -83,6 +85,28 @@ def label(x: Any) -> str:
 def subject(x: Any) -> str:
     """The same, where the sentence is about one Tensor."""
     return label(x) if getattr(x, "name", None) else f"a Tensor of shape {x.shape}"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """How a message goes on after an unknown word: with the one that was meant, or with all."""
+    import difflib
+
+    known = sorted(known)
+
+    def likeness(other: str) -> float:         # letters change places more often than they vanish
+        alike = difflib.SequenceMatcher(None, other, word).ratio()
+        return alike - 0.05 * abs(len(other) - len(word))
+
+    close = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
+    best = max(close, key=likeness, default=None)
+    return f"did you mean {best!r}?" if best else f"known: {', '.join(known)}"
+
+
+def install(extra: str) -> str:
+    """The command that adds an extra; in a checkout it names the folder, so that it works there."""
+    folder = Path(__file__).parents[1]
+    package = folder if (folder / "pyproject.toml").is_file() else "tinygrad-opt"
+    return f'pip install "{package}[{extra}]"'
 
 
 def kernel_error(op: Any, inputs: Any, error: Exception) -> Exception:

@@ -131,13 +131,39 @@ class Optimizer(Packed):
                 raise TypeError(self._unknown(name))
             setattr(self, name, value)
         if params is not None:
-            keep["_entries"] = bound(type(self).__name__, params)
-            keep["_targets"] = [e.target for e in self._entries.values()]
+            self._own(params)
         self.overrides = overrides or {}
         self.frozen = frozen                                       # type: ignore[assignment]
         self._check_options()
         if params is not None:
             self._pack()
+
+    def bind(self, params: Mapping[str, Tensor]) -> Optimizer:
+        """Make this the optimizer of these parameters, if it has none yet; returns it.
+
+        Parameters
+        ----------
+        params : dict of str to Tensor
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from tinygrad_opt.optim import SGD
+        >>> w = Tensor([1.0], requires_grad=True)
+        >>> list(SGD(lr=0.5).bind({"w": w}).parameters)
+        ['w']
+        """
+        if self._entries:
+            raise TypeError(f"this {type(self).__name__} has its parameters; make another one")
+        self._own(params)
+        self.overrides, self.frozen = self.overrides, self.frozen  # now checked against the names
+        self._pack()
+        return self
+
+    def _own(self, params: Mapping[str, Tensor]) -> None:
+        entries = bound(type(self).__name__, params)
+        self.__dict__.update(
+            _bound=True, _entries=entries, _targets=[e.target for e in entries.values()])
 
     # ---- what a rule defines ---------------------------------------------------------------------
 

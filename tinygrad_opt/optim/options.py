@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from numbers import Real
 from typing import Any
 
 import numpy as np
+
+from tinygrad_opt.errors import nearest
 
 __all__ = ["Check", "choice", "flag", "nearest", "number", "rate", "rate_at", "share",
            "velocity", "whole"]
@@ -94,16 +95,3 @@ def rate(name: str, value: Any) -> Any:
 def rate_at(schedule: Callable[[int], Any], t: int) -> float:
     """What the schedule says for step t, checked."""
     return _positive(f"the rate that the schedule gives at t={t}", schedule(t))
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """How an error message goes on after an unknown word."""
-    known = sorted(known)
-    close = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
-
-    def likeness(other: str) -> float:         # letters change places more often than they vanish
-        alike = difflib.SequenceMatcher(None, other, word).ratio()
-        return alike - 0.05 * abs(len(other) - len(word))
-
-    best = max(close, key=likeness, default=None)
-    return f"did you mean {best!r}?" if best else f"known: {', '.join(known)}"

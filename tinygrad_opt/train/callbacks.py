@@ -217,12 +217,28 @@ class ReduceOnPlateau(_Watch):
 
 
 class StopOnNonFinite(Callback):
-    """Stop before a step is taken along the gradient of a loss that is nan or infinite."""
+    """Stop before a step is taken along the gradient of a loss that is nan or infinite.
+
+    Parameters
+    ----------
+    growth : float above 1, optional
+        Stop also where the loss of a batch is more than so many times that of the first one: a
+        run that explodes may stay finite, in float32 up to 3e38. By default only infinity counts.
+    """
+
+    def __init__(self, growth: float = math.inf) -> None:
+        if not growth > 1:
+            raise ValueError(f"growth must be above 1, got {growth!r}.")
+        self.growth = growth
+
+    def on_begin(self, run: Any) -> None:
+        self.first: float | None = None
 
     def on_loss(self, run: Any) -> None:
-        if not math.isfinite(run.loss):
-            run.stop(f"the loss was {run.loss} in step {run.step + 1}, epoch {run.epoch};"
-                     " try a smaller learning rate")
+        self.first = run.loss if self.first is None else self.first
+        if not math.isfinite(run.loss) or run.loss > self.growth * abs(self.first):
+            run.stop(f"the loss was {run.loss:.4g} in step {run.step + 1}, epoch {run.epoch};"
+                     f" {run.advice()}")
 
 
 class Checkpoint(Callback):

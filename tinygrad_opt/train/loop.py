@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import signal
 import threading
@@ -9,32 +10,71 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from tinygrad_opt.data import minibatches
 from tinygrad_opt.data.arguments import samples, whole
+from tinygrad_opt.errors import nearest
 from tinygrad_opt.tensor import Tensor
+from tinygrad_opt.train.batch import BatchGradients, Halt
 from tinygrad_opt.train.callbacks import Callback, LambdaCallback
 from tinygrad_opt.train.history import History
-from tinygrad_opt.train.measure import Means, array_of, evaluate, in_mode, metrics_by_name
+from tinygrad_opt.train.measure import (
+    Means,
+    array_of,
+    evaluate,
+    in_mode,
+    loss_by_name,
+    metrics_by_name,
+)
 from tinygrad_opt.train.progress import Quiet, progress_for
-from tinygrad_opt.train.step import Halt, Step
 
 __all__ = ["Run", "fit"]
 
 Array = np.ndarray
 INTERRUPTED = "interrupted"
+Function = TypeVar("Function", bound=Callable[..., Any])
 MEASURED = ("lr", "gradient_norm", "update_ratio", "seconds")
 
 
+def _answers(words: dict[str, str]) -> Callable[[Function], Function]:
+    """Make a function answer keywords of other libraries by what they are called here."""
+    def decorated(function: Function) -> Function:
+        code = function.__code__
+        known = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+
+        @functools.wraps(function)
+        def answering(*given: Any, **options: Any) -> Any:
+            for name in options.keys() - set(known):
+                raise TypeError(f"{function.__name__}() has no argument {name!r}:"
+                                f" {words.get(name) or nearest(name, known)}")
+            return function(*given, **options)
+
+        return cast(Function, answering)
+
+    return decorated
+
+
+RATE = "the learning rate is the optimizer's, as in optimizer=optim.Adam(lr=0.01)"
+
+
+@_answers({
+    "lr": RATE, "learning_rate": RATE,
+    "verbose": "progress=False shows nothing, progress='lines' a line an epoch",
+    "validation_split": "split by data.train_test_split, and give validation_data=(x, y)",
+    "shuffle": "samples are always shuffled; seed= makes their order repeatable",
+    "n_epochs": "it is called epochs", "nb_epoch": "it is called epochs",
+    "random_state": "it is called seed",
+})
 def fit(
     model: Any,
     x: Any,
     y: Any,
     *,
-    loss: Callable[[Any, Any], Tensor],
+    loss: Callable[[Any, Any], Tensor] | str,
     optimizer: Any = "adam",
     epochs: int = 10,
     batch_size: int = 32,
@@ -55,11 +95,14 @@ def fit(
         ``model(x_batch)`` predicts. Its ``parameters()`` is a dict of name → Tensor.
     x, y : array-like of shape (n_samples, ...)
         May be memory-mapped files larger than memory.
-    loss : callable
-        ``loss(prediction, y_batch)``: a Tensor of one number, the mean over the batch.
+    loss : callable or str
+        ``loss(prediction, y_batch)``: a Tensor of one number, the mean over the batch. Or the
+        name of one of `nn`, such as ``"cross_entropy"`` or ``"mean_squared_error"``.
     optimizer : object, str or callable
-        An optimizer of the model's parameters; a name for ``optim.get`` such as ``"adam"``; or
-        what makes an optimizer when given the parameters, such as the class ``optim.SGD``.
+        An optimizer of the model's parameters; one that was made without parameters, such as
+        ``optim.Adam(lr=0.01)``, and gets the model's; a name for ``optim.get`` such as
+        ``"adam"``; or what makes an optimizer when given the parameters, such as the class
+        ``optim.SGD``.
     epochs : int, at least 0
         Passes over the samples.
     batch_size : int, at least 1
@@ -133,30 +176,13 @@ def fit(
     x, y = array_of(x), array_of(y)
     if not samples(x, y):
         raise ValueError("fit needs at least one sample, got none.")
-    validation = None
-    if validation_data is not None:
-        validation = _pair(validation_data)
-    screen = progress_for(progress)
-    run = Run(model, loss, optimizer, metrics_by_name(metrics), len(x), batch_size, epochs,
-              accumulate, seed, history, validation is not None, compile,
-              [*_callbacks(callbacks), screen])
-    try:
+    validation = None if validation_data is None else _pair(validation_data)
+    with progress_for(progress) as screen:
+        run = Run(model, loss, optimizer, metrics_by_name(metrics), len(x), batch_size, epochs,
+                  accumulate, seed, history, validation is not None, compile,
+                  [*_callbacks(callbacks), screen])
         with in_mode(model, True), _gentle_interrupt(run):
-            run.optimizer.zero_grad()
-            for callback in run.callbacks:
-                callback.on_begin(run)
-            try:
-                while run.epoch < run.epochs and not run.stopped:
-                    run.train(x, y, validation)
-            except KeyboardInterrupt:
-                if run.stopped == INTERRUPTED:               # the second one
-                    raise
-                run.stop(INTERRUPTED)
-            run.optimizer.zero_grad()
-            for callback in run.callbacks:
-                callback.on_end(run)
-    finally:
-        screen.close()
+            run.train(x, y, validation)
     return run.history
 
 
@@ -184,57 +210,59 @@ class Run:
         batch_size: int, epochs: int, accumulate: int, seed: Any, history: History | None,
         validates: bool, compiled: bool | None, callbacks: Sequence[Callback],
     ) -> None:
-        if not callable(loss):
-            raise TypeError("loss must be a function of (prediction, y) such as nn.cross_entropy,"
-                            f" got {loss!r}.")
         if compiled not in (True, False, None):
             raise ValueError(f"compile must be True, False or None, got {compiled!r}.")
-        self.model, self.loss_function, self.metrics = model, loss, metrics
+        self.model, self.loss_function, self.metrics = model, loss_by_name(loss), metrics
         self.batch_size = whole("batch_size", batch_size)
         self.accumulate = whole("accumulate", accumulate)
         self.steps_per_epoch = -(-n_samples // (self.batch_size * self.accumulate))
-        if not isinstance(history, History | None):
-            raise TypeError(f"history must be a History, got {type(history).__name__}. That of a"
-                            " checkpoint is History(**tg.load(path)['history']).")
-        if seed is None and history is not None:
-            seed = history.seed
-        self.seed: Any = np.random.SeedSequence(seed).entropy
-        measured = ["loss", *metrics]
-        taken = {"loss", "epoch", *MEASURED} & metrics.keys()
-        if taken:
-            raise ValueError(f"a metric cannot be called {taken.pop()!r}: the history has its own.")
-        columns = ["epoch", *measured, *(f"val_{k}" for k in measured if validates), *MEASURED]
-        if history is None or not history.epochs:
-            history = History(dict.fromkeys(columns, ()))
-        if list(history) != columns:
-            raise ValueError(f"the history to go on with has the columns {', '.join(history)};"
-                             f" this run records {', '.join(columns)}.")
-        self.history = History(history, history.steps, self.seed)
+        self.history = _continued(history, _columns(metrics, validates), seed)
         self.epoch = self.history.epochs
         self.epochs = self.epoch + whole("epochs", epochs, 0)
         self.step, self.loss = len(self.history.steps["loss"]), math.nan
+        self.batch: tuple[Array, Array] = (np.empty(0), np.empty(0))
         self.stopped: str | None = None
         self.callbacks = callbacks
         self._on_loss, self._on_step = _hooks(callbacks, "on_loss"), _hooks(callbacks, "on_step")
         self._parameters = _parameters(model)
         self.optimizer = _optimizer(optimizer, self._parameters)
-        self._step = Step(model, loss, self._parameters, self._look, compiled, bool(metrics))
-        # A capture is looked over after everything that may have changed what it rests on.
+        self._gradients = BatchGradients(
+            model, self.loss_function, self._parameters, self._look, compiled, bool(metrics))
+        # what a capture rests on is compared after everything that may have changed it
         theirs = [c for c in callbacks if not isinstance(c, Quiet)]
-        within = _hooks(theirs, "on_loss") or _hooks(theirs, "on_step") or not self._step.known
-        self._looked_over = "each batch" if within else "each epoch" if theirs else "once"
+        within = _hooks(theirs, "on_loss") or _hooks(theirs, "on_step") or not self._gradients.known
+        self._compared = "each batch" if within else "each epoch" if theirs else "once"
         self._warned = False
 
     def stop(self, reason: str) -> None:
         """End the training after the step in hand; from `on_loss`, before it."""
         self.stopped = self.history.stopped = reason
 
-    def train(self, x: Array, y: Array, validation: Any) -> None:
-        """One epoch, and its row in the history."""
+    def train(self, x: Array, y: Array, validation: tuple[Array, Array] | None = None) -> None:
+        """All epochs. Ctrl-C ends them after the step in hand, a second one at once."""
+        self.optimizer.zero_grad()
+        self._tell("on_begin")
+        try:
+            while self.epoch < self.epochs and not self.stopped:
+                self._epoch(x, y, validation)
+        except KeyboardInterrupt:
+            if self.stopped == INTERRUPTED:                  # the second one
+                raise
+            self.stop(INTERRUPTED)
+        self.optimizer.zero_grad()
+        self._tell("on_end")
+
+    def _tell(self, moment: str) -> None:
+        for callback in self.callbacks:
+            getattr(callback, moment)(self)
+
+    def _epoch(self, x: Array, y: Array, validation: tuple[Array, Array] | None) -> None:
+        """One epoch, and its row in the history if it was not cut short."""
         start = time.perf_counter()
         self.epoch += 1
-        row = self._pass(x, y)
-        if row is None:
+        try:
+            row = self._pass(x, y)
+        except Halt:
             return
         if validation:
             seen = evaluate(self.model, *validation, loss=self.loss_function,
@@ -242,52 +270,37 @@ class Run:
             row |= {f"val_{name}": value for name, value in seen.items()}
         row["seconds"] = time.perf_counter() - start
         self.history.append(row)
-        for callback in self.callbacks:
-            callback.on_epoch(self)
+        self._tell("on_epoch")
 
-    def _pass(self, x: Array, y: Array) -> dict[str, Any] | None:
-        """Train on every sample once; None if it was cut short."""
-        try:
-            return self._batches(x, y)
-        except Halt:
-            return None
-
-    def _batches(self, x: Array, y: Array) -> dict[str, Any] | None:
-        step, optimizer, steps = self._step, self.optimizer, self.history.steps
-        n, group = len(x), self.batch_size * self.accumulate
+    def _pass(self, x: Array, y: Array) -> dict[str, Any]:
+        """Train on every sample once."""
+        n, group, gradients = len(x), self.batch_size * self.accumulate, self._gradients
         shuffle = self.batch_size < n
-        rng = np.random.default_rng([self.seed, self.epoch]) if shuffle else None
-        seen, done, share, step_loss = Means(self.metrics), 0, 1.0, 0.0
-        if self._looked_over == "each epoch" or not step.frozen:
-            step.refresh()
-        for xb, yb in minibatches(x, y, self.batch_size, shuffle=shuffle, rng=rng):
-            if self.accumulate > 1:
-                share = len(xb) / min(group, n - done // group * group)
-            if self._looked_over == "each batch":
-                step.refresh()
-            prediction = step(xb, yb, share)
-            if not math.isfinite(self.loss):
-                self._warn()
-            seen.add(self.loss, prediction, yb)
-            prediction = None                  # the graph goes before the next one is made
-            step_loss += share * self.loss
-            done += len(xb)
-            if done % group and done < n:
-                continue
-            steps["loss"].append(step_loss)
-            if done == n:
-                measured = self._measured_step()
-            else:
-                steps["lr"].append(_rate(optimizer))
-                optimizer.step()
-                optimizer.zero_grad()
-            step_loss = 0.0
-            self.step += 1
+        rng = np.random.default_rng([self.history.seed, self.epoch]) if shuffle else None
+        batches = minibatches(x, y, self.batch_size, shuffle=shuffle, rng=rng)
+        means = Means(self.metrics)
+        if self._compared == "each epoch" or not gradients.frozen:
+            gradients.refresh()
+        for start in range(0, n, group):
+            rows, loss = min(group, n - start), 0.0
+            for xb, yb in islice(batches, self.accumulate):
+                if self._compared == "each batch":
+                    gradients.refresh()
+                self.batch, share = (xb, yb), len(xb) / rows
+                prediction = gradients(xb, yb, share)
+                if not math.isfinite(self.loss):
+                    self._warn()
+                means.add(self.loss, prediction, yb)
+                prediction = None              # the graph goes before the next one is made
+                loss += share * self.loss
+            self.history.steps["loss"].append(loss)
+            last = start + rows == n
+            measured = self._measured_step() if last else self._take_step()
             for hook in self._on_step:
                 hook(self)
-            if self.stopped and done < n:
-                return None
-        return {"epoch": self.epoch, **seen.means(), **measured}
+            if self.stopped and not last:
+                raise Halt
+        return {"epoch": self.epoch, **means.means(), **measured}
 
     def _look(self, loss: Array) -> None:
         """Between the forward and the backward pass of each batch."""
@@ -297,30 +310,44 @@ class Run:
         if self.stopped:
             raise Halt
 
+    def _take_step(self) -> dict[str, float]:
+        """One step of the optimizer, and the rate that it used."""
+        rate: Any = getattr(self.optimizer, "current_lr", None)
+        rate = getattr(self.optimizer, "lr", math.nan) if rate is None else rate
+        self.history.steps["lr"].append(rate)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.step += 1
+        return {"lr": rate}
+
     def _measured_step(self) -> dict[str, float]:
         """One step, and how it went; this takes copies of the parameters."""
-        arrays = [p.array for p in self._parameters.values()]
-        gradients = [g for g in [p.grad for p in self._parameters.values()] if g is not None]
+        parameters = self._parameters.values()
         with np.errstate(all="ignore"):
-            before, gradient = _flat(arrays), _norm(_flat(gradients))
-            rate = _rate(self.optimizer)
-            self.optimizer.step()
-            self.optimizer.zero_grad()
-            moved = _flat([p.array for p in self._parameters.values()])
+            gradient = _norm(_flat([p.grad for p in parameters if p.grad is not None]))
+            before = _flat([p.array for p in parameters])
+            measured = self._take_step()
+            moved = _flat([p.array for p in parameters])
             moved -= before
             size, change = _norm(before), _norm(moved)
-        self.history.steps["lr"].append(rate)
         ratio = change / size if size else math.inf if change else 0.0
-        return {"lr": rate, "gradient_norm": gradient, "update_ratio": ratio}
+        return measured | {"gradient_norm": gradient, "update_ratio": ratio}
+
+    def advice(self) -> str:
+        """What to do about a loss that is not finite or far too large."""
+        for name, array in zip("xy", self.batch):
+            if array.dtype.kind in "fc" and not np.isfinite(array).all():
+                return f"{name} holds nan or inf: look at the data"
+        return "try a smaller learning rate"
 
     def _warn(self) -> None:
         if not self._warned:
             self._warned = True
             warnings.warn(
-                f"the loss is {self.loss} in step {self.step + 1}, epoch {self.epoch}: try a"
-                " smaller learning rate, or end such runs with StopOnNonFinite().",
+                f"the loss is {self.loss} in step {self.step + 1}, epoch {self.epoch}:"
+                f" {self.advice()}, or end such runs with StopOnNonFinite().",
                 RuntimeWarning,
-                stacklevel=6,
+                stacklevel=7,
             )
 
 
@@ -358,6 +385,9 @@ def _hooks(callbacks: Iterable[Callback], moment: str) -> list[Callable[[Run], A
 
 
 def _parameters(model: Any) -> dict[str, Any]:
+    if isinstance(model, type):
+        raise TypeError(f"fit needs a model, got the class {model.__name__}: make one of it, as in"
+                        f" fit({model.__name__}(...), x, y).")
     parameters = model.parameters() if hasattr(model, "parameters") else None
     if not isinstance(parameters, dict) or not parameters:
         raise TypeError(f"fit needs a model whose parameters() is a dict of name → Tensor, as that"
@@ -376,6 +406,8 @@ def _optimizer(optimizer: Any, parameters: dict[str, Any]) -> Any:
             raise TypeError(f"optimizer must be an optimizer or a name, got {optimizer!r}.")
         return optimizer(parameters)
     updated = getattr(optimizer, "parameters", None)
+    if updated == {} and hasattr(optimizer, "bind"):
+        return optimizer.bind(parameters)
     if isinstance(updated, dict) and not {*map(id, updated.values())} & {
             *map(id, parameters.values())}:
         raise ValueError("the optimizer updates none of the model's parameters: make it from"
@@ -383,9 +415,31 @@ def _optimizer(optimizer: Any, parameters: dict[str, Any]) -> Any:
     return optimizer
 
 
-def _rate(optimizer: Any) -> float:
-    rate = getattr(optimizer, "current_lr", None)
-    return getattr(optimizer, "lr", math.nan) if rate is None else rate
+def _columns(metrics: Mapping[str, Any], validates: bool) -> list[str]:
+    """What is recorded of each epoch."""
+    measured = ["loss", *metrics]
+    taken = {"loss", "epoch", *MEASURED} & metrics.keys()
+    if taken:
+        raise ValueError(f"a metric cannot be called {taken.pop()!r}: the history has its own.")
+    return ["epoch", *measured, *(f"val_{k}" for k in measured if validates), *MEASURED]
+
+
+def _continued(history: History | None, columns: list[str], seed: Any) -> History:
+    """A new history, or one that goes on from where the given one ends."""
+    if not isinstance(history, History | None):
+        raise TypeError(f"history must be a History, got {type(history).__name__}. That of a"
+                        " checkpoint is History(**tg.load(path)['history']).")
+    if seed is None and history is not None:
+        seed = history.seed
+    if history is None or not history.epochs:
+        history = History(dict.fromkeys(columns, ()))
+    if list(history) != columns:
+        raise ValueError(f"the history to go on with has the columns {', '.join(history)};"
+                         f" this run records {', '.join(columns)}.")
+    return History(history, history.steps, np.random.SeedSequence(seed).entropy)
+
+
+# ---- small things --------------------------------------------------------------------------------
 
 
 def _flat(arrays: list[Array]) -> Array:

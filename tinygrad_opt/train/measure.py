@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygrad_opt.data import minibatches
 from tinygrad_opt.data.arguments import samples
-from tinygrad_opt.errors import ShapeError
+from tinygrad_opt.errors import ShapeError, nearest
 from tinygrad_opt.tensor import no_grad
 
 __all__ = ["evaluate", "predict"]
@@ -50,7 +50,7 @@ def evaluate(
     x: Any,
     y: Any,
     *,
-    loss: Callable[[Any, Any], Any] | None = None,
+    loss: Callable[[Any, Any], Any] | str | None = None,
     metrics: Any = (),
     batch_size: int = 256,
 ) -> dict[str, float]:
@@ -81,6 +81,7 @@ def evaluate(
     if not samples(x, y):
         raise ValueError("evaluate needs at least one sample, got none.")
     means = Means(metrics_by_name(metrics))
+    loss = None if loss is None else loss_by_name(loss)
     with in_mode(model, False), no_grad():
         for xb, yb in minibatches(x, y, batch_size, shuffle=False):
             prediction = model(xb)
@@ -161,6 +162,31 @@ def metrics_by_name(metrics: Any) -> dict[str, Metric]:
         if not callable(found[name]):
             raise ValueError(f"no metric {metric!r}; give a function of (prediction, y), or one of"
                              f" {', '.join(known)}.")
+    return found
+
+
+# what textbooks and other libraries call the losses of nn
+LOSSES = {
+    "mse": "mse_loss", "mean_squared_error": "mse_loss", "l1": "l1_loss", "mae": "l1_loss",
+    "mean_absolute_error": "l1_loss", "huber": "huber_loss", "hinge": "hinge_loss",
+}
+
+
+def loss_by_name(loss: Any) -> Callable[[Any, Any], Any]:
+    """A function of (prediction, y), or that of a name such as ``"cross_entropy"``."""
+    if callable(loss):
+        return loss
+    if not isinstance(loss, str):
+        raise TypeError("loss must be a function of (prediction, y) such as nn.cross_entropy, or"
+                        f" its name, got {loss!r}.")
+    from tinygrad_opt import nn
+
+    known = [n for n in nn.__all__ if n.endswith(("_loss", "_entropy", "_logits", "kl_div"))
+             and n != "cosine_embedding_loss"]         # of three arguments
+    name = LOSSES.get(loss, loss)
+    if name not in known:
+        raise ValueError(f"no loss is called {loss!r}; {nearest(loss, [*known, *LOSSES])}")
+    found: Callable[[Any, Any], Any] = getattr(nn, name)
     return found
 
 

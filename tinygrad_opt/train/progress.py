@@ -9,6 +9,7 @@ import time
 import warnings
 from typing import Any
 
+from tinygrad_opt.errors import install
 from tinygrad_opt.train.callbacks import Callback
 
 __all__ = ["progress_for"]
@@ -20,7 +21,10 @@ PAUSE = 0.1                       # seconds between two drawings of the bar
 class Quiet(Callback):
     """Shows nothing."""
 
-    def close(self) -> None:
+    def __enter__(self) -> Quiet:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
         """Leave the screen tidy, whatever happened."""
 
 
@@ -75,7 +79,7 @@ class Bar(Quiet):
         self.bar.set_postfix_str((_figures(run) or f"loss {run.loss:.4g}") + more, refresh=False)
         self.bar.refresh()
 
-    def close(self) -> None:
+    def __exit__(self, *error: Any) -> None:
         if self.bar is not None:
             self.bar.close()
 
@@ -99,9 +103,7 @@ def progress_for(choice: bool | str) -> Quiet:
     except ImportError as error:
         if choice is True:
             return Lines()
-        raise ImportError(
-            "progress='bar' needs tqdm: pip install 'tinygrad-opt[progress]'"
-        ) from error
+        raise ImportError(f"progress='bar' needs tqdm: {install('progress')}") from error
     return Bar(tqdm)
 
 

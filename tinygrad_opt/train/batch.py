@@ -13,7 +13,7 @@ from tinygrad_opt.compiler import CompiledStep
 from tinygrad_opt.compiler import compile as captured
 from tinygrad_opt.tensor import Tensor, effect
 
-__all__ = ["Halt", "Step"]
+__all__ = ["BatchGradients", "Halt"]
 
 Array = np.ndarray
 MANY = 8                                         # captures, after which they must be worth it
@@ -24,7 +24,7 @@ class Halt(Exception):
     """Raised by what looks at the loss, to leave out the backward pass."""
 
 
-class Step:
+class BatchGradients:
     """Predict, compare, look at the loss and differentiate it, all in one call.
 
     Parameters
@@ -51,7 +51,7 @@ class Step:
         self.replay: CompiledStep | None = None
         if self.asked or (compiled is None and self.known):
             self.replay = captured(self.written)
-        self.kinds: set[Any] = set()                       # lengths and shares that were captured
+        self.kinds: set[tuple[int, float]] = set()         # lengths and shares that were captured
         self.frozen: list[Any] = []                        # what the captures rest on
         self.calls = self.captures = 0
         self.error: BaseException | None = None
@@ -78,35 +78,36 @@ class Step:
         if self.replay is None:
             return self.written(x, y, share)
         self.calls += 1
+        kind = len(x), share
         if self.captures >= MANY and 2 * self.captures > self.calls:
             self._give_up("It had to be captured anew for most batches: parameters, options or"
                           " shapes change all the time.")
-            return self.written(x, y, share)
-        kind = len(x), share
-        if kind in self.kinds:
+        elif kind in self.kinds:
             return self.replay(x, y, share)
-        before = self._state()
-        try:
-            prediction = self.replay(x, y, share)
-        except Exception as error:
-            if error is self.error:                        # the callbacks' own
-                raise
-            self._put_back(before)
-            self._give_up(f"{type(error).__name__}: {error}")
         else:
-            self.kinds.add(kind)
-            return prediction
+            before = _moved_by_a_pass(self.model, self.parameters)
+            try:
+                prediction = self.replay(x, y, share)
+            except Exception as error:
+                if error is self.error:                    # the callbacks' own
+                    raise
+                _put_back(before)
+                self._give_up(f"{type(error).__name__}: {error}")
+            else:
+                self.kinds.add(kind)
+                return prediction
         return self.written(x, y, share)                   # if this fails too, it fails alone
 
     def refresh(self) -> None:
         """Forget the captures if something that they rest on has changed since."""
         if self.replay is None:
             return
-        now = self._configuration()
-        hooked = [name for name, p in self.parameters.items() if p.hooks]
+        hooked = next((name for name, p in self.parameters.items() if p.hooks), None)
         if hooked:
-            self._give_up(f"{hooked[0]} has a hook, which must see every gradient.")
-        elif not _same(now, self.frozen):
+            self._give_up(f"{hooked} has a hook, which must see every gradient.")
+            return
+        now = _rested_on(self.model, self.parameters)
+        if not _same(now, self.frozen):
             self.frozen, self.kinds = now, set()
             self.replay = captured(self.written)
 
@@ -120,46 +121,57 @@ class Step:
     def _give_up(self, reason: str) -> None:
         self.replay = None
         if self.asked:
-            warnings.warn(f"the training step is not compiled. {reason}", stacklevel=7)
+            warnings.warn(f"the training step is not compiled. {reason}", stacklevel=8)
 
-    def _configuration(self) -> list[Any]:
-        """Everything besides arrays that a pass depends on: modes, options, what is trained."""
-        found: list[Any] = []
-        for p in self.parameters.values():
-            found += (p, p.needs_grad)
-        for module in _modules(self.model):
-            found += (module, getattr(module, "training", None), *vars(module).values())
-        return found
 
-    def _state(self) -> tuple[Any, Any, Any]:
-        """What a pass moves: gradients, running statistics, random generators."""
-        buffers = [getattr(module, name) for module in _modules(self.model)
-                   for name in getattr(module, "buffers", ())]
-        generators = self.model.generators() if hasattr(self.model, "generators") else {}
-        return ([(p, p.grad) for p in self.parameters.values()],
-                [(a, a.copy()) for a in buffers if a is not None],
-                [(g, g.bit_generator.state) for g in generators.values()])
-
-    @staticmethod
-    def _put_back(state: tuple[Any, Any, Any]) -> None:
-        gradients, buffers, generators = state
-        for p, gradient in gradients:
-            p.grad = gradient
-        for array, values in buffers:
-            array[...] = values
-        for generator, was in generators:
-            generator.bit_generator.state = was
+# ---- what a capture rests on, and what a pass moves ----------------------------------------------
 
 
 def _modules(model: Any) -> list[Any]:
     return [*model.named_modules().values()] if hasattr(model, "named_modules") else []
 
 
+def _rested_on(model: Any, parameters: dict[str, Tensor]) -> list[Any]:
+    """Everything besides arrays that a pass depends on: modes, options, what is trained."""
+    found: list[Any] = []
+    for p in parameters.values():
+        found += (p, p.needs_grad)
+    for module in _modules(model):
+        found += (module, getattr(module, "training", None), *vars(module).values())
+    return found
+
+
 def _same(a: list[Any], b: list[Any]) -> bool:
-    """Whether two configurations are one: the same objects, equal numbers and words."""
+    """Whether two such lists are one: the same objects, equal numbers and words."""
     return len(a) == len(b) and all(
         x is y or (type(x) is type(y) and isinstance(x, PLAIN) and x == y) for x, y in zip(a, b)
     )
+
+
+Moved = tuple[list[tuple[Tensor, Any]], list[tuple[Array, Array]], list[tuple[Any, Any]]]
+
+
+def _moved_by_a_pass(model: Any, parameters: dict[str, Tensor]) -> Moved:
+    """Gradients, running statistics and random generators, each with its value."""
+    buffers = [getattr(module, name) for module in _modules(model)
+               for name in getattr(module, "buffers", ())]
+    generators = model.generators().values() if hasattr(model, "generators") else ()
+    return ([(p, p.grad) for p in parameters.values()],
+            [(a, a.copy()) for a in buffers if a is not None],
+            [(g, g.bit_generator.state) for g in generators])
+
+
+def _put_back(moved: Moved) -> None:
+    gradients, buffers, generators = moved
+    for p, gradient in gradients:
+        p.grad = gradient
+    for array, values in buffers:
+        array[...] = values
+    for generator, state in generators:
+        generator.bit_generator.state = state
+
+
+# ---- whether a replay leaves nothing out ---------------------------------------------------------
 
 
 def _made_of_known_parts(model: Any) -> bool:
