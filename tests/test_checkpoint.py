@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -551,3 +552,51 @@ def test_no_number_of_interrupts_loads_a_part(tmp_path, count, step):
     while interrupted_load(path, n, count):
         n += step
     assert n > 400                                          # lines, of which each was tried
+
+
+@posix
+@pytest.mark.drill
+def test_bursts_of_interrupts_at_random_times_load_no_part(tmp_path, monkeypatch):
+    """Four signals each, at most 50 µs apart, at some time while it loads: 5,000 times."""
+    path = save(tmp_path / "run.npz", *trained(0, 3))
+    (model, optimizer), rng = trained(1, 1), np.random.default_rng(0)
+    old, new = all_numbers(model, optimizer), all_numbers(*trained(0, 3))
+    first = save(tmp_path / "first.npz", model, optimizer)
+    main, ended = threading.get_ident(), {"interrupted": 0, "loaded": 0}
+    monkeypatch.setattr(sys, "unraisablehook", lambda *_: None)  # files that interrupts left open
+    start = time.perf_counter()
+    for _ in range(100):
+        load(first, model, optimizer)
+    usual = (time.perf_counter() - start) / 100
+
+    def interrupt(number, frame):
+        while frame is not None:                            # only what is in `load` is disturbed
+            if frame.f_code is load.__code__:
+                raise KeyboardInterrupt
+            frame = frame.f_back
+
+    def burst(delays):
+        for delay in delays:
+            time.sleep(delay)
+            signal.pthread_kill(main, signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        for _ in range(5000):
+            delays = [rng.uniform(0, usual), *rng.uniform(0, 5e-5, 3)]
+            thread = threading.Thread(target=burst, args=(delays,))
+            thread.start()
+            try:
+                load(path, model, optimizer)
+            except KeyboardInterrupt:
+                ended["interrupted"] += 1
+            thread.join()
+            numbers = all_numbers(model, optimizer)
+            assert numbers in (old, new)
+            if numbers == new:
+                ended["loaded"] += 1
+                load(first, model, optimizer)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    print(ended)
+    assert min(ended.values()) > 100
