@@ -580,7 +580,8 @@ def test_bursts_of_interrupts_at_random_times_load_no_part(tmp_path, monkeypatch
             time.sleep(delay)
             signal.pthread_kill(main, signal.SIGINT)
 
-    before = signal.signal(signal.SIGINT, interrupt)
+    before, interval = signal.signal(signal.SIGINT, interrupt), sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)                             # else the thread waits for 5 ms
     try:
         for _ in range(5000):
             delays = [rng.uniform(0, usual), *rng.uniform(0, 5e-5, 3)]
@@ -598,5 +599,6 @@ def test_bursts_of_interrupts_at_random_times_load_no_part(tmp_path, monkeypatch
                 load(first, model, optimizer)
     finally:
         signal.signal(signal.SIGINT, before)
+        sys.setswitchinterval(interval)
     print(ended)
     assert min(ended.values()) > 100
