@@ -184,3 +184,11 @@ def test_conjugate_gradients_cross_the_ravine_in_two_steps():
     found = optim.conjugate_gradient(lambda p: p[0] ** 2 / 20 + p[1] ** 2, [-7.0, 2.0])
     track = follow("ravine", found.path)
     assert track.steps == 2 and track.values[-1] < 1e-20
+
+
+def test_newtons_path_over_a_surface_is_a_track_beside_the_others():
+    f = surface("rosenbrock")
+    found = optim.minimize(lambda p: f(p[0], p[1]), f.start, "newton")
+    track = follow(f, found.path)
+    assert found and track.steps == found.steps < 30 and track.values[-1] < 1e-12
+    assert track.points[0].tolist() == list(f.start)

@@ -209,7 +209,7 @@ class NewtonCG(Direction):
         g = point.gradient
         d, residual, along = np.zeros_like(g), g, -g
         size = float(np.linalg.norm(g))
-        enough = min(0.5, math.sqrt(size)) * size
+        enough = min(0.01, math.sqrt(size)) * size
         for _ in range(2 * len(g)):
             product = point.times(along)
             curvature = along @ product
