@@ -373,6 +373,7 @@ def npy(descr="<f8", shape="(2,)", data=b"\0" * 16):
 @pytest.mark.parametrize(("content", "words"), [
     (npy(shape="(1000000000000,)"), "claims 8000000000000 bytes of data, the file has 16"),
     (npy(shape="(4611686018427387904, 4)"), "claims"),     # 2**64 numbers would overflow to 0
+    (npy(descr="S0", shape="(1000000000,)", data=b""), "claims 1000000000 bytes of data"),
     (npy(shape="(-2,)"), r"claims the shape \(-2,\)"),
     (npy(shape="(1,)"), "claims 8 bytes of data, the file has 16"),
     (npy(descr="|O"), "Python objects"),

@@ -314,23 +314,24 @@ def _read_npz(path: Path) -> tuple[str | None, dict[str, Array]]:
 
 
 def _npy(content: bytes) -> Array:
-    """One array, read by NumPy once its header is known to fit what follows."""
+    """One array from the bytes of a .npy file, whose header must fit what follows."""
     stream = BytesIO(content)
     version = np.lib.format.read_magic(stream)
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"npy version {version} is not read here")
     read_header = {(1, 0): np.lib.format.read_array_header_1_0,
                    (2, 0): np.lib.format.read_array_header_2_0}[version]
-    shape, _, dtype = read_header(stream)
+    shape, fortran, dtype = read_header(stream)
     if dtype.hasobject:
         raise ValueError("it holds Python objects, which could run code when loaded")
     if any(n < 0 for n in shape):
         raise ValueError(f"it claims the shape {shape}")
-    claimed, found = math.prod(shape) * dtype.itemsize, len(content) - stream.tell()
-    if claimed != found:                                   # Python's integers cannot overflow
+    # Python's integers cannot overflow; NumPy makes strings of no bytes one byte long
+    claimed, found = math.prod(shape) * max(dtype.itemsize, 1), len(content) - stream.tell()
+    if claimed != found:
         raise ValueError(f"its header claims {claimed} bytes of data, the file has {found}")
-    stream.seek(0)
-    return np.lib.format.read_array(stream, allow_pickle=False)
+    order: Any = "F" if fortran else "C"
+    return np.ndarray(shape, dtype, content, stream.tell(), order=order).copy("K")
 
 
 # ---- safetensors ---------------------------------------------------------------------------------
