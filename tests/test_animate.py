@@ -20,7 +20,7 @@ from PIL import Image
 from tinygrad_opt.viz.animation.film import save_gif
 from tinygrad_opt.viz.animation.moving import Heat, Line, Words
 from tinygrad_opt.viz.plots.descents import animate_descent, descend_1d, outcome, plot_descent
-from tinygrad_opt.viz.plots.heatmaps import reduced, shades
+from tinygrad_opt.viz.plots.heatmaps import folded, folds, reduced, shades
 from tinygrad_opt.viz.plots.races import animate_race, plot_race, race
 from tinygrad_opt.viz.plots.training_animation import TrainingRecorder, animate_training
 
@@ -137,6 +137,29 @@ def test_the_picture_has_regions_points_squares_and_curves(training):
 def test_each_array_is_scaled_to_its_own_maximum():
     cells = shades(np.array([[[2.0, -1.0, 0.0]], [[0.0, 0.0, 0.0]]]), np.array([2.0, 0.0]))
     assert cells.tolist() == [[[30, 8, 15]], [[15, 15, 15]]]
+
+
+def test_wide_arrays_are_cut_into_parts_below_each_other():
+    assert [folds(2, 64), folds(1, 64), folds(16, 16), folds(1, 3)] == [3, 4, 1, 1]
+    cells = np.arange(10, dtype=np.uint8).reshape(1, 2, 5)
+    assert folded(cells, 2)[0].tolist() == [[0, 1, 2], [5, 6, 7], [3, 4, 15], [8, 9, 15]]
+
+
+def test_the_film_shows_validation_classes_and_which_colour_is_positive():
+    x, y = tg.data.spiral(20, 3, rng=0)
+    model = nn.MLP([2, 4, 3], rng=0)
+    recorder = TrainingRecorder(model, x, y, frames=4, resolution=6)
+    history = tg.fit(model, x, y, loss=nn.cross_entropy, epochs=3, callbacks=[recorder],
+                     progress=False, seed=0, validation_data=(x[:9], y[:9]), metrics=["accuracy"])
+    film = recorder.film(title="short", size=(9.6, 5.4))
+    for name in ("val_loss", "val_accuracy"):
+        assert film.numbers[name][1:].tolist() == history[name] and np.isnan(film.numbers[name][0])
+    words = [text.get_text() for ax in film.figure.axes
+             for text in ax.texts + (ax.get_legend().get_texts() if ax.get_legend() else [])]
+    assert {"class 0", "class 2", "training", "validation", "−", "+"} <= set(words)
+    assert film.figure.bbox.size.tolist() == [960, 540]
+    headline = next(p for p in film.parts if isinstance(p, Words))
+    assert headline.words[-1].startswith("short   epoch 3")
 
 
 def test_large_arrays_are_reduced_to_the_largest_of_each_block():
@@ -275,6 +298,16 @@ def test_the_numbers_hold_the_regions_of_every_frame(training):
     assert regions[-1, 0, 0] == np.argmax(model(corner).data)
 
 
+def test_a_page_can_hold_the_dark_film_too(ravine):
+    film = animate_race(ravine, frames=3, theme="auto")
+    page = film.html()
+    _, drawn, _ = unpacked(page)
+    assert len(drawn) == 2 and drawn[0]["background"] != drawn[1]["background"]
+    assert "prefers-color-scheme" in page and film.theme.name == "light"
+    alone = animate_race(ravine, frames=3, theme="dark").html()
+    assert unpacked(alone)[1] == drawn[1:] and "--page:#FFFFFF" not in alone
+
+
 def test_notebooks_get_a_frame_of_its_own(training):
     text = training[3]._repr_html_()
     assert text.startswith("<iframe srcdoc=") and "<canvas" not in text     # escaped
@@ -309,13 +342,18 @@ def ravine():
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_a_race_draws_every_path_as_it_was(ravine, theme):
-    ax, curve = plot_race(ravine, theme=theme).axes
+    ax, curve, scale = plot_race(ravine, theme=theme).axes
     lines = {len(line.get_xdata()): line for line in ax.lines}
     np.testing.assert_array_equal(np.column_stack(lines[31].get_data()), ravine["Adam"].points)
     assert ax.get_xlim() == ravine.surface.x and ax.get_ylim() == ravine.surface.y
     assert "diverged" in " ".join(t.get_text() for t in ax.texts)
     assert curve.get_ylim()[1] < 1e4                        # the lost run did not break the axes
     assert curve.get_yscale() == "log"
+    heights = [float(t.get_text()) for t in scale.get_yticklabels()]
+    assert heights == sorted(heights) and len(heights) == 4
+    star = next(line for line in ax.lines if line.get_marker() == "*")
+    assert star.zorder == max(artist.zorder for artist in ax.get_children())
+    assert ravine.surface.formula in ax.get_title()
 
 
 def test_optimizers_look_the_same_on_every_picture(ravine):
@@ -356,6 +394,26 @@ def test_a_descent_shows_tangent_and_step():
     assert (y1 - y0) / (x1 - x0) == pytest.approx(run.track.gradients[3, 0])
     figure = plot_descent([run, run])
     assert len(figure.axes) == 2 and "lr 0.1" in figure.axes[0].get_title()
+
+
+def test_a_film_shows_more_steps_where_more_happens():
+    run = descend_1d(lambda x: x**2, optim.SGD(lr=0.1), 1.5, 300)
+    shown = [int(words.split()[1].rstrip(":")) for words in animate_descent(
+        run, frames=60).parts[-1].words]
+    assert shown[0] == 0 and shown[-1] == 300 and shown == sorted(set(shown)) and len(shown) == 60
+    moving = int((np.abs(run.track.points[:, 0]) > 0.01).sum())     # it stands still for the rest
+    assert moving < 30 and sum(step < moving for step in shown) >= 20
+    colors = plot_descent(run).axes[0].collections[0].get_facecolors()
+    assert np.abs(colors[moving] - colors[0]).max() > 0.5
+
+
+def test_the_view_of_a_descent_that_explodes_holds_its_first_steps():
+    run = descend_1d(lambda x: x**2, optim.SGD(lr=1.6), 1.5, 40)
+    assert run.track.diverged
+    low, high = plot_descent(run).axes[0].get_xlim()
+    assert -4 < low < -3.3 and 7.26 < high < 8               # but not -15.97
+    settled = descend_1d(lambda x: x**2, optim.SGD(lr=0.1), 1.5, 40)
+    assert plot_descent(settled).axes[0].get_xlim() == (-2, 2)
 
 
 def test_the_outcome_of_a_descent_is_told():

@@ -47,8 +47,9 @@ ARGUMENTS = (
              help="chooses the first weights and the order of the samples (default: 0)"),
 )
 QUIET = argument("--quiet", action="store_true", help="show no progress")
-THEME = argument("--theme", choices=("light", "dark"), default="light",
-                 help="colours of the page (default: light)")
+THEME = argument("--theme", choices=("auto", "light", "dark"), default="auto",
+                 help="colours; with auto a page follows its reader's system, and pictures are"
+                      " light (default: auto)")
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,8 @@ class Options(TypedDict, total=False):
 
     Parameters
     ----------
-    theme : {"light", "dark"}
-        Films and reports take "auto" as well: their pages follow the reader's system.
+    theme : {"light", "dark", "auto"}
+        With "auto" the page of a film follows its reader's system; pictures are light.
     size : (float, float)
         Width and height in inches; (9.6, 5.4) is the shape of a slide.
     dpi : float

@@ -86,12 +86,12 @@ DARK = Theme(
 
 
 def theme_of(name: str | Theme) -> Theme:
-    """The theme of this name, ``"light"`` or ``"dark"``."""
+    """The theme of a picture, which cannot follow its reader's system: ``"auto"`` is light."""
     if isinstance(name, Theme):
         return name
-    themes = {"light": LIGHT, "dark": DARK}
+    themes = {"auto": LIGHT, "light": LIGHT, "dark": DARK}
     if name not in themes:
-        raise ValueError(f"theme must be 'light' or 'dark', got {name!r}.")
+        raise ValueError(f"theme must be 'auto', 'light' or 'dark', got {name!r}.")
     return themes[name]
 
 

@@ -85,7 +85,8 @@ async function start() {
     f.background = background;
   }
   let frame = 0, timer = null;
-  canvas.style.maxWidth = 2 * film.width + "px";
+  const fits = `calc((100vh - 90px) * ${film.width / film.height})`;   // with the bar below it
+  canvas.style.maxWidth = `min(${2 * film.width}px, ${fits})`;
   canvas.setAttribute("aria-label", film.title);
   at.max = film.frames - 1;
 

@@ -12,7 +12,7 @@ import numpy as np
 from tinygrad_opt.viz.animation.film import Film, in_theme
 from tinygrad_opt.viz.animation.moving import Dot, Line, Part, Stroke, Words, arrow, within
 from tinygrad_opt.viz.figures import Options, Unpack, drawing, legend_below
-from tinygrad_opt.viz.plots.trajectories import FAR, Track, check_optimizers, run
+from tinygrad_opt.viz.plots.trajectories import FAR, Track, check_optimizers, pace, paced, run
 from tinygrad_opt.viz.tables import Table, stacked
 from tinygrad_opt.viz.theme import Theme
 
@@ -132,7 +132,7 @@ def plot_descent(
 ) -> Any:
     """Descents of functions of one number: the curve, and where each step came to.
 
-    The points go from green to red as steps go by.
+    The points go from green to red on their way. The view of a run that explodes grows with it.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def plot_descent(
             _draw_curve(ax, run, page)
             points = within(ax, run.track.points[:, 0], run.track.values)
             ax.plot(*points.T, color=page.muted, linewidth=0.5, alpha=0.5, zorder=2)
-            ax.scatter(*points.T, c=_colors(len(points), page), s=24, edgecolors=page.page,
+            ax.scatter(*points.T, c=_colors(run, page), s=24, edgecolors=page.page,
                        linewidths=0.5, zorder=3)
             ax.plot(*points[:1].T, "o", markerfacecolor="none", markeredgecolor=page.ink,
                     markersize=10, zorder=4)
@@ -179,7 +179,7 @@ def animate_descent(
     ----------
     descent : Descent
     frames : int
-        At most so many; the steps are spread over them evenly.
+        At most so many; where the path goes far, they are close in steps.
     fps : float
         Frames a second.
     **options
@@ -190,7 +190,7 @@ def animate_descent(
     Film
     """
     track = descent.track
-    at = np.unique(np.linspace(0, track.steps, min(frames, track.steps + 1)).round().astype(int))
+    at = paced([track], np.ptp(descent.x), frames)
 
     def film(options: Any) -> Film:
         numbers = descent.columns()
@@ -212,16 +212,17 @@ def animate_descent(
 def _moving(ax: Any, descent: Descent, at: Array, page: Theme) -> list[Part]:
     track = descent.track
     x, y, slope = track.points[:, 0], track.values, track.gradients[:, 0]
-    half = 0.09 * (descent.x[1] - descent.x[0])
+    half = 0.09 * np.ptp(_view(descent))
     with np.errstate(all="ignore"):
         tangent = [np.stack([x[at] - half, x[at] + half], 1),
                    np.stack([y[at] - half * slope[at], y[at] + half * slope[at]], 1)]
         after = np.minimum(at + 1, track.steps)
         step = arrow(ax, x[at], y[at], x[after] - x[at], np.zeros(len(at)))
     parts: list[Part] = []
-    colors = _colors(len(x), page)
+    colors = _colors(descent, page)
     # the points behind are drawn in a few groups of one colour, and not one by one
-    for some in np.array_split(np.arange(len(x)), min(len(x), 12)):
+    group = (12 * pace([track], np.ptp(descent.x))).astype(int)
+    for some in (np.flatnonzero(group == g) for g in np.unique(group)):
         until = np.clip(at + 1 - some[0], 0, len(some)).tolist()
         parts.append(Line(ax, x[some], y[some], until, linestyle="none", marker="o", markersize=5,
                           color=colors[some[0]], markeredgecolor=page.page, markeredgewidth=0.4,
@@ -240,19 +241,32 @@ def _moving(ax: Any, descent: Descent, at: Array, page: Theme) -> list[Part]:
 
 def _draw_curve(ax: Any, descent: Descent, page: Theme) -> None:
     """The function over its view, with room above for what is said."""
-    x = np.linspace(*descent.x, 400)
+    view = _view(descent)
+    x = np.linspace(*view, 400)
     with np.errstate(all="ignore"):
         y = np.array([float(descent.f(v)) for v in x])
     low, high = np.nanmin(y), np.nanmax(y)
     ax.plot(x, y, color=page.ink, linewidth=1.4, zorder=1)
-    ax.set(xlim=descent.x, ylim=(low - 0.1 * (high - low), high + 0.2 * (high - low)),
+    ax.set(xlim=view, ylim=(low - 0.1 * (high - low), high + 0.2 * (high - low)),
            xlabel="x", ylabel="f(x)")
 
 
-def _colors(n: int, page: Theme) -> Array:
-    """From green to red, through a light yellow; the last of them stand out from the page."""
+def _view(descent: Descent) -> tuple[float, float]:
+    """The view, of a run that explodes so far that its first steps are seen."""
+    low, high = descent.x
+    if descent.track.diverged is None:
+        return low, high
+    x = descent.track.points[:, 0]
+    near = (x > 3 * low - 2 * high) & (x < 3 * high - 2 * low)
+    seen = x[: len(x) if near.all() else int(near.argmin())]
+    room = 0.03 * np.ptp([low, high, *seen])
+    return min(low, *(seen - room)), max(high, *(seen + room))
+
+
+def _colors(descent: Descent, page: Theme) -> Array:
+    """From green to red on the way; the last of them stand out from the page."""
     from matplotlib.colors import LinearSegmentedColormap
 
     last = "#8B1A00" if page.name == "light" else "#FF7A5C"
     scale = LinearSegmentedColormap.from_list("steps", ["#009E73", "#F0E442", "#D55E00", last])
-    return scale(np.linspace(0, 1, n))
+    return scale(pace([descent.track], np.ptp(descent.x)))

@@ -7,7 +7,7 @@ import numpy as np
 from tinygrad_opt.viz.figures import rgb
 from tinygrad_opt.viz.theme import Theme
 
-__all__ = ["reduced", "shade_colors", "shades"]
+__all__ = ["folded", "folds", "reduced", "shade_colors", "shades"]
 
 Array = np.ndarray
 SHADES = 15                                    # of red and of blue
@@ -39,6 +39,19 @@ def shades(values: Array, most: Array) -> Array:
         part = values / np.where(most > 0, most, 1)[:, None, None]
     part = np.clip(np.nan_to_num(part), -1, 1)
     return np.round(SHADES + SHADES * part).astype(np.uint8)
+
+
+def folds(rows: int, columns: int) -> int:
+    """Into how many parts, one below the other, a wide array is cut so that cells are squares."""
+    return max(1, round((columns / (4 * rows)) ** 0.5))
+
+
+def folded(cells: Array, parts: int) -> Array:
+    """Arrays of `shades` cut into parts, one below the other, the last filled up with zeros."""
+    n, rows, columns = cells.shape
+    more = [(0, 0), (0, 0), (0, -columns % parts)]
+    full = np.pad(cells, more, constant_values=SHADES)
+    return full.reshape(n, rows, parts, -1).swapaxes(1, 2).reshape(n, rows * parts, -1)
 
 
 def shade_colors(theme: Theme) -> Array:

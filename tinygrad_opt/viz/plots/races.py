@@ -14,7 +14,7 @@ from tinygrad_opt.viz.animation.film import Film, in_theme
 from tinygrad_opt.viz.animation.moving import Dot, Line, Part, Stroke, Words, arrow, within
 from tinygrad_opt.viz.figures import Options, Unpack, drawing, halo, legend_below, pale, styled
 from tinygrad_opt.viz.plots.surfaces import Surface, surface
-from tinygrad_opt.viz.plots.trajectories import FAR, Track, check_optimizers, run
+from tinygrad_opt.viz.plots.trajectories import FAR, Track, check_optimizers, paced, run
 from tinygrad_opt.viz.tables import Table, aligned, stacked
 from tinygrad_opt.viz.theme import looks
 
@@ -200,7 +200,7 @@ def animate_race(
     ----------
     race : Race
     frames : int
-        At most so many; the steps are spread over them evenly.
+        At most so many; where the paths go far, they are close in steps.
     fps : float
         Frames a second.
     cmap, arrows, **options
@@ -211,8 +211,8 @@ def animate_race(
     Film
         ``film.save("race.gif")``.
     """
-    steps = max(t.steps for t in race.tracks.values())
-    at = np.unique(np.linspace(0, steps, min(frames, steps + 1)).round().astype(int))
+    view = np.ptp(race.surface.x), np.ptp(race.surface.y)
+    at = paced(list(race.tracks.values()), view, frames)
 
     def film(options: Any) -> Film:
         stage = _RaceStage(race, cmap, arrows, options)
@@ -246,13 +246,22 @@ class _RaceStage:
         low = np.nanmin(z)
         height = np.log10(z - low + 1e-3 * (np.nanmax(z) - low) ** 0.5) if s.log else z
         levels = np.linspace(np.nanmin(height), np.nanmax(height), 24)
-        ax.contourf(x, y, height, levels=levels, cmap=pale(cmap, page, 0.55), zorder=0)
+        filled = ax.contourf(x, y, height, levels=levels, cmap=pale(cmap, page, 0.55), zorder=0)
+        bar = self.figure.colorbar(filled, ax=ax, shrink=0.9, pad=0.02, aspect=30)
+        bar.outline.set_visible(False)
+        if s.log:
+            most = np.floor(np.log10(np.nanmax(z) - low))
+            marks = 10.0 ** np.arange(most - 3, most + 1)
+            shift = 1e-3 * (np.nanmax(z) - low) ** 0.5
+            bar.set_ticks(np.log10(marks + shift), labels=[f"{low + mark:.3g}" for mark in marks])
         ax.contour(x, y, height, levels=levels, colors=page.ink, alpha=0.16, linewidths=0.6,
                    linestyles="solid", zorder=0.5)
         for a, b in s.minima:
             ax.plot(a, b, "*", color=page.star, markeredgecolor="#000000", markersize=13,
-                    zorder=5.5)
-        ax.set(xlim=s.x, ylim=s.y, xlabel=s.axes[0], ylabel=s.axes[1], title=s.name)
+                    zorder=10)
+        ax.set(xlim=s.x, ylim=s.y, xlabel=s.axes[0], ylabel=s.axes[1])
+        ax.set_title(f"{s.name}: f({', '.join(s.axes)}) = {s.formula}" if s.formula else s.name,
+                     fontsize=9.5)
         start = next(iter(self.race.tracks.values())).points[0]
         ax.plot(*start, "o", markerfacecolor=page.page, markeredgecolor=page.ink, markersize=8,
                 zorder=2)
@@ -307,8 +316,8 @@ class _RaceStage:
                     ax.plot(*seen[first::apart].T, **stamp, linestyle="none", markersize=5.5)
                 self._mark_end(name)
             if self.watched:
-                some = np.arange(1, self.watched.steps, max(self.watched.steps // 12, 1))
-                for x, y, options in self._arrows(some):
+                view = np.ptp(self.race.surface.x), np.ptp(self.race.surface.y)
+                for x, y, options in self._arrows(paced([self.watched], view, 14)[1:-1]):
                     self.map.plot(x.T, y.T, **options)
 
     def parts(self, at: Array) -> list[Part]:

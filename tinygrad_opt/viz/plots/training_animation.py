@@ -19,12 +19,13 @@ from tinygrad_opt.viz.plots.decision_regions import (
     region_colors,
     scatter,
 )
-from tinygrad_opt.viz.plots.heatmaps import reduced, shade_colors, shades
+from tinygrad_opt.viz.plots.heatmaps import folded, folds, reduced, shade_colors, shades
 
 __all__ = ["TrainingRecorder", "animate_training"]
 
 Array = np.ndarray
 SHOWN = 6                                      # arrays on the picture, at most
+VALIDATION = ("val_loss", "val_accuracy")      # what a history may have of data not trained on
 
 
 def animate_training(
@@ -158,10 +159,12 @@ class TrainingRecorder:
     def __call__(self, run: Any) -> None:
         """After an epoch of `fit`."""
         history = run.history
-        last = run.epoch >= run.epochs or bool(run.stopped)
-        self.record(run.epoch, history["loss"][-1], history["lr"][-1], last=last)
+        self.record(run.epoch, history["loss"][-1], history["lr"][-1],
+                    last=run.epoch >= run.epochs or bool(run.stopped),
+                    **{name: history[name][-1] for name in VALIDATION if name in history})
 
-    def record(self, epoch: int, loss: float, lr: float, *, last: bool = False) -> None:
+    def record(self, epoch: int, loss: float, lr: float, *, last: bool = False,
+               **validation: float) -> None:
         """Take a frame, if this epoch is one to be shown."""
         weights = self._weights()
         if epoch % self.every == 0 or last:
@@ -170,7 +173,7 @@ class TrainingRecorder:
             self.classes = max(shares.shape[1], int(self.y.max()) + 1)
             self.rows.append({
                 "epoch": epoch, "loss": float(loss), "accuracy": float(right.mean()),
-                "lr": float(lr), "cells": self.plane.cells(shares),
+                "lr": float(lr), **validation, "cells": self.plane.cells(shares),
                 "weights": {n: reduced(w) for n, w in weights.items()},
                 "updates": {n: reduced(w - self._before[n]) for n, w in weights.items()},
             })
@@ -186,7 +189,8 @@ class TrainingRecorder:
         bottom and top.
         """
         rows = self.rows
-        columns = {k: np.array([r[k] for r in rows]) for k in ("epoch", "loss", "accuracy", "lr")}
+        names = ["epoch", "loss", "accuracy", "lr", *(n for n in VALIDATION if n in rows[-1])]
+        columns = {n: np.array([r.get(n, math.nan) for r in rows]) for n in names}
         for kind in ("weights", "updates"):
             for name in self.parameters:
                 columns[f"{kind}.{name}"] = np.stack([r[kind][name] for r in rows])
@@ -238,14 +242,23 @@ class _TrainingStage:
         self.recorder, self.rows, self.scale = recorder, rows, scale
         self.parts: list[Part] = []
         with drawing((6.4, 4.8), layout="none", **options) as (self.figure, self.theme):
-            self._title()
+            self._title(options.get("title", ""))
+            self._key()
             self._regions()
             self._arrays()
             self._curves()
 
-    def _title(self) -> None:
+    def _title(self, title: str) -> None:
         text = self.figure.text(0.02, 0.955, "", fontsize=11, fontweight="bold", va="center")
-        self.parts.append(Words(text, [_headline(row) for row in self.rows]))
+        self.parts.append(Words(text, [_headline(row, title) for row in self.rows]))
+
+    def _key(self) -> None:
+        """Which colours are which numbers."""
+        ax = self.figure.add_axes((0.87, 0.945, 0.08, 0.02))
+        ax.imshow(shade_colors(self.theme)[None], aspect="auto")
+        ax.set_axis_off()
+        for x, sign, side in ((-0.08, "−", "right"), (1.08, "+", "left")):
+            ax.text(x, 0.5, sign, transform=ax.transAxes, ha=side, va="center", fontsize=9)
 
     def _regions(self) -> None:
         r, ax = self.recorder, self.figure.add_axes((0.02, 0.36, 0.41, 0.55))
@@ -253,15 +266,19 @@ class _TrainingStage:
         cells = np.stack([row["cells"] for row in self.rows])
         self.parts.append(Heat(ax, cells, region_colors(r.classes, self.theme), plane.extent))
         ax.set(xlim=plane.extent[:2], ylim=plane.extent[2:], xticks=[], yticks=[])
-        self.parts.append(Part(*scatter(ax, r.x, r.y, self.theme, size=9)))
+        points = scatter(ax, r.x, r.y, self.theme, size=9)
+        self.parts.append(Part(*points))
+        if len(points) <= 5:
+            ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=5, frameon=False,
+                      fontsize=7.5, handletextpad=0.1, columnspacing=1, borderpad=0.1)
 
     def _arrays(self) -> None:
         """Weights and biases on the left, their latest changes on the right."""
         names = list(self.recorder.parameters)
         shapes = [self.rows[0]["weights"][n].shape for n in names]
-        share = np.array([4 + min(rows, 16) for rows, _ in shapes], float)
+        share = np.array([4 + min(rows * folds(rows, columns), 16) for rows, columns in shapes])
         label = 0.042                                       # height of the line above an array
-        share *= (0.545 - label * (len(names) + 1)) / share.sum()
+        share = share * (0.545 - label * (len(names) + 1)) / share.sum()
         top = 0.905
         for kind, left in (("weights", 0.46), ("updates", 0.735)):
             words = "weights, biases" if kind == "weights" else "latest change"
@@ -280,12 +297,16 @@ class _TrainingStage:
         if self.scale == "run":
             most = np.full_like(most, most.max())
         ax = self.figure.add_axes(box)
-        self.parts.append(Heat(ax, shades(values, most), shade_colors(self.theme)))
+        parts = folds(*values.shape[1:])
+        self.parts.append(Heat(ax, folded(shades(values, most), parts), shade_colors(self.theme)))
+        self.parts.append(Part(*(ax.axhline(y, color=self.theme.page, linewidth=2)
+                                 for y in np.arange(1, parts) / parts)))
         ax.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[])
         for spine in ax.spines.values():
             spine.set_visible(True)
-        if kind == "weights":
-            self.figure.text(box[0], above + 0.006, _short(name), fontsize=8, va="bottom")
+        shape = "×".join(map(str, self.recorder.parameters[name].shape))
+        self.figure.text(box[0], above + 0.006, _short(name) if kind == "weights" else shape,
+                         fontsize=8, va="bottom")
         text = self.figure.text(box[0] + box[2], above + 0.006, "", fontsize=8, va="bottom",
                                 ha="right", color=self.theme.muted)
         self.parts.append(Words(text, [f"±{m:.2g}" for m in most]))
@@ -296,29 +317,37 @@ class _TrainingStage:
         for i, (key, hue) in enumerate((("loss", "value"), ("accuracy", "green"),
                                         ("lr", "purple"))):
             ax = self.figure.add_axes((0.075 + 0.325 * i, 0.095, 0.25, 0.19))
-            values = np.array([row[key] for row in self.rows])
-            ax.set(xlim=(0, max(epochs[-1], 1)), ylim=_limits(key, values))
+            lines = {name: np.array([row.get(name, math.nan) for row in self.rows])
+                     for name in (key, f"val_{key}") if name in self.rows[-1]}
+            ax.set(xlim=(0, max(epochs[-1], 1)), ylim=_limits(key, np.array([*lines.values()])))
             ax.set_title("learning rate" if key == "lr" else key, fontsize=9, pad=3)
             ax.set_xlabel("epoch", fontsize=8, labelpad=1)
             ax.tick_params(labelsize=7.5, pad=2, length=3)
             ax.locator_params(nbins=4)
             ax.yaxis.set_major_formatter("{x:g}")
             ax.grid(True, alpha=0.6)
-            self.parts.append(Line(ax, epochs, values, until, color=self.theme.color(hue)))
+            look: dict[str, Any] = {"color": self.theme.color(hue), "label": "training"}
+            for values in lines.values():
+                self.parts.append(Line(ax, epochs, values, until, **look))
+                look = {"color": self.theme.ink, "linestyle": "--", "linewidth": 1.2,
+                        "label": "validation"}
+            if len(lines) > 1:
+                ax.legend(loc="best", fontsize=7, frameon=False, borderpad=0.1)
 
 
-def _headline(row: Mapping[str, Any]) -> str:
+def _headline(row: Mapping[str, Any], title: str) -> str:
     loss = "" if math.isnan(row["loss"]) else f"   loss {row['loss']:.3f}"
-    return f"epoch {row['epoch']}{loss}   accuracy {row['accuracy']:.1%}"
+    title = f"{title}   " if title else ""
+    return f"{title}epoch {row['epoch']}{loss}   accuracy {row['accuracy']:.1%}"
 
 
 def _limits(key: str, values: Array) -> tuple[float, float]:
     if key == "accuracy":
         return 0.0, 1.02
-    seen = values[np.isfinite(values)]
+    seen, first = (some[np.isfinite(some)] for some in (values, values[:, :5]))
     if not len(seen):
         return 0.0, 1.0
-    top = seen.max() if key == "lr" else min(seen.max(), 3 * np.median(seen[: 5]))
+    top = seen.max() if key == "lr" or not len(first) else min(seen.max(), 3 * np.median(first))
     return 0.0, 1.06 * top if top > 0 else 1.0
 
 
