@@ -695,9 +695,9 @@ def test_an_interrupted_step_never_leaves_some_parameters_updated_and_others_not
 def test_an_error_inside_a_rule_takes_the_step_back():
     class Broken(optim.Momentum):
         def rule(self, p, g, *state, lr, t):
-            super().rule(p, g, *state, lr=lr, t=t)
             if t == 2:
                 raise RuntimeError("half way")
+            return super().rule(p, g, *state, lr=lr, t=t)
 
     params = parameters()
     opt = Broken(params)

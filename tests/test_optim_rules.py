@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from tinygrad_opt import Tensor, optim
-from tinygrad_opt.optim.explain import lines_of, work_out
 
 # rule, its options, and the same in torch
 TORCH = {
@@ -300,6 +299,7 @@ def test_zero_gradients_let_velocity_roll_on_and_a_missing_one_rests():
 
 VARIANTS = [
     optim.SGD(lr=0.1), optim.SGD(lr=0.1, momentum=0.9, nesterov=True),
+    optim.SGD(lr=0.1, momentum=0.9, dampening=0.5),
     optim.SGD(lr=0.1, momentum=0.9, weight_decay=0.1), optim.Momentum(lr=0.1),
     optim.Nesterov(lr=0.1), optim.AdaGrad(lr=0.1), optim.AdaGrad(lr=0.1, mean=True),
     optim.RMSprop(), optim.RMSprop(centered=True, momentum=0.5), optim.AdaDelta(), optim.Adam(),
@@ -309,19 +309,33 @@ VARIANTS = [
 
 
 @pytest.mark.parametrize("opt", VARIANTS, ids=lambda o: type(o).__name__)
-def test_the_lines_that_explain_a_rule_compute_what_the_rule_does(opt):
-    p = {"w": np.array([0.7])}
+def test_the_formula_stands_in_the_docstring(opt):
+    said = {line.strip() for line in type(opt).__doc__.splitlines()}
+    lines = str(opt.formula).splitlines()
+    decay = ["g ← g + λ · p"] if opt.weight_decay and not opt.decoupled else []
+    assert lines[: len(decay)] == decay
+    assert [line for line in lines[len(decay) :] if line not in said] == []
+
+
+@pytest.mark.parametrize("opt", VARIANTS, ids=lambda o: type(o).__name__)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_in_place_calls_compute_what_the_rule_returns(opt, dtype):
+    opt = optim.get(type(opt), **{n: getattr(opt, n) for n in opt.options})
     rng = np.random.default_rng(5)
-    values = {n: getattr(opt, n) for n in opt.options} | opt.accumulators() | {"p": 0.7}
-    for t in range(1, 15):
-        g = float(rng.standard_normal())
-        opt.update(p, {"w": np.array([g])})
-        values |= {"t": t, "g": g, "lr": opt.lr} | opt.constants(t)
-        for line in lines_of(opt):
-            values[line.split(" = ")[0]] = work_out(line, values)
-        assert values["p"] == pytest.approx(p["w"][0], rel=1e-12)
-        for slot, array in opt.state["w"].items():
-            assert values[slot] == pytest.approx(array[0], rel=1e-11)
+    start = {n: rng.standard_normal(s).astype(dtype) for n, s in (("a", (3, 2)), ("b", 4))}
+    eps = np.finfo(dtype).eps
+    arrays, plain, state = {n: a.copy() for n, a in start.items()}, start, None
+    for _ in range(14):
+        grads = {n: rng.standard_normal(a.shape).astype(dtype) for n, a in start.items()}
+        opt.update(arrays, grads)
+        plain, state = opt.updated(plain, grads, state)
+        for n in plain:
+            assert plain[n].dtype == dtype
+            np.testing.assert_allclose(arrays[n], plain[n], rtol=100 * eps, atol=10 * eps)
+            for slot, array in opt.state[n].items():
+                np.testing.assert_allclose(array, state[n][slot], rtol=100 * eps, atol=10 * eps)
+    assert state["a"]["t"] == opt.t == 14
+    assert all(run.schedule is not None for run in opt._plan.runs)
 
 
 # ---- they find the minimum -----------------------------------------------------------------------

@@ -5,25 +5,31 @@
 
     opt = Adam(lr=1e-3)                         # unbound: plain dicts of arrays, in place
     opt.update(params, grads)
+
+The rules, in order of complexity, each as its paper writes it. Velocities hold displacements: what
+is added to p, rates of the past included.
+
+    rule       what it adds                           ε stands          starts from
+    SGD        −lr g, with or without velocity                          v = 0
+    Momentum   a velocity                                               v = 0
+    Nesterov   the gradient at the point ahead                          v = 0
+    AdaGrad    a rate for each number                 outside the root  h = initial_accumulator
+    RMSprop    forgetting                             outside the root  h = m = v = 0
+    AdaDelta   no rate at all                         inside the roots  h = d = 0
+    Adam       a mean of gradients, both corrected    outside the root  m = v = 0
+    AdamW      weight decay beside the step           as Adam
+    Adamax     a maximum in the place of the root     with |g|          m = u = 0
+    Nadam      Nesterov's momentum in Adam            outside the root  m = v = 0
+    Lion       only the sign                                            m = 0
 """
 
 from tinygrad_opt.optim import schedules
+from tinygrad_opt.optim.adam import Adam, Adamax, AdamW, Lion, Nadam
+from tinygrad_opt.optim.adaptive import AdaDelta, AdaGrad, RMSprop
+from tinygrad_opt.optim.descent import SGD, Momentum, Nesterov
 from tinygrad_opt.optim.lookup import get, names
 from tinygrad_opt.optim.minimization import Result, conjugate_gradient, minimize
 from tinygrad_opt.optim.optimizer import Optimizer
-from tinygrad_opt.optim.rules import (
-    SGD,
-    AdaDelta,
-    AdaGrad,
-    Adam,
-    Adamax,
-    AdamW,
-    Lion,
-    Momentum,
-    Nadam,
-    Nesterov,
-    RMSprop,
-)
 from tinygrad_opt.optim.wolfe import LineSearch, line_search
 
 __all__ = [                                # noqa: RUF022 (sorted as Python sorts)

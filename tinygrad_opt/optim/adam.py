@@ -1,28 +1,31 @@
-"""A mean of gradients over the root of their mean square: Adam, AdamW, Nadam."""
+"""Means of gradients, steps of bounded size: Adam, AdamW, Nadam, Adamax, Lion."""
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy import add, divide, multiply, sqrt, subtract
 
+from tinygrad_opt.ops import op
 from tinygrad_opt.optim.optimizer import Optimizer, Params
 from tinygrad_opt.optim.options import Check, flag, number, share
-from tinygrad_opt.optim.pack import Array
 
-__all__ = ["Adam", "AdamW", "Nadam"]
+__all__ = ["Adam", "AdamW", "Adamax", "Lion", "Nadam"]
 
 
 class Adam(Optimizer):
     """Momentum over RMSprop, both corrected for starting from zero.
 
-        m ← β₁ m + (1 − β₁) g            m̂ = m / (1 − β₁ᵗ)
-        v ← β₂ v + (1 − β₂) g²           v̂ = v / (1 − β₂ᵗ)
-        p ← p − lr m̂ / (√v̂ + ε)
+        m ← β₁ · m + (1 − β₁) · g
+        v ← β₂ · v + (1 − β₂) · g²
+        m̂ ← m / (1 − β₁ᵗ)
+        v̂ ← v / (1 − β₂ᵗ)
+        p ← p − η · m̂ / (√v̂ + ε)
 
-    amsgrad divides by the largest v so far, corrected in the same way.
+    amsgrad divides by the largest v so far:
+
+        vₘₐₓ ← max(vₘₐₓ, v)
+        v̂ ← vₘₐₓ / (1 − β₂ᵗ)
 
     Parameters
     ----------
@@ -80,37 +83,32 @@ class Adam(Optimizer):
         """m and v, running means of gradients and of their squares, and the largest v."""
         return {"m": 0.0, "v": 0.0} | ({"v_max": 0.0} if self.amsgrad else {})
 
-    def rule(self, p: Array, g: Array, m: Array, v: Array, *rest: Array, lr: float, t: int) -> None:
-        """Mean over root mean square; the corrections are two scalars c1 and c2."""
-        s = rest[-1]
-        beta1, beta2 = self.beta1, self.beta2
-        c1, c2 = 1 - beta1**t, math.sqrt(1 - beta2**t)
-        b1, a1, b2, a2, eps, rate = self.scalars(
-            p, beta1, 1 - beta1, beta2, 1 - beta2, self.eps * c2, lr * c2 / c1
-        )
-        add(multiply(m, b1, m), multiply(g, a1, s), m)             # m ← β₁ m + (1 − β₁) g
-        multiply(multiply(g, g, s), a2, s)
-        add(multiply(v, b2, v), s, v)                              # v ← β₂ v + (1 − β₂) g²
+    def rule(self, p: Any, g: Any, m: Any, v: Any, *largest: Any, lr: Any, t: Any) -> Any:
+        """Mean over root mean square, both corrected for their start."""
+        m = self.beta1 * m + (1 - self.beta1) * g
+        v = self.beta2 * v + (1 - self.beta2) * g**2
+        kept = [m, v]
         if self.amsgrad:
-            v = np.maximum(rest[0], v, out=rest[0])
-        add(sqrt(v, s), eps, s)
-        multiply(divide(m, s, s), rate, s)                         # c2/c1 · lr m/(√v + ε c2)
-        subtract(p, s, p)                                          # p ← p − lr m̂/(√v̂ + ε)
+            v_max = np.maximum(largest[0], v)
+            kept.append(v_max)
+        m_hat = m / (1 - self.beta1**t)
+        v_hat = kept[-1] / (1 - self.beta2**t)
+        return p - lr * m_hat / (np.sqrt(v_hat) + self.eps), *kept
 
-    def algorithm(self) -> list[str]:
-        """The same, number by number."""
-        largest = ["v_max = max(v_max, v)"] if self.amsgrad else []
-        v = "v_max" if self.amsgrad else "v"
-        return ["m = beta1*m + (1 - beta1)*g", "v = beta2*v + (1 - beta2)*g**2", *largest,
-                "m_hat = m/(1 - beta1**t)", f"v_hat = {v}/(1 - beta2**t)",
-                "p = p - lr*m_hat/(sqrt(v_hat) + eps)"]
 
 
 class AdamW(Adam):
     """Adam with weight decay beside the step, where the adaptive rate does not touch it.
 
-        p ← p − lr λ p
-        p ← p − lr m̂ / (√v̂ + ε)          with m̂ and v̂ as in `Adam`
+        p ← p − η · λ · p
+
+    and then as in `Adam`:
+
+        m ← β₁ · m + (1 − β₁) · g
+        v ← β₂ · v + (1 − β₂) · g²
+        m̂ ← m / (1 − β₁ᵗ)
+        v̂ ← v / (1 − β₂ᵗ)
+        p ← p − η · m̂ / (√v̂ + ε)
 
     Parameters
     ----------
@@ -149,10 +147,16 @@ class AdamW(Adam):
 class Nadam(Optimizer):
     """Adam with Nesterov's look-ahead in its mean.
 
-        μₜ = β₁ (1 − 0.96^(t ψ) / 2)     Πμ = μ₁ · … · μₜ
-        m ← β₁ m + (1 − β₁) g            m̂ = μₜ₊₁ m / (1 − Πμ μₜ₊₁) + (1 − μₜ) g / (1 − Πμ)
-        v ← β₂ v + (1 − β₂) g²           v̂ = v / (1 − β₂ᵗ)
-        p ← p − lr m̂ / (√v̂ + ε)
+        μₜ ← β₁ · (1 − 0.96^(t · ψ) / 2)
+        μₜ₊₁ ← β₁ · (1 − 0.96^((t + 1) · ψ) / 2)
+        Πμ ← β₁ᵗ · damping(t, ψ)
+        m ← β₁ · m + (1 − β₁) · g
+        v ← β₂ · v + (1 − β₂) · g²
+        m̂ ← μₜ₊₁ · m / (1 − Πμ · μₜ₊₁) + (1 − μₜ) · g / (1 − Πμ)
+        v̂ ← v / (1 − β₂ᵗ)
+        p ← p − η · m̂ / (√v̂ + ε)
+
+    with Πμ = μ₁ · … · μₜ, where damping(t, ψ) is what the second factors of all μ make.
 
     Parameters
     ----------
@@ -188,7 +192,6 @@ class Nadam(Optimizer):
     options: ClassVar[dict[str, Check]] = Optimizer.options | {
         "beta1": share, "beta2": share, "eps": number(), "psi": number(),
     }
-    scratch: ClassVar[int] = 2
     beta1: float
     beta2: float
     eps: float
@@ -204,47 +207,153 @@ class Nadam(Optimizer):
         """m and v, running means of gradients and of their squares."""
         return {"m": 0.0, "v": 0.0}
 
-    def constants(self, t: int) -> dict[str, float]:
-        """Scalars of update t: μₜ, μₜ₊₁ and their product so far, taken up where it was left."""
-        made = self.__dict__.get("_product", (None, 0, 1.0))
-        key = (self.beta1, self.psi)
-        _, start, product = made if made[0] == key and made[1] <= t else (key, 0, 1.0)
-        for i in range(start + 1, t + 1):
-            product *= self._mu(i)
-        self.__dict__["_product"] = key, t, product
-        return {"mu": self._mu(t), "mu_next": self._mu(t + 1), "product": product}
-
-    def _mu(self, t: int) -> float:
-        return self.beta1 * (1 - 0.5 * 0.96 ** (t * self.psi))
-
-    def rule(
-        self, p: Array, g: Array, m: Array, v: Array, s: Array, r: Array, *, lr: float, t: int
-    ) -> None:
+    def rule(self, p: Any, g: Any, m: Any, v: Any, *, lr: Any, t: Any) -> Any:
         """Mean, looked ahead, over root mean square."""
-        mu, mu_next, product = self.constants(t).values()
-        b1, a1, b2, a2, root, eps, ahead, now = self.scalars(
-            p, self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2,
-            math.sqrt(1 - self.beta2**t), self.eps,
-            lr * mu_next / (1 - product * mu_next), lr * (1 - mu) / (1 - product),
-        )
-        m *= b1
-        m += multiply(g, a1, s)
-        v *= b2
-        multiply(g, g, s)
-        s *= a2
-        v += s
-        sqrt(v, s)
-        s /= root
-        s += eps
-        multiply(m, ahead, r)
-        r /= s
-        p -= r
-        multiply(g, now, r)
-        r /= s
-        p -= r
+        mu = self.beta1 * (1 - 0.96 ** (t * self.psi) / 2)
+        mu_next = self.beta1 * (1 - 0.96 ** ((t + 1) * self.psi) / 2)
+        product = self.beta1**t * _damping(t, self.psi)
+        m = self.beta1 * m + (1 - self.beta1) * g
+        v = self.beta2 * v + (1 - self.beta2) * g**2
+        m_hat = mu_next * m / (1 - product * mu_next) + (1 - mu) * g / (1 - product)
+        v_hat = v / (1 - self.beta2**t)
+        return p - lr * m_hat / (np.sqrt(v_hat) + self.eps), m, v
 
-    def algorithm(self) -> list[str]:
-        """The same, number by number."""
-        return ["m = beta1*m + (1 - beta1)*g", "v = beta2*v + (1 - beta2)*g**2",
-                "m_hat = mu_next*m/(1 - product*mu_next) + (1 - mu)*g/(1 - product)",
-                "v_hat = v/(1 - beta2**t)", "p = p - lr*m_hat/(sqrt(v_hat) + eps)"]
+
+def _factors(t: Any, psi: Any) -> float:
+    """Product over i ≤ t of 1 − 0.96^(i ψ) / 2, taken up where it was left."""
+    t, psi = int(t), float(psi)
+    known = _products.get(psi, (0, 1.0))
+    done, product = known if known[0] <= t else (0, 1.0)
+    for i in range(done + 1, t + 1):
+        factor = 1 - 0.96 ** (i * psi) / 2
+        product *= factor
+        if product == 0.0 or factor == 1.0:                # and so it stays for all later ones
+            break
+    _products.clear()
+    _products[psi] = t, product
+    return product
+
+
+_products: dict[float, tuple[int, float]] = {}
+_damping = op("damping", _factors, None, None)
+_damping.name = "damping"
+
+
+class Adamax(Optimizer):
+    """Adam with the largest recent gradient in the place of the root mean square.
+
+        m ← β₁ · m + (1 − β₁) · g
+        u ← max(β₂ · u, |g| + ε)
+        p ← p − η / (1 − β₁ᵗ) · m / u
+
+    Parameters
+    ----------
+    params : dict of str to Tensor, optional
+    lr : float or schedule
+    beta1, beta2 : float in [0, 1)
+        β₁ and β₂.
+    eps : float in [0, inf)
+        ε, beside |g|; the paper has none.
+    **options
+        Those of every optimizer; see `Optimizer`.
+
+    Notes
+    -----
+    m and u start from 0. Equal to ``torch.optim.Adamax``.
+
+    References
+    ----------
+    D. Kingma and J. Ba, *Adam: a method for stochastic optimization* (2015), Algorithm 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w = {"w": np.array([1.0])}
+    >>> Adamax(lr=0.1).update(w, {"w": np.array([5.0])})
+    >>> w["w"].round(6)
+    array([0.9])
+    """
+
+    options: ClassVar[dict[str, Check]] = Optimizer.options | {
+        "beta1": share, "beta2": share, "eps": number(),
+    }
+    beta1: float
+    beta2: float
+    eps: float
+
+    def __init__(
+        self, params: Params = None, lr: Any = 2e-3, *, beta1: float = 0.9, beta2: float = 0.999,
+        eps: float = 1e-8, **options: Any,
+    ) -> None:
+        super().__init__(params, lr, beta1=beta1, beta2=beta2, eps=eps, **options)
+
+    def accumulators(self) -> dict[str, float]:
+        """m, the running mean of gradients, and u, the infinity norm."""
+        return {"m": 0.0, "u": 0.0}
+
+    def rule(self, p: Any, g: Any, m: Any, u: Any, *, lr: Any, t: Any) -> Any:
+        """Mean over exponentially weighted infinity norm."""
+        m = self.beta1 * m + (1 - self.beta1) * g
+        u = np.maximum(self.beta2 * u, np.abs(g) + self.eps)
+        return p - lr / (1 - self.beta1**t) * m / u, m, u
+
+
+
+class Lion(Optimizer):
+    """Steps of one size: only the sign of a mean counts.
+
+        u ← sign(β₁ · m + (1 − β₁) · g)
+        m ← β₂ · m + (1 − β₂) · g
+        p ← p − η · u
+
+    and with weight decay, before these,
+
+        p ← p − η · λ · p
+
+    Parameters
+    ----------
+    params : dict of str to Tensor, optional
+    lr : float or schedule
+        The size of every step; three to ten times smaller than Adam's.
+    beta1, beta2 : float in [0, 1)
+        β₁ and β₂.
+    **options
+        Those of every optimizer; ``weight_decay`` is λ, decoupled.
+
+    Notes
+    -----
+    m starts from 0, and there is no ε. Equal to ``optax.lion``.
+
+    References
+    ----------
+    X. Chen et al., *Symbolic discovery of optimization algorithms* (2023), Program 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w = {"w": np.array([1.0, 1.0])}
+    >>> Lion(lr=0.25).update(w, {"w": np.array([50.0, -0.1])})
+    >>> w["w"]
+    array([0.75, 1.25])
+    """
+
+    options: ClassVar[dict[str, Check]] = Optimizer.options | {"beta1": share, "beta2": share}
+    decoupled: ClassVar[bool] = True
+    beta1: float
+    beta2: float
+
+    def __init__(
+        self, params: Params = None, lr: Any = 1e-4, *, beta1: float = 0.9, beta2: float = 0.99,
+        **options: Any,
+    ) -> None:
+        super().__init__(params, lr, beta1=beta1, beta2=beta2, **options)
+
+    def accumulators(self) -> dict[str, float]:
+        """m, the running mean of gradients."""
+        return {"m": 0.0}
+
+    def rule(self, p: Any, g: Any, m: Any, *, lr: Any, t: Any) -> Any:
+        """Step by the sign of the mean."""
+        u = np.sign(self.beta1 * m + (1 - self.beta1) * g)
+        m = self.beta2 * m + (1 - self.beta2) * g
+        return p - lr * u, m

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy import divide, multiply, sqrt
 
 from tinygrad_opt.optim.optimizer import Optimizer, Params
 from tinygrad_opt.optim.options import Check, flag, number, share, velocity
-from tinygrad_opt.optim.pack import Array
 
 __all__ = ["AdaDelta", "AdaGrad", "RMSprop"]
 
@@ -19,7 +16,12 @@ class AdaGrad(Optimizer):
     """A rate for each number, which falls as its squared gradients add up.
 
         h ← h + g²
-        p ← p − lr g / (√h + ε)          or, with mean, √(h / t) in the place of √h
+        p ← p − η · g / (√h + ε)
+
+    With mean,
+
+        mean ← h / t
+        p ← p − η · g / (√mean + ε)
 
     Parameters
     ----------
@@ -73,31 +75,31 @@ class AdaGrad(Optimizer):
         """h, the sum of squared gradients."""
         return {"h": self.initial_accumulator}
 
-    def rule(self, p: Array, g: Array, h: Array, s: Array, *, lr: float, t: int) -> None:
-        """Divide by the root of all that was."""
-        eps, rate, root = self.scalars(p, self.eps, lr, math.sqrt(t))
-        h += multiply(g, g, s)
-        sqrt(h, s)
-        if self.mean:
-            s /= root
-        s += eps
-        divide(g, s, s)
-        s *= rate
-        p -= s
+    def rule(self, p: Any, g: Any, h: Any, *, lr: Any, t: Any) -> Any:
+        """Divide by the root of all squared gradients."""
+        h = h + g**2
+        mean = h / t if self.mean else h
+        return p - lr * g / (np.sqrt(mean) + self.eps), h
 
-    def algorithm(self) -> list[str]:
-        """The same, number by number."""
-        return ["h = h + g**2", f"p = p - lr*g/(sqrt({'h/t' if self.mean else 'h'}) + eps)"]
 
 
 class RMSprop(Optimizer):
     """AdaGrad that forgets: a running mean of squared gradients in the place of their sum.
 
-        h ← ρ h + (1 − ρ) g²
-        p ← p − lr g / (√h + ε)
+        h ← ρ · h + (1 − ρ) · g²
+        Δ ← η · g / (√h + ε)
+        p ← p − Δ
 
-    centered subtracts the squared mean, m ← ρ m + (1 − ρ) g, √(h − m²) for √h; momentum adds
-    a velocity, v ← μ v − lr g / (√h + ε), p ← p + v.
+    centered divides by the standard deviation,
+
+        m ← ρ · m + (1 − ρ) · g
+        variance ← max(h − m², 0)
+        Δ ← η · g / (√variance + ε)
+
+    and momentum adds a velocity:
+
+        v ← μ · v − Δ
+        p ← p + v
 
     Parameters
     ----------
@@ -154,52 +156,30 @@ class RMSprop(Optimizer):
         return {"h": 0.0} | ({"m": 0.0} if self.centered else {}) | (
             {"v": 0.0} if self.momentum else {})
 
-    def rule(self, p: Array, g: Array, h: Array, *rest: Array, lr: float, t: int) -> None:
-        """Divide by the root of what was lately."""
-        s = rest[-1]
-        rho, new, eps, rate, mu = self.scalars(
-            p, self.rho, 1 - self.rho, self.eps, lr, self.momentum
-        )
-        h *= rho
-        multiply(g, g, s)
-        s *= new
-        h += s
+    def rule(self, p: Any, g: Any, h: Any, *rest: Any, lr: Any, t: Any) -> Any:
+        """Divide by the root of recent squared gradients."""
+        h = self.rho * h + (1 - self.rho) * g**2
+        kept = [h]
+        variance = h
         if self.centered:
-            m = rest[0]
-            m *= rho
-            m += multiply(g, new, s)
-            np.subtract(h, multiply(m, m, s), s)
-            np.maximum(s, 0, out=s)                     # rounding can leave it just below
-            sqrt(s, s)
-        else:
-            sqrt(h, s)
-        s += eps
-        divide(g, s, s)
-        s *= rate
-        if self.momentum:
-            v = rest[-2]
-            v *= mu
-            v -= s
-            p += v
-        else:
-            p -= s
+            m = self.rho * rest[0] + (1 - self.rho) * g
+            variance = np.maximum(h - m**2, 0)          # rounding can leave it just below 0
+            kept.append(m)
+        delta = lr * g / (np.sqrt(variance) + self.eps)
+        if not self.momentum:
+            return p - delta, *kept
+        v = self.momentum * rest[-1] - delta
+        return p + v, *kept, v
 
-    def algorithm(self) -> list[str]:
-        """The same, number by number."""
-        root = "sqrt(max(h - m**2, 0))" if self.centered else "sqrt(h)"
-        mean = ["m = rho*m + (1 - rho)*g"] if self.centered else []
-        step = f"lr*g/({root} + eps)"
-        roll = [f"v = momentum*v - {step}", "p = p + v"] if self.momentum else [f"p = p - {step}"]
-        return ["h = rho*h + (1 - rho)*g**2", *mean, *roll]
 
 
 class AdaDelta(Optimizer):
     """RMSprop that finds its rate: steps measured by the steps before.
 
-        h ← ρ h + (1 − ρ) g²
+        h ← ρ · h + (1 − ρ) · g²
         Δ ← √(d + ε) / √(h + ε) · g
-        d ← ρ d + (1 − ρ) Δ²
-        p ← p − lr Δ
+        d ← ρ · d + (1 − ρ) · Δ²
+        p ← p − η · Δ
 
     Parameters
     ----------
@@ -231,7 +211,6 @@ class AdaDelta(Optimizer):
     """
 
     options: ClassVar[dict[str, Check]] = Optimizer.options | {"rho": share, "eps": number()}
-    scratch: ClassVar[int] = 2
     rho: float
     eps: float
 
@@ -245,27 +224,9 @@ class AdaDelta(Optimizer):
         """h and d, running means of squared gradients and of squared steps."""
         return {"h": 0.0, "d": 0.0}
 
-    def rule(
-        self, p: Array, g: Array, h: Array, d: Array, s: Array, r: Array, *, lr: float, t: int
-    ) -> None:
+    def rule(self, p: Any, g: Any, h: Any, d: Any, *, lr: Any, t: Any) -> Any:
         """Scale by what steps have been over what gradients have been."""
-        rho, new, eps, rate = self.scalars(p, self.rho, 1 - self.rho, self.eps, lr)
-        h *= rho
-        multiply(g, g, s)
-        s *= new
-        h += s
-        sqrt(np.add(d, eps, s), s)
-        sqrt(np.add(h, eps, r), r)
-        s /= r
-        s *= g
-        d *= rho
-        multiply(s, s, r)
-        r *= new
-        d += r
-        s *= rate
-        p -= s
-
-    def algorithm(self) -> list[str]:
-        """The same, number by number."""
-        return ["h = rho*h + (1 - rho)*g**2", "delta = sqrt(d + eps)/sqrt(h + eps)*g",
-                "d = rho*d + (1 - rho)*delta**2", "p = p - lr*delta"]
+        h = self.rho * h + (1 - self.rho) * g**2
+        delta = np.sqrt(d + self.eps) / np.sqrt(h + self.eps) * g
+        d = self.rho * d + (1 - self.rho) * delta**2
+        return p - lr * delta, h, d

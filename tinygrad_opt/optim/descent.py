@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from numpy import multiply
-
 from tinygrad_opt.optim.optimizer import Optimizer, Params
 from tinygrad_opt.optim.options import Check, flag, velocity
-from tinygrad_opt.optim.pack import Array
 
 __all__ = ["Momentum", "Nesterov", "SGD"]  # noqa: RUF022
 
@@ -16,12 +13,20 @@ __all__ = ["Momentum", "Nesterov", "SGD"]  # noqa: RUF022
 class SGD(Optimizer):
     """Gradient descent: stochastic, mini-batch or batch, as the gradients are.
 
-        p ← p − lr g
+        p ← p − η · g
 
-    and with momentum μ, dampening τ (none at the first update) and Nesterov's look-ahead:
+    and with momentum
 
-        v ← μ v − lr (1 − τ) g
-        p ← p + v                        or, with nesterov, p ← p + μ v − lr g
+        v ← μ · v − η · g
+        p ← p + v
+
+    with nesterov, the second line looks ahead:
+
+        p ← p + μ · v − η · g
+
+    and with dampening, from the second update on, the first line is
+
+        v ← μ · v − η · (1 − τ) · g
 
     Parameters
     ----------
@@ -81,37 +86,25 @@ class SGD(Optimizer):
         """v, the last displacement, if there is momentum."""
         return {"v": 0.0} if self.momentum else {}
 
-    def rule(self, p: Array, g: Array, *rest: Array, lr: float, t: int) -> None:
-        """Descend, or roll."""
-        s = rest[-1]
+    def rule(self, p: Any, g: Any, *velocity: Any, lr: Any, t: Any) -> Any:
+        """Descend, with momentum along a velocity."""
         if not self.momentum:
-            p -= multiply(g, lr, s)
-            return
-        v = rest[0]
-        mu, rate, damped = self.scalars(
-            p, self.momentum, lr, lr if t == 1 else lr * (1 - self.dampening)
-        )
-        v *= mu
-        v -= multiply(g, damped, s)
-        if self.nesterov:
-            p += multiply(v, mu, s)
-            p -= multiply(g, rate, s)
+            return p - lr * g
+        (v,) = velocity
+        if self.dampening and t > 1:
+            v = self.momentum * v - lr * (1 - self.dampening) * g
         else:
-            p += v
+            v = self.momentum * v - lr * g
+        if self.nesterov:
+            return p + self.momentum * v - lr * g, v
+        return p + v, v
 
-    def algorithm(self) -> list[str]:
-        """The same, number by number."""
-        if not self.momentum:
-            return ["p = p - lr*g"]
-        damped = "lr*(1 - dampening)*g" if self.dampening else "lr*g"
-        step = "p = p + momentum*v - lr*g" if self.nesterov else "p = p + v"
-        return [f"v = momentum*v - {damped}", step]
 
 
 class Momentum(Optimizer):
     """Gradient descent with a velocity, which forgets by a factor μ at each step.
 
-        v ← μ v − lr g
+        v ← μ · v − η · g
         p ← p + v
 
     Parameters
@@ -157,23 +150,18 @@ class Momentum(Optimizer):
         """v, the last displacement."""
         return {"v": 0.0}
 
-    def rule(self, p: Array, g: Array, v: Array, s: Array, *, lr: float, t: int) -> None:
-        """Roll."""
-        mu, rate = self.scalars(p, self.momentum, lr)
-        v *= mu
-        v -= multiply(g, rate, s)
-        p += v
+    def rule(self, p: Any, g: Any, v: Any, *, lr: Any, t: Any) -> Any:
+        """Descend along a velocity."""
+        v = self.momentum * v - lr * g
+        return p + v, v
 
-    def algorithm(self) -> list[str]:
-        """The same, number by number."""
-        return ["v = momentum*v - lr*g", "p = p + v"]
 
 
 class Nesterov(Optimizer):
     """Nesterov's accelerated gradient, at the point that the velocity leads to.
 
-        p ← p + μ² v − (1 + μ) lr g      with v from before the step
-        v ← μ v − lr g
+        p ← p + μ² · v − (1 + μ) · η · g
+        v ← μ · v − η · g
 
     Parameters
     ----------
@@ -226,19 +214,8 @@ class Nesterov(Optimizer):
         """v, the displacement of the point behind the look-ahead."""
         return {"v": 0.0}
 
-    def rule(self, p: Array, g: Array, v: Array, s: Array, *, lr: float, t: int) -> None:
-        """Look ahead, then roll."""
-        mu, squared, rate, ahead = self.scalars(
-            p, self.momentum, self.momentum**2, lr, 1 + self.momentum
-        )
-        p += multiply(v, squared, s)
-        multiply(g, rate, s)
-        v *= mu
-        v -= s
-        s *= ahead
-        p -= s
-
-    def algorithm(self) -> list[str]:
-        """The same, number by number; both lines use v from before."""
-        return ["step = momentum**2*v - (1 + momentum)*lr*g", "v = momentum*v - lr*g",
-                "p = p + step"]
+    def rule(self, p: Any, g: Any, v: Any, *, lr: Any, t: Any) -> Any:
+        """Look ahead along the velocity; both lines read it as it was before."""
+        p = p + self.momentum**2 * v - (1 + self.momentum) * lr * g
+        v = self.momentum * v - lr * g
+        return p, v

@@ -14,7 +14,7 @@ from tinygrad_opt.tensor import Tensor
 __all__ = ["bound", "gradient", "updatable"]
 
 
-def bound(who: str, params: Any) -> dict[str, Entry]:
+def bound(who: str, params: Any) -> list[Entry]:
     """An entry for each parameter, tied ones once; refuses what is not a dict of leaves."""
     if not isinstance(params, Mapping):
         got = f"a {type(params).__name__}"
@@ -23,7 +23,7 @@ def bound(who: str, params: Any) -> dict[str, Entry]:
         )
     if not params:
         raise ValueError(f"{who} got no parameters: the dict is empty")
-    entries: dict[str, Entry] = {}
+    entries: list[Entry] = []
     seen = set()
     for name, tensor in params.items():
         if not isinstance(name, str) or type(tensor) is not Tensor:
@@ -35,8 +35,8 @@ def bound(who: str, params: Any) -> dict[str, Entry]:
             raise TypeError(f"{who} updates leaves of floats, but {name!r} is {what}")
         if tensor not in seen:
             seen.add(tensor)
-            entries[name] = Entry(name, tensor)
-    _apart([(n, e.values()) for n, e in entries.items()])
+            entries.append(Entry(name, tensor.shape, tensor.dtype, len(entries), tensor))
+    _apart([(e.name, e.values()) for e in entries])
     return entries
 
 

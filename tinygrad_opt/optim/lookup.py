@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tinygrad_opt.optim import rules
+from tinygrad_opt.optim.adam import Adam, Adamax, AdamW, Lion, Nadam
+from tinygrad_opt.optim.adaptive import AdaDelta, AdaGrad, RMSprop
+from tinygrad_opt.optim.descent import SGD, Momentum, Nesterov
 from tinygrad_opt.optim.optimizer import Optimizer
 from tinygrad_opt.optim.options import nearest
 
 __all__ = ["get", "names"]
 
 _RULES: dict[str, type[Optimizer]] = {
-    name.lower(): getattr(rules, name) for name in rules.__all__
+    rule.__name__.lower(): rule
+    for rule in (SGD, Momentum, Nesterov, AdaGrad, RMSprop, AdaDelta, Adam, AdamW, Adamax, Nadam,
+                 Lion)
 }
 _ALIASES = {
     "gd": "sgd", "gradientdescent": "sgd", "stochasticgradientdescent": "sgd",

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from functools import partial
-from typing import Any, ClassVar
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from types import MappingProxyType
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from tinygrad_opt.errors import NonFiniteError
+from tinygrad_opt.errors import GraphError, NonFiniteError
 from tinygrad_opt.optim.explain import Formula, explanation
-from tinygrad_opt.optim.given import bound, updatable
+from tinygrad_opt.optim.given import bound, gradient, updatable
 from tinygrad_opt.optim.gradients import clip, first_not_finite
-from tinygrad_opt.optim.interrupts import uninterrupted
-from tinygrad_opt.optim.pack import Array, Entry
-from tinygrad_opt.optim.packed import Packed
-from tinygrad_opt.optim.plan import Plan, Run
+from tinygrad_opt.optim.options import Check, choice, nearest, number, rate, rate_at
+from tinygrad_opt.optim.pack import Array, Entry, Pack
+from tinygrad_opt.optim.plan import BLOCK, Plan, runs_of
 from tinygrad_opt.optim.state import load, saved
-from tinygrad_opt.tensor import Tensor, effect, forget_gradients, tape, tick
+from tinygrad_opt.symbols import Schedule, Symbol, Trace
+from tinygrad_opt.tensor import Tensor, deep_values, effect, forget_gradients, tape, tick
 
 __all__ = ["Optimizer", "Params"]
 
 Params = Mapping[str, Tensor] | None
+Self = TypeVar("Self", bound="Optimizer")
+
+# options of the whole step, which cannot differ from parameter to parameter
+_GLOBAL = ("check_finite", "clip_norm", "clip_norm_each", "clip_value")
 
 
-class Optimizer(Packed):
+class Optimizer:
     """What all optimizers share; a subclass adds its options, accumulators and `rule`.
 
     Parameters
@@ -76,33 +82,62 @@ class Optimizer(Packed):
     becomes a view of it, so that a step costs a handful of NumPy calls however many parameters
     there are. Whoever re-points a Tensor at other data is noticed at the next step.
 
-    A step either happens or does not: an error or Ctrl-C within it leaves parameters,
-    accumulators and counts as they were, or arrives when all of them have been written. Over
-    32768 numbers, of which no copy is kept, that excludes what cannot be foreseen: NumPy's
-    warnings made errors, or a rule that fails half way.
+    A rule is traced once, on symbols, and made a list of NumPy calls that write in place; so it
+    may depend on nothing but what it is given and its options. One that branches on values, or
+    does not go entry by entry, is called as it is, on the arrays of one parameter at a time.
+
+    A step either happens or does not: Ctrl-C, however often, leaves parameters, accumulators
+    and counts as they were, or arrives when all of them have been written. So does an error; but
+    over 32768 numbers, of which no copy is kept, that excludes NumPy's warnings made errors.
 
     A parameter without a gradient is left alone, and its own count of updates rests.
 
     Examples
     --------
-    A rule of your own: by the sign of the gradient, with one vector of scratch.
+    A rule of your own: by the sign of the gradient.
 
     >>> import numpy as np
     >>> class Sign(Optimizer):
-    ...     def rule(self, p, g, s, *, lr, t):
-    ...         np.sign(g, out=s)
-    ...         s *= lr
-    ...         p -= s
+    ...     def rule(self, p, g, *, lr, t):
+    ...         return p - lr * np.sign(g)
     >>> w = {"w": np.array([1.0, 2.0])}
     >>> Sign(lr=0.5).update(w, {"w": np.array([3.0, -0.1])})
     >>> w["w"]
     array([0.5, 2.5])
     """
 
+    options: ClassVar[dict[str, Check]] = {
+        "lr": rate,
+        "decay": number(),
+        "weight_decay": number(),
+        "clip_norm": number(above=0, optional=True),
+        "clip_norm_each": number(above=0, optional=True),
+        "clip_value": number(above=0, optional=True),
+        "check_finite": choice(None, "raise", "skip"),
+    }
     decoupled: ClassVar[bool] = False          # weight decay beside the step, not in the gradient
 
+    lr: Any
+    decay: float
+    weight_decay: float
+    clip_norm: float | None
+    clip_norm_each: float | None
+    clip_value: float | None
+    check_finite: str | None
+    overrides: Mapping[str, Mapping[str, Any]]
+    frozen: tuple[str, ...]
     skipped: int
+
+    _bound: bool
+    _entries: dict[str, Entry]
     _targets: list[Tensor]
+    _counts: Array                             # updates of each parameter, then all steps
+    _packs: list[Pack]
+    _scratch: dict[Any, Array]
+    _schedules: dict[Any, list[Schedule | None]]
+    _plan: Plan | None
+    _last: Plan | None                         # whose step `explain` tells of
+    _remembers: bool                           # a large model's values too, for `explain`
 
     def __init__(
         self,
@@ -119,9 +154,8 @@ class Optimizer(Packed):
         frozen: str | Iterable[str] = (),
         **rule: Any,
     ) -> None:
-        keep = self.__dict__
-        keep.update(_plan=None, _packs=[], _last=None, _remembers=False, t=0, skipped=0)
-        keep.update(_entries={}, _targets=[], _cells={}, _bound=params is not None)
+        entries = bound(type(self).__name__, params) if params is not None else []
+        self._set_up(entries, params is not None)
         given = dict(
             lr=lr, decay=decay, weight_decay=weight_decay, clip_norm=clip_norm,
             clip_norm_each=clip_norm_each, clip_value=clip_value, check_finite=check_finite,
@@ -130,8 +164,6 @@ class Optimizer(Packed):
             if name not in self.options:
                 raise TypeError(self._unknown(name))
             setattr(self, name, value)
-        if params is not None:
-            self._own(params)
         self.overrides = overrides or {}
         self.frozen = frozen                                       # type: ignore[assignment]
         self._check_options()
@@ -155,49 +187,332 @@ class Optimizer(Packed):
         """
         if self._entries:
             raise TypeError(f"this {type(self).__name__} has its parameters; make another one")
-        self._own(params)
-        self.overrides, self.frozen = self.overrides, self.frozen  # now checked against the names
+        self._set_up(bound(type(self).__name__, params), True)
+        try:                                   # now they are checked against the names
+            self.overrides, self.frozen = self.overrides, self.frozen
+        except (TypeError, ValueError):
+            self._set_up([], False)
+            raise
         self._pack()
         return self
 
-    def _own(self, params: Mapping[str, Tensor]) -> None:
-        entries = bound(type(self).__name__, params)
-        self.__dict__.update(
-            _bound=True, _entries=entries, _targets=[e.target for e in entries.values()])
+    def _set_up(self, entries: Sequence[Entry], is_bound: bool) -> None:
+        """What is there before any option."""
+        self._entries = {e.name: e for e in entries}
+        self._targets = [e.target for e in entries] if is_bound else []
+        self._counts = np.zeros(len(entries) + 1, np.int64)
+        self._bound, self._plan, self._last, self._remembers = is_bound, None, None, False
+        self._packs, self._scratch, self._schedules = [], {}, {}
+        self.skipped = 0
 
     # ---- what a rule defines ---------------------------------------------------------------------
 
-    def rule(self, *vectors: Any, **step: Any) -> None:
-        """Update p in place: ``rule(self, p, g, <accumulators>, <scratch>, *, lr, t)``.
+    def accumulators(self) -> dict[str, float]:
+        """Names of what the rule keeps for each number, and what each starts from."""
+        return {}
 
-        The gradient g is not to be written. After it come the accumulators in the order of
-        `accumulators`, then `scratch` vectors; lr is this step's rate, t counts this parameter's
-        updates from 1.
+    def rule(self, *vectors: Any, **step: Any) -> Any:
+        """The new values: ``rule(self, p, g, <accumulators>, *, lr, t)`` returns p and those.
+
+        p are the parameters and g is their gradient, which are not to be written; the accumulators
+        come and go in the order of `accumulators`. lr is the rate of this step, t counts this
+        parameter's updates from 1.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no rule")
 
-    def constants(self, t: int) -> dict[str, float]:
-        """Further scalars of update t that `algorithm` speaks of."""
-        return {}
+    def _check_options(self) -> None:
+        """Refuse options that do not go together."""
 
-    def scalars(self, like: Array, *values: float) -> tuple[Array, ...]:
-        """Numbers as NumPy takes them fastest: 0-d arrays of the dtype of a vector.
+    def _update(self, p: Any, g: Any, *accumulators: Any, lr: Any, t: Any) -> Any:
+        """The rule under weight decay."""
+        if self.weight_decay:
+            if self.decoupled:
+                p = p - lr * self.weight_decay * p
+            else:
+                g = g + self.weight_decay * p
+        return self.rule(p, g, *accumulators, lr=lr, t=t)
 
-        A Python float beside a vector costs more to look at than a thousand entries to multiply.
-        A rule calls this once; its next call writes into the same arrays.
+    def _results(self, returned: Any) -> tuple[Any, ...]:
+        """What a rule has returned, if it is as many values as it should be."""
+        names = ["p", *self.accumulators()]
+        values = returned if isinstance(returned, tuple) else (returned,)
+        if returned is None or len(values) != len(names):
+            got = "None" if returned is None else f"{len(values)} of them"
+            raise TypeError(
+                f"{type(self).__name__}.rule must return the new values of {', '.join(names)}, got"
+                f" {got}: end it with  return {', '.join(names)}"
+            )
+        return values
+
+    def updated(
+        self, params: Mapping[str, Any], grads: Mapping[str, Any],
+        state: Mapping[str, Any] | None = None, **options: Any,
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What the rule makes of values, which are not written; of Tensors it makes a graph.
+
+        Parameters
+        ----------
+        params, grads : dict of str to Tensor or array
+        state : dict, optional
+            As the step before returned it; None at the first one.
+        **options
+            Numbers or Tensors in the place of this optimizer's options: ``lr=rate``.
+
+        Returns
+        -------
+        params, state : dict
+            New ones, by the rule and its weight decay alone: nothing is clipped or frozen.
+
+        Examples
+        --------
+        How the loss after one step depends on the rate:
+
+        >>> import tinygrad_opt as tg
+        >>> rate = tg.Tensor(0.1, requires_grad=True)
+        >>> w, g = {"w": tg.Tensor(3.0)}, {"w": tg.Tensor(6.0)}
+        >>> w, _ = tg.optim.SGD().updated(w, g, lr=rate)
+        >>> (w["w"] ** 2).backward()
+        >>> float(rate.grad).__round__(4)
+        -28.8
         """
-        try:
-            row, cells = self._cells[like.dtype, len(values)]
-        except KeyError:
-            row = np.empty(len(values), like.dtype)
-            cells = tuple([row[i, ...] for i in range(len(values))])
-            self._cells[like.dtype, len(values)] = row, cells
-        row[...] = values
-        return cells
+        unknown = options.keys() - self.options.keys()
+        if unknown:
+            raise TypeError(self._unknown(min(unknown)))
+        rule, state = self._with(options), state or {}
+        count = max((s["t"] for s in state.values()), default=0)
+        lr = options["lr"] if isinstance(options.get("lr"), Tensor) else rule._rate(count)
+        new, kept = {}, {}
+        for name, p in params.items():
+            old = state.get(name) or {
+                slot: np.full(np.shape(p), start, np.result_type(deep_values(p)))
+                for slot, start in rule.accumulators().items()} | {"t": 0}
+            t = old["t"] + 1
+            slots = [old[slot] for slot in rule.accumulators()]
+            new[name], *slots = rule._results(rule._update(p, grads[name], *slots, lr=lr, t=t))
+            kept[name] = dict(zip(rule.accumulators(), slots)) | {"t": t}
+        return new, kept
 
-    def algorithm(self) -> list[str]:
-        """The rule as assignments to single numbers, for `explain` and `formula`."""
-        raise NotImplementedError(f"{type(self).__name__} defines no algorithm")
+    # ---- options ---------------------------------------------------------------------------------
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("_") or name == "skipped":
+            object.__setattr__(self, name, value)
+            return
+        check = self.options.get(name)
+        if check is not None:
+            value = check(name, value)
+        elif name == "overrides":
+            value = self._checked_overrides(value)
+        elif name == "frozen":
+            value = (value,) if isinstance(value, str) else tuple(value)
+            self._check_patterns("frozen", value)
+        elif not hasattr(type(self), name):
+            raise AttributeError(self._unknown(name))
+        self._forget_plan()
+        object.__setattr__(self, name, value)
+
+    @property
+    def t(self) -> int:
+        """Steps so far."""
+        return self._counts.item(-1) if self._plan is None else self._plan.t
+
+    @property
+    def current_lr(self) -> float:
+        """The rate that the next step uses: schedule and decay worked out at the present t."""
+        return self._rate(self.t)
+
+    def freeze(self, *patterns: str) -> None:
+        """Stop updating the parameters whose names fit, from the next step on."""
+        self.frozen = (*self.frozen, *(p for p in patterns if p not in self.frozen))
+
+    def unfreeze(self, *patterns: str) -> None:
+        """Take patterns back that were given to `freeze`; all of them if none is named."""
+        for pattern in patterns:
+            if pattern not in self.frozen:
+                raise ValueError(f"{pattern!r} is not frozen; {nearest(pattern, self.frozen)}")
+        self.frozen = tuple(p for p in self.frozen if patterns and p not in patterns)
+
+    def _rate(self, t: int) -> float:
+        lr = self.lr
+        if type(lr) is not float:
+            lr = rate_at(lr, t)
+        return lr / (1 + self.decay * t) if self.decay else lr
+
+    def _unknown(self, name: str) -> str:
+        known = [*self.options, "overrides", "frozen"]
+        return f"{type(self).__name__} has no option {name!r}; {nearest(name, known)}"
+
+    def _checked_overrides(self, overrides: Any) -> Mapping[str, Mapping[str, Any]]:
+        """A read-only copy, every pattern and every option checked."""
+        checked = {}
+        for pattern, given in dict(overrides).items():
+            if not isinstance(given, Mapping):
+                raise TypeError(
+                    f"overrides[{pattern!r}] must be a dict of options, got {given!r}"
+                )
+            for name in given:
+                if name not in self.options or name in _GLOBAL:
+                    known = [n for n in self.options if n not in _GLOBAL]
+                    raise TypeError(
+                        f"overrides[{pattern!r}] cannot set {name!r}; {nearest(name, known)}"
+                    )
+            checked[pattern] = MappingProxyType(
+                {n: self.options[n](f"overrides[{pattern!r}][{n!r}]", v) for n, v in given.items()}
+            )
+        self._check_patterns("overrides", checked)
+        for name in self._entries:
+            self._with(self._overridden(name, checked))._check_options()
+        return MappingProxyType(checked)
+
+    def _check_patterns(self, option: str, patterns: Iterable[Any]) -> None:
+        """Refuse a pattern that fits no name: it would be ignored without a word."""
+        for pattern in patterns:
+            if not isinstance(pattern, str):
+                raise TypeError(f"{option} takes patterns of names, got {pattern!r}")
+            if self._bound and not any(fnmatchcase(n, pattern) for n in self._entries):
+                raise ValueError(
+                    f"{option}: no parameter fits {pattern!r}; {nearest(pattern, self._entries)}"
+                )
+
+    def _overridden(self, name: str, overrides: Any) -> dict[str, Any]:
+        """The options that differ for this parameter; later patterns win."""
+        options: dict[str, Any] = {}
+        for pattern, given in overrides.items():
+            if fnmatchcase(name, pattern):
+                options |= given
+        return options
+
+    def _with(self: Self, options: Mapping[str, Any]) -> Self:
+        """These options over mine, as an object that has the rule and nothing to update."""
+        twin = object.__new__(type(self))
+        twin.__dict__.update({n: self.__dict__[n] for n in self.options} | dict(options))
+        return twin
+
+    # ---- the rule as in-place calls --------------------------------------------------------------
+
+    def _numbers(self) -> list[float]:
+        """The options that a rule computes with, in the order of `options`."""
+        return [self.__dict__[n] for n in self._number_names()]
+
+    def _number_names(self) -> list[str]:
+        return [n for n in self.options if n not in ("lr", "decay", *_GLOBAL)
+                and type(self.__dict__[n]) is float]
+
+    def _traced(self, trace: Trace, lr: float, t: int, values: Mapping[str, Any]) -> tuple[
+            dict[str, Symbol], dict[str, Symbol], dict[str, Any]]:
+        """The rule on symbols for p, g and the accumulators: those, all numbers, the results."""
+        numbers = {n: trace.symbol(n, self.__dict__[n]) for n in self._number_names()}
+        given = {"lr": trace.symbol("lr", lr), "t": trace.symbol("t", t)}
+        vectors = {n: trace.symbol(n, v) for n, v in values.items()}
+        returned = self._with(numbers)._update(*vectors.values(), **given)
+        names = ["p", *self.accumulators()]
+        return vectors, given | numbers, dict(zip(names, self._results(returned)))
+
+    def _schedule(self, rule: Optimizer, dtype: Any, t: int) -> Schedule | None:
+        """The rule with the options of some parameters as in-place calls, if it can be that."""
+        plainly = [(n, v) for n, v in rule.__dict__.items()
+                   if n not in ("lr", "decay", *_GLOBAL) and type(v) is not float]
+        known = self._schedules.setdefault((dtype, repr(plainly)), [])
+        for schedule in known:
+            if schedule is None or schedule.numbers(0.1, t, *rule._numbers()) is not None:
+                return schedule
+        names = ["p", "g", *rule.accumulators()]
+        try:
+            vectors, numbers, results = rule._traced(
+                Trace(), 0.1, t, dict.fromkeys(names, np.ones(1, dtype)))
+            lr, count, *fixed = numbers.values()
+            known.append(Schedule(
+                list(vectors.values()), {names.index(n): x for n, x in results.items()},
+                [lr, count], fixed))
+        except TypeError as error:
+            if "must return" in str(error):
+                raise
+            known.append(None)
+        except Exception:                      # whatever it is: on arrays it works, or tells why
+            known.append(None)
+        return known[-1]
+
+    # ---- parameters, packed and planned for ------------------------------------------------------
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What is updated: name -> Tensor, or the array last seen under that name."""
+        return {name: e.target for name, e in self._entries.items()}
+
+    @property
+    def state(self) -> dict[str, dict[str, Array]]:
+        """What the rule keeps: name -> {accumulator: array}, as views in the parameter's shape."""
+        return {name: e.state for name, e in self._entries.items()}
+
+    def _planned(self, gradients: Mapping[str, Any]) -> Plan:
+        """A plan for these gradients, which are checked and laid out."""
+        self._forget_plan()
+        self._last = None                      # the gradients that it used may be overwritten
+        entries = list(self._entries.values())
+        given = [gradients.get(e.name) for e in entries]
+        if all(g is None for g in given):
+            raise GraphError(
+                "no parameter has a gradient: call loss.backward() before step()."
+                " Were the parameters used in the loss?"
+            )
+        checked = {e.name: gradient(e.name, e.values(), g)
+                   for e, g in zip(entries, given) if g is not None}
+        rules = self._rules(entries)
+        moved = self._bound and any(not e.in_place() for e in entries)
+        if not self._packs or self._packs[0].slots != _slots(rules) or moved:
+            self._pack(rules)
+        active = {name for name in checked
+                  if not any(fnmatchcase(name, pattern) for pattern in self.frozen)}
+        clips = bool(self.clip_value or self.clip_norm_each or self.clip_norm)
+        large = math.inf if clips or self._remembers or not self._bound else BLOCK
+        runs = [run for pack in self._packs for run in runs_of(
+            pack, active, rules, self._counts, self._schedule, self._spare, large)]
+        plan = Plan(entries, self._packs, runs, given, large, self._counts)
+        plan.guarded = clips or self.check_finite is not None
+        plan.remembers = plan.remembers or self._remembers
+        if not (self._bound and plan.gather()):
+            plan.lay(checked)
+        self._plan = plan
+        return plan
+
+    def _forget_plan(self) -> None:
+        """Keep the counts of a plan that no longer holds."""
+        if self._plan is not None:
+            self.__dict__.update(_counts=self._plan.counts, _plan=None)
+
+    def _rules(self, entries: list[Entry]) -> dict[str, Any]:
+        """name -> the options of that parameter, one object for all that have the same."""
+        twins: list[tuple[dict[str, Any], Any]] = []
+        rules: dict[str, Any] = {}
+        for e in entries:
+            different = self._overridden(e.name, self.overrides)
+            known = [twin for given, twin in twins if given == different]
+            rules[e.name] = known[0] if known else self._with(different)
+            if not known:
+                twins.append((different, rules[e.name]))
+        return rules
+
+    def _pack(self, rules: dict[str, Any] | None = None) -> None:
+        """Lay the parameters of each dtype end to end; what they have in state comes along."""
+        entries = list(self._entries.values())
+        rules = self._rules(entries) if rules is None else rules
+        slots = _slots(rules)
+        groups: dict[Any, list[Entry]] = {}
+        for e in entries:
+            groups.setdefault(e.dtype, []).append(e)
+
+        def starts(e: Entry) -> dict[str, float]:
+            return dict.fromkeys(slots, 0.0) | rules[e.name].accumulators()
+
+        self._packs = [Pack(group, slots, starts, self._bound) for group in groups.values()]
+        self._scratch = {}
+
+    def _spare(self, i: int, dtype: Any) -> Array:
+        """Scratch vector i, in which nothing is kept from one parameter to the next."""
+        if (i, dtype) not in self._scratch:
+            longest = max(pack.p.size for pack in self._packs)
+            self._scratch[i, dtype] = np.empty(min(longest, BLOCK), dtype)
+        return self._scratch[i, dtype]
 
     # ---- stepping --------------------------------------------------------------------------------
 
@@ -225,8 +540,9 @@ class Optimizer(Packed):
                 f"{type(self).__name__} has no parameters: give them to step() by"
                 f" {type(self).__name__}(model.parameters(), ...), or call update(params, grads)"
             )
-        if plan is None or not plan.gather():
+        if plan is None or not plan.gather() or not plan.prepare():
             plan = self._planned({n: e.target.gradient for n, e in self._entries.items()})
+            plan.prepare()
         try:
             self._advance(plan)
         finally:
@@ -255,49 +571,63 @@ class Optimizer(Packed):
         TypeError, ValueError
             For what is not a writeable array of floats, or arrays that share memory. Nothing
             has been written when an error is raised.
+
+        Notes
+        -----
+        In a compiled step it is repeated at each call, as ``step()`` is.
         """
         if self._bound:
             raise TypeError("this optimizer is bound to its parameters: call step()")
+        if tape.get() is None:
+            self._update_given(params, grads)
+        else:                                              # a captured step repeats it
+            effect(self._update_given, params, deep_values(grads))
+
+    def _update_given(self, params: Mapping[str, Any], grads: Mapping[str, Any]) -> None:
         arrays, gradients = updatable(self._entries, params, grads)
-        entries = self._entries
-        if arrays.keys() - entries.keys():
-            new = {n: Entry(n, a) for n, a in arrays.items() if n not in entries}
-            self.__dict__["_entries"] = entries = entries | new
-            self.__dict__["_packs"] = []
+        new = [name for name in arrays if name not in self._entries]
+        if new:
+            self._forget_plan()
+            steps, known = self._counts[-1:], self._counts[:-1]
+            entries = dict(self._entries)
+            for name in new:
+                a = arrays[name]
+                entries[name] = Entry(name, a.shape, a.dtype, len(entries), a)
+            self.__dict__.update(
+                _entries=entries, _packs=[],
+                _counts=np.concatenate([known, np.zeros(len(new), np.int64), steps]))
         for name, array in arrays.items():
-            entries[name].target = array
+            self._entries[name].target = array
         plan = self._plan
-        if plan is None or not self._packs or plan.given != gradients.keys():
+        if (plan is None or not self._packs or plan.given != gradients.keys()
+                or not plan.prepare()):
             plan = self._planned(gradients)
+            plan.prepare()
         else:
             plan.lay(gradients)
         plan.collect()
+        self._targets = [p for p in params.values() if type(p) is Tensor]
         self._advance(plan)
-        now = tick()
-        for value in params.values():
-            if type(value) is Tensor:
-                value.changed = now
 
     def _advance(self, plan: Plan) -> None:
         """Everything that can fail first, then the step, whole or not at all."""
-        count = self.t
         self.__dict__["_last"] = None
-        steps = [(run, run.options._rate(count), run.t + 1) for run in plan.runs]
         if plan.guarded:
             if self.check_finite is not None and not self._all_finite(plan):
                 return
             clip(plan, self.clip_value, self.clip_norm_each, self.clip_norm)
-        if not plan.remembers:
-            with uninterrupted():
-                self._commit(plan, steps)
-            return
-        for pack in plan.packs:
-            pack.remember()
+        plan.call_rules()
+        if plan.remembers:
+            for pack in plan.packs:
+                pack.remember()
+        self._used()
         try:
-            self._commit(plan, steps)
+            plan.commit()
         except BaseException:
-            self._undo(plan, steps, count)
+            if plan.remembers:
+                plan.undo()
             raise
+        self.__dict__["_last"] = plan
 
     def _all_finite(self, plan: Plan) -> bool:
         """Whether the step may go on; raises or counts a skip as `check_finite` says."""
@@ -309,49 +639,12 @@ class Optimizer(Packed):
                 f"the gradient of {culprit!r} holds nan or inf; nothing has been updated."
                 ' A smaller lr or clip_norm may help, or check_finite="skip".'
             )
-        self.__dict__["skipped"] += 1
+        self.skipped += 1
         self._used()
         return False
 
-    def _commit(self, plan: Plan, steps: list[tuple[Run, float, int]]) -> None:
-        """Write the new values: rule after rule, block after block."""
-        for run, lr, t in steps:
-            decay = run.options.weight_decay
-            for call, spare in run.blocks if run.own is None else run.over(run.own):
-                if decay:
-                    call = self._decayed(call, spare, decay, lr)
-                call(lr=lr, t=t)
-        if not self._bound:
-            plan.scatter()
-        self._used()
-        for run, _, t in steps:
-            run.t = t
-        self.__dict__["t"] += 1
-        self.__dict__["_last"] = steps
-
-    def _decayed(
-        self, call: partial[None], spare: Array, decay: float, lr: float
-    ) -> partial[None]:
-        """The call of the rule under weight decay, which acts on p or on g."""
-        p, g, *rest = call.args
-        if self.decoupled:
-            p *= 1 - lr * decay
-            return call
-        return partial(call.func, p, np.add(g, np.multiply(p, decay, out=spare), out=spare), *rest)
-
-    def _undo(self, plan: Plan, steps: list[tuple[Run, float, int]], count: int) -> None:
-        """Take back a step that was interrupted."""
-        with uninterrupted():
-            for pack in plan.packs:
-                pack.restore()
-            if not self._bound:
-                plan.scatter()
-            for run, _, t in steps:
-                run.t = t - 1
-            self.__dict__.update(t=count, _last=None)
-
     def _used(self) -> None:
-        """Tell the engine that values have changed and that the gradients have been used."""
+        """Tell the engine that values change and that the gradients have been used."""
         now = tick()
         for tensor in self._targets:
             tensor.changed = now
@@ -359,6 +652,30 @@ class Optimizer(Packed):
                 tensor.spent = True
 
     # ---- saving and showing ----------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._forget_plan()
+        return {
+            "options": {n: self.__dict__[n] for n in self.options},
+            "overrides": {pattern: dict(given) for pattern, given in self.overrides.items()},
+            "frozen": self.frozen, "bound": self._bound, "skipped": self.skipped,
+            "counts": self._counts.copy(),
+            "entries": [(e.name, e.shape, e.dtype, e.target,
+                         {slot: row.copy() for slot, row in e.state.items()})
+                        for e in self._entries.values()],
+        }
+
+    def __setstate__(self, kept: dict[str, Any]) -> None:
+        entries = [Entry(name, shape, dtype, i, target)
+                   for i, (name, shape, dtype, target, _) in enumerate(kept["entries"])]
+        self._set_up(entries, kept["bound"])
+        for e, (*_, state) in zip(entries, kept["entries"]):
+            e.state = state
+        self.__dict__.update(kept["options"])
+        self.overrides, self.frozen = kept["overrides"], kept["frozen"]
+        self._counts, self.skipped = kept["counts"], kept["skipped"]
+        if self._bound:
+            self._pack()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on, by name: counts, options, accumulators.
@@ -389,7 +706,17 @@ class Optimizer(Packed):
 
     @property
     def formula(self) -> Formula:
-        """The rule with its present options: LaTeX in a notebook, Unicode when printed."""
+        """The rule with its present options: LaTeX in a notebook, Unicode when printed.
+
+        Examples
+        --------
+        >>> import tinygrad_opt as tg
+        >>> tg.optim.Momentum(weight_decay=0.1).formula
+        Momentum
+        g ← g + λ · p
+        v ← μ · v − η · g
+        p ← p + v
+        """
         return Formula(self)
 
     def explain(self, name: str, index: Any = ()) -> None:
@@ -416,3 +743,9 @@ class Optimizer(Packed):
         given = ", ".join(f"{n}={self.__dict__[n]!r}" for n in self.options
                           if self.__dict__[n] not in (None, 0.0, False))
         return f"{type(self).__name__}({given}; {len(self._entries)} parameters, t={self.t})"
+
+
+def _slots(rules: dict[str, Any]) -> tuple[str, ...]:
+    """Names of all accumulators that some parameter needs."""
+    twins = {id(o): o for o in rules.values()}.values()
+    return tuple(dict.fromkeys(s for o in twins for s in o.accumulators()))

@@ -1,6 +1,6 @@
 """Many small arrays as one vector: what makes a step cost the same for 4 and for 40 of them.
 
-    Entry   one parameter: its name, where its values live, how often it has been updated
+    Entry   one parameter: its name, where its values live, what the rule keeps for it
     Pack    the parameters of one dtype end to end in one vector, their state beside them
 """
 
@@ -19,39 +19,47 @@ Array = np.ndarray[Any, Any]
 
 
 class Entry:
-    """One parameter: its name, its Tensor (or the caller's array) and its place in a pack."""
+    """One parameter.
 
-    __slots__ = ("dtype", "name", "pack", "place", "shape", "size", "t", "target")
+    Attributes
+    ----------
+    name : str
+    target : Tensor or array
+        The parameter itself, or the caller's array; None before it has been seen.
+    index : int
+        Its place among all parameters.
+    place : slice
+        Its place in the vectors of its pack.
+    value : array or None
+        Its part of the vector of parameters, in its shape; None before it is packed.
+    state : dict of str to array
+        What the rule keeps for it, in its shape.
+    """
 
-    def __init__(self, name: str, target: Any) -> None:
-        values = target.array if type(target) is Tensor else target
-        self.name, self.target = name, target
-        self.shape, self.dtype, self.size = values.shape, values.dtype, values.size
-        self.t = 0                              # updates so far
+    __slots__ = ("dtype", "index", "name", "place", "shape", "size", "state", "target", "value")
+
+    def __init__(self, name: str, shape: tuple[int, ...], dtype: Any, index: int,
+                 target: Any = None) -> None:
+        self.name, self.shape, self.dtype, self.index = name, tuple(shape), np.dtype(dtype), index
+        self.size = int(np.prod(shape, dtype=object))
+        self.target = target
         self.place = slice(0, 0)
-        self.pack: Pack | None = None
-
-    def in_place(self) -> bool:
-        """Whether the values still live where they were packed."""
-        if self.pack is None or self.values().shape != self.shape:
-            return False
-        return _same_memory(self.pack.p[self.place], self.values())
+        self.value: Array | None = None
+        self.state: dict[str, Array] = {}
 
     def values(self) -> Array:
         """Where the parameter's values live."""
         return self.target.array if type(self.target) is Tensor else self.target
 
-    def packed(self, vector: Array | None = None) -> Array:
-        """Its part of the pack's values, or of another vector beside them, in its shape."""
-        assert self.pack is not None
-        vector = self.pack.p if vector is None else vector
+    def part(self, vector: Array) -> Array:
+        """Its part of a vector beside that of the parameters, in its shape."""
         return vector[self.place].reshape(self.shape)
 
-    def state(self) -> dict[str, Array]:
-        """What the rule keeps for this parameter, as views in its shape."""
-        if self.pack is None:
-            return {}
-        return {slot: self.packed(row) for slot, row in zip(self.pack.slots, self.pack.state)}
+    def in_place(self) -> bool:
+        """Whether the values still live where they were packed."""
+        values = self.values()
+        return (self.value is not None and values.shape == self.shape
+                and _same_memory(self.value, values))
 
 
 class Pack:
@@ -71,11 +79,8 @@ class Pack:
     """
 
     def __init__(
-        self,
-        entries: list[Entry],
-        slots: tuple[str, ...],
-        starts: Callable[[Entry], dict[str, float]],
-        bound: bool,
+        self, entries: list[Entry], slots: tuple[str, ...],
+        starts: Callable[[Entry], dict[str, float]], bound: bool,
     ) -> None:
         self.entries, self.slots = entries, slots
         size, dtype = sum(e.size for e in entries), entries[0].dtype
@@ -88,18 +93,15 @@ class Pack:
         self.state = np.empty((len(slots), size), dtype)
         self.before: tuple[Array, Array] | None = None
         start = 0
-        places = []
         for e in entries:
-            place = slice(start, start := start + e.size)
-            held = e.state()
+            e.place = slice(start, start := start + e.size)
             for slot, row in zip(slots, self.state):
-                row[place] = held[slot].ravel() if slot in held else starts(e)[slot]
-            places.append(place)
-        for e, place in zip(entries, places):
-            e.pack, e.place = self, place
-            view = self.p[place].reshape(e.shape)
-            if bound and not _same_memory(view, e.target.array):
-                e.target.array = view
+                row[e.place] = e.state[slot].ravel() if slot in e.state else starts(e)[slot]
+            e.state = {slot: e.part(row) for slot, row in zip(slots, self.state)}
+            e.value = e.part(self.p)
+        for e in entries:
+            if bound and not e.in_place():
+                e.target.array = e.value
 
     def remember(self) -> None:
         """Keep what the next step overwrites."""
@@ -108,11 +110,6 @@ class Pack:
         p, state = self.before
         p[...] = self.p                        # half of what np.copyto takes for small vectors
         state[...] = self.state
-
-    def restore(self) -> None:
-        """Put back what `remember` kept."""
-        assert self.before is not None
-        self.p[...], self.state[...] = self.before
 
 
 def _address(a: Array) -> int:

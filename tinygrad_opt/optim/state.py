@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ PARTS: dict[str, Any] = {
     "frozen": (list, tuple), "schedules": Mapping, "parameters": Mapping,
 }
 FIELDS = {"updates", "shape", "dtype", "state"}
+MOST = 2**53                    # steps: up to here a float counts them exactly
+LARGEST = 2**36                 # numbers in a parameter that is not here yet
 
 
 def saved(optimizer: Optimizer) -> dict[str, Any]:
@@ -41,10 +44,10 @@ def saved(optimizer: Optimizer) -> dict[str, Any]:
         },
         "parameters": {
             name: {
-                "updates": e.t,
+                "updates": int(optimizer._counts[e.index]),
                 "shape": list(e.shape),
                 "dtype": str(e.dtype),
-                "state": {slot: row.copy() for slot, row in e.state().items()},
+                "state": {slot: row.copy() for slot, row in e.state.items()},
             }
             for name, e in optimizer._entries.items()
         },
@@ -54,35 +57,34 @@ def saved(optimizer: Optimizer) -> dict[str, Any]:
 def load(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
     """Check that every part fits, list all that does not, or else write all of it."""
     settings: dict[str, Any] = {}
+    needed: dict[str, set[str]] = {}
     problems = _form(optimizer, state)
     if not problems:
         settings = _settings(optimizer, state, problems)
     if not problems:
-        problems = _misfits(optimizer, state["parameters"], settings)
+        problems = _misfits(optimizer, state["parameters"], settings, needed)
     if problems:
         raise CheckpointError(
             f"this state does not fit {type(optimizer).__name__}; nothing was loaded:\n  "
             + "\n  ".join(problems)
         )
-    _load_schedules(optimizer, state["schedules"])
-    optimizer._forget_plan()
-    optimizer.__dict__.update(
-        settings, t=int(state["t"]), skipped=int(state["skipped"]), _last=None
-    )
     records = state["parameters"]
-    if not optimizer._bound:
-        optimizer.__dict__["_entries"] = {
-            name: Entry(name, np.zeros(record["shape"], record["dtype"]))
-            for name, record in records.items()
-        }
-    optimizer.__dict__["_packs"] = []
-    if records:
+    entries = optimizer._entries if optimizer._bound else {
+        name: Entry(name, record["shape"], record["dtype"], i)
+        for i, (name, record) in enumerate(records.items())
+    }
+    counts = np.array([*(records[name]["updates"] for name in entries), state["t"]], np.int64)
+    kept = {name: {slot: np.array(row) for slot, row in records[name]["state"].items()
+                   if slot in needed[name]} for name in entries}
+    _load_schedules(optimizer, state["schedules"])
+    for name, e in entries.items():
+        e.state = kept[name]
+    optimizer.__dict__.update(
+        settings, skipped=int(state["skipped"]), _entries=entries, _counts=counts, _packs=[],
+        _plan=None, _last=None,
+    )
+    if optimizer._bound:
         optimizer._pack()
-    for name, e in optimizer._entries.items():
-        e.t = int(records[name]["updates"])
-        for slot, row in e.state().items():
-            if slot in records[name]["state"]:
-                row[...] = records[name]["state"][slot]
 
 
 def _form(optimizer: Optimizer, state: Any) -> list[str]:
@@ -94,6 +96,10 @@ def _form(optimizer: Optimizer, state: Any) -> list[str]:
         return [f"{part!r} is missing or of another type" for part in wrong]
     if state["rule"] != type(optimizer).__name__:
         return [f"it was saved by {state['rule']}"]
+    wrong = [f"{part!r} is {_short(state[part])}" for part in ("t", "skipped")
+             if not _is_count(state[part])]
+    if wrong:
+        return wrong
     return [
         f"the record of {name!r} needs {', '.join(sorted(FIELDS))}"
         for name, record in state["parameters"].items()
@@ -132,9 +138,10 @@ def _settings(
 
 
 def _misfits(
-    optimizer: Optimizer, records: Mapping[str, Any], settings: dict[str, Any]
+    optimizer: Optimizer, records: Mapping[str, Any], settings: dict[str, Any],
+    needed: dict[str, set[str]],
 ) -> list[str]:
-    """What is wrong with the records, parameter by parameter."""
+    """What is wrong with the records, parameter by parameter; fills in the slots of each."""
     entries, problems = optimizer._entries, []
     if optimizer._bound:
         problems += [f"{n!r} is missing" for n in entries if n not in records]
@@ -148,17 +155,33 @@ def _misfits(
         e = entries.get(name)
         if optimizer._bound and e is not None and (shape, dtype) != (e.shape, e.dtype):
             problems.append(f"{name!r} was {dtype} {shape} but is {e.dtype} {e.shape}")
-        if not isinstance(record["updates"], int) or record["updates"] < 0:
-            problems.append(f"{name!r} has {record['updates']!r} updates")
+        if dtype.kind != "f" or not all(map(_is_count, shape)) or math.prod(shape) > LARGEST:
+            problems.append(f"{name!r} cannot be {dtype} {shape}")
+            continue
+        if not _is_count(record["updates"]):
+            problems.append(f"{name!r} has {_short(record['updates'])} updates")
+        if not isinstance(record["state"], Mapping):
+            problems.append(f"the state of {name!r} is no dict")
+            continue
         own = settings | optimizer._overridden(name, settings["overrides"])
-        needed = optimizer._with({n: own[n] for n in optimizer.options}).accumulators()
-        for slot in needed:
+        rule = optimizer._with({n: own[n] for n in optimizer.options})
+        needed[name] = set(rule.accumulators())
+        for slot in rule.accumulators():
             row = record["state"].get(slot)
             if row is None:
                 problems.append(f"{name!r} has no {slot!r}")
             elif np.shape(row) != shape or np.asarray(row).dtype != dtype:
                 problems.append(f"{slot!r} of {name!r} is {np.asarray(row).dtype} {np.shape(row)}")
     return problems
+
+
+def _is_count(x: Any) -> bool:
+    return isinstance(x, int | np.integer) and type(x) is not bool and 0 <= int(x) < MOST
+
+
+def _short(x: Any) -> str:
+    """A value in a message; 10**400 would fill a screen."""
+    return f"a number of {x.bit_length()} bits" if type(x) is int and abs(x) >= MOST else repr(x)
 
 
 def _load_schedules(optimizer: Optimizer, states: Mapping[str, Any]) -> None:

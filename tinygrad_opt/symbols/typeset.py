@@ -1,218 +1,15 @@
-"""Run a rule on symbols: what it computes as plain data, its text, its in-place calls.
-
-A rule is plain NumPy code: a VJP of the operator table, the update of an optimizer, a kernel. Given
-`Symbol`s instead of arrays the same code leaves an expression behind,
-
-    Symbol    function, inputs and attributes, its name if it has one, the array it stands for
-    Trace     what happens when a function is called on a symbol; subclasses do it differently
-    text      the expression in Unicode or LaTeX, with names or with numbers
-
-What such an expression cannot repeat faithfully raises `Untraceable`.
-"""
+"""Expressions as they are written on a blackboard, in Unicode and LaTeX."""
 
 from __future__ import annotations
 
-import operator
-import sys
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_opt.ops import Op
-from tinygrad_opt.tensor import nested
+from tinygrad_opt.symbols.symbol import Symbol, inside, name_of, plain
 
-__all__ = ["ABOUT_THE_SHAPE", "LATEX", "UNICODE", "Symbol", "Trace", "Untraceable", "assignments",
-           "letter", "number", "plain", "text", "written"]
-
-Array = np.ndarray[Any, Any]
-
-
-class Untraceable(Exception):
-    """The code does what an expression cannot repeat, such as a branch on an array's values."""
-
-
-# ---- recording -----------------------------------------------------------------------------------
-
-
-class Trace:
-    """What happens when a function is called on symbols: it is computed, and written down.
-
-    Attributes
-    ----------
-    branches : list of (Symbol, bool)
-        Single numbers whose truth the code has asked for, and what it was told: for numbers of
-        another truth the code may do something else.
-    frames : dict
-        Of the Python functions that were running then, if they are kept for their local names.
-    """
-
-    def __init__(self, keep_frames: bool = False) -> None:
-        self.branches: list[tuple[Symbol, bool]] = []
-        self.frames: dict[int, Any] | None = {} if keep_frames else None
-
-    def symbol(self, name: str, value: Any) -> Symbol:
-        """A symbol for an array or a number."""
-        return Symbol(value, self, name)
-
-    def call(self, function: Callable[..., Any], inputs: Any, attrs: Any) -> Symbol:
-        """The result of ``function(*inputs, **attrs)``."""
-        if "out" in attrs:
-            raise Untraceable(f"{_name(function)} writes into an array")
-        with np.errstate(all="ignore"):
-            value = function(*plain(inputs), **plain(attrs))
-        if not isinstance(value, np.ndarray | np.generic | bool | int | float):
-            raise Untraceable(f"{_name(function)} makes a {type(value).__name__}")
-        if isinstance(value, np.generic):                  # numbers stay weak beside arrays
-            arrays = any(isinstance(x, np.ndarray) for x in plain(tuple(inputs)))
-            value = np.asarray(value) if arrays else value.item()
-        if self.frames is not None:
-            frame = sys._getframe(1)
-            while frame is not None:
-                self.frames[id(frame)] = frame
-                frame = frame.f_back                                   # type: ignore[assignment]
-        return Symbol(value, self, None, function, tuple(inputs), dict(attrs))
-
-    def apply(self, op: Op, inputs: Any, attrs: Any) -> Symbol:
-        """The result of an operation of the table, as one call."""
-        return self.call(op, inputs, attrs)
-
-    def check(self, test: Callable[..., None], inputs: Any) -> None:
-        """Run a test of values, which makes nothing."""
-        test(*plain(inputs))
-
-    def put(self, x: Symbol, places: Any, values: Any) -> None:
-        """``x.put(places, values)``, which changes x."""
-        raise Untraceable("put() writes into an array")
-
-    def decide(self, x: Symbol) -> bool:
-        """The truth of a symbol, on which the code branches."""
-        if x.ndim:
-            raise Untraceable("it branches on the values of an array")
-        answer = bool(x.array)
-        self.branches.append((x, answer))
-        return answer
-
-    def name_locals(self) -> None:
-        """Name what has no name after the variables that hold it where the code has ended."""
-        for frame in reversed((self.frames or {}).values()):           # from the outermost inwards
-            if frame.f_globals.get("__name__") in (__name__, "numpy.lib.mixins"):
-                continue
-            for name, x in frame.f_locals.items():
-                if isinstance(x, Symbol) and x.trace is self and x.name is None:
-                    x.name = name
-        self.frames = None
-
-
-class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
-    """An array or a number in code that is traced.
-
-    Attributes
-    ----------
-    array : ndarray or number
-        What it stands for.
-    trace : Trace
-    name : str or None
-    function, inputs, attrs
-        The call that made it; ``None, (), {}`` for what the code was given.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> trace = Trace()
-    >>> g, z = trace.symbol("g", np.ones(3)), trace.symbol("z", np.zeros(3))
-    >>> text(g * (1 - z * z))
-    'g · (1 − z · z)'
-    """
-
-    __slots__ = ("array", "attrs", "function", "inputs", "name", "trace")
-
-    def __init__(
-        self, value: Any, trace: Trace, name: str | None = None,
-        function: Callable[..., Any] | None = None, inputs: tuple[Any, ...] = (),
-        attrs: Mapping[str, Any] = {},
-    ) -> None:
-        self.array, self.trace, self.name = value, trace, name
-        self.function, self.inputs, self.attrs = function, inputs, attrs
-
-    shape = property(lambda self: np.shape(self.array))
-    ndim = property(lambda self: np.ndim(self.array))
-    size = property(lambda self: np.size(self.array))
-    dtype = property(lambda self: np.asarray(self.array).dtype)
-    itemsize = property(lambda self: self.dtype.itemsize)
-    T = property(lambda self: self.transpose())
-    mT = property(lambda self: self.swapaxes(-1, -2))
-
-    def __len__(self) -> int:
-        return len(self.array)
-
-    def __getitem__(self, index: Any) -> Symbol:
-        return self.trace.call(operator.getitem, (self, index), {})
-
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **attrs: Any) -> Symbol:
-        if method == "at":
-            raise Untraceable("ufunc.at() writes into an array")
-        function = ufunc if method == "__call__" else getattr(ufunc, method)
-        return self.trace.call(function, inputs, attrs)
-
-    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        if func in ABOUT_THE_SHAPE:
-            return func(*plain(args), **kwargs)
-        if func in _WRITING or "out" in kwargs:
-            raise Untraceable(f"{_name(func)} writes into an array")
-        return self.trace.call(func, args, dict(kwargs))
-
-    def __apply_op__(self, op: Op, inputs: Any, attrs: Any) -> Any:
-        return self.trace.apply(op, inputs, attrs)
-
-    def __check__(self, test: Callable[..., None], inputs: Any) -> None:
-        self.trace.check(test, inputs)
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        if name == "put":
-            return partial(self.trace.put, self)
-        method = getattr(np.ndarray, name, None)
-        if not callable(method) or name in _CHANGING:
-            raise Untraceable(f".{name} of an array")
-        return lambda *args, **attrs: self.trace.call(method, (self, *args), attrs)
-
-    def __bool__(self) -> bool:
-        return self.trace.decide(self)
-
-    def _refuse(self, *args: Any) -> Any:
-        raise Untraceable("it asks for the values of an array")
-
-    __array__ = __float__ = __int__ = __index__ = __iter__ = __setitem__ = _refuse
-    __hash__ = object.__hash__
-
-    def __repr__(self) -> str:
-        return f"Symbol({text(self)})"
-
-
-_CHANGING = {"fill", "itemset", "partition", "resize", "setfield", "setflags", "sort", "byteswap",
-             "tofile", "tolist", "tobytes", "item", "dump", "dumps", "view", "nonzero"}
-_WRITING = {np.copyto, np.put, np.putmask, np.place, np.put_along_axis, np.fill_diagonal}
-ABOUT_THE_SHAPE = {np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.common_type}
-
-
-def plain(x: Any) -> Any:
-    """A nest with arrays and numbers where it has symbols."""
-    return x.array if isinstance(x, Symbol) else nested(plain, x)
-
-
-def _name(function: Any) -> str:
-    """What a function is called: ``sum`` for np.sum, np.add.reduce, ndarray.sum and ops.sum."""
-    owner = getattr(function, "__self__", None)
-    if isinstance(owner, np.ufunc):
-        return {"add": "sum", "multiply": "prod", "maximum": "max", "minimum": "min"}.get(
-            owner.__name__, owner.__name__)
-    return function.name if isinstance(function, Op) else getattr(function, "__name__", "call")
-
-
-# ---- text ----------------------------------------------------------------------------------------
+__all__ = ["LATEX", "UNICODE", "assignments", "letter", "number", "text", "written"]
 
 UNICODE, LATEX = 0, 1
 
@@ -321,7 +118,7 @@ def text(x: Any, notation: int = UNICODE, *, numbers: bool = False) -> str:
         Write numbers where the names stand.
     """
     typesetter = _Typesetter(notation, numbers)
-    for part in _inside([x], stop=lambda s: s is not x and s.name is not None):
+    for part in inside([x], stop=lambda s: s is not x and s.name is not None):
         if part is not x:                                  # innermost first: no deep recursion
             typesetter.operand(part)
     return typesetter.whole(x)[0]
@@ -339,9 +136,9 @@ def written(
         Each with how strongly it binds, as this function gives it; 6 for a name.
     """
     parts = list(operands)
-    form = _FORMS.get(_name(function))
+    form = _FORMS.get(name_of(function))
     if form is None or len(parts) < len(form[notation].places):
-        name = _name(function)
+        name = name_of(function)
         head = letter(name, notation) if name in _LETTERS or notation == UNICODE else (
             rf"\operatorname{{{name}}}")
         return f"{head}({', '.join(part for part, _ in parts)})", _ATOM
@@ -385,7 +182,7 @@ class _Typesetter:
             return ("…", r"\ldots")[self.notation], _ATOM
         if x.function is None:
             return self.operand(x)
-        name, inputs = _name(x.function), x.inputs
+        name, inputs = name_of(x.function), x.inputs
         if _guarded(x):
             return self.operand(inputs[2])
         if name in _SAME_VALUES or (name == "reshape" and _one_axes(x)):
@@ -429,41 +226,23 @@ def _is_operand(x: Any, name: str) -> bool:
 
 def _guarded(x: Symbol) -> bool:
     """Whether it is like ``where(x == 0, 1, x)``: the number only keeps an error away."""
-    if _name(x.function) != "where" or len(x.inputs) < 3:
+    if name_of(x.function) != "where" or len(x.inputs) < 3:
         return False
     mask, yes, no = x.inputs
-    while isinstance(mask, Symbol) and mask.function is not None and _name(mask.function) in (
+    while isinstance(mask, Symbol) and mask.function is not None and name_of(mask.function) in (
             "logical_and", "bitwise_and"):
         mask = mask.inputs[0]
     if not (isinstance(mask, Symbol) and mask.function is not None and isinstance(no, Symbol)):
         return False
     compared = [v for v in mask.inputs if isinstance(v, Symbol)]
-    if _name(mask.function) != "equal" or isinstance(yes, Symbol):
+    if name_of(mask.function) != "equal" or isinstance(yes, Symbol):
         return False
     return any(v in _leaves(no) for c in compared for v in _leaves(c))
 
 
 def _leaves(x: Any) -> set[Symbol]:
     """The symbols that an expression begins with."""
-    return {s for s in _inside([x]) if s.function is None}
-
-
-def _inside(ends: Iterable[Any], stop: Callable[[Symbol], bool] = lambda s: False) -> list[Symbol]:
-    """All symbols in expressions, inputs before what is made of them."""
-    order: dict[Symbol, None] = {}
-    stack = [(x, False) for x in reversed(list(ends))]
-    while stack:
-        x, ready = stack.pop()
-        if not isinstance(x, Symbol) or x in order:
-            continue
-        if ready or (stop(x) or not x.inputs):
-            order[x] = None
-            continue
-        stack.append((x, True))
-        members = [v for i in (*x.inputs, *x.attrs.values())
-                   for v in (i if isinstance(i, list | tuple) else (i,))]
-        stack += [(v, False) for v in reversed(members)]
-    return list(order)
+    return {s for s in inside([x]) if s.function is None}
 
 
 def _one_axes(x: Symbol) -> bool:
@@ -500,8 +279,9 @@ def assignments(results: Mapping[str, Any]) -> list[tuple[str, Symbol]]:
     for name, x in results.items():
         if isinstance(x, Symbol) and x.function is not None:
             x.name = name
-    lines = [s for s in _inside(results.values()) if s.function is not None and s.name]
-    reads = {s: set(_inside(s.inputs, stop=lambda x: x.name is not None)) for s in lines}
+    lines = [s for s in inside(results.values()) if s.function is not None and s.name]
+    lines.sort(key=lambda s: s.serial)
+    reads = {s: set(inside(s.inputs, stop=lambda x: x.name is not None)) for s in lines}
     ordered: list[Symbol] = []
     while lines:
         ready = [s for s in lines if not any(
