@@ -110,7 +110,9 @@ def test_assignments_name_the_steps_and_read_old_values_before_they_change():
     p_new, v_new = rule(p, v)
     trace.name_locals()
     lines = [f"{name} ← {text(x)}" for name, x in assignments({"p": p_new, "v": v_new})]
-    assert lines == ["ahead ← p + v", "p ← ahead − η", "v ← v · 0.5"]
+    assert lines == ["ahead ← p + v", "v ← v · 0.5", "p ← ahead − η"]
+    lines = [f"{name} ← {text(x)}" for name, x in assignments({"v": v * 0.5, "p": p + v})]
+    assert lines == ["p ← p + v", "v ← v · 0.5"]
 
 
 @pytest.mark.parametrize("code", [

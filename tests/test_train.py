@@ -736,7 +736,7 @@ def test_ctrl_c_and_the_optimizers_own_care_go_together():
     class Interrupted(tg.optim.Adam):
         def rule(self, p, g, *state, **options):
             os.kill(os.getpid(), signal.SIGINT)
-            super().rule(p, g, *state, **options)
+            return super().rule(p, g, *state, **options)
 
     model, history = trained(optimizer=lambda p: Interrupted(p, lr=0.01))
     assert history.stopped == "interrupted" and len(history.steps["loss"]) == 1

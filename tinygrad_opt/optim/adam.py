@@ -227,7 +227,7 @@ def _factors(t: Any, psi: Any) -> float:
     for i in range(done + 1, t + 1):
         factor = 1 - 0.96 ** (i * psi) / 2
         product *= factor
-        if product == 0.0 or factor == 1.0:                # and so it stays for all later ones
+        if product < 1e-300 or factor == 1.0:              # the others don't matter any more
             break
     _products.clear()
     _products[psi] = t, product

@@ -34,7 +34,7 @@ class Formula:
 
     def __init__(self, optimizer: Optimizer) -> None:
         self.name = type(optimizer).__name__
-        values = {n: np.array(0.5) for n in ("p", "g", *optimizer.accumulators())}
+        values = {n: np.array([0.5]) for n in ("p", "g", *optimizer.accumulators())}
         self.lines = _lines(optimizer, 0.1, 2, values)
 
     def __str__(self) -> str:
@@ -54,7 +54,7 @@ class Formula:
 
 
 def _lines(rule: Any, lr: float, t: int, values: dict[str, Any]) -> list[tuple[str, Symbol]]:
-    """The assignments of a rule on single numbers."""
+    """The assignments of a rule on vectors of one entry."""
     trace = Trace(keep_frames=True)
     try:
         results = rule._traced(trace, lr, t, values)[2]
@@ -75,7 +75,7 @@ def explanation(optimizer: Any, name: str, index: Any) -> str:
     before, state = run.pack.before
     rows = dict(zip(run.pack.slots, state))
     values = {"p": before[place], "g": run.pack.g[place]} | {s: rows[s][place] for s in run.slots}
-    values = {n: np.array(v, np.float64) for n, v in values.items()}
+    values = {n: np.array([v], np.float64) for n, v in values.items()}
     lines = _lines(run.rule, run.rate, run.t, values)
     given = [s for s in inside([x for _, x in lines]) if s.function is None]
     order = [*optimizer.options, "t", "lr", *values]
@@ -83,18 +83,18 @@ def explanation(optimizer: Any, name: str, index: Any) -> str:
     label = f"{name}[{', '.join(map(str, _as_tuple(index)))}]" if e.shape else name
     now = float(e.values()[index] if e.shape else e.values()[()])
     out = [f"{type(optimizer).__name__}, update {run.t} of {label}", "", "with"]
-    out += [f"  {text(s)} = {number(float(s.array))}"
+    out += [f"  {text(s)} = {number(_entry(s))}"
             + (f"   ({_MEANINGS[s.name]})" if s.name in _MEANINGS else "") for s in given]
     last = max(i for i, (target, _) in enumerate(lines) if target == "p")
     for i, (target, x) in enumerate(lines):
-        end = _exact(now, e.dtype) if i == last else number(float(x.array))
+        end = _exact(now, e.dtype) if i == last else number(_entry(x))
         room = " " * len(letter(target))
         out += ["", f"  {letter(target)} ← {text(x)}",
                 f"  {room} = {text(x, numbers=True)}", f"  {room} = {end}"]
     if last < len(lines) - 1:                  # what stands below it reads the values from before
         out += ["", f"  p = {_exact(now, e.dtype)}"]
-    result = float(lines[last][1].array)
-    rounding = 1e3 * float(np.finfo(e.dtype).eps) * max(abs(float(values["p"])), abs(result))
+    result = _entry(lines[last][1])
+    rounding = 1e3 * float(np.finfo(e.dtype).eps) * max(abs(values["p"].item()), abs(result))
     if abs(result - now) > rounding:
         raise GraphError(
             f"{label} has been changed since the last step, which left it at"
@@ -139,6 +139,11 @@ def _place(e: Any, index: Any) -> int:
 
 def _as_tuple(index: Any) -> tuple[Any, ...]:
     return index if isinstance(index, tuple) else (index,)
+
+
+def _entry(x: Symbol) -> float:
+    """The only number that a symbol stands for."""
+    return float(np.asarray(x.array).item())
 
 
 def _exact(x: float, dtype: Any) -> str:

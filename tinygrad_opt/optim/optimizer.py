@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
@@ -465,8 +466,10 @@ class Optimizer:
                   if not any(fnmatchcase(name, pattern) for pattern in self.frozen)}
         clips = bool(self.clip_value or self.clip_norm_each or self.clip_norm)
         large = math.inf if clips or self._remembers or not self._bound else BLOCK
+        block = min(BLOCK, max(pack.p.size for pack in self._packs))
+        scratch = partial(_vector, self._scratch, block)
         runs = [run for pack in self._packs for run in runs_of(
-            pack, active, rules, self._counts, self._schedule, self._spare, large)]
+            pack, active, rules, self._counts, self._schedule, scratch, large)]
         plan = Plan(entries, self._packs, runs, given, large, self._counts)
         plan.guarded = clips or self.check_finite is not None
         plan.remembers = plan.remembers or self._remembers
@@ -506,13 +509,6 @@ class Optimizer:
 
         self._packs = [Pack(group, slots, starts, self._bound) for group in groups.values()]
         self._scratch = {}
-
-    def _spare(self, i: int, dtype: Any) -> Array:
-        """Scratch vector i, in which nothing is kept from one parameter to the next."""
-        if (i, dtype) not in self._scratch:
-            longest = max(pack.p.size for pack in self._packs)
-            self._scratch[i, dtype] = np.empty(min(longest, BLOCK), dtype)
-        return self._scratch[i, dtype]
 
     # ---- stepping --------------------------------------------------------------------------------
 
@@ -621,10 +617,11 @@ class Optimizer:
             for pack in plan.packs:
                 pack.remember()
         self._used()
+        count = plan.t
         try:
             plan.commit()
         except BaseException:
-            if plan.remembers:
+            if plan.remembers and plan.t == count:         # else all has been written
                 plan.undo()
             raise
         self.__dict__["_last"] = plan
@@ -742,7 +739,16 @@ class Optimizer:
     def __repr__(self) -> str:
         given = ", ".join(f"{n}={self.__dict__[n]!r}" for n in self.options
                           if self.__dict__[n] not in (None, 0.0, False))
+        if "_entries" not in self.__dict__:                # one that only has the rule
+            return f"{type(self).__name__}({given})"
         return f"{type(self).__name__}({given}; {len(self._entries)} parameters, t={self.t})"
+
+
+def _vector(known: dict[Any, Array], size: int, i: int, dtype: Any) -> Array:
+    """Scratch vector i, in which nothing is kept from one parameter to the next."""
+    if (i, dtype) not in known:
+        known[i, dtype] = np.empty(size, dtype)
+    return known[i, dtype]
 
 
 def _slots(rules: dict[str, Any]) -> tuple[str, ...]:

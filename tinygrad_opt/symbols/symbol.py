@@ -29,13 +29,15 @@ class Trace:
         Single numbers whose truth the code has asked for, and what it was told: for numbers of
         another truth the code may do something else.
     frames : dict
-        Of the Python functions that were running then, if they are kept for their local names.
+        Of the functions that were called since the trace was made, if they are kept for the names
+        of their variables.
     """
 
     def __init__(self, keep_frames: bool = False) -> None:
         self.branches: list[tuple[Symbol, bool]] = []
         self.made = 0                                      # symbols so far
         self.frames: dict[int, Any] | None = {} if keep_frames else None
+        self._outside = id(sys._getframe(1))               # the function that traces
 
     def symbol(self, name: str, value: Any) -> Symbol:
         """A symbol for an array or a number."""
@@ -54,9 +56,9 @@ class Trace:
             value = np.asarray(value) if arrays else value.item()
         if self.frames is not None:
             frame = sys._getframe(1)
-            while frame is not None:
+            while id(frame) != self._outside and frame.f_back is not None:
                 self.frames[id(frame)] = frame
-                frame = frame.f_back                                   # type: ignore[assignment]
+                frame = frame.f_back
         return Symbol(value, self, None, function, tuple(inputs), dict(attrs))
 
     def apply(self, op: Op, inputs: Any, attrs: Any) -> Symbol:
@@ -73,7 +75,7 @@ class Trace:
 
     def decide(self, x: Symbol) -> bool:
         """The truth of a symbol, on which the code branches."""
-        if x.ndim:
+        if any(s.ndim for s in inside([x])):
             raise Untraceable("it branches on the values of an array")
         answer = bool(x.array)
         self.branches.append((x, answer))
