@@ -46,11 +46,14 @@ def main(out="runs", quick=False):
                     steps=30 if quick else 150)
     print(f"suggested learning rate: {found.suggestion:.2g}")
     found.plot().savefig(folder / "lr_find.png")
+    s = tg.optim.schedules
     plot_schedule({
-        "inverse time": lambda t: 0.5 / (1 + 0.05 * t),
-        "steps": lambda t: 0.5 * 0.5 ** (t // 25),
-        "cosine": lambda t: 0.25 * (1 + np.cos(np.pi * t / 100)),
-    }, 100).savefig(folder / "schedules.png")
+        "inverse time": s.inverse_time(0.5, 0.05),
+        "step": s.step(0.5, every=25, factor=0.5),
+        "exponential": s.exponential(0.5, 0.97),
+        "cosine": s.cosine(0.5, 100),
+        "one cycle": s.one_cycle(0.5, 100),
+    }, 100, title="optim.schedules").savefig(folder / "schedules.png")
     print(f"wrote {folder}/learning_rates.png, lr_find.png and schedules.png")
     return runs, found
 

@@ -349,7 +349,7 @@ def test_a_race_draws_every_path_as_it_was(ravine, theme):
     assert "diverged" in " ".join(t.get_text() for t in ax.texts)
     assert curve.get_ylim()[1] < 1e4                        # the lost run did not break the axes
     assert curve.get_yscale() == "log"
-    heights = [float(t.get_text()) for t in scale.get_yticklabels()]
+    heights = [float(t.get_text().replace(",", "")) for t in scale.get_yticklabels()]
     assert heights == sorted(heights) and len(heights) == 4
     star = next(line for line in ax.lines if line.get_marker() == "*")
     assert star.zorder == max(artist.zorder for artist in ax.get_children())

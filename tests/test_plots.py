@@ -324,6 +324,26 @@ def test_several_seeds_are_a_mean_and_a_range():
         plot_compare({"Adam": runs}, "accuracy")
 
 
+def test_one_spike_does_not_flatten_the_other_curves():
+    smooth = {"loss": np.linspace(2, 1, 200).tolist()}
+    spiked = {"loss": [*smooth["loss"][:50], 400.0, *smooth["loss"][51:]]}
+    figure = plot_compare({"SGD": spiked, "Adam": smooth}, log=False)
+    low, high = figure.axes[0].get_ylim()
+    assert low < 1 and 2 < high < 2.5 and max(figure.numbers["loss"]) == 400
+    assert plot_compare({"Adam": smooth}).axes[0].get_ylim()[1] > 2
+    assert plot_compare({"SGD": spiked}, log=True).axes[0].get_ylim()[1] > 400
+
+
+def test_every_picture_takes_a_size_dots_and_a_title(tmp_path):
+    figure = plot_compare({"SGD": HISTORY}, size=(9.6, 5.4), dpi=200, title="a slide")
+    assert figure.bbox.size.tolist() == [1920, 1080] and figure.get_suptitle() == "a slide"
+    made = race("ravine", {"SGD": optim.SGD(lr=0.1)}, steps=3)
+    film = animate_race(made, frames=2, dpi=50, title="slow")
+    assert film.figure.bbox.size.tolist() == [480, 240] and film.title == "slow"
+    with pytest.raises(TypeError, match="colour"):
+        plot_compare({"SGD": HISTORY}, colour="red")
+
+
 def test_a_schedule_is_drawn_as_it_is_called():
     ax = plot_schedule({"halves": lambda t: 0.5**t}, 4).axes[0]
     assert ax.lines[0].get_ydata().tolist() == [1.0, 0.5, 0.25, 0.125]

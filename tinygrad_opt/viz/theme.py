@@ -141,6 +141,11 @@ class Look:
     marker: str
     dashes: Any
 
+    def line(self, points: int) -> dict[str, Any]:
+        """What Matplotlib needs for a line of so many points, about ten of them marked."""
+        return {"color": self.color, "linestyle": self.dashes, "marker": self.marker,
+                "markevery": max(points // 10, 1), "markersize": 5}
+
 
 def looks(names: Iterable[str], theme: str | Theme = "light") -> dict[str, Look]:
     """A look for each name: that of the optimizer it begins with, or else one that is free.

@@ -117,8 +117,7 @@ def plot_compare(
                 else np.arange(1, length + 1)
             look, mean = chosen[name], values.mean(0)
             label = name if same or len(seeds) == 1 else f"{name} ({len(seeds)} seeds)"
-            ax.plot(epochs, mean, color=look.color, linestyle=look.dashes, marker=look.marker,
-                    markevery=max(length // 10, 1), markersize=5, label=label)
+            ax.plot(epochs, mean, **look.line(length), label=label)
             if len(seeds) > 1:
                 ax.fill_between(epochs, values.min(0), values.max(0), color=look.color, alpha=0.15,
                                 linewidth=0)
@@ -128,6 +127,7 @@ def plot_compare(
                                        column: row}))
         made.numbers = stacked("run", numbers)
         scale_of(ax, made.numbers[column], log if "loss" in column or log else False)
+        _leave_out_spikes(ax, made.numbers[column])
         ax.set(xlabel="epoch", ylabel=WORDS.get(column, column))
         if same and len(seeds) > 1:
             ax.set_title(f"mean and range of {len(seeds)} seeds", fontsize=9, color=page.muted)
@@ -177,6 +177,16 @@ def plot_batch_sizes(
 
 
 # ---- details -------------------------------------------------------------------------------------
+
+
+def _leave_out_spikes(ax: Any, values: Array) -> None:
+    """Let a rare spike leave the picture at the top, where it would flatten all other curves."""
+    seen = np.sort(values[np.isfinite(values)])
+    if len(seen) < 100 or ax.get_yscale() == "log":
+        return
+    low, high = seen[0], seen[-1 - len(seen) // 100]
+    if seen[-1] - low > 2 * (high - low) > 0:
+        ax.set_ylim(low - 0.05 * (high - low), high + 0.1 * (high - low))
 
 
 def _seeds(name: str, given: Any, column: str) -> list[Mapping[str, Any]]:

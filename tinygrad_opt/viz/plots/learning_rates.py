@@ -49,8 +49,7 @@ def plot_schedule(
     with drawing((6.4, 3.2), numbers, **options) as (made, page):
         ax = made.subplots()
         for (name, values), look in zip(rates.items(), looks(named, page).values()):
-            ax.plot(t, values, color=look.color, linestyle=look.dashes,
-                    marker=look.marker, markevery=max(steps // 8, 1), markersize=5, label=name)
+            ax.plot(t, values, **look.line(steps), label=name)
         ax.set(xlabel="step", ylabel="learning rate", xlim=(0, max(steps - 1, 1)))
         scale_of(ax, np.ones(1), log)
         ax.grid(True, alpha=0.6)
@@ -93,9 +92,7 @@ def plot_learning_rates(
             shown = np.where(lost, 1.2 * top, values)
             end = int(lost.argmax()) + 1 if lost.any() else len(shown)
             label = name if not lost.any() else f"{name}: explodes at step {end - 1}"
-            ax.plot(np.arange(end), shown[:end], color=look.color, linestyle=look.dashes,
-                    marker=look.marker, markevery=max(len(values) // 10, 1), markersize=5,
-                    label=label)
+            ax.plot(np.arange(end), shown[:end], **look.line(len(values)), label=label)
         ax.set(xlabel="step", ylabel="loss", xlim=(0, max(map(len, losses.values())) - 1))
         ax.grid(True, alpha=0.6)
         legend_below(made, columns=2)

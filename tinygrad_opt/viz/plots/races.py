@@ -240,6 +240,8 @@ class _RaceStage:
         self.figure.set_layout_engine("none")
 
     def _draw_map(self, cmap: str) -> None:
+        from matplotlib.ticker import MaxNLocator
+
         s, ax, page = self.race.surface, self.map, self.theme
         x, y, z = s.grid(160)
         z = np.where(np.isfinite(z), z, np.nan)
@@ -247,13 +249,14 @@ class _RaceStage:
         height = np.log10(z - low + 1e-3 * (np.nanmax(z) - low) ** 0.5) if s.log else z
         levels = np.linspace(np.nanmin(height), np.nanmax(height), 24)
         filled = ax.contourf(x, y, height, levels=levels, cmap=pale(cmap, page, 0.55), zorder=0)
-        bar = self.figure.colorbar(filled, ax=ax, shrink=0.9, pad=0.02, aspect=30)
+        bar = self.figure.colorbar(filled, ax=ax, shrink=0.9, pad=0.02, aspect=30,
+                                   ticks=MaxNLocator(5))
         bar.outline.set_visible(False)
         if s.log:
             most = np.floor(np.log10(np.nanmax(z) - low))
             marks = 10.0 ** np.arange(most - 3, most + 1)
             shift = 1e-3 * (np.nanmax(z) - low) ** 0.5
-            bar.set_ticks(np.log10(marks + shift), labels=[f"{low + mark:.3g}" for mark in marks])
+            bar.set_ticks(np.log10(marks + shift), labels=[f"{low + mark:,.4g}" for mark in marks])
         ax.contour(x, y, height, levels=levels, colors=page.ink, alpha=0.16, linewidths=0.6,
                    linestyles="solid", zorder=0.5)
         for a, b in s.minima:
@@ -375,9 +378,11 @@ class _RaceStage:
             end = within(self.map, *track.points.T)[-1]
             self.map.plot(*end, **self._pens(name)[1], markersize=9, linestyle="none")
             return
-        self.map.annotate(f"{name} diverged\nat step {track.diverged}",
-                          track.points[self._inside(track)], (0, 14), textcoords="offset points",
-                          ha="center", va="bottom", color=page.alarm, fontsize=8,
+        at = track.points[self._inside(track)]
+        down = at[1] > sum(self.race.surface.y) / 2         # away from the title
+        self.map.annotate(f"{name} diverged\nat step {track.diverged}", at,
+                          (0, -14 if down else 14), textcoords="offset points", ha="center",
+                          va="top" if down else "bottom", color=page.alarm, fontsize=8,
                           fontweight="bold", zorder=8, path_effects=halo(page),
                           arrowprops={"arrowstyle": "-", "color": page.alarm})
 
