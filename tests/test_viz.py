@@ -522,12 +522,12 @@ def test_a_display_never_raises(monkeypatch, capsys):
     def broken(*_, **__):
         raise RuntimeError("no layout today")
 
-    monkeypatch.setattr("tinygrad_opt.viz.graph.view.place", broken)
+    monkeypatch.setattr("tinygrad_opt.viz.graph.draw.place", broken)
     view = draw(small())
     assert set(view._repr_mimebundle_()) == {"text/plain"} and view._repr_html_() is None
     assert "no layout today" in capsys.readouterr().err
     assert notebook_bundle(small())["text/plain"].startswith("Tensor(")
-    monkeypatch.setattr("tinygrad_opt.viz.graph.view.draw", broken)
+    monkeypatch.setattr("tinygrad_opt.viz.graph.draw.draw", broken)
     assert notebook_bundle(small()) == {"text/plain": repr(small())}
 
 

@@ -14,7 +14,7 @@ from test_viz import SVG, Layer, dense, expression, leaf, network, recurrent
 import tinygrad_opt as tg
 from tinygrad_opt import nn
 from tinygrad_opt.viz import draw
-from tinygrad_opt.viz.graph.layers import nearest
+from tinygrad_opt.viz.graph.layout import nearest
 from tinygrad_opt.viz.graph.look import DARK, LIGHT
 from tinygrad_opt.viz.graph.text import width
 

@@ -16,10 +16,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from tinygrad_opt.viz.graph.draw import GraphView, draw, notebook_bundle
 from tinygrad_opt.viz.graph.model import Cluster, Edge, Graph, Node, Row
 from tinygrad_opt.viz.graph.modules import scope
 from tinygrad_opt.viz.graph.tracing import trace
-from tinygrad_opt.viz.graph.view import GraphView, draw, notebook_bundle
 
 _MODULE_OF = {
     "SURFACES": "plots.surfaces",

@@ -11,7 +11,7 @@ import numpy as np
 
 from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.viz.graph.flow import Flow, Part
-from tinygrad_opt.viz.graph.layers import Point
+from tinygrad_opt.viz.graph.layout import Point
 from tinygrad_opt.viz.graph.model import Back, Edge, Graph, Node, Row
 from tinygrad_opt.viz.graph.text import number, summary
 

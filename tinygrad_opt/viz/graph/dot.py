@@ -40,13 +40,13 @@ def dot(graph: Graph) -> str:
     return "\n".join([*lines, "}", ""])
 
 
-def skeleton(graph: Graph, shapes: dict[str, Shape]) -> str:
+def skeleton(graph: Graph, shapes: dict[str, Shape], room: float) -> str:
     """Only what a layout needs: boxes of fixed size without text, arrows and frames.
 
     An engine that places these never sees text from users and needs no fonts.
     """
     lines = [
-        f"digraph {{ graph [rankdir={graph.direction} nodesep=0.25 ranksep=0.5]",
+        f"digraph {{ graph [rankdir={graph.direction} nodesep=0.25 ranksep={room / 72:.4g}]",
         '  node [shape=box fixedsize=true label=""] edge [arrowhead=none]',
     ]
     for id, s in shapes.items():

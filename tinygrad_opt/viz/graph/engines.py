@@ -18,8 +18,15 @@ from dataclasses import dataclass
 
 from tinygrad_opt.errors import RenderError
 from tinygrad_opt.viz.graph.dot import skeleton
-from tinygrad_opt.viz.graph.layers import Point
-from tinygrad_opt.viz.graph.layout import FRAME_PAD, FRAME_TITLE, Box, Layout, layered
+from tinygrad_opt.viz.graph.layout import (
+    FRAME_PAD,
+    FRAME_TITLE,
+    RANK_GAP,
+    Box,
+    Layout,
+    Point,
+    layered,
+)
 from tinygrad_opt.viz.graph.look import Shape
 from tinygrad_opt.viz.graph.model import Graph
 from tinygrad_opt.viz.graph.text import width
@@ -133,8 +140,23 @@ def render(text: str, format: str, wanted: str = "auto") -> tuple[bytes, str]:
         f"No {format.upper()} engine found{reason}. Any of these adds one:  {INSTALL[format]}")
 
 
-def place(graph: Graph, shapes: dict[str, Shape], wanted: str = "auto") -> Layout:
+def place(
+    graph: Graph, shapes: dict[str, Shape], wanted: str = "auto", room: float = RANK_GAP
+) -> Layout:
     """Lay the graph out with the first engine that manages it; the built-in layout always does.
+
+    Parameters
+    ----------
+    graph, shapes
+        What there is, and how large.
+    wanted : str
+        One of `NAMES`.
+    room : float
+        The least distance between two columns, in pixels.
+
+    Returns
+    -------
+    Layout
 
     Raises
     ------
@@ -143,14 +165,14 @@ def place(graph: Graph, shapes: dict[str, Shape], wanted: str = "auto") -> Layou
     """
     for engine in engines(wanted):
         try:
-            plain = engine.run(skeleton(graph, shapes), "plain").decode()
+            plain = engine.run(skeleton(graph, shapes, room), "plain").decode()
             return read_plain(plain, graph, shapes, engine.name)
         except (RenderError, ValueError, KeyError, IndexError, UnicodeDecodeError) as error:
             if wanted != "auto":
                 raise RenderError(f"engine {wanted!r} gave no layout: {error}") from error
     sizes = {id: (s.width, s.height) for id, s in shapes.items()}
     titles = {c.id: width(c.label, 12) for c in graph.clusters}
-    return layered(graph, sizes, titles)
+    return layered(graph, sizes, titles, room)
 
 
 def read_plain(text: str, graph: Graph, shapes: dict[str, Shape], engine: str) -> Layout:

@@ -1,22 +1,39 @@
-"""Where the boxes go: a layout in plain Python, for when there is no Graphviz.
+"""Where boxes and arrows go: a layered layout in plain Python, for when there is no Graphviz.
 
-`layers` does the work for boxes without frames. A frame is laid out by itself, with ports on its
-border where arrows cross it, and then is one big box in what is around it.
+1. Rank: every arrow points forward; a leaf stands right before its first use.
+2. Order: sweeps of barycentres, as long as fewer arrows cross. An arrow over several ranks is a
+   chain of points, one in each rank.
+3. Place: across the flow each box goes as near to its neighbours as order and distance permit,
+   which is isotonic regression: least squares under v₀ + d₀ ≤ v₁, v₁ + d₁ ≤ v₂, …
+
+Positions are computed along the flow (u) and across it (v). A frame is laid out by itself, with
+ports on its border where arrows cross it, and then is one big box in what is around it.
+
+References
+----------
+Sugiyama, Tagawa, Toda, *Methods for visual understanding of hierarchical system structures*
+(1981). Gansner et al., *A technique for drawing directed graphs* (1993).
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 
-from tinygrad_opt.viz.graph.layers import Layers, Point
 from tinygrad_opt.viz.graph.model import Graph
 
-__all__ = ["Box", "Layout", "layered", "spaced"]
+__all__ = ["Box", "Layout", "Point", "in_order", "layered", "nearest"]
 
+Point = tuple[float, float]
+
+BOX_GAP, CHAIN_GAP = 18.0, 9.0             # between two boxes of a rank, and beside an arrow
+RANK_GAP = 38.0                            # between two ranks; half of it beside a border
+WIDEST_GAP = 150.0                         # where arrows between two ranks are steep
 FRAME_PAD, FRAME_TITLE = 12.0, 20.0
+PART_GAP = 20.0                            # between two parts of a program
+CHAIN, MAIN_LINE = 8.0, 20.0               # how much straighter than from a leaf arrows run
 
 
 @dataclass(frozen=True)
@@ -48,6 +65,10 @@ class Box:
         """y of the lower side."""
         return self.y + self.height / 2
 
+    def moved(self, dx: float, dy: float) -> Box:
+        """The same box elsewhere."""
+        return replace(self, x=self.x + dx, y=self.y + dy)
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -62,7 +83,8 @@ class Layout:
 
 
 def layered(
-    graph: Graph, sizes: Mapping[str, Point], titles: Mapping[str, float] | None = None
+    graph: Graph, sizes: Mapping[str, Point], titles: Mapping[str, float] | None = None,
+    room: float = RANK_GAP,
 ) -> Layout:
     """Lay the graph out.
 
@@ -74,6 +96,8 @@ def layered(
         Of each box.
     titles : mapping of str to float, optional
         How wide the title of each frame is.
+    room : float
+        The least distance between two ranks.
 
     Returns
     -------
@@ -81,183 +105,411 @@ def layered(
     """
     turned = graph.direction == "TB"
     flow = {i: (h, w) if turned else (w, h) for i, (w, h) in sizes.items()}
-    root = _Compound(graph, flow, titles or {}, turned).placed()
+    frames = _Frames(graph, flow, titles or {}, turned, room)
 
     def turn(p: Point) -> Point:
         return (p[1], p[0]) if turned else p
 
-    def box(center: Point, size: Point) -> Box:
-        return Box(*turn(center), *turn(size))
-
+    placed = {id: Box(*turn(frames.at[id]), *turn(size)) for id, size in frames.size.items()}
     return Layout(
-        {i: box(root.at[i], flow[i]) for i in graph.nodes},
-        {c.id: box(root.at[c.id], root.size[c.id]) for c in graph.clusters},
-        {id: [turn(p) for p in path] for id, path in root.paths.items()},
-        *turn(root.total),
-    )
+        {id: placed[id] for id in graph.nodes}, {c.id: placed[c.id] for c in graph.clusters},
+        {e.id: [turn(p) for p in frames.path(e.tail, e.head)] for e in graph.edges},
+        *turn(frames.total))
 
 
-def spaced(layout: Layout, room: float, rim: float = 0.0) -> Layout:
-    """The layout with at least so much room between its columns, for numbers on the arrows.
-
-    x is stretched wherever no box is, so boxes keep their sizes and arrows their ends.
-    """
-    stops, shifts = [0.0], [0.0]
-    reach = 0.0
-    for box in sorted(layout.boxes.values(), key=lambda b: b.left):
-        if 0 < reach < box.left - 1:
-            stops += [reach, box.left]
-            shifts += [shifts[-1], shifts[-1] + max(0.0, room - (box.left - reach))]
-        reach = max(reach, box.right)
-
-    def moved(x: float) -> float:
-        return x + _interpolated(x, stops, shifts)
-
-    def widened(b: Box) -> Box:
-        left, right = moved(b.left), moved(b.right)
-        return Box((left + right) / 2, b.y, right - left, b.height)
-
+def in_order(graph: Graph, layout: Layout) -> Layout:
+    """The layout with frames that no arrow joins in their order, wherever an engine put them."""
+    parts = [c for c in graph.clusters if c.parent is None]
+    home = {id: c.id for c in parts for id in c.members}
+    if len(parts) < 2 or home.keys() != graph.nodes.keys() or any(
+            home[e.tail] != home[e.head] for e in graph.edges):
+        return layout
+    shift: dict[str, Point] = {}
+    width = height = 0.0
+    for c in parts:
+        frame = layout.frames[c.id]
+        points = [(frame.left, frame.top), (frame.right, frame.bottom)]
+        points += [p for e in graph.edges if home[e.tail] == c.id for p in layout.paths[e.id]]
+        (left, right), (top, bottom) = ((min(z), max(z)) for z in zip(*points))
+        gap = PART_GAP if shift else 0.0
+        x, y = (0.0, height + gap) if graph.direction == "LR" else (width + gap, 0.0)
+        shift[c.id] = (x - left, y - top)
+        width, height = max(width, x + right - left), max(height, y + bottom - top)
+    of_frame = {c.id: shift[home[next(iter(c.members))]] for c in graph.clusters}
+    of_edge = {e.id: shift[home[e.tail]] for e in graph.edges}
     return replace(
-        layout, boxes={id: widened(b) for id, b in layout.boxes.items()},
-        frames={id: widened(b) for id, b in layout.frames.items()},
-        paths={id: [(moved(x), y) for x, y in path] for id, path in layout.paths.items()},
-        width=moved(layout.width) + rim, height=layout.height + rim)
+        layout, boxes={id: b.moved(*shift[home[id]]) for id, b in layout.boxes.items()},
+        frames={id: b.moved(*of_frame[id]) for id, b in layout.frames.items()},
+        paths={id: _shifted(path, *of_edge[id]) for id, path in layout.paths.items()},
+        width=width, height=height)
 
 
-def _interpolated(x: float, at: list[float], values: list[float]) -> float:
-    """What is straight between the points, and goes on as it ended beyond them."""
-    k = bisect_right(at, x)
-    if k in (0, len(at)):
-        return values[-1 if k else 0]
-    share = (x - at[k - 1]) / (at[k] - at[k - 1])
-    return values[k - 1] + share * (values[k] - values[k - 1])
+def _shifted(path: list[Point], du: float, dv: float) -> list[Point]:
+    return [(u + du, v + dv) for u, v in path]
 
 
 # ---- frames inside frames ------------------------------------------------------------------------
 
-End = tuple[str, Any]                      # a child of a frame and, if it is a frame, which port
 
+class _Frames:
+    """All frames of a graph, each laid out by itself, from the innermost outwards.
 
-@dataclass
-class _Inside:
-    """One frame's own layout: its children, and ports where arrows cross its border."""
+    Attributes
+    ----------
+    at, size : dict of str to (u, v)
+        Of each box and frame: its centre, and its length and breadth.
+    total : (float, float)
+        The extent of everything.
+    """
 
-    children: list[str] = field(default_factory=list)
-    entries: list[str] = field(default_factory=list)
-    exits: list[str] = field(default_factory=list)
-    links: dict[tuple[End, End], int] = field(default_factory=dict)
-    at: dict[str, Point] = field(default_factory=dict)
-    routes: list[list[Point]] = field(default_factory=list)
+    def __init__(self, graph: Graph, sizes: dict[str, Point], titles: Mapping[str, float],
+                 turned: bool, room: float) -> None:
+        self.size, self.titles, self.turned = dict(sizes), titles, turned
+        self.parent: dict[str, str] = dict.fromkeys(graph.nodes, "")
+        outer_first = sorted(graph.clusters, key=lambda c: -len(c.members))
+        for c in outer_first:                              # the innermost frame claims last
+            self.parent.update(dict.fromkeys(c.members, c.id))
+        self.parent.update({c.id: c.parent or "" for c in graph.clusters})
+        self.inside = {frame: _Ranks() for frame in ["", *(c.id for c in outer_first)]}
+        self.frame_of: dict[str, str] = {}                 # whose border a port is on
+        for id, parent in self.parent.items():
+            self.inside[parent].add(id)
+        for edge in graph.edges:
+            for frame, tail, head in self._pieces(edge.tail, edge.head):
+                self.inside[frame].links[tail, head] = []
+        for frame in reversed(self.inside):
+            inside = self.inside[frame]
+            inside.arrange(self.size, self._ends(inside), room)
+            if frame:
+                self.size[frame] = self._bordered(frame, inside)
+        self.total, self.at = self.inside[""].total, dict(self.inside[""].at)
+        for frame, inside in list(self.inside.items())[1:]:
+            (u, v), (length, breadth) = self.at[frame], self.size[frame]
+            inside.shift(u - length / 2, v - breadth / 2)
+            self.at.update(inside.at)
 
-    def link(self, tail: End, head: End) -> int:
-        return self.links.setdefault((tail, head), len(self.links))
+    def path(self, tail: str, head: str) -> list[Point]:
+        """The way of an arrow, through all frames."""
+        path: list[Point] = []
+        for frame, *link in self._pieces(tail, head):
+            route = self.inside[frame].links[link[0], link[1]]
+            if path:                                       # a short straight line joins two ports
+                path += [path[-1], route[0], route[0]]
+            path += route[1:] if path else route
+        return path
 
+    def _pieces(self, tail: str, head: str) -> list[tuple[str, str, str]]:
+        """The links that an arrow is made of: out of frames, across, and into frames.
 
-class _Compound:
-    """All frames of a graph, laid out from the innermost outwards."""
+        What one box sends into a frame, or out of it, takes one port for all.
+        """
+        out, into = self._around(tail), self._around(head)
+        shared = next(frame for frame in out if frame in into)
+        leaving, entering = out[: out.index(shared)], into[: into.index(shared)][::-1]
+        ports = [(f, f"{f}>{tail}") for f in leaving] + [(f, f"{f}<{tail}") for f in entering]
+        for frame, port in ports:
+            self.frame_of[port] = frame
+            self.inside[frame].add(port)
+            (self.inside[frame].last if ">" in port else self.inside[frame].first).add(port)
+        stops = [tail, *(port for _, port in ports), head]
+        return list(zip([*leaving, shared, *entering], stops, stops[1:]))
 
-    def __init__(self, graph: Graph, sizes: dict[str, Point], titles: Any, turned: bool) -> None:
-        self.size = dict(sizes)
-        self.titles, self.turned = titles, turned
-        self.parent: dict[str, str | None] = {c.id: c.parent for c in graph.clusters}
-        by_size = sorted(graph.clusters, key=lambda c: -len(c.members))
-        self.parent.update({id: None for id in graph.nodes})
-        for c in by_size:                                  # the innermost frame claims last
-            self.parent.update({id: c.id for id in c.members})
-        self.inside: dict[str | None, _Inside] = {None: _Inside()}
-        self.inside.update({c.id: _Inside() for c in by_size})
-        for id in [*graph.nodes, *(c.id for c in by_size)]:
-            self.inside[self.parent[id]].children.append(id)
-        self.innermost_first = [c.id for c in reversed(by_size)]
-        self.pieces = {e.id: self._pieces(e.tail, e.head) for e in graph.edges}
-        self.at: dict[str, Point] = {}
-        self.paths: dict[str, list[Point]] = {}
-        self.total: Point = (0.0, 0.0)
-
-    def _ancestors(self, id: str) -> list[str | None]:
+    def _around(self, id: str) -> list[str]:
+        """The frames around a box, the innermost first, and "" for what is around them all."""
         chain = [self.parent[id]]
-        while chain[-1] is not None:
+        while chain[-1]:
             chain.append(self.parent[chain[-1]])
         return chain
 
-    def _pieces(self, tail: str, head: str) -> list[tuple[str | None, int]]:
-        """The links that an arrow runs through: out of frames, across, and into frames."""
-        out, into = self._ancestors(tail), self._ancestors(head)
-        shared = next(frame for frame in out if frame in into)
-        pieces: list[tuple[str | None, int]] = []
-        here: End = (tail, None)
-        for frame in out[: out.index(shared)]:
-            port = f">{tail}"
-            inside = self.inside[frame]
-            if port not in inside.exits:
-                inside.exits.append(port)
-            pieces.append((frame, inside.link(here, (port, None))))
-            here = (str(frame), port)
-        ways = into[: into.index(shared)]
-        goal: End = (head, None)
-        inner = []
-        for frame in ways:
-            port = f"<{tail}"
-            inside = self.inside[frame]
-            if port not in inside.entries:
-                inside.entries.append(port)
-            inner.append((frame, inside.link((port, None), goal)))
-            goal = (str(frame), port)
-        return [*pieces, (shared, self.inside[shared].link(here, goal)), *reversed(inner)]
+    def _ends(self, inside: _Ranks) -> dict[str, tuple[str, float]]:
+        """Where links end: a port of a frame in here is a place off the middle of the frame."""
+        ends = {}
+        for name in dict.fromkeys(name for link in inside.links for name in link):
+            ends[name] = name, 0.0
+            if name not in inside.names:
+                frame = self.frame_of[name]
+                ends[name] = frame, self.inside[frame].at[name][1] - self.size[frame][1] / 2
+        return ends
 
-    def placed(self) -> _Compound:
-        for frame in self.innermost_first:
-            width, height = self._arrange(frame)
-            before, above = (FRAME_TITLE, 0.0) if self.turned else (0.0, FRAME_TITLE - 4)
-            before += 0.0 if self.inside[frame].entries else FRAME_PAD
-            behind = 0.0 if self.inside[frame].exits else FRAME_PAD
-            title = self.titles.get(frame, 0.0) + 2 * FRAME_PAD
-            shift = (before, above + FRAME_PAD)
-            size = (before + width + behind, height + above + 2 * FRAME_PAD)
-            if self.turned and size[1] < title:
-                shift, size = (shift[0], shift[1] + (title - size[1]) / 2), (size[0], title)
-            elif not self.turned and size[0] < title:
-                shift, size = ((title - size[0]) / 2, shift[1]), (title, size[1])
-            self._shift(frame, *shift)
-            self.size[frame] = size
-        self.total = self._arrange(None)
-        self.at.update(self.inside[None].at)
-        for frame in reversed(self.innermost_first):
-            (u, v), (length, breadth) = self.at[frame], self.size[frame]
-            self._shift(frame, u - length / 2, v - breadth / 2)
-            self.at.update(self.inside[frame].at)
-        for edge, pieces in self.pieces.items():
-            path: list[Point] = []
-            for where, link in pieces:
-                route = self.inside[where].routes[link]
-                if path:                                   # a short straight line joins two ports
-                    path += [path[-1], route[0], route[0]]
-                path += route[1:] if path else route
-            self.paths[edge] = path
-        return self
+    def _bordered(self, frame: str, inside: _Ranks) -> Point:
+        """Make room for the border of a frame and its title; gives how large it is then."""
+        title = self.titles.get(frame, 0.0) + 2 * FRAME_PAD
+        before, above = (FRAME_TITLE, 0.0) if self.turned else (0.0, FRAME_TITLE - 4)
+        before += 0.0 if inside.first else FRAME_PAD
+        length = before + inside.total[0] + (0.0 if inside.last else FRAME_PAD)
+        breadth = above + inside.total[1] + 2 * FRAME_PAD
+        wide = 0.0 if self.turned else max(0.0, title - length)
+        broad = max(0.0, title - breadth) if self.turned else 0.0
+        inside.shift(before + wide / 2, above + FRAME_PAD + broad / 2)
+        return length + wide, breadth + broad
 
-    def _arrange(self, frame: str | None) -> Point:
-        inside = self.inside[frame]
-        names = [*inside.children, *inside.entries, *inside.exits]
-        number = {name: k for k, name in enumerate(names)}
-        links = []
-        for (tail, tail_port), (head, head_port) in inside.links:
-            links.append((number[tail], number[head],
-                          self._port(tail, tail_port), self._port(head, head_port)))
-        first = {number[name] for name in inside.entries}
-        last = {number[name] for name in inside.exits}
-        core = Layers([self.size.get(name, (0.0, 0.0)) for name in names], links, first, last)
-        inside.at = {name: (core.u[k], core.v[k]) for name, k in number.items()}
-        inside.routes = core.routes
-        return core.total
 
-    def _port(self, child: str, port: Any) -> float:
-        """How far off the child's middle the port is, across the flow."""
-        if port is None:
-            return 0.0
-        return self.inside[child].at[port][1] - self.size[child][1] / 2
+# ---- ranks ---------------------------------------------------------------------------------------
 
-    def _shift(self, frame: str | None, du: float, dv: float) -> None:
-        inside = self.inside[frame]
-        inside.at = {k: (u + du, v + dv) for k, (u, v) in inside.at.items()}
-        inside.routes = [[(u + du, v + dv) for u, v in route] for route in inside.routes]
+Near = tuple[int, float, float]            # a neighbour, how far off it is to be, and how strongly
+
+
+class _Ranks:
+    """The boxes, frames and ports inside one frame, and the links between them.
+
+    Attributes
+    ----------
+    names : dict of str to int
+        What is in here.
+    first, last : set of str
+        Ports, which stand at the border.
+    links : dict of (str, str) to list of points
+        From where to where, and by which way.
+    at : dict of str to (u, v)
+        The centre of each.
+    total : (float, float)
+        The extent.
+    """
+
+    def __init__(self) -> None:
+        self.names: dict[str, int] = {}
+        self.first: set[str] = set()
+        self.last: set[str] = set()
+        self.links: dict[tuple[str, str], list[Point]] = {}
+        self.at: dict[str, Point] = {}
+        self.total: Point = (0.0, 0.0)
+
+    def add(self, name: str) -> None:
+        """One more thing that stands in here."""
+        self.names.setdefault(name, len(self.names))
+
+    def shift(self, du: float, dv: float) -> None:
+        """Move all of it."""
+        self.at = {name: (u + du, v + dv) for name, (u, v) in self.at.items()}
+        self.links = {link: _shifted(path, du, dv) for link, path in self.links.items()}
+
+    def arrange(
+        self, sizes: Mapping[str, Point], ends: Mapping[str, tuple[str, float]], room: float
+    ) -> None:
+        """Give everything its place."""
+        self.length, self.breadth = ([sizes.get(name, (0.0, 0.0))[k] for name in self.names]
+                                     for k in (0, 1))
+        self.ends = [tuple((self.names[ends[name][0]], ends[name][1]) for name in link)
+                     for link in self.links]
+        self.rank = self._ranked()
+        self._chain()
+        self.effort = max(4, min(24, 12_000 // max(len(self.rank), 1)))
+        self.layers = self._ordered()
+        self.v = self._across()
+        self.sides = self._along(room)
+        self.at = {name: (sum(self.sides[self.rank[k]]) / 2, self.v[k])
+                   for name, k in self.names.items()}
+        self._route()
+        self.total = (max((right for _, right in self.sides), default=0.0),
+                      max((v + b / 2 for v, b in zip(self.v, self.breadth)), default=0.0))
+
+    def _ranked(self) -> list[int]:
+        """The longest way to each; leaves, and what is made of leaves alone, move to their use."""
+        before: list[list[int]] = [[] for _ in self.names]
+        after: list[list[int]] = [[] for _ in self.names]
+        for (tail, _), (head, _) in self.ends:
+            before[head].append(tail)
+            after[tail].append(head)
+        first, last = ({self.names[p] for p in ports} for ports in (self.first, self.last))
+        waiting = [len(x) for x in before]
+        order = [i for i, n in enumerate(waiting) if not n]
+        rank = [int(bool(first) and i not in first) for i in self.names.values()]
+        for i in order:                                    # grows while it is read
+            for j in after[i]:
+                rank[j] = max(rank[j], rank[i] + 1)
+                waiting[j] -= 1
+                if not waiting[j]:
+                    order.append(j)
+        end = max((r for i, r in enumerate(rank) if i not in last), default=0) + 1
+        for i in last:
+            rank[i] = end
+        movable = set()
+        for i in order:
+            if i not in first | last and all(j in movable and len(after[j]) == 1
+                                             for j in before[i]):
+                movable.add(i)
+        for i in reversed(order):
+            if i in movable and after[i]:
+                rank[i] = min(rank[j] for j in after[i]) - 1
+        low = min(rank, default=0)
+        return [r - low for r in rank]
+
+    def _chain(self) -> None:
+        """Make a link over several ranks a chain of points, one per rank between its ends."""
+        leaves = {k for name, k in self.names.items() if name not in self.first}
+        leaves -= {head for _, (head, _) in self.ends}
+        self.chains: list[list[int]] = []
+        self.before: list[list[Near]] = [[] for _ in self.rank]
+        self.after: list[list[Near]] = [[] for _ in self.rank]
+        for (a, a_off), (b, b_off) in self.ends:
+            between = range(self.rank[a] + 1, self.rank[b])
+            inner = range(len(self.rank), len(self.rank) + len(between))
+            self.rank += between
+            for column in (self.length, self.breadth):
+                column += [0.0] * len(inner)
+            for near in (self.before, self.after):
+                near += [[] for _ in inner]
+            self.chains.append([a, *inner, b])
+            for x, y in pairwise(self.chains[-1]):
+                shift = a_off * (x == a) - b_off * (y == b)
+                weight = CHAIN if x != a and y != b else 1.0 if a in leaves else MAIN_LINE
+                self.after[x].append((y, -shift, weight))
+                self.before[y].append((x, shift, weight))
+
+    # ---- order ----
+
+    def _ordered(self) -> list[list[int]]:
+        """The items of each rank from one side to the other, with few crossings."""
+        layers: list[list[int]] = [[] for _ in range(max(self.rank, default=-1) + 1)]
+        for item in self._from_the_ends():
+            layers[self.rank[item]].append(item)
+        best, fewest = layers, self._crossings(layers)
+        for sweep in range(self.effort):
+            if not fewest:
+                break
+            forward = sweep % 2 == 0
+            ordered = [layers[0 if forward else -1]]
+            for layer in layers[1:] if forward else layers[-2::-1]:
+                place = {item: k for k, item in enumerate(ordered[-1])}
+                ordered.append(self._by_barycentre(
+                    layer, place, self.before if forward else self.after, sweep % 4 > 1))
+            layers = ordered if forward else ordered[::-1]
+            crossings = self._crossings(layers)
+            if crossings < fewest:
+                best, fewest = layers, crossings
+        place = {item: k for layer in best for k, item in enumerate(layer)}
+        operands = [pair for near in self.before for pair in pairwise(x for x, _, _ in near)]
+        mirrored = sum(place[a] > place[b] for a, b in operands) * 2 > len(operands)
+        return [layer[::-1] for layer in best] if mirrored else best
+
+    def _from_the_ends(self) -> list[int]:
+        """All items, depth first from the results back: operands keep their order."""
+        found: dict[int, None] = {}
+        stack = [i for i in reversed(range(len(self.names))) if not self.after[i]]
+        while stack:
+            item = stack.pop()
+            if item not in found:
+                found[item] = None
+                stack += [x for x, _, _ in reversed(self.before[item])]
+        return list(found)
+
+    @staticmethod
+    def _by_barycentre(
+        layer: list[int], place: dict[int, int], near: list[list[Near]], turn: bool
+    ) -> list[int]:
+        """Sort those that have neighbours; with `turn`, equal ones change places."""
+        key = {item: sum(place[x] + shift / 1000 for x, shift, _ in near[item]) / len(near[item])
+               for item in (layer[::-1] if turn else layer) if near[item]}
+        moving = iter(sorted(key, key=key.__getitem__))
+        return [next(moving) if item in key else item for item in layer]
+
+    def _crossings(self, layers: list[list[int]]) -> int:
+        total = 0
+        for layer, following in pairwise(layers):
+            place = {item: k for k, item in enumerate(following)}
+            heads: list[int] = []
+            for item in layer:
+                mine = [place[x] for x, _, _ in self.after[item]]
+                total += sum(len(heads) - bisect_right(heads, p) for p in mine)
+                for p in mine:
+                    insort(heads, p)
+        return total
+
+    # ---- place ----
+
+    def _across(self) -> list[float]:
+        """v of each item: near its neighbours, in order, and no closer than the gaps."""
+        v = [0.0] * len(self.rank)
+        gaps = [[(self.breadth[a] + self.breadth[b]) / 2
+                 + (BOX_GAP if max(a, b) < len(self.names) else CHAIN_GAP)
+                 for a, b in pairwise(layer)] for layer in self.layers]
+        for layer, gap in zip(self.layers, gaps):
+            for item, position in zip(layer, accumulate(gap, initial=-sum(gap) / 2)):
+                v[item] = position
+        both = [a + b for a, b in zip(self.before, self.after)]
+        for k, near in enumerate([self.before, self.after] * self.effort + [both, both]):
+            for r in range(len(self.layers))[:: -1 if k % 2 else 1]:
+                wish, weight = [], []
+                for item in self.layers[r]:
+                    total = sum(w for _, _, w in near[item])
+                    wish.append(sum(w * (v[x] + shift) for x, shift, w in near[item]) / total
+                                if total else v[item])
+                    weight.append(total or 0.05)
+                for item, new in zip(self.layers[r], nearest(wish, weight, gaps[r])):
+                    v[item] = new
+        low = min((x - b / 2 for x, b in zip(v, self.breadth)), default=0.0)
+        return [x - low for x in v]
+
+    def _along(self, room: float) -> list[Point]:
+        """Where each rank begins and ends: it is as wide as its longest box."""
+        sides: list[Point] = []
+        for layer in self.layers:
+            length = max(self.length[i] for i in layer)
+            start = 0.0
+            if sides:
+                rise = max((abs(self.v[x] + shift - self.v[i]) for i in layer
+                            for x, shift, _ in self.before[i]), default=0.0)
+                border = not length or sides[-1][0] == sides[-1][1]
+                gap = max(room, min(RANK_GAP + 0.12 * rise, WIDEST_GAP))
+                start = sides[-1][1] + gap / (2 if border else 1)
+            sides.append((start, start + length))
+        return sides
+
+    def _route(self) -> None:
+        """The way of each link: straight along the ranks that it passes, curved between them."""
+        entered = self._entered()
+        for k, (link, ((tail, off), (head, _))) in enumerate(zip(self.links, self.ends)):
+            left, right = self.sides[self.rank[tail]]
+            path = [((left + right + self.length[tail]) / 2, self.v[tail] + off)]
+            for item in self.chains[k][1:]:
+                (_, start), (left, right) = self.sides[self.rank[item] - 1 :][:2]
+                path += _line(path[-1], start)
+                v = entered[k] if item == head else self.v[item]
+                path += [((start + left) / 2, path[-1][1]), ((start + left) / 2, v), (left, v)]
+                path += _line(path[-1], (left + right - self.length[item]) / 2 if item == head
+                              else right)
+            self.links[link] = path
+
+    def _entered(self) -> list[float]:
+        """Where links enter: spread along the side of a box, in the order they come from."""
+        coming: dict[int, list[int]] = {}
+        for k, (_, (head, off)) in enumerate(self.ends):
+            if not off and self.breadth[head]:
+                coming.setdefault(head, []).append(k)
+        v = [self.v[head] + off for _, (head, off) in self.ends]
+        for head, links in coming.items():
+            links.sort(key=lambda k: self.v[self.chains[k][-2]])
+            step = min(12.0, (self.breadth[head] - 10) / max(len(links), 2))
+            for place, k in enumerate(links):
+                v[k] += step * (place - (len(links) - 1) / 2)
+        return v
+
+
+def _line(a: Point, u: float) -> list[Point]:
+    """A straight piece along the flow as a cubic curve; nothing if it has no length."""
+    return [] if abs(a[0] - u) < 0.01 else [a, (u, a[1]), (u, a[1])]
+
+
+def nearest(wish: list[float], weight: list[float], distance: list[float]) -> list[float]:
+    """The places nearest to the wished ones, in order and at least the distances apart.
+
+    Minimises Σ wᵢ (vᵢ − wishᵢ)² subject to vᵢ + distanceᵢ ≤ vᵢ₊₁. Taking the distances off turns
+    it into isotonic regression, which pooling adjacent violators solves exactly.
+
+    Examples
+    --------
+    >>> nearest([0.0, 0.0], [1.0, 1.0], [10.0])
+    [-5.0, 5.0]
+    """
+    offsets = list(accumulate(distance, initial=0.0))
+    blocks: list[list[float]] = []                         # mean, weight, count
+    for x, w, offset in zip(wish, weight, offsets):
+        blocks.append([x - offset, w, 1])
+        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
+            mean, w2, count = blocks.pop()
+            other = blocks[-1]
+            other[0] = (other[0] * other[1] + mean * w2) / (other[1] + w2)
+            other[1] += w2
+            other[2] += count
+    means = [mean for mean, _, count in blocks for _ in range(int(count))]
+    return [mean + offset for mean, offset in zip(means, offsets)]

@@ -12,18 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.viz.graph.layers import Point
-from tinygrad_opt.viz.graph.layout import Box, Layout
 from tinygrad_opt.viz.graph.model import Cluster, Graph, Node
 from tinygrad_opt.viz.graph.repeats import FEWEST_LAYERS, MANY_USES, longest_run, once
 from tinygrad_opt.viz.graph.simplify import SMALL_GRAPH, aliased, contracted
 
-__all__ = ["BACKWARD", "FORWARD", "UPDATE", "Parts", "in_order", "readable_parts"]
+__all__ = ["BACKWARD", "FORWARD", "UPDATE", "Parts", "readable_parts"]
 
 TITLES = ("forward: makes the result", "backward: makes only gradients",
           "update: what else is done")
 FORWARD, BACKWARD, UPDATE = range(3)
-PART_GAP = 20.0                            # between two parts
 
 
 @dataclass(frozen=True)
@@ -182,44 +179,3 @@ def _closed(graph: Graph, parts: Parts) -> Graph:
     groups = [({id for id in graph.nodes if parts.of.get(id) == part},
                TITLES[part] if len(present) > 1 else graph.name, "calls", ()) for part in present]
     return replace(contracted(graph, groups), clusters=())
-
-
-# ---- places --------------------------------------------------------------------------------------
-
-
-def in_order(graph: Graph, layout: Layout) -> Layout:
-    """The layout with parts that no arrow joins in their order, wherever an engine has put them."""
-    parts = [c for c in graph.clusters if c.parent is None]
-    home = {id: c.id for c in parts for id in c.members}
-    if len(parts) < 2 or home.keys() != graph.nodes.keys() or any(
-            home[e.tail] != home[e.head] for e in graph.edges):
-        return layout
-    home |= {c.id: c.parent or c.id for c in graph.clusters}
-    points: dict[str, list[Point]] = {c.id: _corners(layout.frames[c.id]) for c in parts}
-    for edge in graph.edges:
-        points[home[edge.tail]] += layout.paths[edge.id]
-    shift: dict[str, Point] = {}
-    width = height = 0.0
-    for c in parts:
-        (left, right), (top, bottom) = ((min(z), max(z)) for z in zip(*points[c.id]))
-        gap = PART_GAP if shift else 0.0
-        x, y = (0.0, height + gap) if graph.direction == "LR" else (width + gap, 0.0)
-        shift[c.id] = (x - left, y - top)
-        width, height = max(width, x + right - left), max(height, y + bottom - top)
-
-    def moved(key: str, box: Box) -> Box:
-        dx, dy = shift[home[key]]
-        return replace(box, x=box.x + dx, y=box.y + dy)
-
-    def along(path: list[Point], by: Point) -> list[Point]:
-        return [(x + by[0], y + by[1]) for x, y in path]
-
-    return replace(
-        layout, boxes={id: moved(id, box) for id, box in layout.boxes.items()},
-        frames={id: moved(id, box) for id, box in layout.frames.items()},
-        paths={e.id: along(layout.paths[e.id], shift[home[e.tail]]) for e in graph.edges},
-        width=width, height=height)
-
-
-def _corners(box: Box) -> list[Point]:
-    return [(box.left, box.top), (box.right, box.bottom)]

@@ -14,8 +14,7 @@ from itertools import pairwise
 
 from tinygrad_opt.viz.graph import look
 from tinygrad_opt.viz.graph.backward import beside, ink
-from tinygrad_opt.viz.graph.layers import Point
-from tinygrad_opt.viz.graph.layout import Box, Layout
+from tinygrad_opt.viz.graph.layout import Box, Layout, Point
 from tinygrad_opt.viz.graph.look import BACKWARD, BORDER, LEGEND, PAD_X, SMALL, TITLE, Shape
 from tinygrad_opt.viz.graph.model import Back, Graph, Node
 from tinygrad_opt.viz.graph.text import shorten, width

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.tensor import Tensor
-from tinygrad_opt.viz.graph.view import draw
+from tinygrad_opt.viz.graph.draw import draw
 from tinygrad_opt.viz.html_page import html_page
 from tinygrad_opt.viz.plots.decision_regions import class_shares, decision_regions
 from tinygrad_opt.viz.plots.learning_curves import plot_history

@@ -18,7 +18,6 @@ from tinygrad_opt.tensor import Tensor, history, values_of
 from tinygrad_opt.viz.graph.backward import with_gradients
 from tinygrad_opt.viz.graph.engines import engines, place
 from tinygrad_opt.viz.graph.flow import Flow, flow
-from tinygrad_opt.viz.graph.layout import spaced
 from tinygrad_opt.viz.graph.look import Shape, shape_of
 from tinygrad_opt.viz.graph.model import Graph, Node, Row
 from tinygrad_opt.viz.graph.simplify import readable
@@ -141,7 +140,7 @@ class Playback:
     def html(self) -> str:
         """The page, complete in itself."""
         shapes = {node.id: _shape(node) for node in self.graph.nodes.values()}
-        layout = spaced(place(self.graph, shapes, self.engine), ROOM)
+        layout = place(self.graph, shapes, self.engine, ROOM)
         drawing = svg(self.graph, shapes, layout, theme=self.theme)
         drawing = re.sub(r'<text class="shape muted"[^>]*></text>', "", drawing)
         data = json.dumps(self.script, ensure_ascii=False, separators=(",", ":"))

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,9 @@ from tinygrad_opt.viz.graph import dot as dot_text
 from tinygrad_opt.viz.graph.backward import with_flow
 from tinygrad_opt.viz.graph.engines import engines, place, render
 from tinygrad_opt.viz.graph.flow import flow
-from tinygrad_opt.viz.graph.layout import Layout, spaced
+from tinygrad_opt.viz.graph.layout import RANK_GAP, Layout, in_order
 from tinygrad_opt.viz.graph.look import Shape, shape_of
 from tinygrad_opt.viz.graph.model import Graph
-from tinygrad_opt.viz.graph.parts import in_order
 from tinygrad_opt.viz.graph.programs import is_step, program_graph
 from tinygrad_opt.viz.graph.simplify import census, readable
 from tinygrad_opt.viz.graph.svg import svg
@@ -223,9 +223,11 @@ class GraphView:
     @functools.cached_property
     def layout(self) -> Layout:
         """Where everything is, and which engine has put it there."""
-        layout = in_order(self.graph, place(self.graph, self.shapes, self.engine))
         flows_back = any(edge.back is not None for edge in self.graph.edges)
-        return spaced(layout, BACK_ROOM, BACK_RIM) if flows_back else layout
+        room = BACK_ROOM if flows_back and self.graph.direction == "LR" else RANK_GAP
+        layout = in_order(self.graph, place(self.graph, self.shapes, self.engine, room))
+        rim = BACK_RIM if flows_back else 0.0
+        return replace(layout, width=layout.width + rim, height=layout.height + rim)
 
     @functools.cached_property
     def svg(self) -> str:
