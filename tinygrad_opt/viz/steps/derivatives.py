@@ -1,136 +1,219 @@
-"""Derivatives as they stand in textbooks, for readers: one row per operation of the rule book.
+"""Derivatives as text: the VJPs of an operation run on symbols, with the names of its operands.
 
-Nothing is computed from this table; the tests check each row against the rule it tells of.
+Where entries depend on entries alone the text is the local derivative, ``∂z/∂x = 1 − z · z``; where
+they mix it is the whole product with the gradient, ``∂L/∂x = g @ yᵀ``. A VJP that moves entries
+about by indices cannot say so in a formula: for these few, `CARRIED` holds the words.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
 from tinygrad_opt import ops
 from tinygrad_opt.ops import Op
+from tinygrad_opt.symbols import Symbol, Trace, Untraceable, text
+from tinygrad_opt.tensor import Tensor, values_of
 
-__all__ = ["SLOPES", "WHOLE"]
+__all__ = ["CARRIED", "Derivatives"]
 
-# Where each entry of the result depends on one entry of each input: z, and then ∂z/∂input for
-# each input, of x, y (and w) and z.
-_SLOPES: dict[str, tuple[str, ...]] = {
-    "add": ("x + y", "1", "1"),
-    "subtract": ("x - y", "1", "-1"),
-    "multiply": ("x * y", "y", "x"),
-    "divide": ("x / y", "1 / y", "-x / y**2"),
-    "negative": ("-x", "-1"),
-    "positive": ("x", "1"),
-    "power": ("x**y", "y * x**(y - 1)", "z * log(x)"),
-    "floor_divide": ("x // y", "0", "0"),
-    "remainder": ("x % y", "1", "-(x // y)"),
-    "square": ("x**2", "2 * x"),
-    "sqrt": ("sqrt(x)", "1 / (2 * z)"),
-    "cbrt": ("cbrt(x)", "1 / (3 * z**2)"),
-    "reciprocal": ("1 / x", "-1 / x**2"),
-    "absolute": ("abs(x)", "sign(x)"),
-    "sign": ("sign(x)", "0"),
-    "floor": ("floor(x)", "0"),
-    "ceil": ("ceil(x)", "0"),
-    "trunc": ("trunc(x)", "0"),
-    "exp": ("exp(x)", "z"),
-    "expm1": ("exp(x) - 1", "z + 1"),
-    "exp2": ("exp2(x)", "z * log(2)"),
-    "log": ("log(x)", "1 / x"),
-    "log1p": ("log(1 + x)", "1 / (1 + x)"),
-    "log2": ("log2(x)", "1 / (x * log(2))"),
-    "log10": ("log10(x)", "1 / (x * log(10))"),
-    "logaddexp": ("log(exp(x) + exp(y))", "exp(x - z)", "exp(y - z)"),
-    "sin": ("sin(x)", "cos(x)"),
-    "cos": ("cos(x)", "-sin(x)"),
-    "tan": ("tan(x)", "1 + z**2"),
-    "arcsin": ("arcsin(x)", "1 / sqrt(1 - x**2)"),
-    "arccos": ("arccos(x)", "-1 / sqrt(1 - x**2)"),
-    "arctan": ("arctan(x)", "1 / (1 + x**2)"),
-    "arctan2": ("arctan2(x, y)", "y / (x**2 + y**2)", "-x / (x**2 + y**2)"),
-    "hypot": ("sqrt(x**2 + y**2)", "x / z", "y / z"),
-    "sinh": ("sinh(x)", "cosh(x)"),
-    "cosh": ("cosh(x)", "sinh(x)"),
-    "tanh": ("tanh(x)", "1 - z**2"),
-    "arcsinh": ("arcsinh(x)", "1 / sqrt(1 + x**2)"),
-    "arccosh": ("arccosh(x)", "1 / sqrt(x**2 - 1)"),
-    "arctanh": ("arctanh(x)", "1 / (1 - x**2)"),
-    "erf": ("erf(x)", "2 / sqrt(pi) * exp(-x**2)"),
-    "relu": ("relu(x)", "where(x > 0, 1, 0)"),
-    "sigmoid": ("sigmoid(x)", "z * (1 - z)"),
-    "softplus": ("softplus(x)", "sigmoid(x)"),
-    "silu": ("x * sigmoid(x)", "sigmoid(x) * (1 + x * (1 - sigmoid(x)))"),
-    "gelu": ("gelu(x)", "(1 + erf(x / sqrt(2))) / 2 + x * exp(-x**2 / 2) / sqrt(2 * pi)"),
-    "maximum": ("maximum(x, y)", "where(x > y, 1, 0)", "where(y > x, 1, 0)"),
-    "minimum": ("minimum(x, y)", "where(x < y, 1, 0)", "where(y < x, 1, 0)"),
+_REORDERED = "{g} with its entries back in the places of {x}"
+_READ = "{g} added up where its entries were read, 0 elsewhere"
+_COPIED = "{g}, summed over the copies"
+_PIECE = "the piece of {g} that came from {x}"
+_PRODUCT = "{g} times the other inputs, summed over all axes that {x} has not"
+_DIAGONAL = "{g} on the diagonal, 0 elsewhere"
+# By row of the table, for all inputs or for each.
+CARRIED: dict[str, str | tuple[str, ...]] = {
+    **dict.fromkeys(("reshape", "ravel", "transpose", "swapaxes", "moveaxis", "flip", "roll",
+                     "sort"), _REORDERED),
+    **dict.fromkeys(("getitem", "take", "take_along_axis"), _READ),
+    **dict.fromkeys(("tile", "repeat"), _COPIED),
+    **dict.fromkeys(("concatenate", "stack"), _PIECE),
+    **dict.fromkeys(("matmul", "linear", "dot", "outer", "einsum"), _PRODUCT),
+    **dict.fromkeys(("diagonal", "trace"), _DIAGONAL),
+    "pad": "{g} without the padding",
+    "scatter": "{g} at the entries that were written",
+    "put": ("{g}, 0 where entries were replaced", "{g} where entries were replaced"),
+    "prod": "{g} · the product of the other entries",
+    "cumsum": "sums of {g} from each entry to the end",
+    "gelu_tanh": "{g} · the slope of the curve at {x}",
 }
+LONGEST = 120                              # characters
 
-# Where entries mix: z, if it has a shorter name than its call, and ∂L/∂input in words, for
-# g = ∂L/∂z. "–": no gradient flows there. One text for all inputs where there may be many.
-_WHOLE: dict[str, tuple[str, ...]] = {
-    "round": ("", "0"),
-    "leaky_relu": ("", "g where x > 0, slope · g elsewhere"),
-    "elu": ("", "g where x > 0, g · (z + α) elsewhere"),
-    "gelu_tanh": ("", "g · slope of the curve at x"),
-    "clip": ("", "g where x is inside the bounds, else 0", "g where x < low, else 0",
-             "g where x > high, else 0"),
-    "where": ("", "–", "g where the mask is true, else 0", "g where it is false, else 0"),
-    "sum": ("Σ x", "g, copied to every entry that was summed"),
-    "mean": ("", "g / n, copied to the n entries that were averaged"),
-    "prod": ("Π x", "g · product of the other entries"),
-    "var": ("", "g · 2(x − mean) / (n − ddof)"),
-    "std": ("", "g · (x − mean) / (z · (n − ddof))"),
-    "max": ("", "g at the largest entry (ties share), else 0"),
-    "min": ("", "g at the smallest entry (ties share), else 0"),
-    "logsumexp": ("", "g · softmax(x)"),
-    "norm": ("‖x‖", "g · x / ‖x‖"),
-    "cumsum": ("", "sums of g from each entry to the end"),
-    "matmul": ("x @ y", "g @ yᵀ", "xᵀ @ g"),
-    "linear": ("x @ y + w", "g @ yᵀ", "xᵀ @ g", "g"),
-    "outer": ("x yᵀ", "g y", "gᵀ x"),
-    "dot": ("x · y", "g · yᵀ", "xᵀ · g"),
-    "einsum": ("", "einsum of g and the other inputs"),
-    "diagonal": ("", "g on the diagonal, 0 elsewhere"),
-    "trace": ("", "g on the diagonal, 0 elsewhere"),
-    "reshape": ("", "g in the shape of x"),
-    "ravel": ("", "g in the shape of x"),
-    "transpose": ("xᵀ", "g with its axes put back"),
-    "swapaxes": ("", "g with its axes put back"),
-    "moveaxis": ("", "g with its axes put back"),
-    "squeeze": ("", "g in the shape of x"),
-    "expand_dims": ("", "g in the shape of x"),
-    "broadcast_to": ("", "g, summed over the copies"),
-    "fit": ("", "g, fitted back"),
-    "flip": ("", "g, flipped back"),
-    "roll": ("", "g, rolled back"),
-    "tile": ("", "g, summed over the copies"),
-    "repeat": ("", "g, summed over the copies"),
-    "pad": ("", "g without the padding"),
-    "concatenate": ("", "the piece of g that came from here"),
-    "stack": ("", "the piece of g that came from here"),
-    "cast": ("", "g"),
-    "copy": ("", "g"),
-    "getitem": ("x[i]", "g at the entries that were read, 0 elsewhere", "–"),
-    "scatter": ("", "g at the entries that were written", "–"),
-    "put": ("x with x[i] = y", "g, 0 where entries were replaced",
-            "g at the entries that were replaced", "–"),
-    "take": ("", "g added up at the entries that were read", "–"),
-    "take_along_axis": ("", "g added up at the entries that were read", "–"),
-    "sort": ("", "g, put back in the order of x"),
-    "softmax": ("", "z · (g − Σ g · z)"),
-    "log_softmax": ("", "g − softmax(x) · Σ g"),
-    "residual": ("softmax(x) − onehot(y)", "p · (g − Σ g · p), p = softmax(x)", "–"),
-    "cross_entropy": ("", "g · (softmax(x) − onehot(y)) / n", "–"),
-    "binary_entropy": ("", "g · (x − y) / (x (1 − x))", "g · (log(1 − x) − log x)"),
-    "binary_entropy_of_logits": ("", "g · ((1 − y) σ(x) − a y σ(−x))",
-                                 "g · (a softplus(−x) − softplus(x))", "g · y softplus(−x)"),
-    "standardize": ("", "(g − mean g − z · mean(g · z)) / √(var x + ε)"),
-    "windows": ("", "g added up at the entries that each window holds"),
-    "add_windows": ("", "g at the entries of each window"),
-    "gru_gates": ("", "g through σ and tanh", "g through σ and r · tanh"),
-    "gru_hidden_state": ("", "0, g · (h − n), g · (1 − z)", "g · z"),
-    "lstm_gates": ("", "g · z (1 − z) through σ, g · (1 − z²) through tanh"),
-    "lstm_cell_state": ("", "g · g̃, g · c, g · i, 0", "g · f"),
-    "lstm_hidden_state": ("", "0, 0, 0, g · tanh c", "g · o (1 − tanh² c)"),
-}
+_ENTRYWISE = {"where", "astype", "zeros_like", "ones_like", "copy", "reshape"}
+_MIXING = {"sum", "mean", "dot", "matmul", "softmax", "residual", "transpose", "swapaxes",
+           "moveaxis"}
 
-SLOPES: dict[Op, tuple[str, ...]] = {ops.TABLE[name]: row for name, row in _SLOPES.items()}
-WHOLE: dict[Op, tuple[str, ...]] = {ops.TABLE[name]: row for name, row in _WHOLE.items()}
+
+class _Readable(Trace):
+    """Lets a rule make formulas only; what moves entries by indices is `Untraceable`.
+
+    Attributes
+    ----------
+    entrywise : bool
+        Whether each entry of what was made depends on one entry of each input.
+    given : list of Symbol
+        What the rule was given.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entrywise = True
+        self.given: list[Symbol] = []
+
+    def symbol(self, name: str, value: Any) -> Symbol:
+        """A symbol for what the rule is given."""
+        self.given.append(super().symbol(name, value))
+        return self.given[-1]
+
+    def call(self, function: Callable[..., Any], inputs: Any, attrs: Any) -> Symbol:
+        """The result of a call, if a reader can follow it."""
+        name = _name(function)
+        if not (name in _ENTRYWISE or _is_entrywise(function)):
+            if name not in _MIXING:
+                raise Untraceable(f"{name} in a formula")
+            self.entrywise = False
+        made = super().call(function, inputs, attrs)
+        x: Any = inputs[0]
+        if name == "reshape" and made.shape == x.shape:
+            return x
+        if name == "moveaxis" and x.ndim == 2:
+            return x.transpose() if made.shape == x.shape[::-1] else x
+        if not _is_said(name, inputs, made):
+            raise Untraceable(f"{name} in a formula")
+        return made
+
+
+def _name(function: Any) -> str:
+    return function.name if isinstance(function, Op) else getattr(function, "__name__", "")
+
+
+def _is_said(name: str, inputs: Any, made: Symbol) -> bool:
+    """Whether the text says what was done to the shape, but for axes of length 1."""
+    shape = np.shape(inputs[0].array) if isinstance(inputs[0], Symbol) else ()
+    if name == "reshape":
+        return [n for n in shape if n > 1] == [n for n in made.shape if n > 1]
+    if name in ("transpose", "swapaxes"):                  # ᵀ is of the last two axes
+        return len(shape) == 2 or (len(shape) > 2 and inputs[1:] == (-1, -2))
+    if name in ("dot", "matmul"):                          # rows and columns must be what they were
+        return not any(isinstance(x, Symbol) and _name(x.function) == "reshape" for x in inputs)
+    return name != "moveaxis"
+
+
+@functools.cache
+def _is_entrywise(function: Any) -> bool:
+    """Whether it is a ufunc of numbers, or an operation whose VJPs consist of such."""
+    if isinstance(function, np.ufunc):
+        return function.signature is None                  # that of np.matmul is of matrices
+    if not isinstance(function, Op):
+        return False
+    op, trace = function, _Readable()
+    g, z, *inputs = (trace.symbol("x", np.full(1, 0.5)) for _ in range(2 + min(len(op.rules), 3)))
+    try:
+        for rule in op.rules if not isinstance(op.rules, ops.Each) else ():
+            if rule is not None:
+                rule(g, z, *inputs)
+    except Exception:
+        return False
+    return trace.entrywise and not isinstance(op.rules, ops.Each) and op.name not in _MIXING
+
+
+class _Slope(_Readable):
+    """A VJP with 1 for the gradient, which a product leaves out: ``g · y`` becomes y."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.one, self.less = (self.symbol(name, np.full(shape, value))
+                               for name, value in (("1", 1.0), ("−1", -1.0)))
+
+    def call(self, function: Callable[..., Any], inputs: Any, attrs: Any) -> Any:
+        """The result of a call, without factors of 1."""
+        if function is np.negative and inputs[0] is self.one:
+            return self.less
+        if inputs[0] is self.one and getattr(function, "__name__", "") == "astype":
+            return self.one
+        if function is np.multiply and any(x is self.one for x in inputs):
+            return inputs[inputs[0] is self.one]
+        if function is np.multiply and any(x is self.less for x in inputs):
+            return -inputs[inputs[0] is self.less]
+        return super().call(function, inputs, attrs)
+
+
+class Derivatives:
+    """The derivatives of one operation that was computed, by input.
+
+    Parameters
+    ----------
+    z : Tensor
+        The result.
+    symbols : sequence of str
+        What each input is called; of a number that was written into the expression, the number.
+    result, g : str
+        What z and ∂L/∂z are called.
+    is_number : callable
+        Whether an input is such a number.
+
+    Attributes
+    ----------
+    entrywise : bool
+        Whether each entry of z depends on one entry of each input; `local` says how.
+    """
+
+    def __init__(self, z: Tensor, symbols: Sequence[str], result: str, g: str,
+                 is_number: Callable[[Any], bool]) -> None:
+        assert z.op is not None
+        self.z, self.op, self.symbols, self.result, self.g = z, z.op, symbols, result, g
+        self.is_number = is_number
+        flows = [i for i, (x, rule) in enumerate(zip(z.inputs, z.op.rules))
+                 if rule is not None and x is not None]
+        self._whole = {i: self._run(i, _Readable()) for i in flows}
+        self.entrywise = all(made is not None and made[1] for made in self._whole.values()) and (
+            z.shape == np.broadcast_shapes(*(np.shape(values_of(z.inputs[i])) for i in flows)))
+
+    def _run(self, place: int, trace: _Readable) -> tuple[Any, bool] | None:
+        """The VJP of an input on symbols, and whether it is entrywise; None if no text says it."""
+        z = self.z
+        rule = list(zip(z.inputs, self.op.rules))[place][1]
+        g = trace.one if isinstance(trace, _Slope) else trace.symbol(self.g, np.ones_like(z.array))
+        result = trace.symbol(self.result, z.array)
+        for plainly in (True, False):
+            inputs = [self._argument(trace, x, name, plainly)
+                      for x, name in zip(z.inputs, self.symbols)]
+            try:
+                made = rule(g, result, *inputs, **z.attrs)
+                words = text(made)
+            except Exception:                              # a user's own rule may do anything
+                return None
+            if "False" not in words:                       # a number that was compared is a name
+                break
+        return None if "…" in words or len(words) > LONGEST else (made, trace.entrywise)
+
+    def _argument(self, trace: Trace, x: Any, name: str, plainly: bool) -> Any:
+        values = values_of(x)
+        if self.is_number(x) and plainly:
+            return np.asarray(values).item()
+        known = isinstance(values, np.ndarray) or self.is_number(x)
+        return trace.symbol(name, values) if known else values
+
+    def local(self, place: int) -> Any:
+        """∂z/∂x where entries depend on entries: a symbol or a number."""
+        found = self._run(place, _Slope(self.z.shape))
+        return found[0] if found is not None else 1
+
+    def whole(self, place: int) -> str:
+        """∂L/∂x in the letters of the operation; "" if nothing can be said."""
+        found = self._whole.get(place)
+        if found is not None:
+            return said(found[0])
+        row = CARRIED.get(self.op.name, "") if self.op in ops.TABLE.values() else ""
+        words = row if isinstance(row, str) else row[place] if place < len(row) else ""
+        return words.format(g=self.g, x=self.symbols[place])
+
+
+def said(x: Any) -> str:
+    """An expression as text, with true minus signs."""
+    return text(x).replace("-", "−")

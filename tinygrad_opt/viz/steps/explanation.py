@@ -11,7 +11,7 @@ from tinygrad_opt.errors import GraphError, subject
 from tinygrad_opt.tensor import Tensor, history, values_of
 from tinygrad_opt.viz.graph.flow import Part, flow
 from tinygrad_opt.viz.graph.text import number
-from tinygrad_opt.viz.steps.words import Words, called, shape_text
+from tinygrad_opt.viz.steps.words import Words, bare, called, names_in, shape_text
 
 __all__ = ["Explanation", "explain"]
 
@@ -104,11 +104,12 @@ def explain(loss: Tensor, x: Tensor, gradient: Any = None) -> Explanation:
     lines = [f"∂L/∂{name} = {_size(g)}" + (
         f", a sum of {len(parts)} parts" if len(parts) > 1 else ", one part" if parts else
         ", where the backward pass starts")]
+    given = names_in(run.gradients, {})
     for k, part in enumerate(parts, 1):
-        lines += _told(k, part, run.gradients[part.node])
+        lines += _told(k, part, Words(part.node, {}, given), run.gradients[part.node])
     if len(parts) > 1:
         values = [_size(p.value) for p in parts]
-        terms = " + ".join(f"({v})" if v.startswith("−") else v for v in values)
+        terms = " + ".join(map(bare, values))
         lines.append(f"  sum: {terms} = {_size(parts[-1].total)}" if g.size == 1 else
                      f"  sum of the parts: {_size(parts[-1].total)}")
     if parts and not np.array_equal(parts[-1].total, g, equal_nan=True):
@@ -126,22 +127,13 @@ def _size(x: np.ndarray) -> str:
     return f"{shape_text(x)} of norm {number(np.linalg.norm(x))}"
 
 
-def _told(k: int, part: Part, g: np.ndarray) -> list[str]:
+def _told(k: int, part: Part, words: Words, g: np.ndarray) -> list[str]:
     """One part: from which operation, by which formula, and how large."""
-    words = Words(part.node, {})
     repeated = sum(t is part.to for t in part.node.inputs) > 1
     place = f" (input {part.place + 1})" if repeated else ""
     meanings = words.meanings()
     lines = [f"  {k}. from {words.equation()[0]}{place}" + (f", {meanings}" if meanings else "")]
-    said = words.slope(part, g)
-    if part.value.size > 1:
-        said = said[:-1]                                   # instead of its spread, its norm
-    fitting = words.fitting(part)
-    if fitting:
-        said.append(fitting)
-    if part.value.size > 1 or fitting:
-        said.append(f"= {_size(part.value)}")
-    return lines + [f"       {line}" for line in said]
+    return lines + [f"       {line}" for _, line in words.sent(part, g, _size)]
 
 
 # ---- finite differences --------------------------------------------------------------------------

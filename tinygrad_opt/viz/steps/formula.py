@@ -1,4 +1,4 @@
-"""Formulas as text: read into a graph without running any code, and written for readers.
+"""Formulas as text, read into a graph without running any code.
 
 A formula is parsed by Python's own parser, and then only numbers, names, operators and the
 functions in `FUNCTIONS` are understood; nothing is ever evaluated as code.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,9 +15,8 @@ import numpy as np
 
 from tinygrad_opt import ops
 from tinygrad_opt.tensor import Tensor
-from tinygrad_opt.viz.graph.text import number
 
-__all__ = ["FUNCTIONS", "evaluate", "parse", "written"]
+__all__ = ["FUNCTIONS", "evaluate", "parse"]
 
 LONGEST = 10_000                           # characters
 CONSTANTS = {"pi": math.pi, "e": math.e}
@@ -225,75 +223,3 @@ class _Evaluator:
         if not isinstance(value, int | float | tuple | None) or {*map(type, numbers)} - {int}:
             raise self._refused(node, "is not a number, True, False, None or a tuple of integers")
         return value
-
-
-# ---- to text -------------------------------------------------------------------------------------
-
-SIGNS = {ast.Add: (" + ", 1), ast.Sub: (" − ", 1), ast.Mult: (" · ", 2), ast.Div: (" / ", 2),
-         ast.MatMult: (" @ ", 2), ast.FloorDiv: (" // ", 2), ast.Mod: (" mod ", 2),
-         ast.Lt: (" < ", 0), ast.LtE: (" ≤ ", 0), ast.Gt: (" > ", 0), ast.GtE: (" ≥ ", 0),
-         ast.Eq: (" = ", 0)}
-SPOKEN = {"sqrt": "√{}", "cbrt": "∛{}", "abs": "|{}|", "log": "ln {}", "sigmoid": "σ{}"}
-BRACKETED, ATOM = 3, 4                     # how tightly a piece of text holds together
-SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
-
-
-def written(text: str, names: Mapping[str, str] | None = None) -> str:
-    """A formula as a reader writes it, with other names or numbers in place of its names.
-
-    >>> from tinygrad_opt.viz.steps.formula import written
-    >>> written("-x / y**2"), written("1 - z**2", {"z": "0.76"}), written("x*y", {"y": "−3"})
-    ('−x / y²', '1 − 0.76²', 'x · (−3)')
-    """
-    # a negative number is put in brackets, which it does not need where nothing stands before it
-    return re.sub(r"^\((−[^ ()]+)\)(?= |$)", r"\1", _written(_tree(text), names or {})[0])
-
-
-def _written(node: ast.AST, names: Mapping[str, str]) -> tuple[str, int]:
-    """The text and how tightly it holds together."""
-
-    def inside(part: ast.AST, at_least: int) -> str:
-        words, tight = _written(part, names)
-        return words if tight >= at_least else f"({words})"
-
-    if isinstance(node, ast.Name):
-        words = names.get(node.id, {"pi": "π"}.get(node.id, node.id))
-        signed = words.startswith("−") or " " in words
-        return words, 0 if signed else ATOM
-    if isinstance(node, ast.Constant):
-        return number(node.value), ATOM
-    if isinstance(node, ast.UnaryOp):
-        return f"−{inside(node.operand, BRACKETED)}", 1
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
-        base = inside(node.left, ATOM)
-        power = inside(node.right, ATOM)
-        if power.isdecimal():
-            return base + power.translate(SUPERSCRIPTS), BRACKETED
-        return f"{base}^{power}", BRACKETED
-    if isinstance(node, ast.BinOp | ast.Compare):
-        if isinstance(node, ast.Compare):
-            kind, left, right = node.ops[0], node.left, node.comparators[0]
-        else:
-            kind, left, right = node.op, node.left, node.right     # type: ignore[assignment]
-        sign, tight = SIGNS[type(kind)]
-        after = tight + (type(kind) not in (ast.Add, ast.Mult, ast.MatMult))
-        before = 1 if isinstance(left, ast.UnaryOp) else tight     # −x / y needs no brackets
-        return f"{inside(left, before)}{sign}{inside(right, after)}", tight
-    assert isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-    return _call(node.func.id, [_written(a, names) for a in node.args])
-
-
-def _call(function: str, arguments: list[tuple[str, int]]) -> tuple[str, int]:
-    words = [w for w, _ in arguments]
-    if function == "where":
-        return f"{words[1]} if {words[0]}, else {words[2]}", -1
-    if function in ("exp", "exp2"):
-        base = "e" if function == "exp" else "2"
-        simple = arguments[0][1] == ATOM
-        return (f"{base}^{words[0]}" if simple else f"{base}^({words[0]})"), BRACKETED
-    around = SPOKEN.get(function, function + " {}")
-    if around.startswith("|"):
-        return around.format(words[0]), ATOM
-    if len(words) == 1 and arguments[0][1] == ATOM and function != "sigmoid":
-        return around.format(words[0]), ATOM if function in ("sqrt", "cbrt") else BRACKETED
-    return around.replace(" ", "").format(f"({', '.join(words)})"), ATOM

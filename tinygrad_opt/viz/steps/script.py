@@ -6,6 +6,7 @@ starts with the gradient of the end and has one step for each operation, the las
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +17,7 @@ from tinygrad_opt.tensor import Tensor, history, values_of
 from tinygrad_opt.viz.graph.flow import Flow, Part
 from tinygrad_opt.viz.graph.model import Graph
 from tinygrad_opt.viz.graph.text import number, summary, visible
-from tinygrad_opt.viz.steps.words import Words, called, shape_text, told
+from tinygrad_opt.viz.steps.words import Words, bare, called, names_in, shape_text, told
 
 __all__ = ["script"]
 
@@ -57,6 +58,7 @@ class _Writer:
             (id(graph.nodes[e.tail].source), e.head): e for e in graph.edges
         }
         self.into = graph.inputs()
+        self.given = names_in(history(flow.end), names)
         self.uses = Counter(p.to for parts in flow.parts.values() for p in parts)
 
     def script(self) -> dict[str, Any]:
@@ -136,9 +138,9 @@ class _Writer:
     def _forward(self, t: Tensor, count: str) -> None:
         i = self.index[id(t)]
         self.nodes[i]["born"] = len(self.steps)
-        words = Words(t, self.names)
-        lines = [["formula", words.equation()[0]]]
-        lines += [["numbers", line] for line in words.equation()[1:]]
+        words = self._words(t)
+        equation, *numbers = words.equation()
+        lines = [["formula", equation], *(["numbers", line] for line in numbers)]
         meanings = words.meanings()
         if meanings:
             lines.append(["note", f"where {meanings}"])
@@ -146,7 +148,7 @@ class _Writer:
             [e.id, e.tail, None, e.label, [], None, self._brief(self._source(e))]
             for e in self.into[self.nodes[i]["id"]]
         ]
-        say = (f"Forward {count}: at {self.nodes[i]['name']}, {words.equation()[0]} gives"
+        say = (f"Forward {count}: at {self.nodes[i]['name']}, {equation} gives"
                f" {told(t.array)}.")
         self._add("forward", i, say, lines, cards)
 
@@ -169,12 +171,12 @@ class _Writer:
 
     def _backward(self, z: Tensor, count: int) -> None:
         i, step = self.index[id(z)], len(self.steps)
-        words, g = Words(z, self.names), self.flow.gradients[z]
+        words, g = self._words(z), self.flow.gradients[z]
         lines: list[list[Any]] = [["formula", words.equation()[0]]]
         meanings = words.meanings()
         if meanings:
             lines.append(["note", f"where {meanings}"])
-        lines.append(["arrived", f"g = ∂L/∂{words.result} = {told(g)}", self._array(g)])
+        lines.append(["arrived", f"{words.g} = ∂L/∂{words.result} = {told(g)}", self._array(g)])
         cards: list[Any] = []
         said: list[str] = []
         parts = self.flow.parts[z]
@@ -199,16 +201,13 @@ class _Writer:
         title = f"to {name}" + (f", the {letter} above" if letter != name else "")
         lines: list[list[str]] = []
         if in_full:
-            first, *rest = words.slope(part, g)
-            lines = [["formula", first], *(["numbers", line] for line in rest)]
-            fitting = words.fitting(part)
-            if fitting:
-                lines.append(["fitting", fitting])
-                if part.value.size < part.raw.size or part.value.size == 1:
-                    lines.append(["numbers", f"= {told(part.value)}"])
-            lines += self._sum(part)
+            lines = [*map(list, words.sent(part, g)), *self._sum(part)]
         return [edge.id if edge else None, edge.tail if edge else None, x, title, lines,
                 self._array(part.value), self._brief(part.value)]
+
+    @functools.cache                                       # noqa: B019 - lives as long as the script
+    def _words(self, t: Tensor) -> Words:
+        return Words(t, self.names, self.given)
 
     def graph_id(self, t: Tensor) -> str:
         return str(self.nodes[self.index[id(t)]]["id"])
@@ -223,12 +222,8 @@ class _Writer:
             return [["sum", f"the first of {uses} parts of ∂L/∂{name}"]]
         if part.total.size > 1:
             return [["sum", f"added to what ∂L/∂{name} was: now {told(part.total)}"]]
-        terms = f"{told(part.before)} + {_bare(told(part.value))}"
+        terms = f"{told(part.before)} + {bare(told(part.value))}"
         return [["sum", f"∂L/∂{name} = {terms} = {told(part.total)}"]]
-
-
-def _bare(text: str) -> str:
-    return f"({text})" if text.startswith("−") else text
 
 
 def _ends(n: int, most: int) -> list[int]:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from tinygrad_opt import ops
+from tinygrad_opt.symbols import Symbol, Trace, letter
 from tinygrad_opt.tensor import Tensor, values_of
 from tinygrad_opt.viz.graph.flow import Part
 from tinygrad_opt.viz.graph.text import number, shorten, summary, visible
-from tinygrad_opt.viz.steps.derivatives import SLOPES, WHOLE
-from tinygrad_opt.viz.steps.formula import written
+from tinygrad_opt.viz.steps.derivatives import Derivatives, said
 
-__all__ = ["Words", "called", "shape_text", "told"]
+__all__ = ["Words", "bare", "called", "names_in", "shape_text", "told"]
 
-FORMAL = "xyw"                             # what the tables call the inputs
-SPARE = "xyuvwpqrst"
-TAKEN = {"g", "z", "n", "L"}               # these mean something else in the formulas
+RESULTS, INPUTS, GRADIENTS = "zyuv", "xyuvwpqrst", "gδγ"      # placeholders, the first that is free
 LONGEST_NAME = 14
 
 
@@ -35,6 +34,11 @@ def called(t: Any, names: Mapping[Any, str]) -> str:
     return "a parameter" if t.needs_grad else "a constant"
 
 
+def names_in(tensors: Iterable[Tensor], names: Mapping[Any, str]) -> set[str]:
+    """The names that are given in a graph, which no placeholder may take."""
+    return {visible(name) for t in tensors if (name := names.get(t) or t.name)}
+
+
 def told(x: Any) -> str:
     """An array in a few words: its numbers if there are few."""
     return summary(x)[0]
@@ -46,44 +50,53 @@ def shape_text(x: Any) -> str:
 
 
 class Words:
-    """The words for one operation: z is its result, and inputs have their names or letters."""
+    """The words for one operation.
 
-    def __init__(self, z: Tensor, names: Mapping[Any, str]) -> None:
+    Inputs have their names; what has none, or a long one, has a letter that names nothing else.
+
+    Parameters
+    ----------
+    z : Tensor
+        The result of the operation.
+    names : mapping of Tensor to str
+        Names for Tensors that have none.
+    given : collection of str
+        The names in the graph.
+    """
+
+    def __init__(self, z: Tensor, names: Mapping[Any, str], given: Collection[str] = ()) -> None:
         assert z.op is not None
         self.z, self.op, self.names = z, z.op, names
-        self.result = _short(names.get(z) or z.name, {}) or "z"
-        taken = {self.result: z}
+        free = [c for c in INPUTS if c not in given]
+        self.g = next((c for c in GRADIENTS if c not in given), "g")
+        self.result = _short(names.get(z) or z.name) or next(
+            (c for c in RESULTS if c not in given), "z")
+        taken: dict[str, Any] = {self.result: z, self.g: None}
         self.symbols: list[str] = []
-        spare = iter(SPARE)
         for x in z.inputs:
-            symbol = (number(values_of(x)) if _plain_number(x)
-                      else _short(names.get(x) or x.name, taken) if type(x) is Tensor else "")
-            while not symbol or (taken.get(symbol, x) is not x and not _plain_number(x)):
-                symbol = next(spare, "…")
-                if symbol == "…":
-                    break
-            taken[symbol] = x
-            self.symbols.append(symbol)
+            name = _short(names.get(x) or x.name) if type(x) is Tensor else ""
+            if x is None or _plain_number(x):
+                self.symbols.append("–" if x is None else _number(x))
+                continue
+            known = next((s for s, t in taken.items() if t is x), "")
+            if known or not name or name in taken:
+                name = known or next((c for c in free if c not in taken), "…")
+            taken[name] = x
+            self.symbols.append(name)
         self.single = z.size == 1 and all(np.size(values_of(x)) == 1 for x in z.inputs)
 
-    def _filled(self, text: str, values: bool = False) -> str:
-        """A formula of the tables with this operation's own symbols, or with its numbers."""
-        names = dict(zip(FORMAL, self.symbols)) | {"z": self.result}
-        if self.op in SLOPES:
-            if values:
-                arrays = dict(zip(FORMAL, self.z.inputs)) | {"z": self.z}
-                names = {k: _one(v) for k, v in arrays.items()}
-            return written(text, names)
-        return re.sub(r"(?<![^\W_])[wxyz](?![A-Za-z])",
-                      lambda m: names.get(m[0], m[0]), text)
+    @functools.cached_property
+    def derivatives(self) -> Derivatives:
+        """What the operation sends back to its inputs."""
+        return Derivatives(self.z, self.symbols, self.result, self.g, _plain_number)
+
+    # ---- forwards --------------------------------------------------------------------------------
 
     def equation(self) -> list[str]:
         """``z = a · b``, and the same in numbers or in shapes."""
-        row = SLOPES.get(self.op) or WHOLE.get(self.op, ("",))
-        right = self._filled(row[0]) if row[0] else self._call()
-        lines = [f"{self.result} = {right}"]
-        if self.single and self.op in SLOPES:
-            lines.append(f"{self._filled(row[0], values=True)} = {_one(self.z)}")
+        lines = [f"{self.result} = {self._right()}"]
+        if self.single and self.derivatives.entrywise:
+            lines.append(f"{self._right(values=True)} = {_number(self.z)}")
         elif self.op in (ops.matmul, ops.linear):
             lines.append(_product(self.z, *self.z.inputs))
         elif self.z.ndim or any(np.ndim(values_of(x)) for x in self.z.inputs):
@@ -92,80 +105,121 @@ class Words:
             lines.append(f"{shapes} → {shape_text(self.z)}")
         return lines
 
-    def _call(self) -> str:
-        given = [s for s, r in zip(self.symbols, self.op.rules) if r is not None]
-        shown = given if len(given) < 5 else [*given[:3], "…"]
+    def _right(self, values: bool = False) -> str:
+        """The operation and its operands, by name or by value."""
         options = [f"{k}={shorten(str(v), 12)}" for k, v in self.z.attrs.items()
                    if v is not None and v is not False and not isinstance(v, np.ndarray)]
-        symbol = self.op.symbol if not re.search(r"\bx\b", self.op.symbol) else self.op.name
-        return f"{visible(symbol)}({', '.join([*shown, *map(visible, options)])})"
+        given = [(s, x) for s, x, r in zip(self.symbols, self.z.inputs, self.op.rules)
+                 if r is not None or isinstance(values_of(x), np.ndarray)]
+        plainly = self.op not in (ops.transpose, ops.dot) or all(
+            np.ndim(values_of(x)) in (1, 2) for _, x in given)
+        if options or not plainly or len(given) > 4:
+            shown = [s for s, _ in given] if len(given) < 5 else [*(s for s, _ in given[:3]), "…"]
+            symbol = self.op.symbol if not re.search(r"\bx\b", self.op.symbol) else self.op.name
+            return f"{visible(symbol)}({', '.join([*shown, *map(visible, options)])})"
+        trace = Trace()
+        operands = tuple(trace.symbol(bare(_number(x) if values else s), values_of(x))
+                         for s, x in given)
+        return _opened(said(Symbol(self.z.array, trace, None, self.op, operands)))
 
     def meanings(self) -> str:
         """Which letter stands for what, where a name did not fit in."""
-        pairs = {
-            s: called(x, self.names) for s, x in zip(self.symbols, self.z.inputs)
-            if type(x) is Tensor and len(s) == 1 and not _plain_number(x)
-        }
-        said = [f"{s} is {name}" for s, name in pairs.items() if s != name]
-        return ", ".join(said[:4])
+        pairs = {s: called(x, self.names) for s, x in zip(self.symbols, self.z.inputs)
+                 if len(s) == 1 and not _plain_number(x)
+                 and (type(x) is Tensor or isinstance(x, np.ndarray))}
+        return ", ".join([f"{s} is {name}" for s, name in pairs.items() if s != name][:4])
 
     # ---- backwards -------------------------------------------------------------------------------
 
-    def slope(self, part: Part, g: Any) -> list[str]:
-        """The local derivative as formula and as numbers, and what it makes of the gradient g."""
-        x = self.symbols[part.place]
-        row = SLOPES.get(self.op)
-        if row is None:
-            return self._whole(part, x, g)
-        lines = []
-        formula = self._filled(row[1 + part.place])
-        local = f"∂{self.result}/∂{x}"
-        if self.single:
-            numbers = self._filled(row[1 + part.place], values=True)
-            factor = _one(part.slopes())
-            steps = dict.fromkeys([formula, numbers, factor])
-            lines.append(f"{local} = {' = '.join(steps)}")
-            factor = f"({factor})" if factor.startswith("−") else factor
-            lines.append(f"g · {local} = {_one(g)} · {factor} = {_one(part.value)}")
-        else:
-            lines.append(f"{local} = {formula}, entry by entry")
-            lines.append(f"g · {local} = {told(part.value)}")
+    def sent(self, part: Part, g: Any, say: Callable[[Any], str] = told) -> list[tuple[str, str]]:
+        """How the part of a gradient comes about, line by line, each with what it is.
+
+        Parameters
+        ----------
+        part : Part
+            What goes to one input.
+        g : ndarray
+            The gradient of the result.
+        say : callable
+            Tells an array in a few words.
+
+        Returns
+        -------
+        list of (str, str)
+            ``formula``, ``numbers``, and ``fitting`` where broadcasting is undone.
+        """
+        formula, *rest = (self._local if self.derivatives.entrywise else self._whole)(part, g, say)
+        lines = [("formula", formula), *(("numbers", line) for line in rest)]
+        fitting = self._fitting(part)
+        if fitting:
+            lines += [("fitting", fitting), ("numbers", f"= {say(part.value)}")]
         return lines
 
-    def _whole(self, part: Part, x: str, g: Any) -> list[str]:
-        row = WHOLE.get(self.op)
-        text = (row[1 + part.place] if row and 1 + part.place < len(row) else
-                row[1] if row and len(row) == 2 else "")
-        lines = [f"∂L/∂{x} = {self._filled(text)}" if text else
-                 f"∂L/∂{x} by the rule of {visible(self.op.name)}"]
+    def _local(self, part: Part, g: Any, say: Callable[[Any], str]) -> Iterator[str]:
+        """The local derivative, and what it makes of the gradient g."""
+        local = f"∂{self.result}/∂{self.symbols[part.place]}"
+        slope = self.derivatives.local(part.place)
+        if not self.single:
+            yield f"{local} = {said(slope)}, entry by entry"
+            yield f"{self.g} · {local} = {say(part.raw)}"
+            return
+        factor = _number(part.slopes())
+        values = dict(zip(self.symbols, self.z.inputs)) | {self.result: self.z}
+        steps = dict.fromkeys([said(slope), _with_numbers(slope, values), factor])
+        yield f"{local} = {' = '.join(steps)}"
+        yield f"{self.g} · {local} = {_number(g)} · {bare(factor)} = {_number(part.value)}"
+
+    def _whole(self, part: Part, g: Any, say: Callable[[Any], str]) -> Iterator[str]:
+        """The gradient of an input, where its entries mix."""
+        words = self.derivatives.whole(part.place)
+        name = f"∂L/∂{self.symbols[part.place]}"
+        yield f"{name} = {words}" if words else f"{name} by the VJP of {visible(self.op.name)}"
         if (self.op in (ops.matmul, ops.linear) and part.place < 2
                 and part.raw.ndim == 2 == np.ndim(g)):
             other = values_of(self.z.inputs[1 - part.place])
             factors = (g, other.T) if part.place == 0 else (other.T, g)
-            lines.append(_product(part.raw, *factors))
-        lines.append(f"= {told(part.value)}")
-        return lines
+            yield _product(part.raw, *factors)
+        yield f"= {say(part.raw)}"
 
-    def fitting(self, part: Part) -> str:
+    def _fitting(self, part: Part) -> str:
         """How the part was brought to the shape of the input; nothing if it had it."""
-        raw, shape = part.raw.shape, part.value.shape
+        raw, shape, x = part.raw.shape, part.value.shape, self.symbols[part.place]
         if raw == shape:
             return ""
         if part.raw.size > part.value.size:
             lead = len(raw) - len(shape)
             axes = [i for i, n in enumerate(raw) if i < lead or (shape[i - lead] == 1 != n)]
             over = f"ax{'i' if len(axes) == 1 else 'e'}s {', '.join(map(str, axes))}"
-            return f"broadcast in the forward pass, so summed over {over}: {raw} → {shape}"
-        if part.raw.size == part.value.size:
-            return f"in the shape of {self.symbols[part.place]}: {raw} → {shape}"
-        return f"copied to the shape of {self.symbols[part.place]}: {raw} → {shape}"
+            return f"{x} was broadcast, so summed over {over}: {raw} → {shape}"
+        how = "in the shape of" if part.raw.size == part.value.size else "copied to the shape of"
+        return f"{how} {x}: {raw} → {shape}"
 
 
-def _short(name: str | None, taken: Mapping[str, Any]) -> str:
+def _with_numbers(slope: Any, values: Mapping[str, Any]) -> str:
+    """A formula with numbers in place of its names."""
+    if not isinstance(slope, Symbol):
+        return said(slope)
+    for x in slope.trace.given:                            # type: ignore[attr-defined]
+        if x.name in values:
+            x.name = bare(_number(values[x.name]))
+    return _opened(said(slope))
+
+
+def bare(text: str) -> str:
+    """A negative number in brackets."""
+    return f"({text})" if text.startswith("−") else text
+
+
+def _opened(text: str) -> str:
+    """Without the brackets around negative numbers before which no operator stands."""
+    return re.sub(r"(^|\(|, )\((−[^ ()]+)\)(?=$|[,) ])", r"\1\2", text)
+
+
+def _short(name: str | None) -> str:
     """A name that fits in a formula, or nothing."""
     name = visible(name or "")
-    fits = len(name) <= LONGEST_NAME and re.fullmatch(r"\w+", name)
-    return name if fits and not name[0].isdecimal() and name not in TAKEN else ""
+    fits = len(name) <= LONGEST_NAME and re.fullmatch(r"\w+", name) and letter(name) == name
+    return name if fits and not name[0].isdecimal() else ""
 
 
 def _plain_number(x: Any) -> bool:
@@ -175,7 +229,7 @@ def _plain_number(x: Any) -> bool:
     return isinstance(x, int | float | np.generic) or (isinstance(x, np.ndarray) and not x.ndim)
 
 
-def _one(x: Any) -> str:
+def _number(x: Any) -> str:
     return number(np.asarray(values_of(x)).reshape(-1)[0])
 
 
