@@ -45,11 +45,16 @@ def python(text):
     text = re.sub(r"(\w+)ᵀ", r"transposed(\1)", text)
     for sign, name in PLAIN.items():
         text = text.replace(sign, name)
+    text = re.sub("[₁-₉]", lambda m: f"_{'₀₁₂₃₄₅₆₇₈₉'.index(m[0])}", text)
     text = re.sub("[⁰¹²³⁴-⁹]+", lambda m: "**" + m[0].translate(POWERS), text)
     text = re.sub(r"(√|∛|mean )(\w+|(?=\())",
                   lambda m: {"√": "sqrt", "∛": "cbrt"}.get(m[1], "mean")
                   + (f"({m[2]})" if m[2] else ""), text)
     return re.sub(r"\|(.+?)\|", r"absolute(\1)", re.sub("‖(.+?)‖", r"norm(\1)", text))
+
+
+def side_by_side(*parts):
+    return np.concatenate(np.broadcast_arrays(*parts), axis=-1)
 
 
 def evaluated(text, words, z, g):
@@ -60,12 +65,19 @@ def evaluated(text, words, z, g):
         "pi": math.pi, "mean": lambda x: x.mean(axis=axis, keepdims=True), "where": np.where,
         "Σ": lambda x: np.sum(x, axis=axis, keepdims=True), "max": extreme(np.maximum),
         "min": extreme(np.minimum), "Π": np.prod,
+        "var": lambda x: x.var(axis=axis, keepdims=True), "concatenate": side_by_side,
         "transposed": lambda x: x.mT if x.ndim > 1 else x,
         "onehot": lambda labels: onehot(labels, arrays[0].shape[-1])}
     names |= dict(zip(words.symbols, arrays))
     for name, x in ((words.result, z.array), (words.g, g)):
         kept = isinstance(arrays[0], np.ndarray) and axis is not None and x.ndim < arrays[0].ndim
         names[name] = np.expand_dims(x, axis) if kept else x
+    text, _, parted = text.partition(", in parts ")
+    for name in parted.partition(" of ")[2].split(", ") if parted else []:
+        count = {"gru": 3, "lstm": 4}[z.op.name.split("_")[0]]
+        whole = names[name].shape[-1] % count == 0 and names[name].shape[-1] >= count
+        names |= {f"{name}_{k}": p for k, p in enumerate(
+            np.split(names[name], count, axis=-1) if whole else [], 1)}
     with np.errstate(all="ignore"):
         return np.asarray(eval(python(text), {"__builtins__": {}}, names))
 
@@ -153,6 +165,12 @@ def slope(g, z, x, i):
     return g * (z.op.kernel(x + 1e-6) - z.op.kernel(x - 1e-6)) / 2e-6
 
 
+def by_gate(g, z, x, i):
+    parts = [s * (1 - s) for s in np.split(z.array, 4, axis=-1)]
+    parts[2] = 1 - np.split(z.array, 4, axis=-1)[2] ** 2
+    return g * np.concatenate(parts, axis=-1)
+
+
 MEANING = {
     "{g} with its entries back in the places of {x}": put_back,
     "{g} added up where its entries were read, 0 elsewhere": added_up,
@@ -168,6 +186,10 @@ MEANING = {
     "{g} · the product of the other entries": others,
     "sums of {g} from each entry to the end": to_the_end,
     "{g} · the slope of the curve at {x}": slope,
+    "{g} · (log(1 − {0}) − log({0}))": lambda g, z, x, i: g * np.log(1 / z.inputs[0].array - 1),
+    "{g} at the entries of each window": lambda g, z, x, i: ops.TABLE["windows"](
+        g, size=z.attrs["size"], stride=z.attrs["stride"]),
+    "{g} · {z} · (1 − {z}) of σ, {g} · (1 − {z} · {z}) of tanh": by_gate,
 }
 
 
@@ -190,8 +212,8 @@ def given_words(words, i):
     """The words of the table for an input, if it is told by words."""
     row = CARRIED.get(words.op.name)
     row = row[i] if isinstance(row, tuple) else row
-    return row if row and row.format(g=words.g, x=words.symbols[i]) == words.derivatives.whole(
-        i) else None
+    told = row and row.format(*words.symbols, g=words.g, x=words.symbols[i], z=words.result)
+    return row if row and told == words.derivatives.whole(i) else None
 
 
 @every_call
@@ -234,7 +256,7 @@ def test_every_row_of_the_table_is_told_and_no_words_are_left_over():
                 assert words.derivatives.entrywise or words.derivatives.whole(i), z.op.name
     assert carried == set(CARRIED)
     assert {row for words in CARRIED.values() for row in (
-        words if isinstance(words, tuple) else [words])} == set(MEANING)
+        words if isinstance(words, tuple) else [words])} - {""} == set(MEANING)
     assert {op.name for op in ops.TABLE.values()} <= derived | carried
 
 

@@ -78,6 +78,28 @@ def test_broadcasting_and_shapes_in_the_product_are_told():
     assert "summed over axis 0: (2, 16) → (16,)" in text
 
 
+def test_the_sum_over_broadcast_axes_is_a_step_of_its_own():
+    x = tg.Tensor([[1.0, 2.0], [3.0, 4.0]], name="x")
+    b = tg.Tensor([1.0, -1.0], requires_grad=True, name="b")
+    steps = playback((x * b).sum(), engine="builtin").script["steps"]
+    [card] = [c for s in steps for c in s["cards"] if c[3] == "to b"]
+    assert card[4] == [
+        ["formula", "∂z/∂b = x, entry by entry"], ["numbers", "g · ∂z/∂b = 1, 2, 3, …"],
+        ["fitting", "b was broadcast, so summed over axis 0: (2, 2) → (2,)"],
+        ["numbers", "= 4, 6"]]
+
+
+def test_no_placeholder_is_the_name_of_a_node():
+    x, z, g = (tg.Tensor(v, requires_grad=True, name=n) for v, n in ((0.5, "x"), (1.0, "z"),
+                                                                    (2.0, "g")))
+    steps = playback(np.tanh(x * z) * (g * x), engine="builtin").script["steps"]
+    said = [line[1] for s in steps for line in s["lines"] if line[0] in ("formula", "note")]
+    assert "y = x · z" in said and "y = tanh(u)" in said and "where u is ×" in said
+    cards = [line[1] for s in steps for c in s["cards"] for line in c[4]]
+    assert "∂y/∂u = 1 − y · y = 1 − 0.4621 · 0.4621 = 0.7864" in cards
+    assert "δ · ∂y/∂u = 1 · 0.7864 = 0.7864" in cards
+
+
 def test_no_gradient_is_touched():
     f = expression()
     playback(f, engine="builtin")

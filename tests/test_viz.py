@@ -85,7 +85,7 @@ def titles(graph):
 def test_boxes_are_numbered_in_the_order_of_their_creation():
     graph = trace(expression())
     assert list(graph.nodes) == [f"n{i}" for i in range(9)]
-    assert titles(graph) == ["a", "b", "c", "×", "+", "×", "2 × x", "−", "tanh"]
+    assert titles(graph) == ["a", "b", "c", "×", "+", "×", "2 × a", "−", "tanh"]
     assert graph.end == "n8"
 
 
@@ -116,6 +116,13 @@ def test_numbers_and_indices_stand_in_the_title():
         "2 × x", "x × 2", "x − 1.5", "2 − x", "x ** 3", "x[0]", "x[1:, None]", "x[…]",
         "Σ axis=0", "clip(x, −1, –)", "maximum(x, 0)", "reshape"]
     assert all(len(trace(y).nodes) == 2 for y in made)
+
+
+def test_a_letter_in_a_title_is_the_name_of_no_box():
+    a, x = leaf(0.5, "a"), leaf(2.0, "x")
+    assert titles(trace((1 - a * a) * x)) == ["a", "x", "×", "1 − y", "×"]
+    assert titles(trace((2 * x + 1) * (3 - a))) == [
+        "a", "x", "2 × x", "y + 1", "3 − a", "×"]
 
 
 def test_a_gradient_is_a_dash_before_backward_and_a_number_after():
@@ -199,7 +206,7 @@ def test_the_backward_pass_can_be_drawn_and_so_can_a_second_derivative():
     np.tanh(x).backward(create_graph=True)
     slope, x.grad = x.grad, None
     graph = trace(slope)
-    assert [graph.nodes[e.tail].title for e in graph.edges if e.head == graph.end] == ["1", "1 − x"]
+    assert [graph.nodes[e.tail].title for e in graph.edges if e.head == graph.end] == ["1", "1 − y"]
     slope.backward(create_graph=True)
     assert len(draw(x.grad).graph.nodes) > len(graph.nodes)
 
@@ -401,8 +408,8 @@ labeljust=l label=<<TABLE BORDER="0" CELLSPACING="4" CELLPADDING="3"><TR><TD ALI
 CELLPADDING="1"><TR><TD ALIGN="LEFT"><FONT POINT-SIZE="13"><B>a</B></FONT></TD><TD ALIGN="RIGHT">\
 <FONT COLOR="#555555">&#160;param</FONT></TD></TR></TABLE>> tooltip="a () float32\\n2.0" \
 style="filled,bold" fillcolor="#FBE3C0" color="#B45F00"]
-  n1 [id=n1 class="node op" label=<<FONT POINT-SIZE="13"><B>x + 1</B></FONT>> \
-tooltip="x + 1 () float32\\n3.0" style="filled,rounded" fillcolor="#EFEFEF" color="#555555"]
+  n1 [id=n1 class="node op" label=<<FONT POINT-SIZE="13"><B>a + 1</B></FONT>> \
+tooltip="a + 1 () float32\\n3.0" style="filled,rounded" fillcolor="#EFEFEF" color="#555555"]
   n2 [id=n2 class="node loss" label=<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" \
 CELLPADDING="1"><TR><TD ALIGN="LEFT"><FONT POINT-SIZE="13"><B>y</B></FONT></TD><TD ALIGN="RIGHT">\
 <FONT COLOR="#555555">&#160;−</FONT></TD></TR></TABLE>> tooltip="y () float32\\n1.0" \

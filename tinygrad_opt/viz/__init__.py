@@ -19,7 +19,7 @@ from typing import Any
 from tinygrad_opt.viz.graph.draw import GraphView, draw, notebook_bundle
 from tinygrad_opt.viz.graph.model import Cluster, Edge, Graph, Node, Row
 from tinygrad_opt.viz.graph.modules import scope
-from tinygrad_opt.viz.graph.tracing import trace
+from tinygrad_opt.viz.graph.trace import trace
 
 _MODULE_OF = {
     "SURFACES": "plots.surfaces",

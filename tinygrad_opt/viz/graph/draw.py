@@ -25,7 +25,7 @@ from tinygrad_opt.viz.graph.programs import is_step, program_graph
 from tinygrad_opt.viz.graph.simplify import census, readable
 from tinygrad_opt.viz.graph.svg import svg
 from tinygrad_opt.viz.graph.text import tree, visible
-from tinygrad_opt.viz.graph.tracing import trace
+from tinygrad_opt.viz.graph.trace import trace
 from tinygrad_opt.viz.html_page import html_page, open_in_browser
 
 __all__ = ["GraphView", "draw", "notebook_bundle"]

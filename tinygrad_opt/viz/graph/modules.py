@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from tinygrad_opt.tensor import tick
 from tinygrad_opt.viz.graph.model import Cluster, Graph, Node, Repeat
 from tinygrad_opt.viz.graph.text import visible
-from tinygrad_opt.viz.graph.tracing import DEEPEST
+from tinygrad_opt.viz.graph.trace import DEEPEST
 
 __all__ = ["framed", "scope", "scoped"]
 

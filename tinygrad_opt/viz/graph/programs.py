@@ -23,7 +23,7 @@ from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.viz.graph.model import Edge, Graph, Node, Row
 from tinygrad_opt.viz.graph.parts import BACKWARD, FORWARD, UPDATE, Parts, readable_parts
 from tinygrad_opt.viz.graph.text import number, shorten, visible
-from tinygrad_opt.viz.graph.tracing import scope_of
+from tinygrad_opt.viz.graph.trace import scope_of
 
 __all__ = ["is_step", "program_graph"]
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from tinygrad_opt.viz.graph.backward import joined
 from tinygrad_opt.viz.graph.model import Edge, Graph, Node, Repeat
+from tinygrad_opt.viz.graph.trace import told_by_letters
 
 __all__ = ["FEWEST_LAYERS", "MANY_USES", "longest_loop", "longest_run", "once", "stacked"]
 
@@ -176,7 +177,7 @@ def _signs(
         steps: list[int] = []
         sign: list[object] = [
             node.kind, _symbol(node), np.shape(getattr(node.source, "array", 0)),
-            exact and node.kind != "folded" and (node.tag or node.title)]
+            exact and node.kind != "folded" and told_by_letters(node.source)]
         for edge in inputs[id]:
             tail = edge.tail
             if tail in place and len(outputs[tail]) <= MANY_USES:

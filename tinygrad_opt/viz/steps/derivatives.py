@@ -8,6 +8,7 @@ about by indices cannot say so in a formula: for these few, `CARRIED` holds the 
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -30,7 +31,7 @@ _DIAGONAL = "{g} on the diagonal, 0 elsewhere"
 CARRIED: dict[str, str | tuple[str, ...]] = {
     **dict.fromkeys(("reshape", "ravel", "transpose", "swapaxes", "moveaxis", "flip", "roll",
                      "sort"), _REORDERED),
-    **dict.fromkeys(("getitem", "take", "take_along_axis"), _READ),
+    **dict.fromkeys(("getitem", "take", "take_along_axis", "windows"), _READ),
     **dict.fromkeys(("tile", "repeat"), _COPIED),
     **dict.fromkeys(("concatenate", "stack"), _PIECE),
     **dict.fromkeys(("matmul", "linear", "dot", "outer", "einsum"), _PRODUCT),
@@ -41,12 +42,15 @@ CARRIED: dict[str, str | tuple[str, ...]] = {
     "prod": "{g} · the product of the other entries",
     "cumsum": "sums of {g} from each entry to the end",
     "gelu_tanh": "{g} · the slope of the curve at {x}",
+    "binary_entropy": ("", "{g} · (log(1 − {0}) − log({0}))"),
+    "add_windows": "{g} at the entries of each window",
+    "lstm_gates": "{g} · {z} · (1 − {z}) of σ, {g} · (1 − {z} · {z}) of tanh",
 }
 LONGEST = 120                              # characters
 
 _ENTRYWISE = {"where", "astype", "zeros_like", "ones_like", "copy", "reshape"}
-_MIXING = {"sum", "mean", "dot", "matmul", "softmax", "residual", "transpose", "swapaxes",
-           "moveaxis"}
+_MIXING = {"sum", "mean", "var", "concatenate", "dot", "matmul", "softmax", "residual", "transpose",
+           "swapaxes", "moveaxis"}
 
 
 class _Readable(Trace):
@@ -57,13 +61,16 @@ class _Readable(Trace):
     entrywise : bool
         Whether each entry of what was made depends on one entry of each input.
     given : list of Symbol
-        What the rule was given.
+        What the rule was given, and parts of it.
+    parted : list of str
+        The names of what stands in parts side by side, as gates do.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.entrywise = True
         self.given: list[Symbol] = []
+        self.parted: list[str] = []
 
     def symbol(self, name: str, value: Any) -> Symbol:
         """A symbol for what the rule is given."""
@@ -73,6 +80,8 @@ class _Readable(Trace):
     def call(self, function: Callable[..., Any], inputs: Any, attrs: Any) -> Symbol:
         """The result of a call, if a reader can follow it."""
         name = _name(function)
+        if function is operator.getitem and any(x is inputs[0] for x in self.given):
+            return self._part(*inputs)
         if not (name in _ENTRYWISE or _is_entrywise(function)):
             if name not in _MIXING:
                 raise Untraceable(f"{name} in a formula")
@@ -88,6 +97,17 @@ class _Readable(Trace):
         return made
 
 
+    def _part(self, x: Symbol, index: Any) -> Symbol:
+        """One of the parts of the last axis: x₁, x₂, …"""
+        columns = index[-1] if isinstance(index, tuple) and index[0] is Ellipsis else slice(0, 0)
+        length = columns.stop - columns.start if isinstance(columns, slice) else 0
+        if not length or x.shape[-1] % length or columns.start % length:
+            raise Untraceable("an index in a formula")
+        self.parted += [] if x.name in self.parted else [str(x.name)]
+        self.entrywise = False
+        return self.symbol(f"{x.name}{'₁₂₃₄₅₆₇₈₉'[columns.start // length]}", x.array[index])
+
+
 def _name(function: Any) -> str:
     return function.name if isinstance(function, Op) else getattr(function, "__name__", "")
 
@@ -95,6 +115,8 @@ def _name(function: Any) -> str:
 def _is_said(name: str, inputs: Any, made: Symbol) -> bool:
     """Whether the text says what was done to the shape, but for axes of length 1."""
     shape = np.shape(inputs[0].array) if isinstance(inputs[0], Symbol) else ()
+    if name == "concatenate":
+        return len(inputs[0]) > 2
     if name == "reshape":
         return [n for n in shape if n > 1] == [n for n in made.shape if n > 1]
     if name in ("transpose", "swapaxes"):                  # ᵀ is of the last two axes
@@ -171,11 +193,13 @@ class Derivatives:
         flows = [i for i, (x, rule) in enumerate(zip(z.inputs, z.op.rules))
                  if rule is not None and x is not None]
         self._whole = {i: self._run(i, _Readable()) for i in flows}
-        self.entrywise = all(made is not None and made[1] for made in self._whole.values()) and (
-            z.shape == np.broadcast_shapes(*(np.shape(values_of(z.inputs[i])) for i in flows)))
+        shapes = [np.shape(values_of(z.inputs[i])) for i in flows]
+        told = self._whole.values()
+        self.entrywise = (all(made is not None and made[1].entrywise for made in told)
+                          and z.shape == np.broadcast_shapes(*shapes))
 
-    def _run(self, place: int, trace: _Readable) -> tuple[Any, bool] | None:
-        """The VJP of an input on symbols, and whether it is entrywise; None if no text says it."""
+    def _run(self, place: int, trace: _Readable) -> tuple[Any, _Readable] | None:
+        """The VJP of an input on symbols, and its trace; None if no text says it."""
         z = self.z
         rule = list(zip(z.inputs, self.op.rules))[place][1]
         g = trace.one if isinstance(trace, _Slope) else trace.symbol(self.g, np.ones_like(z.array))
@@ -190,7 +214,7 @@ class Derivatives:
                 return None
             if "False" not in words:                       # a number that was compared is a name
                 break
-        return None if "…" in words or len(words) > LONGEST else (made, trace.entrywise)
+        return None if "…" in words or len(words) > LONGEST else (made, trace)
 
     def _argument(self, trace: Trace, x: Any, name: str, plainly: bool) -> Any:
         values = values_of(x)
@@ -208,10 +232,12 @@ class Derivatives:
         """∂L/∂x in the letters of the operation; "" if nothing can be said."""
         found = self._whole.get(place)
         if found is not None:
-            return said(found[0])
+            names = found[1].parted
+            return said(found[0]) + (f", in parts {names[0]}₁, {names[0]}₂, … of {', '.join(names)}"
+                                     if names else "")
         row = CARRIED.get(self.op.name, "") if self.op in ops.TABLE.values() else ""
         words = row if isinstance(row, str) else row[place] if place < len(row) else ""
-        return words.format(g=self.g, x=self.symbols[place])
+        return words.format(*self.symbols, g=self.g, x=self.symbols[place], z=self.result)
 
 
 def said(x: Any) -> str:

@@ -23,7 +23,7 @@ from tinygrad_opt.viz.graph.model import Graph, Node, Row
 from tinygrad_opt.viz.graph.simplify import readable
 from tinygrad_opt.viz.graph.svg import svg
 from tinygrad_opt.viz.graph.text import visible
-from tinygrad_opt.viz.graph.tracing import trace
+from tinygrad_opt.viz.graph.trace import trace
 from tinygrad_opt.viz.html_page import in_frame, open_in_browser
 from tinygrad_opt.viz.steps.script import script
 from tinygrad_opt.viz.steps.words import shape_text

@@ -16,10 +16,11 @@ from tinygrad_opt.tensor import Tensor, history
 from tinygrad_opt.viz.graph.model import Edge, Graph, Node, Row
 from tinygrad_opt.viz.graph.text import number, shorten, summary, visible
 
-__all__ = ["DEEPEST", "trace"]
+__all__ = ["DEEPEST", "told_by_letters", "trace"]
 
 INFIX = {"+", "−", "×", "÷", "**", "//", "mod", "@"}
 COMMUTE = {"+", "×", "maximum", "minimum", "logaddexp", "hypot"}
+LETTERS, SHORT = "xyzuvwpqrst", 6          # for operands without a name of so many characters
 DEEPEST = 8                                # levels of modules that are told apart
 
 
@@ -58,6 +59,8 @@ def trace(
     things = list(_things(end, fold_numbers=not split))
     if detail is None:
         detail = 2 if len(things) <= 40 else 1
+    given = {visible(names.get(x) or x.name or "") for x in things if type(x) is Tensor}
+    letters = [c for c in LETTERS if c not in given]
     ids: dict[Any, str] = {}
     nodes: dict[str, Node] = {}
     edges: list[Edge] = []
@@ -66,13 +69,13 @@ def trace(
         ids[_key(thing)] = id
         made = type(thing) is Tensor and thing.op is not None
         if made and split:
-            symbol = _op_title(thing, fold_numbers=False)
+            symbol = _op_title(thing, False, names, letters)
             nodes[f"{id}op"] = Node(f"{id}op", "operation", symbol, source=thing, tip=symbol)
             edges += _operand_edges(thing, ids, f"{id}op")
             edges.append(Edge(f"{id}op", id))
         elif made:
             edges += _operand_edges(thing, ids, id)
-        nodes[id] = _node(id, thing, thing is end, detail, split, names)
+        nodes[id] = _node(id, thing, thing is end, detail, split, names, letters)
     title = shorten(visible(name or names.get(end) or end.name or "the result"), 80)
     sizes = [n.size for n in nodes.values() if n.kind == "parameter"]
     return Graph(title, nodes, tuple(edges), direction=direction, end=ids[_key(end)],
@@ -155,7 +158,9 @@ def _operand_edges(t: Tensor, ids: dict[Any, str], head: str) -> list[Edge]:
 # ---- what a box says -----------------------------------------------------------------------------
 
 
-def _node(id: str, x: Any, is_end: bool, detail: int, split: bool, names: Any) -> Node:
+def _node(
+    id: str, x: Any, is_end: bool, detail: int, split: bool, names: Any, letters: list[str]
+) -> Node:
     if type(x) is _Number:
         return Node(id, "constant", number(x.value), source=x.value, tip="a number")
     if type(x) is not Tensor:
@@ -163,17 +168,19 @@ def _node(id: str, x: Any, is_end: bool, detail: int, split: bool, names: Any) -
             id, "input", "data", "", _rows(x, None, False, detail),
             source=x, size=np.size(x), tip=_tip("data", x, None))
     name = visible(names.get(x) or x.name or "")
-    kind, title, tag = _kind(x, name, is_end, split)
+    kind, title, tag = _kind(x, name, is_end, split, names, letters)
     return Node(
         id, kind, title, tag, _rows(x.array, x.grad, x.needs_grad, detail),
         scope=scope_of(name) if x.op is None and name else (), source=x, size=x.size,
         tip=_tip(name or title, x.array, x.grad))
 
 
-def _kind(x: Tensor, name: str, is_end: bool, split: bool) -> tuple[str, str, str]:
+def _kind(
+    x: Tensor, name: str, is_end: bool, split: bool, names: Any, letters: list[str]
+) -> tuple[str, str, str]:
     """What sort of box it is, its title and the word beside it."""
     if x.op is not None:
-        symbol = _op_title(x, fold_numbers=not split)
+        symbol = _op_title(x, not split, names, letters)
         kind = "loss" if is_end else "op"
         if split:
             return kind, name, ""
@@ -185,21 +192,29 @@ def _kind(x: Tensor, name: str, is_end: bool, split: bool) -> tuple[str, str, st
     return ("constant", number(x.item()), "") if x.size == 1 else ("input", "data", "")
 
 
-def _op_title(t: Tensor, fold_numbers: bool) -> str:
-    """The operation, with the numbers and indices it was given: ``x × 2``, ``Σ axis=0``."""
+def told_by_letters(t: Tensor) -> str:
+    """The operation with its numbers and indices, the same for operands of any name."""
+    return _op_title(t, True, None, list(LETTERS))
+
+
+def _op_title(t: Tensor, fold_numbers: bool, names: Any, letters: list[str]) -> str:
+    """The operation, with the numbers and indices it was given: ``a × 2``, ``Σ axis=0``.
+
+    An operand has its name, or a letter if it has none or a long one.
+    """
     assert t.op is not None
     symbol = visible(t.op.symbol)
     if symbol == "x[i]":
-        return f"x[{_index_text(t.inputs[1])}]"
-    letters = iter("xyzuvwpqrst")
+        [read, *_] = _operand_names(t.inputs[:1], names, letters)
+        return f"{read}[{_index_text(t.inputs[1])}]"
     words = []
     folded = False
-    for x, rule in zip(t.inputs, t.op.rules):
+    for x, rule, name in zip(t.inputs, t.op.rules, _operand_names(t.inputs, names, letters)):
         if fold_numbers and rule is not None and (_number(x) or x is None):
             folded = True
             words.append("–" if x is None else number(x))
         else:
-            words.append(next(letters, "…"))
+            words.append(name)
     if folded:
         if symbol in INFIX:
             return f"{words[0]} {symbol} {words[1]}"
@@ -207,6 +222,16 @@ def _op_title(t: Tensor, fold_numbers: bool) -> str:
     told = [f"{k}={_value_text(v)}" for k, v in t.attrs.items()
             if v is not None and v is not False and k not in ("shape", "keepdims", "dtype")]
     return shorten(" ".join([symbol, *told]), 32)
+
+
+def _operand_names(inputs: Any, names: Any, letters: list[str]) -> Iterator[str]:
+    """A short name of each operand, or a letter that names nothing else in the drawing."""
+    free = iter(letters)
+    for x in inputs:
+        named = type(x) is Tensor and names is not None
+        name = visible(names.get(x) or x.name or "") if named else ""
+        fits = _number(x) or (name.isidentifier() and len(name) <= SHORT)
+        yield name if fits else next(free, "…")
 
 
 def _value_text(v: Any) -> str:
