@@ -31,13 +31,13 @@ def loss_of_network():
 def test_numbers_are_told_by_their_local_derivatives():
     a, b = leaf(2.0, "a"), leaf(-3.0, "b")
     assert told(draw(np.tanh(a * b + 6.5), grads=True)) == {
-        "n0_n2": "×−3", "n1_n2": "×2", "n2_n3": "×1", "n3_n4": "×0.7864"}
+        "n0_n2": "∂ −3", "n1_n2": "∂ 2", "n2_n3": "∂ 1", "n3_n4": "∂ 0.7864"}
 
 
 def test_an_operand_that_is_used_twice_has_the_sum_of_its_derivatives():
     a = leaf(3.0, "a")
-    assert told(draw(a * a, grads=True)) == {"n0_n1": "×6"}
-    assert told(draw(a - a, grads=True)) == {"n0_n1": "×0"}
+    assert told(draw(a * a, grads=True)) == {"n0_n1": "∂ 6"}
+    assert told(draw(a - a, grads=True)) == {"n0_n1": "∂ 0"}
 
 
 def test_arrays_are_told_by_the_norm_of_what_flows():
@@ -63,7 +63,7 @@ def test_every_gradient_is_the_sum_of_slope_times_gradient_over_its_arrows():
     graph = draw(expression(), grads=True).graph
 
     def shown(text):
-        return float(text.replace("−", "-").replace("×", ""))
+        return float(text.replace("−", "-").replace("∂", ""))
 
     grads = {id: shown(next(r.text for r in n.rows if r.key == "grad"))
              for id, n in graph.nodes.items()}
@@ -134,7 +134,7 @@ def test_the_dot_text_holds_both_arrows():
     assert [line for line in draw(y, grads=True).dot.splitlines() if "->" in line] == [
         '  n0 -> n1 [id=n0_n1 class="edge" headlabel="×2" labeldistance=1.5]',
         '  n0 -> n1 [id=n0_n1b class="back" dir=back style=dashed color="#C04F00"'
-        ' fontcolor="#C04F00" penwidth=2.45 label="×4"]']
+        ' fontcolor="#C04F00" penwidth=2.45 label="∂ 4"]']
     assert "class=\"back\"" not in draw(y).dot and 'class="back"' not in draw(y).svg
 
 

@@ -75,7 +75,7 @@ def test_hostile_names_do_not_break_an_engine(name, tmp_path):
 
 
 def test_without_any_engine_the_layout_is_built_in(bare):
-    assert view().layout.engine == "builtin" and "engine builtin" in view().svg
+    assert view().layout.engine == "builtin" and "engine: builtin" in view().svg
 
 
 def test_without_any_engine_a_picture_becomes_text_with_advice(bare, tmp_path):

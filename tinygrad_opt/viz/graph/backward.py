@@ -60,7 +60,7 @@ def _flowing(graph: Graph, edge: Edge, run: Flow) -> Edge:
 
 def _words(parts: list[Part], size: float) -> str:
     if all(part.raw.size == part.value.size == 1 for part in parts):
-        return f"×{number(sum(float(part.slopes().reshape(-1)[0]) for part in parts))}"
+        return f"∂ {number(sum(float(part.slopes().reshape(-1)[0]) for part in parts))}"
     return f"|g| {number(float(f'{size:.2g}'))}"
 
 

@@ -23,7 +23,7 @@ LEGEND = {
     "operation": "operation", "loss": "result", "effect": "effect", "folded": "folded",
     "alias": "W ↗ shown elsewhere",
 }
-BACKWARD = "gradient: × local derivative, |g| norm of an array"
+BACKWARD = "gradient: ∂ local derivative, |g| norm of an array"
 BORDER = {"parameter": 2.0, "folded": 2.0}
 CUT = 7.0                                  # off the corners of an effect
 

@@ -49,7 +49,7 @@ def svg(
     palette = DARK if theme == "dark" else LIGHT
     pen = _Pen(graph, shapes, layout, palette, prefix)
     legend = list(pen.legend())
-    caption = f"{graph.caption} · engine {layout.engine}"
+    caption = graph.caption
     total_width = max(layout.width, pen.legend_width, width(caption, SMALL)) + 2 * MARGIN
     total_height = layout.height + 2 * MARGIN + (24 if legend else 0) + 16
     w, h = f"{total_width:.0f}", f"{total_height:.0f}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -24,14 +23,14 @@ from tinygrad_opt.viz.graph.simplify import readable
 from tinygrad_opt.viz.graph.svg import svg
 from tinygrad_opt.viz.graph.text import visible
 from tinygrad_opt.viz.graph.trace import trace
-from tinygrad_opt.viz.html_page import in_frame, open_in_browser
+from tinygrad_opt.viz.html_page import html_page, in_frame, open_in_browser
 from tinygrad_opt.viz.steps.script import script
 from tinygrad_opt.viz.steps.words import shape_text
 
 __all__ = ["Playback", "playback"]
 
 PAGE = Path(__file__).with_name("playback.html")
-DARK_WHEN = {"auto": "(prefers-color-scheme: dark)", "dark": "all", "light": "not all"}
+THEMES = ("auto", "light", "dark")
 LARGEST = 20_000                           # nodes
 MAP_LINES = 3                              # room for the heat maps, in lines of a box
 ROOM = 68.0                                # between two columns, for a number on an arrow
@@ -97,9 +96,9 @@ def playback(
     """
     if type(loss) is not Tensor:
         raise TypeError(f"playback() takes the Tensor that was computed, got {type(loss).__name__}")
-    if theme not in DARK_WHEN:
+    if theme not in THEMES:
         raise ValueError(f"playback(): theme={theme!r} is not known; choose one of"
-                         f" {', '.join(map(repr, DARK_WHEN))}")
+                         f" {', '.join(map(repr, THEMES))}")
     engines(engine)
     steps = len(history(loss))
     if steps > LARGEST:
@@ -143,15 +142,13 @@ class Playback:
         layout = place(self.graph, shapes, self.engine, ROOM)
         drawing = svg(self.graph, shapes, layout, theme=self.theme)
         drawing = re.sub(r'<text class="shape muted"[^>]*></text>', "", drawing)
-        data = json.dumps(self.script, ensure_ascii=False, separators=(",", ":"))
-        parts = {
-            "TITLE": escape(visible(self.graph.name)),
-            "DARK": DARK_WHEN[self.theme],
-            "SVG": drawing,
-            "DATA": data.replace("<", "\\u003c"),
-        }
+        title = f"Backpropagation: {visible(self.graph.name)}"
+        parts = {"TITLE": escape(title), "SVG": drawing}
         template = PAGE.read_text(encoding="utf-8")
-        return re.sub(r"\$([A-Z]+)\$", lambda m: parts[m[1]], template)
+        style, body, code = re.split(r"</?(?:style|script)>\n", template)[1:4]
+        body = re.sub(r"\$([A-Z]+)\$", lambda m: parts[m[1]], body)
+        return html_page(title, body, style=style, script=code, data={"data": self.script},
+                         theme=self.theme)
 
     def save(self, path: Any) -> Path:
         """Write the page to a file."""

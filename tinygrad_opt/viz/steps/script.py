@@ -158,7 +158,7 @@ class _Writer:
     def _brief(self, x: Any) -> str:
         """What an arrow carries: a number, or the shape of an array."""
         x = np.asarray(values_of(x))
-        return number(x.reshape(-1)[0]) if x.size == 1 else "×".join(map(str, x.shape))
+        return number(x.reshape(-1)[0]) if x.size == 1 else str(x.shape)
 
     def _seed(self) -> None:
         end = self.flow.end
