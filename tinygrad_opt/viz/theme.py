@@ -46,6 +46,7 @@ class Theme:
     neutral: str
     negative: str
     star: str                                  # a minimum
+    late: str                                  # the last steps of many
     faint: float = field(metadata={"css": False})      # opacity of what lies behind an average
     kinds: dict[str, tuple[str, str]] = field(metadata={"css": False})  # fill, border of a box
 
@@ -65,7 +66,7 @@ LIGHT = Theme(
     "light", page="#FFFFFF", panel="#F6F7F9", text="#1A1A1A", muted="#555555", grid="#E3E5E8",
     ink="#000000", edge="#777777", frame="#8A8F98", alarm="#B00020", value="#0072B2",
     gradient="#C04F00", positive="#B2182B", neutral="#EDEDED", negative="#2166AC", star="#F0E442",
-    faint=0.35, kinds={
+    late="#8B1A00", faint=0.35, kinds={
         "input": ("#D3E8F7", "#0072B2"), "parameter": ("#FBE3C0", "#B45F00"),
         "constant": ("#FFFFFF", "#777777"), "op": ("#EFEFEF", "#555555"),
         "operation": ("#FFFFFF", "#555555"), "loss": ("#F3D6E6", "#A0417C"),
@@ -76,7 +77,7 @@ DARK = Theme(
     "dark", page="#14171A", panel="#1C2024", text="#ECEFF1", muted="#B0B4B8", grid="#33383D",
     ink="#FFFFFF", edge="#9AA0A6", frame="#7A8088", alarm="#FF8A80", value="#56B4E9",
     gradient="#FF9D4D", positive="#FF6B5E", neutral="#2A2E33", negative="#6BB3F2", star="#F0E442",
-    faint=0.55, kinds={
+    late="#FF7A5C", faint=0.55, kinds={
         "input": ("#12364D", "#56B4E9"), "parameter": ("#4D3410", "#E69F00"),
         "constant": ("#20252A", "#9AA0A6"), "op": ("#2C2F33", "#B0B4B8"),
         "operation": ("#1B1E22", "#B0B4B8"), "loss": ("#4A2039", "#E48BC0"),

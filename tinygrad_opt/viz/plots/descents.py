@@ -267,6 +267,6 @@ def _colors(descent: Descent, page: Theme) -> Array:
     """From green to red on the way; the last of them stand out from the page."""
     from matplotlib.colors import LinearSegmentedColormap
 
-    last = "#8B1A00" if page.name == "light" else "#FF7A5C"
-    scale = LinearSegmentedColormap.from_list("steps", ["#009E73", "#F0E442", "#D55E00", last])
+    hues = [page.color(hue) for hue in ("green", "yellow", "vermillion", "late")]
+    scale = LinearSegmentedColormap.from_list("steps", hues)
     return scale(pace([descent.track], np.ptp(descent.x)))

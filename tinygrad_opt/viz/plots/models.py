@@ -9,7 +9,7 @@ import numpy as np
 
 from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.viz.figures import Options, Unpack, drawing, from_page
-from tinygrad_opt.viz.plots.heatmaps import reduced, shade_colors, shades
+from tinygrad_opt.viz.plots.heatmaps import folded, folds, reduced, shade_colors, shades
 
 __all__ = ["plot_confusion", "plot_gradient_flow", "plot_samples", "plot_weights"]
 
@@ -102,8 +102,8 @@ def plot_samples(
     numbers = {"sample": order, "label": labels[order], "predicted": predicted[order]}
     size = (0.85 * wide + 0.3, 1.12 * high + 0.45)
     if scores is not None:
-        wrong = f"{(labels != predicted).sum()} of {len(labels)} wrong"
-        options["title"] = ": ".join(filter(None, [options.get("title"), wrong]))
+        missed = f"{(labels != predicted).sum()} of {len(labels)} wrong"
+        options["title"] = ": ".join(filter(None, [options.get("title"), missed]))
     with drawing(size, numbers, **options) as (made, page):
         axes = made.subplots(high, wide, squeeze=False).ravel()
         for ax in axes:
@@ -132,13 +132,15 @@ def plot_weights(model: Any, *, columns: int = 2, **options: Unpack[Options]) ->
     Returns
     -------
     matplotlib.figure.Figure
-        Of arrays larger than 64 cells the largest entry of each block is shown.
+        Of arrays larger than 64 cells the largest entry of each block is shown; wide arrays are
+        cut into parts, one below the other.
     """
     parameters = _parameters(model)
     cells = {n: reduced(np.asarray(getattr(p, "array", p), float)) for n, p in parameters.items()}
     wide = min(columns, len(cells))
     rows = [list(cells)[i : i + wide] for i in range(0, len(cells), wide)]
-    high = [0.45 + 0.05 * min(max(cells[n].shape[0] for n in row), 40) for row in rows]
+    parts = {name: folds(*values.shape) for name, values in cells.items()}
+    high = [0.45 + 0.05 * min(max(cells[n].shape[0] * parts[n] for n in row), 40) for row in rows]
     size = (3.4 * wide, 0.3 + sum(high) + 0.12 * len(rows))
     with drawing(size, cells, **options) as (made, page):
         axes = made.subplots(len(rows), wide, squeeze=False, height_ratios=high)
@@ -146,8 +148,10 @@ def plot_weights(model: Any, *, columns: int = 2, **options: Unpack[Options]) ->
             ax.set_axis_off()
         for ax, (name, values) in zip(axes.flat, cells.items()):
             most = np.abs(values[np.isfinite(values)]).max(initial=0)
-            ax.imshow(shade_colors(page)[shades(values[None], np.array([most]))[0]], aspect="auto",
-                      interpolation="nearest")
+            squares = folded(shades(values[None], np.array([most])), parts[name])[0]
+            ax.imshow(shade_colors(page)[squares], aspect="auto", interpolation="nearest")
+            for part in range(1, parts[name]):
+                ax.axhline(part * len(values) - 0.5, color=page.page, linewidth=2)
             shape = "×".join(map(str, parameters[name].shape)) or "1"
             ax.set(xticks=[], yticks=[])
             ax.set_title(f"{name}  {shape}", fontsize=8.5, loc="left", pad=3)

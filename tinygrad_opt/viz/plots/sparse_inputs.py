@@ -11,11 +11,11 @@ import numpy as np
 from tinygrad_opt.viz.figures import Options, Unpack, drawing, legend_below, ordered
 from tinygrad_opt.viz.plots.trajectories import check_optimizers
 from tinygrad_opt.viz.tables import Table, aligned, stacked
+from tinygrad_opt.viz.theme import CLASS_MARKERS
 
 __all__ = ["SparseRun", "learn_sparse", "plot_sparse"]
 
 Array = np.ndarray
-MARKERS = "osD^vP"
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,8 @@ def plot_sparse(run: SparseRun, **options: Unpack[Options]) -> Any:
             steps = np.arange(len(w))
             above.axhline(1, color=page.muted, linestyle=":", linewidth=1.2)
             for i, (share, color) in enumerate(zip(run.shares, ordered(len(run.shares), page))):
-                look = {"color": color, "marker": MARKERS[i % len(MARKERS)], "markersize": 4.5}
+                look = {"color": color, "markersize": 4.5,
+                        "marker": CLASS_MARKERS[i % len(CLASS_MARKERS)]}
                 above.plot(steps, w[:, i], markevery=max(len(w) // 8, 1), **look,
                            label=f"in {share:.0%} of the samples")
                 there = np.isfinite(run.rates[name][:, i])
