@@ -7,19 +7,21 @@ import re
 import shlex
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 from tinygrad_opt import cli, data, nn, ops
-from tinygrad_opt.autograd import GradCheck
 from tinygrad_opt.checkpoint import load, save
-from tinygrad_opt.cli import check as check_module
 from tinygrad_opt.cli import main
+from tinygrad_opt.cli.check import _results
 from tinygrad_opt.cli.command import COMMANDS
-from tinygrad_opt.cli.tasks import TASKS
+from tinygrad_opt.cli.learning import TASKS
+from tinygrad_opt.errors import install
 from tinygrad_opt.train import evaluate
+from tinygrad_opt.viz.graph import engines
 
 NEURON = ["tanh(a*b + c)", "a=2", "b=-3", "c=6.5"]
 
@@ -73,6 +75,27 @@ def test_the_suffix_chooses_the_format(tmp_path, name, start):
     assert start in (tmp_path / name).read_bytes()[:200]
 
 
+@pytest.mark.filterwarnings("default:Wrote g.gv")
+@pytest.mark.parametrize("suffix", ["png", "pdf"])
+def test_a_picture_that_nothing_here_paints_is_text_and_an_error(monkeypatch, capsys, suffix):
+    found = engines.engines
+    monkeypatch.setattr(engines, "engines", lambda wanted: [
+        engine for engine in found(wanted) if suffix not in engine.formats])
+    assert main(["draw", *NEURON, "--out", f"g.{suffix}"]) == 1
+    out, err = capsys.readouterr()
+    assert out.startswith("g.gv  the graph as text") and os.listdir() == ["g.gv"]
+    assert f"No {suffix.upper()} engine found" in err
+    assert install({"png": "viz", "pdf": "pdf"}[suffix]) in err
+
+
+def test_the_command_that_installs_an_extra_works_in_a_checkout_too(tmp_path, monkeypatch):
+    root = Path(cli.__file__).parents[2]
+    assert install("viz") == f'pip install "{root}[viz]"' and (root / "pyproject.toml").is_file()
+    installed = tmp_path / "tinygrad_opt" / "errors.py"
+    monkeypatch.setattr("tinygrad_opt.errors.__file__", str(installed))
+    assert install("viz") == 'pip install "tinygrad-opt[viz]"'
+
+
 def test_style_and_detail_reach_the_drawing(tmp_path, capsys):
     shown = {}
     for options in (["--style", "merged"], ["--style", "split"], ["--detail", "0"]):
@@ -96,7 +119,6 @@ def test_values_may_be_lists(capsys):
     (["__import__('os')"], "not a known function"),
     (["a*2", "a=[1,2]", "--grad"], "gradients need one number, such as sum(a*2)"),
     (["2+3", "--grad"], "no names to take gradients by"),
-    (["a*2", "a=1", "--out", "g.txt"], "must end in .svg"),
     (["a @ b", "a=[1,2]", "b=[1,2,3]"], "inner sizes 2 and 3 differ"),
 ])
 def test_draw_says_what_is_wrong_with_a_formula(tmp_path, capsys, arguments, words):
@@ -133,7 +155,6 @@ def test_play_writes_a_page_that_needs_nothing_else(tmp_path, capsys):
 
 
 def test_play_refuses_what_it_cannot_play(tmp_path, capsys):
-    assert "must end in .html" in refused(["play", *NEURON, "--out", "a.svg"], capsys)
     assert "sum(a*2)" in refused(["play", "a*2", "a=[1,2]"], capsys)
     assert not list(tmp_path.iterdir())
 
@@ -218,24 +239,18 @@ def test_check_covers_every_operation_and_finds_all_right(capsys):
 
 
 @pytest.mark.parametrize("name", ops.TABLE)
-def test_the_inputs_of_an_operation_are_where_it_is_defined_and_has_no_kink(name):
-    op = ops.TABLE[name]
-    results = [result for _, result in check_module._results(name, op)]
+def test_the_calls_of_an_operation_are_where_it_is_defined_and_has_no_kink(name):
+    results = [result for _, result in _results(name)]
     assert results
     for result in results:
         assert np.isfinite([result.analytic, result.numeric]).all() and not result.kinks
-        assert result.worst != "no entry"
-
-
-def test_the_domains_name_operations_that_exist():
-    named = {*check_module.DOMAINS, *check_module.REDUCTIONS, *check_module._special()}
-    assert named <= set(ops.TABLE)
 
 
 def test_check_of_some_operations_prints_those(capsys):
     assert main(["check", "tanh", "matmul"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["operation", "tanh", "matmul", "matmul", "2"]
+    assert [line.split()[:2] for line in lines] == [
+        ["operation", "calls"], ["tanh", "4"], ["matmul", "12"], ["2", "of"]]
 
 
 def test_check_finds_a_wrong_rule_and_exits_with_1(monkeypatch, capsys):
@@ -243,19 +258,23 @@ def test_check_finds_a_wrong_rule_and_exits_with_1(monkeypatch, capsys):
     monkeypatch.setitem(ops.TABLE, "tanh", wrong)
     assert main(["check", "exp", "tanh"]) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].endswith("right") and "wrong: " in lines[2]
+    assert lines[1].endswith("right") and "wrong for (3, 4): " in lines[2]
     assert lines[-1] == "1 of 2 operations have the right gradient; wrong: tanh"
+
+
+def test_check_names_the_call_in_which_a_rule_is_wrong(monkeypatch, capsys):
+    row = ops.op("leaky_relu", ops.leaky_relu.kernel,
+                 lambda g, z, x, slope=0.01: g * np.where(x > 0, 1, 0.01))
+    monkeypatch.setitem(ops.TABLE, "leaky_relu", row)
+    assert main(["check", "leaky_relu"]) == 1
+    assert re.search(r"wrong for \(.*\), slope=0.2: ", capsys.readouterr().out)
 
 
 def test_a_new_operation_is_checked_without_further_words(monkeypatch, capsys):
     cube = ops.op("x³", lambda x: x**3, lambda g, z, x: g * 3 * x**2)
     monkeypatch.setitem(ops.TABLE, "cube", cube)
     assert main(["check", "cube"]) == 0
-    assert isinstance(next(check_module._results("cube", cube))[1], GradCheck)
-
-
-def test_check_of_an_unknown_operation_names_those_near(capsys):
-    assert "there is tan, tanh, arctan" in refused(["check", "tahn"], capsys)
+    assert capsys.readouterr().out.splitlines()[1].endswith("right")
 
 
 # ---- compare -------------------------------------------------------------------------------------
@@ -297,7 +316,7 @@ def test_compare_draws_the_losses(tmp_path):
 def test_compare_without_matplotlib_says_how_to_get_it(tmp_path, capsys, no_matplotlib):
     assert main(["compare", "moons", "--optimizers", "sgd", "--seeds", "1", "--epochs", "1",
                  "--quiet"]) == 0
-    assert 'pip install "tinygrad-opt[viz]"' in capsys.readouterr().out
+    assert install("viz") in capsys.readouterr().out
     assert os.listdir(tmp_path / "runs" / "compare-moons") == ["compare.csv"]
 
 
@@ -317,10 +336,9 @@ def test_compare_shows_each_run_on_standard_error(capsys):
 
 
 def test_compare_refuses_optimizers_before_it_trains(tmp_path, capsys):
-    assert "did you mean 'adam'" in refused(["compare", "moons", "--optimizers", "sgd,adm"], capsys)
     assert "the same" in refused(["compare", "moons", "--optimizers", "adam,adam:0.02"], capsys)
     assert not list(tmp_path.iterdir())
-    for wrong in ("adam:", "adam,,sgd", "adam:x", "adam:-1", "adam,adam"):
+    for wrong in ("sgd,adm", "adam,Adam", "adam:", "adam,,sgd", "adam:x", "adam:-1", "adam,adam"):
         with pytest.raises(SystemExit):
             main(["compare", "moons", "--optimizers", wrong])
 
@@ -429,7 +447,7 @@ def test_the_tour_links_all_that_it_made_from_one_page(tmp_path, capsys):
 def test_the_tour_without_matplotlib_says_so_and_goes_on(tmp_path, capsys, no_matplotlib):
     assert main(["demo", "--epochs", "1"]) == 0
     out, err = capsys.readouterr()
-    assert err == "" and out.count('pip install "tinygrad-opt[viz]"') == 2
+    assert err == "" and out.count(install("viz")) == 2
     assert out.index("$ tinygrad-opt compare") < out.index("no picture of the race")
     folder = tmp_path / "runs" / "demo"
     files = Links((folder / "index.html").read_text(encoding="utf-8")).files
@@ -461,4 +479,4 @@ def test_every_task_can_be_trained_and_compared():
     for name, task in TASKS.items():
         samples = task.load()
         assert len(samples.x_train) == len(samples.y_train) > len(samples.layers((1,))), name
-        json.dumps(task.lr)
+        json.dumps(task.rates)

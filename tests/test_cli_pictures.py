@@ -11,8 +11,8 @@ import pytest
 
 from tinygrad_opt import optim
 from tinygrad_opt.cli import main
-from tinygrad_opt.cli.progress import Counter
-from tinygrad_opt.cli.race import RATES, SCALED
+from tinygrad_opt.cli.pictures import RATES, SCALED, Counter
+from tinygrad_opt.errors import install
 from tinygrad_opt.train import progress
 from tinygrad_opt.viz.plots.surfaces import SURFACES
 
@@ -114,28 +114,28 @@ def test_every_surface_and_every_optimizer_has_a_rate():
 
 @pytest.mark.parametrize("line, words", [
     ("race bealle", "no surface is called 'bealle'; did you mean 'beale'?"),
-    ("race xyz", "there is beale, rosenbrock, himmelblau"),
+    ("race xyz", "known: beale, himmelblau, plateau"),
     ("race beale --optimizers sgd,adm", "no optimizer is called 'adm'; did you mean 'adam'?"),
     ("race beale --optimizers adam,adam:0.1", "Adam lr=0.1 is there twice"),
     ("race beale --steps -5", "'-5' is no whole number of at least 1"),
     ("race beale --start 1", "'1' is no point such as 1,-2.5"),
     ("race beale --start=1,nan", "is no point"),
     ("race beale --out race.gfi", "did you mean '.gif'?"),
-    ("race beale --out race", "must end in .gif, .webp, .html"),
+    ("race beale --out race", "'race' chooses no format; known: .csv, .gif, .html"),
     ("animate sprial", "no data set is called 'sprial'; did you mean 'spiral'?"),
     ("animate digits", "digits has 64 features"),
     ("animate spiral --optimizer adm", "did you mean 'adam'?"),
     ("animate spiral --epochs 0", "at least 1"),
-    ("animate spiral --out a.csv", "must end in .gif"),
+    ("animate spiral --out a.csv", "'a.csv' chooses no format"),
     ("landscape spiral --kind 3d", "invalid choice: '3d'"),
     ("landscape spiral --optimizer adm", "did you mean 'adam'?"),
-    ("landscape spiral --out l.gif", "must end in .png"),
+    ("landscape spiral --out l.gif", "'l.gif' chooses no format"),
     ("landscape spiral --points 1", "at least 2"),
     ("landscape spiral --span -1", "no number above 0"),
     ("report digit", "did you mean 'digits'?"),
-    ("report foo", "no data set is called 'foo'; there is digits, spiral, moons"),
+    ("report foo", "no data set is called 'foo'; known: digits, moons, spiral"),
     ("report digits --optimizer adm", "did you mean 'adam'?"),
-    ("report digits --out r.pdf", "must end in .html"),
+    ("report digits --out r.pdf", "'r.pdf' chooses no format; known: .htm, .html"),
 ])
 def test_what_makes_no_sense_is_refused_before_any_work(capsys, line, words):
     assert words in refused(line, capsys)
@@ -145,7 +145,7 @@ def test_what_makes_no_sense_is_refused_before_any_work(capsys, line, words):
                                   "report digits"])
 def test_without_matplotlib_one_line_says_how_to_get_it(line, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert 'pip install "tinygrad-opt[viz]"' in refused(line, capsys)
+    assert install("viz") in refused(line, capsys)
 
 
 def test_numbers_need_no_matplotlib(monkeypatch):
@@ -234,7 +234,7 @@ def test_in_a_terminal_a_bar_counts_up(monkeypatch):
 
 def test_elsewhere_there_is_a_line_now_and_then_and_none_if_quiet(monkeypatch, capsys):
     now = iter(range(100))
-    monkeypatch.setattr("tinygrad_opt.cli.progress.time.perf_counter", lambda: next(now))
+    monkeypatch.setattr("tinygrad_opt.cli.pictures.time.perf_counter", lambda: next(now))
     for quiet in (False, True):
         with Counter("frames", quiet) as watch:
             for i in range(1, 7):

@@ -11,12 +11,12 @@ import sys
 import tracemalloc
 from pathlib import Path
 
-import cases
 import numpy as np
 import pytest
 
 import tinygrad_opt as tg
 from tinygrad_opt import Tensor, nn, ops, optim
+from tinygrad_opt.cases import CASES, Domain
 from tinygrad_opt.compiler import Bound, Program, compile
 from tinygrad_opt.errors import CaptureError
 
@@ -127,13 +127,12 @@ def test_every_smooth_op_replays_what_it_computes():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("name", cases.CASES)
+@pytest.mark.parametrize("name", CASES)
 def test_every_row_of_the_book_replays_to_the_bit(name, dtype):
     """Value and gradients, on new values in the same arrays, as leaves and as arguments."""
-    op, calls = cases.CASES[name]
-    rng = np.random.default_rng(0)
-    for call in calls:
-        leaves = [Tensor(x, requires_grad=True) if isinstance(domain, cases.Domain) else x
+    op, rng = ops.TABLE[name], np.random.default_rng(0)
+    for call in CASES[name]:
+        leaves = [Tensor(x, requires_grad=True) if isinstance(domain, Domain) else x
                   for x, domain in zip(call.draw(rng, dtype), call.inputs)]
 
         def step(*doubled, op=op, leaves=leaves, attrs=call.attrs):

@@ -20,7 +20,7 @@ ORDER = [
     {"numpy_functions"},
     {"symbols"},
     {"autograd", "nn", "optim", "compiler", "viz"},
-    {"checkpoint"},
+    {"checkpoint", "cases"},
     {"train"},
     {"cli"},
     {"__init__"},
@@ -65,6 +65,47 @@ def test_imports_follow_the_arrows(path):
             continue
         target = rest[0] if rest and rest[0] in RANK else "__init__"
         assert target == part or RANK[target] < RANK[part], f"{part} imports {name}"
+
+
+# ---- files ---------------------------------------------------------------------------------------
+
+# still to be renamed, and parts with circles still to be cut: these lists may only shrink
+TWICE = {"tracing.py"}
+CIRCLES = {"nn", "optim"}
+
+
+def test_no_file_name_occurs_twice():
+    names = [path.name for path in modules() if path.name not in ("__init__.py", "__main__.py")]
+    assert {name for name in names if names.count(name) > 1} <= TWICE
+
+
+def file_of(dotted):
+    """The file of a module, or of the module that a name is in; None if it is not ours."""
+    top, *rest = dotted.split(".")
+    while top == "tinygrad_opt":
+        folder = PACKAGE.joinpath(*rest)
+        for path in (folder.with_suffix(".py"), folder / "__init__.py"):
+            if path.is_file():
+                return path
+        rest = rest[:-1]
+    return None
+
+
+def test_no_file_imports_another_in_a_circle():
+    """Neither inside a function: what must be imported there may stand in the wrong file."""
+    imports = {path: {file_of(name) for name in imported(path)} - {None, path}
+               for path in modules()}
+    circles = set()
+    for path in imports:
+        seen, waiting = set(), [*imports[path]]
+        while waiting:
+            file = waiting.pop()
+            if file not in seen:
+                seen.add(file)
+                waiting += imports[file]
+        if path in seen:
+            circles.add(path.relative_to(PACKAGE))
+    assert {path.parts[0] for path in circles} <= CIRCLES, circles
 
 
 def test_every_part_has_a_place_in_the_order():

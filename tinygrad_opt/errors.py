@@ -94,6 +94,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
     known = sorted(known)
 
     def likeness(other: str) -> float:         # letters change places more often than they vanish
+        if sorted(other) == sorted(word):
+            return 1.0
         alike = difflib.SequenceMatcher(None, other, word).ratio()
         return alike - 0.05 * abs(len(other) - len(word))
 

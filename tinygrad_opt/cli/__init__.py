@@ -1,10 +1,11 @@
 """The command line: ``tinygrad-opt`` and ``python -m tinygrad_opt``.
 
-Each subcommand is one function in a module that is imported here; see `command`.
+Each subcommand is one function in a file that is imported here; see `command`.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import warnings
@@ -12,18 +13,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinygrad_opt.cli import (  # noqa: F401  (importing a command makes it known)
-    animate,
     check,
-    compare,
     demo,
-    draw,
-    landscape,
-    play,
-    race,
-    report,
+    graphs,
+    pictures,
     train,
 )
-from tinygrad_opt.cli.command import parser
+from tinygrad_opt.cli.command import COMMANDS, parser
+from tinygrad_opt.errors import nearest
 
 __all__ = ["main"]
 
@@ -39,20 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0: done; 1: an error, told in one line on standard error; 130: interrupted. Arguments
-        that make no sense exit with 2, after a line that says what does.
+        0: done; 1: an error, told in one line on standard error; 2: no command was given; 130:
+        interrupted. Arguments that make no sense exit with 2, after a line that says what does.
     """
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:                                 # closed by who started us, as by cron
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
-        if hasattr(stream, "reconfigure"):                 # an old terminal prints ? for what
-            stream.reconfigure(errors="replace")           # it cannot show, instead of failing
-    reader = parser()
-    options, rest = reader.parse_known_args(arguments)
-    if rest:
-        reader.error(f"unrecognized arguments: {' '.join(rest)}; what goes where is told by:"
-                     f" tinygrad-opt {options.run.__name__} --help")
+    _prepare_streams()
+    options = _parsed([*(sys.argv[1:] if arguments is None else arguments)])
+    if options is None:
+        return 2
     with warnings.catch_warnings():
         if not options.debug:
             setattr(warnings, "showwarning", _warn)        # noqa: B010 (its type is narrower)
@@ -69,11 +59,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except Exception as error:
             if options.debug:
                 raise
-            reason = str(error)
-            if isinstance(error, OSError) and error.filename:
-                reason = f"{error.filename}: {error.strerror}"
-            _say("error", reason or type(error).__name__)
+            _say("error", _reason(error))
             return 1
+
+
+def _prepare_streams() -> None:
+    """Let no stream fail that is closed, as under cron, or cannot show a character."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def _parsed(arguments: list[str]) -> argparse.Namespace | None:
+    """The options; None, after the list of commands, where there are no arguments at all."""
+    reader = parser()
+    if not arguments:
+        reader.print_help(sys.stderr)
+        return None
+    name = next((word for word in arguments if not word.startswith("-")), None)
+    if name is not None and name not in COMMANDS:
+        reader.error(f"no command is called {name!r}; {nearest(name, COMMANDS)}")
+    options, rest = reader.parse_known_args(arguments)
+    if rest:
+        reader.error(f"unrecognized arguments: {' '.join(rest)}; what goes where is told by:"
+                     f" tinygrad-opt {name} --help")
+    return options
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__
 
 
 def _warn(message: Any, *place: Any) -> None:

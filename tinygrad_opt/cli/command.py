@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import argparse
 import ast
-import difflib
 import math
 import sys
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
+from tinygrad_opt.errors import nearest
+
 __all__ = [
-    "argument", "at_least", "command", "file", "named", "one_of", "parser", "point", "positive",
-    "rivals", "sizes",
+    "argument", "at_least", "command", "file", "named", "one_of", "optimizer", "parser", "point",
+    "positive", "rivals", "room_for", "sizes",
 ]
 
 Run = Callable[[argparse.Namespace], "int | None"]
@@ -97,6 +98,12 @@ def parser() -> argparse.ArgumentParser:
     return main
 
 
+def room_for(path: Path) -> Path:
+    """The path, once the folder is there that its file is to be written into."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
 # ---- kinds of arguments --------------------------------------------------------------------------
 
 
@@ -121,13 +128,12 @@ def positive(text: str) -> float:
     return number
 
 
-def one_of(what: str, names: Iterable[str]) -> Callable[[str], str]:
+def one_of(what: str, names: Collection[str]) -> Callable[[str], str]:
     """A name out of several, in any case; of another one the nearest is told."""
-    known = list(names)
-
     def name(text: str) -> str:
-        if text.lower() not in known:
-            raise argparse.ArgumentTypeError(f"no {what} is called {text!r}; {_near(text, known)}")
+        if text.lower() not in names:
+            raise argparse.ArgumentTypeError(
+                f"no {what} is called {text!r}; {nearest(text.lower(), names)}")
         return text.lower()
 
     return name
@@ -138,9 +144,8 @@ def file(*suffixes: str) -> Callable[[str], Path]:
     def path(text: str) -> Path:
         suffix = Path(text).suffix.lower()
         if suffix not in suffixes:
-            near = difflib.get_close_matches(suffix, suffixes, 1)
-            raise argparse.ArgumentTypeError(f"{text!r} must end in {', '.join(suffixes)}"
-                                             + (f"; did you mean {near[0]!r}?" if near else ""))
+            raise argparse.ArgumentTypeError(
+                f"the end of {text!r} chooses no format; {nearest(suffix, suffixes)}")
         return Path(text)
 
     return path
@@ -157,6 +162,16 @@ def point(text: str) -> tuple[float, float]:
     return x, y
 
 
+def optimizer(text: str) -> str:
+    """The name of an optimizer, under whatever name `optim.get` knows it."""
+    from tinygrad_opt import optim
+
+    try:
+        return type(optim.get(text)).__name__.lower()
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def rivals(text: str) -> list[tuple[str, float | None]]:
     """``adam,sgd:0.1``: optimizers, each with its learning rate if it is to have its own."""
     found = []
@@ -164,7 +179,7 @@ def rivals(text: str) -> list[tuple[str, float | None]]:
         name, colon, lr = part.strip().partition(":")
         if not name or (colon and not lr):
             raise argparse.ArgumentTypeError(f"{text!r} is not optimizers such as adam,sgd:0.1")
-        found.append((name, positive(lr) if lr else None))
+        found.append((optimizer(name), positive(lr) if lr else None))
     if len(set(found)) < len(found):
         raise argparse.ArgumentTypeError(f"{text!r} has the same optimizer twice")
     return found
@@ -198,9 +213,3 @@ def named(text: str) -> tuple[str, Any]:
             f"{value!r} is no value for {name}: give a number such as {name}=2, or a list such as"
             f" {name}=[1,2]")
     return name.strip(), found
-
-
-def _near(word: str, known: Iterable[str]) -> str:
-    known = list(known)
-    close = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.6)
-    return f"did you mean {close[0]!r}?" if close else f"there is {', '.join(known)}"

@@ -1,92 +1,234 @@
-"""A training as a command is told to run it: its arguments, its parts, its course."""
+"""What commands learn, and with what: data set, network and optimizer, from their arguments."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from tinygrad_opt.cli import tasks
-from tinygrad_opt.cli.command import argument, at_least, one_of, positive, sizes
+from tinygrad_opt.cli.command import argument, at_least, one_of, optimizer, positive, sizes
 
-__all__ = ["ARGUMENTS", "QUIET", "THEME", "Learning", "exit_code", "prepared"]
+__all__ = ["DATA", "LEARNING", "QUIET", "TASKS", "THEME", "TRAINING", "Learning", "Problem",
+           "data_set", "exit_code", "prepared", "task_of"]
 
 
-def _dataset(text: str) -> str:
+# ---- data sets, with settings under which they are learned ---------------------------------------
+
+
+class Samples(NamedTuple):
+    """What to learn from and what to test on; y holds classes 0, 1, …"""
+
+    x_train: Any
+    x_test: Any
+    y_train: Any
+    y_test: Any
+    about: dict[str, Any]                              # what else is saved beside the weights
+
+    def layers(self, hidden: tuple[int, ...]) -> list[int]:
+        """The sizes of all layers of a network for these samples."""
+        classes = 1 + max(int(y.max()) for y in (self.y_train, self.y_test))
+        return [self.x_train.shape[1], *hidden, classes]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set, and settings under which a network learns it well."""
+
+    load: Callable[[], Samples]
+    hidden: tuple[int, ...]
+    epochs: int
+    batch_size: int
+    rates: dict[str, float]                            # learning rate by the name of the optimizer
+
+
+def _digits() -> Samples:
+    from tinygrad_opt import data
+
+    x, y = data.digits()
+    return Samples(*data.train_test_split(x / 16, y, test_size=0.25, rng=0), about={})
+
+
+def _made(name: str) -> Samples:
+    """Points made by the function of that name, and as many new ones for testing."""
+    from tinygrad_opt import data
+
+    (x_train, y_train), (x_test, y_test) = (getattr(data, name)(rng=rng) for rng in (0, 1))
+    return Samples(x_train, x_test, y_train, y_test, about={})
+
+
+def _table(path: Path, target: str | None) -> Samples:
+    """Standardized features and the classes of a CSV file, a quarter of its rows for testing."""
+    import numpy as np
+
+    from tinygrad_opt import data
+
+    column: int | str = -1 if target is None else target
+    if isinstance(column, str) and column.lstrip("-").isdecimal():
+        column = int(column)
+    x, labels, names = data.csv(path, column)
+    values, y = np.unique(labels, return_inverse=True)
+    called = "the last column" if target is None else f"column {target!r}"
+    if labels.dtype.kind == "f" or len(values) > max(2, len(y) // 2):
+        raise ValueError(
+            f"{path}: {called} has {len(values)} different values in {len(y)} rows, which are no"
+            " classes; name the column of labels, such as --target species")
+    if len(values) < 2:
+        raise ValueError(f"{path}: {called} has one class only; there is nothing to learn")
+    x_train, x_test, y_train, y_test = data.train_test_split(
+        x, y.reshape(-1), test_size=0.25, rng=0)
+    about = {"classes": list(names) or values.tolist(),
+             "mean": x_train.mean(axis=0), "spread": x_train.std(axis=0)}
+    x_train, x_test = data.standardize(x_train, x_test)
+    return Samples(x_train, x_test, y_train, y_test, about)
+
+
+def _rates(sgd: float, momentum: float, adagrad: float, rmsprop: float,
+           adam: float) -> dict[str, float]:
+    return {"sgd": sgd, "momentum": momentum, "nesterov": momentum, "adagrad": adagrad,
+            "rmsprop": rmsprop, "adam": adam}
+
+
+TASKS = {
+    "digits": Task(_digits, hidden=(32,), epochs=30, batch_size=32,
+                   rates=_rates(0.1, 0.05, 0.05, 0.003, 0.003)),
+    "spiral": Task(lambda: _made("spiral"), hidden=(64,), epochs=1000, batch_size=300,
+                   rates=_rates(1.0, 0.3, 0.3, 0.01, 0.05)),
+    "moons": Task(lambda: _made("moons"), hidden=(16,), epochs=200, batch_size=50,
+                  rates=_rates(0.5, 0.1, 0.1, 0.01, 0.02)),
+}
+
+
+def task_of(name: str, target: str | None) -> Task:
+    """The task of that name, or that of a CSV file."""
+    if name in TASKS:
+        if target is not None:
+            raise ValueError(f"--target names a column of a CSV file; {name} has no columns")
+        return TASKS[name]
+    return Task(lambda: _table(Path(name), target), hidden=(32,), epochs=100, batch_size=32,
+                rates=_rates(0.1, 0.05, 0.05, 0.003, 0.01))
+
+
+# ---- arguments -----------------------------------------------------------------------------------
+
+
+def data_set(text: str) -> str:
     """The name of a task or of a CSV file."""
     if Path(text).suffix.lower() == ".csv":
         return text
     try:
-        return one_of("data set", tasks.TASKS)(text)
+        return one_of("data set", TASKS)(text)
     except argparse.ArgumentTypeError as error:
         more = "" if str(error).endswith("?") else ", or a file such as iris.csv"
         raise argparse.ArgumentTypeError(f"{error}{more}") from None
 
 
-ARGUMENTS = (
-    argument("dataset", type=_dataset,
-             help=f"what to learn: {', '.join(tasks.TASKS)} or a file such as iris.csv"),
+def _chosen(setting: str) -> str:
+    """What is chosen for each data set, for the help."""
+    values = {name: getattr(task, setting) for name, task in TASKS.items()}
+    return ", ".join(f"{','.join(map(str, v)) if isinstance(v, tuple) else v} for {name}"
+                     for name, v in values.items())
+
+
+DATA = (
+    argument("dataset", type=data_set,
+             help=f"what to learn: {', '.join(TASKS)} or a file such as iris.csv"),
     argument("--target", metavar="COLUMN",
              help="column of labels in a CSV file: its name, such as species, or its number"
                   " from 0 (default: the last)"),
+)
+TRAINING = (
     argument("--hidden", type=sizes, metavar="SIZES",
              help="sizes of the hidden layers, such as 64,32, or none (default:"
-                  f" {tasks.chosen('hidden')})"),
-    argument("--optimizer", default="adam", metavar="NAME",
-             help="sgd, momentum, nesterov, adagrad, rmsprop, adam, … (default: adam)"),
-    argument("--lr", type=positive, metavar="RATE",
-             help="learning rate (default: one that suits optimizer and data; adam: 0.003 for"
-                  " digits, 0.05 for spiral)"),
+                  f" {_chosen('hidden')})"),
     argument("--epochs", type=at_least(1), metavar="N",
-             help=f"passes over the data (default: {tasks.chosen('epochs')})"),
+             help=f"passes over the data (default: {_chosen('epochs')})"),
     argument("--batch-size", type=at_least(1), metavar="N",
-             help=f"samples per step (default: {tasks.chosen('batch_size')})"),
-    argument("--seed", type=at_least(0), default=0, metavar="N",
-             help="chooses the first weights and the order of the samples (default: 0)"),
+             help=f"samples per step (default: {_chosen('batch_size')})"),
 )
 QUIET = argument("--quiet", action="store_true", help="show no progress")
 THEME = argument("--theme", choices=("auto", "light", "dark"), default="auto",
                  help="colours; with auto a page follows its reader's system, and pictures are"
                       " light (default: auto)")
+LEARNING = (
+    *DATA,
+    argument("--optimizer", type=optimizer, default="adam", metavar="NAME",
+             help="sgd, momentum, nesterov, adagrad, rmsprop, adam, … (default: adam)"),
+    argument("--lr", type=positive, metavar="RATE",
+             help="learning rate (default: one that suits optimizer and data; adam: 0.003 for"
+                  " digits, 0.05 for spiral)"),
+    *TRAINING,
+    argument("--seed", type=at_least(0), default=0, metavar="N",
+             help="chooses the first weights and the order of the samples (default: 0)"),
+    QUIET,
+)
 
 
-@dataclass(frozen=True)
+# ---- what they ask for ---------------------------------------------------------------------------
+
+
+class Problem:
+    """Data and settings of a command that took `DATA` and `TRAINING`."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        task = task_of(options.dataset, options.target)
+        self.name, self.rates = Path(options.dataset).stem, task.rates
+        self.samples = task.load()
+        self.layers = self.samples.layers(task.hidden if options.hidden is None else options.hidden)
+        self.epochs = options.epochs or task.epochs
+        self.batch_size = options.batch_size or task.batch_size
+
+    def optimizer(self, name: str, lr: float | None) -> Any:
+        """An optimizer by name; without a learning rate, at the one that suits the data."""
+        from tinygrad_opt import optim
+
+        lr = lr or self.rates.get(name)
+        return optim.get(name, **({"lr": lr} if lr else {}))
+
+
 class Learning:
-    """What is to be trained, and with what."""
+    """A network and an optimizer for a problem, from the start that a seed gives."""
 
-    name: str
-    samples: tasks.Samples
-    layers: list[int]
-    model: Any
-    optimizer: Any
-    epochs: int
-    batch_size: int
-    seed: int
-    quiet: bool
+    def __init__(self, problem: Problem, name: str, lr: float | None, seed: int) -> None:
+        from tinygrad_opt import nn
+
+        self.problem, self.samples, self.seed = problem, problem.samples, seed
+        self.model = nn.MLP(problem.layers, rng=seed)
+        self.optimizer = problem.optimizer(name, lr).bind(self.model.parameters())
 
     def __str__(self) -> str:
         count = sum(p.size for p in self.model.parameters().values())
-        return (f"{self.name}: {len(self.samples.x_train)} samples to learn from,"
+        return (f"{self.problem.name}: {len(self.samples.x_train)} samples to learn from,"
                 f" {len(self.samples.x_test)} to test on\n"
-                f"network {'-'.join(map(str, self.layers))}, {count:,} parameters,"
+                f"network {'-'.join(map(str, self.problem.layers))}, {count:,} parameters,"
                 f" {self.optimizer!r}")
 
-    def fit(self, callbacks: Sequence[Any] = ()) -> Any:
-        """Train, and return the history; ``history.stopped`` says why it ended early."""
+    def fit(self, *callbacks: Any, progress: bool) -> Any:
+        """Train, and return the history."""
         import numpy as np
 
-        from tinygrad_opt import nn
-        from tinygrad_opt.train import StopOnNonFinite, fit
+        from tinygrad_opt.train import fit
 
         s = self.samples
         with np.errstate(all="ignore"):                    # a run that explodes is told of once
             return fit(
-                self.model, s.x_train, s.y_train, loss=nn.cross_entropy, optimizer=self.optimizer,
-                epochs=self.epochs, batch_size=self.batch_size, metrics=["accuracy"],
-                validation_data=(s.x_test, s.y_test), callbacks=[*callbacks, StopOnNonFinite()],
-                seed=self.seed, progress=not self.quiet)
+                self.model, s.x_train, s.y_train, loss="cross_entropy", optimizer=self.optimizer,
+                epochs=self.problem.epochs, batch_size=self.problem.batch_size,
+                metrics=["accuracy"], validation_data=(s.x_test, s.y_test), callbacks=callbacks,
+                seed=self.seed, progress=progress)
+
+    def run(self, options: argparse.Namespace, *callbacks: Any) -> Any:
+        """Say what is trained, and train until it is done, interrupted or exploding."""
+        from tinygrad_opt.train import StopOnNonFinite
+
+        print(self, flush=True)
+        return self.fit(*callbacks, StopOnNonFinite(growth=1000), progress=not options.quiet)
+
+
+def prepared(options: argparse.Namespace) -> Learning:
+    """Data, network and optimizer of a command that took `LEARNING`."""
+    return Learning(Problem(options), options.optimizer, options.lr, options.seed)
 
 
 def exit_code(history: Any) -> int:
@@ -102,19 +244,3 @@ def exit_code(history: Any) -> int:
     if history.stopped not in (None, "interrupted"):
         raise NonFiniteError(history.stopped)
     return 130 if history.stopped else 0
-
-
-def prepared(options: argparse.Namespace) -> Learning:
-    """Data, network and optimizer of a command that took `ARGUMENTS` and `QUIET`."""
-    from tinygrad_opt import nn
-
-    task = tasks.task_of(options.dataset, options.target)
-    tasks.optimizer(task, options.optimizer, options.lr)   # a wrong name is told before reading
-    samples = task.load()
-    layers = samples.layers(task.hidden if options.hidden is None else options.hidden)
-    model = nn.MLP(layers, rng=options.seed)
-    return Learning(
-        Path(options.dataset).stem, samples, layers, model,
-        tasks.optimizer(task, options.optimizer, options.lr, model.parameters()),
-        options.epochs or task.epochs, options.batch_size or task.batch_size,
-        options.seed, options.quiet)

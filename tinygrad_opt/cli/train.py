@@ -1,22 +1,34 @@
-"""``tinygrad-opt train``: a small network learns real data, and shows how."""
+"""``tinygrad-opt train`` and ``compare``: a network learns, by one optimizer or by several."""
 
 from __future__ import annotations
 
 import argparse
+import math
+import sys
 import time
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tinygrad_opt.cli.command import argument, command
-from tinygrad_opt.cli.learning import ARGUMENTS, QUIET, exit_code, prepared
+from tinygrad_opt.cli.command import argument, at_least, command, rivals
+from tinygrad_opt.cli.learning import (
+    DATA,
+    LEARNING,
+    QUIET,
+    TRAINING,
+    Learning,
+    Problem,
+    exit_code,
+    prepared,
+)
 
-__all__ = ["train"]
+__all__ = ["compare", "train"]
 
 
 @command(
-    *ARGUMENTS,
+    *LEARNING,
     argument("--out", type=Path, metavar="FOLDER", help="where to (default: runs/DATASET)"),
-    QUIET,
     examples="""
     tinygrad-opt train digits
     tinygrad-opt train digits --optimizer sgd --lr 0.5 --out runs/fast
@@ -36,19 +48,19 @@ def train(options: argparse.Namespace) -> int:
 
     Written to the folder: graph.svg (the graph of a batch's loss, with its gradients),
     history.csv (loss, accuracy, learning rate and more for each epoch) and weights.npz
-    (for tinygrad_opt.load). Ctrl-C ends the training and keeps what was learned so far.
+    (for tinygrad_opt.load). Ctrl-C ends the training and keeps what was learned so far. A
+    training that explodes, to nan or to 1000 times its first loss, is an error.
     """
     from tinygrad_opt.checkpoint import save
     from tinygrad_opt.train import evaluate
 
     learning = prepared(options)
-    model, samples = learning.model, learning.samples
-    out = options.out or Path("runs", learning.name)
+    problem, samples, model = learning.problem, learning.samples, learning.model
+    out = options.out or Path("runs", problem.name)
     out.mkdir(parents=True, exist_ok=True)
 
-    print(learning, flush=True)
     start = time.perf_counter()
-    history = learning.fit()
+    history = learning.run(options)
     code = exit_code(history)
     seconds = time.perf_counter() - start
     count = len(samples.x_test)
@@ -57,12 +69,10 @@ def train(options: argparse.Namespace) -> int:
           f" after {history.epochs} epochs, {seconds:.1f} s")
 
     files = {
-        _drawing(model, samples.x_train, samples.y_train, learning.batch_size, out / "graph.svg"):
-            "the graph of the loss: open it in a browser",
+        _drawing(learning, out / "graph.svg"): "the graph of the loss: open it in a browser",
         history.save(out / "history.csv"): "what happened in each epoch",
-        save(out / "weights.npz", model, learning.optimizer, layers=learning.layers,
-             history=history, **samples.about):
-            "for tinygrad_opt.load",
+        save(out / "weights.npz", model, learning.optimizer, layers=problem.layers,
+             history=history, **samples.about): "for tinygrad_opt.load",
     }
     width = max(len(str(path)) for path in files)
     for path, meaning in files.items():
@@ -70,16 +80,133 @@ def train(options: argparse.Namespace) -> int:
     return code
 
 
-def _drawing(model: Any, x: Any, y: Any, batch_size: int, path: Path) -> Path:
+def _drawing(learning: Learning, path: Path) -> Path:
     """Draw the loss of one batch under the trained weights, its gradients included."""
     from tinygrad_opt import nn
     from tinygrad_opt.tensor import Tensor
     from tinygrad_opt.viz import draw
 
+    model, batch = learning.model, slice(learning.problem.batch_size)
     model.zero_grad()
-    loss = nn.cross_entropy(model(Tensor(x[:batch_size], name="x")), y[:batch_size])
+    loss = nn.cross_entropy(model(Tensor(learning.samples.x_train[batch], name="x")),
+                            learning.samples.y_train[batch])
     loss.name = "loss"
     loss.backward()
     drawing = draw(loss, name="the loss").save(path)
     model.zero_grad()
     return drawing
+
+
+@command(
+    *DATA,
+    argument("--optimizers", type=rivals, default="sgd,momentum,rmsprop,adam", metavar="NAMES",
+             help="such as adam,sgd:0.1,sgd:1, the number being the learning rate (default:"
+                  " sgd,momentum,rmsprop,adam, at rates that suit the data)"),
+    argument("--seeds", type=at_least(1), default=3, metavar="N",
+             help="runs of each, from other first weights (default: 3)"),
+    *TRAINING,
+    argument("--out", type=Path, metavar="FOLDER", help="where to (default: runs/compare-DATASET)"),
+    QUIET,
+    examples="""
+    tinygrad-opt compare spiral
+    tinygrad-opt compare moons --optimizers adam,adagrad,nesterov --seeds 5
+    tinygrad-opt compare digits --optimizers sgd:0.01,sgd:0.1,sgd:1 --epochs 10
+    """,
+)
+def compare(options: argparse.Namespace) -> None:
+    """Compare optimizers, each from the same several starts.
+
+    Of each optimizer the table shows the mean over the seeds and, in brackets, the range.
+    Seed k gives all optimizers the same first weights and the same order of the samples.
+
+    Written to the folder: compare.csv (every epoch of every run) and, with Matplotlib,
+    compare.png (the loss against the epoch, with the range).
+    """
+    problem = Problem(options)
+    entrants = {_label(problem.optimizer(*rival)): rival for rival in options.optimizers}
+    if len(entrants) < len(options.optimizers):
+        raise ValueError(f"two of the optimizers are the same; they are {', '.join(entrants)}")
+    out = options.out or Path("runs", f"compare-{problem.name}")
+    out.mkdir(parents=True, exist_ok=True)
+    runs: dict[str, list[Any]] = {label: [] for label in entrants}
+    start = time.perf_counter()
+    for label, (name, lr) in entrants.items():
+        for seed in range(options.seeds):
+            runs[label].append(_history(Learning(problem, name, lr, seed)))
+            if not options.quiet:
+                print(f"{label}, seed {seed}: {runs[label][-1]['val_accuracy'][-1]:.4f}",
+                      f"after {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
+    seeds = f"{options.seeds} seed{'s' * (options.seeds > 1)}"
+    print(f"{problem.name}: {seeds}, {len(problem.samples.x_test)} samples to test on\n")
+    print(_table(runs), end="\n\n")
+    print(f"{_save(out / 'compare.csv', runs)}  every epoch of every run")
+    _plot(out / "compare.png", runs)
+
+
+def _label(optimizer: Any) -> str:
+    return f"{type(optimizer).__name__} lr={optimizer.lr:g}"
+
+
+def _history(learning: Learning) -> Any:
+    """What happened in each epoch of a run. One that explodes runs on: the table says so."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "the loss is")
+        history = learning.fit(progress=False)
+    if history.stopped:
+        raise KeyboardInterrupt                            # fit has ended well; so do we
+    return history
+
+
+def _table(runs: dict[str, list[Any]]) -> str:
+    """Mean and range of what the runs of each optimizer came to."""
+    rows = [("optimizer", "test accuracy", "test loss", "seconds", "")]
+    for label, histories in runs.items():
+        accuracy, loss = ([h[c][-1] for h in histories] for c in ("val_accuracy", "val_loss"))
+        seconds = [sum(h["seconds"]) for h in histories]
+        rows.append((label, _spread(accuracy, ".4f"), _spread(loss, ".4g"),
+                     f"{_mean(seconds):.2f}", _verdict(loss)))
+    width = [max(map(len, column)) for column in zip(*rows)]
+    return "\n".join("  ".join(f"{c:{w}}" for c, w in zip(row, width)).rstrip() for row in rows)
+
+
+def _verdict(losses: Sequence[float]) -> str:
+    lost = sum(not math.isfinite(loss) for loss in losses)
+    return f"{lost} of {len(losses)} exploded: try a smaller rate" if lost else ""
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _spread(values: Sequence[float], style: str) -> str:
+    mean = format(_mean(values), style)
+    if len(values) == 1 or not all(map(math.isfinite, values)):
+        return mean
+    return f"{mean} ({min(values):{style}} to {max(values):{style}})"
+
+
+def _save(path: Path, runs: dict[str, list[Any]]) -> Path:
+    """Every epoch of every run as CSV."""
+    import csv
+
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["optimizer", "seed", *runs[next(iter(runs))][0]])
+        for label, histories in runs.items():
+            for seed, history in enumerate(histories):
+                writer.writerows([label, seed, *row] for row in zip(*history.values()))
+    return path
+
+
+def _plot(path: Path, runs: dict[str, list[Any]]) -> None:
+    """Draw the losses; without Matplotlib, say how to get it."""
+    from tinygrad_opt.errors import RenderError
+    from tinygrad_opt.viz.figures import png
+    from tinygrad_opt.viz.plots.learning_curves import plot_compare
+
+    try:
+        path.write_bytes(png(plot_compare(runs, size=(9.6, 4.6))))
+    except RenderError as error:
+        print(f"no plot: {error}")
+    else:
+        print(f"{path}  the training loss of each, mean and range")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
-from tinygrad_opt.errors import RenderError
+from tinygrad_opt.errors import RenderError, install
 from tinygrad_opt.viz.theme import FIGURE_FONT, OKABE_ITO, Theme, theme_of
 
 if TYPE_CHECKING:
@@ -143,8 +143,7 @@ def matplotlib_or_error() -> Any:
         import matplotlib
     except ImportError:
         raise RenderError(
-            'pictures need Matplotlib, which is not installed: pip install "tinygrad-opt[viz]"'
-        ) from None
+            f"pictures need Matplotlib, which is not installed: {install('viz')}") from None
     return matplotlib
 
 

@@ -16,7 +16,7 @@ import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tinygrad_opt.errors import RenderError
+from tinygrad_opt.errors import RenderError, install
 from tinygrad_opt.viz.graph.dot import skeleton
 from tinygrad_opt.viz.graph.layout import (
     FRAME_PAD,
@@ -35,12 +35,8 @@ __all__ = ["NAMES", "Engine", "engines", "place", "render"]
 
 NAMES = ("auto", "dot", "graphviz-pure", "pygraphviz", "builtin")
 TIMEOUT = 10.0
-INSTALL = {
-    "png": 'pip install "tinygrad-opt[viz]"   |   apt install graphviz   |   brew install graphviz'
-           "   |   winget install graphviz",
-    "pdf": 'pip install "tinygrad-opt[pdf]"   |   apt install graphviz   |   brew install graphviz'
-           "   |   winget install graphviz",
-}
+ENGINES = "   |   apt install graphviz   |   brew install graphviz   |   winget install graphviz"
+INSTALL = {"png": install("viz") + ENGINES, "pdf": install("pdf") + ENGINES}
 # In a process of its own, so that a slow layout can be stopped. Only installed code is imported.
 _PYGRAPHVIZ = """
 import sys

@@ -1,0 +1,289 @@
+"""``tinygrad-opt race``, ``animate``, ``landscape`` and ``report``: pictures of optimization."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tinygrad_opt.cli.command import (
+    argument,
+    at_least,
+    command,
+    file,
+    one_of,
+    point,
+    positive,
+    rivals,
+    room_for,
+)
+from tinygrad_opt.cli.learning import LEARNING, QUIET, THEME, exit_code, prepared
+
+__all__ = ["Counter", "animate", "landscape", "race", "report"]
+
+MOVING, STILL, NUMBERS = (".gif", ".webp", ".html"), (".png", ".svg", ".pdf"), (".csv", ".npz")
+FRAMES = argument("--frames", type=at_least(2), default=100, metavar="N",
+                  help="of an animation, at most (default: 100)")
+
+
+def _kind(path: Path) -> tuple[str, ...]:
+    return next(kind for kind in (MOVING, STILL, NUMBERS) if path.suffix.lower() in kind)
+
+
+# ---- race ----------------------------------------------------------------------------------------
+
+# for each surface a rate at which plain descent is safe; with momentum half of it
+RATES = {"beale": 0.01, "rosenbrock": 5e-4, "himmelblau": 5e-3, "saddle": 0.05, "ravine": 0.4,
+         "plateau": 0.3, "rastrigin": 2e-3}
+# those that scale their steps themselves need none of the surface
+SCALED = {"adagrad": 0.4, "rmsprop": 0.03, "adam": 0.1, "adamw": 0.1, "adamax": 0.1, "nadam": 0.1,
+          "lion": 0.03, "adadelta": 1.0}
+
+
+@command(
+    argument("surface", type=one_of("surface", RATES), help=", ".join(RATES)),
+    argument("--optimizers", type=rivals, default="sgd,momentum,adam", metavar="NAMES",
+             help="such as adam,sgd:0.1,sgd:1, the number being the learning rate (default:"
+                  " sgd,momentum,adam, at rates that suit the surface)"),
+    argument("--steps", type=at_least(1), default=200, metavar="N",
+             help="of each optimizer (default: 200)"),
+    argument("--start", type=point, metavar="X,Y",
+             help="where all begin, such as --start=-1.5,2 (default: one that suits the surface)"),
+    FRAMES,
+    argument("--out", type=file(*MOVING, *STILL, *NUMBERS), nargs="+", metavar="FILE",
+             default=[Path("race.gif")],
+             help="where to; .gif, .webp and .html (with a scrubber) move, .png, .svg and .pdf"
+                  " stand still, .csv and .npz hold the numbers (default: race.gif)"),
+    THEME,
+    QUIET,
+    examples="""
+    tinygrad-opt race beale
+    tinygrad-opt race beale --optimizers sgd,momentum,adam --steps 200 --out race.html race.csv
+    tinygrad-opt race rosenbrock --optimizers sgd:0.001,nesterov,adam:0.3 --start=-1,1
+    tinygrad-opt race ravine --optimizers sgd:0.1,sgd:0.5,sgd:1.1 --steps 50 --out rates.png
+    """,
+)
+def race(options: argparse.Namespace) -> None:
+    """Race optimizers down a surface, all from one start.
+
+    The paths are the optimizers' own, step for step. The table shows where each ended, and the
+    step after which it stayed at a minimum; one that diverges is marked and stops.
+    """
+    from tinygrad_opt.viz.figures import matplotlib_or_error
+    from tinygrad_opt.viz.plots.races import race as run
+    from tinygrad_opt.viz.plots.surfaces import SURFACES
+
+    optimizers = _optimizers(options)
+    if any(_kind(path) != NUMBERS for path in options.out):
+        matplotlib_or_error()
+    surface = SURFACES[options.surface]
+    with Counter("steps", options.quiet) as watch:
+        result = run(surface, optimizers, options.start, options.steps, watch=watch)
+    print(f"{surface.name}: f({', '.join(surface.axes)}) = {surface.formula}\n\n{result}\n")
+    for path in options.out:
+        print(_written(result, room_for(path), options))
+
+
+def _optimizers(options: argparse.Namespace) -> dict[str, Any]:
+    from tinygrad_opt import optim
+
+    made: dict[str, Any] = {}
+    for name, lr in options.optimizers:
+        base = RATES[options.surface]
+        usual = SCALED.get(name, base / 2 if name in ("momentum", "nesterov") else base)
+        optimizer = optim.get(name, lr=lr or usual)
+        label = f"{type(optimizer).__name__} lr={optimizer.lr:g}"
+        if label in made:
+            raise ValueError(f"{label} is there twice; give one another rate, such as {name}:1")
+        made[label] = optimizer
+    return made
+
+
+def _written(result: Any, path: Path, options: argparse.Namespace) -> str:
+    """Write one file, and say what it is."""
+    from tinygrad_opt.viz.plots.races import animate_race, plot_race
+
+    if _kind(path) == NUMBERS:
+        return f"{result.save(path)}  every point, value and gradient"
+    if _kind(path) == STILL:
+        plot_race(result, theme=options.theme).savefig(path)
+        return f"{path}  all paths, and the value against the step"
+    film = animate_race(result, frames=options.frames, theme=options.theme)
+    with Counter("frames", options.quiet) as watch:
+        return f"{film.save(path, watch=watch)}  {film.frames} frames"
+
+
+# ---- pictures of a training ----------------------------------------------------------------------
+
+
+@command(
+    *LEARNING,
+    FRAMES,
+    argument("--out", type=file(*MOVING, *STILL, ".npz"), nargs="+", metavar="FILE",
+             default=[Path("training.gif")],
+             help="where to; .gif, .webp and .html (with a scrubber) move, .png, .svg and .pdf"
+                  " hold the last frame, .npz the numbers (default: training.gif)"),
+    THEME,
+    examples="""
+    tinygrad-opt animate spiral
+    tinygrad-opt animate spiral --optimizer sgd --epochs 2000 --out sgd.html
+    tinygrad-opt animate moons --hidden 8,8 --theme dark --out moons.gif moons.npz
+    """,
+)
+def animate(options: argparse.Namespace) -> int:
+    """Train a network on points of the plane, and animate how it learns.
+
+    Left, the points over the regions that the network predicts; right, weights and biases as
+    red (positive) and blue (negative) squares and beside them their latest change; below, loss,
+    accuracy and learning rate. The data need two features, as those of spiral and moons. A
+    training that explodes is shown until then, and is an error.
+    """
+    from tinygrad_opt.viz.figures import matplotlib_or_error
+    from tinygrad_opt.viz.plots.training_animation import TrainingRecorder
+
+    matplotlib_or_error()
+    learning = prepared(options)
+    x, y = learning.samples.x_train, learning.samples.y_train
+    if x.shape[1] != 2:
+        raise ValueError(f"{learning.problem.name} has {x.shape[1]} features; the animation shows"
+                         " points of the plane, which have two: try spiral or moons")
+    recorder = TrainingRecorder(learning.model, x, y, frames=options.frames)
+    history = learning.run(options, recorder)
+    film = recorder.film(theme=options.theme)
+    print(f"loss {recorder.rows[-1]['loss']:.4g}, accuracy {recorder.rows[-1]['accuracy']:.4f}"
+          f" after {history.epochs} epochs")
+    for path in options.out:
+        with Counter("frames", options.quiet) as watch:
+            print(f"{film.save(room_for(path), watch=watch)}  {film.frames} frames")
+    return exit_code(history)
+
+
+@command(
+    *LEARNING,
+    argument("--kind", choices=("1d", "2d", "path"), default="2d",
+             help="along one random direction, over two, or over the plane in which the training"
+                  " moved, with its path (default: 2d)"),
+    argument("--points", type=at_least(2), default=31, metavar="N",
+             help="along each direction; the network runs N or N² times (default: 31)"),
+    argument("--span", type=positive, default=1.0, metavar="LENGTH",
+             help="how far to look along random directions, in lengths of the weights"
+                  " (default: 1)"),
+    argument("--out", type=file(*STILL, *NUMBERS), nargs="+", metavar="FILE",
+             default=[Path("landscape.png")],
+             help="where to; .csv and .npz hold the numbers (default: landscape.png)"),
+    THEME,
+    examples="""
+    tinygrad-opt landscape spiral
+    tinygrad-opt landscape spiral --kind path --optimizer sgd --out path.png
+    tinygrad-opt landscape digits --kind 1d --epochs 5 --out line.png line.csv
+    """,
+)
+def landscape(options: argparse.Namespace) -> int:
+    """Train a network, and draw the loss around its weights.
+
+    Random directions are normalised filter by filter, so that networks can be compared (Li et
+    al., 2018). The loss is that of the samples learned from, all in one batch.
+    """
+    from tinygrad_opt import nn
+    from tinygrad_opt.viz.figures import matplotlib_or_error
+    from tinygrad_opt.viz.plots.loss_landscape import Waypoints, loss_landscape
+
+    if any(_kind(path) == STILL for path in options.out):
+        matplotlib_or_error()
+    learning = prepared(options)
+    way = Waypoints(learning.model)
+    history = learning.run(options, way)
+    code = exit_code(history)
+    with Counter("points", options.quiet) as watch:
+        found = loss_landscape(
+            learning.model, nn.cross_entropy, learning.samples.x_train, learning.samples.y_train,
+            dimensions=1 if options.kind == "1d" else 2, n=options.points, span=options.span,
+            waypoints=way if options.kind == "path" else None, rng=options.seed, watch=watch)
+    print(f"the loss around the weights after {history.epochs} epochs: {found.loss.min():.4g} to"
+          f" {found.loss.max():.4g}")
+    for path in map(room_for, options.out):
+        if _kind(path) == STILL:
+            found.plot(theme=options.theme).savefig(path)
+            print(f"{path}  the loss at {found.loss.size} points")
+        else:
+            print(f"{found.save(path)}  its numbers at {found.loss.size} points")
+    return code
+
+
+@command(
+    *LEARNING,
+    argument("--out", type=file(".html", ".htm"), default=Path("report.html"), metavar="FILE",
+             help="where to (default: report.html)"),
+    THEME,
+    examples="""
+    tinygrad-opt report digits
+    tinygrad-opt report spiral --optimizer sgd --lr 0.5 --epochs 300 --out spiral.html
+    tinygrad-opt report iris.csv --target species --theme dark
+    """,
+)
+def report(options: argparse.Namespace) -> int:
+    """Train a network, and put all of it on one page.
+
+    The page shows what was trained and with what, the curves, samples and what they were taken
+    for, regions if there are two features, the graph, the weights and the numbers of each
+    epoch. It needs no network and can be sent to anybody. A training that explodes is reported
+    until then, and is an error.
+    """
+    from tinygrad_opt.viz.figures import matplotlib_or_error
+    from tinygrad_opt.viz.plots.training_report import report as write
+
+    matplotlib_or_error()
+    learning = prepared(options)
+    history = learning.run(options)
+    if not history.epochs:                                 # there is nothing to be shown
+        return exit_code(history)
+    samples, optimizer = learning.samples, learning.optimizer
+    names = [str(name) for name in samples.about.get("classes", ())]
+    page = write(history, learning.model, options.out, optimizer=optimizer,
+                 x=samples.x_test, y=samples.y_test, names=names or None,
+                 title=f"{learning.problem.name}, learned by {type(optimizer).__name__}",
+                 theme=options.theme)
+    print(f"{page}  the run on one page: open it in a browser")
+    return exit_code(history)
+
+
+# ---- progress ------------------------------------------------------------------------------------
+
+
+class Counter:
+    """How far a command is: called with (done, all), to be closed at the end.
+
+    As in training, a bar is drawn by tqdm where it is installed and a line can be drawn over;
+    elsewhere there is a line now and then.
+    """
+
+    PAUSE = 2.0                                            # seconds between two lines
+
+    def __init__(self, what: str, quiet: bool) -> None:
+        from tinygrad_opt.train.progress import progress_for
+
+        self.what, self.quiet = what, quiet
+        self.tqdm = getattr(progress_for(not quiet), "tqdm", None)
+        self.bar: Any = None
+        self.start = self.told = time.perf_counter()
+
+    def __call__(self, done: int, total: int) -> None:
+        if self.tqdm:
+            if self.bar is None:
+                self.bar = self.tqdm(total=total, desc=self.what, dynamic_ncols=True)
+            self.bar.update(done - self.bar.n)
+            return
+        now = time.perf_counter()
+        if not self.quiet and now - self.told > self.PAUSE:
+            self.told = now
+            print(f"{self.what}: {done} of {total} after {now - self.start:.1f} s",
+                  file=sys.stderr, flush=True)
+
+    def __enter__(self) -> Counter:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self.bar is not None:
+            self.bar.close()
