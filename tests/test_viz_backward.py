@@ -12,8 +12,9 @@ from test_viz import SVG, expression, leaf, network, recurrent
 import tinygrad_opt as tg
 from tinygrad_opt.errors import GraphError
 from tinygrad_opt.viz import draw
-from tinygrad_opt.viz.graph.backward import beside, ink
 from tinygrad_opt.viz.graph.flow import flow
+from tinygrad_opt.viz.graph.look import ink
+from tinygrad_opt.viz.graph.svg import beside
 
 
 def told(view):

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from tinygrad_opt.viz.graph.backward import ink
-from tinygrad_opt.viz.graph.look import BACKWARD, LEGEND, LIGHT, Shape, shape_of
+from tinygrad_opt.viz.graph.look import BACKWARD, LEGEND, LIGHT, Shape, ink, shape_of
 from tinygrad_opt.viz.graph.model import Cluster, Edge, Graph, Node
 
 __all__ = ["dot", "skeleton"]

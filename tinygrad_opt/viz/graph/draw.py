@@ -15,9 +15,8 @@ import numpy as np
 from tinygrad_opt.errors import RenderError
 from tinygrad_opt.tensor import Tensor, history, with_grad
 from tinygrad_opt.viz.graph import dot as dot_text
-from tinygrad_opt.viz.graph.backward import with_flow
 from tinygrad_opt.viz.graph.engines import engines, place, render
-from tinygrad_opt.viz.graph.flow import flow
+from tinygrad_opt.viz.graph.flow import flow, with_flow
 from tinygrad_opt.viz.graph.layout import RANK_GAP, Layout, in_order
 from tinygrad_opt.viz.graph.look import Shape, shape_of
 from tinygrad_opt.viz.graph.model import Graph

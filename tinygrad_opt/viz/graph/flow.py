@@ -7,15 +7,19 @@ no second walk, and the numbers are the engine's to the bit, in its order of sum
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from tinygrad_opt import ops
 from tinygrad_opt.tensor import Tensor, history, seed_for, values_of, walk
+from tinygrad_opt.viz.graph.model import Back, Edge, Graph, Node, Row
+from tinygrad_opt.viz.graph.text import number, summary
 
-__all__ = ["Flow", "Part", "flow"]
+__all__ = ["Flow", "Part", "flow", "joined", "with_flow", "with_gradients"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,3 +169,61 @@ def _noted(rule: Any, raw: dict[Any, np.ndarray], key: Any) -> Any:
         return part
 
     return noting
+
+
+# ---- in a drawing -------------------------------------------------------------------------------
+
+
+def with_gradients(graph: Graph, run: Flow) -> Graph:
+    """The graph with the gradients of this pass in its boxes, whatever ``.grad`` holds."""
+    return replace(graph, nodes={id: _told(node, run) for id, node in graph.nodes.items()})
+
+
+def _told(node: Node, run: Flow) -> Node:
+    source: Any = node.source
+    if type(source) is not Tensor or not source.needs_grad or node.kind in ("alias", "operation"):
+        return node
+    rows = [row for row in node.rows if row.key != "grad"]
+    g = run.gradients.get(source)
+    grad = Row("grad", "–") if g is None else Row("grad", *summary(g, dead=True))
+    return replace(node, rows=(*rows, grad)) if any(r.key == "data" for r in node.rows) else node
+
+
+def with_flow(graph: Graph, run: Flow) -> Graph:
+    """The same, and with what flows back along every arrow.
+
+    A part of a gradient that is one number is told by the local derivative that it was
+    multiplied by, an array by its norm.
+    """
+    graph = with_gradients(graph, run)
+    return replace(graph, edges=tuple(_flowing(graph, edge, run) for edge in graph.edges))
+
+
+def _flowing(graph: Graph, edge: Edge, run: Flow) -> Edge:
+    x, z = graph.nodes[edge.tail].source, graph.nodes[edge.head].source
+    if type(x) is not Tensor or type(z) is not Tensor or z not in run.gradients:
+        return edge
+    if x is z:                                             # from an operation to its own result
+        return replace(edge, back=Back("", _norm([run.gradients[z]])))
+    parts = [part for part in run.parts.get(z, ()) if part.to is x]
+    if not parts:
+        return edge
+    size = _norm([part.value for part in parts])
+    return replace(edge, back=Back(_words(parts, size), size))
+
+
+def _words(parts: list[Part], size: float) -> str:
+    if all(part.raw.size == part.value.size == 1 for part in parts):
+        return f"∂ {number(sum(float(part.slopes().reshape(-1)[0]) for part in parts))}"
+    return f"|g| {number(float(f'{size:.2g}'))}"
+
+
+def _norm(arrays: Iterable[np.ndarray]) -> float:
+    with np.errstate(all="ignore"):
+        return float(np.linalg.norm(sum(a.astype(np.float64) for a in arrays)))
+
+
+def joined(one: Edge, other: Edge) -> Edge:
+    """Two arrows between the same boxes as one: what flows back along both is told by its size."""
+    sizes = [e.back.size for e in (one, other) if e.back is not None]
+    return replace(one, back=Back("", math.hypot(*sizes)) if sizes else None)

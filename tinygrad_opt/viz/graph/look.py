@@ -5,13 +5,14 @@ No two kinds differ by colour alone: shape, border and words tell them apart as 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from tinygrad_opt.viz.graph.model import Node, Row
 from tinygrad_opt.viz.graph.text import shorten, width
 from tinygrad_opt.viz.theme import DARK, LIGHT
 
-__all__ = ["BACKWARD", "DARK", "LEGEND", "LIGHT", "Shape", "shape_of"]
+__all__ = ["BACKWARD", "DARK", "LEGEND", "LIGHT", "Shape", "ink", "shape_of"]
 
 TITLE, SMALL = 13.0, 10.0                  # type sizes, in pixels
 PAD_X, PAD_Y, LINE = 9.0, 6.0, 14.0
@@ -55,3 +56,8 @@ def shape_of(node: Node) -> Shape:
     if node.kind == "operation":
         pad, height = PAD_X + 4, 30
     return Shape(max(*wide, 22.0, 0.0) + 2 * pad, max(height, 26.0), title, tag, node.rows)
+
+
+def ink(size: float) -> float:
+    """How thick the arrow is, from 1 to 4: a step for each factor of twenty."""
+    return min(4.0, max(1.0, 2.0 + 0.75 * math.log10(size))) if size > 0 else 1.0

@@ -10,10 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from tinygrad_opt.viz.graph.model import Cluster, Graph, Node
-from tinygrad_opt.viz.graph.repeats import FEWEST_LAYERS, MANY_USES, longest_run, once
+from tinygrad_opt.viz.graph.repeats import once, signed, stretches
 from tinygrad_opt.viz.graph.simplify import SMALL_GRAPH, aliased, contracted
 
 __all__ = ["BACKWARD", "FORWARD", "UPDATE", "Parts", "readable_parts"]
@@ -78,49 +76,22 @@ def _folded(graph: Graph, parts: Parts, part: int) -> Graph:
 
 def _stretch(graph: Graph, parts: Parts, ops: list[str]) -> list[list[str]]:
     """The calls of each of the equal stretches that hide most; none if there are none."""
-    signs, back = _signs(graph, parts, ops)
-    start, end, p = longest_run(signs, back, kept=1, fewest=FEWEST_LAYERS)
-    if start == end:
-        return []
     inputs = graph.inputs()
+    done = {id for repeat in graph.repeats for id in repeat.members}
 
-    def stretches(first: int) -> list[list[str]]:
-        return [ops[k : k + p] for k in range(first, end - p + 1, p)]
+    def own(id: str) -> object:
+        return parts.sign[id], id if id in done else ""
 
-    def modules(k: int) -> int:
+    def other(id: str) -> object:                          # each may have a weight of its own
+        return id if id in parts.of else parts.sign[id]
+
+    def modules(layers: list[list[str]]) -> int:
         """How many modules a stretch that begins here has weights of."""
-        tails = (graph.nodes[e.tail] for op in ops[k : k + p] for e in inputs[op])
+        tails = (graph.nodes[e.tail] for op in layers[0] for e in inputs[op])
         return len({node.scope for node in tails if node.kind == "parameter"})
 
-    first = min(range(start, start + p), key=lambda k: (-len(stretches(k)), modules(k), k))
-    return stretches(first)
-
-
-def _signs(
-    graph: Graph, parts: Parts, ops: list[str]
-) -> tuple[np.ndarray, list[list[int]]]:
-    """What each call does, as one number, and how far back its operands were made."""
-    inputs, outputs = graph.inputs(), graph.outputs()
-    done = {id for repeat in graph.repeats for id in repeat.members}
-    place = {id: k for k, id in enumerate(ops)}
-    numbers: dict[Any, int] = {}
-    signs, back = [], []
-    for k, id in enumerate(ops):
-        steps = []
-        sign: list[Any] = [parts.sign[id], id if id in done else ""]
-        for edge in inputs[id]:
-            tail = edge.tail
-            if tail not in parts.of:                       # each may have a weight of its own
-                what = parts.sign[tail]
-            elif tail in place and sum(e.head in place for e in outputs[tail]) <= MANY_USES:
-                what = k - place[tail]
-                steps.append(what)
-            else:                                          # of all, or of a part folded already
-                what = tail
-            sign.append((edge.label, what))
-        back.append(steps)
-        signs.append(numbers.setdefault(repr(sign), len(numbers)))
-    return np.array(signs, dtype=np.int64), back
+    return min(stretches(*signed(graph, ops, own, other)), default=[],
+               key=lambda layers: (-len(layers), modules(layers)))
 
 
 # ---- parts ---------------------------------------------------------------------------------------

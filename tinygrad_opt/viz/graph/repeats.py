@@ -6,16 +6,18 @@ from equally far back. In a loop every step uses the same weights. In a stack ea
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import accumulate
 
 import numpy as np
 
-from tinygrad_opt.viz.graph.backward import joined
+from tinygrad_opt.viz.graph.flow import joined
 from tinygrad_opt.viz.graph.model import Edge, Graph, Node, Repeat
 from tinygrad_opt.viz.graph.trace import told_by_letters
 
-__all__ = ["FEWEST_LAYERS", "MANY_USES", "longest_loop", "longest_run", "once", "stacked"]
+__all__ = ["longest_loop", "longest_run", "once", "signed", "stacked", "stretches"]
 
 MANY_USES = 4                              # from here on a value belongs to no step
 LONGEST_STEP, FEWEST_STEPS, FEWEST_LAYERS = 400, 5, 3
@@ -36,23 +38,26 @@ def stacked(graph: Graph) -> Graph:
 
 def _stack(graph: Graph) -> list[list[str]] | None:
     """The operations of each layer of the longest stack; None if there is none."""
-    signs, ops, back = _signs(graph, exact=True)
-    start, end, p = longest_run(signs, back, kept=1, fewest=FEWEST_LAYERS)
-    if start == end:
-        return None
-    crossing = _crossing(ops, back)
     inputs = graph.inputs()
+    ops, signs, back = signed(graph, [id for id in inputs if inputs[id]], *_kinds(graph, True))
+    crossing = _crossing(ops, back)
 
-    def layers(first: int) -> list[list[str]]:
-        return [ops[k : k + p] for k in range(first, end - p + 1, p)]
-
-    def begins(first: int) -> bool:
+    def begins(layers: list[list[str]]) -> bool:
         """Whether a layer may begin here: one value goes from each to the next."""
-        return all(crossing[k] == 1 for k in range(first + p, end - p + 1, p))
+        first, p = ops.index(layers[0][0]), len(layers[0])
+        between = range(first + p, first + p * len(layers), p)
+        return len(layers) >= FEWEST_LAYERS and all(crossing[k] == 1 for k in between)
 
-    places = [k for k in range(start, start + p) if begins(k) and len(layers(k)) >= FEWEST_LAYERS]
-    places.sort(key=lambda k: (-len(layers(k)), not _weights(graph, inputs, ops[k])))
-    return next((layers(k) for k in places if _own_weights(graph, layers(k))), None)
+    found = [layers for layers in stretches(ops, signs, back) if begins(layers)]
+    found.sort(key=lambda layers: (-len(layers), not _weights(graph, inputs, layers[0][0])))
+    return next((layers for layers in found if _own_weights(graph, layers)), None)
+
+
+def stretches(ops: list[str], signs: np.ndarray, back: list[list[int]]) -> list[list[list[str]]]:
+    """The longest run cut into equal stretches of operations, in each of the possible ways."""
+    start, end, p = longest_run(signs, back, kept=1, fewest=FEWEST_LAYERS)
+    return [[ops[k : k + p] for k in range(first, end - p + 1, p)]
+            for first in range(start, start + p)] if start < end else []
 
 
 def _weights(graph: Graph, inputs: dict[str, list[Edge]], op: str) -> list[str]:
@@ -119,7 +124,8 @@ def longest_loop(graph: Graph) -> tuple[set[str], int] | None:
     A loop is a period p for which operation i + p does what operation i does, with operands that
     come from equally far back, over many i in a row, each step using the one before.
     """
-    signs, ops, back = _signs(graph)
+    inputs = graph.inputs()
+    ops, signs, back = signed(graph, [id for id in inputs if inputs[id]], *_kinds(graph))
     start, end, p = longest_run(signs, back, kept=3, fewest=FEWEST_STEPS)
     if start == end:
         return None
@@ -160,35 +166,51 @@ def _crossing(ops: list[str], back: list[list[int]]) -> list[int]:
     return list(accumulate(change))
 
 
-def _signs(
-    graph: Graph, exact: bool = False
-) -> tuple[np.ndarray, list[str], list[list[int]]]:
-    """What each operation does, as one number; its place; how far back its operands were made.
+def signed(
+    graph: Graph, ops: list[str], own: Callable[[str], object], other: Callable[[str], object]
+) -> tuple[list[str], np.ndarray, list[list[int]]]:
+    """The operations, what each does as one number, and how far back its operands were made.
 
-    With `exact`, the numbers and axes in its title count as well.
+    Parameters
+    ----------
+    ops : list of str
+        In order of creation.
+    own, other : callable
+        Tell what an operation does, and what a value is that none of `ops` makes for one step.
     """
-    inputs, outputs = graph.inputs(), graph.outputs()
-    ops = [id for id in graph.nodes if inputs[id]]
-    place = {id: k for k, id in enumerate(ops)}
+    inputs, place = graph.inputs(), {id: k for k, id in enumerate(ops)}
+    uses = Counter(edge.tail for edge in graph.edges if edge.head in place)
     numbers: dict[object, int] = {}
-    signs, back = [], []
+    signs: list[int] = []
+    back: list[list[int]] = []
     for k, id in enumerate(ops):
-        node = graph.nodes[id]
-        steps: list[int] = []
-        sign: list[object] = [
-            node.kind, _symbol(node), np.shape(getattr(node.source, "array", 0)),
-            exact and node.kind != "folded" and told_by_letters(node.source)]
+        sign: list[object] = [own(id)]
+        back.append([])
         for edge in inputs[id]:
-            tail = edge.tail
-            if tail in place and len(outputs[tail]) <= MANY_USES:
-                steps.append(k - place[tail])
-                sign.append(k - place[tail])
-            else:                                          # a leaf, or what every step uses
-                other = graph.nodes[tail]
-                sign.append((other.kind, np.shape(getattr(other.source, "array", 0))))
-        back.append(steps)
+            tail: object = other(edge.tail)
+            if edge.tail in place and uses[edge.tail] <= MANY_USES:
+                tail = k - place[edge.tail]
+                back[-1].append(k - place[edge.tail])
+            sign.append((edge.label, tail))
         signs.append(numbers.setdefault(repr(sign), len(numbers)))
-    return np.array(signs, dtype=np.int64), ops, back
+    return ops, np.array(signs, dtype=np.int64), back
+
+
+def _kinds(
+    graph: Graph, exact: bool = False
+) -> tuple[Callable[[str], object], Callable[[str], object]]:
+    """What tells operations apart, and other values; with `exact`, numbers and axes do too."""
+
+    def other(id: str) -> object:
+        node = graph.nodes[id]
+        return node.kind, np.shape(getattr(node.source, "array", 0))
+
+    def own(id: str) -> object:
+        node = graph.nodes[id]
+        told = exact and node.kind != "folded" and told_by_letters(node.source)
+        return other(id), _symbol(node), told
+
+    return own, other
 
 
 def _symbol(node: Node) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from tinygrad_opt.tensor import Tensor
-from tinygrad_opt.viz.graph.backward import joined
+from tinygrad_opt.viz.graph.flow import joined
 from tinygrad_opt.viz.graph.model import Edge, Graph, Node, Row
 from tinygrad_opt.viz.graph.modules import framed, scoped
 from tinygrad_opt.viz.graph.repeats import MANY_USES, longest_loop, stacked

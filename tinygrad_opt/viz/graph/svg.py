@@ -13,9 +13,8 @@ from html import escape
 from itertools import pairwise
 
 from tinygrad_opt.viz.graph import look
-from tinygrad_opt.viz.graph.backward import beside, ink
 from tinygrad_opt.viz.graph.layout import Box, Layout, Point
-from tinygrad_opt.viz.graph.look import BACKWARD, BORDER, LEGEND, PAD_X, SMALL, TITLE, Shape
+from tinygrad_opt.viz.graph.look import BACKWARD, BORDER, LEGEND, PAD_X, SMALL, TITLE, Shape, ink
 from tinygrad_opt.viz.graph.model import Back, Graph, Node
 from tinygrad_opt.viz.graph.text import shorten, width
 from tinygrad_opt.viz.theme import DARK, LIGHT, MONO, SANS, Theme
@@ -23,6 +22,7 @@ from tinygrad_opt.viz.theme import DARK, LIGHT, MONO, SANS, Theme
 __all__ = ["svg"]
 
 MARGIN = 16.0
+BESIDE = 6.0                               # between an arrow and the one that runs back
 
 
 def svg(
@@ -310,3 +310,20 @@ def _text(x: float, y: float, words: str, size: float, color: str, kind: str = "
     more += f' font-family="{MONO}"' if mono else ""
     return (f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" font-size="{size:g}" fill="{color}"'
             f' xml:space="preserve"{more}>{escape(words)}</text>')
+
+
+def beside(path: list[Point]) -> list[Point]:
+    """The way back: the path a little to its right, from its end to its start."""
+    moved: list[Point] = []
+    for k in range(0, len(path) - 1, 3):
+        a, b, c, d = path[k : k + 4]
+        start, end = _aside(a, b if b != a else c if c != a else d), _aside(c if c != d else a, d)
+        shifted = [(a, start), (b, start), (c, end), (d, end)]
+        moved += [(x + dx, y + dy) for (x, y), (dx, dy) in shifted[bool(moved):]]
+    return moved[::-1]
+
+
+def _aside(a: Point, b: Point) -> Point:
+    """A step to the right of the way from a to b."""
+    length = math.dist(a, b) or 1.0
+    return BESIDE * (a[1] - b[1]) / length, BESIDE * (b[0] - a[0]) / length

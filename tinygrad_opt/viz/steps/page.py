@@ -14,9 +14,8 @@ import numpy as np
 
 from tinygrad_opt.errors import RenderError
 from tinygrad_opt.tensor import Tensor, history, values_of
-from tinygrad_opt.viz.graph.backward import with_gradients
 from tinygrad_opt.viz.graph.engines import engines, place
-from tinygrad_opt.viz.graph.flow import Flow, flow
+from tinygrad_opt.viz.graph.flow import Flow, flow, with_gradients
 from tinygrad_opt.viz.graph.look import Shape, shape_of
 from tinygrad_opt.viz.graph.model import Graph, Node, Row
 from tinygrad_opt.viz.graph.simplify import readable
