@@ -2,6 +2,8 @@
 
 import csv
 import math
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -160,6 +162,13 @@ def test_a_descent_is_the_optimizers_own():
     assert run.track.points.ravel().tolist() == [2.0, 1.0, 0.5, 0.25]
     assert run.track.gradients.ravel().tolist() == [4.0, 2.0, 1.0, 0.5]
     assert str(run).startswith("quarter: after 3 steps x = 0.25")
+
+
+@pytest.mark.parametrize("name", ["beale", "himmelblau", "saddle", "ravine", "plateau"])
+def test_in_the_demo_every_optimizer_arrives(name):
+    demo = runpy.run_path(str(Path(__file__).parents[1] / "demos" / "optimizer_race.py"))
+    result = race(name, demo["optimizers"](*demo["RATES"][name]), steps=300)
+    assert {n: result.arrived(n) for n in result.tracks if result.arrived(n) is None} == {}
 
 
 def test_a_race_tells_how_far_it_is():

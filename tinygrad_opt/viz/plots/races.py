@@ -256,7 +256,8 @@ class _RaceStage:
             most = np.floor(np.log10(np.nanmax(z) - low))
             marks = 10.0 ** np.arange(most - 3, most + 1)
             shift = 1e-3 * (np.nanmax(z) - low) ** 0.5
-            bar.set_ticks(np.log10(marks + shift), labels=[f"{low + mark:,.4g}" for mark in marks])
+            base = low if abs(low) > marks[0] / 50 else 0.0    # the grid may miss the minimum
+            bar.set_ticks(np.log10(marks + shift), labels=[f"{base + mark:,.4g}" for mark in marks])
         ax.contour(x, y, height, levels=levels, colors=page.ink, alpha=0.16, linewidths=0.6,
                    linestyles="solid", zorder=0.5)
         for a, b in s.minima:
