@@ -59,6 +59,8 @@ LOSSES = {                               # loss of (logits of shape (6, 3), targ
     "cosine_embedding_loss": (
         lambda x, y: nn.cosine_embedding_loss(x, np.ones((6, 3), np.float32), y),
         lambda rng: signs(rng)[:, 0]),
+    "l1_penalty": (lambda x, y: nn.l1_penalty({"x": x * y, "y": x}, 0.1), bits),
+    "l2_penalty": (lambda x, y: nn.l2_penalty({"x": x * y, "y": x}, 0.1), bits),
 }
 
 ROWS, IMAGES = numbers(6, 3), numbers(5, 2, 8, 8)
@@ -156,7 +158,7 @@ def test_every_layer_replays_what_it_computes(name):
 def test_no_layer_and_no_loss_is_left_out():
     layers = {name for name, x in vars(nn).items() if isinstance(x, type)}
     losses = {name for name, x in vars(nn).items()
-              if inspect.isfunction(x) and x.__module__.endswith("losses")}
+              if inspect.isfunction(x) and x.__module__.endswith(("losses", "likelihoods"))}
     tested = {name.split()[0] for name in (*MODELS, *LOSSES)}
     assert layers - tested == {"Module", "Summary"}
     assert losses - tested == set()
@@ -177,3 +179,166 @@ def test_bad_targets_are_refused_at_a_replay_too(loss, target, bad, error):
     target.flat[2] = bad
     with pytest.raises(error):
         step(x, target)
+
+
+# ---- what a module holds may change between calls ------------------------------------------------
+
+
+class Holder(nn.Module):
+    """A list in a dict in an attribute, a plain number, a function."""
+
+    def __init__(self):
+        self.table = {"layers": [nn.Linear(3, 3, rng=0), nn.Dropout(0.0, rng=0)]}
+        self.scale, self.function = 1.0, np.tanh
+
+    def forward(self, x):
+        for layer in self.table["layers"]:
+            x = layer(x)
+        return self.function(x) * self.scale
+
+
+def norm(**options):
+    return nn.Sequential(nn.BatchNorm1d(3, **options))
+
+
+def other(seed=1):
+    return nn.Linear(3, 3, rng=seed)
+
+
+def drop(p=0.5):
+    return nn.Sequential(nn.Dropout(p, rng=0))
+
+
+CHANGES = {                              # a model, and what is done to it between two calls
+    "dropout.p": (drop, lambda m: setattr(m[0], "p", 0.0)),
+    "dropout.rng": (drop, lambda m: setattr(m[0], "rng", np.random.default_rng(9))),
+    "eval": (drop, lambda m: m.eval()),
+    "momentum": (norm, lambda m: setattr(m[0], "momentum", 0.9)),
+    "batch eps": (norm, lambda m: setattr(m[0], "eps", 2.0)),
+    "batch eps, eval": (lambda: norm().eval(), lambda m: setattr(m[0], "eps", 2.0)),
+    "running_var[...] =": (lambda: norm().eval(), lambda m: m[0].running_var.__setitem__(..., 9.0)),
+    "running_mean =": (lambda: norm().eval(),
+                       lambda m: setattr(m[0], "running_mean", np.full(3, 5, np.float32))),
+    "running_var = equal, then written": (lambda: norm().eval(), lambda m: (
+        setattr(m[0], "running_var", m[0].running_var.copy()),
+        m[0].running_var.__setitem__(0, 7.0))),
+    "load_state_dict": (lambda: norm().eval(), lambda m: m.load_state_dict(
+        {k: v * 9 + 1 for k, v in m.state_dict().items()})),
+    "astype": (lambda: norm().eval(), lambda m: m.astype("float64")),
+    "layer eps": (lambda: nn.Sequential(nn.LayerNorm(3)), lambda m: setattr(m[0], "eps", 1.0)),
+    "layers[0] =": (lambda: nn.Sequential(other(0)), lambda m: m.layers.__setitem__(0, other())),
+    "layers.append": (lambda: nn.Sequential(other(0)), lambda m: m.layers.append(other())),
+    "layers.pop": (lambda: nn.Sequential(other(0), other()), lambda m: m.layers.pop()),
+    "layers reversed": (lambda: nn.Sequential(other(0), other()), lambda m: m.layers.reverse()),
+    "weight =": (lambda: nn.Sequential(other(0)),
+                 lambda m: setattr(m[0], "weight", other().weight)),
+    "bias = None": (lambda: nn.Sequential(other(0)), lambda m: setattr(m[0], "bias", None)),
+    "activation": (lambda: nn.MLP([3, 4, 2], "relu", rng=0),
+                   lambda m: setattr(m, "activation", nn.tanh)),
+    "slope": (lambda: nn.LeakyReLU(0.1), lambda m: setattr(m, "slope", 0.5)),
+    "a list in a dict": (Holder, lambda m: m.table["layers"].__setitem__(0, other())),
+    "a function": (Holder, lambda m: setattr(m, "function", np.sin)),
+    "a number": (Holder, lambda m: setattr(m, "scale", 3.0)),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_compiled_step_notices_what_is_changed_in_a_module(name):
+    make, change = CHANGES[name]
+    x = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+    results = []
+    for wrap in (lambda step: step, tg.compile):
+        model = make()
+        step = wrap(lambda x, model=model: model(x))
+        before = [step(x).data for _ in range(2)]
+        change(model)
+        results.append([*before, step(x).data, step(x).data, *model.state_dict().values()])
+    for eager, compiled in zip(*results, strict=True):
+        np.testing.assert_array_equal(eager, compiled)
+    if name not in ("momentum", "dropout.rng"):            # the test itself can fail
+        assert not np.array_equal(results[0][1], results[0][2])
+
+
+def test_a_step_is_captured_once_while_nothing_is_changed():
+    model = nn.MLP([3, 4, 2], norm="batch", dropout=0.5, rng=0)
+    captures = []
+
+    @tg.compile
+    def step(x):
+        captures.append(1)
+        return model(x).sum() + nn.l2_penalty(model.parameters(), 0.1)
+
+    x = np.ones((6, 3), np.float32)
+    for _ in range(3):
+        step(x)
+    model.dropout.p = 0.25 + 0.25                          # an equal number is no change
+    model.norms[0].eps = float("1e-5")
+    model.train()
+    model.norms[0].running_mean[...] = 1
+    step(x)
+    assert len(captures) == 1
+    model.train(False)
+    step(x), step(x)
+    assert len(captures) == 2
+
+
+def test_parameters_and_cells_that_are_read_without_a_call_are_noticed_too():
+    model, cell = nn.Linear(2, 1, rng=0), nn.RNN(2, 3, rng=0)
+    penalty = tg.compile(lambda: nn.l2_penalty(model.parameters(), 1.0))
+    one_step = tg.compile(lambda x, h: cell.step(x, h))
+    x, h = np.ones((4, 2), np.float32), np.ones((4, 3), np.float32)
+    penalty(), one_step(x, h)
+    model.weight, cell.bias_ih = nn.Linear(2, 1, rng=5).weight, None
+    assert penalty().item() == nn.l2_penalty(model.parameters(), 1.0).item()
+    np.testing.assert_array_equal(one_step(x, h).data, cell.step(x, h).data)
+
+
+def test_a_module_is_noticed_to_which_no_attribute_of_its_caller_leads():
+    inner = nn.Dropout(0.5, rng=0)
+
+    class Outer(nn.Module):
+        def forward(self, x):
+            return inner(x)
+
+    step = tg.compile(Outer())
+    x = np.ones((2, 50), np.float32)
+    step(x)
+    inner.p = 0.0
+    np.testing.assert_array_equal(step(x).data, x)
+
+
+def test_a_seed_draws_the_same_mask_at_every_call_compiled_or_not():
+    def step(x):
+        return nn.dropout(x, 0.5, rng=3)
+
+    compiled, x = tg.compile(step), np.ones(30, np.float32)
+    for _ in range(3):
+        np.testing.assert_array_equal(compiled(x).data, step(x).data)
+    own = tg.compile(lambda x: nn.dropout(x, 0.5))
+    assert not np.array_equal(own(x).data, own(x).data)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+@pytest.mark.parametrize("loss", [
+    lambda x, y, p: nn.binary_cross_entropy_with_logits(x, y, pos_weight=p),
+    lambda x, y, p: nn.cross_entropy(x, y, weight=p),
+    lambda x, y, p: nn.cross_entropy(x, np.array([0, 1, 2, 1]), weight=p),
+    lambda x, y, p: nn.cross_entropy(x, np.array([0, 1, 2, 1]), weight=p, label_smoothing=0.1),
+    lambda x, y, p: nn.nll_loss(nn.log_softmax(x), np.array([0, 1, 2, 1]), weight=p),
+])
+def test_weights_of_any_dtype_may_be_arguments_of_a_compiled_step(loss, dtype):
+    x = tg.Tensor(np.arange(12, dtype=np.float32).reshape(4, 3) / 5, requires_grad=True)
+    y = np.array([[1, 0, 1]] * 4, np.float32)
+    compiled = tg.compile(lambda p: loss(x, y, p))
+    for p in ([1, 2, 3], [5, 1, 1], [1, 1, 9]):
+        p = np.array(p, dtype)
+        assert compiled(p).item() == loss(x, y, p).item()
+
+
+def test_signs_that_are_written_in_place_are_read_anew():
+    x = tg.Tensor(np.eye(3, dtype=np.float32), requires_grad=True)
+    signs = np.ones(3, int)
+    step = tg.compile(lambda: nn.cosine_embedding_loss(x, np.ones((3, 3), np.float32), signs))
+    step()
+    signs[...] = -1
+    assert step().item() == pytest.approx(3**-0.5)

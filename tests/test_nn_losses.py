@@ -222,3 +222,59 @@ def test_penalties_add_up_what_the_pattern_names():
     assert nn.l2_penalty(p, 1.0).item() > l2.item() * 10
     with pytest.raises(ValueError, match=r"no parameter matches '\*gamma'"):
         nn.l1_penalty(p, 0.1, "*gamma")
+
+
+# ---- dtypes and weights --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("loss", "expected"), [
+    (nn.mse_loss, 190.0**2), (nn.l1_loss, 190.0), (nn.huber_loss, 189.5),
+    (lambda x, y: nn.hinge_loss(x, y // y, margin=300), 290.0),
+    (lambda x, y: nn.mse_loss(y, x), 190.0**2),
+])
+@pytest.mark.parametrize("kinds", ["uint8 uint8", "uint8 int64", "float32 uint8", "uint8 float32"])
+def test_integers_become_floats_before_anything_is_computed(loss, expected, kinds):
+    first, second = kinds.split()
+    x, y = np.array([10], first), np.array([200], second)
+    for given in ((tg.Tensor(x), tg.Tensor(y)), (tg.Tensor(x), y), (x, tg.Tensor(y)), (x, y)):
+        result = loss(*given)
+        assert result.item() == expected and result.dtype == np.float32
+
+
+@pytest.mark.parametrize("name", ["mse_loss", "l1_loss", "huber_loss", "kl_div",
+                                  "binary_cross_entropy_with_logits", "cross_entropy"])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("raw", ["float16", "float32", "float64"])
+def test_raw_arrays_take_the_dtype_of_the_tensor_beside_them(name, dtype, raw):
+    x = tg.Tensor(np.array([[0.25, 0.75]], dtype), requires_grad=True)
+    y = np.array([[0.5, 0.5]], raw)
+    loss = getattr(nn, name)
+    assert loss(x, y).dtype == dtype
+    assert nn.cross_entropy(x, [0], weight=np.ones(2, raw)).dtype == dtype
+    assert nn.binary_cross_entropy_with_logits(x, y, pos_weight=np.ones(2, raw)).dtype == dtype
+    if name != "cross_entropy":
+        assert loss(y, x).dtype == dtype
+
+
+def test_huber_loss_is_a_parabola_at_its_lowest_point_too():
+    for delta in (0.5, 1.0):
+        second = tg.hessian(lambda x, d=delta: nn.huber_loss(x, np.zeros(1), delta=d))
+        assert second(np.zeros(1)).item() == 1
+        assert second(np.array([0.3])).item() == 1
+        assert second(np.array([3.0])).item() == 0
+
+
+@pytest.mark.parametrize("loss", [
+    lambda x, w: nn.binary_cross_entropy_with_logits(x, np.eye(3), pos_weight=w),
+    lambda x, w: nn.cross_entropy(x, [0, 2, 1], weight=w),
+    lambda x, w: nn.cross_entropy(x, [0, 2, 1], weight=w, reduction="sum"),
+    lambda x, w: nn.cross_entropy(x, [0, 2, 1], weight=w, label_smoothing=0.1, ignore_index=2),
+    lambda x, w: nn.cross_entropy(x, np.full((3, 3), 1 / 3), weight=w),
+    lambda x, w: nn.nll_loss(nn.log_softmax(x), [0, 2, 1], weight=w, reduction="none"),
+])
+def test_a_tensor_as_weight_gets_its_gradient(loss):
+    x, w = np.arange(9.0).reshape(3, 3) / 7, np.array([0.5, 1.0, 2.0])
+    assert tg.gradcheck(loss, x, w).ok
+    given = tg.Tensor(w, requires_grad=True)
+    loss(tg.Tensor(x), given).sum().backward()
+    assert given.grad is not None and given.grad.any()

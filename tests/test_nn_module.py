@@ -150,6 +150,20 @@ def test_a_module_that_knows_the_one_above_it_does_not_go_round_in_circles():
     assert len(net.state_dict()) == 8
 
 
+@pytest.mark.parametrize("values", [np.ones((2, 1)), [[1.0], [2.0]], tg.Tensor(np.ones((2, 1)))])
+def test_a_constant_in_the_place_of_a_parameter_is_refused(values):
+    layer = nn.Linear(2, 1)
+    weight = layer.weight
+    with pytest.raises(TypeError, match=r"'weight' is a parameter.*\.weight\.data = .*freeze"):
+        layer.weight = values
+    assert layer.weight is weight
+    layer.weight = leaf(2, 1)
+    layer.weight = layer.weight * 2                        # as a network that makes weights does
+    layer.bias = None
+    layer.weight = values
+    assert list(layer.parameters()) == []
+
+
 # ---- names ---------------------------------------------------------------------------------------
 
 

@@ -9,113 +9,323 @@ from tinygrad_opt import ops
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.tensor import Tensor, apply
 
-__all__ = [
-    "ELU",
-    "GELU",
-    "Identity",
-    "LeakyReLU",
-    "LogSoftmax",
-    "ReLU",
-    "SiLU",
-    "Sigmoid",
-    "Softmax",
-    "Softplus",
-    "Tanh",
-    "activation",
-    "elu",
-    "gelu",
-    "identity",
-    "leaky_relu",
-    "log_softmax",
-    "relu",
-    "sigmoid",
-    "silu",
-    "softmax",
-    "softplus",
-    "tanh",
-]
-
 
 def identity(x: Any) -> Any:
-    """x itself."""
+    """x itself.
+
+    Parameters
+    ----------
+    x : any
+
+    Returns
+    -------
+    any
+        The same object.
+
+    Examples
+    --------
+    >>> from tinygrad_opt import nn
+    >>> nn.identity(3)
+    3
+    """
     return x
 
 
 def relu(x: Any) -> Tensor:
-    """max(x, 0); the slope at 0 is 0."""
-    return apply(ops.relu, x)
-
-
-def leaky_relu(x: Any, slope: float = 0.01) -> Tensor:
-    """x where x > 0, slope · x elsewhere."""
-    return apply(ops.leaky_relu, x, slope=slope)
-
-
-def elu(x: Any, alpha: float = 1.0) -> Tensor:
-    """x where x > 0, α (eˣ − 1) elsewhere. Clevert et al. (2015)."""
-    return apply(ops.elu, x, alpha=alpha)
-
-
-def gelu(x: Any, approximate: str = "none") -> Tensor:
-    """x Φ(x), Φ the normal distribution function. Hendrycks & Gimpel (2016).
+    """max(x, 0); the slope at 0 is 0.
 
     Parameters
     ----------
-    x : Tensor or array-like
+    x : Tensor or array-like of any shape
+
+    Returns
+    -------
+    Tensor of the shape of x
+
+    References
+    ----------
+    Nair & Hinton, *Rectified Linear Units Improve Restricted Boltzmann Machines* (2010).
+
+    Examples
+    --------
+    >>> from tinygrad_opt import nn
+    >>> nn.relu([-1.0, 0.0, 2.0]).tolist()
+    [0.0, 0.0, 2.0]
+    """
+    return _applied(ops.relu, x)
+
+
+def leaky_relu(x: Any, slope: float = 0.01) -> Tensor:
+    """x where x > 0, slope · x elsewhere.
+
+    Parameters
+    ----------
+    x : Tensor or array-like of any shape
+    slope : float
+        Slope for x ≤ 0.
+
+    Returns
+    -------
+    Tensor of the shape of x
+
+    References
+    ----------
+    Maas et al., *Rectifier Nonlinearities Improve Neural Network Acoustic Models* (2013).
+
+    Examples
+    --------
+    >>> from tinygrad_opt import nn
+    >>> nn.leaky_relu([-2.0, 2.0], 0.5).tolist()
+    [-1.0, 2.0]
+    """
+    return _applied(ops.leaky_relu, x, slope=slope)
+
+
+def elu(x: Any, alpha: float = 1.0) -> Tensor:
+    """x where x > 0, α (eˣ − 1) elsewhere.
+
+    Parameters
+    ----------
+    x : Tensor or array-like of any shape
+    alpha : float
+        α; −α is the limit for x → −∞.
+
+    Returns
+    -------
+    Tensor of the shape of x
+
+    References
+    ----------
+    Clevert et al., *Fast and Accurate Deep Network Learning by Exponential Linear Units* (2015).
+
+    Examples
+    --------
+    >>> from tinygrad_opt import nn
+    >>> nn.elu([-1000.0, 2.0], 0.5).tolist()
+    [-0.5, 2.0]
+    """
+    return _applied(ops.elu, x, alpha=alpha)
+
+
+def gelu(x: Any, approximate: str = "none") -> Tensor:
+    """x Φ(x), for the distribution function Φ of the standard normal distribution.
+
+    Parameters
+    ----------
+    x : Tensor or array-like of any shape
     approximate : {"none", "tanh"}
         ``"tanh"`` is the formula of GPT-2, ½ x (1 + tanh √(2/π) (x + 0.044715 x³)).
+
+    Returns
+    -------
+    Tensor of the shape of x
+
+    Raises
+    ------
+    ValueError
+        For another `approximate`.
+
+    References
+    ----------
+    Hendrycks & Gimpel, *Gaussian Error Linear Units* (2016).
+
+    Examples
+    --------
+    >>> from tinygrad_opt import nn
+    >>> nn.gelu([-1.0, 1.0]).data.round(4)
+    array([-0.1587,  0.8413], dtype=float32)
     """
     if approximate not in ("none", "tanh"):
         raise ValueError(f'gelu: approximate is "none" or "tanh", got {approximate!r}')
-    return apply(ops.gelu_tanh if approximate == "tanh" else ops.gelu, x)
+    return _applied(ops.gelu_tanh if approximate == "tanh" else ops.gelu, x)
 
 
 def silu(x: Any) -> Tensor:
-    """x / (1 + e⁻ˣ), also called swish."""
-    return apply(ops.silu, x)
+    """x / (1 + e⁻ˣ) = x σ(x), also called swish.
+
+    Parameters
+    ----------
+    x : Tensor or array-like of any shape
+
+    Returns
+    -------
+    Tensor of the shape of x
+
+    References
+    ----------
+    Elfwing et al., *Sigmoid-Weighted Linear Units for Neural Network Function Approximation in
+    Reinforcement Learning* (2017).
+
+    Examples
+    --------
+    >>> from tinygrad_opt import nn
+    >>> nn.silu([0.0, 100.0]).tolist()
+    [0.0, 100.0]
+    """
+    return _applied(ops.silu, x)
 
 
 def tanh(x: Any) -> Tensor:
-    """Hyperbolic tangent."""
-    return apply(ops.tanh, x)
+    """(eˣ − e⁻ˣ) / (eˣ + e⁻ˣ), the hyperbolic tangent.
+
+    Parameters
+    ----------
+    x : Tensor or array-like of any shape
+
+    Returns
+    -------
+    Tensor of the shape of x
+        In (−1, 1).
+
+    Examples
+    --------
+    >>> from tinygrad_opt import nn
+    >>> nn.tanh([0.0, 100.0]).tolist()
+    [0.0, 1.0]
+    """
+    return _applied(ops.tanh, x)
 
 
 def sigmoid(x: Any) -> Tensor:
-    """1 / (1 + e⁻ˣ), exact in both tails."""
-    return apply(ops.sigmoid, x)
+    """σ(x) = 1 / (1 + e⁻ˣ), exact in both tails.
+
+    Parameters
+    ----------
+    x : Tensor or array-like of any shape
+
+    Returns
+    -------
+    Tensor of the shape of x
+        In (0, 1).
+
+    Examples
+    --------
+    >>> from tinygrad_opt import nn
+    >>> nn.sigmoid([0.0, 100.0]).tolist()
+    [0.5, 1.0]
+    """
+    return _applied(ops.sigmoid, x)
 
 
 def softplus(x: Any) -> Tensor:
-    """log(1 + eˣ), without overflow."""
-    return apply(ops.softplus, x)
+    """log(1 + eˣ), a smooth ReLU; it does not overflow.
+
+    Parameters
+    ----------
+    x : Tensor or array-like of any shape
+
+    Returns
+    -------
+    Tensor of the shape of x
+
+    Examples
+    --------
+    >>> from tinygrad_opt import nn
+    >>> nn.softplus([-1000.0, 1000.0]).tolist()
+    [0.0, 1000.0]
+    """
+    return _applied(ops.softplus, x)
 
 
 def softmax(x: Any, axis: int = -1) -> Tensor:
-    """eˣ / Σ eˣ along the axis: positive and adding up to 1."""
-    return apply(ops.softmax, x, axis=axis)
+    """exp xᵢ / Σⱼ exp xⱼ along the axis: positive and adding up to 1.
+
+    Parameters
+    ----------
+    x : Tensor or array-like of at least one axis
+    axis : int
+
+    Returns
+    -------
+    Tensor of the shape of x
+
+    Notes
+    -----
+    The largest entry is subtracted first, so no finite x overflows.
+
+    Examples
+    --------
+    >>> from tinygrad_opt import nn
+    >>> nn.softmax([1000.0, 1000.0]).tolist()
+    [0.5, 0.5]
+    """
+    return _applied(ops.softmax, x, axis=axis)
 
 
 def log_softmax(x: Any, axis: int = -1) -> Tensor:
-    """x − log Σ eˣ along the axis."""
-    return apply(ops.log_softmax, x, axis=axis)
+    """xᵢ − log Σⱼ exp xⱼ along the axis.
+
+    Parameters
+    ----------
+    x : Tensor or array-like of at least one axis
+    axis : int
+
+    Returns
+    -------
+    Tensor of the shape of x
+        Finite for finite x, unlike the logarithm of `softmax`.
+
+    Examples
+    --------
+    >>> from tinygrad_opt import nn
+    >>> nn.log_softmax([0.0, 1000.0]).tolist()
+    [-1000.0, 0.0]
+    """
+    return _applied(ops.log_softmax, x, axis=axis)
+
+
+def _applied(op: ops.Op, x: Any, **options: Any) -> Tensor:
+    """op(x); Python's numbers and lists take the default dtype."""
+    if type(x) is not Tensor and not hasattr(x, "dtype"):
+        x = Tensor(x)
+    return apply(op, x, **options)
+
+
+# ---- modules -------------------------------------------------------------------------------------
 
 
 class Identity(Module):
-    """x ↦ x."""
+    """x ↦ x, for a place where a layer is expected.
+
+    Examples
+    --------
+    >>> from tinygrad_opt import nn
+    >>> nn.Identity()(3)
+    3
+    """
 
     def forward(self, x: Any) -> Any:
         return x
 
 
 class ReLU(Module):
-    """x ↦ max(x, 0)."""
+    """x ↦ max(x, 0); see `relu`.
+
+    Examples
+    --------
+    >>> from tinygrad_opt import nn
+    >>> nn.ReLU()([-1.0, 2.0]).tolist()
+    [0.0, 2.0]
+    """
 
     def forward(self, x: Any) -> Tensor:
         return relu(x)
 
 
 class LeakyReLU(Module):
-    """x ↦ x where x > 0, slope · x elsewhere."""
+    """x ↦ x where x > 0, slope · x elsewhere; see `leaky_relu`.
+
+    Parameters
+    ----------
+    slope : float
+        Slope for x ≤ 0.
+
+    Examples
+    --------
+    >>> from tinygrad_opt import nn
+    >>> nn.LeakyReLU(0.5)([-2.0, 2.0]).tolist()
+    [-1.0, 2.0]
+    """
 
     def __init__(self, slope: float = 0.01) -> None:
         self.slope = slope
@@ -128,7 +338,19 @@ class LeakyReLU(Module):
 
 
 class ELU(Module):
-    """x ↦ x where x > 0, α (eˣ − 1) elsewhere."""
+    """x ↦ x where x > 0, α (eˣ − 1) elsewhere; see `elu`.
+
+    Parameters
+    ----------
+    alpha : float
+        α; −α is the limit for x → −∞.
+
+    Examples
+    --------
+    >>> from tinygrad_opt import nn
+    >>> nn.ELU(0.5)([-1000.0, 2.0]).tolist()
+    [-0.5, 2.0]
+    """
 
     def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = alpha
@@ -141,7 +363,18 @@ class ELU(Module):
 
 
 class GELU(Module):
-    """x ↦ x Φ(x), exactly or by the formula with tanh."""
+    """x ↦ x Φ(x), exactly or by the formula with tanh; see `gelu`.
+
+    Parameters
+    ----------
+    approximate : {"none", "tanh"}
+
+    Examples
+    --------
+    >>> from tinygrad_opt import nn
+    >>> nn.GELU("tanh")([0.0, 100.0]).tolist()
+    [0.0, 100.0]
+    """
 
     def __init__(self, approximate: str = "none") -> None:
         self.approximate = approximate
@@ -154,35 +387,75 @@ class GELU(Module):
 
 
 class SiLU(Module):
-    """x ↦ x / (1 + e⁻ˣ)."""
+    """x ↦ x / (1 + e⁻ˣ); see `silu`.
+
+    Examples
+    --------
+    >>> from tinygrad_opt import nn
+    >>> nn.SiLU()([0.0, 100.0]).tolist()
+    [0.0, 100.0]
+    """
 
     def forward(self, x: Any) -> Tensor:
         return silu(x)
 
 
 class Tanh(Module):
-    """x ↦ tanh x."""
+    """x ↦ tanh x; see `tanh`.
+
+    Examples
+    --------
+    >>> from tinygrad_opt import nn
+    >>> nn.Tanh()([0.0, 100.0]).tolist()
+    [0.0, 1.0]
+    """
 
     def forward(self, x: Any) -> Tensor:
         return tanh(x)
 
 
 class Sigmoid(Module):
-    """x ↦ 1 / (1 + e⁻ˣ)."""
+    """x ↦ 1 / (1 + e⁻ˣ); see `sigmoid`.
+
+    Examples
+    --------
+    >>> from tinygrad_opt import nn
+    >>> nn.Sigmoid()([0.0, 100.0]).tolist()
+    [0.5, 1.0]
+    """
 
     def forward(self, x: Any) -> Tensor:
         return sigmoid(x)
 
 
 class Softplus(Module):
-    """x ↦ log(1 + eˣ)."""
+    """x ↦ log(1 + eˣ); see `softplus`.
+
+    Examples
+    --------
+    >>> from tinygrad_opt import nn
+    >>> nn.Softplus()([-1000.0, 1000.0]).tolist()
+    [0.0, 1000.0]
+    """
 
     def forward(self, x: Any) -> Tensor:
         return softplus(x)
 
 
 class Softmax(Module):
-    """x ↦ eˣ / Σ eˣ along an axis. For `cross_entropy` leave it out: that takes the logits."""
+    """x ↦ exp xᵢ / Σⱼ exp xⱼ; see `softmax`. `cross_entropy` takes the logits, without it.
+
+    Parameters
+    ----------
+    axis : int
+        Along which entries add up to 1.
+
+    Examples
+    --------
+    >>> from tinygrad_opt import nn
+    >>> nn.Softmax()([1000.0, 1000.0]).tolist()
+    [0.5, 0.5]
+    """
 
     def __init__(self, axis: int = -1) -> None:
         self.axis = axis
@@ -195,7 +468,19 @@ class Softmax(Module):
 
 
 class LogSoftmax(Softmax):
-    """x ↦ x − log Σ eˣ along an axis; `nll_loss` takes what it gives."""
+    """x ↦ xᵢ − log Σⱼ exp xⱼ; see `log_softmax`. `nll_loss` takes what it gives.
+
+    Parameters
+    ----------
+    axis : int
+        Along which the sum is taken.
+
+    Examples
+    --------
+    >>> from tinygrad_opt import nn
+    >>> nn.LogSoftmax()([0.0, 1000.0]).tolist()
+    [-1000.0, 0.0]
+    """
 
     def forward(self, x: Any) -> Tensor:
         return log_softmax(x, self.axis)
@@ -209,7 +494,16 @@ _BY_NAME: dict[str, Callable[..., Any]] = {
 
 
 def activation(name: Any) -> Callable[..., Any]:
-    """The function that an `activation=` means: its name, or the function or module itself.
+    """The function that an `activation=` means.
+
+    Parameters
+    ----------
+    name : str or callable
+        The name of an activation, or a function or module itself.
+
+    Returns
+    -------
+    callable
 
     Raises
     ------

@@ -8,6 +8,7 @@ description runs no foreign code.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from types import FunctionType
 from typing import Any
@@ -15,10 +16,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.errors import CheckpointError
-from tinygrad_opt.nn.tree import Tree
 from tinygrad_opt.tensor import Tensor
-
-__all__ = ["describe", "rebuild"]
 
 
 def describe(model: Any) -> dict[str, Any]:
@@ -43,7 +41,7 @@ class _Describer:
         x = x.item() if isinstance(x, np.generic) else x
         if x is None or type(x) in (bool, int, float, str):
             return x
-        if isinstance(x, Tree):
+        if hasattr(type(x), "named_modules"):
             return self._module(x, place)
         if type(x) is Tensor and id(x) in self.paths:
             return {"tensor": self.paths[id(x)], "name": x.name, "trained": x.requires_grad}
@@ -181,15 +179,17 @@ class _Builder:
 
 def _class(name: str) -> Any:
     """The layer or network of that name; None if there is none."""
-    from tinygrad_opt import nn
-
-    found = getattr(nn, name, None) if name in nn.__all__ else None
-    return found if isinstance(found, type) and issubclass(found, Tree) else None
+    found = _public(name)
+    return found if isinstance(found, type) and hasattr(found, "named_modules") else None
 
 
 def _function(name: str) -> Any:
     """The function on Tensors of that name; None if there is none."""
-    from tinygrad_opt import nn
-
-    found = getattr(nn, name, None) if name in nn.__all__ else None
+    found = _public(name)
     return found if isinstance(found, FunctionType) else None
+
+
+def _public(name: str) -> Any:
+    """What this package calls by that name; None for what it does not export."""
+    nn = sys.modules[__package__]                          # which imports this file
+    return getattr(nn, name) if name in nn.__all__ else None

@@ -15,17 +15,13 @@ import numpy as np
 from tinygrad_opt import ops
 from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.nn.module import Module
-from tinygrad_opt.nn.parameters import as_input, default_dtype, positive, weight_and_bias
+from tinygrad_opt.nn.parameters import as_input, positive, weight_and_bias
 from tinygrad_opt.tensor import Tensor, apply
-
-__all__ = [
-    "AvgPool2d", "Conv1d", "Conv2d", "MaxPool2d", "avg_pool2d", "conv1d", "conv2d", "max_pool2d",
-]
 
 # ---- windows -------------------------------------------------------------------------------------
 
 
-def windows(x, size, stride):
+def _windows(x, size, stride):
     """Windows of the last axes, (n, c, *positions, *size), without a copy."""
     axes = tuple(range(-len(size), 0))
     every = np.lib.stride_tricks.sliding_window_view(x, size, axes)
@@ -34,7 +30,7 @@ def windows(x, size, stride):
     return every[index]
 
 
-def add_windows(w, size, stride, shape):
+def _add_windows(w, size, stride, shape):
     """Zeros of the shape, with each window added where it was taken from."""
     out = np.zeros(shape, w.dtype)
     counts = w.shape[-2 * len(size):-len(size)]
@@ -46,15 +42,15 @@ def add_windows(w, size, stride, shape):
     return out
 
 
-_windows: ops.Op = ops.op(
-    "windows", windows,
-    lambda g, z, x, size, stride: _add_windows(g, size=size, stride=stride, shape=x.shape),
+windows: ops.Op = ops.op(
+    "windows", _windows,
+    lambda g, z, x, size, stride: add_windows(g, size=size, stride=stride, shape=x.shape),
 )
-_add_windows: ops.Op = ops.op(
-    "Σ windows", add_windows,
-    lambda g, z, w, size, stride, shape: _windows(g, size=size, stride=stride),
+add_windows: ops.Op = ops.op(
+    "Σ windows", _add_windows,
+    lambda g, z, w, size, stride, shape: windows(g, size=size, stride=stride),
 )
-ops.register(windows=_windows, add_windows=_add_windows)
+ops.register(windows=windows, add_windows=add_windows)
 
 
 def _slid(name: str, x: Tensor, size: Any, stride: Any, padding: Any, fill: float = 0.0) -> Tensor:
@@ -71,7 +67,7 @@ def _slid(name: str, x: Tensor, size: Any, stride: Any, padding: Any, fill: floa
         pads = ((0, 0), (0, 0), *((p, p) for p in padding))
         padded: Any = np.pad(x, pads, constant_values=fill)
         x = padded
-    return apply(_windows, x, size=size, stride=stride)
+    return apply(windows, x, size=size, stride=stride)
 
 
 def _per_axis(name: str, axes: int, value: Any, least: int = 1) -> tuple[int, ...]:
@@ -112,14 +108,78 @@ def _convolve(
 def conv1d(
     x: Any, weight: Tensor, bias: Tensor | None = None, *, stride: Any = 1, padding: Any = 0
 ) -> Tensor:
-    """zₒₜ = Σ W[o, c, i] x[c, t·stride + i] + bₒ, for x of (n, c, length), W of (out, c, k)."""
+    """z[o, t] = Σ W[o, c, i] x[c, t·stride + i] + b[o]: filters that slide along a signal.
+
+    Parameters
+    ----------
+    x : Tensor or array-like of shape (n, channels, length)
+    weight : Tensor of shape (out, channels, size)
+        W, a filter for each output channel.
+    bias : Tensor of shape (out,), optional
+        b.
+    stride : int ≥ 1
+        Step of the window.
+    padding : int ≥ 0
+        Zeros added at either end.
+
+    Returns
+    -------
+    Tensor of shape (n, out, (length + 2 · padding − size) // stride + 1)
+
+    Raises
+    ------
+    ShapeError
+        If x has other channels or another number of axes, or is shorter than the filters.
+
+    Examples
+    --------
+    >>> import tinygrad_opt as tg
+    >>> from tinygrad_opt import nn
+    >>> nn.conv1d([[[1.0, 2.0, 4.0]]], tg.Tensor([[[-1.0, 1.0]]])).tolist()
+    [[[1.0, 2.0]]]
+    """
     return _convolve("conv1d", x, weight, bias, stride, padding)
 
 
 def conv2d(
     x: Any, weight: Tensor, bias: Tensor | None = None, *, stride: Any = 1, padding: Any = 0
 ) -> Tensor:
-    """Σ W[o, c, i, j] x[c, h·stride + i, w·stride + j] + bₒ, for x of (n, c, h, w)."""
+    """z[o, h, w] = Σ W[o, c, i, j] x[c, h·stride + i, w·stride + j] + b[o].
+
+    Parameters
+    ----------
+    x : Tensor or array-like of shape (n, channels, height, width)
+    weight : Tensor of shape (out, channels, size, size)
+        W, a filter for each output channel; height and width may differ.
+    bias : Tensor of shape (out,), optional
+        b.
+    stride : int ≥ 1 or (int, int)
+        Step of the window, downwards and to the right.
+    padding : int ≥ 0 or (int, int)
+        Zeros added above and below, left and right.
+
+    Returns
+    -------
+    Tensor of shape (n, out, rows, columns)
+        rows = (height + 2 · padding − size) // stride + 1, and columns alike.
+
+    Raises
+    ------
+    ShapeError
+        If x has other channels or another number of axes, or is smaller than the filters.
+
+    References
+    ----------
+    LeCun et al., *Gradient-Based Learning Applied to Document Recognition* (1998).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import tinygrad_opt as tg
+    >>> from tinygrad_opt import nn
+    >>> nn.conv2d(np.ones((1, 1, 3, 3)), tg.Tensor(np.ones((1, 1, 2, 2)))).tolist()
+    [[[[4.0, 4.0], [4.0, 4.0]]]]
+    """
     return _convolve("conv2d", x, weight, bias, stride, padding)
 
 
@@ -173,8 +233,15 @@ class Conv1d(_Conv):
         Length of the filters.
     stride, padding : int
         Step of the window; zeros added at either end.
-    bias, init, dtype, rng
-        As for `Linear`.
+    bias : bool
+        Whether to add b.
+    init : str, float or callable, optional
+        Of the filters; see `nn.init`. Without it filters and bias start as U(−1/√m, 1/√m) for the
+        m numbers under a filter, as PyTorch's do; with it the bias starts as 0.
+    dtype : dtype-like, optional
+        Of the parameters; the default dtype, float32, without it.
+    rng : optional
+        Anything that `numpy.random.default_rng` takes; the package's generator without it.
 
     Attributes
     ----------
@@ -202,8 +269,15 @@ class Conv2d(_Conv):
         Height and width of the filters.
     stride, padding : int or (int, int)
         Step of the window; zeros added on all four sides.
-    bias, init, dtype, rng
-        As for `Linear`.
+    bias : bool
+        Whether to add b.
+    init : str, float or callable, optional
+        Of the filters; see `nn.init`. Without it filters and bias start as U(−1/√m, 1/√m) for the
+        m numbers under a filter, as PyTorch's do; with it the bias starts as 0.
+    dtype : dtype-like, optional
+        Of the parameters; the default dtype, float32, without it.
+    rng : optional
+        Anything that `numpy.random.default_rng` takes; the package's generator without it.
 
     Attributes
     ----------
@@ -230,7 +304,7 @@ class Conv2d(_Conv):
 
 def _pooled(name: str, x: Any, size: Any, stride: Any, padding: Any, fill: float) -> Tensor:
     """The windows of a pooling layer, to reduce along axis 0: short last axes are slow in NumPy."""
-    x = x if type(x) is Tensor else Tensor(x, dtype=default_dtype())
+    x = as_input(x)
     size = _per_axis(f"{name}: size", 2, size)
     stride = size if stride is None else _per_axis(f"{name}: stride", 2, stride)
     padding = _per_axis(f"{name}: padding", 2, padding, 0)
@@ -241,15 +315,68 @@ def _pooled(name: str, x: Any, size: Any, stride: Any, padding: Any, fill: float
 
 
 def max_pool2d(x: Any, size: Any, *, stride: Any = None, padding: Any = 0) -> Tensor:
-    """The largest entry of each window; windows side by side unless a stride is given.
+    """The largest entry of each window of an image.
 
+    Parameters
+    ----------
+    x : Tensor or array-like of shape (n, channels, height, width)
+    size : int or (int, int)
+        Height and width of the window.
+    stride : int or (int, int), optional
+        Its step; its size without it, so that windows lie side by side.
+    padding : int or (int, int)
+        −∞ added on all four sides, half of the size at most.
+
+    Returns
+    -------
+    Tensor of shape (n, channels, rows, columns)
+
+    Raises
+    ------
+    ShapeError
+        If x has another number of axes, or is smaller than the window.
+
+    Notes
+    -----
     Entries that tie share the gradient equally (PyTorch gives it to the first).
+
+    Examples
+    --------
+    >>> from tinygrad_opt import nn
+    >>> nn.max_pool2d([[[[1.0, 2.0], [3.0, 4.0]]]], 2).tolist()
+    [[[[4.0]]]]
     """
     return _pooled("max_pool2d", x, size, stride, padding, -np.inf).max(axis=0)
 
 
 def avg_pool2d(x: Any, size: Any, *, stride: Any = None, padding: Any = 0) -> Tensor:
-    """The mean of each window, zeros of the padding included."""
+    """The mean of each window of an image, zeros of the padding included.
+
+    Parameters
+    ----------
+    x : Tensor or array-like of shape (n, channels, height, width)
+    size : int or (int, int)
+        Height and width of the window.
+    stride : int or (int, int), optional
+        Its step; its size without it, so that windows lie side by side.
+    padding : int or (int, int)
+        Zeros added on all four sides, half of the size at most.
+
+    Returns
+    -------
+    Tensor of shape (n, channels, rows, columns)
+
+    Raises
+    ------
+    ShapeError
+        If x has another number of axes, or is smaller than the window.
+
+    Examples
+    --------
+    >>> from tinygrad_opt import nn
+    >>> nn.avg_pool2d([[[[1.0, 2.0], [3.0, 4.0]]]], 2).tolist()
+    [[[[2.5]]]]
+    """
     return _pooled("avg_pool2d", x, size, stride, padding, 0.0).mean(axis=0)
 
 
@@ -285,7 +412,16 @@ class MaxPool2d(Module):
 
 
 class AvgPool2d(MaxPool2d):
-    """The mean of each window of an image; parameters as for `MaxPool2d`, padded with zeros.
+    """The mean of each window of an image (n, channels, height, width).
+
+    Parameters
+    ----------
+    size : int or (int, int)
+        Height and width of the window.
+    stride : int or (int, int), optional
+        Its step; its size without it.
+    padding : int or (int, int)
+        Zeros added on all four sides; they count in the mean.
 
     Examples
     --------

@@ -9,14 +9,8 @@ import numpy as np
 from tinygrad_opt import ops
 from tinygrad_opt.nn import init
 from tinygrad_opt.nn.module import Module
-from tinygrad_opt.nn.parameters import default_dtype
+from tinygrad_opt.nn.parameters import as_input
 from tinygrad_opt.tensor import Tensor, answer
-
-__all__ = ["Dropout", "dropout"]
-
-
-def _mask(shape, keep, rng):
-    return rng.random(shape) < keep
 
 
 def dropout(x: Any, p: float = 0.5, *, training: bool = True, rng: Any = None) -> Tensor:
@@ -31,6 +25,10 @@ def dropout(x: Any, p: float = 0.5, *, training: bool = True, rng: Any = None) -
         False gives x back.
     rng : optional
         Anything that `numpy.random.default_rng` takes; the package's generator without it.
+
+    Returns
+    -------
+    Tensor of the shape of x
 
     Raises
     ------
@@ -50,12 +48,19 @@ def dropout(x: Any, p: float = 0.5, *, training: bool = True, rng: Any = None) -
     [0.0, 1.3329999446868896]
     """
     _check_probability(p)
-    x = x if type(x) is Tensor else Tensor(x, dtype=default_dtype())
+    x = as_input(x)
     if not training or p == 0:
         return x
-    # an answer, so that a captured step draws anew at each replay
-    mask = answer(_mask, x.shape, 1 - p, init.generator(rng))
-    return ops.where(mask, x / (1 - p) if p < 1 else x, 0)
+    # An answer, so that a captured step draws anew at each replay. A seed stays one, so that it
+    # draws the same numbers each time, as it does where nothing is captured.
+    rng = init.generator() if rng is None else rng
+    kept = answer(_draw, x.shape, 1 - p, rng=rng)
+    return ops.where(kept, x / (1 - p) if p < 1 else x, 0)
+
+
+def _draw(shape: tuple[int, ...], keep: float, rng: Any) -> np.ndarray:
+    """Which entries stay."""
+    return init.generator(rng).random(shape) < keep
 
 
 class Dropout(Module):
@@ -68,15 +73,29 @@ class Dropout(Module):
     rng : optional
         Anything that `numpy.random.default_rng` takes; the package's generator without it.
 
+    Raises
+    ------
+    ValueError
+        If p is not in [0, 1].
+
     References
     ----------
     Srivastava et al., *Dropout* (2014).
+
+    Examples
+    --------
+    >>> from tinygrad_opt import nn
+    >>> layer = nn.Dropout(0.5, rng=0)
+    >>> layer([1.0, 1.0, 1.0, 1.0]).tolist()
+    [0.0, 2.0, 2.0, 2.0]
+    >>> layer.eval()([1.0, 1.0]).tolist()
+    [1.0, 1.0]
     """
 
     def __init__(self, p: float = 0.5, *, rng: Any = None) -> None:
         _check_probability(p)
         self.p = p
-        self.rng = None if rng is None else np.random.default_rng(rng)
+        self.rng = None if rng is None else init.generator(rng)
 
     def forward(self, x: Any) -> Tensor:
         return dropout(x, self.p, training=self.training, rng=self.rng)

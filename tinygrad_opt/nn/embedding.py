@@ -12,8 +12,6 @@ from tinygrad_opt.nn.module import Module
 from tinygrad_opt.nn.parameters import parameter, positive
 from tinygrad_opt.tensor import Tensor, answer, apply, effect, values_of
 
-__all__ = ["Embedding", "embedding"]
-
 
 def embedding(indices: Any, weight: Tensor) -> Tensor:
     """Row i of the table for each index i: shape (...) gives (..., features).
@@ -24,14 +22,25 @@ def embedding(indices: Any, weight: Tensor) -> Tensor:
         In [0, number of rows).
     weight : Tensor of shape (rows, features)
 
+    Returns
+    -------
+    Tensor of shape (..., features)
+
     Raises
     ------
     TypeError
         If the indices are not integers.
     IndexError
         If one is out of range; negative ones do not count from the end.
+
+    Examples
+    --------
+    >>> import tinygrad_opt as tg
+    >>> from tinygrad_opt import nn
+    >>> nn.embedding([2, 0], tg.Tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])).tolist()
+    [[5.0, 6.0], [1.0, 2.0]]
     """
-    i = indices if type(indices) is Tensor else np.asarray(indices)
+    i = indices if hasattr(indices, "dtype") else np.asarray(indices)
     if i.dtype.kind not in "iu" and i.size:
         raise TypeError(f"embedding: indices must be integers, got {i.dtype}")
     effect(_check_range, values_of(i), weight.shape[0])
@@ -53,14 +62,25 @@ class Embedding(Module):
     ----------
     rows, features : int
         How many things there are, and the length of the vector of each.
-    init : str, float or callable
-        Of the table; N(0, 1) without it.
-    dtype, rng
-        As for `Linear`.
+    init : str, float or callable, optional
+        Of the table; N(0, 1) without it. See `nn.init`.
+    dtype : dtype-like, optional
+        Of the table; the default dtype, float32, without it.
+    rng : optional
+        Anything that `numpy.random.default_rng` takes; the package's generator without it.
 
     Attributes
     ----------
     weight : Tensor of shape (rows, features)
+
+    Raises
+    ------
+    ValueError
+        If a size is not a positive integer.
+
+    References
+    ----------
+    Bengio et al., *A Neural Probabilistic Language Model* (2003).
 
     Examples
     --------

@@ -1,29 +1,42 @@
-"""Layers that multiply by a matrix, and networks made of them."""
+"""Layers that multiply by a matrix."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator
-from itertools import pairwise
 from typing import Any
 
-import numpy as np
-
 from tinygrad_opt import ops
-from tinygrad_opt.errors import ShapeError
-from tinygrad_opt.nn import init as initialisers
-from tinygrad_opt.nn.activations import activation as activation_of
-from tinygrad_opt.nn.dropout import Dropout
 from tinygrad_opt.nn.module import Module
-from tinygrad_opt.nn.normalization import BatchNorm1d, LayerNorm
 from tinygrad_opt.nn.parameters import as_input, positive, weight_and_bias
 from tinygrad_opt.tensor import Tensor, apply
 
-__all__ = ["MLP", "Bilinear", "Flatten", "Linear", "Sequential", "bilinear", "flatten", "linear"]
-
 
 def linear(x: Any, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x @ W + b, for x of shape (..., in), W of (in, out) and b of (out,)."""
+    """x @ W + b.
+
+    Parameters
+    ----------
+    x : Tensor or array-like of shape (..., in)
+    weight : Tensor of shape (in, out)
+        W.
+    bias : Tensor of shape (out,), optional
+        b.
+
+    Returns
+    -------
+    Tensor of shape (..., out)
+
+    Raises
+    ------
+    ShapeError
+        If the last axis of x is not as long as W has rows.
+
+    Examples
+    --------
+    >>> import tinygrad_opt as tg
+    >>> from tinygrad_opt import nn
+    >>> nn.linear([[1.0, 2.0]], tg.Tensor([[1.0], [10.0]]), tg.Tensor([0.5])).tolist()
+    [[21.5]]
+    """
     x = as_input(x, weight)
     return x @ weight if bias is None else apply(ops.linear, x, weight, bias)
 
@@ -37,9 +50,9 @@ class Linear(Module):
         Lengths of the last axis of the input and of the output.
     bias : bool
         Whether to add b.
-    init : str, float or callable
-        Of the weights; see `nn.init`. Without it weights and bias start as U(−1/√in, 1/√in), as
-        PyTorch's do; with it the bias starts as 0.
+    init : str, float or callable, optional
+        Of the weights; see `nn.init`. Without it weights and bias start as U(−1/√m, 1/√m) for m
+        inputs, as PyTorch's do; with it the bias starts as 0.
     dtype : dtype-like, optional
         Of the parameters; the default dtype, float32, without it.
     rng : optional
@@ -49,6 +62,11 @@ class Linear(Module):
     ----------
     weight : Tensor of shape (in_features, out_features)
     bias : Tensor of shape (out_features,), or None
+
+    Raises
+    ------
+    ValueError
+        If a size is not a positive integer.
 
     Notes
     -----
@@ -87,7 +105,33 @@ class Linear(Module):
 
 
 def bilinear(x: Any, y: Any, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """zₖ = xᵀ Wₖ y + bₖ, for x of shape (..., m), y of (..., n) and W of (out, m, n)."""
+    """zₖ = xᵀ Wₖ y + bₖ.
+
+    Parameters
+    ----------
+    x : Tensor or array-like of shape (..., m)
+    y : Tensor or array-like of shape (..., n)
+    weight : Tensor of shape (out, m, n)
+        W, a matrix for each output.
+    bias : Tensor of shape (out,), optional
+        b.
+
+    Returns
+    -------
+    Tensor of shape (..., out)
+
+    Raises
+    ------
+    ShapeError
+        If the last axes of x and y do not fit.
+
+    Examples
+    --------
+    >>> import tinygrad_opt as tg
+    >>> from tinygrad_opt import nn
+    >>> nn.bilinear([1.0, 2.0], [3.0], tg.Tensor([[[1.0], [10.0]]])).tolist()
+    [63.0]
+    """
     x, y = as_input(x, weight), as_input(y, weight)
     rows = (ops.expand_dims(x, axis=(-2, -3)) @ weight)[..., 0, :]     # (..., out, n)
     z = (rows * ops.expand_dims(y, axis=-2)).sum(axis=-1)
@@ -101,8 +145,15 @@ class Bilinear(Module):
     ----------
     in1_features, in2_features, out_features : int
         Lengths of the last axes of x, y and z.
-    bias, init, dtype, rng
-        As for `Linear`.
+    bias : bool
+        Whether to add b.
+    init : str, float or callable, optional
+        Of the weights; see `nn.init`. Without it weights and bias start as U(−1/√m, 1/√m) for the
+        m numbers in x, as PyTorch's do; with it the bias starts as 0.
+    dtype : dtype-like, optional
+        Of the parameters; the default dtype, float32, without it.
+    rng : optional
+        Anything that `numpy.random.default_rng` takes; the package's generator without it.
 
     Attributes
     ----------
@@ -139,182 +190,3 @@ class Bilinear(Module):
     def _options(self) -> str:
         out, m, n = self.weight.shape
         return f"{m}, {n}, {out}" + ("" if self.bias is not None else ", bias=False")
-
-
-def flatten(x: Any, start_axis: int = 1) -> Tensor:
-    """All axes from `start_axis` on as one: (n, c, h, w) becomes (n, c·h·w)."""
-    x = x if type(x) is Tensor else Tensor(x)
-    if not -x.ndim <= start_axis < max(x.ndim, 1):
-        raise ShapeError(f"flatten from axis {start_axis}: the input has shape {x.shape}")
-    kept = x.shape[:start_axis]
-    return x.reshape((*kept, int(np.prod(x.shape[start_axis:], dtype=int))))
-
-
-class Flatten(Module):
-    """All axes from `start_axis` on as one, between convolutions and linear layers."""
-
-    def __init__(self, start_axis: int = 1) -> None:
-        self.start_axis = start_axis
-
-    def forward(self, x: Any) -> Tensor:
-        return flatten(x, self.start_axis)
-
-    def _options(self) -> str:
-        return "" if self.start_axis == 1 else f"{self.start_axis}"
-
-
-class Sequential(Module):
-    """One function after another: modules, or any functions of one Tensor.
-
-    Parameters
-    ----------
-    *layers : callable
-        Applied from left to right. Their parameters are called ``0.weight``, ``2.bias`` and so
-        on, as PyTorch calls them.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from tinygrad_opt import nn
-    >>> model = nn.Sequential(nn.Linear(2, 8, rng=0), np.tanh, nn.Linear(8, 1, rng=1))
-    >>> list(model.parameters())
-    ['0.weight', '0.bias', '2.weight', '2.bias']
-    """
-
-    def __init__(self, *layers: Callable[..., Any]) -> None:
-        for layer in layers:
-            if not callable(layer):
-                raise TypeError(f"Sequential takes layers one by one, got {type(layer).__name__}")
-            if isinstance(layer, type):
-                raise TypeError(f"Sequential takes layers, got the class {layer.__name__}: make"
-                                f" one, {layer.__name__}(...)")
-        self.layers = list(layers)
-
-    def _members(self) -> Iterator[tuple[str, Any]]:
-        return ((str(i), x) for i, x in enumerate(self.layers) if isinstance(x, Module | Tensor))
-
-    def forward(self, x: Any) -> Any:
-        for layer in self.layers:
-            x = layer(x)
-        return x
-
-    def __len__(self) -> int:
-        return len(self.layers)
-
-    def __iter__(self) -> Iterator[Callable[..., Any]]:
-        return iter(self.layers)
-
-    def __getitem__(self, i: int | slice) -> Any:
-        return Sequential(*self.layers[i]) if isinstance(i, slice) else self.layers[i]
-
-    def _options(self) -> str:
-        plain = [_name(x) for x in self.layers if not isinstance(x, Module)]
-        return ", ".join(plain)
-
-
-class MLP(Module):
-    """A fully connected network: x ↦ W_L σ(… σ(x W₀ + b₀) …) + b_L, rows of x are samples.
-
-    Parameters
-    ----------
-    sizes : sequence of int
-        Number of inputs, of neurons in each hidden layer, of outputs: ``[2, 16, 3]``.
-    activation : str or callable
-        σ, between the layers: ``"relu"``, ``"tanh"``, …, a function or a module.
-    dropout : float
-        Probability that a hidden activation is dropped while training.
-    norm : {None, "layer", "batch"}
-        Normalise what goes into each activation.
-    output : str or callable, optional
-        Applied to the result. The losses that end in ``with_logits`` and `cross_entropy` want none.
-    bias : bool
-        Whether the layers add b.
-    init : str, float or callable, optional
-        Of the weights; see `nn.init`. Without it they suit the activation: Kaiming uniform
-        (He et al., 2015) before a ReLU or a relative of it, Xavier uniform (Glorot & Bengio,
-        2010) before the others and at the output. The biases start as 0.
-    dtype, rng
-        As for `Linear`.
-
-    Raises
-    ------
-    ValueError
-        For fewer than two sizes, or a size that is not a positive integer.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from tinygrad_opt import nn
-    >>> model = nn.MLP([2, 16, 3], activation="relu", rng=0)
-    >>> model
-    MLP(relu)
-    ├─ layers.0: Linear(2, 16)
-    └─ layers.1: Linear(16, 3)
-    >>> model(np.zeros((5, 2))).shape
-    (5, 3)
-    """
-
-    def __init__(
-        self,
-        sizes: Any,
-        activation: Any = "relu",
-        *,
-        dropout: float = 0.0,
-        norm: str | None = None,
-        output: Any = None,
-        bias: bool = True,
-        init: Any = None,
-        dtype: Any = None,
-        rng: Any = None,
-    ) -> None:
-        sizes = _sizes(sizes)
-        if norm not in (None, "layer", "batch"):
-            raise ValueError(f'MLP: norm is None, "layer" or "batch", got {norm!r}')
-        rng = None if rng is None else np.random.default_rng(rng)
-        self.activation = activation_of(activation)
-        starts = [_suiting(self.activation)] * (len(sizes) - 2) + ["xavier_uniform"]
-        self.layers = [
-            Linear(n, m, bias, init=start if init is None else init, dtype=dtype, rng=rng)
-            for (n, m), start in zip(pairwise(sizes), starts)
-        ]
-        kind = {"layer": LayerNorm, "batch": BatchNorm1d}.get(norm or "")
-        self.norms = [kind(n, dtype=dtype) for n in sizes[1:-1]] if kind else []
-        self.dropout = Dropout(dropout, rng=rng) if dropout else None
-        self.output = None if output is None else activation_of(output)
-
-    def forward(self, x: Any) -> Tensor:
-        *hidden, last = self.layers
-        for i, layer in enumerate(hidden):
-            x = layer(x)
-            if self.norms:
-                x = self.norms[i](x)
-            x = self.activation(x)
-            if self.dropout is not None:
-                x = self.dropout(x)
-        x = last(x)
-        return x if self.output is None else self.output(x)
-
-    def _options(self) -> str:
-        name = _name(self.activation)
-        return name if self.output is None else f"{name}, output={_name(self.output)}"
-
-
-def _sizes(sizes: Any) -> list[int]:
-    numbers = list(sizes) if np.iterable(sizes) and not isinstance(sizes, str) else [sizes]
-    if len(numbers) < 2:
-        raise ValueError(f"MLP needs the numbers of inputs and of outputs at least, got {sizes!r}")
-    return list(positive("MLP", **{f"sizes[{i}]": n for i, n in enumerate(numbers)}))
-
-
-def _suiting(activation: Any) -> initialisers.Initialiser:
-    """The initialiser before an activation: He's where half of it is cut off, else Glorot's."""
-    name = _name(activation)
-    gain = initialisers.gain(name)
-    cut = gain != 1 and name.lower() != "tanh"
-    family = initialisers.kaiming_uniform if cut else initialisers.xavier_uniform
-    return functools.partial(family, gain=gain)
-
-
-def _name(function: Any) -> str:
-    """What a function, or a module that serves as one, is called."""
-    return getattr(function, "__name__", type(function).__name__)

@@ -1,13 +1,16 @@
-"""Losses: how far predictions are from targets, as one number to minimise.
+"""Losses: how far predictions are from targets, as one number to minimise; and penalties.
 
 Each takes the prediction first and then the target. `reduction` says what becomes of the losses
 of the entries or samples: ``"mean"``, ``"sum"``, or ``"none"`` to keep them apart. Prediction and
 target must have the same shape: (n, 1) beside (n,) would broadcast to (n, n) and train towards
-the mean, so it is an error. Raw arrays take the dtype of the Tensor beside them.
+the mean, so it is an error. Raw arrays and integers take the dtype of the float Tensor beside
+them, or the default dtype.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,20 +18,9 @@ import numpy as np
 from tinygrad_opt import ops
 from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.nn.activations import relu
-from tinygrad_opt.nn.reductions import constant, pair, reduced, values
-from tinygrad_opt.tensor import Tensor, apply, effect
-
-__all__ = [
-    "binary_cross_entropy",
-    "binary_cross_entropy_with_logits",
-    "cosine_embedding_loss",
-    "hinge_loss",
-    "huber_loss",
-    "l1_loss",
-    "mse_loss",
-]
-
-# ---- numbers -------------------------------------------------------------------------------------
+from tinygrad_opt.nn.module import matching
+from tinygrad_opt.nn.parameters import as_input
+from tinygrad_opt.tensor import Tensor, answer, apply, effect, values_of
 
 
 def mse_loss(prediction: Any, target: Any, *, reduction: str = "mean") -> Tensor:
@@ -47,7 +39,7 @@ def mse_loss(prediction: Any, target: Any, *, reduction: str = "mean") -> Tensor
     Raises
     ------
     ShapeError
-        If the shapes differ.
+        If the shapes differ, or there is nothing to take the mean of.
 
     Examples
     --------
@@ -62,7 +54,20 @@ def mse_loss(prediction: Any, target: Any, *, reduction: str = "mean") -> Tensor
 def l1_loss(prediction: Any, target: Any, *, reduction: str = "mean") -> Tensor:
     """|x − y|, the absolute error; its slope at 0 is 0.
 
-    Parameters, errors and result as for `mse_loss`.
+    Parameters
+    ----------
+    prediction, target : Tensor or array-like of one shape
+    reduction : {"mean", "sum", "none"}
+
+    Returns
+    -------
+    Tensor
+        Of shape () unless the reduction is ``"none"``.
+
+    Raises
+    ------
+    ShapeError
+        If the shapes differ, or there is nothing to take the mean of.
 
     Examples
     --------
@@ -77,7 +82,7 @@ def l1_loss(prediction: Any, target: Any, *, reduction: str = "mean") -> Tensor:
 def huber_loss(
     prediction: Any, target: Any, *, delta: float = 1.0, reduction: str = "mean"
 ) -> Tensor:
-    """½ d² where d = |x − y| ≤ δ, δ (d − ½ δ) beyond: outliers pull with a force of δ at most.
+    """½ e² where |e| ≤ δ for e = x − y, δ (|e| − ½ δ) beyond: an outlier pulls with force δ.
 
     Parameters
     ----------
@@ -85,6 +90,18 @@ def huber_loss(
     delta : float > 0
         δ, where the parabola goes over into its tangent.
     reduction : {"mean", "sum", "none"}
+
+    Returns
+    -------
+    Tensor
+        Of shape () unless the reduction is ``"none"``.
+
+    Raises
+    ------
+    ShapeError
+        If the shapes differ, or there is nothing to take the mean of.
+    ValueError
+        If delta is not positive.
 
     References
     ----------
@@ -99,9 +116,9 @@ def huber_loss(
     if not delta > 0:
         raise ValueError(f"huber_loss: delta must be positive, got {delta!r}")
     x, y = pair("huber_loss", prediction, target)
-    distance = abs(x - y)
-    near = ops.minimum(distance, delta)
-    return reduced(near * (distance - 0.5 * near), reduction)     # no square of an outlier
+    error = x - y
+    near = ops.clip(error, -delta, delta)
+    return reduced(near * (error - 0.5 * near), reduction)        # no square of an outlier
 
 
 def cosine_embedding_loss(
@@ -117,125 +134,38 @@ def cosine_embedding_loss(
     margin : float in [−1, 1]
     reduction : {"mean", "sum", "none"}
 
+    Returns
+    -------
+    Tensor
+        Of shape (), or (n,) if the reduction is ``"none"``.
+
+    Raises
+    ------
+    ShapeError
+        If the shapes do not fit.
+    ValueError
+        If a target is neither −1 nor 1.
+
     Notes
     -----
     10⁻¹² is added to the squared lengths, as in PyTorch: a zero vector has cosine 0.
+
+    Examples
+    --------
+    >>> from tinygrad_opt import nn
+    >>> float(nn.cosine_embedding_loss([[1.0, 0.0]], [[0.0, 2.0]], [1]))
+    1.0
     """
     x1, x2 = pair("cosine_embedding_loss", x1, x2)
-    sign = _signs("cosine_embedding_loss", target)
+    sign = array_like(target)
+    effect(_check_signs, "cosine_embedding_loss", values_of(sign))
     if x1.ndim != 2 or sign.shape != x1.shape[:1]:
         raise ShapeError(f"cosine_embedding_loss needs inputs of shape (n, features) and targets"
                          f" of shape (n,), got {x1.shape} and {sign.shape}")
     lengths = (((x1 * x1).sum(axis=1) + 1e-12) * ((x2 * x2).sum(axis=1) + 1e-12)).sqrt()
     cos = (x1 * x2).sum(axis=1) / lengths
-    return reduced(ops.where(sign > 0, 1 - cos, relu(cos - margin)), reduction)
-
-
-# ---- two classes ---------------------------------------------------------------------------------
-
-
-def _log_above(p):
-    return np.where(p > 0, np.maximum(np.log(np.where(p > 0, p, 1)), -100), -100)
-
-
-def binary_entropy(p, y):
-    """−y log p − (1 − y) log(1 − p)."""
-    return -(y * _log_above(p) + (1 - y) * _log_above(1 - p))
-
-
-def binary_entropy_of_logits(x, y, a):
-    """a y log(1 + e⁻ˣ) + (1 − y) log(1 + eˣ); a is the weight of y = 1."""
-    return a * y * np.logaddexp(-x, 0) + (1 - y) * np.logaddexp(x, 0)
-
-
-_binary_entropy = ops.op(
-    "binary cross entropy", binary_entropy,
-    lambda g, z, p, y: g * (p - y) / np.maximum(p * (1 - p), 1e-12),
-    lambda g, z, p, y: g * (_log_above(1 - p) - _log_above(p)),
-)
-
-_binary_entropy_of_logits = ops.op(
-    "binary cross entropy of logits", binary_entropy_of_logits,
-    lambda g, z, x, y, a: g * ((1 - y) * ops.sigmoid(x) - a * y * ops.sigmoid(-x)),
-    lambda g, z, x, y, a: g * (a * ops.softplus(-x) - ops.softplus(x)),
-    lambda g, z, x, y, a: g * y * ops.softplus(-x),
-)
-ops.register(
-    binary_entropy=_binary_entropy, binary_entropy_of_logits=_binary_entropy_of_logits,
-)
-
-
-def binary_cross_entropy(prediction: Any, target: Any, *, reduction: str = "mean") -> Tensor:
-    """−y log p − (1 − y) log(1 − p), in nats, for probabilities p.
-
-    Prefer `binary_cross_entropy_with_logits`, which keeps its precision where p is near 0 or 1.
-
-    Parameters
-    ----------
-    prediction : Tensor or array-like
-        Probabilities p, in [0, 1].
-    target : Tensor or array-like of the same shape
-        0 and 1, or probabilities.
-    reduction : {"mean", "sum", "none"}
-
-    Raises
-    ------
-    ShapeError
-        If the shapes differ.
-    ValueError
-        If predictions or targets are not in [0, 1].
-
-    Notes
-    -----
-    Logarithms stop at −100 and the divisor p (1 − p) of the gradient at 10⁻¹², as in PyTorch, so
-    a wrong answer given with certainty costs 100 and not infinity.
-
-    Examples
-    --------
-    >>> from tinygrad_opt import nn
-    >>> round(float(nn.binary_cross_entropy([0.5, 0.5], [0.0, 1.0])), 4)
-    0.6931
-    """
-    p, y = pair("binary_cross_entropy", prediction, target)
-    _probabilities("binary_cross_entropy: predictions", p,
-                   " Are they logits? Use binary_cross_entropy_with_logits.")
-    _probabilities("binary_cross_entropy: targets", y)
-    return reduced(apply(_binary_entropy, p, y), reduction)
-
-
-def binary_cross_entropy_with_logits(
-    logits: Any, target: Any, *, pos_weight: Any = None, reduction: str = "mean"
-) -> Tensor:
-    """y log(1 + e⁻ˣ) + (1 − y) log(1 + eˣ): the binary cross entropy of p = σ(x).
-
-    Parameters
-    ----------
-    logits : Tensor or array-like
-        x, any finite number is safe.
-    target : Tensor or array-like of the same shape
-        0 and 1, or probabilities.
-    pos_weight : array-like, optional
-        How much more the case y = 1 counts; broadcasts with the logits.
-    reduction : {"mean", "sum", "none"}
-
-    Raises
-    ------
-    ShapeError
-        If the shapes differ.
-    ValueError
-        If targets are not in [0, 1]; labels of −1 and 1 belong to `hinge_loss`.
-
-    Examples
-    --------
-    >>> from tinygrad_opt import nn
-    >>> float(nn.binary_cross_entropy_with_logits([1000.0], [0.0]))
-    1000.0
-    """
-    name = "binary_cross_entropy_with_logits"
-    x, y = pair(name, logits, target)
-    _probabilities(f"{name}: targets", y)
-    weight = 1.0 if pos_weight is None else constant(pos_weight, x.dtype)
-    return reduced(apply(_binary_entropy_of_logits, x, y, weight), reduction)
+    together = answer(np.greater, sign, 0)
+    return reduced(ops.where(together, 1 - cos, relu(cos - margin)), reduction)
 
 
 def hinge_loss(
@@ -252,10 +182,15 @@ def hinge_loss(
     margin : float
     reduction : {"mean", "sum", "none"}
 
+    Returns
+    -------
+    Tensor
+        Of shape () unless the reduction is ``"none"``.
+
     Raises
     ------
     ShapeError
-        If the shapes differ.
+        If the shapes differ, or there is nothing to take the mean of.
     ValueError
         If a target is neither −1 nor 1.
 
@@ -270,19 +205,8 @@ def hinge_loss(
     [0.0, 0.5, 2.0]
     """
     x, y = pair("hinge_loss", scores, target)
-    _signs("hinge_loss", y)
+    effect(_check_signs, "hinge_loss", y.array)
     return reduced(relu(margin - y * x), reduction)
-
-
-# ---- checks --------------------------------------------------------------------------------------
-
-# Effects, so that a captured step checks the targets of each batch.
-
-
-def _signs(name: str, target: Any) -> Any:
-    signs = target if type(target) is Tensor else np.asarray(target)
-    effect(_check_signs, name, values(signs))
-    return signs
 
 
 def _check_signs(name: str, signs: np.ndarray) -> None:
@@ -290,11 +214,119 @@ def _check_signs(name: str, signs: np.ndarray) -> None:
         raise ValueError(f"{name}: targets are -1 and 1. For labels of 0 and 1: 2 * y - 1.")
 
 
-def _probabilities(what: str, p: Tensor, hint: str = "") -> None:
-    effect(_check_probabilities, what, p.array, hint)
+# ---- penalties -----------------------------------------------------------------------------------
 
 
-def _check_probabilities(what: str, p: np.ndarray, hint: str) -> None:
-    if not ((p >= 0) & (p <= 1)).all():
-        raise ValueError(f"{what} must be in [0, 1], they go from {p.min():.4g} to"
-                         f" {p.max():.4g}.{hint}")
+def l1_penalty(parameters: dict[str, Tensor], strength: float, pattern: str = "*") -> Tensor:
+    """strength · Σ |p|, to be added to a loss: it drives parameters to 0.
+
+    Parameters
+    ----------
+    parameters : dict of str to Tensor
+        ``model.parameters()``.
+    strength : float
+    pattern : str
+        Which names, as in a shell: ``"*weight"`` leaves the biases alone.
+
+    Returns
+    -------
+    Tensor of shape ()
+
+    Raises
+    ------
+    ValueError
+        If no name matches.
+
+    References
+    ----------
+    Tibshirani, *Regression Shrinkage and Selection via the Lasso* (1996).
+
+    Examples
+    --------
+    >>> from tinygrad_opt import nn
+    >>> model = nn.Linear(2, 1, init=nn.init.constant)
+    >>> float(nn.l1_penalty(model.parameters(), 0.1, "*weight"))
+    0.0
+    """
+    return _penalty(parameters, strength, pattern, abs)
+
+
+def l2_penalty(parameters: dict[str, Tensor], strength: float, pattern: str = "*") -> Tensor:
+    """strength · Σ p², to be added to a loss. Its gradient is 2 · strength · p.
+
+    Parameters
+    ----------
+    parameters : dict of str to Tensor
+        ``model.parameters()``.
+    strength : float
+    pattern : str
+        Which names, as in a shell: ``"*weight"`` leaves the biases alone.
+
+    Returns
+    -------
+    Tensor of shape ()
+
+    Raises
+    ------
+    ValueError
+        If no name matches.
+
+    Notes
+    -----
+    With plain SGD it is `weight_decay` of 2 · strength; with other optimizers the two differ.
+
+    Examples
+    --------
+    >>> import tinygrad_opt as tg
+    >>> from tinygrad_opt import nn
+    >>> w = tg.Tensor([3.0, 4.0], requires_grad=True)
+    >>> float(nn.l2_penalty({"w": w}, 2.0))
+    50.0
+    """
+    return _penalty(parameters, strength, pattern, lambda p: p * p)
+
+
+def _penalty(
+    parameters: dict[str, Tensor], strength: float, pattern: str, size: Callable[..., Tensor]
+) -> Tensor:
+    first, *rest = [size(p).sum() for p in matching(parameters, pattern).values()]
+    return strength * sum(rest, first)
+
+
+# ---- what losses share ---------------------------------------------------------------------------
+
+
+def pair(name: str, x: Any, y: Any) -> tuple[Tensor, Tensor]:
+    """Prediction and target as float Tensors of one shape."""
+    x = as_input(x, y)
+    y = as_input(y, x)
+    if x.shape != y.shape:
+        raise ShapeError(f"{name} of shapes {x.shape} and {y.shape}: they must be the same."
+                         f"{_hint(x.shape, y.shape)}")
+    return x, y
+
+
+def _hint(x: tuple[int, ...], y: tuple[int, ...]) -> str:
+    """What to try with two shapes that would broadcast to something else."""
+    for longer, shorter, name in (x, y, "prediction"), (y, x, "target"):
+        if longer == (*shorter, 1):
+            return f" Drop the last axis, {name}[..., 0], or give the other one such an axis."
+    return " Reshape one of them." if math.prod(x) == math.prod(y) else ""
+
+
+def array_like(x: Any) -> Any:
+    """Labels, which have a shape and a dtype: lists as arrays, what is not a list as it is."""
+    return x if hasattr(x, "dtype") else np.asarray(x)
+
+
+def reduced(losses: Tensor, reduction: str) -> Tensor:
+    """The losses as `reduction` says."""
+    if reduction == "mean":
+        if not losses.size:
+            raise ShapeError(f"no losses to take the mean of: the shape is {losses.shape}")
+        return losses.mean()
+    if reduction == "sum":
+        return losses.sum()
+    if reduction == "none":
+        return losses
+    raise ValueError(f'reduction is "mean", "sum" or "none", got {reduction!r}')

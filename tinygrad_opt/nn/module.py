@@ -1,10 +1,19 @@
-"""`Module`: a function with parameters."""
+"""`Module`: a function with parameters.
+
+Nothing is registered. The attributes of a module are its tree: whatever Tensors and modules they
+hold, directly or in lists, tuples and dicts, are found when they are asked for, in the order in
+which they were assigned. So there is no ``super().__init__()`` to forget and no list that hides
+its layers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
+from itertools import chain
+from operator import is_
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -12,13 +21,10 @@ from tinygrad_opt.errors import CheckpointError
 from tinygrad_opt.nn.blueprint import describe
 from tinygrad_opt.nn.init import generator
 from tinygrad_opt.nn.summary import Summary, summarize
-from tinygrad_opt.nn.tree import Tree, enter
-from tinygrad_opt.tensor import Tensor, observed, tick
-
-__all__ = ["Module", "matching"]
+from tinygrad_opt.tensor import Tensor, observed, tape, tick, values_of
 
 
-class Module(Tree):
+class Module:
     """A function with parameters: assign Tensors and Modules to attributes, define ``forward``.
 
     A leaf Tensor that requires grad is a parameter, and stays one while it is frozen. It is known
@@ -32,7 +38,14 @@ class Module(Tree):
     training : bool
         Whether Dropout drops and BatchNorm looks at the batch; see `train` and `eval`.
     buffers : tuple of str
-        Names of the attributes that are arrays, not trained but saved. Set it in the class.
+        Names of the attributes that are arrays, not trained but saved, loaded and converted with
+        the parameters. Set it in the class, as BatchNorm does for its running statistics.
+
+    Notes
+    -----
+    A compiled step reads buffers and other arrays anew at each call, as it does parameters; they
+    may be written in place. Whatever else a module holds (numbers, functions, layers, the Tensors
+    and arrays themselves) may be replaced: the step is then captured anew.
 
     Examples
     --------
@@ -50,21 +63,144 @@ class Module(Tree):
     (4, 1)
     """
 
+    buffers: tuple[str, ...] = ()
+    transposed_in_torch: tuple[str, ...] = ()      # parameters that PyTorch holds as (out, in)
+    _reserved: frozenset[str] = frozenset()        # names of methods that no attribute may take
+
     @property
     def training(self) -> bool:
-        """Whether it is trained now; a compiled step that asked notices when it changes."""
-        return observed(self, "training", vars(self).get("training", True))
+        """Whether it is trained now."""
+        self._note()
+        return vars(self).get("training", True)
 
     @training.setter
     def training(self, mode: bool) -> None:
-        vars(self)["training"] = mode
+        if mode:                                           # the default is not stored
+            vars(self).pop("training", None)
+        else:
+            vars(self)["training"] = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if tape.get() is not None:                         # as in _note, for less
+            self._note()
         return self.forward(*args, **kwargs)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What calling the module computes."""
+        """What calling the module computes; a subclass defines it.
+
+        Raises
+        ------
+        NotImplementedError
+            If it does not.
+        """
         raise NotImplementedError(f"{type(self).__name__} needs a method forward(self, x)")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._reserved:
+            raise AttributeError(f"{name!r} is a method of Module: choose another attribute name")
+        if _is_parameter(vars(self).get(name)) and _is_constant(value):
+            raise TypeError(
+                f"{name!r} is a parameter, and a constant in its place would not be trained. New"
+                f" values: .{name}.data = ...; to freeze it: .requires_grad_({name!r}, False)"
+            )
+        new = [member for _, member in _held(value, name)]  # refuses what cannot be named
+        object.__setattr__(self, name, value)
+        if new and not any(_leads_to(self, member) for member in new):
+            for path, _, tensor in self._tensors():
+                _name(tensor, path)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        known = ", ".join(vars(self)) or "none: is __init__ spelled with two underscores each side?"
+        raise AttributeError(
+            f"{type(self).__name__} has no attribute {name!r}. Its own attributes: {known}"
+        )
+
+    # ---- the tree --------------------------------------------------------------------------------
+
+    def _members(self) -> Iterator[tuple[str, Any]]:
+        """The Tensors and Modules that this module holds itself, with their names."""
+        for name, value in vars(self).items():
+            yield from _held(value, name)
+
+    def _walk(self, prefix: str = "", above: tuple[Module, ...] = ()) -> Iterator[Any]:
+        """Every path below to a module or parameter: the path, who holds it, what it is.
+
+        A module that holds one above it leads nowhere.
+        """
+        above = (*above, self)
+        for name, member in self._members():
+            if _is_parameter(member):
+                yield prefix + name, self, member
+            elif isinstance(member, Module) and not any(member is x for x in above):
+                yield prefix + name, self, member
+                yield from member._walk(f"{prefix}{name}.", above)
+
+    def _tensors(self) -> Iterator[tuple[str, Module, Tensor]]:
+        """Every path to every parameter, with the module that holds it."""
+        return (entry for entry in self._walk() if type(entry[2]) is Tensor)
+
+    def parameters(self) -> dict[str, Tensor]:
+        """Every parameter of the tree by its path, in the order of definition, each once.
+
+        Returns
+        -------
+        dict of str to Tensor
+            Frozen parameters are among them; their ``requires_grad`` is False.
+
+        Raises
+        ------
+        ValueError
+            If two different parameters have the same path, as dict keys with dots can cause.
+
+        Examples
+        --------
+        >>> from tinygrad_opt import nn
+        >>> list(nn.Linear(2, 3).parameters())
+        ['weight', 'bias']
+        """
+        self._note()
+        found: dict[str, Tensor] = {}
+        for path, _, tensor in self._tensors():
+            _name(tensor, path)
+            _enter(found, path, tensor)
+        return _each_once(found)
+
+    def named_modules(self) -> dict[str, Module]:
+        """Every module of the tree by its path, each once.
+
+        Returns
+        -------
+        dict of str to Module
+            This one is ``""``.
+
+        Examples
+        --------
+        >>> from tinygrad_opt import nn
+        >>> list(nn.MLP([2, 4, 3]).named_modules())
+        ['', 'layers.0', 'layers.1']
+        """
+        found: dict[str, Any] = {"": self}
+        for path, _, module in self._walk():
+            if isinstance(module, Module):
+                _enter(found, path, module)
+        return _each_once(found)
+
+    def _note(self) -> None:
+        """Let a step that is being captured notice when what the tree holds is replaced."""
+        program = tape.get()
+        if program is None:
+            return
+        known = _NOTED.setdefault(program, set())
+        if id(self) not in known:
+            contents = Contents(self)
+            known.update(map(id, contents.modules))
+            observed(contents, "unchanged", True)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copy and pickle: computed Tensors go as their values, without their graph."""
+        return {name: _without_graph(value) for name, value in vars(self).items()}
 
     # ---- saving ----------------------------------------------------------------------------------
 
@@ -72,16 +208,25 @@ class Module(Tree):
         """What is saved: parameters, a tied one under each of its paths, and buffers."""
         state: dict[str, Any] = {}
         for path, _, tensor in self._tensors():
-            enter(state, path, tensor)
-        for prefix, module in self._modules():
-            for name in type(module).buffers:
-                array = getattr(module, name)
-                if array is not None:
-                    enter(state, f"{prefix}.{name}" if prefix else name, array)
+            _enter(state, path, tensor)
+        for path, module in [("", self), *((path, x) for path, _, x in self._walk())]:
+            if isinstance(module, Module):
+                for name, array in module._buffers():
+                    _enter(state, f"{path}.{name}".lstrip("."), array)
         return state
+
+    def _buffers(self) -> list[tuple[str, np.ndarray]]:
+        """Its own buffers that are not None."""
+        own = ((name, getattr(self, name)) for name in type(self).buffers)
+        return [(name, array) for name, array in own if array is not None]
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of all parameters and buffers by their paths.
+
+        Returns
+        -------
+        dict of str to ndarray
+            A tied parameter is there under each of its paths.
 
         Examples
         --------
@@ -89,7 +234,7 @@ class Module(Tree):
         >>> sorted(nn.Linear(2, 3).state_dict())
         ['bias', 'weight']
         """
-        return {path: np.array(_array(x)) for path, x in self._state().items()}
+        return {path: np.array(values_of(x)) for path, x in self._state().items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over the values of a `state_dict`, written into the arrays that are there.
@@ -105,16 +250,24 @@ class Module(Tree):
         CheckpointError
             With every name that is missing, unexpected or of another shape or kind. Nothing is
             changed then.
+
+        Examples
+        --------
+        >>> from tinygrad_opt import nn
+        >>> model, other = nn.Linear(2, 3, rng=0), nn.Linear(2, 3, rng=1)
+        >>> model.load_state_dict(other.state_dict())
+        >>> bool((model.weight.data == other.weight.data).all())
+        True
         """
         if not isinstance(state, Mapping):
             raise TypeError(f"a state is a dict of names and arrays, got {type(state).__name__}")
         own = self._state()
-        values = {path: np.asarray(_array(x)) for path, x in state.items()}
+        values = {path: np.asarray(values_of(x)) for path, x in state.items()}
         problems = [f"{path} is missing" for path in own if path not in values]
         problems += [f"{path} is not known here" for path in values if path not in own]
         written: dict[int, str] = {}
         for path in [path for path in own if path in values]:
-            target, value = _array(own[path]), values[path]
+            target, value = values_of(own[path]), values[path]
             if value.shape != target.shape:
                 problems.append(f"{path} has shape {value.shape}, here it is {target.shape}")
             elif not np.can_cast(value.dtype, target.dtype, "same_kind"):
@@ -127,7 +280,7 @@ class Module(Tree):
                 f"the state does not fit this {type(self).__name__}: {'; '.join(problems)}."
             )
         for path, target in own.items():
-            np.copyto(_array(target), values[path], casting="same_kind")
+            np.copyto(values_of(target), values[path], casting="same_kind")
             if type(target) is Tensor:
                 target.changed = tick()
 
@@ -136,6 +289,10 @@ class Module(Tree):
 
         They are the attributes that hold one; an ``rng`` of None means the package's own, which
         `tg.seed` starts. `save` keeps their states, and ``load(path, model)`` puts them back.
+
+        Returns
+        -------
+        dict of str to numpy.random.Generator
 
         Examples
         --------
@@ -155,6 +312,11 @@ class Module(Tree):
     def architecture(self) -> dict[str, Any]:
         """What it is made of, as plain data. `save` keeps it, and `nn.rebuild` makes it anew.
 
+        Returns
+        -------
+        dict
+            With one key ``"missing"`` that says why, if no file could tell how to make it.
+
         Examples
         --------
         >>> from tinygrad_opt import nn
@@ -166,17 +328,45 @@ class Module(Tree):
     # ---- changing all of it ----------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> Module:
-        """Set the whole tree to training mode, or out of it; returns self."""
-        for _, module in self._modules():
+        """Set the whole tree to training mode, or out of it.
+
+        Parameters
+        ----------
+        mode : bool
+
+        Returns
+        -------
+        Module
+            This one.
+
+        Examples
+        --------
+        >>> from tinygrad_opt import nn
+        >>> nn.Dropout(0.5).train(False).training
+        False
+        """
+        for module in self.named_modules().values():
             module.training = bool(mode)
         return self
 
     def eval(self) -> Module:
-        """Set the whole tree to evaluation: no dropout, running statistics; returns self."""
+        """Set the whole tree to evaluation: no dropout, running statistics.
+
+        Returns
+        -------
+        Module
+            This one.
+
+        Examples
+        --------
+        >>> from tinygrad_opt import nn
+        >>> nn.Dropout(0.5).eval()([1.0, 2.0]).tolist()
+        [1.0, 2.0]
+        """
         return self.train(False)
 
     def requires_grad_(self, pattern: str | bool = "*", flag: bool = True) -> Module:
-        """Freeze or thaw the parameters whose path matches a pattern; returns self.
+        """Freeze or unfreeze the parameters whose path matches a pattern.
 
         Parameters
         ----------
@@ -184,6 +374,11 @@ class Module(Tree):
             As in a shell: ``"layers.0.*"``, ``"*bias"``.
         flag : bool
             False freezes: no gradient is computed, and optimizers leave them alone.
+
+        Returns
+        -------
+        Module
+            This one.
 
         Raises
         ------
@@ -206,12 +401,37 @@ class Module(Tree):
         return self
 
     def zero_grad(self) -> None:
-        """Forget all gradients."""
+        """Forget the gradients of all parameters: their ``grad`` is None then.
+
+        Examples
+        --------
+        >>> from tinygrad_opt import nn
+        >>> model = nn.Linear(2, 1)
+        >>> model([[1.0, 2.0]]).sum().backward()
+        >>> model.zero_grad()
+        >>> model.weight.grad is None
+        True
+        """
         for tensor in self.parameters().values():
             tensor.grad = None
 
     def astype(self, dtype: Any) -> Module:
-        """Convert all parameters and buffers in place; returns self.
+        """Convert all parameters and buffers in place.
+
+        Parameters
+        ----------
+        dtype : dtype-like
+            A float dtype.
+
+        Returns
+        -------
+        Module
+            This one.
+
+        Raises
+        ------
+        TypeError
+            If it is not a float dtype.
 
         Examples
         --------
@@ -225,11 +445,9 @@ class Module(Tree):
         for tensor in self.parameters().values():
             tensor.array, tensor.grad = tensor.array.astype(wanted), None
             tensor.changed = tick()
-        for _, module in self._modules():
-            for name in type(module).buffers:
-                array = getattr(module, name)
-                if array is not None:
-                    object.__setattr__(module, name, array.astype(wanted))
+        for module in self.named_modules().values():
+            for name, array in module._buffers():
+                setattr(module, name, array.astype(wanted))
         return self
 
     # ---- showing it ------------------------------------------------------------------------------
@@ -262,10 +480,74 @@ class Module(Tree):
         """
         return summarize(self, input_shape, dtype)
 
+    def _options(self) -> str:
+        """What stands between the parentheses of its line in the tree."""
+        return ""
+
+    def __repr__(self) -> str:
+        return "\n".join(_lines(self, ()))
+
 
 Module._reserved = frozenset(
     name for name in dir(Module) if callable(getattr(Module, name)) and name != "forward"
 )
+
+
+class Contents:
+    """What a tree of modules holds, to tell whether any of it has been replaced.
+
+    Parameters
+    ----------
+    module : Module
+        The root.
+
+    Attributes
+    ----------
+    modules : list of Module
+        All modules of the tree; the list keeps them alive.
+    """
+
+    def __init__(self, module: Module) -> None:
+        self.modules: list[Module] = []
+        self._holders: list[Iterable[Any]] = []            # live views: attributes, lists, dicts
+        met: set[int] = set()
+        stack: list[Any] = [module]
+        while stack:
+            x = stack.pop()
+            if id(x) in met or not isinstance(x, Module | list | tuple | dict):
+                continue
+            met.add(id(x))
+            if isinstance(x, Module):
+                self.modules.append(x)
+            parts = vars(x) if isinstance(x, Module) else x
+            held = parts.values() if isinstance(parts, dict) else parts
+            stack.extend(held)
+            if not isinstance(held, tuple):                # which nobody can change
+                self._holders.append(held)
+        self._were = self._now()
+
+    def _now(self) -> list[Any]:
+        return [*chain.from_iterable(self._holders), self]           # self marks the end
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether everything in the tree is the object, or the number, that it was."""
+        now = chain(chain.from_iterable(self._holders), (self,))
+        return all(map(is_, now, self._were)) or self._are_equal()
+
+    def _are_equal(self) -> bool:
+        """The same with numbers and words compared by value."""
+        now = self._now()
+        same = len(now) == len(self._were) and all(
+            x is y or (type(x) is type(y) and isinstance(x, bool | int | float | str) and x == y)
+            for x, y in zip(now, self._were))
+        if same:
+            self._were = now                               # the next comparison is a fast one
+        return same
+
+
+# By step that is being captured, the ids of the modules whose contents it compares.
+_NOTED: WeakKeyDictionary[Any, set[int]] = WeakKeyDictionary()
 
 
 def matching(parameters: dict[str, Tensor], pattern: str) -> dict[str, Tensor]:
@@ -276,5 +558,78 @@ def matching(parameters: dict[str, Tensor], pattern: str) -> dict[str, Tensor]:
     return chosen
 
 
-def _array(x: Any) -> Any:
-    return x.array if type(x) is Tensor else x
+def _held(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Tensors and Modules in a value, also in lists, tuples and dicts, with dotted paths."""
+    if type(value) is Tensor or isinstance(value, Module):
+        yield path, value
+    elif isinstance(value, list | tuple):
+        for i, part in enumerate(value):
+            yield from _held(part, f"{path}.{i}")
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            yield from _held(part, f"{path}.{key}")
+    elif isinstance(value, set | frozenset) and any(
+        isinstance(x, Tensor | Module) for x in value
+    ):
+        raise TypeError(f"{path} is a set, whose order differs between runs: use a list")
+
+
+def _leads_to(module: Module, member: Any) -> bool:
+    """Whether a member knows the module that it is given to: its owner's names are not its own."""
+    return isinstance(member, Module) and (
+        member is module or any(x is module for _, _, x in member._walk()))
+
+
+def _is_parameter(x: Any) -> bool:
+    """A leaf that requires grad, or one that has a name: it did, and has been frozen."""
+    return type(x) is Tensor and x.op is None and (x.needs_grad or x.name is not None)
+
+
+def _is_constant(x: Any) -> bool:
+    """An array or a nameless Tensor that no gradient flows to."""
+    return isinstance(x, np.ndarray | list) or (
+        type(x) is Tensor and x.op is None and not _is_parameter(x))
+
+
+def _name(tensor: Tensor, path: str) -> None:
+    """Name a parameter by its path, unless it has a name that is not the end of this one."""
+    if tensor.name is None or path.endswith(f".{tensor.name}"):
+        tensor.name = path
+
+
+def _enter(table: dict[str, Any], path: str, value: Any) -> None:
+    """Put a thing into a table by its path, unless another one has that path."""
+    if table.setdefault(path, value) is not value:
+        raise ValueError(f"two different things are both called {path!r}: rename a dict key")
+
+
+def _each_once(table: dict[str, Any]) -> dict[str, Any]:
+    """The table without the later paths to a thing that it has already."""
+    first: dict[int, str] = {}
+    return {path: x for path, x in table.items() if first.setdefault(id(x), path) == path}
+
+
+def _without_graph(value: Any) -> Any:
+    """The value with constants in place of the computed Tensors in it; itself if there are none."""
+    if type(value) is Tensor:
+        return value if value.op is None else Tensor(value.array)
+    if type(value) in (list, tuple):
+        parts = [_without_graph(x) for x in value]
+        return value if all(map(is_, parts, value)) else type(value)(parts)
+    if type(value) is dict:
+        table = {key: _without_graph(x) for key, x in value.items()}
+        return value if all(map(is_, table.values(), value.values())) else table
+    return value
+
+
+def _lines(module: Module, above: tuple[int, ...]) -> Iterator[str]:
+    """The lines of a module's repr: its own, then those of what it holds, indented."""
+    yield f"{type(module).__name__}({module._options()})"
+    above = (*above, id(module))
+    shown = [(name, x) for name, x in module._members()
+             if isinstance(x, Module) and id(x) not in above]
+    for i, (name, member) in enumerate(shown):
+        branch, rest = ("└─ ", "   ") if i == len(shown) - 1 else ("├─ ", "│  ")
+        first, *others = _lines(member, above)
+        yield f"{branch}{name}: {first}"
+        yield from (rest + line for line in others)

@@ -9,28 +9,26 @@ import numpy as np
 from tinygrad_opt import ops
 from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.nn.module import Module
-from tinygrad_opt.nn.parameters import default_dtype, parameter, positive
-from tinygrad_opt.tensor import Tensor, apply, effect
-
-__all__ = ["BatchNorm1d", "LayerNorm", "batch_norm", "layer_norm"]
+from tinygrad_opt.nn.parameters import as_input, default_dtype, parameter, positive
+from tinygrad_opt.tensor import Tensor, answer, apply, effect
 
 
-def standardize(x, axis, eps):
+def _standardize(x, axis, eps):
     """(x − mean) / √(var + ε) along the axes."""
     z = x - x.mean(axis=axis, keepdims=True)
     z /= np.sqrt((z * z).mean(axis=axis, keepdims=True) + eps)
     return z
 
 
-def _standardize_rule(g, z, x, axis, eps):
+def _standardize_vjp(g, z, x, axis, eps):
     """What moves the mean or the variance has no effect: it is taken out of g."""
     spread = np.sqrt(x.var(axis=axis, keepdims=True) + eps)
     along = g - g.mean(axis=axis, keepdims=True) - z * (g * z).mean(axis=axis, keepdims=True)
     return along / spread
 
 
-_standardize = ops.op("standardize", standardize, _standardize_rule)
-ops.register(standardize=_standardize)
+standardize = ops.op("standardize", _standardize, _standardize_vjp)
+ops.register(standardize=standardize)
 
 
 def layer_norm(
@@ -50,17 +48,32 @@ def layer_norm(
     eps : float
         ε, which keeps constant samples finite.
 
+    Returns
+    -------
+    Tensor of the shape of x
+
+    Raises
+    ------
+    ShapeError
+        If the last axes of x have other lengths.
+
     References
     ----------
     Ba, Kiros & Hinton, *Layer Normalization* (2016).
+
+    Examples
+    --------
+    >>> from tinygrad_opt import nn
+    >>> nn.layer_norm([[1.0, 3.0], [5.0, 5.0]], eps=0.0625).data.round(4)
+    array([[-0.9701,  0.9701],
+           [ 0.    ,  0.    ]], dtype=float32)
     """
-    x = x if type(x) is Tensor else Tensor(
-        x, dtype=default_dtype() if weight is None else weight.dtype)
+    x = as_input(x, weight)
     if shape is None:
         shape = x.shape[-1:] if weight is None else weight.shape
     if x.shape[x.ndim - len(shape):] != tuple(shape):
         raise ShapeError(f"layer norm over {tuple(shape)}: the input has shape {x.shape}")
-    z = apply(_standardize, x, axis=tuple(range(-len(shape), 0)), eps=eps)
+    z = apply(standardize, x, axis=tuple(range(-len(shape), 0)), eps=eps)
     z = z if weight is None else z * weight
     return z if bias is None else z + bias
 
@@ -109,19 +122,7 @@ class LayerNorm(Module):
         return layer_norm(x, self.weight, self.bias, shape=self.shape, eps=self.eps)
 
     def _options(self) -> str:
-        return ", ".join(map(str, self.shape)) if len(self.shape) == 1 else f"{self.shape}"
-
-
-def _follow(x, mean, var, momentum):
-    """Let the running statistics follow those of the batch x."""
-    axis = _all_but_channels(x)
-    n = x.size // x.shape[1]
-    mean += momentum * (x.mean(axis=axis) - mean)
-    var += momentum * (x.var(axis=axis) * (n / (n - 1)) - var)
-
-
-def _all_but_channels(x: Any) -> tuple[int, ...]:
-    return (0, *range(2, x.ndim))
+        return str(self.shape if len(self.shape) > 1 else self.shape[0])
 
 
 def batch_norm(
@@ -140,8 +141,15 @@ def batch_norm(
     weight, bias : Tensor of shape (channels,), optional
         γ and β.
     training : bool
-        Whether to normalise by the batch.
-    momentum, eps : float
+        Whether to normalise by the batch; it is done without running statistics, too.
+    momentum : float
+        How far the running statistics move, from 0 (not at all) to 1 (to those of the batch).
+    eps : float
+        ε, which keeps constant channels finite.
+
+    Returns
+    -------
+    Tensor of the shape of x
 
     Raises
     ------
@@ -151,26 +159,48 @@ def batch_norm(
     References
     ----------
     Ioffe & Szegedy, *Batch Normalization* (2015).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_opt import nn
+    >>> nn.batch_norm([[7.0]], np.array([1.0]), np.array([4.0]), eps=0.0).tolist()
+    [[3.0]]
     """
-    like = weight if weight is not None else mean
-    x = x if type(x) is Tensor else Tensor(
-        x, dtype=default_dtype() if like is None else like.dtype)
+    like = weight if weight is not None or mean is None else Tensor(mean)
+    x = as_input(x, like)
     if x.ndim < 2 or (like is not None and x.shape[1] != like.shape[0]):
         channels = "channels" if like is None else f"{like.shape[0]}"
         raise ShapeError(f"batch norm needs shape (n, {channels}, ...), got {x.shape}")
-    wide = (-1,) + (1,) * (x.ndim - 2)                     # along axis 1
+    along = (-1,) + (1,) * (x.ndim - 2)                    # (channels,) along axis 1
     if training or mean is None or var is None:
         if x.size <= x.shape[1]:
             raise ShapeError(f"batch norm needs more than one value per channel to train on, got"
                              f" shape {x.shape}. Call model.eval() to use the running statistics.")
         if mean is not None and var is not None:
             effect(_follow, x.array, mean, var, momentum)  # a captured step follows too
-        z = apply(_standardize, x, axis=_all_but_channels(x), eps=eps)
-    else:
-        scale = 1 / np.sqrt(var + eps)
-        z = (x - mean.reshape(wide)) * scale.reshape(wide)
-    z = z if weight is None else z * weight.reshape(wide)
-    return z if bias is None else z + bias.reshape(wide)
+        z = apply(standardize, x, axis=_all_but_channels(x), eps=eps)
+    else:                                                  # asked anew at each replay
+        z = (x - mean.reshape(along)) * answer(_inverse_root, var, eps, along)
+    z = z if weight is None else z * weight.reshape(along)
+    return z if bias is None else z + bias.reshape(along)
+
+
+def _inverse_root(var: np.ndarray, eps: float, shape: tuple[int, ...]) -> np.ndarray:
+    """1 / √(var + ε)."""
+    return (1 / np.sqrt(var + eps)).reshape(shape)
+
+
+def _follow(x: np.ndarray, mean: np.ndarray, var: np.ndarray, momentum: float) -> None:
+    """Let the running statistics follow those of the batch x."""
+    axis = _all_but_channels(x)
+    n = x.size // x.shape[1]
+    mean += momentum * (x.mean(axis=axis) - mean)
+    var += momentum * (x.var(axis=axis) * (n / (n - 1)) - var)
+
+
+def _all_but_channels(x: Any) -> tuple[int, ...]:
+    return (0, *range(2, x.ndim))
 
 
 class BatchNorm1d(Module):
@@ -196,6 +226,7 @@ class BatchNorm1d(Module):
     weight, bias : Tensor of shape (channels,), or None
         γ and β.
     running_mean, running_var : ndarray of shape (channels,)
+        Buffers, which start as 0 and 1.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""What layers share: how a parameter is made, and how a raw array comes in."""
+"""What layers share: how a parameter is made, and how an array comes in."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import numpy as np
 
 from tinygrad_opt.nn import init as initialisers
 from tinygrad_opt.tensor import Tensor
-
-__all__ = ["as_input", "default_dtype", "parameter", "positive", "weight_and_bias"]
 
 
 def parameter(name: str, shape: Any, init: Any, dtype: Any, rng: Any) -> Tensor:
@@ -39,11 +37,16 @@ def default_dtype() -> np.dtype[Any]:
     return Tensor(0.0).dtype
 
 
-def as_input(x: Any, like: Tensor) -> Tensor:
-    """x as it is if it is a Tensor, else as a constant in the dtype of a layer's parameter."""
-    if type(x) is Tensor:
+def as_input(x: Any, like: Any = None) -> Tensor:
+    """x as a Tensor of floats: arrays and integers in the dtype of `like`, or in the default.
+
+    `like` is what stands beside x: only a float Tensor decides.
+    """
+    if type(x) is Tensor and x.array.dtype.kind == "f":
         return x
-    return Tensor(x, dtype=like.dtype)
+    decides = type(like) is Tensor and like.array.dtype.kind == "f"
+    dtype = like.array.dtype if decides else default_dtype()
+    return x.astype(dtype) if type(x) is Tensor else Tensor(x, dtype=dtype)
 
 
 def positive(owner: str, **sizes: Any) -> tuple[int, ...]:

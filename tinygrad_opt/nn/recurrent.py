@@ -1,4 +1,4 @@
-"""Recurrent networks: a cell that is stepped along a sequence, remembering as it goes.
+"""Recurrent networks: a cell that is stepped along a sequence and carries a state.
 
 Each class is the cell and the loop over it: ``cell.step(x, state)`` goes one step, and calling
 it runs a whole batch of sequences.
@@ -22,30 +22,20 @@ from tinygrad_opt.tensor import Tensor, apply
 
 _sigmoid = ops.sigmoid.kernel
 
-__all__ = ["GRU", "LSTM", "RNN", "gru_step", "lstm_step", "rnn_step"]
-
-
-def rnn_step(
-    x: Any, h: Any, w_ih: Tensor, w_hh: Tensor, b_ih: Any = None, b_hh: Any = None
-) -> Tensor:
-    """h' = tanh(x @ W_ih + b_ih + h @ W_hh + b_hh)."""
-    return tanh(linear(x, w_ih, b_ih) + linear(h, w_hh, b_hh))
-
-
-# ---- gated cells ---------------------------------------------------------------------------------
+# ---- what gated cells compute --------------------------------------------------------------------
 
 # All gates of a step are one array, and what is made of them is one operation: a slice for each
-# gate would cost an array of zeros for each, on the way back.
+# gate would cost an array of zeros for each in the backward pass.
 
 
-def _parts(z, count):
-    """The gates that stand side by side in the columns."""
-    n = z.shape[-1] // count
-    return [z[..., k * n:(k + 1) * n] for k in range(count)]
+def _parts(gates, count):
+    """The gates, which stand side by side along the last axis."""
+    n = gates.shape[-1] // count
+    return [gates[..., k * n:(k + 1) * n] for k in range(count)]
 
 
-def gru_gates(a, b):
-    """r, z = σ(a + b), n = tanh(a + r · b)."""
+def _gru_gates(a, b):
+    """r, z = σ(a + b) and the candidate state n = tanh(a + r · b)."""
     out, n = a + b, a.shape[-1] // 3
     out[..., :2 * n] = _sigmoid(out[..., :2 * n])
     out[..., 2 * n:] = np.tanh(a[..., 2 * n:] + out[..., :n] * b[..., 2 * n:])
@@ -59,110 +49,205 @@ def _gru_slopes(g, gates, b):
     return (gr + dn * _parts(b, 3)[2]) * (r * (1 - r)), gz * (z * (1 - z)), dn
 
 
-def _gru_gates_rule_b(g, gates, a, b):
+def _gru_gates_vjp_b(g, gates, a, b):
     dr, dz, dn = _gru_slopes(g, gates, b)
     return np.concatenate([dr, dz, dn * _parts(gates, 3)[0]], axis=-1)
 
 
-def gru_hidden_state(gates, h):
+def _gru_hidden_state(gates, h):
     """n + z (h − n)."""
     _, z, n = _parts(gates, 3)
     return n + z * (h - n)
 
 
-def _gru_hidden_state_rule(g, out, gates, h):
+def _gru_hidden_state_vjp(g, out, gates, h):
     _, z, n = _parts(gates, 3)
     return np.concatenate([np.zeros_like(g), g * (h - n), g * (1 - z)], axis=-1)
 
 
-_gru_gates = ops.op(
-    "GRU gates", gru_gates,
-    lambda g, z, a, b: np.concatenate(_gru_slopes(g, z, b), axis=-1),
-    _gru_gates_rule_b,
-)
-_gru_hidden_state = ops.op(
-    "n + z(h−n)", gru_hidden_state, _gru_hidden_state_rule,
-    lambda g, out, gates, h: g * _parts(gates, 3)[1],
-)
-
-
-def gru_step(
-    x: Any, h: Any, w_ih: Tensor, w_hh: Tensor, b_ih: Any = None, b_hh: Any = None
-) -> Tensor:
-    """h' = (1 − z) n + z h, with gates r, z and a proposal n.
-
-        r, z = σ(x @ W + h @ V)       n = tanh(x @ W + r · (h @ V))
-
-    The weights hold the columns of r, z and n side by side. Each product has its bias.
-    """
-    gates = apply(_gru_gates, linear(x, w_ih, b_ih), linear(h, w_hh, b_hh))
-    return apply(_gru_hidden_state, gates, h)
-
-
-def lstm_gates(a):
-    """i, f, o = σ(a), g = tanh(a)."""
+def _lstm_gates(a):
+    """i, f, o = σ(a) and the candidate state g = tanh(a), in the order i, f, g, o."""
     out, n = _sigmoid(a), a.shape[-1] // 4
     out[..., 2 * n:3 * n] = np.tanh(a[..., 2 * n:3 * n])
     return out
 
 
-def _lstm_gates_rule(d, z, a):
+def _lstm_gates_vjp(d, z, a):
     """z (1 − z) behind σ, (1 + z) (1 − z) behind tanh."""
     n = z.shape[-1] // 4
     behind_tanh = np.repeat(np.array([0, 0, 1, 0], a.dtype), n)
     return d * ((z + behind_tanh) * (1 - z))
 
 
-def lstm_cell_state(gates, c):
+def _lstm_cell_state(gates, c):
     """f c + i g."""
     i, f, g, _ = _parts(gates, 4)
     return f * c + i * g
 
 
-def _lstm_cell_state_rule(d, out, gates, c):
+def _lstm_cell_state_vjp(d, out, gates, c):
     i, _, g, _ = _parts(gates, 4)
     return np.concatenate([d * g, d * c, d * i, np.zeros_like(d)], axis=-1)
 
 
-def lstm_hidden_state(gates, c):
+def _lstm_hidden_state(gates, c):
     """o tanh(c)."""
     return _parts(gates, 4)[3] * np.tanh(c)
 
 
-def _lstm_hidden_state_rule(d, out, gates, c):
+def _lstm_hidden_state_vjp(d, out, gates, c):
     do = d * np.tanh(c)
     none = np.zeros_like(do)
     return np.concatenate([none, none, none, do], axis=-1)
 
 
-_lstm_gates = ops.op("LSTM gates", lstm_gates, _lstm_gates_rule)
-_lstm_cell_state = ops.op(
-    "fc + ig", lstm_cell_state, _lstm_cell_state_rule,
+gru_gates = ops.op(
+    "GRU gates", _gru_gates,
+    lambda g, z, a, b: np.concatenate(_gru_slopes(g, z, b), axis=-1),
+    _gru_gates_vjp_b,
+)
+gru_hidden_state = ops.op(
+    "n + z(h−n)", _gru_hidden_state, _gru_hidden_state_vjp,
+    lambda g, out, gates, h: g * _parts(gates, 3)[1],
+)
+lstm_gates = ops.op("LSTM gates", _lstm_gates, _lstm_gates_vjp)
+lstm_cell_state = ops.op(
+    "fc + ig", _lstm_cell_state, _lstm_cell_state_vjp,
     lambda d, out, gates, c: d * _parts(gates, 4)[1],
 )
-_lstm_hidden_state = ops.op(
-    "o tanh c", lstm_hidden_state, _lstm_hidden_state_rule,
+lstm_hidden_state = ops.op(
+    "o tanh c", _lstm_hidden_state, _lstm_hidden_state_vjp,
     lambda d, out, gates, c: d * _parts(gates, 4)[3] * (1 - np.tanh(c) ** 2),
 )
 ops.register(
-    gru_gates=_gru_gates, gru_hidden_state=_gru_hidden_state, lstm_gates=_lstm_gates,
-    lstm_cell_state=_lstm_cell_state, lstm_hidden_state=_lstm_hidden_state,
+    gru_gates=gru_gates, gru_hidden_state=gru_hidden_state, lstm_gates=lstm_gates,
+    lstm_cell_state=lstm_cell_state, lstm_hidden_state=lstm_hidden_state,
 )
+
+# ---- one step ------------------------------------------------------------------------------------
+
+
+def rnn_step(
+    x: Any, h: Any, w_ih: Tensor, w_hh: Tensor, b_ih: Any = None, b_hh: Any = None
+) -> Tensor:
+    """h' = tanh(x @ W_ih + b_ih + h @ W_hh + b_hh).
+
+    Parameters
+    ----------
+    x : Tensor or array-like of shape (n, in_features)
+        Inputs of one time step.
+    h : Tensor or array-like of shape (n, hidden)
+        Hidden state.
+    w_ih : Tensor of shape (in_features, hidden)
+    w_hh : Tensor of shape (hidden, hidden)
+    b_ih, b_hh : Tensor of shape (hidden,), optional
+
+    Returns
+    -------
+    Tensor of shape (n, hidden)
+        h', the next hidden state.
+
+    References
+    ----------
+    Elman, *Finding Structure in Time* (1990).
+
+    Examples
+    --------
+    >>> import tinygrad_opt as tg
+    >>> from tinygrad_opt import nn
+    >>> one = tg.Tensor([[1.0]])
+    >>> nn.rnn_step([[50.0]], [[50.0]], one, one).tolist()
+    [[1.0]]
+    """
+    return tanh(linear(x, w_ih, b_ih) + linear(h, w_hh, b_hh))
+
+
+def gru_step(
+    x: Any, h: Any, w_ih: Tensor, w_hh: Tensor, b_ih: Any = None, b_hh: Any = None
+) -> Tensor:
+    """h' = (1 − z) n + z h, with reset gate r, update gate z and candidate state n.
+
+        r, z = σ(x @ W_ih + b_ih + h @ W_hh + b_hh)
+        n = tanh(x @ W_ih + b_ih + r · (h @ W_hh + b_hh))
+
+    Parameters
+    ----------
+    x : Tensor or array-like of shape (n, in_features)
+        Inputs of one time step.
+    h : Tensor or array-like of shape (n, hidden)
+        Hidden state.
+    w_ih : Tensor of shape (in_features, 3 · hidden)
+        The columns of r, z and n side by side.
+    w_hh : Tensor of shape (hidden, 3 · hidden)
+    b_ih, b_hh : Tensor of shape (3 · hidden,), optional
+
+    Returns
+    -------
+    Tensor of shape (n, hidden)
+        h', the next hidden state.
+
+    References
+    ----------
+    Cho et al., *Learning Phrase Representations using RNN Encoder-Decoder* (2014), with the
+    reset gate behind the product, as in PyTorch.
+
+    Examples
+    --------
+    >>> import tinygrad_opt as tg
+    >>> from tinygrad_opt import nn
+    >>> w = tg.Tensor([[0.0, 0.0, 0.0]])
+    >>> nn.gru_step([[5.0]], [[4.0]], w, w).tolist()
+    [[2.0]]
+    """
+    gates = apply(gru_gates, linear(x, w_ih, b_ih), linear(h, w_hh, b_hh))
+    return apply(gru_hidden_state, gates, h)
 
 
 def lstm_step(
     x: Any, state: tuple[Any, Any], w_ih: Tensor, w_hh: Tensor, b_ih: Any = None, b_hh: Any = None
 ) -> tuple[Tensor, Tensor]:
-    """c' = f c + i g and h' = o tanh(c'), for state (h, c), gates i, f, o and a proposal g.
+    """c' = f c + i g and h' = o tanh(c'): input, forget and output gate, candidate state g.
 
-        i, f, o = σ(x @ W + h @ V)    g = tanh(x @ W + h @ V)
+        i, f, o = σ(x @ W_ih + b_ih + h @ W_hh + b_hh)
+        g = tanh(x @ W_ih + b_ih + h @ W_hh + b_hh)
 
-    The weights hold the columns of i, f, g and o side by side. Each product has its bias.
+    Parameters
+    ----------
+    x : Tensor or array-like of shape (n, in_features)
+        Inputs of one time step.
+    state : tuple of two Tensors or array-likes of shape (n, hidden)
+        (h, c), hidden and cell state.
+    w_ih : Tensor of shape (in_features, 4 · hidden)
+        The columns of i, f, g and o side by side.
+    w_hh : Tensor of shape (hidden, 4 · hidden)
+    b_ih, b_hh : Tensor of shape (4 · hidden,), optional
+
+    Returns
+    -------
+    tuple of two Tensors of shape (n, hidden)
+        (h', c'), the next hidden and cell state.
+
+    References
+    ----------
+    Hochreiter & Schmidhuber, *Long Short-Term Memory* (1997); Gers et al., *Learning to Forget*
+    (2000), added f.
+
+    Examples
+    --------
+    >>> import tinygrad_opt as tg
+    >>> from tinygrad_opt import nn
+    >>> w = tg.Tensor([[0.0, 0.0, 0.0, 0.0]])
+    >>> h, c = nn.lstm_step([[5.0]], ([[9.0]], [[4.0]]), w, w)
+    >>> c.tolist()
+    [[2.0]]
     """
     h, c = state
-    gates = apply(_lstm_gates, linear(x, w_ih, b_ih) + linear(h, w_hh, b_hh))
-    c = apply(_lstm_cell_state, gates, c)
-    return apply(_lstm_hidden_state, gates, c), c
+    gates = apply(lstm_gates, linear(x, w_ih, b_ih) + linear(h, w_hh, b_hh))
+    c = apply(lstm_cell_state, gates, c)
+    return apply(lstm_hidden_state, gates, c), c
+
+
+# ---- layers --------------------------------------------------------------------------------------
 
 
 class _Recurrent(Module):
@@ -184,15 +269,34 @@ class _Recurrent(Module):
         self.bias_ih = parameter("bias_ih", (width,), start, dtype, rng) if bias else None
         self.bias_hh = parameter("bias_hh", (width,), start, dtype, rng) if bias else None
 
-    def _weights(self) -> tuple[Any, ...]:
-        return self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
-
     def first_state(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        """Zeros for samples of the given shape."""
+        """The state before the first step: zeros.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Of the samples, ``(n,)``.
+        dtype : dtype-like
+
+        Returns
+        -------
+        Tensor of shape (n, hidden), or a tuple of two for an LSTM
+        """
         return Tensor(np.zeros((*shape, self.weight_hh.shape[0]), dtype))
 
     def step(self, x: Any, state: Any) -> Any:
-        """The state after one more input of shape (n, in_features)."""
+        """Go one step.
+
+        Parameters
+        ----------
+        x : Tensor or array-like of shape (n, in_features)
+        state : Tensor or array-like of shape (n, hidden), or a tuple of two for an LSTM
+
+        Returns
+        -------
+        Tensor, or a tuple of two Tensors
+            The next state, of the same shape.
+        """
         raise NotImplementedError
 
     def forward(self, x: Any, state: Any = None) -> tuple[Tensor, Any]:
@@ -207,8 +311,14 @@ class _Recurrent(Module):
         Returns
         -------
         outputs : Tensor of shape (n, time, hidden)
+            The hidden state after each step.
         state
             After the last step.
+
+        Raises
+        ------
+        ShapeError
+            If x has other axes, or no time step.
         """
         x = as_input(x, self.weight_ih)
         if x.ndim != 3 or not x.shape[1]:
@@ -222,6 +332,10 @@ class _Recurrent(Module):
             outputs.append(state[0] if isinstance(state, tuple) else state)
         return ops.stack(*outputs, axis=1), state
 
+    def _weights(self) -> tuple[Any, ...]:
+        self._note()                                       # step may be called by itself
+        return self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
+
     def _options(self) -> str:
         return f"{self.weight_ih.shape[0]}, {self.weight_hh.shape[0]}"
 
@@ -232,19 +346,25 @@ class RNN(_Recurrent):
     Parameters
     ----------
     in_features, hidden : int
-        Lengths of an input and of the state.
+        Lengths of an input and of the hidden state.
     bias : bool
         Whether there are biases.
-    dtype, rng
-        As for `Linear`. All parameters start as U(−1/√hidden, 1/√hidden), as PyTorch's do.
+    dtype : dtype-like, optional
+        Of the parameters; the default dtype, float32, without it.
+    rng : optional
+        Anything that `numpy.random.default_rng` takes; the package's generator without it. All
+        parameters start as U(−1/√hidden, 1/√hidden), as PyTorch's do.
 
     Attributes
     ----------
     weight_ih : Tensor of shape (in_features, hidden)
     weight_hh : Tensor of shape (hidden, hidden)
     bias_ih, bias_hh : Tensor of shape (hidden,), or None
-        The names and values of PyTorch's ``RNNCell``, weights transposed; ``nn.RNN`` there calls
-        them ``weight_ih_l0`` and so on, which `nn.from_torch` takes too.
+
+    Notes
+    -----
+    The names and values of PyTorch's ``RNNCell``, weights transposed; ``nn.RNN`` there calls
+    them ``weight_ih_l0`` and so on, which `nn.from_torch` takes too.
 
     References
     ----------
@@ -266,7 +386,24 @@ class RNN(_Recurrent):
 class GRU(_Recurrent):
     """Gated recurrent unit: a state that is kept or replaced, entry by entry; see `gru_step`.
 
-    Parameters and attributes as for `RNN`, with three times as many columns.
+    Parameters
+    ----------
+    in_features, hidden : int
+        Lengths of an input and of the hidden state.
+    bias : bool
+        Whether there are biases.
+    dtype : dtype-like, optional
+        Of the parameters; the default dtype, float32, without it.
+    rng : optional
+        Anything that `numpy.random.default_rng` takes; the package's generator without it. All
+        parameters start as U(−1/√hidden, 1/√hidden), as PyTorch's do.
+
+    Attributes
+    ----------
+    weight_ih : Tensor of shape (in_features, 3 · hidden)
+        The columns of r, z and n side by side.
+    weight_hh : Tensor of shape (hidden, 3 · hidden)
+    bias_ih, bias_hh : Tensor of shape (3 · hidden,), or None
 
     References
     ----------
@@ -288,13 +425,31 @@ class GRU(_Recurrent):
 
 
 class LSTM(_Recurrent):
-    """Long short-term memory: the state is (h, c), what is told and what is kept; see `lstm_step`.
+    """Long short-term memory, whose state (h, c) is the hidden and the cell state; see `lstm_step`.
 
-    Parameters and attributes as for `RNN`, with four times as many columns.
+    Parameters
+    ----------
+    in_features, hidden : int
+        Lengths of an input and of the hidden state.
+    bias : bool
+        Whether there are biases.
+    dtype : dtype-like, optional
+        Of the parameters; the default dtype, float32, without it.
+    rng : optional
+        Anything that `numpy.random.default_rng` takes; the package's generator without it. All
+        parameters start as U(−1/√hidden, 1/√hidden), as PyTorch's do.
+
+    Attributes
+    ----------
+    weight_ih : Tensor of shape (in_features, 4 · hidden)
+        The columns of i, f, g and o side by side.
+    weight_hh : Tensor of shape (hidden, 4 · hidden)
+    bias_ih, bias_hh : Tensor of shape (4 · hidden,), or None
 
     References
     ----------
-    Hochreiter & Schmidhuber, *Long Short-Term Memory* (1997); Gers et al. (2000) added f.
+    Hochreiter & Schmidhuber, *Long Short-Term Memory* (1997); Gers et al., *Learning to Forget*
+    (2000), added f.
 
     Examples
     --------

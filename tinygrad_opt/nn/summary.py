@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tinygrad_opt.tensor import Tensor, no_grad
-
-if TYPE_CHECKING:
-    from tinygrad_opt.nn.module import Module
-
-__all__ = ["Row", "Summary"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +55,7 @@ class Summary:
     __repr__ = __str__
 
 
-def summarize(model: Module, input_shape: Any, dtype: Any) -> Summary:
+def summarize(model: Any, input_shape: Any, dtype: Any) -> Summary:
     """Send zeros through a copy of the model, whose modules note the shapes that they give."""
     modules = model.named_modules()
     shapes = {} if input_shape is None else _shapes(model, input_shape, dtype)
@@ -73,7 +68,7 @@ def summarize(model: Module, input_shape: Any, dtype: Any) -> Summary:
     return Summary(rows, sum(p.size for p in own), sum(p.size for p in own if p.requires_grad))
 
 
-def _shapes(model: Module, input_shape: Any, dtype: Any) -> dict[str, Any]:
+def _shapes(model: Any, input_shape: Any, dtype: Any) -> dict[str, Any]:
     shapes: dict[str, Any] = {}
     double = copy.deepcopy(model).eval()
     first = next(iter(model.parameters().values()), None)

@@ -8,8 +8,6 @@ import numpy as np
 
 from tinygrad_opt.nn.module import Module
 
-__all__ = ["from_torch", "to_torch"]
-
 
 def to_torch(model: Module) -> dict[str, np.ndarray]:
     """The state of a model in PyTorch's layout: Linear and recurrent weights as (out, in).
