@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from tinygrad_opt import ops
+from tinygrad_opt import Tensor, ops, optim
 from tinygrad_opt.symbols import (
     LATEX,
+    Schedule,
     Trace,
     Untraceable,
     assignments,
@@ -133,3 +134,61 @@ def test_a_branch_on_a_single_number_is_remembered():
     assert (t == 1) and not (t > 3)
     said = [(text(x), answer) for x, answer in trace.branches]
     assert said == [("t = 1", True), ("t > 3", False)]
+
+
+# ---- in-place calls ------------------------------------------------------------------------------
+
+
+def random_rule(rng):
+    """A rule of random arithmetic, as a function of vectors and two numbers."""
+    plan = [(rng.integers(9), *rng.integers(0, 1000, 2)) for _ in range(rng.integers(3, 14))]
+    ends = rng.integers(0, 1000, 3)
+
+    functions = [
+        lambda x, y: x + y, lambda x, y: x - y, lambda x, y: x * y, lambda x, y: x / (abs(y) + 2),
+        lambda x, y: -x, lambda x, y: np.sqrt(abs(x) * 3), lambda x, y: x**2, np.maximum,
+        lambda x, y: np.where(np.greater(x, y), x, y) if np.ndim(x) or np.ndim(y) else x,
+    ]
+
+    def rule(p, g, m, v, a, t):
+        pool = [p, g, m, v, a, 1 - a**t, np.sqrt(a)]
+        for kind, i, j in plan:
+            pool.append(functions[kind](pool[i % len(pool)], pool[j % len(pool)]))
+        vectors = [x for x in pool if np.ndim(x)]
+        return [vectors[i % len(vectors)] for i in ends]
+
+    return rule
+
+
+@pytest.mark.parametrize("seed", range(400))
+def test_the_in_place_calls_compute_what_the_expressions_say(seed):
+    rng = np.random.default_rng(seed)
+    rule, trace = random_rule(rng), Trace()
+    vectors = [trace.symbol(n, np.ones(1)) for n in "pgmv"]
+    a, t = trace.symbol("a", 0.3), trace.symbol("t", 2)
+    new = rule(*vectors, a, t)
+    try:
+        schedule = Schedule(vectors, {0: new[0], 2: new[1], 3: new[2]}, [t], [a])
+    except Untraceable as reason:
+        assert "exchanges" in str(reason)
+        return
+    arrays = [rng.uniform(-1, 1, 7) for _ in vectors]
+    scratch = [np.empty(7, d) for d in schedule.scratch]
+    numbers = np.array([*schedule.numbers(5, 0.3), *schedule.constants(5, 0.3)])
+    cells = [numbers[i, ...] for i in range(schedule.size)]
+    with np.errstate(all="ignore"):
+        expected = rule(*[x.copy() for x in arrays], 0.3, 5)
+        g = arrays[1].copy()
+        for call in schedule.bind([*arrays, *scratch, *cells]):
+            call()
+    for array, x in zip([arrays[0], arrays[2], arrays[3]], expected):
+        np.testing.assert_allclose(array, x, rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(arrays[1], g)
+
+
+def test_adam_takes_twelve_calls_and_one_scratch_vector():
+    opt = optim.Adam({"w": Tensor(np.ones(3), requires_grad=True)})
+    opt.parameters["w"].grad = np.ones(3)
+    opt.step()
+    (schedule,) = (run.schedule for run in opt._plan.runs)
+    assert (len(schedule.calls), len(schedule.scratch)) == (12, 1)

@@ -54,6 +54,7 @@ class Run:
         self.slots = list(rule.accumulators())
         self.own: Array | None = None          # during a step: a gradient that was not copied
         self.calls: list[partial[Any]] = []    # of the step
+        self._known: list[partial[Any]] = []   # those that read the gradient in the pack
         self.rate, self.t = -1.0, 0            # of the last step
         self._timeless = schedule is not None and "t" not in schedule.reads
         self._constant = rule.lr if type(rule.lr) is float and not rule.decay else None
@@ -86,18 +87,30 @@ class Run:
 
     def bind(self) -> None:
         """Make the calls for the present gradient, block after block."""
-        if self.schedule is None:
+        schedule = self.schedule
+        if schedule is None:
             return
-        pack, schedule, g = self.pack, self.schedule, self.gradient
-        rows = [pack.state[pack.slots.index(slot)] for slot in self.slots]
-        numbers = [self._row[i, ...] for i in range(schedule.size)]
-        self.calls = []
-        for start in range(0, self.place.stop - self.place.start, BLOCK):
-            end = min(start + BLOCK, self.place.stop - self.place.start)
-            part = slice(self.place.start + start, self.place.start + end)
-            spare = [self._scratch(i, d)[: end - start] for i, d in enumerate(schedule.scratch)]
-            self.calls += schedule.bind([pack.p[part], g[start:end], *[row[part] for row in rows],
-                                         *spare, *numbers])
+        if not self._known:
+            pack = self.pack
+            rows = [pack.state[pack.slots.index(slot)] for slot in self.slots]
+            numbers = [self._row[i, ...] for i in range(schedule.size)]
+            for start in range(self.place.start, self.place.stop, BLOCK):
+                part = slice(start, min(start + BLOCK, self.place.stop))
+                spare = [self._scratch(i, d)[: part.stop - start]
+                         for i, d in enumerate(schedule.scratch)]
+                self._known += schedule.bind(
+                    [pack.p[part], pack.g[part], *[row[part] for row in rows], *spare, *numbers])
+        self.calls = self._known
+        if self.own is not None:               # the calls that read g read it where it is
+            self.calls = list(self._known)
+            reading = [(i, call.operands) for i, call in enumerate(schedule.calls)
+                       if 1 in call.operands]
+            for block, start in enumerate(range(0, self.own.size, BLOCK)):
+                g, first = self.own[start : start + BLOCK], block * len(schedule.calls)
+                for i, operands in reading:
+                    known = self._known[first + i]
+                    args = [g if place == 1 else a for place, a in zip((*operands, -1), known.args)]
+                    self.calls[first + i] = partial(known.func, *args, **known.keywords)
 
     def prepare(self, count: int, t: int) -> bool:
         """Compute the numbers of update t; False if the rule takes another branch from here on."""

@@ -292,15 +292,17 @@ class Schedule:
             until, home = last.get(x, k), place.get(x)
             inputs = [at[v] for v in x.operands if isinstance(v, _Vector)]
 
-            def free(b: int, k: int = k, x: _Vector = x, inputs: list[int] = inputs,
-                     until: int = until, home: int | None = home) -> bool:
+            def free(b: int, until: int, k: int = k, x: _Vector = x, inputs: list[int] = inputs,
+                     home: int | None = home) -> bool:
                 if truth[b] != x.truth or (b in inputs and x.function is np.where):
                     return False
                 lent = b >= self.vectors or b == home or until <= done.get(b, -1)
                 return lent and (busy[b] < k or (busy[b] == k and b in inputs))
 
-            wanted = [b for b in (home,) if b is not None] + inputs + list(busy)
-            out = next((b for b in wanted if free(b)), len(busy))
+            out = home if home is not None and free(home, until) else None
+            if out is None:
+                until = until if home is None else never               # copied home at the end
+                out = next((b for b in [*inputs, *busy] if free(b, until)), len(busy))
             truth[out] = x.truth
             busy[out] = never if out == home else until
             at[x] = out
