@@ -200,11 +200,13 @@ def test_the_page_shows_the_frames_of_the_gif(training, ravine, tmp_path):
         pytest.skip("no Chromium here")
     with api.sync_playwright() as play:
         options = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        browser = play.chromium.launch(executable_path=chromium, args=options)
+        patient = 300_000                                   # milliseconds, on a busy machine
+        browser = play.chromium.launch(executable_path=chromium, args=options, timeout=patient)
         for film in (training[3], animate_race(ravine, frames=4)):
             box, images = film.figure.bbox, list(film.images())
             tab = browser.new_page(reduced_motion="reduce", viewport={
                 "width": int(box.width) + 32, "height": int(box.height) + 200})
+            tab.set_default_timeout(patient)
             complaints = []
             tab.on("pageerror", lambda error, to=complaints: to.append(str(error)))
             tab.goto(film.save(tmp_path / "film.html").as_uri())
