@@ -40,7 +40,8 @@ def python(text):
     chosen, where, rest = text.partition(" where ")
     if where:
         mask, _, other = rest.partition(", else ")
-        masks = " & ".join(f"({python(m)})" for m in mask.split(" and "))
+        masks = " | ".join(" & ".join(f"({python(m)})" for m in either.split(" and "))
+                           for either in mask.split(" or "))
         return f"where({masks}, {python(chosen)}, {python(other)})"
     text = re.sub(r"(\w+)ᵀ", r"transposed(\1)", text)
     for sign, name in PLAIN.items():
@@ -250,7 +251,7 @@ def test_every_row_of_the_table_is_told_and_no_words_are_left_over():
     for case in CALLS:
         z = computed(*case.values)
         words = Words(z, {})
-        for i, (x, rule) in enumerate(zip(z.inputs, z.op.rules)):
+        for i, (x, rule) in enumerate(zip(z.inputs, z.op.vjps)):
             if type(x) is tg.Tensor and rule is not None and x.size:
                 (carried if given_words(words, i) else derived).add(z.op.name)
                 assert words.derivatives.entrywise or words.derivatives.whole(i), z.op.name
@@ -263,7 +264,7 @@ def test_every_row_of_the_table_is_told_and_no_words_are_left_over():
 def test_a_changed_vjp_shows(monkeypatch):
     """The text of a matrix product is that of its own VJP."""
     x, y = (tg.Tensor(np.ones((2, 2)), requires_grad=True) for _ in range(2))
-    other = ops.Op("@", ops.matmul.kernel, (lambda g, z, x, y: y.T @ g, *ops.matmul.rules[1:]))
+    other = ops.Op("@", ops.matmul.kernel, (lambda g, z, x, y: y.T @ g, *ops.matmul.vjps[1:]))
     assert Words(other(x, y), {}).derivatives.whole(0) == "yᵀ @ g"
     monkeypatch.setitem(derivatives.CARRIED, "flip", "{g} as it is")
     with pytest.raises(KeyError):

@@ -14,7 +14,9 @@ PACKAGE = Path(tg.__file__).parent
 # who may import whom: a part imports only parts that stand before it, and not its siblings
 ORDER = [
     {"errors"},
-    {"ops", "data"},
+    {"kernels", "data"},
+    {"vjps"},
+    {"ops"},
     {"methods"},
     {"tensor"},
     {"numpy_functions"},
@@ -112,9 +114,11 @@ def test_every_part_has_a_place_in_the_order():
     assert {part_of(path) for path in modules()} <= RANK.keys()
 
 
-def test_the_rule_book_imports_numpy_only():
-    names = {name.split(".")[0] for name in imported(PACKAGE / "ops.py")}
-    assert names - sys.stdlib_module_names == {"numpy"}
+@pytest.mark.parametrize("part", ["kernels", "vjps", "ops"])
+def test_mathematics_has_never_heard_of_tensors(part):
+    names = {name.split(".")[0] for name in imported(PACKAGE / f"{part}.py")}
+    assert names - sys.stdlib_module_names <= {"numpy", "tinygrad_opt"}
+    assert "Tensor" not in vars(sys.modules[f"tinygrad_opt.{part}"])
 
 
 def test_public_names_are_sorted_and_exist():

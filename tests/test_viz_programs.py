@@ -101,7 +101,7 @@ def test_places_and_views_stand_on_the_arrows():
     view = draw(step, max_nodes=None)
     for edge in view.graph.edges:
         labels.setdefault(view.graph.nodes[edge.head].title.split("(")[0], []).append(edge.label)
-    assert labels["dot"] == ["1.T", "2"]
+    assert labels["matmul"] == ["1.T", "2"]
     assert labels["multiply"] == ["×2"]
     assert labels["add"] == ["", ""]
     assert labels["subtract"] == ["1, 2[part]"]

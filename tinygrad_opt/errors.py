@@ -16,6 +16,7 @@ A message says what happened, with which names and shapes, and what to try.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,9 @@ class CheckpointError(TinygradOptError, ValueError):
     """A saved file is damaged, or does not fit what it is loaded into."""
 
 
+_PACKAGE = __file__.rsplit("errors.py", 1)[0]
+
+
 # ---- how it is said ------------------------------------------------------------------------------
 
 
@@ -116,7 +120,7 @@ def kernel_error(op: Any, inputs: Any, error: Exception) -> Exception:
 
     Shapes are not checked before a kernel runs, which would tax every operation.
     """
-    shown = [x for x, rule in zip(inputs, op.rules) if rule is not None]
+    shown = [x for x, vjp in zip(inputs, op.vjps) if vjp is not None]
     labels = [label(x) for x in shown]
     operands = " and ".join(labels) if len(labels) < 3 else ", ".join(labels)
     reason = _mismatch(op, [np.shape(x) for x in shown]) or str(error)
@@ -163,15 +167,36 @@ def no_rule(name: str, options: Any = ()) -> NoRuleError:
     )
 
 
+def caller_line() -> tuple[str, int]:
+    """File and line of the code outside this package that is running."""
+    frame: Any = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno
+
+
+def line_text(place: tuple[str, int]) -> str:
+    """A line of code as a message quotes it."""
+    import linecache
+
+    code = linecache.getline(*place).strip()
+    return f"line {place[1]}: {code}" if code else f"line {place[1]} of {place[0]}"
+
+
+def captured_write(x: Any) -> CaptureError:
+    """The error for writing in place while a step is being captured, with the line that does."""
+    return CaptureError(
+        f"{subject(x)} is used to write in place inside a compiled step"
+        f" ({line_text(caller_line())}); a replay would not write again. Return the value and write"
+        " it outside, or do without the decorator."
+    )
+
+
 def captured_read(x: Any) -> CaptureError:
     """The error for looking at values while a step is being captured, with the line that does."""
-    import traceback
-
-    package = __file__.rsplit("errors.py", 1)[0]
-    outside = [f for f in traceback.extract_stack() if not f.filename.startswith(package)]
-    where = f" (line {outside[-1].lineno}: {outside[-1].line})" if outside else ""
     return CaptureError(
-        f"the values of {subject(x)} were read inside a compiled step{where}; what Python does with"
+        f"the values of {subject(x)} were read inside a compiled step"
+        f" ({line_text(caller_line())}); what Python does with"
         " them would be the same at every replay. Return the Tensor and read it outside, or do"
         " without the decorator."
     )

@@ -1,7 +1,6 @@
-"""NumPy's methods on Tensors: each calls a row of the rule book.
+"""Python's operators and NumPy's methods on Tensors: each applies a row of the operator table.
 
-Names, argument names and defaults are NumPy's. A row that is called with a Tensor is recorded by
-it, so this file needs to know the rule book only.
+Names, argument names and defaults are NumPy's.
 """
 
 from __future__ import annotations
@@ -23,56 +22,112 @@ class Methods:
 
     array: np.ndarray
     detach: Callable[[], Any]
+    item: Callable[[], float]
+    _apply: Any                # tinygrad_opt.tensor.apply
+    _answer: Any
+    _become: Any
+
+    # ---- operators -------------------------------------------------------------------------------
+
+    def __add__(self: M, other: Any) -> M:       return self._apply(ops.add, self, other)
+    def __radd__(self: M, other: Any) -> M:      return self._apply(ops.add, other, self)
+    def __sub__(self: M, other: Any) -> M:       return self._apply(ops.subtract, self, other)
+    def __rsub__(self: M, other: Any) -> M:      return self._apply(ops.subtract, other, self)
+    def __mul__(self: M, other: Any) -> M:       return self._apply(ops.multiply, self, other)
+    def __rmul__(self: M, other: Any) -> M:      return self._apply(ops.multiply, other, self)
+    def __truediv__(self: M, other: Any) -> M:   return self._apply(ops.divide, self, other)
+    def __rtruediv__(self: M, other: Any) -> M:  return self._apply(ops.divide, other, self)
+    def __floordiv__(self: M, other: Any) -> M:  return self._apply(ops.floor_divide, self, other)
+    def __rfloordiv__(self: M, other: Any) -> M: return self._apply(ops.floor_divide, other, self)
+    def __mod__(self: M, other: Any) -> M:       return self._apply(ops.remainder, self, other)
+    def __rmod__(self: M, other: Any) -> M:      return self._apply(ops.remainder, other, self)
+    def __pow__(self: M, other: Any) -> M:       return self._apply(ops.power, self, other)
+    def __rpow__(self: M, other: Any) -> M:      return self._apply(ops.power, other, self)
+    def __matmul__(self: M, other: Any) -> M:    return self._apply(ops.matmul, self, other)
+    def __rmatmul__(self: M, other: Any) -> M:   return self._apply(ops.matmul, other, self)
+    def __neg__(self: M) -> M:                   return self._apply(ops.negative, self)
+    def __pos__(self: M) -> M:                   return self._apply(ops.positive, self)
+    def __abs__(self: M) -> M:                   return self._apply(ops.absolute, self)
+    def __getitem__(self: M, index: Any) -> M:   return self._apply(ops.getitem, self, index)
+
+    def __iadd__(self: M, other: Any) -> M:      return self._become(ops.add, other)
+    def __isub__(self: M, other: Any) -> M:      return self._become(ops.subtract, other)
+    def __imul__(self: M, other: Any) -> M:      return self._become(ops.multiply, other)
+    def __itruediv__(self: M, other: Any) -> M:  return self._become(ops.divide, other)
+    def __ifloordiv__(self: M, other: Any) -> M: return self._become(ops.floor_divide, other)
+    def __imod__(self: M, other: Any) -> M:      return self._become(ops.remainder, other)
+    def __ipow__(self: M, other: Any) -> M:      return self._become(ops.power, other)
+    def __imatmul__(self: M, other: Any) -> M:   return self._become(ops.matmul, other)
+
+    def __eq__(self, other: Any) -> Any:         return self._answer(np.equal, self, other)
+    def __ne__(self, other: Any) -> Any:         return self._answer(np.not_equal, self, other)
+    def __lt__(self, other: Any) -> Any:         return self._answer(np.less, self, other)
+    def __le__(self, other: Any) -> Any:         return self._answer(np.less_equal, self, other)
+    def __gt__(self, other: Any) -> Any:         return self._answer(np.greater, self, other)
+    def __ge__(self, other: Any) -> Any:         return self._answer(np.greater_equal, self, other)
+    def __invert__(self) -> Any:                 return self._answer(np.invert, self)
+    def __and__(self, other: Any) -> Any:        return self._answer(np.bitwise_and, self, other)
+    def __rand__(self, other: Any) -> Any:       return self._answer(np.bitwise_and, other, self)
+    def __or__(self, other: Any) -> Any:         return self._answer(np.bitwise_or, self, other)
+    def __ror__(self, other: Any) -> Any:        return self._answer(np.bitwise_or, other, self)
+    def __xor__(self, other: Any) -> Any:        return self._answer(np.bitwise_xor, self, other)
+    def __rxor__(self, other: Any) -> Any:       return self._answer(np.bitwise_xor, other, self)
+
+    def __contains__(self, value: Any) -> bool:  return bool((self == value).any())
+    def __float__(self) -> float:                return float(self.item())
+    def __int__(self) -> int:                    return int(self.item())
+
+    # ---- methods ---------------------------------------------------------------------------------
 
     @property
     def T(self: M) -> M:
         """All axes in reverse order."""
-        return ops.transpose(self)
+        return self._apply(ops.transpose, self)
 
     @property
     def mT(self: M) -> M:
         """The last two axes swapped."""
-        return ops.swapaxes(self, axis1=-1, axis2=-2)
+        return self._apply(ops.swapaxes, self, axis1=-1, axis2=-2)
 
     def sum(self: M, axis: Any = None, keepdims: bool = False) -> M:
         """Sum over the axes; over all of them for None."""
-        return ops.sum(self, axis=axis, keepdims=keepdims)
+        return self._apply(ops.sum, self, axis=axis, keepdims=keepdims)
 
     def mean(self: M, axis: Any = None, keepdims: bool = False) -> M:
         """Arithmetic mean over the axes."""
-        return ops.mean(self, axis=axis, keepdims=keepdims)
+        return self._apply(ops.mean, self, axis=axis, keepdims=keepdims)
 
     def prod(self: M, axis: Any = None, keepdims: bool = False) -> M:
         """Product over the axes."""
-        return ops.prod(self, axis=axis, keepdims=keepdims)
+        return self._apply(ops.prod, self, axis=axis, keepdims=keepdims)
 
     def var(self: M, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> M:
         """Mean squared distance from the mean; the divisor is n − ddof."""
-        return ops.var(self, axis=axis, ddof=ddof, keepdims=keepdims)
+        return self._apply(ops.var, self, axis=axis, ddof=ddof, keepdims=keepdims)
 
     def std(self: M, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> M:
         """Root of `var`."""
-        return ops.std(self, axis=axis, ddof=ddof, keepdims=keepdims)
+        return self._apply(ops.std, self, axis=axis, ddof=ddof, keepdims=keepdims)
 
     def max(self: M, axis: Any = None, keepdims: bool = False) -> M:
         """Largest entry; ties share the gradient equally."""
-        return ops.max(self, axis=axis, keepdims=keepdims)
+        return self._apply(ops.max, self, axis=axis, keepdims=keepdims)
 
     def min(self: M, axis: Any = None, keepdims: bool = False) -> M:
         """Smallest entry; ties share the gradient equally."""
-        return ops.min(self, axis=axis, keepdims=keepdims)
+        return self._apply(ops.min, self, axis=axis, keepdims=keepdims)
 
     def logsumexp(self: M, axis: Any = None, keepdims: bool = False) -> M:
         """log Σ exp, without overflow."""
-        return ops.logsumexp(self, axis=axis, keepdims=keepdims)
+        return self._apply(ops.logsumexp, self, axis=axis, keepdims=keepdims)
 
     def norm(self: M, axis: Any = None, keepdims: bool = False) -> M:
         """√Σx² over the axes; the gradient at 0 is 0."""
-        return ops.norm(self, axis=axis, keepdims=keepdims)
+        return self._apply(ops.norm, self, axis=axis, keepdims=keepdims)
 
     def cumsum(self: M, axis: Any = None) -> M:
         """Running sum along the axis; of the flattened Tensor for None."""
-        return ops.cumsum(self, axis=axis)
+        return self._apply(ops.cumsum, self, axis=axis)
 
     def argmax(self: Any, axis: Any = None, keepdims: bool = False) -> Any:
         """Index of the largest entry, as an array."""
@@ -96,98 +151,105 @@ class Methods:
 
     def reshape(self: M, *shape: Any) -> M:
         """The same entries in another shape, given as one tuple or as numbers."""
-        return ops.reshape(self, shape=_one_or_many(shape))
+        return self._apply(ops.reshape, self, shape=_one_or_many(shape))
 
     def ravel(self: M) -> M:
         """All entries in one axis."""
-        return ops.ravel(self)
+        return self._apply(ops.ravel, self)
 
     flatten = ravel
 
     def transpose(self: M, *axes: Any) -> M:
         """Axes in the given order; reversed if none is given."""
         given = axes and axes[0] is not None
-        return ops.transpose(self, axes=_one_or_many(axes) if given else None)
+        return self._apply(ops.transpose, self, axes=_one_or_many(axes) if given else None)
 
     def swapaxes(self: M, axis1: int, axis2: int) -> M:
         """Two axes exchanged."""
-        return ops.swapaxes(self, axis1=axis1, axis2=axis2)
+        return self._apply(ops.swapaxes, self, axis1=axis1, axis2=axis2)
 
     def squeeze(self: M, axis: Any = None) -> M:
         """Without axes of length 1."""
-        return ops.squeeze(self, axis=axis)
+        return self._apply(ops.squeeze, self, axis=axis)
 
     def repeat(self: M, repeats: Any, axis: int | None = None) -> M:
         """Each entry repeated; flattened for axis None."""
-        return ops.repeat(self, repeats=np.asarray(repeats), axis=axis)
+        return self._apply(ops.repeat, self, repeats=np.asarray(repeats), axis=axis)
 
     def take(self: M, indices: Any, axis: int | None = None) -> M:
         """Entries at the indices along the axis."""
-        return ops.take(self, indices, axis=axis)
+        return self._apply(ops.take, self, indices, axis=axis)
 
     def diagonal(self: M, offset: int = 0, axis1: int = 0, axis2: int = 1) -> M:
         """Entries (i, i + offset) of the two axes."""
-        return ops.diagonal(self, offset=offset, axis1=axis1, axis2=axis2)
+        return self._apply(ops.diagonal, self, offset=offset, axis1=axis1, axis2=axis2)
 
     def trace(self: M, offset: int = 0, axis1: int = 0, axis2: int = 1) -> M:
         """Sum of the diagonal."""
-        return ops.trace(self, offset=offset, axis1=axis1, axis2=axis2)
+        return self._apply(ops.trace, self, offset=offset, axis1=axis1, axis2=axis2)
 
     def dot(self: M, other: Any) -> M:
         """Product in the sense of ``np.dot``."""
         matrices = self.array.ndim == 2 == np.ndim(other)
-        return ops.matmul(self, other) if matrices else ops.dot(self, other)
+        return self._apply(ops.matmul, self, other) if matrices else ops.dot(self, other)
 
     def clip(self: M, min: Any = None, max: Any = None) -> M:
         """Limited to [min, max]; at a bound the gradient passes."""
-        return ops.clip(self, min, max)
+        return self._apply(ops.clip, self, min, max)
 
     def round(self: M, decimals: int = 0) -> M:
         """Rounded, with gradient 0."""
-        return ops.round(self, decimals=decimals)
+        return self._apply(ops.round, self, decimals=decimals)
 
     def astype(self: M, dtype: Any, copy: bool = True) -> M:
         """Converted to another dtype; gradients come back in this one. Integers are constants."""
         wanted = np.dtype(dtype)
         if wanted == self.array.dtype and not copy:
             return self
-        return ops.cast(self if wanted.kind == "f" else self.detach(), dtype=wanted)
+        return self._apply(ops.cast, self if wanted.kind == "f" else self.detach(), dtype=wanted)
+
+    def sort(self: Any, axis: int = -1) -> None:
+        """Sort in place along the axis, as ``ndarray.sort``; ``np.sort`` gives a new Tensor."""
+        order = np.argsort(self, axis=axis, kind="stable")
+        grid = list(np.ogrid[tuple(slice(n) for n in self.shape)])
+        grid[axis] = order
+        self._become(ops.put, self[tuple(grid)], ...)
 
     def copy(self: M) -> M:
         """The same values in memory of its own, recorded."""
-        return ops.copy(self)
+        return self._apply(ops.copy, self)
 
     def exp(self: M) -> M:
         """eˣ, entry by entry."""
-        return ops.exp(self)
+        return self._apply(ops.exp, self)
 
     def log(self: M) -> M:
         """Natural logarithm, entry by entry."""
-        return ops.log(self)
+        return self._apply(ops.log, self)
 
     def sqrt(self: M) -> M:
         """Square root, entry by entry."""
-        return ops.sqrt(self)
+        return self._apply(ops.sqrt, self)
 
     def tanh(self: M) -> M:
         """Hyperbolic tangent, entry by entry."""
-        return ops.tanh(self)
+        return self._apply(ops.tanh, self)
 
     def sigmoid(self: M) -> M:
         """1 / (1 + e⁻ˣ), entry by entry."""
-        return ops.sigmoid(self)
+        return self._apply(ops.sigmoid, self)
 
     def relu(self: M) -> M:
         """max(x, 0), entry by entry; the slope at 0 is 0."""
-        return ops.relu(self)
+        return self._apply(ops.relu, self)
 
     def softmax(self: M, axis: int = -1) -> M:
         """eˣ / Σ eˣ along the axis."""
-        return ops.softmax(self, axis=axis)
+        return self._apply(ops.softmax, self, axis=axis)
 
     def log_softmax(self: M, axis: int = -1) -> M:
         """x − log Σ eˣ along the axis."""
-        return ops.log_softmax(self, axis=axis)
+        return self._apply(ops.log_softmax, self, axis=axis)
 
 
 def _one_or_many(numbers: tuple[Any, ...]) -> tuple[int, ...]:

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt import ops
+from tinygrad_opt import kernels, ops
 from tinygrad_opt.errors import ShapeError, no_rule
 from tinygrad_opt.ops import Op
 from tinygrad_opt.tensor import FUNCTIONS, Tensor, answer, apply, values_of
 
-__all__: list[str] = []
+__all__ = ["READING"]
 
 
 # ---- rows, by the signature of their kernel ------------------------------------------------------
@@ -27,8 +27,8 @@ __all__: list[str] = []
 
 def _row(row: Op) -> Callable[..., Tensor]:
     """Call a row as its kernel is called: inputs first, options by NumPy's names."""
-    code = next(rule for rule in row.rules if rule is not None).__code__
-    n_inputs = len(row.rules)
+    code = next(vjp for vjp in row.vjps if vjp is not None).__code__
+    n_inputs = len(row.vjps)
     known = frozenset(code.co_varnames[2 + n_inputs : code.co_argcount])
     takes_all = bool(code.co_flags & 0x08)                 # the rule ends in **attrs
 
@@ -83,6 +83,22 @@ for _name in _BY_SIGNATURE:
     FUNCTIONS[ops.TABLE[_name].kernel] = _row(ops.TABLE[_name])
 FUNCTIONS.update({np.amax: FUNCTIONS[np.max], np.amin: FUNCTIONS[np.min],
                   np.around: FUNCTIONS[np.round]})
+
+
+# Functions whose answer has no gradient: they read values and answer with arrays.
+READING: frozenset[Any] = frozenset({
+    np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal,
+    np.logical_and, np.logical_or, np.logical_xor, np.logical_not,
+    np.isfinite, np.isinf, np.isnan, np.signbit,
+    np.allclose, np.array_equal, np.array_equiv, np.isclose, np.all, np.any, np.argmax,
+    np.argmin, np.argsort, np.argwhere, np.nonzero, np.flatnonzero, np.count_nonzero,
+    np.searchsorted, np.shape, np.ndim, np.size, np.zeros_like, np.ones_like,
+    np.empty_like, np.result_type, np.can_cast, np.min_scalar_type, np.common_type,
+    np.may_share_memory, np.shares_memory, np.array_repr, np.array_str, np.array2string,
+    np.isin, np.digitize, np.iscomplexobj, np.isrealobj, np.isposinf, np.isneginf,
+    np.unravel_index, np.ravel_multi_index,
+})
+FUNCTIONS.update({f: functools.partial(answer, f) for f in READING})
 
 
 # ---- choosing ------------------------------------------------------------------------------------
@@ -157,7 +173,7 @@ def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> 
 def _vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Tensor:
     if ord == 2:
         return apply(ops.norm, x, axis=axis, keepdims=keepdims)
-    size = np.abs(x)
+    size = np.abs(x if x.dtype.kind == "f" else x.astype(float))       # small integers wrap around
     if ord == math.inf:
         return size.max(axis=axis, keepdims=keepdims)
     if ord == -math.inf:
@@ -219,7 +235,7 @@ def _einsum(subscripts: Any, *operands: Any, out: Any = None, optimize: Any = No
     if not isinstance(subscripts, str):
         raise no_rule("einsum without a subscripts string")
     operands = tuple(map(_as_operand, operands))
-    return apply(ops.einsum, *operands, subscripts=ops.explicit_einsum(subscripts, operands))
+    return apply(ops.einsum, *operands, subscripts=kernels.explicit_einsum(subscripts, operands))
 
 
 @implements(np.tensordot)

@@ -1,8 +1,8 @@
-"""Tensors, the graph that they record, and the walk that takes gradients back through it.
+"""Tensors, the computation graph that they record, and the backward pass through it.
 
 A `Tensor` is an array that remembers how it was made: the operation (`op`), what it was
 applied to (`inputs`, `attrs`) and when (`serial`, read off one clock). Nodes point at their
-inputs only, so a graph frees itself when its end is let go of; and since inputs are always
+inputs only, so a graph frees itself when its end is dropped; and since inputs are always
 older than what is made from them, sorting by `serial` is a topological sort.
 """
 
@@ -14,12 +14,12 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from contextvars import ContextVar
-from operator import attrgetter, is_
-from typing import Any
+from operator import attrgetter
+from typing import Any, Protocol
 
 import numpy as np
 
-from tinygrad_opt import ops
+from tinygrad_opt import kernels, ops
 from tinygrad_opt.errors import (
     GraphError,
     ShapeError,
@@ -30,18 +30,15 @@ from tinygrad_opt.errors import (
     subject,
 )
 from tinygrad_opt.methods import Methods
-from tinygrad_opt.ops import Op
+from tinygrad_opt.ops import Joint, Op
 
-__all__ = ["Tensor", "apply", "history", "no_grad", "set_default_dtype", "walk"]
+__all__ = ["Tensor", "apply", "backward_pass", "history", "no_grad", "set_default_dtype"]
 
+ndarray = np.ndarray
 tick = itertools.count().__next__          # one clock for creations and in-place changes alike
 recording: ContextVar[bool] = ContextVar("recording", default=True)
 # How many functions of tinygrad_opt.autograd are running: inside one, gradients stay recorded.
 differentiating: ContextVar[int] = ContextVar("differentiating", default=0)
-# What writes down the kernel calls of a step that is being captured (tinygrad_opt.compiler).
-tape: ContextVar[Any] = ContextVar("tape", default=None)
-ndarray = np.ndarray
-_AS_IT_IS: Any = nullcontext()
 
 # What NumPy's functions do when they meet a Tensor; tinygrad_opt.numpy_functions fills it.
 FUNCTIONS: dict[Any, Callable[..., Any]] = {}
@@ -50,10 +47,28 @@ notebook_view: Callable[[Any], dict[str, Any]] | None = None
 
 _default_dtype = np.dtype(np.float32)
 
-# glibc hands freed memory back to the system at every step and takes it again page by page,
-# which doubles the time of a small training step. Once a block of just under 32 MiB has been
-# freed it keeps that much (mallopt(3), "dynamic mmap threshold"). No page of it is touched.
-np.empty((1 << 25) - (1 << 13), np.uint8)
+
+class Tracer(Protocol):
+    """Whatever a captured step must know of passes here: where a tracer is set, the engine lets
+    it act instead of acting by itself. `tinygrad_opt.compiler` has the only one."""
+
+    def compute(self, function: Any, inputs: Any, attrs: dict[str, Any]) -> tuple[Any, Any]:
+        """The value of an Op or a NumPy function, and what a kernel shares with its VJPs."""
+
+    def vjps(self, z: Tensor) -> Any:
+        """The VJPs of the operation that made z, written down when they are called."""
+
+    def lift(self, array: Any) -> Any:
+        """An array that the step has computed, as whoever is outside the engine may use it."""
+
+    def read(self, owner: Any, name: str, value: Any) -> Any:
+        """Someone looks at an attribute: refuse, note it, or give what may be looked at."""
+
+    def act(self, action: Callable[..., None], args: Any) -> None:
+        """Do something that is not a computation, now and at each replay."""
+
+
+tracer: ContextVar[Tracer | None] = ContextVar("tracer", default=None)
 
 
 def set_default_dtype(dtype: Any) -> None:
@@ -82,6 +97,11 @@ def set_default_dtype(dtype: Any) -> None:
     if chosen.kind != "f":
         raise TypeError(f"the default dtype must be a float dtype, got {chosen}")
     _default_dtype = chosen
+
+
+def default_dtype() -> np.dtype[Any]:
+    """The float dtype that Python numbers and lists become."""
+    return _default_dtype
 
 
 class no_grad:
@@ -139,6 +159,201 @@ class with_grad(no_grad):
     _records = True
 
 
+# ---- recording -----------------------------------------------------------------------------------
+
+
+def apply(op: Op, *inputs: Any, **attrs: Any) -> Tensor:
+    """Compute z = op(inputs) and, if a gradient may be wanted, remember how.
+
+    Parameters
+    ----------
+    op : Op
+        A row of the operator table.
+    *inputs : Tensor, array or number
+        What the kernel is applied to. The float Tensors among them decide the dtype.
+    **attrs
+        The kernel's options.
+
+    Returns
+    -------
+    Tensor
+        Linked to its inputs if one of them requires grad and recording is on.
+
+    Raises
+    ------
+    ShapeError, IndexError, TypeError
+        What the kernel raised, with the names and shapes of the inputs.
+    """
+    arrays = []
+    needs = mixed = False
+    dtype = None
+    for x in inputs:
+        if type(x) is Tensor:
+            array = x.array
+            if array.dtype is not dtype:
+                mixed = mixed or dtype is not None
+                dtype = array.dtype
+            needs = needs or x.needs_grad
+            arrays.append(array)
+        else:
+            mixed = mixed or type(x) not in _PLAIN
+            arrays.append(x)
+    program = tracer.get()
+    shared = None
+    try:
+        if mixed:
+            inputs, arrays = _of_one_dtype(op, inputs, arrays)
+        if program is not None:
+            data, shared = program.compute(op, inputs, attrs)
+        elif op.shared is None:
+            data = op.kernel(*arrays, **attrs)
+        else:
+            shared = op.shared(*arrays, **attrs)
+            data = op.kernel(*arrays, shared=shared, **attrs)
+    except Exception as error:
+        raise kernel_error(op, inputs, error) from error
+    if type(data) is not ndarray:
+        data = np.asarray(data)
+    if data.dtype is not dtype and data.dtype.kind == "f" and op is not ops.cast:
+        data = entered(data, _float_dtype(inputs) or data.dtype)
+    z = _new(Tensor)                                       # slots filled directly: this runs often
+    z.array = data
+    z.gradient = z.hooks = z.name = None
+    z.serial = z.changed = tick()
+    if needs and recording.get():
+        z.needs_grad = True
+        z.op = op
+        z.inputs = inputs
+        z.attrs = attrs
+        z.shared = shared
+    else:
+        z.needs_grad = z.spent = False
+        z.op = z.shared = None
+        z.inputs = ()
+        z.attrs = {}
+    return z
+
+
+# Python's numbers are weak to NumPy too, and slices are what they are
+_PLAIN = {float, int, bool, slice, type(None), type(...)}
+
+
+def _float_dtype(inputs: Any) -> np.dtype[Any] | None:
+    """The dtype on which the float Tensors agree; the default if all Tensors are integers."""
+    dtypes = [x.array.dtype for x in inputs if type(x) is Tensor]
+    floats = [dtype for dtype in dtypes if dtype.kind == "f"]
+    return np.result_type(*floats) if floats else _default_dtype if dtypes else None
+
+
+def _of_one_dtype(op: Op, inputs: Any, arrays: list[Any]) -> tuple[tuple[Any, ...], list[Any]]:
+    """The inputs, weak ones converted to the dtype of the float Tensors, and their arrays."""
+    dtype = None
+    for x in inputs:
+        if type(x) is Tensor and x.array.dtype.kind == "f" and x.array.dtype is not dtype:
+            dtype = x.array.dtype if dtype is None else np.result_type(dtype, x.array.dtype)
+    given = list(inputs)
+    for i, (x, vjp) in enumerate(zip(inputs, op.vjps)):
+        if type(x) is ndarray and (vjp is None or x.dtype is dtype):
+            continue
+        if vjp is None:                                    # an index, labels, a mask
+            arrays[i] = index_of(x)
+            given[i] = x if type(x) is Tensor else arrays[i]
+        elif type(x) is not Tensor:
+            given[i] = arrays[i] = entered(x, dtype)
+        elif dtype is not None and x.array.dtype.kind != "f":
+            given[i] = Tensor(x, dtype=dtype, name=x.name)
+            arrays[i] = given[i].array
+    return tuple(given), arrays
+
+
+def entered(x: Any, dtype: Any = None) -> Any:
+    """What an operation works with when it is given x from outside, which is not a Tensor.
+
+    Everything that is not a Tensor comes in here: arrays, converted to the dtype if there is one,
+    as a captured step does again at each replay; NumPy's numbers as Python's, which are weak;
+    lists as arrays; and what can stand for no real numbers is refused.
+    """
+    if x is None or isinstance(x, bool | int | float):
+        return x
+    if isinstance(x, np.generic) and x.dtype.kind in "fiub":
+        return x.item()
+    array = array_of(x)
+    if array.dtype.kind not in "fiub" or isinstance(array, np.ma.MaskedArray):
+        raise unreal(array)
+    return converted(array, dtype) if dtype is not None else array
+
+
+def index_of(x: Any) -> Any:
+    """An input through which no gradient flows, its Tensors and lists as arrays."""
+    if isinstance(x, tuple):
+        return tuple(map(index_of, x))
+    if isinstance(x, list):
+        return np.asarray(deep_values(x), dtype=None if x else int)
+    if type(x) is Tensor:
+        return x.array
+    return array_of(x) if hasattr(x, "dtype") else x
+
+
+def as_operand(x: Any) -> Any:
+    """A Tensor or an array as it is, also one of a step that is captured; anything else as one."""
+    return x if type(x) is Tensor or hasattr(type(x), "__traced_array__") else np.asarray(x)
+
+
+def array_of(x: Any) -> ndarray:
+    """The array that stands behind something array-like."""
+    stands_for = getattr(type(x), "__traced_array__", None)            # see tinygrad_opt.compiler
+    return x if type(x) is ndarray else stands_for(x) if stands_for else np.asanyarray(x)
+
+
+def converted(array: ndarray, dtype: Any, copy: bool = False) -> ndarray:
+    """The array in a dtype, converted anew at each replay of a captured step."""
+    if array.dtype == dtype and not copy:
+        return array
+    program = tracer.get()
+    if program is None:
+        return np.asarray(array).astype(dtype)
+    return program.compute(np.ndarray.astype, (array, dtype), {})[0]
+
+
+def unreal(array: Any) -> TypeError:
+    """The error for an array that does not hold real numbers."""
+    if isinstance(array, np.ma.MaskedArray):
+        return TypeError("a Tensor cannot hold a masked array: its mask would be lost. Fill it"
+                         " first, x.filled(0), or weigh the entries by the mask")
+    return TypeError(f"a Tensor holds real numbers, got an array of {array.dtype}")
+
+
+def answer(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Ask a function that has no gradient about values: it answers with an array."""
+    program = tracer.get()
+    if program is None:
+        return function(*deep_values(args), **deep_values(kwargs))
+    return program.lift(program.compute(function, args, kwargs)[0])
+
+
+def observed(x: Any, name: str, value: Any) -> Any:
+    """An attribute that Python branches on: once it has another value, a captured step is stale."""
+    program = tracer.get()
+    return value if program is None else program.read(x, name, value)
+
+
+def effect(action: Callable[..., None], *args: Any) -> None:
+    """Do something that is not a computation, now and at each replay of a captured step."""
+    program = tracer.get()
+    if program is None:
+        action(*args)
+    else:
+        program.act(action, args)
+
+
+def records(*operands: Any) -> bool:
+    """Whether an operation on these would be recorded."""
+    return any(type(x) is Tensor and x.needs_grad for x in operands) and recording.get()
+
+
+# ---- the Tensor ----------------------------------------------------------------------------------
+
+
 class Tensor(Methods):
     """An array that remembers how it was computed, so that gradients can flow back.
 
@@ -166,6 +381,8 @@ class Tensor(Methods):
         Whether gradients flow here.
     op, inputs, attrs
         How it was made; ``None, (), {}`` for a leaf or a constant.
+    serial : int
+        When it was made: a Tensor is younger than all that it was computed from.
 
     Raises
     ------
@@ -188,7 +405,7 @@ class Tensor(Methods):
         "needs_grad", "op", "serial", "shared", "spent",
     )
 
-    array: ndarray             # the values; `data` is the same behind a checked door
+    array: ndarray             # the values; `data` reads and writes them with checks
     attrs: dict[str, Any]
     changed: int               # when the values were last written
     gradient: Any              # what `grad` holds
@@ -197,9 +414,12 @@ class Tensor(Methods):
     name: str | None
     needs_grad: bool           # what `requires_grad` reads
     op: Op | None
-    serial: int                # when it was made
-    shared: Any                # what its kernel has computed for the rules too
+    serial: int
+    shared: Any                # what its kernel has computed for the VJPs too
     spent: bool | None         # leaves: an optimizer has used this grad; None: and has said so
+
+    _apply = staticmethod(apply)
+    _answer = staticmethod(answer)
 
     def __init__(
         self,
@@ -212,7 +432,7 @@ class Tensor(Methods):
         self.array = _as_array(data, requires_grad, dtype)
         self.needs_grad = bool(requires_grad)
         self.name = name
-        self.gradient = self.hooks = self.op = None
+        self.gradient = self.hooks = self.op = self.shared = None
         self.inputs, self.attrs = (), {}
         self.serial = self.changed = tick()
         self.spent = False
@@ -259,10 +479,10 @@ class Tensor(Methods):
     @property
     def grad(self) -> Any:
         """∂L/∂self: an array, a Tensor after ``create_graph=True``, or None."""
-        program = tape.get()
-        if program is not None:
-            return program.gradient_of(self)
         g = self.gradient
+        program = tracer.get()
+        if program is not None:
+            return program.read(self, "grad", g)
         if type(g) is ndarray and (g.base is not None or not g.flags.writeable):
             g = self.gradient = g.copy()                   # a compiled step would write into it
         return g
@@ -271,10 +491,8 @@ class Tensor(Methods):
     def grad(self, g: Any) -> None:
         if g is not None and np.shape(g) != self.array.shape:
             raise ShapeError(f"the gradient of {subject(self)} cannot have shape {np.shape(g)}")
-        if g is not None and type(g) is not Tensor:
-            g = np.asarray(g, dtype=self.array.dtype)
-        elif g is not None and tape.get() is not None:
-            g = g.array                                    # what a captured step made
+        if g is not None and (type(g) is not Tensor or tracer.get() is not None):
+            g = converted(array_of(values_of(g)), self.array.dtype)
         effect(set_gradient, self, g)
 
     @property
@@ -321,13 +539,13 @@ class Tensor(Methods):
 
     def _read(self) -> ndarray:
         """The values, for eyes outside the engine: a captured step would freeze what they see."""
-        if tape.get() is not None:
+        if tracer.get() is not None:
             raise captured_read(self)
         return self.array
 
     def detach(self) -> Tensor:
         """A constant with the same values, sharing memory."""
-        return Tensor(self.array, name=self.name)
+        return Tensor(observed(self, "array", self.array), name=self.name)
 
     # ---- gradients -------------------------------------------------------------------------------
 
@@ -364,16 +582,16 @@ class Tensor(Methods):
         >>> float(x.grad)
         12.0
         """
-        on_tensors = create_graph or tape.get() is not None
-        with with_grad() if create_graph else no_grad() if on_tensors else _AS_IT_IS:
-            gradients = walk(self, seed_for(self, gradient, on_tensors), record=on_tensors)
+        with with_grad() if create_graph else nullcontext():
+            seed = first_gradient(self, gradient, create_graph)
+            gradients = backward_pass(self, seed, record=create_graph)
         arrived = []
         for t, g in gradients.items():
             if t.op is None:
                 g = g.copy() if t is self else g           # a leaf's gradient owns its memory
-                arrived.append((t, g if create_graph else values_of(g)))
+                arrived.append((t, g if type(g) is Tensor else array_of(g)))
             else:
-                t.gradient = values_of(g)  # a Tensor here, whose graph leads back to t, is a cycle
+                t.gradient = array_of(values_of(g))        # a Tensor here would be a cycle
         effect(deliver, arrived)
 
     def register_hook(self, hook: Callable[[Any], Any]) -> Callable[[], None]:
@@ -405,79 +623,28 @@ class Tensor(Methods):
         hooks.append(hook)
         return lambda: hooks.remove(hook)
 
-    # ---- operators -------------------------------------------------------------------------------
-
-    def __add__(self, other: Any) -> Tensor:      return _binary(ops.add, self, other)
-    def __radd__(self, other: Any) -> Tensor:     return _binary(ops.add, other, self)
-    def __sub__(self, other: Any) -> Tensor:      return _binary(ops.subtract, self, other)
-    def __rsub__(self, other: Any) -> Tensor:     return _binary(ops.subtract, other, self)
-    def __mul__(self, other: Any) -> Tensor:      return _binary(ops.multiply, self, other)
-    def __rmul__(self, other: Any) -> Tensor:     return _binary(ops.multiply, other, self)
-    def __truediv__(self, other: Any) -> Tensor:  return _binary(ops.divide, self, other)
-    def __rtruediv__(self, other: Any) -> Tensor: return _binary(ops.divide, other, self)
-    def __floordiv__(self, other: Any) -> Tensor: return _binary(ops.floor_divide, self, other)
-    def __rfloordiv__(self, other: Any) -> Tensor: return _binary(ops.floor_divide, other, self)
-    def __mod__(self, other: Any) -> Tensor:      return _binary(ops.remainder, self, other)
-    def __rmod__(self, other: Any) -> Tensor:     return _binary(ops.remainder, other, self)
-    def __pow__(self, other: Any) -> Tensor:      return _binary(ops.power, self, other)
-    def __rpow__(self, other: Any) -> Tensor:     return _binary(ops.power, other, self)
-    def __matmul__(self, other: Any) -> Tensor:   return _binary(ops.matmul, self, other)
-    def __rmatmul__(self, other: Any) -> Tensor:  return _binary(ops.matmul, other, self)
-    def __neg__(self) -> Tensor:                  return apply(ops.negative, self)
-    def __pos__(self) -> Tensor:                  return apply(ops.positive, self)
-    def __abs__(self) -> Tensor:                  return apply(ops.absolute, self)
-
-    def __iadd__(self, other: Any) -> Tensor:     return self._change(ops.add, other)
-    def __isub__(self, other: Any) -> Tensor:     return self._change(ops.subtract, other)
-    def __imul__(self, other: Any) -> Tensor:     return self._change(ops.multiply, other)
-    def __itruediv__(self, other: Any) -> Tensor: return self._change(ops.divide, other)
-    def __ifloordiv__(self, other: Any) -> Tensor: return self._change(ops.floor_divide, other)
-    def __imod__(self, other: Any) -> Tensor:     return self._change(ops.remainder, other)
-    def __ipow__(self, other: Any) -> Tensor:     return self._change(ops.power, other)
-    def __imatmul__(self, other: Any) -> Tensor:  return self._change(ops.matmul, other)
-
-    def __eq__(self, other: Any) -> Any: return answer(np.equal, self, other)
-    def __ne__(self, other: Any) -> Any: return answer(np.not_equal, self, other)
-    def __lt__(self, other: Any) -> Any: return answer(np.less, self, other)
-    def __le__(self, other: Any) -> Any: return answer(np.less_equal, self, other)
-    def __gt__(self, other: Any) -> Any: return answer(np.greater, self, other)
-    def __ge__(self, other: Any) -> Any: return answer(np.greater_equal, self, other)
-
-    def __invert__(self) -> Any:        return answer(np.invert, self)
-    def __and__(self, other: Any) -> Any: return answer(np.bitwise_and, self, other)
-    def __rand__(self, other: Any) -> Any: return answer(np.bitwise_and, other, self)
-    def __or__(self, other: Any) -> Any: return answer(np.bitwise_or, self, other)
-    def __ror__(self, other: Any) -> Any: return answer(np.bitwise_or, other, self)
-    def __xor__(self, other: Any) -> Any: return answer(np.bitwise_xor, self, other)
-    def __rxor__(self, other: Any) -> Any: return answer(np.bitwise_xor, other, self)
-
-    __hash__ = object.__hash__             # a Tensor is a key by identity
-
-    def __getitem__(self, index: Any) -> Tensor:
-        return apply(ops.getitem, self, _plain_index(index))
+    # ---- changes in place ------------------------------------------------------------------------
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        index = _plain_index(index)
-        if _records(self, value):
-            self._change(ops.put, value, index)
+        if records(self, value):
+            self._become(ops.put, value, index)
             return
         try:
-            self._read()[index] = values_of(value)
+            self._read()[index_of(index)] = values_of(value)
         except Exception as error:
             raise kernel_error(ops.put, (self, value, index), error) from error
         self.changed = tick()
 
-    def _change(self, op: Op, *others: Any) -> Tensor:
+    def _become(self, op: Op, *others: Any) -> Tensor:
         """Become op(self, *others) in place, keeping the graph right.
 
         With nothing to record the values are overwritten. Otherwise this object becomes the
-        new node, and a twin takes its place as the node it has been so far.
+        new node, and a copy takes its place as the node it has been so far.
         """
-        if not _records(self, *others):
+        if not records(self, *others):
             self._read()                                   # a captured step could not repeat it
-            before = Tensor(self.array)
             with no_grad():
-                result = apply(op, before, *others).array
+                result = apply(op, Tensor(self.array), *others).array
             if result.shape != self.array.shape:
                 raise ShapeError(f"{subject(self)} cannot become {result.shape} in place")
             np.copyto(self.array, result, casting="same_kind")
@@ -495,23 +662,17 @@ class Tensor(Methods):
         for other in others:
             for node in history(other, since=self.serial) if type(other) is Tensor else ():
                 node.inputs = tuple(before if x is self else x for x in node.inputs)
-        others = tuple(before if x is self else x for x in others)
-        after = apply(op, before, *others)
+        after = apply(op, before, *(before if x is self else x for x in others))
         if after.shape != self.shape:
             raise ShapeError(f"{subject(self)} cannot become {after.shape} in place")
-        for slot in ("array", "attrs", "changed", "inputs", "needs_grad", "op", "serial"):
-            setattr(self, slot, getattr(after, slot))
+        for slot in ("array", "attrs", "changed", "inputs", "needs_grad", "op", "serial", "shared"):
+            setattr(self, slot, getattr(after, slot, None))
         self.hooks = None
         return self
 
-    def sort(self, axis: int = -1) -> None:
-        """Sort in place along the axis, as ``ndarray.sort``; ``np.sort`` gives a new Tensor."""
-        order = np.argsort(self, axis=axis, kind="stable")
-        grid = list(np.ogrid[tuple(slice(n) for n in self.shape)])
-        grid[axis] = order
-        self._change(ops.put, self[tuple(grid)], ...)
-
     # ---- Python's protocols ----------------------------------------------------------------------
+
+    __hash__ = object.__hash__             # a Tensor is a key by identity
 
     def __len__(self) -> int:
         if self.array.ndim == 0:
@@ -522,15 +683,6 @@ class Tensor(Methods):
         if self.array.ndim == 0:
             raise TypeError(f"iteration over {subject(self)}, a single number")
         return (self[i] for i in range(len(self)))
-
-    def __contains__(self, value: Any) -> bool:
-        return bool((self == value).any())
-
-    def __float__(self) -> float:
-        return float(self.item())
-
-    def __int__(self) -> int:
-        return int(self.item())
 
     def __index__(self) -> int:
         if self.array.dtype.kind not in "iu" or self.array.ndim:
@@ -546,10 +698,11 @@ class Tensor(Methods):
         return bool(self._read())
 
     def __repr__(self) -> str:
-        text = np.array2string(self.array, separator=", ", prefix="Tensor(", threshold=200)
-        parts = [text if self.array.ndim else str(self.array)]
-        if self.array.dtype != _default_dtype:
-            parts.append(f"dtype={self.array.dtype}")
+        array = self._read()
+        text = np.array2string(array, separator=", ", prefix="Tensor(", threshold=200)
+        parts = [text if array.ndim else str(array)]
+        if array.dtype != _default_dtype:
+            parts.append(f"dtype={array.dtype}")
         if self.name:
             parts.append(f"name={self.name!r}")
         if self.op is not None:
@@ -562,7 +715,7 @@ class Tensor(Methods):
         return format(self.item(), spec) if spec and self.array.size == 1 else str(self)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        if notebook_view is None or self.op is None or tape.get() is not None:
+        if notebook_view is None or self.op is None or tracer.get() is not None:
             return {"text/plain": repr(self)}
         return notebook_view(self)
 
@@ -571,7 +724,10 @@ class Tensor(Methods):
             raise GraphError(
                 f"{subject(self)} was computed; copy or pickle its values: .detach() or .data"
             )
-        return _rebuilt, (self._read(), self.needs_grad, self.name)
+        return Tensor, (self._read(), self.needs_grad), {"name": self.name}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.name = state["name"]
 
     # ---- NumPy's protocols -----------------------------------------------------------------------
 
@@ -586,13 +742,20 @@ class Tensor(Methods):
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         out = options.pop("out", None)
         if out is not None:
-            return _into(out, ufunc, method, inputs, options)
+            lost = [x for x in out if type(x) is Tensor] or [x for x in inputs if records(x)]
+            if lost:
+                raise GraphError(
+                    f"np.{ufunc.__name__} into an existing array would lose the graph of"
+                    f" {subject(lost[0])}: write a = a + t instead of a += t, or use t.data"
+                )
+            return getattr(ufunc, method)(*[x._read() if type(x) is Tensor else x for x in inputs],
+                                          out=out, **options)
         if method == "__call__" and not options:
             row = ops.UFUNCS.get(ufunc)
             if row is not None:
-                return apply(row, *map(_operand, inputs))
-            if ufunc in ops.READING:
-                return answer(ufunc, *inputs)
+                return apply(row, *inputs)
+            if ufunc in FUNCTIONS:
+                return FUNCTIONS[ufunc](*inputs)
         reduce = ops.REDUCES.get((ufunc, method))
         if reduce is not None:
             return apply(reduce, *inputs, **{"axis": 0, **options})
@@ -603,198 +766,48 @@ class Tensor(Methods):
         recorded = FUNCTIONS.get(func)
         if recorded is not None:
             return recorded(*args, **kwargs)
-        if func in ops.READING:
-            return answer(func, *args, **kwargs)
         module = getattr(func, "__module__", "numpy").removeprefix("numpy").lstrip(".")
         raise no_rule(".".join(filter(None, (module, func.__name__))), {})
 
     def __apply_op__(self, op: Op, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> Tensor:
-        if tuple in map(type, inputs):                     # an index may hold computed integers
-            inputs = tuple(deep_values(x) if type(x) is tuple else x for x in inputs)
         return apply(op, *inputs, **attrs)
 
     def __dlpack__(self, **options: Any) -> Any:
         if self.needs_grad:
             raise BufferError(f"{subject(self)} requires grad; export its .detach()")
-        return self.array.__dlpack__(**options)
+        return self._read().__dlpack__(**options)
 
     def __dlpack_device__(self) -> Any:
         return self.array.__dlpack_device__()
 
 
-# ---- recording -----------------------------------------------------------------------------------
-
 _new = Tensor.__new__
 
 
-def apply(op: Op, *inputs: Any, **attrs: Any) -> Tensor:
-    """Compute z = op(inputs) and, if a gradient may be wanted, remember how.
-
-    Parameters
-    ----------
-    op : Op
-        A row of the rule book.
-    *inputs : Tensor, array or number
-        What the kernel is applied to.
-    **attrs
-        The kernel's options.
-
-    Returns
-    -------
-    Tensor
-        Linked to its inputs if one of them requires grad and recording is on.
-
-    Raises
-    ------
-    ShapeError, IndexError, TypeError
-        What the kernel raised, with the names and shapes of the inputs.
-    """
-    arrays = []
-    needs = False
-    dtype = None
-    for x in inputs:
-        if type(x) is Tensor:
-            array = x.array
-            dtype = array.dtype
-            needs = needs or x.needs_grad
-            arrays.append(array)
-        else:
-            arrays.append(x)
-    shared = None
+def _as_array(data: Any, own: bool, dtype: Any) -> ndarray:
+    """The array of a Tensor: what is wrapped, what is copied and in which dtype."""
+    if type(data) is Tensor and data.needs_grad:
+        raise GraphError(f"Tensor({subject(data)}) would lose its graph; use .detach() or .copy()")
+    if type(data) is Tensor:
+        data = observed(data, "array", data.array)
     try:
-        if op.shared is None:
-            data = op.kernel(*arrays, **attrs)
-        else:
-            shared = op.shared(*arrays, **attrs)
-            data = op.kernel(*arrays, shared=shared, **attrs)
-    except Exception as error:
-        raise kernel_error(op, inputs, error) from error
-    if type(data) is not ndarray:
-        data = np.asarray(data)
-    if data.dtype is not dtype or tape.get() is not None:
-        first = data
-        data, inputs = _settled(op, inputs, attrs, data)
-        shared = shared if data is first else None
-    z = _recorded(op, inputs, attrs, data, needs)
-    z.shared = shared if z.op is not None else None
-    return z
-
-
-def _binary(op: Op, x: Any, y: Any) -> Tensor:
-    """`apply` for an operator, where a Python call must cost as little as it can."""
-    if type(x) is Tensor:
-        a = x.array
-        dtype = a.dtype
-        needs = x.needs_grad
+        array = array_of(data)
+    except ValueError as error:
+        raise ShapeError(f"the rows of the list have different lengths: {error}") from error
+    if array.dtype.kind not in "fiub" or isinstance(array, np.ma.MaskedArray):
+        raise unreal(array)
+    if dtype is not None:
+        wanted = np.dtype(dtype)
+    elif not hasattr(data, "dtype") or (own and array.dtype.kind != "f"):
+        wanted = _default_dtype
     else:
-        a = x = _operand(x)
-        needs = False
-    if type(y) is Tensor:
-        b = y.array
-        dtype = b.dtype
-        needs = needs or y.needs_grad
-    else:
-        b = y = _operand(y)
-    try:
-        data = op.kernel(a, b)
-    except Exception as error:
-        raise kernel_error(op, (x, y), error) from error
-    if type(data) is not ndarray:
-        data = np.asarray(data)
-    if data.dtype is not dtype or tape.get() is not None:
-        data, (x, y) = _settled(op, (x, y), {}, data)
-    return _recorded(op, (x, y), {}, data, needs)
+        wanted = array.dtype.newbyteorder("=")
+    if own and wanted.kind != "f":
+        raise TypeError(f"only floats can require gradients, got {wanted}")
+    return converted(np.asarray(array), wanted, copy=own)
 
 
-def _recorded(op: Op, inputs: Any, attrs: dict[str, Any], data: ndarray, needs: bool) -> Tensor:
-    """A Tensor for the result, its slots filled directly: this runs once per operation."""
-    z = _new(Tensor)
-    z.array = data
-    z.gradient = z.hooks = z.name = None
-    z.serial = z.changed = tick()
-    if needs and recording.get():
-        z.needs_grad = True
-        z.op = op
-        z.inputs = inputs
-        z.attrs = attrs
-    else:
-        z.needs_grad = z.spent = False
-        z.op = None
-        z.inputs = ()
-        z.attrs = {}
-    program = tape.get()
-    if program is not None:
-        program.computed(op, inputs, attrs, z)
-    return z
-
-
-def answer(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Ask a function that has no gradient about values: it answers with an array."""
-    result = function(*deep_values(args), **deep_values(kwargs))
-    program = tape.get()
-    return result if program is None else program.answered(function, args, kwargs, result)
-
-
-def observed(x: Any, name: str, value: Any) -> Any:
-    """An attribute that Python branches on: once it has another value, a captured step is stale."""
-    program = tape.get()
-    if program is not None:
-        program.seen.append((x, name, value))
-    return value
-
-
-def effect(action: Callable[..., None], *args: Any) -> None:
-    """Do something that is not a computation, now and at each replay of a captured step."""
-    program = tape.get()
-    if program is None:
-        action(*args)
-        return
-    token = tape.set(None)
-    try:
-        action(*args)
-    finally:
-        tape.reset(token)
-    program.acted(action, args)
-
-
-def _records(*operands: Any) -> bool:
-    """Whether an operation on these would be recorded."""
-    return any(type(x) is Tensor and x.needs_grad for x in operands) and recording.get()
-
-
-def _operand(x: Any) -> Any:
-    """What may stand beside a Tensor: a number, which is weak, or an array."""
-    if isinstance(x, np.generic):
-        return x.item()
-    return np.asarray(x) if isinstance(x, list | tuple) else x
-
-
-def _settled(op: Op, inputs: Any, attrs: dict[str, Any], data: ndarray) -> tuple[ndarray, Any]:
-    """Redo an op whose result left the dtype on which the float Tensors among its inputs agree.
-
-    Numbers, raw arrays and integer Tensors are weak: they are converted to that dtype, or to
-    the default dtype where no Tensor is a float.
-    """
-    if data.dtype.kind != "f" or op is ops.cast:
-        return data, inputs
-    program = tape.get()
-    strong = [x for x in inputs if type(x) is Tensor and not (program and program.is_weak(x))]
-    floats = [x.dtype for x in strong if x.dtype.kind == "f"]
-    wanted = np.result_type(*floats) if floats else _default_dtype
-    if data.dtype == wanted or not strong:
-        return data, inputs
-    settled = tuple(
-        x if rule is None or x is None
-        else x.astype(wanted, copy=False) if type(x) is Tensor
-        else np.asarray(x, dtype=wanted)
-        for x, rule in zip(inputs, op.rules)
-    )
-    if all(map(is_, inputs, settled)):                     # the kernel alone left the dtype
-        return data.astype(wanted), inputs
-    return np.asarray(op.kernel(*map(values_of, settled), **attrs), dtype=wanted), settled
-
-
-# ---- the walk ------------------------------------------------------------------------------------
+# ---- the backward pass ---------------------------------------------------------------------------
 
 
 def history(end: Tensor, since: int = -1) -> list[Tensor]:
@@ -823,15 +836,17 @@ def history(end: Tensor, since: int = -1) -> list[Tensor]:
     return sorted(seen, key=attrgetter("serial"))
 
 
-def walk(end: Tensor, seed: Any, *, record: bool = False, since: int = -1) -> dict[Tensor, Any]:
-    """Take the gradient `seed` of `end` back through its history.
+def backward_pass(
+    end: Tensor, seed: Any, *, record: bool = False, since: int = -1
+) -> dict[Tensor, Any]:
+    """Reverse-mode differentiation: from the gradient `seed` of `end` to those of its history.
 
     Parameters
     ----------
     end : Tensor
         The Tensor that is differentiated.
     seed : ndarray or Tensor
-        ∂L/∂end, of its shape and dtype.
+        ∂L/∂end, of its shape and dtype; see `first_gradient`.
     record : bool
         Compute with Tensors instead of arrays, so that the gradients have graphs too.
     since : int
@@ -843,11 +858,11 @@ def walk(end: Tensor, seed: Any, *, record: bool = False, since: int = -1) -> di
         Tensor → ∂L/∂Tensor, for every Tensor that was reached.
     """
     gradients = {end: seed}
-    quiet = np.errstate(divide="ignore", invalid="ignore", over="ignore")   # d√x/dx at 0 is inf
-    with quiet:
+    program = None if record else tracer.get()
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):    # d√x/dx at 0 is inf
         for z in reversed(history(end, since)):
             g = gradients.get(z)
-            if g is None:                                  # no rule leads here
+            if g is None:                                  # no gradient arrives here
                 continue
             if z.hooks:
                 g = gradients[z] = _hooked(z, g)
@@ -856,45 +871,102 @@ def walk(end: Tensor, seed: Any, *, record: bool = False, since: int = -1) -> di
                 continue
             if z.changed > made:
                 raise _changed(z, z)
-            if op.shared is not None and not record:
-                attrs = {**attrs, "shared": z.shared}
-            if record:                                     # masks, labels, indices stay arrays
-                value: Any = z
-                values = [values_of(x) if r is None else Tensor(x) if type(x) is ndarray else x
-                          for x, r in zip(inputs, op.rules)]
+            if record:
+                operands = [g, z, *map(_as_tensor, inputs, op.vjps)]
             else:
-                value = z.array
-                values = [x.array if type(x) is Tensor else x for x in inputs]
-            for x, rule in zip(inputs, op.rules):
+                operands = [g, z.array, *[x.array if type(x) is Tensor else x for x in inputs]]
+                if op.shared is not None:
+                    attrs = {**attrs, "shared": z.shared}
+            vjps = op.vjps if program is None else program.vjps(z)
+            parts = vjps.vjp(*operands, **attrs) if type(vjps) is Joint else None
+            for i, x in enumerate(inputs):
                 if type(x) is not Tensor:
                     continue
                 if x.changed > made:
                     raise _changed(x, z)
-                if rule is None or not x.needs_grad or x.serial < since:
+                if not x.needs_grad or x.serial < since or vjps[i] is None:
                     continue
-                part = rule(g, value, *values, **attrs)
-                if record or type(part) is not ndarray:
-                    part = _whole(part, record)
-                array = x.array
-                if part.shape != array.shape:
-                    fit = ops.fit if record else ops.fit.kernel
-                    part = _whole(fit(part, shape=array.shape), record)
-                if part.dtype is not array.dtype:
-                    part = part.astype(array.dtype, copy=False)
+                part = _like(x, vjps[i](*operands, **attrs) if parts is None else parts[i], record)
                 other = gradients.get(x)
                 if other is not None:
-                    part = _whole(other + part, record)    # never +=: `other` may be shared
+                    part = _like(x, other + part, record)  # never +=: `other` may be shared
                 elif x.op is None and (part is g or values_of(part).base is not None):
                     part = part.copy()                     # a leaf's gradient owns its memory
                 gradients[x] = part
     return gradients
 
 
-def _whole(g: Any, record: bool) -> Any:
-    """A gradient as an array, which NumPy makes a scalar where it can, or as a Tensor."""
+def _as_tensor(x: Any, vjp: Any) -> Any:
+    """An input as a VJP takes it that is to be recorded; masks, labels, indices stay arrays."""
+    return values_of(x) if vjp is None else Tensor(x) if type(x) is ndarray else x
+
+
+def _like(x: Tensor, g: Any, record: bool) -> Any:
+    """A gradient in the shape and dtype of x: broadcasting undone, NumPy's scalars as arrays."""
+    array = x.array
     if record:
-        return g if type(g) is Tensor else Tensor(g)
-    return g if type(g) is ndarray else np.asarray(g)
+        g = g if type(g) is Tensor else Tensor(g)
+    elif not hasattr(g, "reshape") or isinstance(g, np.generic):
+        g = np.asarray(g)
+    if g.shape != array.shape:
+        g = np.asarray(kernels.sum_to(g, array.shape)) if type(g) is ndarray else ops.sum_to(
+            g, shape=array.shape)
+    return g if g.dtype is array.dtype else g.astype(array.dtype, copy=False)
+
+
+def first_gradient(end: Tensor, gradient: Any = None, record: bool = False) -> Any:
+    """∂end/∂end, or the gradient that is given, checked: where a backward pass starts."""
+    if not end.needs_grad:
+        raise GraphError(
+            f"backward() on {subject(end)}, which has no graph: it was made from constants only,"
+            " or under no_grad(). Does any input have requires_grad=True?"
+        )
+    if gradient is None and end.array.size != 1:
+        raise GraphError(
+            f"backward() needs a single number, got shape {end.shape}."
+            " Reduce it first: loss.sum() or loss.mean()."
+        )
+    if gradient is not None and np.shape(gradient) != end.shape:
+        raise ShapeError(
+            f"backward() of {subject(end)} needs a gradient of that shape, got {np.shape(gradient)}"
+        )
+    if record and type(gradient) is Tensor:
+        return gradient.astype(end.dtype)
+    if gradient is None:
+        g = kernels.constant("ones", end.array.shape, end.array.dtype)
+    else:
+        g = converted(array_of(values_of(gradient)), end.dtype, copy=True)
+    program = tracer.get()
+    return Tensor(g) if record else g if program is None else program.lift(g)
+
+
+def _hooked(z: Tensor, g: Any) -> Any:
+    """Let the hooks of z see its gradient and replace it."""
+    for hook in list(z.hooks or ()):
+        shown = g
+        if type(g) is ndarray:
+            shown = g.view()
+            shown.flags.writeable = False
+        new = hook(shown)
+        if new is None:
+            if tracer.get() is not None:
+                raise captured_hook(z)
+            continue
+        if type(new) is not type(g) or type(g) is ndarray:
+            new = converted(array_of(values_of(new)), z.dtype, copy=True)
+        g = new
+        if g.shape != z.shape:
+            raise ShapeError(f"a hook on {subject(z)} returned a gradient of shape {g.shape}")
+    return g
+
+
+def _changed(x: Tensor, z: Tensor) -> GraphError:
+    used = f" after {z.op.name} used it" if x is not z and z.op else ""
+    return GraphError(
+        f"{subject(x)} was changed in place{used}, so its gradient would be wrong: an optimizer"
+        " step or an in-place operator came between forward and backward."
+        " Compute the loss again before backward()."
+    )
 
 
 def set_gradient(t: Tensor, g: Any) -> None:
@@ -930,60 +1002,6 @@ def deliver(gradients: list[tuple[Tensor, Any]]) -> None:
             t.gradient = np.asarray(values_of(t.gradient) + g)
 
 
-def seed_for(end: Tensor, gradient: Any = None, record: bool = False) -> Any:
-    """Check where a walk is to start, and make its first gradient."""
-    if not end.needs_grad:
-        raise GraphError(
-            f"backward() on {subject(end)}, which has no graph: it was made from constants only,"
-            " or under no_grad(). Does any input have requires_grad=True?"
-        )
-    if gradient is None:
-        if end.array.size != 1:
-            raise GraphError(
-                f"backward() needs a single number, got shape {end.shape}."
-                " Reduce it first: loss.sum() or loss.mean()."
-            )
-        ones = ops.constant("ones", end.array.shape, end.array.dtype)
-        return Tensor(ones) if record else ones
-    if np.shape(gradient) != end.shape:
-        raise ShapeError(
-            f"backward() of {subject(end)} needs a gradient of that shape, got {np.shape(gradient)}"
-        )
-    if not record:
-        return np.array(values_of(gradient), dtype=end.dtype)
-    if type(gradient) is Tensor:
-        return gradient.astype(end.dtype)
-    return Tensor(np.array(gradient, dtype=end.dtype))
-
-
-def _hooked(z: Tensor, g: Any) -> Any:
-    """Let the hooks of z see its gradient and replace it."""
-    for hook in list(z.hooks or ()):
-        if type(g) is ndarray:
-            shown = g.view()
-            shown.flags.writeable = False
-        else:
-            shown = g
-        new = hook(shown)
-        if new is None:
-            if tape.get() is not None:
-                raise captured_hook(z)
-            continue
-        g = new if type(new) is Tensor and type(g) is Tensor else np.array(values_of(new), z.dtype)
-        if g.shape != z.shape:
-            raise ShapeError(f"a hook on {subject(z)} returned a gradient of shape {g.shape}")
-    return g
-
-
-def _changed(x: Tensor, z: Tensor) -> GraphError:
-    used = f" after {z.op.name} used it" if x is not z and z.op else ""
-    return GraphError(
-        f"{subject(x)} was changed in place{used}, so its gradient would be wrong: an optimizer"
-        " step or an in-place operator came between forward and backward."
-        " Compute the loss again before backward()."
-    )
-
-
 # ---- small conversions ---------------------------------------------------------------------------
 
 
@@ -993,7 +1011,7 @@ def values_of(x: Any) -> Any:
 
 
 def deep_values(x: Any) -> Any:
-    """The arrays in a nest of lists, tuples and dicts of Tensors."""
+    """The arrays in lists, tuples and dicts of Tensors."""
     return x.array if type(x) is Tensor else nested(deep_values, x)
 
 
@@ -1005,52 +1023,4 @@ def nested(change: Callable[[Any], Any], x: Any) -> Any:
     return {k: change(v) for k, v in x.items()} if isinstance(x, dict) else x
 
 
-def _plain_index(index: Any) -> Any:
-    """An index without Tensors in it."""
-    if isinstance(index, tuple):
-        return tuple(_plain_index(i) for i in index)
-    if type(index) is Tensor:
-        return index.array
-    return np.asarray(index, dtype=None if index else int) if isinstance(index, list) else index
-
-
-def _as_array(data: Any, own: bool, dtype: Any) -> ndarray:
-    """The array of a Tensor: what is wrapped, what is copied and in which dtype."""
-    if type(data) is Tensor and data.needs_grad:
-        raise GraphError(f"Tensor({subject(data)}) would lose its graph; use .detach() or .copy()")
-    source, data = data, values_of(data)
-    try:
-        array = np.asarray(data)
-    except ValueError as error:
-        raise ShapeError(f"the rows of the list have different lengths: {error}") from error
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"a Tensor holds real numbers, got {type(data).__name__} of {array.dtype}")
-    if dtype is not None:
-        wanted = np.dtype(dtype)
-    elif not hasattr(data, "dtype") or (own and array.dtype.kind != "f"):
-        wanted = _default_dtype
-    else:
-        wanted = array.dtype
-    if own and wanted.kind != "f":
-        raise TypeError(f"only floats can require gradients, got {wanted}")
-    made = np.array(array, dtype=wanted) if own else array.astype(wanted, copy=False)
-    program = tape.get()
-    if program is not None and made is not data and type(data) is ndarray:
-        program.copied(source, made)
-    return made
-
-
-def _rebuilt(array: ndarray, requires_grad: bool, name: str | None) -> Tensor:
-    return Tensor(array, requires_grad, name=name)
-
-
-def _into(out: Any, ufunc: np.ufunc, method: str, inputs: Any, options: dict[str, Any]) -> Any:
-    """A ufunc that writes into an array: fine as long as no graph is lost."""
-    targets = [x for x in out if type(x) is Tensor]
-    lost = targets or [x for x in inputs if _records(x)]
-    if lost:
-        raise GraphError(
-            f"np.{ufunc.__name__} into an existing array would lose the graph of"
-            f" {subject(lost[0])}: write a = a + t instead of a += t, or use t.data"
-        )
-    return getattr(ufunc, method)(*map(values_of, inputs), out=out, **options)
+walk, seed_for, tape = backward_pass, first_gradient, tracer

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.compiler.program import Call, Program, filled, slots_in
+from tinygrad_opt.compiler.program import Call, Program, Ref, filled, slots_in
 from tinygrad_opt.errors import CaptureError
-from tinygrad_opt.tensor import Tensor, deliver, forget_gradients, nested, set_gradient, values_of
+from tinygrad_opt.tensor import Tensor, deliver, forget_gradients, nested, set_gradient
 
 __all__ = ["Bound", "copied", "put"]
 
@@ -83,7 +83,7 @@ class Bound:
         except BaseException:
             self._let_go()
             raise
-        return copied(filled(self.program.result, self.arrays))
+        return copied(self.program.result, self.arrays)
 
     @property
     def blocks(self) -> dict[int, int]:
@@ -129,11 +129,12 @@ class Bound:
         forget_gradients([t for t in self._tensors if id(t.gradient) in own])
 
 
-def copied(x: Any) -> Any:
-    """A result that the next replay cannot change: arrays and Tensors become constant Tensors."""
-    if isinstance(x, np.ndarray) or type(x) is Tensor:
-        return Tensor(values_of(x).copy())
-    return nested(copied, x)
+def copied(x: Any, arrays: list[Any]) -> Any:
+    """The result with arrays that the next replay cannot change; Tensors come as constants."""
+    if not isinstance(x, Ref):
+        return nested(lambda v: copied(v, arrays), x)
+    array = arrays[x.slot].copy()
+    return Tensor(array) if x.is_tensor else array[()]
 
 
 # ---- memory --------------------------------------------------------------------------------------

@@ -2,34 +2,48 @@
 
 from __future__ import annotations
 
+import functools
+import gc
+import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygrad_opt.compiler.bound import put
 from tinygrad_opt.compiler.program import Call, Program, Ref, Slot, slots_in
-from tinygrad_opt.compiler.tracing import ABOUT_THE_SHAPE, steps_of
-from tinygrad_opt.errors import CaptureError, captured_gradient, captured_read, subject
-from tinygrad_opt.ops import TABLE
+from tinygrad_opt.compiler.tracing import steps_of
+from tinygrad_opt.errors import (
+    CaptureError,
+    caller_line,
+    captured_gradient,
+    captured_read,
+    captured_write,
+    line_text,
+    subject,
+)
+from tinygrad_opt.ops import TABLE, Joint, Op
+from tinygrad_opt.symbols import ABOUT_THE_SHAPE, Symbol, Trace, plain
 from tinygrad_opt.tensor import (
     Tensor,
+    apply,
+    deep_values,
     deliver,
     forget_gradients,
     nested,
     set_gradient,
     tick,
+    tracer,
     values_of,
 )
 
 __all__ = ["Recorder"]
 
-# Kernels that are a single call already, or that mean the same whenever they are called
-_BOOK = {row.kernel for row in TABLE.values()}
+_KERNELS = {row.kernel for row in TABLE.values()}
 
 
 class Recorder:
-    """Writes calls and effects down; the engine's `tape` holds it and calls it.
+    """Writes calls and effects down; it is the engine's `tracer` while a step is captured.
 
     Arrays are known by identity: what a call made, what it made a view of, or what exists outside
     the program. Equal calls on equal slots are written once, calls on constants not at all.
@@ -40,63 +54,117 @@ class Recorder:
         self.calls: list[Call] = []
         self.arguments: list[int] = []
         self.leaves: list[tuple[Tensor, np.ndarray]] = []
-        self._slot_of: dict[int, int] = {}       # id of an array -> its slot
-        self._memory: dict[int, tuple[int, int]] = {}   # id of an owner -> slot, where it begins
-        self._written: dict[Any, int] = {}       # what was computed -> its slot
         self.seen: list[tuple[Any, str, Any]] = []      # (object, attribute, value) branched on
         self.fresh: list[Tensor] = []            # that had no gradient when the step began
         self.added_to: list[Tensor] = []         # whose gradients from before the step count
+        self._slot_of: dict[int, int] = {}       # id of an array -> its slot
+        self._memory: dict[int, tuple[int, int]] = {}   # id of an owner -> slot, where it begins
+        self._written: dict[Any, int] = {}       # what was computed -> its slot
         self._forgotten: set[Tensor] = set()     # whose gradients were set by the step itself
+        self._made: list[tuple[Any, Any]] = []   # weak references to what was computed, where
         self._began = tick()
         self._modes = np.geterr()
         self._effects = 0
-        self._weak: set[int] = set()             # ids of Tensors that stand for raw arrays
-        self._alive: dict[int, Any] = {}         # by id, so that ids stay valid meanwhile
+        self._alive: dict[int, Any] = {}         # arrays by id, so that ids stay valid meanwhile
+        self._trace = ArgumentTrace(self)
 
     def program(self, result: Any) -> Program:
         """The program of a step that has returned this."""
-        return Program(self.slots, self.calls, self.arguments, self._refer(handed_out(result)),
+        return Program(self.slots, self.calls, self.arguments, self._refer(returned(result)),
                        self.leaves, seen=self.seen, fresh=self.fresh, added_to=self.added_to)
 
-    # ---- what the engine tells it ----
+    def release(self) -> str:
+        """Let go of what the capture has computed, and name the lines whose results somebody else
+        still holds: a replay would not compute them anew."""
+        for t in {*self._forgotten, *self.added_to, *self.fresh, *(t for t, _ in self.leaves)}:
+            if id(values_of(t.gradient)) in self._slot_of:
+                t.gradient = np.array(values_of(t.gradient))
+        self._alive.clear()
+        if any(ref() is not None for ref, _ in self._made):
+            gc.collect()                                   # cycles of the caller's own
+        places = dict.fromkeys(place for ref, place in self._made if ref() is not None)
+        return "; ".join(map(line_text, places))
 
-    def feed(self, value: Any, name: str) -> Tensor:
-        """A Tensor that stands for an array among the arguments while the step is captured."""
+    # ---- what the engine asks of it (tinygrad_opt.tensor.Tracer) ----
+
+    def feed(self, value: Any, name: str) -> Any:
+        """What stands for an array or a Tensor among the arguments while the step is captured."""
         array = _copy(values_of(value))
         taken = sum(self.slots[i].name.split(" ")[0] == name for i in self.arguments)
         name = f"{name} {taken}" if taken else name        # several in one argument
-        fed = Tensor(array, name=name)
-        self._alive[id(fed)] = fed
-        if type(value) is not Tensor:
-            self._weak.add(id(fed))
         self.arguments.append(self._add(_slot("argument", array, name=name, array=array), array))
-        return fed
+        return Tensor(array, name=name) if type(value) is Tensor else self.lift(array, name)
 
-    def computed(self, op: Any, inputs: Any, attrs: dict[str, Any], z: Tensor) -> None:
-        """An operation made z."""
-        self._alive[id(z)] = z
-        if all(id(x) in self._weak for x in inputs if type(x) is Tensor):
-            self._weak.add(id(z))
-        if id(z.array) not in self._slot_of:
-            self._write(op.kernel, tuple(map(values_of, inputs)), attrs, z.array, inputs)
-
-    def answered(self, function: Any, args: Any, kwargs: Any, result: Any) -> Any:
-        """A function without a gradient was asked about Tensors: its answer is computed too."""
+    def compute(self, function: Any, inputs: Any, attrs: dict[str, Any]) -> tuple[Any, Any]:
+        """Call a function and write it down: an Op as the NumPy calls that its kernel makes."""
+        self._know(inputs)
+        arrays, attrs = deep_values(plain(tuple(inputs))), deep_values(plain(attrs))
+        if isinstance(function, Op):
+            return self._operation(function, arrays, attrs)
+        made = function(*arrays, **attrs)
         if function in ABOUT_THE_SHAPE:
-            return result
-        if not isinstance(result, np.ndarray | np.generic):
-            raise captured_read(next(x for x in args if type(x) is Tensor))
-        answer = Tensor(np.asarray(result))
-        self._alive[id(answer)] = answer
-        self._weak.add(id(answer))
-        if id(answer.array) not in self._slot_of:
-            self._call(function, args, kwargs, answer.array)
-        return answer
+            return made, None
+        if isinstance(made, list | tuple):
+            return [self._call(Result(function, i), arrays, attrs, member)
+                    for i, member in enumerate(made)], None
+        if not isinstance(made, np.ndarray | np.generic):
+            raise captured_read(next(x for x in inputs if hasattr(x, "shape")))
+        return self._call(function, arrays, attrs, made), None
 
-    def acted(self, action: Callable[..., None], args: Any) -> None:
-        """Something was done that is not a computation."""
+    def vjps(self, z: Tensor) -> Any:
+        """The VJPs of the operation that made z, written down when they are called."""
+        self._know((z, *z.inputs))
+        known = TABLE.get(z.op.name) is z.op               # type: ignore[union-attr]
+
+        def traced(vjp: Any) -> Any:
+            def product(*operands: Any, **attrs: Any) -> Any:
+                arrays = plain(operands)
+                made = vjp(*arrays, **attrs)
+                opened = self._opened(vjp, arrays, attrs, made) if known else None
+                if opened is None:
+                    if isinstance(made, list | tuple):
+                        opened = [self._call(Result(vjp, i), arrays, attrs, member)
+                                  for i, member in enumerate(made)]
+                    else:
+                        opened = self._call(Result(vjp), arrays, attrs, made)
+                return nested(self.lift, opened) if isinstance(opened, list) else self.lift(opened)
+            return vjp and product
+
+        vjps = z.op.vjps                                   # type: ignore[union-attr]
+        return Joint(traced(vjps.vjp)) if isinstance(vjps, Joint) else list(map(traced, vjps))
+
+    def lift(self, array: Any, name: str | None = None) -> Any:
+        """An array that the step has computed, as a symbol that records what is done with it."""
+        if isinstance(array, list | tuple):
+            return nested(self.lift, array)
+        return ArgumentArray(array, self._trace, name) if isinstance(array, np.ndarray) else array
+
+    def read(self, owner: Any, name: str, value: Any) -> Any:
+        """Note an attribute that Python branches on; give a gradient that the step has computed."""
+        if type(owner) is not Tensor:
+            self.seen.append((owner, name, value))
+            return value
+        if name == "array":                                # another Tensor shares it
+            self._know((owner,))
+            return value
+        if self._outlives(owner) and owner not in self._forgotten:
+            self.fresh.append(owner)
+        if value is None or type(value) is Tensor:
+            return value
+        if id(value) not in self._slot_of:
+            raise captured_gradient(owner)
+        return self.lift(value)
+
+    def act(self, action: Callable[..., None], args: Any) -> None:
+        """Do something that is not a computation, now and at each replay."""
+        args = plain(args)
+        token = tracer.set(None)
+        try:
+            action(*args)
+        finally:
+            tracer.reset(token)
         if action is deliver:                              # to those that outlive the step
-            arrived = [(t, self._refer(g)) for t, g in args[0] if self._outlives(t)]
+            arrived = [(t, self._refer(values_of(g))) for t, g in args[0] if self._outlives(t)]
             self.added_to += [t for t, _ in arrived if t not in self._forgotten]
             self.calls.append(Call(action, (arrived,)))
         else:
@@ -107,27 +175,6 @@ class Recorder:
             self.calls.append(Call(action, self._refer(args, keep_tensors=True)))
         self._effects += 1
 
-    def copied(self, source: Any, made: np.ndarray) -> None:
-        """The values of a Tensor or an array were copied, for a Tensor with its own memory."""
-        if (type(source) is Tensor or id(source) in self._slot_of
-                or id(_owner(source)) in self._memory):
-            self._call(np.ndarray.astype, (source, made.dtype), {}, made)
-
-    def gradient_of(self, t: Tensor) -> Any:
-        """What ``t.grad`` is inside the step, where it is known to be the same at each replay."""
-        g = t.gradient
-        if self._outlives(t) and t not in self._forgotten:
-            self.fresh.append(t)
-        if g is None or (type(g) is Tensor and id(g.array) in self._slot_of):
-            return g
-        if id(g) not in self._slot_of:
-            raise captured_gradient(t)
-        return Tensor(g)
-
-    def is_weak(self, x: Tensor) -> bool:
-        """Whether it stands for a raw array, which never decides a dtype."""
-        return id(x) in self._weak
-
     def _outlives(self, t: Tensor) -> bool:
         """Whether it is a leaf that the step finds, rather than one that it makes each time."""
         slot = self._slot_of.get(id(t.array))
@@ -137,27 +184,35 @@ class Recorder:
 
     # ---- how it writes ----
 
-    def _write(self, kernel: Any, arrays: Any, attrs: Any, made: np.ndarray, inputs: Any) -> None:
-        """Write a row's call down, as the calls that its kernel is made of where that can be."""
-        made_of_calls = _is_book(kernel) and not isinstance(kernel, np.ufunc)
-        if made_of_calls and not self._is_part(made, arrays):
-            for x in inputs:
-                if type(x) is Tensor:
-                    self._slot(x.array, x)
-            if self._looked_into(kernel, arrays, attrs, made):
-                return
-        self._call(kernel, inputs, attrs, made)
+    def _know(self, inputs: Any) -> None:
+        """Tensors that the step finds are leaves of the program."""
+        for x in inputs:
+            if type(x) is Tensor:
+                self._slot(x.array, x)
 
-    def _looked_into(self, kernel: Any, arrays: Any, attrs: Any, made: np.ndarray) -> bool:
-        """Write the calls that a kernel is made of; False if they do not make the same array."""
+    def _operation(self, op: Op, arrays: Any, attrs: dict[str, Any]) -> tuple[np.ndarray, Any]:
+        """The value of an Op, and what its kernel shares with its VJPs."""
+        if isinstance(op.kernel, np.ufunc):
+            return self._call(op.kernel, arrays, attrs, op.kernel(*arrays, **attrs)), None
+        shared = {} if op.shared is None else {"shared": op.shared(*arrays, **attrs)}
+        made = np.asarray(op.kernel(*arrays, **attrs, **shared))
+        if TABLE.get(op.name) is op and not _is_random(attrs):
+            opened = self._opened(functools.partial(_with_shared, op), arrays, attrs, made)
+            if opened is not None:
+                return opened
+        return self._call(op.kernel, arrays, attrs, made), None
+
+    def _opened(self, function: Any, arrays: Any, attrs: dict[str, Any], made: Any) -> Any:
+        """Write the calls that a function of the table makes, and give what they make; None if
+        they do not make the same arrays as the function itself."""
         try:
-            steps, twin = steps_of(kernel, arrays, attrs)
-        except Exception:                                  # whatever it is, the kernel itself works
-            return False
-        same = (twin.shape, twin.dtype, twin.strides) == (made.shape, made.dtype, made.strides)
-        if not same or twin.tobytes() != made.tobytes() or self._is_part(twin, arrays):
-            return False
+            steps, result = steps_of(function, arrays, attrs)
+        except Exception:                                  # whatever it is, the function works
+            return None
         inner = [step.made for step in steps if step.made is not None]
+        ends = result[0] if isinstance(function, functools.partial) else result
+        if not self._same(ends, made, arrays, inner):
+            return None
         ids = {i for array in inner for i in (id(array), id(_owner(array)))}
         ids = {i for i in ids if i not in self._slot_of and i not in self._memory}
         for step in steps:
@@ -165,55 +220,65 @@ class Recorder:
                 self.calls.append(Call(step.kernel, self._refer(step.inputs)))
             else:
                 self._call(step.kernel, step.inputs, step.attrs, step.made)
-        slot = self._slot_of[id(twin)]
+        kept = {i for array in _arrays_in(result) for i in (id(array), id(_owner(array)))}
         for table in (self._slot_of, self._memory, self._alive):
-            for i in ids:                                  # nobody outside the kernel has seen them
+            for i in ids - kept:                           # nobody else has seen them
                 table.pop(i, None)
-        self._alias(made, slot)
-        return True
+        return result
 
-    def _is_part(self, made: np.ndarray, arrays: Any) -> bool:
-        """Whether it lies in memory that is known already, or in that of the inputs."""
-        owner = _owner(made)
-        return id(owner) in self._memory or any(
-            _owner(a) is owner for a in arrays if isinstance(a, np.ndarray))
+    def _same(self, ends: Any, made: Any, arrays: Any, inner: list[Any]) -> bool:
+        """Whether the traced calls made the very arrays that the function makes, and new ones."""
+        if isinstance(made, list | tuple):
+            return len(ends) == len(made) and all(
+                self._same(e, m, arrays, inner) for e, m in zip(ends, made))
+        made = np.asarray(made)
+        return (
+            isinstance(ends, np.ndarray)
+            and (ends.shape, ends.dtype, ends.strides) == (made.shape, made.dtype, made.strides)
+            and ends.tobytes() == made.tobytes()
+            and (any(_owner(ends) is _owner(x) for x in inner) or id(ends) in self._slot_of)
+        )
 
-    def _call(self, kernel: Any, inputs: Any, attrs: Any, made: np.ndarray) -> None:
+    def _call(self, kernel: Any, inputs: Any, attrs: Any, made: Any) -> np.ndarray:
         """Write one call down, unless its result is known or is a part of what is known."""
+        made = np.asarray(made)
         call = Call(kernel, self._refer(tuple(inputs)), self._refer(attrs))
         if id(made) in self._slot_of:                      # astype and its kin may do nothing
-            return
+            return made
         reads = list(slots_in((call.inputs, call.attrs)))
         known = self._memory.get(id(_owner(made)))
         if known is not None:                              # a part of a temporary costs no call
             self._view(made, *known)
-            return
+            return made
         for s in reads:                                    # and so does a part of what is outside
             base = s if self.slots[s].base < 0 else self.slots[s].base
             outside = self.slots[base].array
             if outside is not None and _owner(outside) is _owner(made):
                 offset = _address(made) - _address(outside)
                 self._add(_slot("view", made, array=made, base=base, offset=offset), made)
-                return
-        if _is_pure(kernel):
+                return made
+        if _is_pure(kernel) and not _is_random(attrs):
             if all(map(self._is_frozen, reads)):
                 constant = _copy(made)
                 constant.flags.writeable = _owner(constant).flags.writeable = False
                 self._add(_slot("constant", made, array=constant), made)
-                return
+                return made
             key = self._key(call, reads)
             if key in self._written:
                 self._alias(made, self._written[key])
-                return
+                return made
             self._written[key] = len(self.slots)
         self._temporary(call, made)
+        return made
 
     def _temporary(self, call: Call, made: np.ndarray) -> None:
         """A new array that this call makes."""
         slot = _slot("temporary", made)
         slot.offset = slot.reach[0]
         call.output = self._add(slot, made)
-        self._memory[id(_owner(made))] = call.output, _address(made) - slot.offset
+        owner = _owner(made)
+        self._memory[id(owner)] = call.output, _address(made) - slot.offset
+        self._alive[id(owner)] = owner
         modes = np.geterr()
         call.modes = modes if modes != self._modes else None
         self.calls.append(call)
@@ -221,7 +286,7 @@ class Recorder:
     def _alias(self, made: np.ndarray, slot: int) -> None:
         """Take an array for one that is known: the same values in the same layout."""
         self._slot_of[id(made)] = slot
-        self._alive[id(made)] = made
+        self._keep(made)
         part = self.slots[slot]
         base = slot if part.base < 0 else part.base
         if self.slots[base].kind == "temporary":
@@ -236,14 +301,21 @@ class Recorder:
             known = self._written[key] = self._add(
                 _slot("view", part, base=base, offset=offset), part)
         self._slot_of[id(part)] = known
-        self._alive[id(part)] = part
+        self._keep(part)
         return known
 
     def _add(self, slot: Slot, array: np.ndarray) -> int:
-        self._alive[id(array)] = array
         self.slots.append(slot)
         number = self._slot_of[id(array)] = len(self.slots) - 1
+        if slot.array is None:
+            self._keep(array)
+        self._alive[id(array)] = array
         return number
+
+    def _keep(self, array: np.ndarray) -> None:
+        """Hold what was computed while the capture lasts, and note who computed it."""
+        self._alive[id(array)] = array
+        self._made.append((weakref.ref(array), caller_line()))
 
     def _slot(self, array: np.ndarray, tensor: Tensor | None = None) -> int:
         """The slot of an array; one that no call made exists outside the program."""
@@ -264,9 +336,11 @@ class Recorder:
         return self._add(_slot("leaf", array, name=tensor.name or "", array=array), array)
 
     def _refer(self, x: Any, keep_tensors: bool = False) -> Any:
-        """The same nest with references where arrays stand."""
+        """The same, in lists, tuples and dicts too, with references where arrays stand."""
         if type(x) is Tensor and not keep_tensors:
-            return Ref(self._slot(x.array, x))
+            return Ref(self._slot(x.array, x), is_tensor=True)
+        if isinstance(x, Symbol):
+            return Ref(self._slot(x.array))
         if isinstance(x, np.ndarray):
             return Ref(self._slot(x))
         return nested(lambda v: self._refer(v, keep_tensors), x)
@@ -286,58 +360,186 @@ class Recorder:
                 self._effects if outside else 0)
 
 
+class ArgumentTrace(Trace):
+    """What happens when NumPy's functions are called on arrays of a step that is captured."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self.recorder = recorder
+
+    def call(self, function: Callable[..., Any], inputs: Any, attrs: Any) -> Any:
+        """Compute and write down, as NumPy does outside."""
+        return self.recorder.lift(self.recorder.compute(function, inputs, attrs)[0])
+
+    def apply(self, op: Op, inputs: Any, attrs: Any) -> Any:
+        """An operation of the table on arrays, which gives an array."""
+        return self.recorder.lift(self.recorder.compute(op, inputs, attrs)[0])
+
+    def decide(self, x: Symbol) -> bool:
+        """A branch on values would be taken at the capture only."""
+        raise captured_read(x)
+
+    def put(self, x: Symbol, places: Any, values: Any) -> None:
+        """Writing into an argument would be done at the capture only."""
+        raise captured_write(x)
+
+
+class ArgumentArray(Symbol):
+    """An array in a step that is captured: an argument, or computed from one by NumPy.
+
+    It does what the array does that stands there when the step runs as it is written. What looks at
+    its values, or writes into it, is refused.
+    """
+
+    __slots__ = ("__weakref__",)
+
+    __class__ = property(lambda self: np.ndarray)
+    base = None
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **attrs: Any) -> Any:
+        if any(type(x) is Tensor for x in inputs):
+            return NotImplemented
+        if attrs.get("out") is not None or method == "at":
+            raise captured_write(self)
+        return super().__array_ufunc__(ufunc, method, *inputs, **attrs)
+
+    def __apply_op__(self, op: Op, inputs: Any, attrs: Any) -> Any:
+        if any(type(x) is Tensor for x in inputs):
+            return apply(op, *inputs, **attrs)
+        return super().__apply_op__(op, inputs, attrs)
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if Tensor in types:
+            return NotImplemented
+        if func in (np.copyto, np.put, np.putmask, np.place, np.put_along_axis, np.fill_diagonal):
+            raise captured_write(self)
+        return super().__array_function__(func, types, args, kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if name in ("fill", "itemset", "partition", "resize", "setfield", "setflags", "sort", "put",
+                    "byteswap"):
+            raise captured_write(self)
+        if name in ("flat", "data", "ctypes", "tobytes", "tolist", "tofile", "item", "dump",
+                    "dumps"):
+            raise captured_read(self)
+        member = getattr(self.array, name)
+        if not callable(member):
+            return member
+        method = getattr(np.ndarray, name)
+        return lambda *args, **attrs: self.trace.call(method, (self, *args), attrs)
+
+    def __iter__(self) -> Any:
+        return (self[i] for i in range(len(self)))
+
+    def _refuse_read(self, *args: Any, **kwargs: Any) -> Any:
+        raise captured_read(self)
+
+    def _refuse_write(self, *args: Any) -> Any:
+        raise captured_write(self)
+
+    __array__ = __float__ = __int__ = __index__ = __complex__ = _refuse_read
+    __repr__ = __str__ = __format__ = __reduce__ = __contains__ = _refuse_read
+    __setitem__ = __iadd__ = __isub__ = __imul__ = __itruediv__ = __ipow__ = _refuse_write
+    __ifloordiv__ = __imod__ = __imatmul__ = __iand__ = __ior__ = __ixor__ = _refuse_write
+    __hash__ = object.__hash__
+
+
 # ---- small things --------------------------------------------------------------------------------
 
 
-def handed_out(x: Any) -> Any:
+def returned(x: Any) -> Any:
     """What a step returned, if it is of a kind that replays can make again."""
     if isinstance(x, dict):
-        handed_out(list(x.values()))
+        returned(list(x.values()))
     elif isinstance(x, list | tuple):
         for v in x:
-            handed_out(v)
+            returned(v)
     elif not (x is None or type(x) is Tensor
               or isinstance(x, np.ndarray | np.generic | bool | int | float | str | bytes)):
         raise CaptureError(
             f"a compiled step returned {type(x).__name__!r}, in which a replay could not put new"
-            " values. Return Tensors, numbers, or dicts, lists and tuples of them."
+            " values. Return Tensors, arrays, numbers, or dicts, lists and tuples of them."
         )
     return x
+
+
+def handed_out(x: Any) -> Any:
+    """A result in memory of its own: Tensors as constants, arrays as arrays."""
+    if type(x) is Tensor:
+        return Tensor(x.array.copy())
+    if isinstance(x, Symbol | np.ndarray):
+        return np.array(plain(x))[()]
+    return nested(handed_out, x)
+
+
+def _with_shared(op: Op, *arrays: Any, **attrs: Any) -> tuple[Any, Any]:
+    """z and what the kernel shares with the VJPs."""
+    if op.shared is None:
+        return op.kernel(*arrays, **attrs), None
+    shared = op.shared(*arrays, **attrs)
+    return op.kernel(*arrays, shared=shared, **attrs), shared
+
+
+class Result(NamedTuple):
+    """A function as one call of a program, or one of the several results that it has."""
+
+    function: Callable[..., Any]
+    member: int | None = None
+
+    @property
+    def __name__(self) -> str:
+        return getattr(self.function, "__name__", "call")
+
+    def __call__(self, *inputs: Any, **attrs: Any) -> Any:
+        made = self.function(*inputs, **attrs)
+        return made if self.member is None else made[self.member]
+
+
+def _arrays_in(x: Any) -> list[np.ndarray]:
+    if isinstance(x, list | tuple):
+        return [array for v in x for array in _arrays_in(v)]
+    return [x] if isinstance(x, np.ndarray) else []
 
 
 def _slot(kind: str, like: np.ndarray, **rest: Any) -> Slot:
     return Slot(kind, like.shape, like.dtype, **{"strides": like.strides, **rest})
 
 
-def _is_book(kernel: Any) -> bool:
-    try:
-        return kernel in _BOOK
-    except TypeError:                                      # what has no hash is not in the book
-        return False
+def _is_random(attrs: Any) -> bool:
+    """Whether a generator of random numbers is among the options."""
+    return any(isinstance(v, np.random.Generator | np.random.RandomState) for v in attrs.values())
 
 
 def _is_pure(kernel: Any) -> bool:
-    """Whether equal inputs give equal results: so do the rule book's kernels and NumPy's, but for
-    its generators of random numbers."""
+    """Whether equal inputs give equal results: so do the operator table's kernels and NumPy's, but
+    for its generators of random numbers."""
+    if isinstance(kernel, Result):
+        return _is_pure(kernel.function)
+    try:
+        if kernel is put or kernel in _KERNELS:
+            return True
+    except TypeError:                                      # what has no hash is not in the table
+        pass
     module = getattr(kernel, "__module__", None) or ""
     return (
-        kernel is put or _is_book(kernel)
-        or isinstance(getattr(kernel, "__self__", kernel), np.ufunc)
+        isinstance(getattr(kernel, "__self__", kernel), np.ufunc)
         or getattr(kernel, "__objclass__", None) is np.ndarray
         or (module.split(".")[0] in ("numpy", "_operator") and ".random" not in module)
     )
 
 
 def _frozen(x: Any) -> Any:
-    """A nest of inputs as a key: 1, 1.0, True and -0.0 differ, as they do to NumPy."""
+    """Inputs as a key: 1, 1.0, True and -0.0 differ, as they do to NumPy."""
     if isinstance(x, Ref):
         return x
     if isinstance(x, list | tuple):
         return type(x), tuple(map(_frozen, x))
     if isinstance(x, dict):
         return tuple((k, _frozen(v)) for k, v in x.items())
-    plain = x is None or isinstance(x, bool | int | float | str | slice | np.dtype | type)
-    return type(x), repr(x) if plain or x is ... else id(x)
+    simple = x is None or isinstance(x, bool | int | float | str | slice | np.dtype | type)
+    return type(x), repr(x) if simple or x is ... else id(x)
 
 
 def _owner(array: Any) -> Any:

@@ -73,6 +73,7 @@ class Ref:
     """A place in a call where the array of a slot goes."""
 
     slot: int
+    is_tensor: bool = False                      # in a result: rather than an array
 
 
 @dataclass

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.compiler.bound import Bound, copied
-from tinygrad_opt.compiler.capture import Recorder
+from tinygrad_opt.compiler.bound import Bound
+from tinygrad_opt.compiler.capture import Recorder, handed_out
 from tinygrad_opt.errors import CaptureError
-from tinygrad_opt.tensor import Tensor, differentiating, nested, recording, tape, values_of
+from tinygrad_opt.tensor import Tensor, differentiating, nested, recording, tracer, values_of
 
 __all__ = ["CompiledStep", "compile"]
 
@@ -39,10 +39,11 @@ class CompiledStep:
         self.function = function
         self.programs: OrderedDict[Any, Bound] = OrderedDict()
         self._captures = 0
+        self._settling: set[Any] = set()     # whose first call left things behind
         self._lock = threading.RLock()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if tape.get() is not None or differentiating.get():   # it is a part of something larger
+        if tracer.get() is not None or differentiating.get():   # it is a part of something larger
             return self.function(*args, **kwargs)
         values: list[Any] = []
         key = (recording.get(), _kind(args, values), _kind(kwargs, values))
@@ -56,16 +57,26 @@ class CompiledStep:
     def _capture(self, key: Any, args: Any, kwargs: Any) -> Any:
         """Run the function as it is written, and keep the program that it made."""
         recorder = Recorder()
-        token = tape.set(recorder)
+        token = tracer.set(recorder)
         try:
             given = [_fed(x, name, recorder) for x, name in zip(args, self._names())]
             named = {name: _fed(x, name, recorder) for name, x in kwargs.items()}
             result = self.function(*given, **named)
         finally:
-            tape.reset(token)
-        program, result = recorder.program(result), copied(result)
-        del recorder, given, named                         # and all that the capture has made
+            tracer.reset(token)
+        program, result = recorder.program(result), handed_out(result)
+        del given, named                                   # and all that the capture has made
         self.programs.pop(key, None)
+        kept = recorder.release()
+        if kept and key not in self._settling:             # a first call may make what stays
+            self._settling.add(key)
+            return result
+        if kept:
+            raise CaptureError(
+                "what a compiled step computes is kept outside of it, where it would stay what it"
+                f" was at the capture ({kept}). Return it from the step, and pass it in if the next"
+                " call needs it; or do without the decorator."
+            )
         self.programs[key] = Bound(program)
         self._captures += 1
         if len(self.programs) > KEPT:

@@ -18,6 +18,7 @@ from tinygrad_opt.compiler.bound import put
 from tinygrad_opt.ops import Op
 from tinygrad_opt.symbols import ABOUT_THE_SHAPE, Symbol, Trace, plain
 from tinygrad_opt.symbols import Untraceable as Opaque
+from tinygrad_opt.tensor import nested
 
 __all__ = ["ABOUT_THE_SHAPE", "Opaque", "Step", "steps_of"]
 
@@ -33,8 +34,8 @@ class Step(NamedTuple):
 
 def steps_of(
     kernel: Callable[..., Any], inputs: tuple[Any, ...], attrs: dict[str, Any]
-) -> tuple[list[Step], np.ndarray]:
-    """The calls that a kernel makes on these arrays, and its result.
+) -> tuple[list[Step], Any]:
+    """The calls that a kernel makes on these arrays, and its result, which may be a tuple.
 
     Raises
     ------
@@ -42,11 +43,16 @@ def steps_of(
         If it does what a list of calls cannot repeat.
     """
     tracing = Tracing()
-    result = kernel(*[Symbol(x, tracing) if isinstance(x, np.ndarray) else x for x in inputs],
-                    **attrs)
-    if not isinstance(result, Symbol) or not tracing.steps:
+
+    def symbol(x: Any) -> Any:
+        return Symbol(x, tracing) if isinstance(x, np.ndarray) else x
+
+    if "shared" in attrs:
+        attrs = {**attrs, "shared": nested(symbol, symbol(attrs["shared"]))}
+    result = kernel(*map(symbol, inputs), **attrs)
+    if not tracing.steps:
         raise Opaque
-    return tracing.steps, result.array
+    return tracing.steps, plain(result)
 
 
 class Tracing(Trace):

@@ -135,6 +135,9 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
     T = property(lambda self: self.transpose())
     mT = property(lambda self: self.swapaxes(-1, -2))
 
+    def __traced_array__(self) -> Any:
+        return self.array
+
     def __len__(self) -> int:
         return len(self.array)
 

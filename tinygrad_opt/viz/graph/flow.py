@@ -54,7 +54,7 @@ class Part:
 
     def slopes(self) -> np.ndarray:
         """∂z/∂x by the engine's rule, which multiplies a gradient by it: here by ones."""
-        rule = list(self.node.op.rules)[self.place] if self.node.op is not None else None
+        rule = list(self.node.op.vjps)[self.place] if self.node.op is not None else None
         assert rule is not None
         arrays = [values_of(x) for x in self.node.inputs]
         with np.errstate(all="ignore"):
@@ -125,7 +125,7 @@ def flow(end: Tensor, gradient: Any = None) -> Flow:
         if t.op is None:
             continue
         inputs, rules, arrows[t] = list(t.inputs), [], []
-        for i, (x, rule) in enumerate(zip(t.inputs, t.op.rules)):
+        for i, (x, rule) in enumerate(zip(t.inputs, t.op.vjps)):
             if rule is not None and type(x) is Tensor and x.needs_grad:
                 just_before = t.serial - (i + 1) / (len(inputs) + 1)
                 arrow = _twin(x, op=ops.positive, inputs=(twins[x],), attrs={}, hooks=None,

@@ -125,7 +125,7 @@ def _operands(t: Tensor) -> list[Any]:
     if t.op is None:
         return []
     values = []
-    for x, rule in zip(t.inputs, t.op.rules):
+    for x, rule in zip(t.inputs, t.op.vjps):
         is_index = rule is None and not (type(x) is Tensor or _is_data(t.op, x))
         if not is_index and (type(x) is Tensor or isinstance(x, np.ndarray) or _number(x)):
             values.append(x)
@@ -209,7 +209,7 @@ def _op_title(t: Tensor, fold_numbers: bool, names: Any, letters: list[str]) -> 
         return f"{read}[{_index_text(t.inputs[1])}]"
     words = []
     folded = False
-    for x, rule, name in zip(t.inputs, t.op.rules, _operand_names(t.inputs, names, letters)):
+    for x, rule, name in zip(t.inputs, t.op.vjps, _operand_names(t.inputs, names, letters)):
         if fold_numbers and rule is not None and (_number(x) or x is None):
             folded = True
             words.append("–" if x is None else number(x))

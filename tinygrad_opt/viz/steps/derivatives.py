@@ -134,14 +134,14 @@ def _is_entrywise(function: Any) -> bool:
     if not isinstance(function, Op):
         return False
     op, trace = function, _Readable()
-    g, z, *inputs = (trace.symbol("x", np.full(1, 0.5)) for _ in range(2 + min(len(op.rules), 3)))
+    g, z, *inputs = (trace.symbol("x", np.full(1, 0.5)) for _ in range(2 + min(len(op.vjps), 3)))
     try:
-        for rule in op.rules if not isinstance(op.rules, ops.Each) else ():
+        for rule in op.vjps if not isinstance(op.vjps, ops.Joint) else ():
             if rule is not None:
                 rule(g, z, *inputs)
     except Exception:
         return False
-    return trace.entrywise and not isinstance(op.rules, ops.Each) and op.name not in _MIXING
+    return trace.entrywise and not isinstance(op.vjps, ops.Joint) and op.name not in _MIXING
 
 
 class _Slope(_Readable):
@@ -190,7 +190,7 @@ class Derivatives:
         assert z.op is not None
         self.z, self.op, self.symbols, self.result, self.g = z, z.op, symbols, result, g
         self.is_number = is_number
-        flows = [i for i, (x, rule) in enumerate(zip(z.inputs, z.op.rules))
+        flows = [i for i, (x, rule) in enumerate(zip(z.inputs, z.op.vjps))
                  if rule is not None and x is not None]
         self._whole = {i: self._run(i, _Readable()) for i in flows}
         shapes = [np.shape(values_of(z.inputs[i])) for i in flows]
@@ -201,7 +201,7 @@ class Derivatives:
     def _run(self, place: int, trace: _Readable) -> tuple[Any, _Readable] | None:
         """The VJP of an input on symbols, and its trace; None if no text says it."""
         z = self.z
-        rule = list(zip(z.inputs, self.op.rules))[place][1]
+        rule = list(zip(z.inputs, self.op.vjps))[place][1]
         g = trace.one if isinstance(trace, _Slope) else trace.symbol(self.g, np.ones_like(z.array))
         result = trace.symbol(self.result, z.array)
         for plainly in (True, False):

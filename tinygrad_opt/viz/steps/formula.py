@@ -199,7 +199,7 @@ class _Evaluator:
             keyword.arg for keyword in node.keywords
         }:
             raise self._refused(node, "unpacks its arguments, which is not part of a formula")
-        count = len(list(op.rules))
+        count = len(list(op.vjps))
         fewest, most = PLACES.get(op, (count, count))
         if not fewest <= len(node.args) <= most:
             raise self._refused(node, f"needs {count} argument{'s' if count > 1 else ''},"

@@ -100,7 +100,7 @@ class Words:
         elif self.op in (ops.matmul, ops.linear):
             lines.append(_product(self.z, *self.z.inputs))
         elif self.z.ndim or any(np.ndim(values_of(x)) for x in self.z.inputs):
-            given = [values_of(x) for x, r in zip(self.z.inputs, self.op.rules) if r is not None]
+            given = [values_of(x) for x, r in zip(self.z.inputs, self.op.vjps) if r is not None]
             shapes = " and ".join(dict.fromkeys(shape_text(x) for x in given))
             lines.append(f"{shapes} → {shape_text(self.z)}")
         return lines
@@ -109,7 +109,7 @@ class Words:
         """The operation and its operands, by name or by value."""
         options = [f"{k}={shorten(str(v), 12)}" for k, v in self.z.attrs.items()
                    if v is not None and v is not False and not isinstance(v, np.ndarray)]
-        given = [(s, x) for s, x, r in zip(self.symbols, self.z.inputs, self.op.rules)
+        given = [(s, x) for s, x, r in zip(self.symbols, self.z.inputs, self.op.vjps)
                  if r is not None or isinstance(values_of(x), np.ndarray)]
         plainly = self.op not in (ops.transpose, ops.dot) or all(
             np.ndim(values_of(x)) in (1, 2) for _, x in given)

@@ -1,0 +1,217 @@
+"""Vector-Jacobian products that take more than a line, and the pieces that they are made of.
+
+NumPy functions and operators only: each runs on arrays, on Tensors and on symbols.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+
+from tinygrad_opt.kernels import LETTERS
+
+
+def exponent_less_one(y):
+    """y − 1, but 1 where y = 0: the factor y is 0 there already, and 0 · 0⁻¹ would be nan."""
+    if isinstance(y, int | float):
+        return y - 1 if y else 1
+    return np.where(y == 0, 1, y - 1)
+
+
+def log_of_base(x, y, dtype):
+    """ln x, but 0 at 0ʸ for y ≥ 0, where xʸ is constant in y."""
+    return np.log(np.where((x == 0) & (y >= 0), 1, x).astype(dtype))
+
+
+def zero(g, z, *inputs, **attrs):
+    """A step function is flat almost everywhere."""
+    return np.zeros_like(g)
+
+
+def ratio(x, r):
+    """x / r for a distance r, and 0 where the distance is 0."""
+    return x / np.where(r == 0, 1, r)
+
+
+def winner(g, x, y):
+    """g where x is the larger, half of g where they tie, 0 elsewhere."""
+    return np.where(x == y, g / 2, np.where(x > y, g, 0))
+
+
+def at_least(x, low):
+    """Whether x ≥ low, where None is no bound."""
+    return True if low is None else x >= low
+
+
+def at_most(x, high):
+    return True if high is None else x <= high
+
+
+def ends_above(x, low, high):
+    """Whether max(x, low) > high: then np.clip gives high, wherever low is."""
+    return x > high if low is None else np.logical_or(x > high, low > high)
+
+
+def axes_of(x, axis):
+    """The axes that `axis` means, as non-negative integers."""
+    if axis is None:
+        return tuple(range(x.ndim))
+    return tuple(a % x.ndim for a in (axis if isinstance(axis, tuple) else (axis,)) if x.ndim)
+
+
+def unreduce(g, x, axis, keepdims):
+    """g with length 1 where the axes of x were reduced, so that it broadcasts with x."""
+    if axis is None or keepdims:
+        return g
+    axes = axes_of(x, axis)
+    return g.reshape([1 if i in axes else n for i, n in enumerate(x.shape)])
+
+
+def count(x, axis):
+    """How many entries of x go into each entry of the result."""
+    return math.prod(x.shape[a] for a in axes_of(x, axis))
+
+
+def centred(x, axis):
+    return x - x.mean(axis=axis, keepdims=True)
+
+
+def share(g, z, x, axis, keepdims):
+    """Split g equally among the entries of x that attain the extremum z."""
+    hit = x == unreduce(z, x, axis, keepdims)
+    ties = hit.sum(axis=axis, keepdims=True).astype(g.dtype)
+    return np.where(hit, unreduce(g, x, axis, keepdims) / ties, 0)
+
+
+def product_before(x):
+    """Along the last axis, the product of all entries before each one, by doubling."""
+    def shift(y, by):
+        return np.concatenate([np.ones((*y.shape[:-1], by), y.dtype), y[..., :-by]], axis=-1)
+
+    y, by = shift(x, 1), 1
+    while by < x.shape[-1]:
+        y, by = y * shift(y, by), 2 * by
+    return y
+
+
+def product_of_others(x, axis):
+    """For each entry the product of all others that were multiplied with it, zeros or not."""
+    axes = axes_of(x, axis)
+    order = [i for i in range(x.ndim) if i not in axes] + list(axes)
+    moved = x.transpose(order)
+    if not x.size:
+        return x
+    rows = moved.reshape((*moved.shape[: x.ndim - len(axes)], -1))
+    others = product_before(rows) * np.flip(product_before(np.flip(rows, -1)), -1)
+    return np.transpose(others.reshape(moved.shape), inverse(order))
+
+
+def weights(x, z, axis):
+    """exp(x − z) for z = log Σ exp x, divided by its sum: at 1e17 z has lost log 2."""
+    e = np.exp(x - z)
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+def cumsum(g, z, x, axis=None):
+    if axis is None:
+        return np.flip(np.cumsum(np.flip(g))).reshape(x.shape)
+    return np.flip(np.cumsum(np.flip(g, axis), axis=axis), axis)
+
+
+def einsum(i, g, operands, subscripts):
+    """Swap operand i with the result: ij,jk->ik gives g by ik,jk->ij.
+
+    A letter that stands twice in the operand (a diagonal) is split in two that an identity
+    matrix joins; a letter that stands nowhere else (summed alone) comes from a row of ones.
+    """
+    terms, out = subscripts.split("->")
+    terms = terms.split(",")
+    unused = iter(sorted(set(LETTERS) - set(subscripts)))
+    factors = list(zip(terms, operands, strict=True))
+    factors[i] = out, g
+    factors.insert(0, factors.pop(i))
+    target = ""
+    for letter, n in zip(terms[i], np.shape(operands[i]), strict=True):
+        fresh = letter
+        if letter in target:
+            fresh = next(unused)
+            factors.append((letter + fresh, np.eye(n, dtype=g.dtype)))
+        target += fresh
+        if not any(letter in term for term, _ in factors):
+            factors.append((letter, np.ones(n, dtype=g.dtype)))
+    spec = ",".join(term for term, _ in factors) + "->" + target
+    return np.einsum(spec, *[x for _, x in factors])
+
+
+def dot_left(g, x, y):
+    """dot sums the last axis of x with the last but one of y; all other axes stay, x's first."""
+    if np.ndim(x) == 0 or np.ndim(y) == 0:
+        return g * y
+    y = np.moveaxis(y, -2, -1) if y.ndim > 1 else y
+    columns = math.prod(y.shape[:-1])
+    return g.reshape((*x.shape[:-1], columns)) @ y.reshape((columns, y.shape[-1]))
+
+
+def dot_right(g, x, y):
+    if np.ndim(x) == 0 or np.ndim(y) == 0:
+        return g * x
+    rest = y.shape[:-2] + y.shape[-1:] if y.ndim > 1 else ()
+    rows = math.prod(x.shape[:-1])
+    summed = x.reshape((rows, x.shape[-1])).mT @ g.reshape((rows, math.prod(rest)))
+    summed = summed.reshape(x.shape[-1:] + rest)
+    return np.moveaxis(summed, 0, -2) if y.ndim > 1 else summed
+
+
+def diagonal_index(shape, offset):
+    """Where the last two axes of the shape hold their diagonal."""
+    rows, columns = shape[-2:]
+    first = -offset if offset < 0 else 0
+    length = rows - first if offset < 0 else np.minimum(rows, columns - offset)
+    i = np.arange(first, first + np.maximum(np.minimum(length, columns - first - offset), 0))
+    return (..., i, i + offset)
+
+
+def inverse(axes):
+    """The order of axes that undoes `axes`."""
+    return None if axes is None else tuple(int(i) for i in np.argsort(np.mod(axes, len(axes))))
+
+
+def negated(shift):
+    return tuple(-s for s in shift) if isinstance(shift, tuple) else -shift
+
+
+def untile(g, z, x, reps):
+    """Sum the copies: split each axis into (copy, entry) and sum over the copies."""
+    reps = reps if isinstance(reps, tuple) else (reps,)
+    reps = (1,) * (x.ndim - len(reps)) + reps
+    shape = (1,) * (len(reps) - x.ndim) + x.shape
+    pairs = [n for pair in zip(reps, shape, strict=True) for n in pair]
+    return g.reshape(pairs).sum(axis=tuple(range(0, len(pairs), 2))).reshape(x.shape)
+
+
+def unpad(g, z, x, pad_width):
+    inner = tuple(slice(low, low + n) for (low, _), n in zip(pad_width, x.shape, strict=True))
+    return g[inner]
+
+
+def split(g, z, *arrays, axis=0):
+    """The parts of g that came from each of the arrays."""
+    lengths = [a.size if axis is None else a.shape[axis] for a in arrays]
+    ends = list(itertools.accumulate(lengths))
+    lead = (slice(None),) * (0 if axis is None else axis % g.ndim)
+    indices = [(*lead, slice(end - n, end)) for n, end in zip(lengths, ends)]
+    parts = [g[index] for index in indices]
+    return [part.reshape(a.shape) for part, a in zip(parts, arrays)] if axis is None else parts
+
+
+def unstack(g, z, *arrays, axis=0):
+    return [g[(slice(None),) * (axis % g.ndim) + (i,)] for i in range(len(arrays))]
+
+
+def along(axis, indices, shape):
+    """The index tuple by which take_along_axis reads: all entries of the other axes."""
+    grid = list(np.ogrid[tuple(slice(n) for n in shape)])
+    grid[axis % len(shape)] = indices
+    return tuple(grid)
