@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 
-from tinygrad_opt.viz.graph.model import Graph
+from tinygrad_opt.viz.graph.model import Graph, topological
 
 __all__ = ["Box", "Layout", "Point", "in_order", "layered", "nearest"]
 
@@ -311,15 +311,11 @@ class _Ranks:
             before[head].append(tail)
             after[tail].append(head)
         first, last = ({self.names[p] for p in ports} for ports in (self.first, self.last))
-        waiting = [len(x) for x in before]
-        order = [i for i, n in enumerate(waiting) if not n]
+        order = topological(range(len(before)), [(a, b) for (a, _), (b, _) in self.ends])
         rank = [int(bool(first) and i not in first) for i in self.names.values()]
-        for i in order:                                    # grows while it is read
+        for i in order:
             for j in after[i]:
                 rank[j] = max(rank[j], rank[i] + 1)
-                waiting[j] -= 1
-                if not waiting[j]:
-                    order.append(j)
         end = max((r for i, r in enumerate(rank) if i not in last), default=0) + 1
         for i in last:
             rank[i] = end

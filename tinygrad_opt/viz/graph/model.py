@@ -6,11 +6,13 @@ tree) is made from a `Graph` by pure functions.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-__all__ = ["Back", "Cluster", "Edge", "Graph", "Node", "Repeat", "Row"]
+__all__ = ["Back", "Cluster", "Edge", "Graph", "Node", "Repeat", "Row", "topological"]
+
+T = TypeVar("T", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,26 @@ class Graph:
             parameters, values = self.parameters
             parts.append(f"{_count(parameters, 'param')} ({_count(values, 'value')})")
         return " · ".join([*parts, *self.notes])
+
+
+def topological(nodes: Iterable[T], arrows: Iterable[tuple[T, T]]) -> list[T]:
+    """The nodes, each after those that have an arrow to it.
+
+    What lies on a cycle, or behind one, is left out.
+    """
+    after: dict[T, list[T]] = {n: [] for n in nodes}
+    waiting = dict.fromkeys(after, 0)
+    for tail, head in arrows:
+        if tail in after and head in after:
+            after[tail].append(head)
+            waiting[head] += 1
+    order = [n for n, count in waiting.items() if not count]
+    for n in order:                                        # grows while it is read
+        for head in after[n]:
+            waiting[head] -= 1
+            if not waiting[head]:
+                order.append(head)
+    return order
 
 
 def _grouped(graph: Graph, key: Callable[[Edge], str]) -> dict[str, list[Edge]]:

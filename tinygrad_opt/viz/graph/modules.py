@@ -8,13 +8,13 @@ module that is used again gets another frame, so that a recurrent cell has one f
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
 from tinygrad_opt.tensor import tick
-from tinygrad_opt.viz.graph.model import Cluster, Graph, Node, Repeat
+from tinygrad_opt.viz.graph.model import Cluster, Graph, Node, Repeat, topological
 from tinygrad_opt.viz.graph.text import visible
 from tinygrad_opt.viz.graph.trace import DEEPEST
 
@@ -67,8 +67,8 @@ def framed(graph: Graph) -> Graph:
     scopes, between = _scopes_of(graph, by_hand)
     uses: list[dict[str, str]] = []                        # per level: box → first box of its use
     for level in range(1, max(map(len, scopes.values()), default=0) + 1):
-        found = _uses(graph, scopes, between, by_hand, level, uses[-1] if uses else None)
-        uses.append(_without_cycles(graph, found))
+        found = _uses(graph, scopes, by_hand, level, uses[-1] if uses else None)
+        uses.append(_without_cycles(graph, _with_leaves(graph, found, scopes, between)))
     clusters: list[Cluster] = []
     parents: dict[str, Cluster] = {}
     order = {id: k for k, id in enumerate(graph.nodes)}
@@ -219,8 +219,8 @@ class _Use:
 
 
 def _uses(
-    graph: Graph, scopes: dict[str, Path], between: set[str], by_hand: dict[str, list[Entry]],
-    level: int, outer: dict[str, str] | None,
+    graph: Graph, scopes: dict[str, Path], by_hand: dict[str, list[Entry]], level: int,
+    outer: dict[str, str] | None,
 ) -> dict[str, str]:
     """Join neighbours of one module; where a parameter comes a second time, a new use begins.
 
@@ -257,13 +257,19 @@ def _uses(
                 continue
             mine = join(other, mine)
     firsts: dict[int, str] = {}
-    found = {box: firsts.setdefault(id(use[box]), box) for box in graph.nodes if box in use}
+    return {box: firsts.setdefault(id(use[box]), box) for box in graph.nodes if box in use}
+
+
+def _with_leaves(
+    graph: Graph, found: dict[str, str], scopes: dict[str, Path], between: set[str]
+) -> dict[str, str]:
+    """The uses without what lies between two of them, and with the leaves that only one takes."""
     outputs = graph.outputs()
-    for box in reversed(list(scopes)):                     # between two uses is in neither
+    for box in reversed(list(scopes)):
         if box in between and box in found:
             if all(found.get(e.head) != found[box] for e in outputs[box]):
                 del found[box]
-    for box, edges in outputs.items():                     # leaves stand with those that use them
+    for box, edges in outputs.items():
         users = {found.get(e.head) for e in edges}
         user = users.pop() if len(users) == 1 else None
         if user is not None and box not in scopes and graph.nodes[box].kind != "input":
@@ -284,25 +290,6 @@ def _tangled(graph: Graph, use: dict[str, str]) -> set[str]:
     """The uses that lie on a cycle, or between two, when each is taken for one box."""
     block = {id: use.get(id, id) for id in graph.nodes}
     arrows = {(block[e.tail], block[e.head]) for e in graph.edges if block[e.tail] != block[e.head]}
-    forward = _stuck(set(block.values()), arrows)
-    return _stuck(forward, {(head, tail) for tail, head in arrows}) & set(use.values())
-
-
-def _stuck(blocks: Iterable[str], arrows: set[tuple[str, str]]) -> set[str]:
-    """What remains when boxes without an arrow into them are taken away, again and again."""
-    remaining = set(blocks)
-    after: dict[str, list[str]] = {b: [] for b in remaining}
-    waiting = dict.fromkeys(remaining, 0)
-    for tail, head in arrows:
-        if tail in remaining and head in remaining:
-            after[tail].append(head)
-            waiting[head] += 1
-    free = [b for b, n in waiting.items() if not n]
-    while free:
-        b = free.pop()
-        remaining.discard(b)
-        for head in after[b]:
-            waiting[head] -= 1
-            if not waiting[head]:
-                free.append(head)
-    return remaining
+    blocks, backwards = set(block.values()), {(head, tail) for tail, head in arrows}
+    blocks -= set(topological(blocks, arrows))
+    return (blocks - set(topological(blocks, backwards))) & set(use.values())

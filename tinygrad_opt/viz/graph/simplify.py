@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.viz.graph.flow import joined
-from tinygrad_opt.viz.graph.model import Edge, Graph, Node, Row
+from tinygrad_opt.viz.graph.model import Edge, Graph, Node, Row, topological
 from tinygrad_opt.viz.graph.modules import framed, scoped
 from tinygrad_opt.viz.graph.repeats import MANY_USES, longest_loop, stacked
 from tinygrad_opt.viz.graph.text import visible
@@ -100,17 +100,10 @@ def aliased(graph: Graph) -> Graph:
 
 def _depths(graph: Graph) -> dict[str, int]:
     """The longest way from a leaf to each box."""
-    inputs, outputs = graph.inputs(), graph.outputs()
-    waiting = {id: len(edges) for id, edges in inputs.items()}
-    depth = dict.fromkeys(graph.nodes, 0)
-    free = [id for id, n in waiting.items() if not n]
-    while free:
-        id = free.pop()
+    outputs, depth = graph.outputs(), dict.fromkeys(graph.nodes, 0)
+    for id in topological(graph.nodes, [(e.tail, e.head) for e in graph.edges]):
         for edge in outputs[id]:
             depth[edge.head] = max(depth[edge.head], depth[id] + 1)
-            waiting[edge.head] -= 1
-            if not waiting[edge.head]:
-                free.append(edge.head)
     return depth
 
 
