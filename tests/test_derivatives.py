@@ -10,7 +10,7 @@ import re
 
 import numpy as np
 import pytest
-from cases import CASES, Domain
+from tinygrad_opt.cases import CASES, Domain
 
 import tinygrad_opt as tg
 from tinygrad_opt import ops

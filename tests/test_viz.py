@@ -95,7 +95,7 @@ def test_every_kind_of_box_is_told_apart():
     loss = nn.cross_entropy(x @ w * tg.Tensor(2.0), labels)
     kinds = {n.title: n.kind for n in trace(loss).nodes.values()}
     assert kinds == {"x": "input", "w": "parameter", "@": "op", "2": "constant", "×": "op",
-                     "data": "input", "cross entropy": "loss"}
+                     "labels": "input", "cross entropy": "loss"}
 
 
 def test_operands_keep_their_places_and_repeats_are_counted():

@@ -78,7 +78,7 @@ def test_nothing_flows_to_constants_and_labels():
     x, labels = tg.Tensor(np.ones((2, 3)), name="x"), np.array([0, 2])
     view = draw(tg.nn.cross_entropy(x @ leaf(np.ones((3, 3)), "w"), labels), grads=True)
     still = [view.graph.nodes[e.tail].title for e in view.graph.edges if e.back is None]
-    assert still == ["x", "data"]
+    assert still == ["x", "labels"]
 
 
 def test_an_array_or_a_constant_cannot_be_the_end():

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from tinygrad_opt.viz.graph.model import Graph
 
-__all__ = ["number", "shorten", "summary", "tree", "width"]
+__all__ = ["kind_of", "number", "shorten", "summary", "tree", "width"]
 
 # Advance widths of Helvetica for the characters from space to tilde, in 1/1000 of the size
 _HELVETICA = [
@@ -76,6 +76,11 @@ def summary(x: Any, dead: bool = False) -> tuple[str, bool]:
 def _short(x: float) -> str:
     """Two or three digits, for the four numbers of a summary in one line."""
     return number(float(f"{x:.2g}" if abs(x) < 1 else f"{x:.3g}"))
+
+
+def kind_of(x: Any) -> str:
+    """What an array without a name is: truth values choose, whole numbers are labels."""
+    return {"b": "mask", "i": "labels", "u": "labels"}.get(np.asarray(x).dtype.kind, "data")
 
 
 def shorten(text: str, limit: int) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from tinygrad_opt.ops import Op
 from tinygrad_opt.tensor import Tensor, history
 from tinygrad_opt.viz.graph.model import Edge, Graph, Node, Row
-from tinygrad_opt.viz.graph.text import number, shorten, summary, visible
+from tinygrad_opt.viz.graph.text import kind_of, number, shorten, summary, visible
 
 __all__ = ["DEEPEST", "told_by_letters", "trace"]
 
@@ -164,9 +164,10 @@ def _node(
     if type(x) is _Number:
         return Node(id, "constant", number(x.value), source=x.value, tip="a number")
     if type(x) is not Tensor:
+        title = kind_of(x)
         return Node(
-            id, "input", "data", "", _rows(x, None, False, detail),
-            source=x, size=np.size(x), tip=_tip("data", x, None))
+            id, "input", title, "", _rows(x, None, False, detail),
+            source=x, size=np.size(x), tip=_tip(title, x, None))
     name = visible(names.get(x) or x.name or "")
     kind, title, tag = _kind(x, name, is_end, split, names, letters)
     return Node(

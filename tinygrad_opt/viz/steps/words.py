@@ -13,7 +13,7 @@ from tinygrad_opt import ops
 from tinygrad_opt.symbols import Symbol, Trace, letter
 from tinygrad_opt.tensor import Tensor, values_of
 from tinygrad_opt.viz.graph.flow import Part
-from tinygrad_opt.viz.graph.text import number, shorten, summary, visible
+from tinygrad_opt.viz.graph.text import kind_of, number, shorten, summary, visible
 from tinygrad_opt.viz.steps.derivatives import Derivatives, said
 
 __all__ = ["Words", "bare", "called", "names_in", "shape_text", "told"]
@@ -25,7 +25,7 @@ LONGEST_NAME = 14
 def called(t: Any, names: Mapping[Any, str]) -> str:
     """What a reader calls a Tensor: its name, or the operation that made it."""
     if type(t) is not Tensor:
-        return "data"
+        return kind_of(t)
     name = names.get(t) or t.name
     if name:
         return shorten(visible(name), 36)
