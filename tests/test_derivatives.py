@@ -10,10 +10,10 @@ import re
 
 import numpy as np
 import pytest
-from tinygrad_opt.cases import CASES, Domain
 
 import tinygrad_opt as tg
 from tinygrad_opt import ops
+from tinygrad_opt.cases import CASES, Domain
 from tinygrad_opt.viz.steps import derivatives
 from tinygrad_opt.viz.steps.derivatives import CARRIED, said
 from tinygrad_opt.viz.steps.words import Words
@@ -197,8 +197,8 @@ MEANING = {
 # ---- every operation -----------------------------------------------------------------------------
 
 
-CALLS = [pytest.param(case.op, call, seed, id=f"{name} {seed}")
-         for name, case in CASES.items() for seed, call in enumerate(case.calls)]
+CALLS = [pytest.param(ops.TABLE[name], call, seed, id=f"{name} {seed}")
+         for name, calls in CASES.items() for seed, call in enumerate(calls)]
 every_call = pytest.mark.parametrize("op, call, seed", CALLS)
 
 
