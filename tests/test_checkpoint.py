@@ -239,6 +239,12 @@ def test_a_missing_folder_is_an_error_that_names_the_path(tmp_path):
         save(tmp_path / "no" / "x.npz", epoch=1)
 
 
+@pytest.mark.parametrize("function", [save, load])
+def test_a_model_in_place_of_the_path_is_answered(path, function):
+    with pytest.raises(TypeError, match=rf"{function.__name__}\(path, model, optimizer\); got MLP"):
+        function(nn.MLP([2, 2]), path)
+
+
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_an_interrupted_save_leaves_the_old_file_and_no_other(path, monkeypatch, error):
     save(path, {"w": np.ones(3)})

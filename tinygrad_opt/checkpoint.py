@@ -90,7 +90,7 @@ def save(
     >>> saved["epoch"], saved["model"]["w"]
     (7, array([0., 1., 2.]))
     """
-    path = Path(path)
+    path = _path("save", path)
     states = {name: g.bit_generator.state for name, g in _generators(model).items()}
     parts = {"model": model, "optimizer": optimizer, "random": states or None,
              "architecture": model.architecture() if hasattr(model, "architecture") else None}
@@ -142,7 +142,7 @@ def load(
 
         tg.load("run.npz", model, optimizer)
     """
-    path = Path(path)
+    path = _path("load", path)
     with _blaming(path, "cannot load"):
         text, arrays = (_read_safetensors if _is_safetensors(path) else _read_npz)(path)
         content = {"model": arrays} if text is None else _parsed(text, arrays)
@@ -197,6 +197,14 @@ def _put_back(content: dict[str, Any], model: Any, optimizer: Any) -> None:
 
 def _is_safetensors(path: Path) -> bool:
     return path.suffix.lower() == ".safetensors"
+
+
+def _path(function: str, path: Any) -> Path:
+    """The path, which is easily swapped with the model."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"{function} takes the path first, as in"
+                        f" {function}(path, model, optimizer); got {type(path).__name__}.")
+    return Path(path)
 
 
 @contextmanager

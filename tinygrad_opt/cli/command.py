@@ -129,7 +129,7 @@ def positive(text: str) -> float:
 
 
 def one_of(what: str, names: Collection[str]) -> Callable[[str], str]:
-    """A name out of several, in any case; of another one the nearest is told."""
+    """A name out of several, in any case; another one is refused with the nearest."""
     def name(text: str) -> str:
         if text.lower() not in names:
             raise argparse.ArgumentTypeError(

@@ -211,7 +211,7 @@ class Learning:
         from tinygrad_opt.train import fit
 
         s = self.samples
-        with np.errstate(all="ignore"):                    # a run that explodes is told of once
+        with np.errstate(all="ignore"):                    # StopOnNonFinite speaks of it
             return fit(
                 self.model, s.x_train, s.y_train, loss="cross_entropy", optimizer=self.optimizer,
                 epochs=self.problem.epochs, batch_size=self.problem.batch_size,

@@ -267,7 +267,7 @@ class Counter:
         self.what, self.quiet = what, quiet
         self.tqdm = getattr(progress_for(not quiet), "tqdm", None)
         self.bar: Any = None
-        self.start = self.told = time.perf_counter()
+        self.start = self.printed = time.perf_counter()
 
     def __call__(self, done: int, total: int) -> None:
         if self.tqdm:
@@ -276,8 +276,8 @@ class Counter:
             self.bar.update(done - self.bar.n)
             return
         now = time.perf_counter()
-        if not self.quiet and now - self.told > self.PAUSE:
-            self.told = now
+        if not self.quiet and now - self.printed > self.PAUSE:
+            self.printed = now
             print(f"{self.what}: {done} of {total} after {now - self.start:.1f} s",
                   file=sys.stderr, flush=True)
 

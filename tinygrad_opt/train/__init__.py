@@ -1,4 +1,4 @@
-"""The training loop, what it records, and what can be hung into it."""
+"""The training loop, the history that it records, and callbacks."""
 
 from tinygrad_opt.train.callbacks import (
     Callback,

@@ -1,4 +1,4 @@
-"""What can be hung into the training loop.
+"""Callbacks of the training loop.
 
 A callback is asked at fixed moments and sees the whole run: `run.model`, `run.optimizer`,
 `run.history`, `run.epoch`, `run.step`, `run.loss`; `run.stop(reason)` ends it.

@@ -153,15 +153,16 @@ def metrics_by_name(metrics: Any) -> dict[str, Metric]:
     if isinstance(metrics, str) or callable(metrics):
         metrics = [metrics]
     if not isinstance(metrics, Mapping):
-        names = (m if isinstance(m, str) else getattr(m, "__name__", "metric") for m in metrics)
-        metrics = dict(zip(names, metrics))
-    known: dict[Any, Metric] = {"accuracy": accuracy}
-    found = {}
-    for name, metric in metrics.items():
-        found[name] = known[metric] if isinstance(metric, str) and metric in known else metric
-        if not callable(found[name]):
-            raise ValueError(f"no metric {metric!r}; give a function of (prediction, y), or one of"
-                             f" {', '.join(known)}.")
+        metrics = {m if isinstance(m, str) else getattr(m, "__name__", "metric"): m
+                   for m in metrics}
+    return {name: _metric(metric) for name, metric in metrics.items()}
+
+
+def _metric(metric: Any) -> Metric:
+    found = accuracy if metric == "accuracy" else metric
+    if not callable(found):
+        raise ValueError(f"no metric {metric!r}; give a function of (prediction, y), or"
+                         ' "accuracy".')
     return found
 
 
