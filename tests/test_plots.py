@@ -11,7 +11,7 @@ import pytest
 
 import tinygrad_opt as tg
 from tinygrad_opt import nn, optim
-from tinygrad_opt.errors import RenderError, ShapeError
+from tinygrad_opt.errors import RenderError, ShapeError, install
 from tinygrad_opt.viz.tables import save_numbers
 from tinygrad_opt.viz.theme import looks, theme_of
 
@@ -110,7 +110,7 @@ def test_pyplot_is_not_used():
 
 def test_without_matplotlib_one_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(RenderError, match=r'pip install "tinygrad-opt\[viz\]"'):
+    with pytest.raises(RenderError, match=re.escape(install("viz"))):
         plot_history(HISTORY)
 
 
