@@ -1,6 +1,8 @@
 """Every layer and every loss in a captured step: replayed, it computes what it computes eagerly."""
 
+import copy
 import inspect
+import pickle
 
 import numpy as np
 import pytest
@@ -342,3 +344,21 @@ def test_signs_that_are_written_in_place_are_read_anew():
     step()
     signs[...] = -1
     assert step().item() == pytest.approx(3**-0.5)
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))],
+                         ids=["deepcopy", "pickle"])
+@pytest.mark.parametrize("name", MODELS)
+def test_every_module_is_copied_and_pickled_after_a_capture_too(name, duplicate):
+    make, batch = MODELS[name]
+    model, x = make(), batch(np.random.default_rng(0))
+    step = tg.compile(model)
+    step(x)
+    other = duplicate(model)
+    np.testing.assert_array_equal(other(x).data, step(x).data)
+    assert repr(other) == repr(model) and other.architecture() == model.architecture()
+    before = model.state_dict()
+    for p in other.parameters().values():
+        p.data[...] = 9
+    for path, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, before[path])

@@ -204,26 +204,29 @@ def _of_labels(
     w = _class_weight(name, x, weight)
     effect(_check_labels, name, values_of(y), x.shape[1], ignored)
     p = Tensor(answer(_one_hot, y, x.shape[1], x.dtype, ignored))
-    counts = p * w
+    total = _weighted(p, w).sum() if reduction == "mean" else None
     if smoothing:                                          # an ignored row stays 0
         p = p * (1 - smoothing) + p.sum(axis=-1, keepdims=True) * (smoothing / x.shape[1])
     losses = _surprise(log_p(x), p, w)
-    if reduction != "mean":
+    if total is None:
         return reduced(losses, reduction)
-    total = counts.sum()
     effect(_check_total, total.array)
     return losses.sum() / total
 
 
-def _surprise(log_p: Tensor, p: Tensor, w: Any) -> Tensor:
+def _surprise(log_p: Tensor, p: Tensor, w: Tensor | None) -> Tensor:
     """−Σⱼ wⱼ pⱼ log pⱼ of each row, where log p = −∞ costs nothing if p is 0 there."""
-    return -(ops.where(p != 0, log_p, 0) * (p * w)).sum(axis=-1)
+    return -(ops.where(p != 0, log_p, 0) * _weighted(p, w)).sum(axis=-1)
 
 
-def _class_weight(name: str, x: Tensor, weight: Any) -> Any:
-    """A Tensor with a number for each class, or 1."""
+def _weighted(p: Tensor, w: Tensor | None) -> Tensor:
+    return p if w is None else p * w
+
+
+def _class_weight(name: str, x: Tensor, weight: Any) -> Tensor | None:
+    """A Tensor with a number for each class."""
     if weight is None:
-        return 1.0
+        return None
     weight = as_input(weight, x)
     if weight.shape != x.shape[1:]:
         raise ShapeError(f"{name}: weight needs shape {x.shape[1:]}, one number per class, got"
