@@ -10,7 +10,7 @@ from tinygrad_opt import ops
 from tinygrad_opt.nn import init as initialisers
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.nn.parameters import parameter, positive
-from tinygrad_opt.tensor import Tensor, answer, apply, effect, values_of
+from tinygrad_opt.tensor import Tensor, answer, apply, as_operand, effect, values_of
 
 
 def embedding(indices: Any, weight: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ def embedding(indices: Any, weight: Tensor) -> Tensor:
     >>> nn.embedding([2, 0], tg.Tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])).tolist()
     [[5.0, 6.0], [1.0, 2.0]]
     """
-    i = indices if hasattr(indices, "dtype") else np.asarray(indices)
+    i = as_operand(indices)
     if i.dtype.kind not in "iu" and i.size:
         raise TypeError(f"embedding: indices must be integers, got {i.dtype}")
     effect(_check_range, values_of(i), weight.shape[0])

@@ -12,9 +12,9 @@ import numpy as np
 
 from tinygrad_opt import ops
 from tinygrad_opt.errors import ShapeError
-from tinygrad_opt.nn.losses import array_like, pair, reduced
+from tinygrad_opt.nn.losses import pair, reduced
 from tinygrad_opt.nn.parameters import as_input
-from tinygrad_opt.tensor import Tensor, answer, apply, effect, values_of
+from tinygrad_opt.tensor import Tensor, answer, apply, as_operand, effect, values_of
 
 # ---- many classes --------------------------------------------------------------------------------
 
@@ -73,7 +73,7 @@ def cross_entropy(
     >>> float(nn.cross_entropy([[1000.0, 0.0]], [1]))
     1000.0
     """
-    x, y = as_input(logits), array_like(target)
+    x, y = as_input(logits), as_operand(target)
     if y.dtype.kind != "f" and reduction == "mean" and x.size and not (
         weight is not None or label_smoothing or ignore_index is not None
     ):
@@ -136,7 +136,7 @@ def nll_loss(
     >>> round(float(nn.nll_loss(np.log([[0.25, 0.75]]), [0])), 4)
     1.3863
     """
-    return _of_labels("nll_loss", as_input(log_probabilities), array_like(labels), ops.positive,
+    return _of_labels("nll_loss", as_input(log_probabilities), as_operand(labels), ops.positive,
                       weight, 0.0, ignore_index, reduction)
 
 

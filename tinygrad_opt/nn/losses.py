@@ -20,7 +20,7 @@ from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.nn.activations import relu
 from tinygrad_opt.nn.module import matching
 from tinygrad_opt.nn.parameters import as_input
-from tinygrad_opt.tensor import Tensor, answer, apply, effect, values_of
+from tinygrad_opt.tensor import Tensor, answer, apply, as_operand, effect, values_of
 
 
 def mse_loss(prediction: Any, target: Any, *, reduction: str = "mean") -> Tensor:
@@ -157,7 +157,7 @@ def cosine_embedding_loss(
     1.0
     """
     x1, x2 = pair("cosine_embedding_loss", x1, x2)
-    sign = array_like(target)
+    sign = as_operand(target)
     effect(_check_signs, "cosine_embedding_loss", values_of(sign))
     if x1.ndim != 2 or sign.shape != x1.shape[:1]:
         raise ShapeError(f"cosine_embedding_loss needs inputs of shape (n, features) and targets"
@@ -312,11 +312,6 @@ def _hint(x: tuple[int, ...], y: tuple[int, ...]) -> str:
         if longer == (*shorter, 1):
             return f" Drop the last axis, {name}[..., 0], or give the other one such an axis."
     return " Reshape one of them." if math.prod(x) == math.prod(y) else ""
-
-
-def array_like(x: Any) -> Any:
-    """Labels, which have a shape and a dtype: lists as arrays, what is not a list as it is."""
-    return x if hasattr(x, "dtype") else np.asarray(x)
 
 
 def reduced(losses: Tensor, reduction: str) -> Tensor:

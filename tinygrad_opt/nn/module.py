@@ -21,7 +21,7 @@ from tinygrad_opt.errors import CheckpointError
 from tinygrad_opt.nn.blueprint import describe
 from tinygrad_opt.nn.init import generator
 from tinygrad_opt.nn.summary import Summary, summarize
-from tinygrad_opt.tensor import Tensor, observed, tape, tick, values_of
+from tinygrad_opt.tensor import Tensor, observed, tick, tracer, values_of
 
 
 class Module:
@@ -81,7 +81,7 @@ class Module:
             vars(self)["training"] = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if tape.get() is not None:                         # as in _note, for less
+        if tracer.get() is not None:                         # as in _note, for less
             self._note()
         return self.forward(*args, **kwargs)
 
@@ -189,7 +189,7 @@ class Module:
 
     def _note(self) -> None:
         """Let a step that is being captured notice when what the tree holds is replaced."""
-        program = tape.get()
+        program = tracer.get()
         if program is None:
             return
         known = _NOTED.setdefault(program, set())

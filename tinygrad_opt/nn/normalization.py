@@ -9,8 +9,8 @@ import numpy as np
 from tinygrad_opt import ops
 from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.nn.module import Module
-from tinygrad_opt.nn.parameters import as_input, default_dtype, parameter, positive
-from tinygrad_opt.tensor import Tensor, answer, apply, effect
+from tinygrad_opt.nn.parameters import as_input, parameter, positive
+from tinygrad_opt.tensor import Tensor, answer, apply, default_dtype, effect
 
 
 def _standardize(x, axis, eps):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.nn import init as initialisers
-from tinygrad_opt.tensor import Tensor
+from tinygrad_opt.tensor import Tensor, default_dtype
 
 
 def parameter(name: str, shape: Any, init: Any, dtype: Any, rng: Any) -> Tensor:
@@ -30,11 +30,6 @@ def weight_and_bias(
     if not bias:
         return weight, None
     return weight, parameter("bias", (out,), start if init is None else "zeros", dtype, rng)
-
-
-def default_dtype() -> np.dtype[Any]:
-    """The dtype that Python numbers become."""
-    return Tensor(0.0).dtype
 
 
 def as_input(x: Any, like: Any = None) -> Tensor:
