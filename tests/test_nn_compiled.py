@@ -362,3 +362,21 @@ def test_every_module_is_copied_and_pickled_after_a_capture_too(name, duplicate)
         p.data[...] = 9
     for path, array in model.state_dict().items():
         np.testing.assert_array_equal(array, before[path])
+
+
+@pytest.mark.parametrize("model", [nn.Linear(2, 1, rng=0), nn.BatchNorm1d(2, affine=False)],
+                         ids=["parameters", "buffers"])
+def test_a_state_is_not_read_or_loaded_inside_a_compiled_step(model):
+    state = model.state_dict()
+    x = np.ones((3, 2), np.float32)
+    for inside, words in ((lambda: model.state_dict(), "were read inside"),
+                          (lambda: model.load_state_dict(state), "write in place inside")):
+        @tg.compile
+        def step(x, inside=inside):
+            inside()
+            return model(x)
+
+        with pytest.raises(tg.CaptureError, match=words):
+            step(x)
+    for path, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, state[path])

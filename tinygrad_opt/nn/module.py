@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from tinygrad_opt.errors import CheckpointError
+from tinygrad_opt.errors import CheckpointError, captured_read, captured_write
 from tinygrad_opt.nn.blueprint import describe
 from tinygrad_opt.nn.init import generator
 from tinygrad_opt.nn.summary import Summary, summarize
@@ -234,7 +234,10 @@ class Module:
         >>> sorted(nn.Linear(2, 3).state_dict())
         ['bias', 'weight']
         """
-        return {path: np.array(values_of(x)) for path, x in self._state().items()}
+        state = self._state()
+        if tracer.get() is not None and state:             # a replay would not copy again
+            raise captured_read(next(iter(state.values())))
+        return {path: np.array(values_of(x)) for path, x in state.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over the values of a `state_dict`, written into the arrays that are there.
@@ -262,6 +265,8 @@ class Module:
         if not isinstance(state, Mapping):
             raise TypeError(f"a state is a dict of names and arrays, got {type(state).__name__}")
         own = self._state()
+        if tracer.get() is not None and own:
+            raise captured_write(next(iter(own.values())))
         values = {path: np.asarray(values_of(x)) for path, x in state.items()}
         problems = [f"{path} is missing" for path in own if path not in values]
         problems += [f"{path} is not known here" for path in values if path not in own]
