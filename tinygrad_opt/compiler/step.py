@@ -166,8 +166,8 @@ def compile(function: Callable[..., Any]) -> CompiledStep:
     shapes, dtypes, layouts and numbers.
 
     Optimizers, schedules and random operations move on at each replay. Tensors whose array was
-    replaced, that were frozen, thawed or given hooks, and modules set to ``train()`` or ``eval()``
-    are noticed, and the step is captured anew.
+    replaced, that were frozen, unfrozen or given hooks, and whatever was replaced in a module (a
+    layer, a parameter, an option, its mode) are noticed, and the step is captured anew.
 
     Results are copies without a graph, gradients are arrays also after ``create_graph=True``, and
     a replay that ends in an error leaves no half-written ``.grad``: it is None. Arguments with
