@@ -1,8 +1,8 @@
-"""What flows along each arrow in a backward pass, by the engine's own walk.
+"""What flows along each arrow in a backward pass, by the engine's own traversal.
 
-The walk runs on a twin of the graph in which every arrow is a node of its own, one that hands
+It runs on a twin of the graph in which every arrow is a node of its own, one that hands
 its gradient on unchanged: the gradient found there is what flowed along the arrow. So there is
-no second walk, and the numbers are the engine's to the bit, in its order of summation.
+no second traversal, and the numbers are the engine's to the bit, in its order of summation.
 """
 
 from __future__ import annotations

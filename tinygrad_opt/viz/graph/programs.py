@@ -278,7 +278,7 @@ class _Listed:
 
 
 def _slots_in(x: Any) -> Iterator[int]:
-    """The slots that a nest of inputs refers to."""
+    """The slots that nested inputs refer to."""
     if isinstance(x, list | tuple):
         for v in x:
             yield from _slots_in(v)

@@ -1,4 +1,4 @@
-"""From a Tensor to its graph: `trace` walks over all that it was made from and writes it down.
+"""From a Tensor to its graph: `trace` writes down all that it was made from.
 
 Values are written down at once, so a drawing shows those of the moment at which it was traced.
 """
