@@ -6,7 +6,6 @@ starts with the gradient of the end and has one step for each operation, the las
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -59,6 +58,7 @@ class _Writer:
         }
         self.into = graph.inputs()
         self.given = names_in(history(flow.end), names)
+        self.words: dict[Tensor, Words] = {}
         self.uses = Counter(p.to for parts in flow.parts.values() for p in parts)
 
     def script(self) -> dict[str, Any]:
@@ -205,9 +205,10 @@ class _Writer:
         return [edge.id if edge else None, edge.tail if edge else None, x, title, lines,
                 self._array(part.value), self._brief(part.value)]
 
-    @functools.cache                                       # noqa: B019 - lives as long as the script
     def _words(self, t: Tensor) -> Words:
-        return Words(t, self.names, self.given)
+        if t not in self.words:
+            self.words[t] = Words(t, self.names, self.given)
+        return self.words[t]
 
     def graph_id(self, t: Tensor) -> str:
         return str(self.nodes[self.index[id(t)]]["id"])
