@@ -263,8 +263,10 @@ def check_labels(x, labels):
     if labels.dtype.kind not in "iu":
         cure = ": y.astype(int)" if labels.dtype.kind in "bf" else ""
         raise TypeError(f"labels must be integers, got {labels.dtype}{cure}")
-    unsigned = labels.dtype.newbyteorder("=").str.replace("i", "u")     # negatives wrap
-    if len(labels) and np.maximum.reduce(labels.astype(unsigned, copy=False)) >= x.shape[1]:
+    if not labels.dtype.isnative:
+        labels = labels.astype(labels.dtype.newbyteorder("="))
+    unsigned = labels.view(f"u{labels.itemsize}")                      # negatives wrap around
+    if len(labels) and np.maximum.reduce(unsigned) >= x.shape[1]:
         raise IndexError(f"labels go from {labels.min()} to {labels.max()}, classes from 0 to"
                          f" {x.shape[1] - 1}")
 

@@ -35,6 +35,7 @@ from tinygrad_opt.ops import Joint, Op
 __all__ = ["Tensor", "apply", "backward_pass", "history", "no_grad", "set_default_dtype"]
 
 ndarray = np.ndarray
+_AS_IT_IS: Any = nullcontext()
 tick = itertools.count().__next__          # one clock for creations and in-place changes alike
 recording: ContextVar[bool] = ContextVar("recording", default=True)
 # How many functions of tinygrad_opt.autograd are running: inside one, gradients stay recorded.
@@ -202,7 +203,7 @@ def apply(op: Op, *inputs: Any, **attrs: Any) -> Tensor:
     shared = None
     try:
         if mixed:
-            inputs, arrays = _of_one_dtype(op, inputs, arrays)
+            inputs = _of_one_dtype(op, inputs, arrays)
         if program is not None:
             data, shared = program.compute(op, inputs, attrs)
         elif op.shared is None:
@@ -245,25 +246,30 @@ def _float_dtype(inputs: Any) -> np.dtype[Any] | None:
     return np.result_type(*floats) if floats else _default_dtype if dtypes else None
 
 
-def _of_one_dtype(op: Op, inputs: Any, arrays: list[Any]) -> tuple[tuple[Any, ...], list[Any]]:
-    """The inputs, weak ones converted to the dtype of the float Tensors, and their arrays."""
+def _of_one_dtype(op: Op, inputs: Any, arrays: list[Any]) -> Any:
+    """The inputs, weak ones converted to the dtype of the float Tensors; `arrays` alike."""
     dtype = None
     for x in inputs:
-        if type(x) is Tensor and x.array.dtype.kind == "f" and x.array.dtype is not dtype:
+        if type(x) is Tensor and x.array.dtype is not dtype and x.array.dtype.kind == "f":
             dtype = x.array.dtype if dtype is None else np.result_type(dtype, x.array.dtype)
-    given = list(inputs)
+    given = inputs
     for i, (x, vjp) in enumerate(zip(inputs, op.vjps)):
-        if type(x) is ndarray and (vjp is None or x.dtype is dtype):
+        kind = type(x)
+        if kind is ndarray and (vjp is None or x.dtype is dtype):
+            continue                                       # an index, labels, a mask; or it fits
+        if kind in _PLAIN or (kind is Tensor and (
+                vjp is None or dtype is None or x.array.dtype.kind == "f")):
             continue
-        if vjp is None:                                    # an index, labels, a mask
-            arrays[i] = index_of(x)
-            given[i] = x if type(x) is Tensor else arrays[i]
-        elif type(x) is not Tensor:
-            given[i] = arrays[i] = entered(x, dtype)
-        elif dtype is not None and x.array.dtype.kind != "f":
-            given[i] = Tensor(x, dtype=dtype, name=x.name)
-            arrays[i] = given[i].array
-    return tuple(given), arrays
+        if vjp is None:
+            x = array = index_of(x)
+        elif kind is Tensor:
+            x = Tensor(x, dtype=dtype, name=x.name)
+            array = x.array
+        else:
+            x = array = entered(x, dtype)
+        arrays[i] = array
+        given = (*given[:i], x, *given[i + 1:])
+    return given
 
 
 def entered(x: Any, dtype: Any = None) -> Any:
@@ -582,16 +588,16 @@ class Tensor(Methods):
         >>> float(x.grad)
         12.0
         """
-        with with_grad() if create_graph else nullcontext():
+        with with_grad() if create_graph else _AS_IT_IS:
             seed = first_gradient(self, gradient, create_graph)
             gradients = backward_pass(self, seed, record=create_graph)
         arrived = []
         for t, g in gradients.items():
-            if t.op is None:
-                g = g.copy() if t is self else g           # a leaf's gradient owns its memory
-                arrived.append((t, g if type(g) is Tensor else array_of(g)))
+            if t.op is not None:
+                t.gradient = g if type(g) is ndarray else array_of(values_of(g))   # no cycle
             else:
-                t.gradient = array_of(values_of(g))        # a Tensor here would be a cycle
+                g = g.copy() if t is self else g           # a leaf's gradient owns its memory
+                arrived.append((t, g if type(g) in (ndarray, Tensor) else array_of(g)))
         effect(deliver, arrived)
 
     def register_hook(self, hook: Callable[[Any], Any]) -> Callable[[], None]:
@@ -801,7 +807,7 @@ def _as_array(data: Any, own: bool, dtype: Any) -> ndarray:
     elif not hasattr(data, "dtype") or (own and array.dtype.kind != "f"):
         wanted = _default_dtype
     else:
-        wanted = array.dtype.newbyteorder("=")
+        wanted = np.dtype(array.dtype.type)                # of this machine's byte order
     if own and wanted.kind != "f":
         raise TypeError(f"only floats can require gradients, got {wanted}")
     return converted(np.asarray(array), wanted, copy=own)
@@ -874,7 +880,7 @@ def backward_pass(
             if record:
                 operands = [g, z, *map(_as_tensor, inputs, op.vjps)]
             else:
-                operands = [g, z.array, *[x.array if type(x) is Tensor else x for x in inputs]]
+                operands = [x.array if type(x) is Tensor else x for x in (g, z, *inputs)]
                 if op.shared is not None:
                     attrs = {**attrs, "shared": z.shared}
             vjps = op.vjps if program is None else program.vjps(z)
@@ -886,7 +892,11 @@ def backward_pass(
                     raise _changed(x, z)
                 if not x.needs_grad or x.serial < since or vjps[i] is None:
                     continue
-                part = _like(x, vjps[i](*operands, **attrs) if parts is None else parts[i], record)
+                part = vjps[i](*operands, **attrs) if parts is None else parts[i]
+                array = x.array
+                if (record or type(part) is not ndarray or part.shape != array.shape
+                        or part.dtype is not array.dtype):
+                    part = _like(x, part, record)
                 other = gradients.get(x)
                 if other is not None:
                     part = _like(x, other + part, record)  # never +=: `other` may be shared
