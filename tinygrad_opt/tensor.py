@@ -197,7 +197,9 @@ def apply(op: Op, *inputs: Any, **attrs: Any) -> Tensor:
             needs = needs or x.needs_grad
             arrays.append(array)
         else:
-            mixed = mixed or type(x) not in _PLAIN
+            if type(x) not in _PLAIN and (
+                    type(x) is not ndarray or op.vjps[len(arrays)] is not None):
+                mixed = True
             arrays.append(x)
     program = tracer.get()
     shared = None
