@@ -6,7 +6,7 @@ import pytest
 from tinygrad_opt import Tensor, ops, optim
 from tinygrad_opt.symbols import (
     LATEX,
-    Schedule,
+    InPlace,
     Trace,
     Untraceable,
     assignments,
@@ -168,7 +168,7 @@ def test_the_in_place_calls_compute_what_the_expressions_say(seed):
     a, t = trace.symbol("a", 0.3), trace.symbol("t", 2)
     new = rule(*vectors, a, t)
     try:
-        schedule = Schedule(vectors, {0: new[0], 2: new[1], 3: new[2]}, [t], [a])
+        schedule = InPlace(vectors, {0: new[0], 2: new[1], 3: new[2]}, [t], [a])
     except Untraceable as reason:
         assert "exchanges" in str(reason)
         return

@@ -19,7 +19,7 @@ from tinygrad_opt.optim.options import Check, choice, nearest, number, rate, rat
 from tinygrad_opt.optim.pack import Array, Entry, Pack
 from tinygrad_opt.optim.plan import BLOCK, Plan, runs_of
 from tinygrad_opt.optim.state import load, saved
-from tinygrad_opt.symbols import Schedule, Symbol, Trace
+from tinygrad_opt.symbols import InPlace, Symbol, Trace
 from tinygrad_opt.tensor import Tensor, deep_values, effect, forget_gradients, tape, tick
 
 __all__ = ["Optimizer", "Params"]
@@ -135,7 +135,7 @@ class Optimizer:
     _counts: Array                             # updates of each parameter, then all steps
     _packs: list[Pack]
     _scratch: dict[Any, Array]
-    _schedules: dict[Any, list[Schedule | None]]
+    _schedules: dict[Any, list[InPlace | None]]
     _plan: Plan | None
     _last: Plan | None                         # whose step `explain` tells of
     _remembers: bool                           # a large model's values too, for `explain`
@@ -409,7 +409,7 @@ class Optimizer:
         names = ["p", *self.accumulators()]
         return vectors, given | numbers, dict(zip(names, self._results(returned)))
 
-    def _schedule(self, rule: Optimizer, dtype: Any, t: int) -> Schedule | None:
+    def _schedule(self, rule: Optimizer, dtype: Any, t: int) -> InPlace | None:
         """The rule with the options of some parameters as in-place calls, if it can be that."""
         plainly = [(n, v) for n, v in rule.__dict__.items()
                    if n not in ("lr", "decay", *_GLOBAL) and type(v) is not float]
@@ -422,7 +422,7 @@ class Optimizer:
             vectors, numbers, results = rule._traced(
                 Trace(), 0.1, t, dict.fromkeys(names, np.ones(1, dtype)))
             lr, count, *fixed = numbers.values()
-            known.append(Schedule(
+            known.append(InPlace(
                 list(vectors.values()), {names.index(n): x for n, x in results.items()},
                 [lr, count], fixed))
         except TypeError as error:

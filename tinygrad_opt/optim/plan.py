@@ -17,7 +17,7 @@ import numpy as np
 
 from tinygrad_opt.errors import GraphError
 from tinygrad_opt.optim.pack import Array, Entry, Pack
-from tinygrad_opt.symbols import Schedule
+from tinygrad_opt.symbols import InPlace
 from tinygrad_opt.tensor import values_of
 
 __all__ = ["BLOCK", "REMEMBER", "Plan", "Run", "runs_of"]
@@ -38,14 +38,14 @@ class Run:
     pack : Pack
     rule : Optimizer
         The options and the rule.
-    schedule : Schedule or None
+    schedule : InPlace or None
         The rule as in-place calls; None if it is called on the arrays of each parameter.
     scratch : callable
         (i, dtype) -> scratch vector i of that dtype, of the length of a block.
     """
 
     def __init__(
-        self, entries: list[Entry], pack: Pack, rule: Any, schedule: Schedule | None,
+        self, entries: list[Entry], pack: Pack, rule: Any, schedule: InPlace | None,
         scratch: Callable[[int, Any], Array],
     ) -> None:
         self.entries, self.pack, self.rule = entries, pack, rule

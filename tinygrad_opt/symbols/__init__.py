@@ -6,12 +6,12 @@ A rule is plain NumPy code: a VJP of the operator table, the update of an optimi
     Symbol    function, inputs and attributes, its name if it has one, the array it stands for
     Trace     what happens when a function is called on a symbol; subclasses do it differently
     text      the expression in Unicode or LaTeX, with names or with numbers
-    Schedule  the expression as a list of NumPy calls that write into arrays that are there
+    InPlace   the expression as a list of NumPy calls that write into arrays that are there
 
 What such an expression cannot repeat faithfully raises `Untraceable`.
 """
 
-from tinygrad_opt.symbols.inplace import Call, Schedule
+from tinygrad_opt.symbols.inplace import Call, InPlace
 from tinygrad_opt.symbols.symbol import (
     ABOUT_THE_SHAPE,
     Symbol,
@@ -36,7 +36,7 @@ __all__ = [
     "LATEX",
     "UNICODE",
     "Call",
-    "Schedule",
+    "InPlace",
     "Symbol",
     "Trace",
     "Untraceable",
