@@ -66,18 +66,13 @@ class Adam(Optimizer):
     options: ClassVar[dict[str, Check]] = Optimizer.options | {
         "beta1": share, "beta2": share, "eps": number(), "amsgrad": flag,
     }
-    beta1: float
-    beta2: float
-    eps: float
-    amsgrad: bool
 
     def __init__(
         self, params: Params = None, lr: Any = 1e-3, *, beta1: float = 0.9, beta2: float = 0.999,
         eps: float = 1e-8, amsgrad: bool = False, **options: Any,
     ) -> None:
-        super().__init__(
-            params, lr, beta1=beta1, beta2=beta2, eps=eps, amsgrad=amsgrad, **options
-        )
+        self.beta1, self.beta2, self.eps, self.amsgrad = beta1, beta2, eps, amsgrad
+        super().__init__(params, lr, **options)
 
     def accumulators(self) -> dict[str, float]:
         """m and v, running means of gradients and of their squares, and the largest v."""
@@ -94,7 +89,6 @@ class Adam(Optimizer):
         m_hat = m / (1 - self.beta1**t)
         v_hat = kept[-1] / (1 - self.beta2**t)
         return p - lr * m_hat / (np.sqrt(v_hat) + self.eps), *kept
-
 
 
 class AdamW(Adam):
@@ -192,16 +186,13 @@ class Nadam(Optimizer):
     options: ClassVar[dict[str, Check]] = Optimizer.options | {
         "beta1": share, "beta2": share, "eps": number(), "psi": number(),
     }
-    beta1: float
-    beta2: float
-    eps: float
-    psi: float
 
     def __init__(
         self, params: Params = None, lr: Any = 2e-3, *, beta1: float = 0.9, beta2: float = 0.999,
         eps: float = 1e-8, psi: float = 0.004, **options: Any,
     ) -> None:
-        super().__init__(params, lr, beta1=beta1, beta2=beta2, eps=eps, psi=psi, **options)
+        self.beta1, self.beta2, self.eps, self.psi = beta1, beta2, eps, psi
+        super().__init__(params, lr, **options)
 
     def accumulators(self) -> dict[str, float]:
         """m and v, running means of gradients and of their squares."""
@@ -277,15 +268,13 @@ class Adamax(Optimizer):
     options: ClassVar[dict[str, Check]] = Optimizer.options | {
         "beta1": share, "beta2": share, "eps": number(),
     }
-    beta1: float
-    beta2: float
-    eps: float
 
     def __init__(
         self, params: Params = None, lr: Any = 2e-3, *, beta1: float = 0.9, beta2: float = 0.999,
         eps: float = 1e-8, **options: Any,
     ) -> None:
-        super().__init__(params, lr, beta1=beta1, beta2=beta2, eps=eps, **options)
+        self.beta1, self.beta2, self.eps = beta1, beta2, eps
+        super().__init__(params, lr, **options)
 
     def accumulators(self) -> dict[str, float]:
         """m, the running mean of gradients, and u, the infinity norm."""
@@ -296,7 +285,6 @@ class Adamax(Optimizer):
         m = self.beta1 * m + (1 - self.beta1) * g
         u = np.maximum(self.beta2 * u, np.abs(g) + self.eps)
         return p - lr / (1 - self.beta1**t) * m / u, m, u
-
 
 
 class Lion(Optimizer):
@@ -339,14 +327,13 @@ class Lion(Optimizer):
 
     options: ClassVar[dict[str, Check]] = Optimizer.options | {"beta1": share, "beta2": share}
     decoupled: ClassVar[bool] = True
-    beta1: float
-    beta2: float
 
     def __init__(
         self, params: Params = None, lr: Any = 1e-4, *, beta1: float = 0.9, beta2: float = 0.99,
         **options: Any,
     ) -> None:
-        super().__init__(params, lr, beta1=beta1, beta2=beta2, **options)
+        self.beta1, self.beta2 = beta1, beta2
+        super().__init__(params, lr, **options)
 
     def accumulators(self) -> dict[str, float]:
         """m, the running mean of gradients."""

@@ -59,17 +59,13 @@ class AdaGrad(Optimizer):
     options: ClassVar[dict[str, Check]] = Optimizer.options | {
         "eps": number(), "initial_accumulator": number(), "mean": flag,
     }
-    eps: float
-    initial_accumulator: float
-    mean: bool
 
     def __init__(
         self, params: Params = None, lr: Any = 0.01, *, eps: float = 1e-10,
         initial_accumulator: float = 0.0, mean: bool = False, **options: Any,
     ) -> None:
-        super().__init__(
-            params, lr, eps=eps, initial_accumulator=initial_accumulator, mean=mean, **options
-        )
+        self.eps, self.initial_accumulator, self.mean = eps, initial_accumulator, mean
+        super().__init__(params, lr, **options)
 
     def accumulators(self) -> dict[str, float]:
         """h, the sum of squared gradients."""
@@ -80,7 +76,6 @@ class AdaGrad(Optimizer):
         h = h + g**2
         mean = h / t if self.mean else h
         return p - lr * g / (np.sqrt(mean) + self.eps), h
-
 
 
 class RMSprop(Optimizer):
@@ -138,18 +133,13 @@ class RMSprop(Optimizer):
     options: ClassVar[dict[str, Check]] = Optimizer.options | {
         "rho": share, "eps": number(), "momentum": velocity, "centered": flag,
     }
-    rho: float
-    eps: float
-    momentum: float
-    centered: bool
 
     def __init__(
         self, params: Params = None, lr: Any = 0.01, *, rho: float = 0.99, eps: float = 1e-8,
         momentum: float = 0.0, centered: bool = False, **options: Any,
     ) -> None:
-        super().__init__(
-            params, lr, rho=rho, eps=eps, momentum=momentum, centered=centered, **options
-        )
+        self.rho, self.eps, self.momentum, self.centered = rho, eps, momentum, centered
+        super().__init__(params, lr, **options)
 
     def accumulators(self) -> dict[str, float]:
         """h, and m and v if they are asked for."""
@@ -170,7 +160,6 @@ class RMSprop(Optimizer):
             return p - delta, *kept
         v = self.momentum * rest[-1] - delta
         return p + v, *kept, v
-
 
 
 class AdaDelta(Optimizer):
@@ -211,14 +200,13 @@ class AdaDelta(Optimizer):
     """
 
     options: ClassVar[dict[str, Check]] = Optimizer.options | {"rho": share, "eps": number()}
-    rho: float
-    eps: float
 
     def __init__(
         self, params: Params = None, lr: Any = 1.0, *, rho: float = 0.9, eps: float = 1e-6,
         **options: Any,
     ) -> None:
-        super().__init__(params, lr, rho=rho, eps=eps, **options)
+        self.rho, self.eps = rho, eps
+        super().__init__(params, lr, **options)
 
     def accumulators(self) -> dict[str, float]:
         """h and d, running means of squared gradients and of squared steps."""

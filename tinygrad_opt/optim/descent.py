@@ -64,17 +64,13 @@ class SGD(Optimizer):
     options: ClassVar[dict[str, Check]] = Optimizer.options | {
         "momentum": velocity, "dampening": velocity, "nesterov": flag,
     }
-    momentum: float
-    dampening: float
-    nesterov: bool
 
     def __init__(
         self, params: Params = None, lr: Any = 0.01, *, momentum: float = 0.0,
         dampening: float = 0.0, nesterov: bool = False, **options: Any,
     ) -> None:
-        super().__init__(
-            params, lr, momentum=momentum, dampening=dampening, nesterov=nesterov, **options
-        )
+        self.momentum, self.dampening, self.nesterov = momentum, dampening, nesterov
+        super().__init__(params, lr, **options)
 
     def _check_options(self) -> None:
         if self.nesterov and not (self.momentum and not self.dampening):
@@ -98,7 +94,6 @@ class SGD(Optimizer):
         if self.nesterov:
             return p + self.momentum * v - lr * g, v
         return p + v, v
-
 
 
 class Momentum(Optimizer):
@@ -139,12 +134,12 @@ class Momentum(Optimizer):
     """
 
     options: ClassVar[dict[str, Check]] = Optimizer.options | {"momentum": velocity}
-    momentum: float
 
     def __init__(
         self, params: Params = None, lr: Any = 0.01, *, momentum: float = 0.9, **options: Any
     ) -> None:
-        super().__init__(params, lr, momentum=momentum, **options)
+        self.momentum = momentum
+        super().__init__(params, lr, **options)
 
     def accumulators(self) -> dict[str, float]:
         """v, the last displacement."""
@@ -154,7 +149,6 @@ class Momentum(Optimizer):
         """Descend along a velocity."""
         v = self.momentum * v - lr * g
         return p + v, v
-
 
 
 class Nesterov(Optimizer):
@@ -203,12 +197,12 @@ class Nesterov(Optimizer):
     """
 
     options: ClassVar[dict[str, Check]] = Optimizer.options | {"momentum": velocity}
-    momentum: float
 
     def __init__(
         self, params: Params = None, lr: Any = 0.01, *, momentum: float = 0.9, **options: Any
     ) -> None:
-        super().__init__(params, lr, momentum=momentum, **options)
+        self.momentum = momentum
+        super().__init__(params, lr, **options)
 
     def accumulators(self) -> dict[str, float]:
         """v, the displacement of the point behind the look-ahead."""

@@ -41,7 +41,7 @@ def bound(who: str, params: Any) -> list[Entry]:
 
 
 def updatable(
-    entries: dict[str, Entry], params: Any, grads: Any
+    entries: Mapping[str, Entry], params: Any, grads: Any
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """The arrays of `update`, all of them checked before any is written."""
     if not (isinstance(params, Mapping) and isinstance(grads, Mapping) and params):

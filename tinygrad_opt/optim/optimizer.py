@@ -130,13 +130,13 @@ class Optimizer:
     skipped: int
 
     _bound: bool
-    _entries: dict[str, Entry]
+    _entries: Mapping[str, Entry] = MappingProxyType({})
     _targets: list[Tensor]
     _counts: Array                             # updates of each parameter, then all steps
     _packs: list[Pack]
     _scratch: dict[Any, Array]
     _schedules: dict[Any, list[InPlace | None]]
-    _plan: Plan | None
+    _plan: Plan | None = None
     _last: Plan | None                         # whose step `explain` tells of
     _remembers: bool                           # a large model's values too, for `explain`
 
