@@ -812,3 +812,59 @@ def test_a_detached_parameter_that_is_replaced_is_noticed():
     assert step(np.ones(2)).item() == 2
     p.data = np.array([5.0, 5.0])
     assert step(np.ones(2)).item() == 10
+
+
+# ---- check=True: what cannot be noticed is found ------------------------------------------------
+
+
+@pytest.mark.parametrize("change", ["number", "random", "picked", "branch", "attribute"])
+def test_a_check_finds_what_a_replay_would_freeze(change):
+    w, calls, rng = Tensor([1.0, 2.0], requires_grad=True), [], np.random.default_rng(0)
+    table = np.arange(6.0, dtype=np.float32)
+
+    @compile(check=True)
+    def step(x):
+        calls.append(1)
+        if change == "number":
+            return (w * x * len(calls)).sum()
+        if change == "random":
+            return (w * x + rng.normal(size=2)).sum()
+        if change == "picked":
+            return (w * x * table[[len(calls), 1]]).sum()
+        if change == "branch" and len(calls) > 2:
+            return (w - x).sum()
+        return (w * x).sum(axis=0 if len(calls) < 3 else None)
+
+    step(np.ones(2))
+    with pytest.raises(CaptureError, match="does not do the same at each call"):
+        for _ in range(4):
+            step(np.ones(2))
+
+
+def test_a_step_that_passes_its_check_is_replayed_to_the_bit():
+    def make(wrap):
+        model = nn.MLP([2, 8, 3], norm="batch", dropout=0.2, rng=0)
+        opt = optim.Adam(model.parameters(), lr=optim.schedules.cosine(0.1, 20), clip_norm=1.0)
+        runs = []
+
+        def step(x, y):
+            runs.append(1)
+            loss = nn.cross_entropy(model(x), y)
+            opt.zero_grad()
+            loss.backward()
+            opt.step()
+            return {"loss": loss}
+
+        step = wrap(step)
+        return [step(X, Y)["loss"].item() for _ in range(8)], len(runs)
+
+    eager, _ = make(lambda f: f)
+    checked, runs = make(compile(check=2))
+    assert checked == eager
+    assert runs == 3                                       # the capture, and two that are compared
+    assert make(compile)[0] == eager
+
+
+def test_compile_takes_functions_only():
+    with pytest.raises(TypeError, match=r"compile\(\) takes a function, got int: 3"):
+        compile(3)

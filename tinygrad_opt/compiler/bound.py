@@ -85,6 +85,26 @@ class Bound:
             raise
         return copied(self.program.result, self.arrays)
 
+    def preview(self, values: list[Any]) -> Any:
+        """The result for these arguments, computed without effects; None if it rests on effects
+        or on random numbers."""
+        calls = self.program.calls
+        if any(isinstance(v, np.random.Generator | np.random.RandomState)
+               for call in calls for v in (*call.inputs, *call.attrs.values())):
+            return None
+        wanted = set(map(self.program.root, slots_in(self.program.result)))
+        for buffer, value in zip(self._fed, values):
+            np.copyto(buffer, value)
+        with np.errstate(all="ignore"):
+            for call, run in zip(calls, self.runs):
+                if not call.is_effect:
+                    run()
+                    wanted.discard(call.output)
+                elif call.kernel not in _SETTING:
+                    break
+        made = any(self.program.slots[s].kind == "temporary" for s in wanted)
+        return None if made else copied(self.program.result, self.arrays)
+
     @property
     def blocks(self) -> dict[int, int]:
         """Of each temporary, the block that it lies in, numbered in the order of first use."""

@@ -165,6 +165,20 @@ class Program:
                 kept.append(call)
         self.calls = kept[::-1]
 
+    def difference(self, again: Program) -> str:
+        """The first thing that the step did otherwise when it was captured again; "" if nothing."""
+        lines, now = self.lines(), again.lines()
+        for i, (a, b) in enumerate(zip(self.calls, again.calls)):
+            if _signature((a.kernel, a.inputs, a.attrs)) != _signature((b.kernel, b.inputs, b.attrs)):
+                return f"call {i + 1} was {lines[i]} and is {now[i]}"
+        if len(lines) != len(now):
+            return f"it made {len(lines)} calls and makes {len(now)}"
+        for a, b in zip(self.slots, again.slots):
+            if a.kind == "constant" and a.array is not b.array and not _same_values(a, b):
+                return (f"an array of shape {a.shape} was {_short(a.array)} and is"
+                        f" {_short(b.array)}")
+        return ""
+
     # ---- as text ----
 
     def __str__(self) -> str:
@@ -237,6 +251,29 @@ def _name(kernel: Any) -> str:
     if owner is not None and not hasattr(owner, "__path__"):           # a module owns a builtin
         name = f"{type(owner).__name__}.{name.strip('_')}"
     return name.strip("_<>")
+
+
+def _signature(x: Any) -> Any:
+    """What two captures of the same call have in common."""
+    if isinstance(x, Ref):
+        return x.slot
+    if isinstance(x, list | tuple):
+        return tuple(map(_signature, x))
+    if isinstance(x, dict):
+        return tuple((k, _signature(v)) for k, v in x.items())
+    code = getattr(x, "__code__", None)
+    if code is not None:                                   # a function that the step defines
+        return code, tuple(repr(cell.cell_contents) for cell in x.__closure__ or ())
+    simple = x is None or isinstance(x, bool | int | float | str | slice | np.dtype)
+    return repr(x) if simple else type(x)
+
+
+def _same_values(a: Slot, b: Slot) -> bool:
+    return (a.shape, a.dtype) == (b.shape, b.dtype) and a.array.tobytes() == b.array.tobytes()
+
+
+def _short(array: np.ndarray) -> str:
+    return np.array2string(array, threshold=4, edgeitems=2, precision=4).replace("\n", "")
 
 
 def slots_in(x: Any) -> Iterator[int]:

@@ -17,11 +17,20 @@ import numpy as np
 from tinygrad_opt.compiler.bound import Bound
 from tinygrad_opt.compiler.capture import Recorder, handed_out
 from tinygrad_opt.errors import CaptureError
-from tinygrad_opt.tensor import Tensor, differentiating, nested, recording, tracer, values_of
+from tinygrad_opt.tensor import (
+    Tensor,
+    default_dtype,
+    differentiating,
+    nested,
+    recording,
+    tracer,
+    values_of,
+)
 
 __all__ = ["CompiledStep", "compile"]
 
 KEPT = 8                                     # programs a step keeps, the latest used
+CHECKED = 3                                  # calls of each kind that check=True compares
 
 
 class CompiledStep:
@@ -33,8 +42,10 @@ class CompiledStep:
         The programs that are kept, by the kinds of their arguments, the latest used last.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], check: bool | int = False) -> None:
         functools.update_wrapper(self, function)
+        self.check = CHECKED if check is True else int(check)
+        self._checked: dict[Any, int] = {}   # how many calls have been checked, by kind
         self.name = getattr(function, "__name__", "the step")
         self.function = function
         self.programs: OrderedDict[Any, Bound] = OrderedDict()
@@ -46,13 +57,31 @@ class CompiledStep:
         if tracer.get() is not None or differentiating.get():   # it is a part of something larger
             return self.function(*args, **kwargs)
         values: list[Any] = []
-        key = (recording.get(), _kind(args, values), _kind(kwargs, values))
+        key = (recording.get(), default_dtype(), _kind(args, values), _kind(kwargs, values))
         with self._lock:                                   # its memory serves one call at a time
             bound = self.programs.get(key)
-            if bound is not None and bound.is_current:
-                self.programs.move_to_end(key)
-                return bound.run(values)
-            return self._capture(key, args, kwargs)
+            if bound is None or not bound.is_current:
+                return self._capture(key, args, kwargs)
+            if self._checked.get(key, 0) < self.check:
+                return self._compared(key, args, kwargs, bound.preview(values))
+            self.programs.move_to_end(key)
+            return bound.run(values)
+
+    def _compared(self, key: Any, args: Any, kwargs: Any, replayed: Any) -> Any:
+        """Run the function as it is written, and compare it with what a replay does instead."""
+        before = self.programs[key].program
+        result = self._capture(key, args, kwargs)
+        self._checked[key] = self._checked.get(key, 0) + 1
+        found = before.difference(self.programs[key].program)
+        if not found and replayed is not None and not _equal(replayed, result):
+            found = f"a replay returns {replayed} and the function {result}"
+        if found:
+            raise CaptureError(
+                f"{self.name} does not do the same at each call: {found}. Numbers and arrays that"
+                " Python and NumPy make by themselves stay what they were at the capture. Pass them"
+                " in as arrays, compute them from Tensors, or do without the decorator."
+            )
+        return result
 
     def _capture(self, key: Any, args: Any, kwargs: Any) -> Any:
         """Run the function as it is written, and keep the program that it made."""
@@ -135,14 +164,18 @@ class CompiledStep:
                                     f" {bound.nbytes:,} bytes"])
 
 
-def compile(function: Callable[..., Any]) -> CompiledStep:
+def compile(function: Any = None, *, check: bool | int = False) -> Any:
     """Capture a training step at its first call, and replay it from then on.
 
     Parameters
     ----------
     function : callable
-        Takes arrays, Tensors, numbers, or dicts, lists and tuples of them, and returns Tensors in
-        such a nest, or None. Inside, arrays are Tensors.
+        Takes arrays, Tensors, numbers, or dicts, lists and tuples of them, and returns such, or
+        None. Without it, ``@compile(check=True)`` gives a decorator.
+    check : bool or int
+        Run the first calls after the capture (True: three) as they are written too, and compare
+        what they do with the captured program. A `CaptureError` names the first thing that
+        differs: a number, an array, a call, a result.
 
     Returns
     -------
@@ -159,11 +192,15 @@ def compile(function: Callable[..., Any]) -> CompiledStep:
 
     Notes
     -----
-    What is computed from Tensors is computed by every call. What Python and NumPy do by
-    themselves happens at the capture only: branches and loops, numbers, the default dtype,
-    ``print``, ``np.random``, and which array a name outside stands for; one that is written in
-    place (``buffer[...] = batch``) is read anew. One program is kept for each combination of
-    shapes, dtypes, layouts and numbers.
+    Whatever is computed from Tensors and from the arguments is computed by every call; arrays
+    outside that are written in place (``buffer[...] = batch``) are read anew. One program is kept
+    for each combination of shapes, dtypes, layouts and numbers. These cannot be noticed, and stay
+    what they were at the capture; ``check=True`` finds them where they change:
+
+    - Python's own numbers and branches on them: a counter, a rate in a closure;
+    - what NumPy makes by itself inside the step: ``np.random``, ``buffer[indices]``;
+    - which array or function a name outside stands for;
+    - ``print``, files, and other effects that are not the engine's.
 
     Optimizers, schedules and random operations move on at each replay. Tensors whose array was
     replaced, that were frozen, unfrozen or given hooks, and whatever was replaced in a module (a
@@ -190,7 +227,22 @@ def compile(function: Callable[..., Any]) -> CompiledStep:
     >>> float(step(x)), float(step(2 * x))
     (9.0, 36.0)
     """
-    return CompiledStep(function)
+    if function is None:
+        return functools.partial(compile, check=check)
+    if not callable(function):
+        raise TypeError(f"compile() takes a function, got {type(function).__name__}: {function!r}")
+    return CompiledStep(function, check)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Whether two results hold the same bits."""
+    if isinstance(a, list | tuple):
+        return all(map(_equal, a, b))
+    if isinstance(a, dict):
+        return all(_equal(v, b[k]) for k, v in a.items())
+    if type(a) is Tensor or isinstance(a, np.ndarray | np.generic):
+        return np.asarray(values_of(a)).tobytes() == np.asarray(values_of(b)).tobytes()
+    return True
 
 
 # ---- small things --------------------------------------------------------------------------------
