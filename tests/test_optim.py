@@ -711,7 +711,7 @@ def test_an_error_inside_a_rule_takes_the_step_back():
 
 @posix
 def test_a_held_back_interrupt_arrives_when_the_block_has_ended():
-    from tinygrad_opt.optim.interrupts import uninterrupted
+    from tinygrad_opt.checkpoint import uninterrupted
 
     done = []
     with pytest.raises(KeyboardInterrupt), uninterrupted():

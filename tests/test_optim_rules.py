@@ -335,7 +335,7 @@ def test_the_in_place_calls_compute_what_the_rule_returns(opt, dtype):
             for slot, array in opt.state[n].items():
                 np.testing.assert_allclose(array, state[n][slot], rtol=100 * eps, atol=10 * eps)
     assert state["a"]["t"] == opt.t == 14
-    assert all(run.schedule is not None for run in opt._plan.runs)
+    assert all(run.version is not None for run in opt._plan.runs)
 
 
 # ---- they find the minimum -----------------------------------------------------------------------

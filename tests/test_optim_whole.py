@@ -265,7 +265,7 @@ def test_a_rule_may_branch_on_the_step_and_is_traced_again():
         opt.step()
         moved.append(round(before - opt.parameters["W"].data[0, 0], 6))
     assert moved == [0.1, 0.1, 1.0, 1.0, 1.0]
-    assert all(run.schedule is not None for run in opt._plan.runs)
+    assert all(run.version is not None for run in opt._plan.runs)
 
 
 @pytest.mark.parametrize("body", [

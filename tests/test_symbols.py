@@ -190,5 +190,5 @@ def test_adam_takes_twelve_calls_and_one_scratch_vector():
     opt = optim.Adam({"w": Tensor(np.ones(3), requires_grad=True)})
     opt.parameters["w"].grad = np.ones(3)
     opt.step()
-    (schedule,) = (run.schedule for run in opt._plan.runs)
+    (schedule,) = (run.version for run in opt._plan.runs)
     assert (len(schedule.calls), len(schedule.scratch)) == (12, 1)

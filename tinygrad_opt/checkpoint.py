@@ -14,7 +14,9 @@ import math
 import os
 import re
 import secrets
+import signal
 import stat
+import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -26,7 +28,6 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from tinygrad_opt.errors import CheckpointError
-from tinygrad_opt.optim.interrupts import uninterrupted
 from tinygrad_opt.tensor import values_of
 
 try:
@@ -205,6 +206,24 @@ def _path(function: str, path: Any) -> Path:
         raise TypeError(f"{function} takes the path first, as in"
                         f" {function}(path, model, optimizer); got {type(path).__name__}.")
     return Path(path)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold SIGINT back until the block has ended; only the main thread ever receives it."""
+    main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT) if main else None
+    if handler is None:                         # another thread, or a handler not set from Python
+        yield
+        return
+    arrived: list[Any] = []
+    signal.signal(signal.SIGINT, lambda number, frame: arrived.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if arrived and callable(handler):
+            handler(*arrived[-1])
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import numpy as np
 
 from tinygrad_opt.errors import GraphError
 from tinygrad_opt.optim.options import nearest
+from tinygrad_opt.optim.rule import traced
 from tinygrad_opt.symbols import (
     LATEX,
     Symbol,
@@ -57,7 +58,7 @@ def _lines(rule: Any, lr: float, t: int, values: dict[str, Any]) -> list[tuple[s
     """The assignments of a rule on vectors of one entry."""
     trace = Trace(keep_frames=True)
     try:
-        results = rule._traced(trace, lr, t, values)[2]
+        results = traced(rule, trace, lr, t, values)[2]
     except Untraceable as error:
         raise GraphError(f"the rule of {type(rule).__name__} is no formula: {error}") from error
     trace.name_locals()

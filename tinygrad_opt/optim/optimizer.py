@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
-from functools import partial
-from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from tinygrad_opt.errors import GraphError, NonFiniteError
 from tinygrad_opt.optim.explain import Formula, explanation
-from tinygrad_opt.optim.given import bound, gradient, updatable
-from tinygrad_opt.optim.gradients import clip, first_not_finite
-from tinygrad_opt.optim.options import Check, choice, nearest, number, rate, rate_at
-from tinygrad_opt.optim.pack import Array, Entry, Pack
+from tinygrad_opt.optim.options import (
+    Check,
+    choice,
+    nearest,
+    number,
+    overrides,
+    patterns,
+    rate,
+    scheduled,
+)
+from tinygrad_opt.optim.packing import Array, Entry, Pack, bound, gradient, updatable
 from tinygrad_opt.optim.plan import BLOCK, Plan, runs_of
-from tinygrad_opt.optim.state import load, saved
-from tinygrad_opt.symbols import InPlace, Symbol, Trace
+from tinygrad_opt.optim.rule import OF_THE_STEP, results
+from tinygrad_opt.optim.state import load, pickled, saved, unpickle
 from tinygrad_opt.tensor import Tensor, deep_values, effect, forget_gradients, tape, tick
 
 __all__ = ["Optimizer", "Params"]
 
 Params = Mapping[str, Tensor] | None
 Self = TypeVar("Self", bound="Optimizer")
-
-# options of the whole step, which cannot differ from parameter to parameter
-_GLOBAL = ("check_finite", "clip_norm", "clip_norm_each", "clip_value")
 
 
 class Optimizer:
@@ -118,27 +120,8 @@ class Optimizer:
     }
     decoupled: ClassVar[bool] = False          # weight decay beside the step, not in the gradient
 
-    lr: Any
-    decay: float
-    weight_decay: float
-    clip_norm: float | None
-    clip_norm_each: float | None
-    clip_value: float | None
-    check_finite: str | None
-    overrides: Mapping[str, Mapping[str, Any]]
-    frozen: tuple[str, ...]
-    skipped: int
-
-    _bound: bool
-    _entries: Mapping[str, Entry] = MappingProxyType({})
-    _targets: list[Tensor]
-    _counts: Array                             # updates of each parameter, then all steps
-    _packs: list[Pack]
-    _scratch: dict[Any, Array]
-    _schedules: dict[Any, list[InPlace | None]]
-    _plan: Plan | None = None
-    _last: Plan | None                         # whose step `explain` tells of
-    _remembers: bool                           # a large model's values too, for `explain`
+    skipped = 0
+    _plan: Plan | None = None                  # None until options are set and a step is taken
 
     def __init__(
         self,
@@ -155,21 +138,19 @@ class Optimizer:
         frozen: str | Iterable[str] = (),
         **rule: Any,
     ) -> None:
-        entries = bound(type(self).__name__, params) if params is not None else []
-        self._set_up(entries, params is not None)
-        given = dict(
-            lr=lr, decay=decay, weight_decay=weight_decay, clip_norm=clip_norm,
-            clip_norm_each=clip_norm_each, clip_value=clip_value, check_finite=check_finite,
-        )
-        for name, value in (given | rule).items():
+        self._set_up({}, False)
+        self.lr, self.decay, self.weight_decay = lr, decay, weight_decay
+        self.clip_norm, self.clip_norm_each, self.clip_value = clip_norm, clip_norm_each, clip_value
+        self.check_finite = check_finite
+        for name, value in rule.items():
             if name not in self.options:
                 raise TypeError(self._unknown(name))
             setattr(self, name, value)
-        self.overrides = overrides or {}
-        self.frozen = frozen                                       # type: ignore[assignment]
+        self.overrides: Mapping[str, Mapping[str, Any]] = overrides or {}
+        self.frozen: Any = frozen              # patterns, of which setting makes a tuple
         self._check_options()
         if params is not None:
-            self._pack()
+            self.bind(params)
 
     def bind(self, params: Mapping[str, Tensor]) -> Optimizer:
         """Make this the optimizer of these parameters, if it has none yet; returns it.
@@ -192,19 +173,21 @@ class Optimizer:
         try:                                   # now they are checked against the names
             self.overrides, self.frozen = self.overrides, self.frozen
         except (TypeError, ValueError):
-            self._set_up([], False)
+            self._set_up({}, False)
             raise
-        self._pack()
+        self._pack(self._rules(self.overrides, self._entries))
         return self
 
-    def _set_up(self, entries: Sequence[Entry], is_bound: bool) -> None:
-        """What is there before any option."""
-        self._entries = {e.name: e for e in entries}
-        self._targets = [e.target for e in entries] if is_bound else []
-        self._counts = np.zeros(len(entries) + 1, np.int64)
-        self._bound, self._plan, self._last, self._remembers = is_bound, None, None, False
-        self._packs, self._scratch, self._schedules = [], {}, {}
-        self.skipped = 0
+    def _set_up(self, entries: dict[str, Entry], is_bound: bool) -> None:
+        """No step has been taken yet with these parameters."""
+        self._bound, self._entries = is_bound, entries
+        self._targets: list[Tensor] = [e.target for e in entries.values()] if is_bound else []
+        self._counts = np.zeros(len(entries) + 1, np.int64)    # updates of each, then all steps
+        self._packs: list[Pack] = []
+        self._versions: dict[Any, Any] = {}    # of the rule as in-place calls
+        self._plan = None
+        self._last: Plan | None = None         # whose step `explain` tells of
+        self._remembers = False                # a large model's values too, for `explain`
 
     # ---- what a rule defines ---------------------------------------------------------------------
 
@@ -232,18 +215,6 @@ class Optimizer:
             else:
                 g = g + self.weight_decay * p
         return self.rule(p, g, *accumulators, lr=lr, t=t)
-
-    def _results(self, returned: Any) -> tuple[Any, ...]:
-        """What a rule has returned, if it is as many values as it should be."""
-        names = ["p", *self.accumulators()]
-        values = returned if isinstance(returned, tuple) else (returned,)
-        if returned is None or len(values) != len(names):
-            got = "None" if returned is None else f"{len(values)} of them"
-            raise TypeError(
-                f"{type(self).__name__}.rule must return the new values of {', '.join(names)}, got"
-                f" {got}: end it with  return {', '.join(names)}"
-            )
-        return values
 
     def updated(
         self, params: Mapping[str, Any], grads: Mapping[str, Any],
@@ -280,37 +251,42 @@ class Optimizer:
         if unknown:
             raise TypeError(self._unknown(min(unknown)))
         rule, state = self._with(options), state or {}
-        count = max((s["t"] for s in state.values()), default=0)
-        lr = options["lr"] if isinstance(options.get("lr"), Tensor) else rule._rate(count)
-        new, kept = {}, {}
+        lr = rule._rate(max((s["t"] for s in state.values()), default=0))
+        starts, new, kept = rule.accumulators(), {}, {}
         for name, p in params.items():
-            old = state.get(name) or {
+            old = state.get(name) or {"t": 0} | {
                 slot: np.full(np.shape(p), start, np.result_type(deep_values(p)))
-                for slot, start in rule.accumulators().items()} | {"t": 0}
+                for slot, start in starts.items()}
             t = old["t"] + 1
-            slots = [old[slot] for slot in rule.accumulators()]
-            new[name], *slots = rule._results(rule._update(p, grads[name], *slots, lr=lr, t=t))
-            kept[name] = dict(zip(rule.accumulators(), slots)) | {"t": t}
+            returned = rule._update(p, grads[name], *[old[slot] for slot in starts], lr=lr, t=t)
+            new[name], *slots = results(rule, returned)
+            kept[name] = dict(zip(starts, slots)) | {"t": t}
         return new, kept
 
     # ---- options ---------------------------------------------------------------------------------
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name.startswith("_") or name == "skipped":
-            object.__setattr__(self, name, value)
-            return
-        check = self.options.get(name)
-        if check is not None:
-            value = check(name, value)
-        elif name == "overrides":
-            value = self._checked_overrides(value)
-        elif name == "frozen":
-            value = (value,) if isinstance(value, str) else tuple(value)
-            self._check_patterns("frozen", value)
-        elif not hasattr(type(self), name):
-            raise AttributeError(self._unknown(name))
-        self._forget_plan()
+        if not name.startswith("_"):
+            value = self._checked(name, value)
+            self._forget_plan()
         object.__setattr__(self, name, value)
+
+    def _checked(self, name: str, value: Any) -> Any:
+        """What is kept when an option is set to this value."""
+        if name in self.options:
+            return self.options[name](name, value)
+        names = self._entries if self._bound else None
+        if name == "overrides":
+            checks = {n: check for n, check in self.options.items() if n not in OF_THE_STEP}
+            checked = overrides(value, checks, names)
+            for rule in self._rules(checked, self._entries).values():
+                rule._check_options()
+            return checked
+        if name == "frozen":
+            return patterns("frozen", (value,) if isinstance(value, str) else value, names)
+        if not hasattr(type(self), name):
+            raise AttributeError(self._unknown(name))
+        return value
 
     @property
     def t(self) -> int:
@@ -333,55 +309,13 @@ class Optimizer:
                 raise ValueError(f"{pattern!r} is not frozen; {nearest(pattern, self.frozen)}")
         self.frozen = tuple(p for p in self.frozen if patterns and p not in patterns)
 
-    def _rate(self, t: int) -> float:
-        lr = self.lr
-        if type(lr) is not float:
-            lr = rate_at(lr, t)
+    def _rate(self, t: int) -> Any:
+        lr = scheduled(self.lr, t) if callable(self.lr) else self.lr
         return lr / (1 + self.decay * t) if self.decay else lr
 
     def _unknown(self, name: str) -> str:
         known = [*self.options, "overrides", "frozen"]
         return f"{type(self).__name__} has no option {name!r}; {nearest(name, known)}"
-
-    def _checked_overrides(self, overrides: Any) -> Mapping[str, Mapping[str, Any]]:
-        """A read-only copy, every pattern and every option checked."""
-        checked = {}
-        for pattern, given in dict(overrides).items():
-            if not isinstance(given, Mapping):
-                raise TypeError(
-                    f"overrides[{pattern!r}] must be a dict of options, got {given!r}"
-                )
-            for name in given:
-                if name not in self.options or name in _GLOBAL:
-                    known = [n for n in self.options if n not in _GLOBAL]
-                    raise TypeError(
-                        f"overrides[{pattern!r}] cannot set {name!r}; {nearest(name, known)}"
-                    )
-            checked[pattern] = MappingProxyType(
-                {n: self.options[n](f"overrides[{pattern!r}][{n!r}]", v) for n, v in given.items()}
-            )
-        self._check_patterns("overrides", checked)
-        for name in self._entries:
-            self._with(self._overridden(name, checked))._check_options()
-        return MappingProxyType(checked)
-
-    def _check_patterns(self, option: str, patterns: Iterable[Any]) -> None:
-        """Refuse a pattern that fits no name: it would be ignored without a word."""
-        for pattern in patterns:
-            if not isinstance(pattern, str):
-                raise TypeError(f"{option} takes patterns of names, got {pattern!r}")
-            if self._bound and not any(fnmatchcase(n, pattern) for n in self._entries):
-                raise ValueError(
-                    f"{option}: no parameter fits {pattern!r}; {nearest(pattern, self._entries)}"
-                )
-
-    def _overridden(self, name: str, overrides: Any) -> dict[str, Any]:
-        """The options that differ for this parameter; later patterns win."""
-        options: dict[str, Any] = {}
-        for pattern, given in overrides.items():
-            if fnmatchcase(name, pattern):
-                options |= given
-        return options
 
     def _with(self: Self, options: Mapping[str, Any]) -> Self:
         """These options over mine, as an object that has the rule and nothing to update."""
@@ -389,49 +323,19 @@ class Optimizer:
         twin.__dict__.update({n: self.__dict__[n] for n in self.options} | dict(options))
         return twin
 
-    # ---- the rule as in-place calls --------------------------------------------------------------
-
-    def _numbers(self) -> list[float]:
-        """The options that a rule computes with, in the order of `options`."""
-        return [self.__dict__[n] for n in self._number_names()]
-
-    def _number_names(self) -> list[str]:
-        return [n for n in self.options if n not in ("lr", "decay", *_GLOBAL)
-                and type(self.__dict__[n]) is float]
-
-    def _traced(self, trace: Trace, lr: float, t: int, values: Mapping[str, Any]) -> tuple[
-            dict[str, Symbol], dict[str, Symbol], dict[str, Any]]:
-        """The rule on symbols for p, g and the accumulators: those, all numbers, the results."""
-        numbers = {n: trace.symbol(n, self.__dict__[n]) for n in self._number_names()}
-        given = {"lr": trace.symbol("lr", lr), "t": trace.symbol("t", t)}
-        vectors = {n: trace.symbol(n, v) for n, v in values.items()}
-        returned = self._with(numbers)._update(*vectors.values(), **given)
-        names = ["p", *self.accumulators()]
-        return vectors, given | numbers, dict(zip(names, self._results(returned)))
-
-    def _schedule(self, rule: Optimizer, dtype: Any, t: int) -> InPlace | None:
-        """The rule with the options of some parameters as in-place calls, if it can be that."""
-        plainly = [(n, v) for n, v in rule.__dict__.items()
-                   if n not in ("lr", "decay", *_GLOBAL) and type(v) is not float]
-        known = self._schedules.setdefault((dtype, repr(plainly)), [])
-        for schedule in known:
-            if schedule is None or schedule.numbers(0.1, t, *rule._numbers()) is not None:
-                return schedule
-        names = ["p", "g", *rule.accumulators()]
-        try:
-            vectors, numbers, results = rule._traced(
-                Trace(), 0.1, t, dict.fromkeys(names, np.ones(1, dtype)))
-            lr, count, *fixed = numbers.values()
-            known.append(InPlace(
-                list(vectors.values()), {names.index(n): x for n, x in results.items()},
-                [lr, count], fixed))
-        except TypeError as error:
-            if "must return" in str(error):
-                raise
-            known.append(None)
-        except Exception:                      # whatever it is: on arrays it works, or tells why
-            known.append(None)
-        return known[-1]
+    def _rules(self: Self, overrides: Mapping[str, Mapping[str, Any]],
+               names: Iterable[str]) -> dict[str, Self]:
+        """name -> the options of that parameter, one object for all that have the same."""
+        twins: dict[Any, Self] = {}
+        rules = {}
+        for name in names:
+            own = {n: value for pattern, given in overrides.items() if fnmatchcase(name, pattern)
+                   for n, value in given.items()}                      # later patterns win
+            key = tuple((n, id(value) if callable(value) else value) for n, value in own.items())
+            if key not in twins:
+                twins[key] = self._with(own)
+            rules[name] = twins[key]
+        return rules
 
     # ---- parameters, packed and planned for ------------------------------------------------------
 
@@ -449,66 +353,50 @@ class Optimizer:
         """A plan for these gradients, which are checked and laid out."""
         self._forget_plan()
         self._last = None                      # the gradients that it used may be overwritten
-        entries = list(self._entries.values())
-        given = [gradients.get(e.name) for e in entries]
-        if all(g is None for g in given):
+        given = {name: g for name, g in gradients.items() if g is not None}
+        if not given:
             raise GraphError(
                 "no parameter has a gradient: call loss.backward() before step()."
                 " Were the parameters used in the loss?"
             )
-        checked = {e.name: gradient(e.name, e.values(), g)
-                   for e, g in zip(entries, given) if g is not None}
-        rules = self._rules(entries)
-        moved = self._bound and any(not e.in_place() for e in entries)
-        if not self._packs or self._packs[0].slots != _slots(rules) or moved:
-            self._pack(rules)
-        active = {name for name in checked
-                  if not any(fnmatchcase(name, pattern) for pattern in self.frozen)}
+        checked = {name: gradient(name, self._entries[name].values(), g)
+                   for name, g in given.items()}
+        rules = self._rules(self.overrides, self._entries)
+        self._pack(rules)
+        active = {name for name in given if not any(fnmatchcase(name, p) for p in self.frozen)}
         clips = bool(self.clip_value or self.clip_norm_each or self.clip_norm)
         large = math.inf if clips or self._remembers or not self._bound else BLOCK
-        block = min(BLOCK, max(pack.p.size for pack in self._packs))
-        scratch = partial(_vector, self._scratch, block)
         runs = [run for pack in self._packs for run in runs_of(
-            pack, active, rules, self._counts, self._schedule, scratch, large)]
-        plan = Plan(entries, self._packs, runs, given, large, self._counts)
+            pack, active, rules, self._counts, self._versions, large)]
+        plan = Plan([*self._entries.values()], self._packs, runs, {*given}, self._counts)
         plan.guarded = clips or self.check_finite is not None
         plan.remembers = plan.remembers or self._remembers
         if not (self._bound and plan.gather()):
             plan.lay(checked)
+        plan.prepare()
         self._plan = plan
         return plan
 
     def _forget_plan(self) -> None:
         """Keep the counts of a plan that no longer holds."""
         if self._plan is not None:
-            self.__dict__.update(_counts=self._plan.counts, _plan=None)
+            self._counts, self._plan = self._plan.counts, None
 
-    def _rules(self, entries: list[Entry]) -> dict[str, Any]:
-        """name -> the options of that parameter, one object for all that have the same."""
-        twins: list[tuple[dict[str, Any], Any]] = []
-        rules: dict[str, Any] = {}
-        for e in entries:
-            different = self._overridden(e.name, self.overrides)
-            known = [twin for given, twin in twins if given == different]
-            rules[e.name] = known[0] if known else self._with(different)
-            if not known:
-                twins.append((different, rules[e.name]))
-        return rules
-
-    def _pack(self, rules: dict[str, Any] | None = None) -> None:
-        """Lay the parameters of each dtype end to end; what they have in state comes along."""
-        entries = list(self._entries.values())
-        rules = self._rules(entries) if rules is None else rules
-        slots = _slots(rules)
-        groups: dict[Any, list[Entry]] = {}
-        for e in entries:
-            groups.setdefault(e.dtype, []).append(e)
+    def _pack(self, rules: Mapping[str, Optimizer]) -> None:
+        """Lay the parameters of each dtype end to end, unless they are; state comes along."""
+        entries = [*self._entries.values()]
+        slots = tuple(dict.fromkeys(
+            slot for rule in dict.fromkeys(rules.values()) for slot in rule.accumulators()))
+        moved = self._bound and not all(e.in_place() for e in entries)
+        if self._packs and self._packs[0].slots == slots and not moved:
+            return
 
         def starts(e: Entry) -> dict[str, float]:
             return dict.fromkeys(slots, 0.0) | rules[e.name].accumulators()
 
-        self._packs = [Pack(group, slots, starts, self._bound) for group in groups.values()]
-        self._scratch = {}
+        self._packs = [
+            Pack([e for e in entries if e.dtype == dtype], slots, starts, self._bound)
+            for dtype in dict.fromkeys(e.dtype for e in entries)]
 
     # ---- stepping --------------------------------------------------------------------------------
 
@@ -524,21 +412,17 @@ class Optimizer:
         ShapeError
             If a gradient has not the shape of its parameter.
         """
-        if tape.get() is None:
-            self._step()
-        else:
-            effect(self._step)                             # a captured step repeats it
+        effect(self._step)                     # a captured step repeats it
 
     def _step(self) -> None:
-        plan = self._plan
         if not self._bound:
             raise TypeError(
                 f"{type(self).__name__} has no parameters: give them to step() by"
                 f" {type(self).__name__}(model.parameters(), ...), or call update(params, grads)"
             )
+        plan = self._plan
         if plan is None or not plan.gather() or not plan.prepare():
             plan = self._planned({n: e.target.gradient for n, e in self._entries.items()})
-            plan.prepare()
         try:
             self._advance(plan)
         finally:
@@ -584,21 +468,15 @@ class Optimizer:
         new = [name for name in arrays if name not in self._entries]
         if new:
             self._forget_plan()
-            steps, known = self._counts[-1:], self._counts[:-1]
-            entries = dict(self._entries)
-            for name in new:
-                a = arrays[name]
-                entries[name] = Entry(name, a.shape, a.dtype, len(entries), a)
-            self.__dict__.update(
-                _entries=entries, _packs=[],
-                _counts=np.concatenate([known, np.zeros(len(new), np.int64), steps]))
+            self._packs, self._counts = [], np.insert(self._counts, -1, np.zeros_like(new, int))
+            self._entries = self._entries | {
+                name: Entry(name, arrays[name].shape, arrays[name].dtype, i)
+                for i, name in enumerate(new, len(self._entries))}
         for name, array in arrays.items():
             self._entries[name].target = array
         plan = self._plan
-        if (plan is None or not self._packs or plan.given != gradients.keys()
-                or not plan.prepare()):
+        if plan is None or plan.given != gradients.keys() or not plan.prepare():
             plan = self._planned(gradients)
-            plan.prepare()
         else:
             plan.lay(gradients)
         plan.collect()
@@ -607,28 +485,22 @@ class Optimizer:
 
     def _advance(self, plan: Plan) -> None:
         """Everything that can fail first, then the step, whole or not at all."""
-        self.__dict__["_last"] = None
+        self.__dict__["_last"] = None          # past __setattr__: each step does it
         if plan.guarded:
             if self.check_finite is not None and not self._all_finite(plan):
                 return
-            clip(plan, self.clip_value, self.clip_norm_each, self.clip_norm)
+            plan.clip(self.clip_value, self.clip_norm_each, self.clip_norm)
         plan.call_rules()
         if plan.remembers:
             for pack in plan.packs:
                 pack.remember()
         self._used()
-        count = plan.t
-        try:
-            plan.commit()
-        except BaseException:
-            if plan.remembers and plan.t == count:         # else all has been written
-                plan.undo()
-            raise
+        plan.commit()
         self.__dict__["_last"] = plan
 
     def _all_finite(self, plan: Plan) -> bool:
         """Whether the step may go on; raises or counts a skip as `check_finite` says."""
-        culprit = first_not_finite(plan)
+        culprit = plan.not_finite()
         if culprit is None:
             return True
         if self.check_finite == "raise":
@@ -651,28 +523,10 @@ class Optimizer:
     # ---- saving and showing ----------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
-        self._forget_plan()
-        return {
-            "options": {n: self.__dict__[n] for n in self.options},
-            "overrides": {pattern: dict(given) for pattern, given in self.overrides.items()},
-            "frozen": self.frozen, "bound": self._bound, "skipped": self.skipped,
-            "counts": self._counts.copy(),
-            "entries": [(e.name, e.shape, e.dtype, e.target,
-                         {slot: row.copy() for slot, row in e.state.items()})
-                        for e in self._entries.values()],
-        }
+        return pickled(self)
 
     def __setstate__(self, kept: dict[str, Any]) -> None:
-        entries = [Entry(name, shape, dtype, i, target)
-                   for i, (name, shape, dtype, target, _) in enumerate(kept["entries"])]
-        self._set_up(entries, kept["bound"])
-        for e, (*_, state) in zip(entries, kept["entries"]):
-            e.state = state
-        self.__dict__.update(kept["options"])
-        self.overrides, self.frozen = kept["overrides"], kept["frozen"]
-        self._counts, self.skipped = kept["counts"], kept["skipped"]
-        if self._bound:
-            self._pack()
+        unpickle(self, kept)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on, by name: counts, options, accumulators.
@@ -742,16 +596,3 @@ class Optimizer:
         if "_entries" not in self.__dict__:                # one that only has the rule
             return f"{type(self).__name__}({given})"
         return f"{type(self).__name__}({given}; {len(self._entries)} parameters, t={self.t})"
-
-
-def _vector(known: dict[Any, Array], size: int, i: int, dtype: Any) -> Array:
-    """Scratch vector i, in which nothing is kept from one parameter to the next."""
-    if (i, dtype) not in known:
-        known[i, dtype] = np.empty(size, dtype)
-    return known[i, dtype]
-
-
-def _slots(rules: dict[str, Any]) -> tuple[str, ...]:
-    """Names of all accumulators that some parameter needs."""
-    twins = {id(o): o for o in rules.values()}.values()
-    return tuple(dict.fromkeys(s for o in twins for s in o.accumulators()))

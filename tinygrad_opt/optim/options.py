@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from fnmatch import fnmatchcase
 from numbers import Real
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from tinygrad_opt.errors import nearest
 
-__all__ = ["Check", "choice", "flag", "nearest", "number", "rate", "rate_at", "share",
-           "velocity", "whole"]
+__all__ = ["Check", "choice", "flag", "nearest", "number", "overrides", "patterns", "rate",
+           "scheduled", "share", "velocity", "whole"]
 
 Check = Callable[[str, Any], Any]
 
@@ -92,6 +94,35 @@ def rate(name: str, value: Any) -> Any:
     return _positive(name, value)
 
 
-def rate_at(schedule: Callable[[int], Any], t: int) -> float:
+def scheduled(schedule: Callable[[int], Any], t: int) -> float:
     """What the schedule says for step t, checked."""
     return _positive(f"the rate that the schedule gives at t={t}", schedule(t))
+
+
+def patterns(option: str, given: Iterable[Any], names: Collection[str] | None) -> tuple[str, ...]:
+    """Check for patterns of names; one that fits no name would be ignored without a word."""
+    kept = tuple(given)
+    for pattern in kept:
+        if not isinstance(pattern, str):
+            raise TypeError(f"{option} takes patterns of names, got {pattern!r}")
+        if names is not None and not any(fnmatchcase(n, pattern) for n in names):
+            raise ValueError(
+                f"{option}: no parameter fits {pattern!r}; {nearest(pattern, names)}")
+    return kept
+
+
+def overrides(
+    given: Any, checks: Mapping[str, Check], names: Collection[str] | None
+) -> Mapping[str, Mapping[str, Any]]:
+    """Check for options by pattern of names; a read-only copy."""
+    checked = {}
+    for pattern, options in dict(given).items():
+        where = f"overrides[{pattern!r}]"
+        if not isinstance(options, Mapping):
+            raise TypeError(f"{where} must be a dict of options, got {options!r}")
+        for name in options.keys() - checks.keys():
+            raise TypeError(f"{where} cannot set {name!r}; {nearest(name, checks)}")
+        checked[pattern] = MappingProxyType(
+            {n: checks[n](f"{where}[{n!r}]", value) for n, value in options.items()})
+    patterns("overrides", checked, names)
+    return MappingProxyType(checked)

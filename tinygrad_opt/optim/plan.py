@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -16,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.errors import GraphError
-from tinygrad_opt.optim.pack import Array, Entry, Pack
+from tinygrad_opt.optim.packing import Array, Entry, Pack
+from tinygrad_opt.optim.rule import in_place, numbers, results
 from tinygrad_opt.symbols import InPlace
 from tinygrad_opt.tensor import values_of
 
@@ -38,94 +40,86 @@ class Run:
     pack : Pack
     rule : Optimizer
         The options and the rule.
-    schedule : InPlace or None
+    count : int
+        How often its parameters have been updated.
+    version : InPlace or None
         The rule as in-place calls; None if it is called on the arrays of each parameter.
-    scratch : callable
-        (i, dtype) -> scratch vector i of that dtype, of the length of a block.
+    large : bool
+        Whether the gradient is read where it is, not copied into the pack.
     """
 
-    def __init__(
-        self, entries: list[Entry], pack: Pack, rule: Any, schedule: InPlace | None,
-        scratch: Callable[[int, Any], Array],
-    ) -> None:
-        self.entries, self.pack, self.rule = entries, pack, rule
-        self.schedule, self._scratch = schedule, scratch
+    def __init__(self, entries: list[Entry], pack: Pack, rule: Any, count: int,
+                 version: InPlace | None, large: bool) -> None:
+        self.entries, self.pack, self.rule, self.count = entries, pack, rule, count
+        self.version, self.large = version, large
         self.place = slice(entries[0].place.start, entries[-1].place.stop)
         self.slots = list(rule.accumulators())
-        self.own: Array | None = None          # during a step: a gradient that was not copied
+        self.gradient = pack.g[self.place]     # of the whole run, as one vector
         self.calls: list[partial[Any]] = []    # of the step
-        self._known: list[partial[Any]] = []   # those that read the gradient in the pack
+        self._reading: list[tuple[int, partial[Any], Array, slice]] = []    # a large gradient
         self.rate, self.t = -1.0, 0            # of the last step
-        self._timeless = schedule is not None and "t" not in schedule.reads
         self._constant = rule.lr if type(rule.lr) is float and not rule.decay else None
-        if schedule is not None:
-            self._fixed = rule._numbers()
-            self._row = np.empty(schedule.size, pack.p.dtype)
-            self._row[schedule.moves :] = schedule.constants(0.0, 1, *self._fixed)
-            self._moving = self._row[: schedule.moves]
+        self._timeless = version is not None and "t" not in version.reads
+        if version is not None:
+            self._fixed = [*numbers(rule).values()]
+            row = np.empty(version.size, pack.dtype)
+            row[version.moves :] = version.constants(0.0, 1, *self._fixed)
+            self._moving = row[: version.moves]
+            self._bind(version, [row[i, ...] for i in range(version.size)])
 
-    @property
-    def gradient(self) -> Array:
-        """The gradient of the whole run, as one vector."""
-        return self.pack.g[self.place] if self.own is None else self.own
+    def _bind(self, version: InPlace, cells: list[Array]) -> None:
+        """Make the calls, block after block."""
+        pack = self.pack
+        rows = [pack.state[pack.slots.index(slot)] for slot in self.slots]
+        for start in range(self.place.start, self.place.stop, BLOCK):
+            stop = min(start + BLOCK, self.place.stop)
+            p, g, *state = (vector[start:stop] for vector in (pack.p, pack.g, *rows))
+            spare = [pack.scratch(i, d, stop - start) for i, d in enumerate(version.scratch)]
+            bound = version.bind([p, g, *state, *spare, *cells])
+            if self.large:
+                inside = slice(start - self.place.start, stop - self.place.start)
+                self._reading += [(len(self.calls) + i, call, g, inside)
+                                  for i, call in enumerate(bound) if any(a is g for a in call.args)]
+            self.calls += bound
 
     def gradient_of(self, e: Entry) -> Array:
-        """The part of it that belongs to one parameter."""
+        """The part of the gradient that belongs to one parameter."""
         start = e.place.start - self.place.start
         return self.gradient[start : start + e.size]
 
     def read(self, g: Array) -> None:
         """Take the gradient of a large parameter: where it is, or copied if that will not do."""
-        pack = self.pack
+        pack, packed = self.pack, self.pack.g[self.place]
         apart = not (np.may_share_memory(g, pack.p) or np.may_share_memory(g, pack.state))
-        if apart and g.dtype == pack.p.dtype and g.flags.c_contiguous:
-            self.own = g.reshape(-1)
+        if apart and g.dtype == pack.dtype and g.flags.c_contiguous:
+            self.gradient = g.reshape(-1)
         else:
-            self.own = None
-            pack.g[self.place].reshape(g.shape)[...] = g
-        self.bind()
+            self.gradient = packed
+            packed.reshape(g.shape)[...] = g
+        for i, call, block, inside in self._reading:
+            part = self.gradient[inside]
+            operands = [part if a is block else a for a in call.args]
+            self.calls[i] = partial(call.func, *operands, **call.keywords)
 
-    def bind(self) -> None:
-        """Make the calls for the present gradient, block after block."""
-        schedule = self.schedule
-        if schedule is None:
-            return
-        if not self._known:
-            pack = self.pack
-            rows = [pack.state[pack.slots.index(slot)] for slot in self.slots]
-            numbers = [self._row[i, ...] for i in range(schedule.size)]
-            for start in range(self.place.start, self.place.stop, BLOCK):
-                part = slice(start, min(start + BLOCK, self.place.stop))
-                spare = [self._scratch(i, d)[: part.stop - start]
-                         for i, d in enumerate(schedule.scratch)]
-                self._known += schedule.bind(
-                    [pack.p[part], pack.g[part], *[row[part] for row in rows], *spare, *numbers])
-        self.calls = self._known
-        if self.own is not None:               # the calls that read g read it where it is
-            self.calls = list(self._known)
-            reading = [(i, call.operands) for i, call in enumerate(schedule.calls)
-                       if 1 in call.operands]
-            for block, start in enumerate(range(0, self.own.size, BLOCK)):
-                g, first = self.own[start : start + BLOCK], block * len(schedule.calls)
-                for i, operands in reading:
-                    known = self._known[first + i]
-                    args = [g if place == 1 else a for place, a in zip((*operands, -1), known.args)]
-                    self.calls[first + i] = partial(known.func, *args, **known.keywords)
+    def let_go(self) -> None:
+        """Keep no gradient that was read where it is."""
+        self.gradient = self.pack.g[self.place]
+        for i, call, *_ in self._reading:
+            self.calls[i] = call
 
-    def prepare(self, count: int, t: int) -> bool:
-        """Compute the numbers of update t; False if the rule takes another branch from here on."""
-        rate = self._constant
+    def prepare(self, steps: int, done: int) -> bool:
+        """Compute the numbers of the next update; False if the rule takes another branch now."""
+        rate, self.t = self._constant, self.count + done + 1
         if rate is None:
-            rate = self.rule._rate(count)
-        self.t = t
+            rate = self.rule._rate(steps)
         if self._timeless and rate == self.rate:
             return True
         self.rate = rate
-        if self.schedule is not None:
-            numbers = self.schedule.numbers(rate, t, *self._fixed)
-            if numbers is None:
+        if self.version is not None:
+            moving = self.version.numbers(rate, self.t, *self._fixed)
+            if moving is None:
                 return False
-            self._moving[...] = numbers
+            self._moving[...] = moving
         return True
 
     def call_rule(self) -> None:
@@ -135,9 +129,8 @@ class Run:
             kept = [e.part(self.pack.p), *[e.state[slot] for slot in self.slots]]
             p, *state = [array.copy() for array in kept]
             g = self.gradient_of(e).reshape(e.shape).copy()
-            new = self.rule._results(self.rule._update(p, g, *state, lr=self.rate, t=self.t))
-            for array, value in zip(kept, new):
-                value = values_of(value)
+            returned = self.rule._update(p, g, *state, lr=self.rate, t=self.t)
+            for array, value in zip(kept, map(values_of, results(self.rule, returned))):
                 if np.shape(value) != e.shape:
                     raise ValueError(f"the rule made {np.shape(value)} of {e.name!r}, which is"
                                      f" {e.shape}")
@@ -146,27 +139,27 @@ class Run:
 
 
 def runs_of(
-    pack: Pack, active: set[str], rules: dict[str, Any], counts: Array,
-    schedule_of: Callable[[Any, Any, int], Any], scratch: Callable[[int, Any], Array],
-    large: float,
+    pack: Pack, active: set[str], rules: Mapping[str, Any], counts: Array,
+    versions: dict[Any, list[InPlace | None]], large: float,
 ) -> list[Run]:
     """The active parameters of a pack, neighbours with equal options and counts together.
 
     From `large` numbers on, a parameter stands alone.
     """
+    runs: list[Run] = []
     groups: list[list[Entry]] = []
     for e in (e for e in pack.entries if e.name in active):
-        last = groups[-1][-1] if groups else None
-        if (last is not None and last.place.stop == e.place.start
-                and counts[last.index] == counts[e.index]
-                and rules[last.name] is rules[e.name] and max(last.size, e.size) < large):
+        last = groups[-1][-1] if groups else e
+        if (last.place.stop == e.place.start and rules[last.name] is rules[e.name]
+                and counts[last.index] == counts[e.index] and max(last.size, e.size) < large):
             groups[-1].append(e)
         else:
             groups.append([e])
-    runs = []
     for group in groups:
-        rule, t = rules[group[0].name], int(counts[group[0].index]) + 1
-        runs.append(Run(group, pack, rule, schedule_of(rule, pack.p.dtype, t), scratch))
+        first, rule = group[0], rules[group[0].name]
+        count = counts.item(first.index)
+        version = in_place(rule, pack.dtype, count + 1, versions)
+        runs.append(Run(group, pack, rule, count, version, first.size >= large))
     return runs
 
 
@@ -181,38 +174,28 @@ class Plan:
         Where they live.
     runs : list of Run
         What is updated.
-    gradients : list
-        Of all parameters, None for those without: a later step with others needs another plan.
-    large : float
-        From so many numbers on a gradient is read where it is, not copied into the pack.
+    given : set of str
+        Names of those with gradients: a later step with others needs another plan.
     counts : array of int
         How often each parameter had been updated before, and last how many steps there were.
     """
 
-    def __init__(
-        self, entries: list[Entry], packs: list[Pack], runs: list[Run], gradients: Sequence[Any],
-        large: float, counts: Array,
-    ) -> None:
-        self.packs, self.runs = packs, runs
+    def __init__(self, entries: list[Entry], packs: list[Pack], runs: list[Run],
+                 given: set[str], counts: Array) -> None:
+        self.packs, self.runs, self.given = packs, runs, given
         self.guarded = False                   # whether gradients are checked or clipped
-        self.remembers = sum(p.p.size for p in packs) <= REMEMBER
+        self.remembers = sum(pack.size for pack in packs) <= REMEMBER
         self.active = [e for run in runs for e in run.entries]
-        self.given = {e.name for e, g in zip(entries, gradients) if g is not None}
         self.packed = [(e.target, e.values(), e.part(run.pack.g))
-                       for run in runs for e in run.entries if e.size < large]
+                       for run in runs if not run.large for e in run.entries]
         self.large = [(e.target, e.values(), run)
-                      for run in runs for e in run.entries if e.size >= large]
+                      for run in runs if run.large for e in run.entries]
         active = {e.name for e in self.active}
-        self.resting = [(e.target, e.name in self.given) for e in entries if e.name not in active]
-        self._calls_rules = any(run.schedule is None for run in runs)
+        self.resting = [(e.target, e.name in given) for e in entries if e.name not in active]
+        self._by_hand = [run for run in runs if run.version is None]
+        self._before, self._steps = counts, counts.item(-1)
         self._done = [0]                       # steps by this plan
-        self._before = counts
-        self._counted = [(run, counts.item(run.entries[0].index) + 1) for run in runs]
-        self._count = counts.item(-1)
         self._scatter: list[partial[Any]] = []
-        for run in runs:
-            if run not in (r for _, _, r in self.large):
-                run.bind()
         self._assemble()
 
     @property
@@ -225,11 +208,13 @@ class Plan:
     @property
     def t(self) -> int:
         """Steps so far."""
-        return self._count + self._done[0]
+        return self._steps + self._done[0]
 
     def _assemble(self) -> None:
         """Put the calls of all runs in one list, which ends with the count."""
         self._calls: list[Any] = [*chain(*[run.calls for run in self.runs]), *self._scatter, None]
+
+    # ---- gradients -------------------------------------------------------------------------------
 
     def gather(self) -> bool:
         """Lay the gradients of the Tensors end to end, as the parameters are.
@@ -259,22 +244,44 @@ class Plan:
                 return False
         return True
 
-    def lay(self, gradients: dict[str, Array]) -> None:
+    def lay(self, gradients: Mapping[str, Array]) -> None:
         """Lay gradients that have been checked end to end."""
         for run in self.runs:
             for e in run.entries:
                 e.part(run.pack.g)[...] = gradients[e.name]
-        for _, _, run in self.large:
-            run.own = None
-            run.bind()
-        self._assemble()
+        if self.large:
+            self.let_go()
 
     def let_go(self) -> None:
         """Keep no gradient that was read where it is."""
         for _, _, run in self.large:
-            run.own = None
-            run.calls = []
-        self._calls = []
+            run.let_go()
+        self._assemble()
+
+    def not_finite(self) -> str | None:
+        """Name of the first parameter whose gradient holds nan or inf."""
+        for run in self.runs:
+            if math.isfinite(_squares(run.gradient)):
+                continue
+            for e in run.entries:              # a sum of squares may overflow: look closer
+                if not math.isfinite(_largest(run.gradient_of(e))):
+                    return e.name
+        return None
+
+    def clip(self, value: float | None, each: float | None, total: float | None) -> None:
+        """Limit entries, then the norm of each gradient, then the norm of all together."""
+        parts = [run.gradient for run in self.runs]
+        if value is not None:
+            for g in parts:
+                np.clip(g, -value, value, out=g)
+        if each is not None:
+            for run in self.runs:
+                for e in run.entries:
+                    _shrink([run.gradient_of(e)], each)
+        if total is not None:
+            _shrink(parts, total)
+
+    # ---- the step --------------------------------------------------------------------------------
 
     def collect(self) -> None:
         """Copy the values of an unbound optimizer's arrays in, and have them copied out."""
@@ -286,17 +293,16 @@ class Plan:
     def prepare(self) -> bool:
         """Compute the numbers of the step; False if another plan is needed for them."""
         done = self._done[0]
-        for run, t in self._counted:
-            if not run.prepare(self._count + done, t + done):
+        for run in self.runs:
+            if not run.prepare(self._steps + done, done):
                 return False
         return True
 
     def call_rules(self) -> None:
         """Call the rules that are no in-place calls; nothing is written yet."""
-        if self._calls_rules:
-            for run in self.runs:
-                if run.schedule is None:
-                    run.call_rule()
+        for run in self._by_hand:
+            run.call_rule()
+        if self._by_hand:
             self._assemble()
 
     def commit(self) -> None:
@@ -305,13 +311,46 @@ class Plan:
         Python runs signal handlers between its own instructions only. All calls are made by one
         of them, so that no Ctrl-C, nor any number of them, comes between two calls.
         """
-        self._calls[-1] = partial(self._done.__setitem__, 0, self._done[0] + 1)
-        _consume(map(_call, self._calls))
+        done = self._done[0]
+        self._calls[-1] = partial(self._done.__setitem__, 0, done + 1)
+        try:
+            _consume(map(_call, self._calls))
+        except BaseException:
+            if self.remembers and self._done[0] == done:   # else all has been written
+                self._undo()
+            raise
 
-    def undo(self) -> None:
+    def _undo(self) -> None:
         """Take back what a call that failed has left half done, in one instruction too."""
         parts = [(pack.p, pack.state, pack.before) for pack in self.packs if pack.before]
         _consume(map(_call, chain(
             [partial(now.__setitem__, ..., old) for p, state, before in parts
              for now, old in zip((p, state), before)],
             self._scatter)))
+
+
+def _shrink(parts: list[Array], most: float) -> None:
+    """Scale vectors so that their common norm is `most`, if it is larger."""
+    norm = math.hypot(*map(_norm, parts))
+    if norm > most:
+        for g in parts:
+            g *= most / norm
+
+
+def _norm(g: Array) -> float:
+    """Euclidean norm, also of numbers whose squares overflow."""
+    squares = _squares(g)
+    if math.isfinite(squares):
+        return math.sqrt(squares)
+    top = _largest(g)
+    return top * math.sqrt(_squares(g / top)) if math.isfinite(top) else top    # a rare copy
+
+
+def _squares(g: Array) -> float:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(g.dot(g))
+
+
+def _largest(g: Array) -> float:
+    """Largest absolute value, without a copy."""
+    return max(float(g.max()), -float(g.min())) if g.size else 0.0

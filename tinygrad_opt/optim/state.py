@@ -1,20 +1,21 @@
-"""`state_dict` and `load_state_dict`: by parameter name, everything checked, then written."""
+"""The state of an optimizer by parameter name: everything checked, then written."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_opt.errors import CheckpointError
-from tinygrad_opt.optim.pack import Entry
+from tinygrad_opt.optim.packing import Entry
 
 if TYPE_CHECKING:
     from tinygrad_opt.optim.optimizer import Optimizer
 
-__all__ = ["load", "saved"]
+__all__ = ["load", "pickled", "saved", "unpickle"]
 
 SCHEDULE = "schedule"           # stands for the caller's code, which cannot be kept
 PARTS: dict[str, Any] = {
@@ -29,15 +30,13 @@ LARGEST = 2**36                 # numbers in a parameter that is not here yet
 def saved(optimizer: Optimizer) -> dict[str, Any]:
     """Everything that the next step depends on, except what a schedule computes."""
     optimizer._forget_plan()
+    options, overrides = _settings(optimizer)
     return {
         "rule": type(optimizer).__name__,
         "t": optimizer.t,
         "skipped": optimizer.skipped,
-        "options": {n: _plain(getattr(optimizer, n)) for n in optimizer.options},
-        "overrides": {
-            pattern: {n: _plain(v) for n, v in given.items()}
-            for pattern, given in optimizer.overrides.items()
-        },
+        "options": _plain(options),
+        "overrides": {pattern: _plain(given) for pattern, given in overrides.items()},
         "frozen": list(optimizer.frozen),
         "schedules": {
             where: s.state_dict() for where, s in _schedules(optimizer) if hasattr(s, "state_dict")
@@ -54,125 +53,134 @@ def saved(optimizer: Optimizer) -> dict[str, Any]:
     }
 
 
+def pickled(optimizer: Optimizer) -> dict[str, Any]:
+    """The state with the parameters and the schedules themselves."""
+    return saved(optimizer) | {"settings": _settings(optimizer), "bound": optimizer._bound,
+                               "targets": optimizer.parameters}
+
+
+def unpickle(optimizer: Optimizer, kept: Mapping[str, Any]) -> None:
+    """Make a new object the optimizer that has been pickled."""
+    options, overrides = kept["settings"]
+    settings = options | {"overrides": overrides, "frozen": tuple(kept["frozen"])}
+    _write(optimizer, kept, settings, kept["targets"], kept["bound"])
+
+
 def load(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
     """Check that every part fits, list all that does not, or else write all of it."""
     settings: dict[str, Any] = {}
-    needed: dict[str, set[str]] = {}
-    problems = _form(optimizer, state)
-    if not problems:
-        settings = _settings(optimizer, state, problems)
-    if not problems:
-        problems = _misfits(optimizer, state["parameters"], settings, needed)
-    if problems:
-        raise CheckpointError(
-            f"this state does not fit {type(optimizer).__name__}; nothing was loaded:\n  "
-            + "\n  ".join(problems)
-        )
-    records = state["parameters"]
-    entries = optimizer._entries if optimizer._bound else {
-        name: Entry(name, record["shape"], record["dtype"], i)
-        for i, (name, record) in enumerate(records.items())
-    }
-    counts = np.array([*(records[name]["updates"] for name in entries), state["t"]], np.int64)
-    kept = {name: {slot: np.array(row) for slot, row in records[name]["state"].items()
-                   if slot in needed[name]} for name in entries}
+    for check in (_misform, _missettings, _misfits):
+        problems = list(check(optimizer, state, settings))
+        if problems:
+            raise CheckpointError(
+                f"this state does not fit {type(optimizer).__name__}; nothing was loaded:\n  "
+                + "\n  ".join(problems)
+            )
     _load_schedules(optimizer, state["schedules"])
-    for name, e in entries.items():
-        e.state = kept[name]
+    records, targets = state["parameters"], optimizer.parameters
+    if optimizer._bound:                       # in our order
+        state = {**state, "parameters": {name: records[name] for name in targets}}
+    _write(optimizer, state, settings, targets if optimizer._bound else {}, optimizer._bound)
+
+
+def _write(optimizer: Optimizer, state: Mapping[str, Any], settings: dict[str, Any],
+           targets: Mapping[str, Any], is_bound: bool) -> None:
+    """Put a state that has been checked in the place of what was there."""
+    records = state["parameters"]
+    optimizer._set_up({
+        name: Entry(name, record["shape"], record["dtype"], i, targets.get(name))
+        for i, (name, record) in enumerate(records.items())}, is_bound)
+    frozen = {pattern: MappingProxyType(o) for pattern, o in settings["overrides"].items()}
     optimizer.__dict__.update(
-        settings, skipped=int(state["skipped"]), _entries=entries, _counts=counts, _packs=[],
-        _plan=None, _last=None,
-    )
-    if optimizer._bound:
-        optimizer._pack()
+        settings, overrides=MappingProxyType(frozen), skipped=int(state["skipped"]),
+        _counts=np.array([*(r["updates"] for r in records.values()), state["t"]], np.int64))
+    rules = optimizer._rules(settings["overrides"], records)
+    for name, e in optimizer._entries.items():
+        kept = records[name]["state"]
+        e.state = {slot: np.array(kept[slot]) for slot in rules[name].accumulators()}
+    if is_bound:
+        optimizer._pack(rules)
 
 
-def _form(optimizer: Optimizer, state: Any) -> list[str]:
+# ---- what is wrong with a state ------------------------------------------------------------------
+
+
+def _misform(optimizer: Optimizer, state: Any, settings: dict[str, Any]) -> Iterator[str]:
     """Why this is no state of such an optimizer at all."""
     if not isinstance(state, Mapping):
-        return [f"it is a {type(state).__name__}, not a dict"]
+        yield f"it is a {type(state).__name__}, not a dict"
+        return
     wrong = [part for part, kind in PARTS.items() if not isinstance(state.get(part), kind)]
     if wrong:
-        return [f"{part!r} is missing or of another type" for part in wrong]
+        yield from (f"{part!r} is missing or of another type" for part in wrong)
+        return
     if state["rule"] != type(optimizer).__name__:
-        return [f"it was saved by {state['rule']}"]
-    wrong = [f"{part!r} is {_short(state[part])}" for part in ("t", "skipped")
-             if not _is_count(state[part])]
-    if wrong:
-        return wrong
-    return [
-        f"the record of {name!r} needs {', '.join(sorted(FIELDS))}"
-        for name, record in state["parameters"].items()
-        if not isinstance(record, Mapping) or record.keys() != FIELDS
-    ]
+        yield f"it was saved by {state['rule']}"
+    for part in ("t", "skipped"):
+        if not _is_count(state[part]):
+            yield f"{part!r} is {_short(state[part])}"
+    for name, record in state["parameters"].items():
+        if not isinstance(record, Mapping) or record.keys() != FIELDS:
+            yield f"the record of {name!r} needs {', '.join(sorted(FIELDS))}"
 
 
-def _settings(
-    optimizer: Optimizer, state: Mapping[str, Any], problems: list[str]
-) -> dict[str, Any]:
-    """The options, overrides and frozen names of the state, checked; schedules stay as they are."""
+def _missettings(
+    optimizer: Optimizer, state: Mapping[str, Any], settings: dict[str, Any]
+) -> Iterator[str]:
+    """What is wrong with options, overrides and frozen names, which come to be the settings."""
     given = dict(state["options"])
     if given.keys() != optimizer.options.keys():
-        problems.append(f"options {sorted(given.keys() ^ optimizer.options.keys())} differ")
-        return {}
-    overrides = {pattern: dict(o) for pattern, o in state["overrides"].items()}
-    places: list[tuple[str, dict[str, Any], Any]] = [("lr", given, optimizer.lr)]
-    for pattern, o in overrides.items():
-        present = optimizer.overrides.get(pattern, {}).get("lr")
-        places.append((f"overrides[{pattern!r}] lr", o, present))
-    for where, options, present in places:
-        if options.get("lr") == SCHEDULE:
-            if not callable(present):
-                problems.append(f"{where} was a schedule: give that schedule to the optimizer")
-                return {}
-            options["lr"] = present
+        yield f"options {sorted(given.keys() ^ optimizer.options.keys())} differ"
+        return
     try:
-        settings: dict[str, Any] = {n: optimizer.options[n](n, v) for n, v in given.items()}
-        settings["overrides"] = optimizer._checked_overrides(overrides)
-        settings["frozen"] = tuple(state["frozen"])
-        optimizer._check_patterns("frozen", settings["frozen"])
+        overrides = {pattern: dict(o) for pattern, o in state["overrides"].items()}
+        places = [("lr", given, optimizer.lr)]
+        places += [(f"overrides[{pattern!r}] lr", o, optimizer.overrides.get(pattern, {}).get("lr"))
+                   for pattern, o in overrides.items()]
+        for where, options, present in places:
+            if options.get("lr") == SCHEDULE:
+                if not callable(present):
+                    raise ValueError(f"{where} was a schedule: give that schedule to the optimizer")
+                options["lr"] = present
+        given |= {"overrides": overrides, "frozen": state["frozen"]}
+        settings |= {name: optimizer._checked(name, value) for name, value in given.items()}
     except (TypeError, ValueError) as error:
-        problems.append(str(error))
-        return {}
-    return settings
+        yield str(error)
 
 
 def _misfits(
-    optimizer: Optimizer, records: Mapping[str, Any], settings: dict[str, Any],
-    needed: dict[str, set[str]],
-) -> list[str]:
-    """What is wrong with the records, parameter by parameter; fills in the slots of each."""
-    entries, problems = optimizer._entries, []
+    optimizer: Optimizer, state: Mapping[str, Any], settings: dict[str, Any]
+) -> Iterator[str]:
+    """What is wrong with the records, parameter by parameter."""
+    entries, records = optimizer._entries, state["parameters"]
     if optimizer._bound:
-        problems += [f"{n!r} is missing" for n in entries if n not in records]
-        problems += [f"{n!r} is not a parameter here" for n in records if n not in entries]
+        yield from (f"{n!r} is missing" for n in entries if n not in records)
+        yield from (f"{n!r} is not a parameter here" for n in records if n not in entries)
+    rules = optimizer._with({n: settings[n] for n in optimizer.options})._rules(
+        settings["overrides"], records)
     for name, record in records.items():
         try:
             shape, dtype = tuple(record["shape"]), np.dtype(record["dtype"])
         except TypeError as error:
-            problems.append(f"{name!r}: {error}")
+            yield f"{name!r}: {error}"
             continue
-        e = entries.get(name)
-        if optimizer._bound and e is not None and (shape, dtype) != (e.shape, e.dtype):
-            problems.append(f"{name!r} was {dtype} {shape} but is {e.dtype} {e.shape}")
+        e = entries.get(name) if optimizer._bound else None
+        if e is not None and (shape, dtype) != (e.shape, e.dtype):
+            yield f"{name!r} was {dtype} {shape} but is {e.dtype} {e.shape}"
         if dtype.kind != "f" or not all(map(_is_count, shape)) or math.prod(shape) > LARGEST:
-            problems.append(f"{name!r} cannot be {dtype} {shape}")
+            yield f"{name!r} cannot be {dtype} {shape}"
             continue
         if not _is_count(record["updates"]):
-            problems.append(f"{name!r} has {_short(record['updates'])} updates")
+            yield f"{name!r} has {_short(record['updates'])} updates"
         if not isinstance(record["state"], Mapping):
-            problems.append(f"the state of {name!r} is no dict")
+            yield f"the state of {name!r} is no dict"
             continue
-        own = settings | optimizer._overridden(name, settings["overrides"])
-        rule = optimizer._with({n: own[n] for n in optimizer.options})
-        needed[name] = set(rule.accumulators())
-        for slot in rule.accumulators():
+        for slot in rules[name].accumulators():
             row = record["state"].get(slot)
             if row is None:
-                problems.append(f"{name!r} has no {slot!r}")
+                yield f"{name!r} has no {slot!r}"
             elif np.shape(row) != shape or np.asarray(row).dtype != dtype:
-                problems.append(f"{slot!r} of {name!r} is {np.asarray(row).dtype} {np.shape(row)}")
-    return problems
+                yield f"{slot!r} of {name!r} is {np.asarray(row).dtype} {np.shape(row)}"
 
 
 def _is_count(x: Any) -> bool:
@@ -182,6 +190,25 @@ def _is_count(x: Any) -> bool:
 def _short(x: Any) -> str:
     """A value in a message; 10**400 would fill a screen."""
     return f"a number of {x.bit_length()} bits" if type(x) is int and abs(x) >= MOST else repr(x)
+
+
+# ---- options and schedules -----------------------------------------------------------------------
+
+
+def _settings(optimizer: Optimizer) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """The options, and those by pattern."""
+    return ({n: getattr(optimizer, n) for n in optimizer.options},
+            {pattern: dict(given) for pattern, given in optimizer.overrides.items()})
+
+
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {n: SCHEDULE if callable(value) else value for n, value in options.items()}
+
+
+def _schedules(optimizer: Optimizer) -> list[tuple[str, Any]]:
+    given = {"lr": optimizer.lr}
+    given |= {f"overrides.{p}.lr": o["lr"] for p, o in optimizer.overrides.items() if "lr" in o}
+    return [(where, s) for where, s in given.items() if callable(s)]
 
 
 def _load_schedules(optimizer: Optimizer, states: Mapping[str, Any]) -> None:
@@ -196,13 +223,3 @@ def _load_schedules(optimizer: Optimizer, states: Mapping[str, Any]) -> None:
         for schedule, state in before:
             schedule.load_state_dict(state)
         raise CheckpointError(f"the state of the schedule does not fit: {error}") from error
-
-
-def _plain(value: Any) -> Any:
-    return SCHEDULE if callable(value) else value
-
-
-def _schedules(optimizer: Optimizer) -> list[tuple[str, Any]]:
-    given = {"lr": optimizer.lr}
-    given |= {f"overrides.{p}.lr": o["lr"] for p, o in optimizer.overrides.items() if "lr" in o}
-    return [(where, s) for where, s in given.items() if callable(s)]

@@ -1,0 +1,73 @@
+"""A rule, which is plain NumPy code, run on symbols: for its formula and its in-place calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt.symbols import InPlace, Symbol, Trace
+
+__all__ = ["OF_THE_STEP", "in_place", "numbers", "results", "traced"]
+
+# options of the whole step, which cannot differ from parameter to parameter
+OF_THE_STEP = ("check_finite", "clip_norm", "clip_norm_each", "clip_value")
+
+
+class Incomplete(TypeError):
+    """A rule does not return what it must."""
+
+
+def results(rule: Any, returned: Any) -> tuple[Any, ...]:
+    """What a rule has returned, if it is as many values as it should be."""
+    names = ["p", *rule.accumulators()]
+    values = returned if isinstance(returned, tuple) else (returned,)
+    if returned is None or len(values) != len(names):
+        got = "None" if returned is None else f"{len(values)} of them"
+        raise Incomplete(
+            f"{type(rule).__name__}.rule must return the new values of {', '.join(names)}, got"
+            f" {got}: end it with  return {', '.join(names)}"
+        )
+    return values
+
+
+def numbers(rule: Any) -> dict[str, float]:
+    """The options that a rule computes with, in the order of `options`."""
+    return {name: value for name, value in _own(rule).items() if type(value) is float}
+
+
+def _own(rule: Any) -> dict[str, Any]:
+    return {n: getattr(rule, n) for n in rule.options if n not in ("lr", "decay", *OF_THE_STEP)}
+
+
+def traced(rule: Any, trace: Trace, lr: float, t: int, values: Mapping[str, Any]) -> tuple[
+        dict[str, Symbol], dict[str, Symbol], dict[str, Any]]:
+    """The rule on symbols for p, g and the accumulators: those, all numbers, the results."""
+    fixed = {n: trace.symbol(n, x) for n, x in numbers(rule).items()}
+    moving = {"lr": trace.symbol("lr", lr), "t": trace.symbol("t", t)}
+    vectors = {n: trace.symbol(n, v) for n, v in values.items()}
+    returned = rule._with(fixed)._update(*vectors.values(), **moving)
+    return vectors, moving | fixed, dict(zip(["p", *rule.accumulators()], results(rule, returned)))
+
+
+def in_place(rule: Any, dtype: Any, t: int, known: dict[Any, list[InPlace | None]]) -> (
+        InPlace | None):
+    """The rule as in-place calls for step t, if it can be that; from those that are known."""
+    plain = {n: x for n, x in _own(rule).items() if type(x) is not float}
+    versions = known.setdefault((dtype, repr(plain)), [])
+    for version in versions:
+        if version is None or version.numbers(0.1, t, *numbers(rule).values()) is not None:
+            return version
+    names = ["p", "g", *rule.accumulators()]
+    try:
+        vectors, given, new = traced(rule, Trace(), 0.1, t, dict.fromkeys(names, np.ones(1, dtype)))
+        lr, count, *fixed = given.values()
+        made: InPlace | None = InPlace(
+            list(vectors.values()), {names.index(n): x for n, x in new.items()}, [lr, count], fixed)
+    except Incomplete:
+        raise
+    except Exception:                          # whatever it is: on arrays it works, or tells why
+        made = None
+    versions.append(made)
+    return made
