@@ -9,7 +9,7 @@ import pytest
 import tinygrad_opt as tg
 from tinygrad_opt import Tensor, optim
 from tinygrad_opt.errors import GraphError
-from tinygrad_opt.optim.objective import Objective
+from tinygrad_opt.optim.line_searches import Objective
 from tinygrad_opt.optim.second_order import METHODS
 
 

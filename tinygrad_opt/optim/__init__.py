@@ -27,10 +27,10 @@ from tinygrad_opt.optim import schedules
 from tinygrad_opt.optim.adam import Adam, Adamax, AdamW, Lion, Nadam
 from tinygrad_opt.optim.adaptive import AdaDelta, AdaGrad, RMSprop
 from tinygrad_opt.optim.descent import SGD, Momentum, Nesterov
+from tinygrad_opt.optim.line_searches import LineSearch, line_search
 from tinygrad_opt.optim.lookup import get, names
 from tinygrad_opt.optim.minimization import Result, conjugate_gradient, minimize
 from tinygrad_opt.optim.optimizer import Optimizer
-from tinygrad_opt.optim.wolfe import LineSearch, line_search
 
 __all__ = [                                # noqa: RUF022 (sorted as Python sorts)
     "AdaDelta",

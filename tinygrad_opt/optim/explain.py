@@ -71,18 +71,17 @@ def explanation(optimizer: Any, name: str, index: Any) -> str:
     if name not in entries:
         raise KeyError(f"no parameter {name!r}; {nearest(name, entries)}")
     e = entries[name]
-    place = _place(e, index)
+    label = _label(e, index)
     run = _last(optimizer, e)
     before, state = run.pack.before
-    rows = dict(zip(run.pack.slots, state))
-    values = {"p": before[place], "g": run.pack.g[place]} | {s: rows[s][place] for s in run.slots}
-    values = {n: np.array([v], np.float64) for n, v in values.items()}
+    vectors = {"p": before, "g": run.pack.g} | {
+        slot: row for slot, row in zip(run.pack.slots, state) if slot in run.slots}
+    values = {n: np.array([e.part(v)[index]], np.float64) for n, v in vectors.items()}
     lines = _lines(run.rule, run.rate, run.t, values)
     given = [s for s in inside([x for _, x in lines]) if s.function is None]
     order = [*optimizer.options, "t", "lr", *values]
     given.sort(key=lambda s: order.index(s.name))
-    label = f"{name}[{', '.join(map(str, _as_tuple(index)))}]" if e.shape else name
-    now = float(e.values()[index] if e.shape else e.values()[()])
+    now = float(e.values()[index])
     out = [f"{type(optimizer).__name__}, update {run.t} of {label}", "", "with"]
     out += [f"  {text(s)} = {number(_entry(s))}"
             + (f"   ({_MEANINGS[s.name]})" if s.name in _MEANINGS else "") for s in given]
@@ -125,21 +124,17 @@ def _last(optimizer: Any, e: Any) -> Any:
     raise GraphError(f"the last step did not update {e.name!r}: it is frozen or had no gradient")
 
 
-def _place(e: Any, index: Any) -> int:
-    """Position of one entry of a parameter in its pack."""
-    index = _as_tuple(index)
-    if len(index) != len(e.shape) or not all(
-        isinstance(i, int | np.integer) and -n <= i < n for i, n in zip(index, e.shape)
-    ):
-        first = f"; the first is explain({e.name!r}, {(0,) * len(e.shape)})" if e.size else ""
-        what = f"no entry {index}" if index else "say which entry"
-        raise IndexError(f"{e.name!r} has shape {e.shape}: {what}{first}")
-    inside_shape = [i % n for i, n in zip(index, e.shape)]
-    return e.place.start + (int(np.ravel_multi_index(inside_shape, e.shape)) if inside_shape else 0)
-
-
-def _as_tuple(index: Any) -> tuple[Any, ...]:
-    return index if isinstance(index, tuple) else (index,)
+def _label(e: Any, index: Any) -> str:
+    """The entry of a parameter, as ``W[0, 1]``, once it is one that is there."""
+    places = index if isinstance(index, tuple) else (index,)
+    first = f"; the first is explain({e.name!r}, {(0,) * len(e.shape)})" if e.size else ""
+    try:
+        if np.ndim(e.values()[places]):
+            raise IndexError
+    except IndexError:
+        what = f"no entry {places}" if places else "say which entry"
+        raise IndexError(f"{e.name!r} has shape {e.shape}: {what}{first}") from None
+    return f"{e.name}[{', '.join(map(str, places))}]" if places else e.name
 
 
 def _entry(x: Symbol) -> float:

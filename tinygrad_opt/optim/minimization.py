@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_opt.optim.line_searches import Objective, Point, quietly, search
 from tinygrad_opt.optim.lookup import get, names
-from tinygrad_opt.optim.objective import Objective, Point, quietly
 from tinygrad_opt.optim.optimizer import Optimizer
 from tinygrad_opt.optim.options import flag, nearest, number, whole
 from tinygrad_opt.optim.second_order import METHODS, Direction
-from tinygrad_opt.optim.wolfe import search
 from tinygrad_opt.tensor import Tensor
 
 __all__ = ["Result", "conjugate_gradient", "minimize"]

@@ -9,18 +9,9 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from tinygrad_opt.errors import GraphError, NonFiniteError
+from tinygrad_opt.errors import GraphError, NonFiniteError, nearest
+from tinygrad_opt.optim import options as check
 from tinygrad_opt.optim.explain import Formula, explanation
-from tinygrad_opt.optim.options import (
-    Check,
-    choice,
-    nearest,
-    number,
-    overrides,
-    patterns,
-    rate,
-    scheduled,
-)
 from tinygrad_opt.optim.packing import Array, Entry, Pack, bound, gradient, updatable
 from tinygrad_opt.optim.plan import BLOCK, Plan, runs_of
 from tinygrad_opt.optim.rule import OF_THE_STEP, results
@@ -109,14 +100,12 @@ class Optimizer:
     array([0.5, 2.5])
     """
 
-    options: ClassVar[dict[str, Check]] = {
-        "lr": rate,
-        "decay": number(),
-        "weight_decay": number(),
-        "clip_norm": number(above=0, optional=True),
-        "clip_norm_each": number(above=0, optional=True),
-        "clip_value": number(above=0, optional=True),
-        "check_finite": choice(None, "raise", "skip"),
+    options: ClassVar[dict[str, check.Check]] = {
+        "lr": check.rate, "decay": check.number(), "weight_decay": check.number(),
+        "clip_norm": check.number(above=0, optional=True),
+        "clip_norm_each": check.number(above=0, optional=True),
+        "clip_value": check.number(above=0, optional=True),
+        "check_finite": check.choice(None, "raise", "skip"),
     }
     decoupled: ClassVar[bool] = False          # weight decay beside the step, not in the gradient
 
@@ -124,19 +113,11 @@ class Optimizer:
     _plan: Plan | None = None                  # None until options are set and a step is taken
 
     def __init__(
-        self,
-        params: Params = None,
-        lr: Any = 1e-3,
-        *,
-        decay: float = 0.0,
-        weight_decay: float = 0.0,
-        clip_norm: float | None = None,
-        clip_norm_each: float | None = None,
-        clip_value: float | None = None,
-        check_finite: str | None = None,
-        overrides: Mapping[str, Mapping[str, Any]] | None = None,
-        frozen: str | Iterable[str] = (),
-        **rule: Any,
+        self, params: Params = None, lr: Any = 1e-3, *, decay: float = 0.0,
+        weight_decay: float = 0.0, clip_norm: float | None = None,
+        clip_norm_each: float | None = None, clip_value: float | None = None,
+        check_finite: str | None = None, overrides: Mapping[str, Mapping[str, Any]] | None = None,
+        frozen: str | Iterable[str] = (), **rule: Any,
     ) -> None:
         self._set_up({}, False)
         self.lr, self.decay, self.weight_decay = lr, decay, weight_decay
@@ -147,7 +128,7 @@ class Optimizer:
                 raise TypeError(self._unknown(name))
             setattr(self, name, value)
         self.overrides: Mapping[str, Mapping[str, Any]] = overrides or {}
-        self.frozen: Any = frozen              # patterns, of which setting makes a tuple
+        self.frozen: tuple[str, ...] = frozen                      # type: ignore[assignment]
         self._check_options()
         if params is not None:
             self.bind(params)
@@ -277,13 +258,13 @@ class Optimizer:
             return self.options[name](name, value)
         names = self._entries if self._bound else None
         if name == "overrides":
-            checks = {n: check for n, check in self.options.items() if n not in OF_THE_STEP}
-            checked = overrides(value, checks, names)
+            known = {n: test for n, test in self.options.items() if n not in OF_THE_STEP}
+            checked = check.overrides(value, known, names)
             for rule in self._rules(checked, self._entries).values():
                 rule._check_options()
             return checked
         if name == "frozen":
-            return patterns("frozen", (value,) if isinstance(value, str) else value, names)
+            return check.patterns("frozen", (value,) if isinstance(value, str) else value, names)
         if not hasattr(type(self), name):
             raise AttributeError(self._unknown(name))
         return value
@@ -310,7 +291,7 @@ class Optimizer:
         self.frozen = tuple(p for p in self.frozen if patterns and p not in patterns)
 
     def _rate(self, t: int) -> Any:
-        lr = scheduled(self.lr, t) if callable(self.lr) else self.lr
+        lr = check.scheduled(self.lr, t) if callable(self.lr) else self.lr
         return lr / (1 + self.decay * t) if self.decay else lr
 
     def _unknown(self, name: str) -> str:

@@ -17,9 +17,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tinygrad_opt.optim.objective import Array, Point
+from tinygrad_opt.optim.line_searches import SEARCHES, Array, Point
 from tinygrad_opt.optim.options import choice, whole
-from tinygrad_opt.optim.wolfe import SEARCHES
 
 __all__ = ["METHODS", "Direction"]
 
@@ -129,18 +128,23 @@ class BFGS(Direction):
     """d = −B⁻¹ g, where B⁻¹ is changed at each step by as little as makes B⁻¹ y = s."""
 
     def forget(self) -> None:
+        self.learned = False                             # then the scale of f is not known yet
         self.inverse: Any = None
 
     def at(self, point: Point) -> Array:
         return -point.gradient if self.inverse is None else -self.inverse @ point.gradient
 
     def first_step(self, point: Point, d: Array) -> float:
-        return _unit(d) if self.inverse is None else 1.0
+        return 1.0 if self.learned else _unit(d)
 
     def learn(self, old: Point, new: Point, alpha: float) -> None:
+        """Take note of a step along which f curves upwards, so that B stays positive definite."""
         s, y = new.x - old.x, new.gradient - old.gradient
-        if not _curved(s, y):
-            return
+        if s @ y > np.finfo(s.dtype).eps * np.linalg.norm(s) * np.linalg.norm(y):
+            self.correct(s, y)
+            self.learned = True
+
+    def correct(self, s: Array, y: Array) -> None:
         unit, rho = np.eye(len(s), dtype=s.dtype), 1 / (s @ y)
         before = unit if self.inverse is None else self.inverse
         left = unit - rho * np.outer(s, y)
@@ -148,7 +152,7 @@ class BFGS(Direction):
 
 
 @dataclass
-class LBFGS(Direction):
+class LBFGS(BFGS):
     """BFGS from the last few steps alone, without a matrix."""
 
     memory: int = 10
@@ -158,6 +162,7 @@ class LBFGS(Direction):
         super().__post_init__()
 
     def forget(self) -> None:
+        super().forget()
         self.pairs: deque[tuple[Array, Array]] = deque(maxlen=self.memory)
 
     def at(self, point: Point) -> Array:
@@ -172,13 +177,8 @@ class LBFGS(Direction):
             d = d + (alpha - y @ d / (s @ y)) * s
         return d
 
-    def first_step(self, point: Point, d: Array) -> float:
-        return 1.0 if self.pairs else _unit(d)
-
-    def learn(self, old: Point, new: Point, alpha: float) -> None:
-        s, y = new.x - old.x, new.gradient - old.gradient
-        if _curved(s, y):
-            self.pairs.append((s, y))
+    def correct(self, s: Array, y: Array) -> None:
+        self.pairs.append((s, y))
 
 
 @dataclass
@@ -235,8 +235,3 @@ METHODS: dict[str, type[Direction]] = {
 def _unit(d: Array) -> float:
     """A step length that moves x by no more than 1: nothing is known of the scale yet."""
     return min(1.0, 1 / float(np.abs(d).sum()))
-
-
-def _curved(s: Array, y: Array) -> bool:
-    """Whether f curves upwards along a step, so that B stays positive definite."""
-    return bool(s @ y > np.finfo(s.dtype).eps * np.linalg.norm(s) * np.linalg.norm(y))
