@@ -14,11 +14,11 @@ is added to p, rates of the past included.
     Momentum   a velocity                                               v = 0
     Nesterov   the gradient at the point ahead                          v = 0
     AdaGrad    a rate for each number                 outside the root  h = initial_accumulator
-    RMSprop    forgetting                             outside the root  h = m = v = 0
+    RMSprop    a decay rate                           outside the root  h = m = v = 0
     AdaDelta   no rate at all                         inside the roots  h = d = 0
-    Adam       a mean of gradients, both corrected    outside the root  m = v = 0
+    Adam       first moment, both without bias        outside the root  m = v = 0
     AdamW      weight decay beside the step           as Adam
-    Adamax     a maximum in the place of the root     with |g|          m = u = 0
+    Adamax     infinity norm in place of the root     with |g|          m = u = 0
     Nadam      Nesterov's momentum in Adam            outside the root  m = v = 0
     Lion       only the sign                                            m = 0
 """

@@ -1,4 +1,4 @@
-"""Means of gradients, steps of bounded size: Adam, AdamW, Nadam, Adamax, Lion."""
+"""Moments of the gradient, steps of bounded size: Adam, AdamW, Nadam, Adamax, Lion."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 
 from tinygrad_opt.ops import op
 from tinygrad_opt.optim.optimizer import Optimizer, Params
-from tinygrad_opt.optim.options import Check, flag, number, share
+from tinygrad_opt.optim.options import Check, decay_rate, flag, number
 
 __all__ = ["Adam", "AdamW", "Adamax", "Lion", "Nadam"]
 
 
 class Adam(Optimizer):
-    """Momentum over RMSprop, both corrected for starting from zero.
+    """First moment over the root of the second, both corrected for their bias towards zero.
 
         m ← β₁ · m + (1 − β₁) · g
         v ← β₂ · v + (1 − β₂) · g²
@@ -33,7 +33,7 @@ class Adam(Optimizer):
     lr : float or schedule
         α in the paper.
     beta1, beta2 : float in [0, 1)
-        β₁ and β₂, the shares of the past.
+        β₁ and β₂, the exponential decay rates of the first and of the second moment.
     eps : float in [0, inf)
         ε, outside the root and after the correction, as in Algorithm 1.
     amsgrad : bool
@@ -43,7 +43,7 @@ class Adam(Optimizer):
 
     Notes
     -----
-    m and v start from 0; t counts each parameter's own updates. Equal to ``torch.optim.Adam``.
+    m and v start from 0; t is the step count of each parameter. Equal to ``torch.optim.Adam``.
     Keras, and textbooks that fold both corrections into the rate, add ε before the correction
     (the variant just before §2.1): a different rule where gradients are as small as ε.
 
@@ -64,7 +64,7 @@ class Adam(Optimizer):
     """
 
     options: ClassVar[dict[str, Check]] = Optimizer.options | {
-        "beta1": share, "beta2": share, "eps": number(), "amsgrad": flag,
+        "beta1": decay_rate, "beta2": decay_rate, "eps": number(), "amsgrad": flag,
     }
 
     def __init__(
@@ -75,11 +75,11 @@ class Adam(Optimizer):
         super().__init__(params, lr, **options)
 
     def accumulators(self) -> dict[str, float]:
-        """m and v, running means of gradients and of their squares, and the largest v."""
+        """m and v, the first and second moment of the gradient, and the largest v."""
         return {"m": 0.0, "v": 0.0} | ({"v_max": 0.0} if self.amsgrad else {})
 
     def rule(self, p: Any, g: Any, m: Any, v: Any, *largest: Any, lr: Any, t: Any) -> Any:
-        """Mean over root mean square, both corrected for their start."""
+        """First moment over the root of the second, both corrected for bias."""
         m = self.beta1 * m + (1 - self.beta1) * g
         v = self.beta2 * v + (1 - self.beta2) * g**2
         kept = [m, v]
@@ -139,7 +139,7 @@ class AdamW(Adam):
 
 
 class Nadam(Optimizer):
-    """Adam with Nesterov's look-ahead in its mean.
+    """Adam with Nesterov's look-ahead in its first moment.
 
         μₜ ← β₁ · (1 − 0.96^(t · ψ) / 2)
         μₜ₊₁ ← β₁ · (1 − 0.96^((t + 1) · ψ) / 2)
@@ -157,7 +157,7 @@ class Nadam(Optimizer):
     params : dict of str to Tensor, optional
     lr : float or schedule
     beta1, beta2 : float in [0, 1)
-        β₁ and β₂.
+        β₁ and β₂, the exponential decay rates of the first and of the second moment.
     eps : float in [0, inf)
         ε, outside the root.
     psi : float in [0, inf)
@@ -184,7 +184,7 @@ class Nadam(Optimizer):
     """
 
     options: ClassVar[dict[str, Check]] = Optimizer.options | {
-        "beta1": share, "beta2": share, "eps": number(), "psi": number(),
+        "beta1": decay_rate, "beta2": decay_rate, "eps": number(), "psi": number(),
     }
 
     def __init__(
@@ -195,11 +195,11 @@ class Nadam(Optimizer):
         super().__init__(params, lr, **options)
 
     def accumulators(self) -> dict[str, float]:
-        """m and v, running means of gradients and of their squares."""
+        """m and v, the first and second moment of the gradient."""
         return {"m": 0.0, "v": 0.0}
 
     def rule(self, p: Any, g: Any, m: Any, v: Any, *, lr: Any, t: Any) -> Any:
-        """Mean, looked ahead, over root mean square."""
+        """First moment, looked ahead, over the root of the second."""
         mu = self.beta1 * (1 - 0.96 ** (t * self.psi) / 2)
         mu_next = self.beta1 * (1 - 0.96 ** ((t + 1) * self.psi) / 2)
         product = self.beta1**t * _damping(t, self.psi)
@@ -242,7 +242,7 @@ class Adamax(Optimizer):
     params : dict of str to Tensor, optional
     lr : float or schedule
     beta1, beta2 : float in [0, 1)
-        β₁ and β₂.
+        β₁ and β₂, the exponential decay rates of the first moment and of the norm.
     eps : float in [0, inf)
         ε, beside |g|; the paper has none.
     **options
@@ -266,7 +266,7 @@ class Adamax(Optimizer):
     """
 
     options: ClassVar[dict[str, Check]] = Optimizer.options | {
-        "beta1": share, "beta2": share, "eps": number(),
+        "beta1": decay_rate, "beta2": decay_rate, "eps": number(),
     }
 
     def __init__(
@@ -277,11 +277,11 @@ class Adamax(Optimizer):
         super().__init__(params, lr, **options)
 
     def accumulators(self) -> dict[str, float]:
-        """m, the running mean of gradients, and u, the infinity norm."""
+        """m, the first moment, and u, the exponentially weighted infinity norm."""
         return {"m": 0.0, "u": 0.0}
 
     def rule(self, p: Any, g: Any, m: Any, u: Any, *, lr: Any, t: Any) -> Any:
-        """Mean over exponentially weighted infinity norm."""
+        """First moment over infinity norm."""
         m = self.beta1 * m + (1 - self.beta1) * g
         u = np.maximum(self.beta2 * u, np.abs(g) + self.eps)
         return p - lr / (1 - self.beta1**t) * m / u, m, u
@@ -304,7 +304,7 @@ class Lion(Optimizer):
     lr : float or schedule
         The size of every step; three to ten times smaller than Adam's.
     beta1, beta2 : float in [0, 1)
-        β₁ and β₂.
+        β₁ and β₂, the exponential decay rates in the step and in the moment that is kept.
     **options
         Those of every optimizer; ``weight_decay`` is λ, decoupled.
 
@@ -325,7 +325,9 @@ class Lion(Optimizer):
     array([0.75, 1.25])
     """
 
-    options: ClassVar[dict[str, Check]] = Optimizer.options | {"beta1": share, "beta2": share}
+    options: ClassVar[dict[str, Check]] = Optimizer.options | {
+        "beta1": decay_rate, "beta2": decay_rate,
+    }
     decoupled: ClassVar[bool] = True
 
     def __init__(
@@ -336,7 +338,7 @@ class Lion(Optimizer):
         super().__init__(params, lr, **options)
 
     def accumulators(self) -> dict[str, float]:
-        """m, the running mean of gradients."""
+        """m, the first moment of the gradient."""
         return {"m": 0.0}
 
     def rule(self, p: Any, g: Any, m: Any, *, lr: Any, t: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tinygrad_opt.optim.optimizer import Optimizer, Params
-from tinygrad_opt.optim.options import Check, flag, number, share, velocity
+from tinygrad_opt.optim.options import Check, decay_rate, flag, momentum, number
 
 __all__ = ["AdaDelta", "AdaGrad", "RMSprop"]
 
@@ -79,7 +79,7 @@ class AdaGrad(Optimizer):
 
 
 class RMSprop(Optimizer):
-    """AdaGrad that forgets: a running mean of squared gradients in the place of their sum.
+    """AdaGrad that forgets: the second moment of the gradient in the place of the sum of squares.
 
         h ← ρ · h + (1 − ρ) · g²
         Δ ← η · g / (√h + ε)
@@ -101,7 +101,7 @@ class RMSprop(Optimizer):
     params : dict of str to Tensor, optional
     lr : float or schedule
     rho : float in [0, 1)
-        ρ, the share of the past; 0.9 in Keras and in Hinton's lecture, 0.99 in torch and here.
+        ρ, the exponential decay rate; 0.9 in Keras and in Hinton's lecture, 0.99 in torch and here.
     eps : float in [0, inf)
         ε, outside the root.
     momentum : float in [0, 1]
@@ -131,7 +131,7 @@ class RMSprop(Optimizer):
     """
 
     options: ClassVar[dict[str, Check]] = Optimizer.options | {
-        "rho": share, "eps": number(), "momentum": velocity, "centered": flag,
+        "rho": decay_rate, "eps": number(), "momentum": momentum, "centered": flag,
     }
 
     def __init__(
@@ -142,7 +142,7 @@ class RMSprop(Optimizer):
         super().__init__(params, lr, **options)
 
     def accumulators(self) -> dict[str, float]:
-        """h, and m and v if they are asked for."""
+        """h, the second moment, and if they are asked for m, the first, and v, a velocity."""
         return {"h": 0.0} | ({"m": 0.0} if self.centered else {}) | (
             {"v": 0.0} if self.momentum else {})
 
@@ -176,7 +176,7 @@ class AdaDelta(Optimizer):
     lr : float or schedule
         1 is the paper's algorithm.
     rho : float in [0, 1)
-        ρ, the share of the past.
+        ρ, the exponential decay rate.
     eps : float in [0, inf)
         ε, inside both roots; it sets the size of the first steps.
     **options
@@ -199,7 +199,7 @@ class AdaDelta(Optimizer):
     array([0.996838])
     """
 
-    options: ClassVar[dict[str, Check]] = Optimizer.options | {"rho": share, "eps": number()}
+    options: ClassVar[dict[str, Check]] = Optimizer.options | {"rho": decay_rate, "eps": number()}
 
     def __init__(
         self, params: Params = None, lr: Any = 1.0, *, rho: float = 0.9, eps: float = 1e-6,
@@ -209,7 +209,7 @@ class AdaDelta(Optimizer):
         super().__init__(params, lr, **options)
 
     def accumulators(self) -> dict[str, float]:
-        """h and d, running means of squared gradients and of squared steps."""
+        """h and d, the second moments of gradients and of steps."""
         return {"h": 0.0, "d": 0.0}
 
     def rule(self, p: Any, g: Any, h: Any, d: Any, *, lr: Any, t: Any) -> Any:

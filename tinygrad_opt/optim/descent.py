@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from tinygrad_opt.optim.optimizer import Optimizer, Params
-from tinygrad_opt.optim.options import Check, flag, velocity
+from tinygrad_opt.optim.options import Check, flag, momentum
 
 __all__ = ["Momentum", "Nesterov", "SGD"]  # noqa: RUF022
 
@@ -33,7 +33,7 @@ class SGD(Optimizer):
     params : dict of str to Tensor, optional
     lr : float or schedule
     momentum : float in [0, 1]
-        μ, the share of the velocity that is kept.
+        μ, how much of the velocity is kept.
     dampening : float in [0, 1]
         τ; needs momentum.
     nesterov : bool
@@ -62,7 +62,7 @@ class SGD(Optimizer):
     """
 
     options: ClassVar[dict[str, Check]] = Optimizer.options | {
-        "momentum": velocity, "dampening": velocity, "nesterov": flag,
+        "momentum": momentum, "dampening": momentum, "nesterov": flag,
     }
 
     def __init__(
@@ -133,7 +133,7 @@ class Momentum(Optimizer):
     [0.439]
     """
 
-    options: ClassVar[dict[str, Check]] = Optimizer.options | {"momentum": velocity}
+    options: ClassVar[dict[str, Check]] = Optimizer.options | {"momentum": momentum}
 
     def __init__(
         self, params: Params = None, lr: Any = 0.01, *, momentum: float = 0.9, **options: Any
@@ -196,7 +196,7 @@ class Nesterov(Optimizer):
     [-0.729]
     """
 
-    options: ClassVar[dict[str, Check]] = Optimizer.options | {"momentum": velocity}
+    options: ClassVar[dict[str, Check]] = Optimizer.options | {"momentum": momentum}
 
     def __init__(
         self, params: Params = None, lr: Any = 0.01, *, momentum: float = 0.9, **options: Any

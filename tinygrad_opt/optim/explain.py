@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Formula", "explanation"]
 
 _MEANINGS = {"p": "before the step", "g": "the gradient, clipped if asked for",
-             "lr": "the rate of this step", "t": "which update this is"}
+             "lr": "the rate of this step", "t": "the step count of this parameter"}
 
 
 class Formula:

@@ -30,7 +30,6 @@ _OPTIONS = {
     "initial_accumulator_value": "initial_accumulator", "lr_decay": "decay",
     "momentum_decay": "psi",
 }
-_SHARED = ("overrides", "frozen")
 
 
 def names() -> list[str]:
@@ -97,22 +96,18 @@ def _rule(name: Any) -> type[Optimizer]:
 
 def _translated(rule: type[Optimizer], given: dict[str, Any]) -> dict[str, Any]:
     """The options under our names; refuses one that the rule lacks or that comes twice."""
-    pairs: list[tuple[str, str, Any]] = []
-    for word, value in given.items():
-        if word == "betas":
-            beta1, beta2 = value
-            pairs += [(word, "beta1", beta1), (word, "beta2", beta2)]
-        elif word == "alpha" and "rho" in rule.options:
-            pairs.append((word, "rho", value))
-        else:
-            pairs.append((word, _OPTIONS.get(word, word), value))
+    known = [*rule.options, "overrides", "frozen"]
+    ours = _OPTIONS | ({"alpha": "rho"} if "rho" in known else {})
+    pairs = [(word, ours.get(word, word), value) for word, value in given.items()]
+    if "betas" in given:
+        pairs = [pair for pair in pairs if pair[0] != "betas"]
+        pairs += [("betas", *pair) for pair in zip(("beta1", "beta2"), given["betas"], strict=True)]
     options: dict[str, Any] = {}
-    known = [*rule.options, *_SHARED]
     for word, name, value in pairs:
         if name not in known:
-            aliases = [a for a, ours in _OPTIONS.items() if ours in known]
+            synonyms = [synonym for synonym, name in ours.items() if name in known]
             raise TypeError(
-                f"{rule.__name__} has no option {word!r}; {nearest(word, [*known, *aliases])}"
+                f"{rule.__name__} has no option {word!r}; {nearest(word, [*known, *synonyms])}"
             )
         if name in options:
             raise TypeError(f"{name} is given twice, once as {word!r}")

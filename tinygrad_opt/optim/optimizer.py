@@ -352,8 +352,8 @@ class Optimizer:
         plan = Plan([*self._entries.values()], self._packs, runs, {*given}, self._counts)
         plan.guarded = clips or self.check_finite is not None
         plan.remembers = plan.remembers or self._remembers
-        if not (self._bound and plan.gather()):
-            plan.lay(checked)
+        if not (self._bound and plan.gather_gradients()):
+            plan.place_gradients(checked)
         plan.prepare()
         self._plan = plan
         return plan
@@ -402,13 +402,13 @@ class Optimizer:
                 f" {type(self).__name__}(model.parameters(), ...), or call update(params, grads)"
             )
         plan = self._plan
-        if plan is None or not plan.gather() or not plan.prepare():
+        if plan is None or not plan.gather_gradients() or not plan.prepare():
             plan = self._planned({n: e.target.gradient for n, e in self._entries.items()})
         try:
             self._advance(plan)
         finally:
             if plan.large:
-                plan.let_go()
+                plan.release()
 
     def zero_grad(self) -> None:
         """Forget the gradients, so that the next ``backward()`` starts afresh."""
@@ -459,8 +459,8 @@ class Optimizer:
         if plan is None or plan.given != gradients.keys() or not plan.prepare():
             plan = self._planned(gradients)
         else:
-            plan.lay(gradients)
-        plan.collect()
+            plan.place_gradients(gradients)
+        plan.gather_values()
         self._targets = [p for p in params.values() if type(p) is Tensor]
         self._advance(plan)
 

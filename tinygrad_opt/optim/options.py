@@ -13,8 +13,8 @@ import numpy as np
 
 from tinygrad_opt.errors import nearest
 
-__all__ = ["Check", "choice", "flag", "nearest", "number", "overrides", "patterns", "rate",
-           "scheduled", "share", "velocity", "whole"]
+__all__ = ["Check", "choice", "decay_rate", "flag", "momentum", "nearest", "number", "overrides",
+           "patterns", "rate", "scheduled", "whole"]
 
 Check = Callable[[str, Any], Any]
 
@@ -48,8 +48,8 @@ def number(
     return check
 
 
-share = number(0, 1)                       # of the past that is kept
-velocity = number(0, most=1)               # the share of a velocity
+decay_rate = number(0, 1)                  # exponential, of a moving average
+momentum = number(0, most=1)               # the coefficient of a velocity
 
 
 def flag(name: str, value: Any) -> bool:

@@ -101,7 +101,7 @@ class Run:
             operands = [part if a is block else a for a in call.args]
             self.calls[i] = partial(call.func, *operands, **call.keywords)
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Keep no gradient that was read where it is."""
         self.gradient = self.pack.g[self.place]
         for i, call, *_ in self._reading:
@@ -216,7 +216,7 @@ class Plan:
 
     # ---- gradients -------------------------------------------------------------------------------
 
-    def gather(self) -> bool:
+    def gather_gradients(self) -> bool:
         """Lay the gradients of the Tensors end to end, as the parameters are.
 
         Returns
@@ -244,18 +244,18 @@ class Plan:
                 return False
         return True
 
-    def lay(self, gradients: Mapping[str, Array]) -> None:
+    def place_gradients(self, gradients: Mapping[str, Array]) -> None:
         """Lay gradients that have been checked end to end."""
         for run in self.runs:
             for e in run.entries:
                 e.part(run.pack.g)[...] = gradients[e.name]
         if self.large:
-            self.let_go()
+            self.release()
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Keep no gradient that was read where it is."""
         for _, _, run in self.large:
-            run.let_go()
+            run.release()
         self._assemble()
 
     def not_finite(self) -> str | None:
@@ -283,7 +283,7 @@ class Plan:
 
     # ---- the step --------------------------------------------------------------------------------
 
-    def collect(self) -> None:
+    def gather_values(self) -> None:
         """Copy the values of an unbound optimizer's arrays in, and have them copied out."""
         for e in self.active:
             np.copyto(e.value, e.target)                   # type: ignore[arg-type]
