@@ -168,8 +168,9 @@ class Program:
     def difference(self, again: Program) -> str:
         """The first thing that the step did otherwise when it was captured again; "" if nothing."""
         lines, now = self.lines(), again.lines()
-        for i, (a, b) in enumerate(zip(self.calls, again.calls)):
-            if _signature((a.kernel, a.inputs, a.attrs)) != _signature((b.kernel, b.inputs, b.attrs)):
+        for i, (call, its) in enumerate(zip(self.calls, again.calls)):
+            if _signature((call.kernel, call.inputs, call.attrs)) != _signature(
+                    (its.kernel, its.inputs, its.attrs)):
                 return f"call {i + 1} was {lines[i]} and is {now[i]}"
         if len(lines) != len(now):
             return f"it made {len(lines)} calls and makes {len(now)}"
