@@ -16,7 +16,7 @@ ORDER = [
     {"errors"},
     {"kernels", "data"},
     {"vjps"},
-    {"ops"},
+    {"ops", "recording"},
     {"methods"},
     {"tensor"},
     {"numpy_functions"},

@@ -5,12 +5,13 @@ Names, argument names and defaults are NumPy's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
 
 from tinygrad_opt import ops
+from tinygrad_opt.errors import subject
 
 M = TypeVar("M", bound="Methods")
 
@@ -26,6 +27,8 @@ class Methods:
     _apply: Any                # tinygrad_opt.tensor.apply
     _answer: Any
     _become: Any
+    _read: Callable[[], np.ndarray]
+    needs_grad: bool
 
     # ---- operators -------------------------------------------------------------------------------
 
@@ -76,6 +79,42 @@ class Methods:
     def __contains__(self, value: Any) -> bool:  return bool((self == value).any())
     def __float__(self) -> float:                return float(self.item())
     def __int__(self) -> int:                    return int(self.item())
+
+    # ---- Python's protocols ----------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        if self.array.ndim == 0:
+            raise TypeError(f"len() of {subject(self)}, a single number")
+        return self.array.shape[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        if self.array.ndim == 0:
+            raise TypeError(f"iteration over {subject(self)}, a single number")
+        return (self[i] for i in range(len(self)))
+
+    def __index__(self) -> int:
+        if self.array.dtype.kind not in "iu" or self.array.ndim:
+            raise TypeError(f"only a single integer can be an index, got {subject(self)}")
+        return int(self._read())
+
+    def __bool__(self) -> bool:
+        if self.array.size != 1:
+            raise ValueError(
+                f"the truth value of {subject(self)} with {self.array.size} entries is ambiguous:"
+                " use .any() or .all()"
+            )
+        return bool(self._read())
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec and self.array.size == 1 else str(self)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        if self.needs_grad:
+            raise BufferError(f"{subject(self)} requires grad; export its .detach()")
+        return self._read().__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return self.array.__dlpack_device__()
 
     # ---- methods ---------------------------------------------------------------------------------
 

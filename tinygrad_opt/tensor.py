@@ -8,14 +8,11 @@ older than what is made from them, sorting by `serial` is a topological sort.
 
 from __future__ import annotations
 
-import functools
-import itertools
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
-from contextvars import ContextVar
 from operator import attrgetter
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -31,134 +28,30 @@ from tinygrad_opt.errors import (
 )
 from tinygrad_opt.methods import Methods
 from tinygrad_opt.ops import Joint, Op
+from tinygrad_opt.recording import (
+    default_dtype,
+    differentiating,
+    effect,
+    nested,
+    no_grad,
+    observed,
+    recording,
+    set_default_dtype,
+    tick,
+    tracer,
+    with_grad,
+)
 
-__all__ = ["Tensor", "apply", "backward_pass", "history", "no_grad", "set_default_dtype"]
+__all__ = ["Tensor", "apply", "backward_pass", "differentiating", "history", "no_grad",
+           "set_default_dtype"]
 
 ndarray = np.ndarray
 _AS_IT_IS: Any = nullcontext()
-tick = itertools.count().__next__          # one clock for creations and in-place changes alike
-recording: ContextVar[bool] = ContextVar("recording", default=True)
-# How many functions of tinygrad_opt.autograd are running: inside one, gradients stay recorded.
-differentiating: ContextVar[int] = ContextVar("differentiating", default=0)
 
 # What NumPy's functions do when they meet a Tensor; tinygrad_opt.numpy_functions fills it.
 FUNCTIONS: dict[Any, Callable[..., Any]] = {}
 # What a notebook shows of a Tensor, by MIME type; the package sets it to a drawing of its graph.
 notebook_view: Callable[[Any], dict[str, Any]] | None = None
-
-_default_dtype = np.dtype(np.float32)
-
-
-class Tracer(Protocol):
-    """Whatever a captured step must know of passes here: where a tracer is set, the engine lets
-    it act instead of acting by itself. `tinygrad_opt.compiler` has the only one."""
-
-    def compute(self, function: Any, inputs: Any, attrs: dict[str, Any]) -> tuple[Any, Any]:
-        """The value of an Op or a NumPy function, and what a kernel shares with its VJPs."""
-
-    def vjps(self, z: Tensor) -> Any:
-        """The VJPs of the operation that made z, written down when they are called."""
-
-    def lift(self, array: Any) -> Any:
-        """An array that the step has computed, as whoever is outside the engine may use it."""
-
-    def read(self, owner: Any, name: str, value: Any) -> Any:
-        """Someone looks at an attribute: refuse, note it, or give what may be looked at."""
-
-    def act(self, action: Callable[..., None], args: Any) -> None:
-        """Do something that is not a computation, now and at each replay."""
-
-
-tracer: ContextVar[Tracer | None] = ContextVar("tracer", default=None)
-
-
-def set_default_dtype(dtype: Any) -> None:
-    """Choose the float dtype that Python numbers and lists become.
-
-    Parameters
-    ----------
-    dtype : dtype-like
-        A float dtype. The default is float32.
-
-    Raises
-    ------
-    TypeError
-        If it is not a float dtype.
-
-    Examples
-    --------
-    >>> import tinygrad_opt as tg
-    >>> tg.set_default_dtype("float64")
-    >>> tg.Tensor(1.5).dtype
-    dtype('float64')
-    >>> tg.set_default_dtype("float32")
-    """
-    global _default_dtype
-    chosen = np.dtype(dtype)
-    if chosen.kind != "f":
-        raise TypeError(f"the default dtype must be a float dtype, got {chosen}")
-    _default_dtype = chosen
-
-
-def default_dtype() -> np.dtype[Any]:
-    """The float dtype that Python numbers and lists become."""
-    return _default_dtype
-
-
-class no_grad:
-    """Compute without recording: ``with no_grad():`` or ``@no_grad()``.
-
-    Results made inside need no gradient and keep no graph. The state belongs to the running
-    thread or task, and is restored when the block is left in whatever way.
-
-    Raises
-    ------
-    TypeError
-        When it decorates a generator or a coroutine function, whose body runs after the
-        decorated call has returned; put the ``with`` inside.
-
-    Examples
-    --------
-    >>> import tinygrad_opt as tg
-    >>> w = tg.Tensor([1.0, 2.0], requires_grad=True)
-    >>> with tg.no_grad():
-    ...     (w * 2).requires_grad
-    False
-    """
-
-    _records = False
-
-    def __init__(self) -> None:
-        self._tokens: list[Any] = []
-
-    def __enter__(self) -> None:
-        self._tokens.append(recording.set(self._records))
-
-    def __exit__(self, *exc: object) -> None:
-        recording.reset(self._tokens.pop())
-
-    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        import inspect
-
-        if inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function):
-            raise TypeError(
-                f"no_grad() cannot decorate {function.__name__}: a generator or coroutine runs"
-                " after its call has returned. Use `with no_grad():` inside it."
-            )
-
-        @functools.wraps(function)
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            with type(self)():
-                return function(*args, **kwargs)
-
-        return wrapper
-
-
-class with_grad(no_grad):
-    """Record even inside `no_grad`: differentiation needs the graph of what it calls."""
-
-    _records = True
-
 
 # ---- recording -----------------------------------------------------------------------------------
 
@@ -245,7 +138,7 @@ def _float_dtype(inputs: Any) -> np.dtype[Any] | None:
     """The dtype on which the float Tensors agree; the default if all Tensors are integers."""
     dtypes = [x.array.dtype for x in inputs if type(x) is Tensor]
     floats = [dtype for dtype in dtypes if dtype.kind == "f"]
-    return np.result_type(*floats) if floats else _default_dtype if dtypes else None
+    return np.result_type(*floats) if floats else default_dtype() if dtypes else None
 
 
 def _of_one_dtype(op: Op, inputs: Any, arrays: list[Any]) -> Any:
@@ -337,21 +230,6 @@ def answer(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     if program is None:
         return function(*deep_values(args), **deep_values(kwargs))
     return program.lift(program.compute(function, args, kwargs)[0])
-
-
-def observed(x: Any, name: str, value: Any) -> Any:
-    """An attribute that Python branches on: once it has another value, a captured step is stale."""
-    program = tracer.get()
-    return value if program is None else program.read(x, name, value)
-
-
-def effect(action: Callable[..., None], *args: Any) -> None:
-    """Do something that is not a computation, now and at each replay of a captured step."""
-    program = tracer.get()
-    if program is None:
-        action(*args)
-    else:
-        program.act(action, args)
 
 
 def records(*operands: Any) -> bool:
@@ -682,34 +560,11 @@ class Tensor(Methods):
 
     __hash__ = object.__hash__             # a Tensor is a key by identity
 
-    def __len__(self) -> int:
-        if self.array.ndim == 0:
-            raise TypeError(f"len() of {subject(self)}, a single number")
-        return self.array.shape[0]
-
-    def __iter__(self) -> Iterator[Tensor]:
-        if self.array.ndim == 0:
-            raise TypeError(f"iteration over {subject(self)}, a single number")
-        return (self[i] for i in range(len(self)))
-
-    def __index__(self) -> int:
-        if self.array.dtype.kind not in "iu" or self.array.ndim:
-            raise TypeError(f"only a single integer can be an index, got {subject(self)}")
-        return int(self._read())
-
-    def __bool__(self) -> bool:
-        if self.array.size != 1:
-            raise ValueError(
-                f"the truth value of {subject(self)} with {self.array.size} entries is ambiguous:"
-                " use .any() or .all()"
-            )
-        return bool(self._read())
-
     def __repr__(self) -> str:
         array = self._read()
         text = np.array2string(array, separator=", ", prefix="Tensor(", threshold=200)
         parts = [text if array.ndim else str(array)]
-        if array.dtype != _default_dtype:
+        if array.dtype != default_dtype():
             parts.append(f"dtype={array.dtype}")
         if self.name:
             parts.append(f"name={self.name!r}")
@@ -718,9 +573,6 @@ class Tensor(Methods):
         elif self.needs_grad:
             parts.append("requires_grad=True")
         return f"Tensor({', '.join(parts)})"
-
-    def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec and self.array.size == 1 else str(self)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         if notebook_view is None or self.op is None or tracer.get() is not None:
@@ -780,13 +632,6 @@ class Tensor(Methods):
     def __apply_op__(self, op: Op, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> Tensor:
         return apply(op, *inputs, **attrs)
 
-    def __dlpack__(self, **options: Any) -> Any:
-        if self.needs_grad:
-            raise BufferError(f"{subject(self)} requires grad; export its .detach()")
-        return self._read().__dlpack__(**options)
-
-    def __dlpack_device__(self) -> Any:
-        return self.array.__dlpack_device__()
 
 
 _new = Tensor.__new__
@@ -807,7 +652,7 @@ def _as_array(data: Any, own: bool, dtype: Any) -> ndarray:
     if dtype is not None:
         wanted = np.dtype(dtype)
     elif not hasattr(data, "dtype") or (own and array.dtype.kind != "f"):
-        wanted = _default_dtype
+        wanted = default_dtype()
     else:
         wanted = np.dtype(array.dtype.type)                # of this machine's byte order
     if own and wanted.kind != "f":
@@ -1027,12 +872,6 @@ def deep_values(x: Any) -> Any:
     return x.array if type(x) is Tensor else nested(deep_values, x)
 
 
-def nested(change: Callable[[Any], Any], x: Any) -> Any:
-    """A list, tuple or dict with its members changed; anything else as it is."""
-    if isinstance(x, list | tuple):
-        members = [change(v) for v in x]
-        return type(x)(*members) if hasattr(x, "_fields") else type(x)(members)
-    return {k: change(v) for k, v in x.items()} if isinstance(x, dict) else x
 
 
 walk, seed_for, tape = backward_pass, first_gradient, tracer

@@ -1,0 +1,157 @@
+"""The state of the engine while it records: whether it does, in which dtype, and for whom."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+import numpy as np
+
+__all__ = ["Tracer", "default_dtype", "no_grad", "set_default_dtype"]
+
+tick = itertools.count().__next__          # one clock for creations and in-place changes alike
+recording: ContextVar[bool] = ContextVar("recording", default=True)
+# How many functions of tinygrad_opt.autograd are running: inside one, gradients stay recorded.
+differentiating: ContextVar[int] = ContextVar("differentiating", default=0)
+
+_default_dtype = np.dtype(np.float32)
+
+
+def set_default_dtype(dtype: Any) -> None:
+    """Choose the float dtype that Python numbers and lists become.
+
+    Parameters
+    ----------
+    dtype : dtype-like
+        A float dtype. The default is float32.
+
+    Raises
+    ------
+    TypeError
+        If it is not a float dtype.
+
+    Examples
+    --------
+    >>> import tinygrad_opt as tg
+    >>> tg.set_default_dtype("float64")
+    >>> tg.Tensor(1.5).dtype
+    dtype('float64')
+    >>> tg.set_default_dtype("float32")
+    """
+    global _default_dtype
+    chosen = np.dtype(dtype)
+    if chosen.kind != "f":
+        raise TypeError(f"the default dtype must be a float dtype, got {chosen}")
+    _default_dtype = chosen
+
+
+def default_dtype() -> np.dtype[Any]:
+    """The float dtype that Python numbers and lists become."""
+    return _default_dtype
+
+
+class no_grad:
+    """Compute without recording: ``with no_grad():`` or ``@no_grad()``.
+
+    Results made inside need no gradient and keep no graph. The state belongs to the running
+    thread or task, and is restored when the block is left in whatever way.
+
+    Raises
+    ------
+    TypeError
+        When it decorates a generator or a coroutine function, whose body runs after the
+        decorated call has returned; put the ``with`` inside.
+
+    Examples
+    --------
+    >>> import tinygrad_opt as tg
+    >>> w = tg.Tensor([1.0, 2.0], requires_grad=True)
+    >>> with tg.no_grad():
+    ...     (w * 2).requires_grad
+    False
+    """
+
+    _records = False
+
+    def __init__(self) -> None:
+        self._tokens: list[Any] = []
+
+    def __enter__(self) -> None:
+        self._tokens.append(recording.set(self._records))
+
+    def __exit__(self, *exc: object) -> None:
+        recording.reset(self._tokens.pop())
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        import inspect
+
+        if inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function):
+            raise TypeError(
+                f"no_grad() cannot decorate {function.__name__}: a generator or coroutine runs"
+                " after its call has returned. Use `with no_grad():` inside it."
+            )
+
+        @functools.wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            with type(self)():
+                return function(*args, **kwargs)
+
+        return wrapper
+
+
+class with_grad(no_grad):
+    """Record even inside `no_grad`: differentiation needs the graph of what it calls."""
+
+    _records = True
+
+
+# ---- a step that is captured ---------------------------------------------------------------------
+
+
+class Tracer(Protocol):
+    """Whatever a captured step must know of passes here: where a tracer is set, the engine lets
+    it act instead of acting by itself. `tinygrad_opt.compiler` has the only one."""
+
+    def compute(self, function: Any, inputs: Any, attrs: dict[str, Any]) -> tuple[Any, Any]:
+        """The value of an Op or a NumPy function, and what a kernel shares with its VJPs."""
+
+    def vjps(self, z: Any) -> Any:
+        """The VJPs of the operation that made z, written down when they are called."""
+
+    def lift(self, array: Any) -> Any:
+        """An array that the step has computed, as whoever is outside the engine may use it."""
+
+    def read(self, owner: Any, name: str, value: Any) -> Any:
+        """Someone looks at an attribute: refuse, note it, or give what may be looked at."""
+
+    def act(self, action: Callable[..., None], args: Any) -> None:
+        """Do something that is not a computation, now and at each replay."""
+
+
+tracer: ContextVar[Tracer | None] = ContextVar("tracer", default=None)
+
+
+def observed(x: Any, name: str, value: Any) -> Any:
+    """An attribute that Python branches on: once it has another value, a captured step is stale."""
+    program = tracer.get()
+    return value if program is None else program.read(x, name, value)
+
+
+def effect(action: Callable[..., None], *args: Any) -> None:
+    """Do something that is not a computation, now and at each replay of a captured step."""
+    program = tracer.get()
+    if program is None:
+        action(*args)
+    else:
+        program.act(action, args)
+
+
+def nested(change: Callable[[Any], Any], x: Any) -> Any:
+    """A list, tuple or dict with its members changed; anything else as it is."""
+    if isinstance(x, list | tuple):
+        members = [change(v) for v in x]
+        return type(x)(*members) if hasattr(x, "_fields") else type(x)(members)
+    return {k: change(v) for k, v in x.items()} if isinstance(x, dict) else x
