@@ -21,16 +21,8 @@ import numpy as np
 
 from tinygrad_opt import ops
 from tinygrad_opt.errors import GradientError, GraphError, ShapeError
-from tinygrad_opt.tensor import (
-    Tensor,
-    apply,
-    differentiating,
-    no_grad,
-    seed_for,
-    tape,
-    walk,
-    with_grad,
-)
+from tinygrad_opt.recording import differentiating, lifted, no_grad, with_grad
+from tinygrad_opt.tensor import Tensor, apply, backward_pass, first_gradient, values_of
 
 __all__ = ["GradCheck", "grad", "gradcheck", "hessian", "hvp", "jacobian", "value_and_grad"]
 
@@ -245,8 +237,7 @@ class _Run:
                 raise TypeError(f"argnums={i}, but {_name(f)} was given {len(args)} arguments")
         outer = differentiating.get()
         given = [args[i] for i in self.places]
-        self.captured = tape.get() is not None             # a compiled step: all runs on Tensors
-        self.wants_tensors = outer > 0 or self.captured or any(map(_holds_tensor, given))
+        self.wants_tensors = outer > 0 or any(map(_holds_tensor, given))
         self.record = outer > 0 or any(
             type(x) is Tensor and x.needs_grad for g in given for x in _leaves(g)
         )
@@ -263,17 +254,16 @@ class _Run:
         y = self.result if y is None else y
         found: dict[Tensor, Any] = {}
         if y.needs_grad and y.serial >= self.since:
-            on_tensors = self.record or self.captured
             with with_grad() if self.record else no_grad():
-                seed = seed_for(y, seed, on_tensors)
-                found = walk(y, seed, record=on_tensors, since=self.since)
+                seed = first_gradient(y, seed, self.record)
+                found = backward_pass(y, seed, record=self.record, since=self.since)
 
         def one(x: Tensor) -> Any:
             g = found.get(x)
             g = np.zeros(x.shape, x.dtype) if g is None else g
             if self.wants_tensors:
                 return g if type(g) is Tensor else Tensor(g)
-            return g.array if type(g) is Tensor else g
+            return lifted(values_of(g))
 
         gradients = tuple(_map(one, x) for x in self.inputs)
         return gradients[0] if self.single else gradients
@@ -295,7 +285,7 @@ class _Run:
         return _stacked(rows, y.shape)
 
     def given_back(self, y: Tensor) -> Any:
-        return y if self.wants_tensors else y.array
+        return y if self.wants_tensors else lifted(y.array)
 
 
 def _fresh(x: Any) -> Tensor:
@@ -440,7 +430,7 @@ def gradcheck(
     centre = value()
     if not np.isclose(centre, value(), rtol=1e-12, atol=0, equal_nan=True):
         raise GraphError("gradcheck() needs the same result from the same inputs: is f random?")
-    found = walk(y, weights.astype(y.dtype)) if y.needs_grad else {}
+    found = backward_pass(y, weights.astype(y.dtype)) if y.needs_grad else {}
     analytic = [np.asarray(found.get(t, np.zeros(t.shape))) for t in tensors]
     numeric, kinks = [], []
     for number, array in enumerate(arrays):

@@ -140,6 +140,12 @@ def observed(x: Any, name: str, value: Any) -> Any:
     return value if program is None else program.read(x, name, value)
 
 
+def lifted(array: Any) -> Any:
+    """An array that was computed, for whoever called the engine."""
+    program = tracer.get()
+    return array if program is None else program.lift(array)
+
+
 def effect(action: Callable[..., None], *args: Any) -> None:
     """Do something that is not a computation, now and at each replay of a captured step."""
     program = tracer.get()

@@ -32,6 +32,7 @@ from tinygrad_opt.recording import (
     default_dtype,
     differentiating,
     effect,
+    lifted,
     nested,
     no_grad,
     observed,
@@ -793,8 +794,7 @@ def first_gradient(end: Tensor, gradient: Any = None, record: bool = False) -> A
         g = kernels.constant("ones", end.array.shape, end.array.dtype)
     else:
         g = converted(array_of(values_of(gradient)), end.dtype, copy=True)
-    program = tracer.get()
-    return Tensor(g) if record else g if program is None else program.lift(g)
+    return Tensor(g) if record else lifted(g)
 
 
 def _hooked(z: Tensor, g: Any) -> Any:

@@ -7,11 +7,20 @@
         return loss
 
 The first call for arguments of some shapes and dtypes runs the function as it is written, while a
-`Recorder` writes down every kernel call, the backward pass included (its rules run on Tensors then)
-and every effect (gradients delivered, parameters stepped). Kernels are opened into the NumPy calls
-that they are made of; what nobody reads is dropped, what was computed before is used again, arrays
-whose life has ended give their memory to others, and later calls run the list. There is no second
-set of kernels: the losses are equal to the bit.
+`Recorder` writes down every call, the backward pass included, and every effect (gradients
+delivered, parameters stepped). Kernels and VJPs are run on symbols with arrays behind them, which
+gives the NumPy calls that they are made of; what nobody reads is dropped, what was computed before
+is used again, arrays that are no longer needed give their memory to others, and later calls run the
+list. There is no second set of kernels: the losses are equal to the bit.
+
+Whatever may change between two calls is read anew, makes the step be captured anew, or is refused
+with the line that does it:
+
+    arguments, arrays outside    read anew, and converted anew where their dtype is another
+    parameters, modules          captured anew when they are replaced, frozen, or set to eval()
+    random numbers               drawn anew from the same generator
+    looking at values, writing   refused: float(loss), t.data, np.add(x, 1, out=a), repr(t)
+    Tensors kept outside         refused: return them from the step
 
     program.py   a captured step as plain data
     tracing.py   which calls a kernel is made of

@@ -137,7 +137,9 @@ class Recorder:
         """An array that the step has computed, as a symbol that records what is done with it."""
         if isinstance(array, list | tuple):
             return nested(self.lift, array)
-        return ArgumentArray(array, self._trace, name) if isinstance(array, np.ndarray) else array
+        if isinstance(array, Symbol) or not isinstance(array, np.ndarray):
+            return array
+        return ArgumentArray(array, self._trace, name)
 
     def read(self, owner: Any, name: str, value: Any) -> Any:
         """Note an attribute that Python branches on; give a gradient that the step has computed."""
