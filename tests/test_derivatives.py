@@ -166,6 +166,18 @@ def slope(g, z, x, i):
     return g * (z.op.kernel(x + 1e-6) - z.op.kernel(x - 1e-6)) / 2e-6
 
 
+def by_slopes(g, z, x, i):
+    """Σ g · ∂z/∂x for each entry of x, by central differences."""
+    inputs, out = [getattr(v, "array", v) for v in z.inputs], np.zeros(x.shape)
+    for k in np.ndindex(x.shape):
+        ahead, behind = x.copy(), x.copy()
+        ahead[k] += 1e-5
+        behind[k] -= 1e-5
+        out[k] = np.sum(g * (z.op.kernel(*inputs[:i], ahead, *inputs[i + 1:])
+                             - z.op.kernel(*inputs[:i], behind, *inputs[i + 1:]))) / 2e-5
+    return out
+
+
 def by_gate(g, z, x, i):
     parts = [s * (1 - s) for s in np.split(z.array, 4, axis=-1)]
     parts[2] = 1 - np.split(z.array, 4, axis=-1)[2] ** 2
@@ -179,6 +191,7 @@ MEANING = {
     "the piece of {g} that came from {x}": piece,
     "{g} times the other inputs, summed over all axes that {x} has not": by_units,
     "{g} on the diagonal, 0 elsewhere": on_diagonal,
+    "the slopes of {z} in each entry of {x}, times {g} and added up": by_slopes,
     "{g} without the padding": lambda g, z, x, i: g[
         np.pad(np.ones(x.shape), z.attrs["pad_width"]) > 0].reshape(x.shape),
     "{g} at the entries that were written": lambda g, z, x, i: g[z.attrs["index"]],

@@ -21,11 +21,13 @@ Array = np.ndarray
 
 
 class Domain(NamedTuple):
-    """Numbers strictly between two bounds."""
+    """Numbers strictly between two bounds; on the diagonal of matrices more by 2, 4, 6, …, if so
+    wanted: these are positive definite, and their eigenvalues and singular values differ."""
 
     low: float
     high: float
     shape: tuple[int, ...]
+    diagonal: bool = False
 
 
 class Call(NamedTuple):
@@ -50,10 +52,14 @@ class Call(NamedTuple):
 
 def _points(domain: Domain, rng: np.random.Generator, offset: float) -> Array:
     """Evenly spaced points in random order; the offset keeps them off zero and each other."""
-    low, high, shape = domain
+    low, high, shape, diagonal = domain
     n = int(np.prod(shape))
     steps = (rng.permutation(n) + offset) / n if n else np.empty(0)
-    return np.reshape(low + (high - low) * steps, shape)
+    points = np.reshape(low + (high - low) * steps, shape)
+    if diagonal:
+        rows, columns = shape[-2:]
+        points = points + 2 * np.arange(1, rows + 1)[:, None] * np.eye(rows, columns)
+    return points
 
 
 # ---- domains -------------------------------------------------------------------------------------
@@ -71,6 +77,12 @@ positive = between(0.3, 2.5)
 above_one = between(1.2, 3.0)
 inside_one = between(-0.9, 0.9)
 probability = between(0.05, 0.95)
+
+
+def matrix(*shape: int) -> Domain:
+    return Domain(-0.5, 0.5, shape, diagonal=True)
+
+
 
 # ---- calls ---------------------------------------------------------------------------------------
 
@@ -145,6 +157,7 @@ def joined(**attrs: Any) -> list[Call]:
 SLIDES = [((1, 2, 5), (3,), (1,)), ((2, 1, 7), (2,), (3,)), ((1, 1, 3, 4), (2, 3), (1, 1)),
           ((1, 1, 4, 5), (2, 2), (2, 2)), ((1, 2, 5, 2), (3, 1), (2, 3)), ((0, 1, 4), (2,), (1,))]
 STATES = [((3,), 2), ((1,), 1), ((0,), 2), ((), 3)]        # samples, length of the state
+SQUARE = [matrix(*shape) for shape in [(3, 3), (1, 1), (2, 2), (2, 3, 3), (2, 1, 2, 2), (0, 0)]]
 MASK = np.arange(12).reshape(3, 4) % 5 < 2
 
 CASES: dict[str, tuple[Call, ...]] = {
@@ -259,6 +272,16 @@ CASES: dict[str, tuple[Call, ...]] = {
                   call(real(4, 3), offset=-2),
                   call(real(2, 3, 4), axis1=0, axis2=2),
                   call(real(2, 3, 3), offset=-1, axis1=2, axis2=1)),
+    # ---- linear algebra ----
+    "solve": case(*[call(matrix(*a), real(*b)) for a, b in [
+        ((3, 3), (3,)), ((3, 3), (3, 2)), ((2, 3, 3), (2, 3, 2)), ((2, 3, 3), (3,)),
+        ((3, 3), (2, 3, 1)), ((2, 1, 2, 2), (3, 2, 2)), ((1, 1), (1, 1)), ((0, 0), (0, 2))]]),
+    "cholesky": case(*map(call, SQUARE)),
+    "eigh": case(*map(call, SQUARE)),
+    "svd": case(*map(call, SQUARE), *[call(matrix(*s)) for s in [(4, 2), (2, 4), (2, 3, 2)]]),
+    "det": case(*map(call, SQUARE), call(real(3, 3))),
+    "cofactor": case(*map(call, SQUARE), call(real(3, 3))),
+    "slogdet": case(*map(call, SQUARE), call(real(3, 3))),
     # ---- shape ----
     "reshape": case(call(real(3, 4), shape=(2, 6)), call(real(3, 4), shape=-1),
                     call(real(1), shape=()), call(real(2, 3, 4), shape=(4, -1)),

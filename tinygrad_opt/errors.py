@@ -129,6 +129,7 @@ def kernel_error(op: Any, inputs: Any, error: Exception) -> Exception:
         (TinygradOptError, None),
         (np.exceptions.AxisError, ShapeError),
         (IndexError, IndexError),
+        (np.linalg.LinAlgError, np.linalg.LinAlgError),
         (ValueError, ShapeError),
         (TypeError, TypeError),
     ):

@@ -174,6 +174,34 @@ def explicit_einsum(subscripts, operands):
     return ",".join(shown) + "->" + out.replace("...", dots)
 
 
+# ---- linear algebra: the parts of a decomposition in one array, above each other -----------------
+
+
+def symmetric(x):
+    return (x + x.mT) / 2
+
+
+def cholesky(x):
+    return np.linalg.cholesky(symmetric(x))
+
+
+def slogdet(x):
+    """The sign of det x, then log |det x|."""
+    return np.stack(np.linalg.slogdet(x))
+
+
+def eigh(x):
+    """In each column an eigenvalue of a symmetric matrix, then its eigenvector."""
+    values, vectors = np.linalg.eigh(symmetric(x))
+    return np.concatenate([values[..., None, :], vectors], axis=-2)
+
+
+def svd(x):
+    """In each column a left singular vector, then its singular value, then the right vector."""
+    u, s, vt = np.linalg.svd(x, full_matrices=False)
+    return np.concatenate([u, s[..., None, :], vt.mT], axis=-2)
+
+
 # ---- indexing ------------------------------------------------------------------------------------
 
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt import kernels, ops
-from tinygrad_opt.errors import ShapeError, no_rule
+from tinygrad_opt import kernels, ops, vjps
+from tinygrad_opt.errors import ShapeError, no_rule, subject
 from tinygrad_opt.ops import Op
-from tinygrad_opt.tensor import FUNCTIONS, Tensor, answer, apply, values_of
+from tinygrad_opt.tensor import FUNCTIONS, Tensor, answer, apply, array_of, as_operand, values_of
 
 __all__ = ["READING"]
 
@@ -91,8 +91,8 @@ READING: frozenset[Any] = frozenset({
     np.logical_and, np.logical_or, np.logical_xor, np.logical_not,
     np.isfinite, np.isinf, np.isnan, np.signbit,
     np.allclose, np.array_equal, np.array_equiv, np.isclose, np.all, np.any, np.argmax,
-    np.argmin, np.argsort, np.argwhere, np.nonzero, np.flatnonzero, np.count_nonzero,
-    np.searchsorted, np.shape, np.ndim, np.size, np.zeros_like, np.ones_like,
+    np.argmin, np.argpartition, np.argsort, np.argwhere, np.nonzero, np.flatnonzero,
+    np.count_nonzero, np.searchsorted, np.shape, np.ndim, np.size, np.zeros_like, np.ones_like,
     np.empty_like, np.result_type, np.can_cast, np.min_scalar_type, np.common_type,
     np.may_share_memory, np.shares_memory, np.array_repr, np.array_str, np.array2string,
     np.isin, np.digitize, np.iscomplexobj, np.isrealobj, np.isposinf, np.isneginf,
@@ -157,6 +157,46 @@ def _on_or_below(m: Any, k: int) -> np.ndarray:
     return np.tri(rows, columns, k, bool)
 
 
+# ---- of numbers ----------------------------------------------------------------------------------
+
+
+@implements(np.fmax)
+def _fmax(x: Any, y: Any) -> Any:
+    return np.maximum(np.where(np.isnan(x), y, x), np.where(np.isnan(y), x, y))
+
+
+@implements(np.fmin)
+def _fmin(x: Any, y: Any) -> Any:
+    return np.minimum(np.where(np.isnan(x), y, x), np.where(np.isnan(y), x, y))
+
+
+@implements(np.logaddexp2)
+def _logaddexp2(x: Any, y: Any) -> Any:
+    return np.logaddexp(x * math.log(2), y * math.log(2)) / math.log(2)
+
+
+@implements(np.deg2rad, np.radians)
+def _radians(x: Any) -> Any:
+    return x * (math.pi / 180)
+
+
+@implements(np.rad2deg, np.degrees)
+def _degrees(x: Any) -> Any:
+    return x * (180 / math.pi)
+
+
+@implements(np.sinc)
+def _sinc(x: Any) -> Any:
+    """sin(πx) / πx; near 0 its Taylor series, which has all derivatives right."""
+    y = math.pi * x
+    near = np.abs(y) < 0.5
+    square, far = np.where(near, y * y, 0), np.where(near, 1, y)
+    series: Any = 1
+    for k in range(16, 0, -2):
+        series = 1 - square * series / (k * (k + 1))
+    return np.where(near, series, np.sin(far) / far)
+
+
 # ---- reductions ----------------------------------------------------------------------------------
 
 
@@ -215,17 +255,42 @@ def _diff(a: Any, n: int = 1, axis: int = -1, **options: Any) -> Any:
     return a
 
 
+@implements(np.gradient)
+def _gradient(f: Any, *spacing: Any, axis: Any = None, edge_order: int = 1) -> Any:
+    axes = range(f.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    steps = spacing * len(axes) if len(spacing) == 1 else spacing or (1,) * len(axes)
+    if len(steps) != len(axes) or edge_order not in (1, 2):
+        raise ValueError(f"gradient along {len(axes)} axes needs one spacing or one for each, got"
+                         f" {len(spacing)}, and an edge_order of 1 or 2, got {edge_order}")
+    slopes = tuple(_slope(f, h, a, edge_order) for h, a in zip(steps, axes))
+    return slopes[0] if len(slopes) == 1 else slopes
+
+
+def _slope(f: Any, spacing: Any, axis: int, edge_order: int) -> Any:
+    """The slope at each point of the parabola through it and its neighbours."""
+    f = np.moveaxis(f, axis, -1)
+    if f.shape[-1] <= edge_order:
+        raise ShapeError(f"gradient along an axis of length {f.shape[-1]} needs at least"
+                         f" {edge_order + 1} entries")
+    if np.ndim(spacing) and np.shape(spacing) != f.shape[-1:]:
+        raise ShapeError(f"gradient along an axis of length {f.shape[-1]} cannot take coordinates"
+                         f" of shape {np.shape(spacing)}")
+    h = np.diff(spacing) if np.ndim(spacing) else spacing * np.ones(f.shape[-1] - 1)
+    slope, left, right = np.diff(f) / h, h[:-1], h[1:]
+    bend = np.diff(slope) / (left + right)
+    first, last = slope[..., :1], slope[..., -1:]
+    if edge_order == 2:
+        first, last = first - h[:1] * bend[..., :1], last + h[-1:] * bend[..., -1:]
+    return np.moveaxis(np.concatenate([first, slope[..., :-1] + left * bend, last], -1), -1, axis)
+
+
 # ---- products ------------------------------------------------------------------------------------
 
 
 @implements(np.dot)
 def _dot(a: Any, b: Any, out: Any = None) -> Tensor:
     _plain(np.dot, {"out": out})
-    return apply(ops.dot, *map(_as_operand, (a, b)))
-
-
-def _as_operand(x: Any) -> Any:
-    return x if isinstance(x, Tensor) else np.asarray(x)
+    return apply(ops.dot, *map(as_operand, (a, b)))
 
 
 @implements(np.einsum)
@@ -234,13 +299,13 @@ def _einsum(subscripts: Any, *operands: Any, out: Any = None, optimize: Any = No
     _plain(np.einsum, {"out": out, **options})
     if not isinstance(subscripts, str):
         raise no_rule("einsum without a subscripts string")
-    operands = tuple(map(_as_operand, operands))
+    operands = tuple(map(as_operand, operands))
     return apply(ops.einsum, *operands, subscripts=kernels.explicit_einsum(subscripts, operands))
 
 
 @implements(np.tensordot)
 def _tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
-    a, b = _as_operand(a), _as_operand(b)
+    a, b = as_operand(a), as_operand(b)
     if isinstance(axes, int):
         left, right = list(range(a.ndim - axes, a.ndim)), list(range(axes))
     else:
@@ -270,15 +335,96 @@ def _vdot(a: Any, b: Any) -> Any:
     return np.ravel(a) @ np.ravel(b)
 
 
+@implements(np.cross)
+def _cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1,
+           axis: Any = None) -> Any:
+    axisa, axisb, axisc = (axisa, axisb, axisc) if axis is None else (axis,) * 3
+    a, b = (np.moveaxis(as_operand(v), i, -1) for v, i in ((a, axisa), (b, axisb)))
+    if a.shape[-1] != 3 or b.shape[-1] != 3:
+        raise ShapeError(f"cross of {a.shape} and {b.shape}: vectors have three components; for"
+                         " two, write a[0] * b[1] - a[1] * b[0]")
+    return np.moveaxis(np.roll(a, -1, -1) * np.roll(b, 1, -1)
+                       - np.roll(a, 1, -1) * np.roll(b, -1, -1), -1, axisc)
+
+
 @implements(np.kron)
 def _kron(a: Any, b: Any) -> Tensor:
-    a, b = _as_operand(a), _as_operand(b)
+    a, b = as_operand(a), as_operand(b)
     n = max(a.ndim, b.ndim)
     left = (1,) * (n - a.ndim) + a.shape
     right = (1,) * (n - b.ndim) + b.shape
     split = np.reshape(a, [d for k in left for d in (k, 1)])
     product = split * np.reshape(b, [d for k in right for d in (1, k)])
     return product.reshape([p * q for p, q in zip(left, right)])
+
+
+# ---- linear algebra ------------------------------------------------------------------------------
+#
+# A decomposition is one row of the table, whose result holds its parts above each other; they are
+# slices of it. Each is a function of matrices as a whole, so there is no gradient where it jumps:
+# at equal eigenvalues or singular values the vectors are arbitrary in their space, and what
+# depends on the choice gets none. Functions that do not, such as sums of eigenvalues, have theirs.
+
+
+@implements(np.linalg.solve)
+def _solve(a: Any, b: Any) -> Any:
+    return apply(ops.solve, as_operand(a), as_operand(b))
+
+
+@implements(np.linalg.inv)
+def _inv(a: Any) -> Any:
+    return apply(ops.solve, a, np.eye(a.shape[-1]))
+
+
+@implements(np.linalg.det)
+def _det(a: Any) -> Any:
+    return apply(ops.det, a)
+
+
+@implements(np.linalg.slogdet)
+def _slogdet(a: Any) -> Any:
+    return type(np.linalg.slogdet(np.eye(1)))(*apply(ops.slogdet, a))
+
+
+@implements(np.linalg.cholesky)
+def _cholesky(a: Any, /, *, upper: bool = False) -> Any:
+    factor: Any = apply(ops.cholesky, _symmetric(a, "cholesky"))
+    return factor.mT if upper else factor
+
+
+@implements(np.linalg.eigh)
+def _eigh(a: Any, UPLO: str = "L") -> Any:
+    pairs: Any = apply(ops.eigh, _symmetric(a, "eigh"))
+    return type(np.linalg.eigh(np.eye(1)))(pairs[..., 0, :], pairs[..., 1:, :])
+
+
+@implements(np.linalg.eigvalsh)
+def _eigvalsh(a: Any, UPLO: str = "L") -> Any:
+    return _eigh(a)[0]
+
+
+def _symmetric(a: Any, name: str) -> Any:
+    """A matrix that is symmetric to rounding: NumPy would read one triangle of any other."""
+    x = array_of(values_of(a))
+    if x.ndim > 1 and x.shape[-1] == x.shape[-2] and (
+            np.abs(x - x.mT).max(initial=0) > 1e-3 * np.abs(x).max(initial=0)):
+        raise ValueError(f"{name} of {subject(a)} needs a symmetric matrix: NumPy would read one"
+                         " triangle of it only. Use (a + a.mT) / 2, or both of its triangles")
+    return a
+
+
+@implements(np.linalg.svd)
+def _svd(a: Any, full_matrices: bool = True, compute_uv: bool = True,
+         hermitian: bool = False) -> Any:
+    if hermitian:
+        raise no_rule("linalg.svd", {"hermitian=True": hermitian})
+    rows, columns = a.shape[-2:]
+    if full_matrices and compute_uv and rows != columns:
+        raise no_rule("linalg.svd", {"full_matrices=True (some of its vectors are arbitrary: say"
+                                     " full_matrices=False)": full_matrices})
+    triples: Any = apply(ops.svd, a)
+    u, s, v = vjps.triple(triples, a)
+    return type(np.linalg.svd(np.eye(1)))(u, s[..., 0, :], v.mT) if compute_uv else s[..., 0, :]
 
 
 # ---- shape ---------------------------------------------------------------------------------------
@@ -312,7 +458,7 @@ def _broadcast_arrays(*arrays: Any, subok: bool = False) -> tuple[Any, ...]:
 
 
 def _each(change: Callable[[Any], Any], arrays: Sequence[Any]) -> Any:
-    changed = tuple(change(_as_operand(a)) for a in arrays)
+    changed = tuple(change(as_operand(a)) for a in arrays)
     return changed[0] if len(changed) == 1 else changed
 
 
@@ -372,7 +518,7 @@ def _stack(arrays: Any, axis: int = 0, out: Any = None, **options: Any) -> Tenso
 
 
 def _parts(arrays: Any) -> list[Any]:
-    return [_as_operand(a) for a in arrays]
+    return [as_operand(a) for a in arrays]
 
 
 @implements(np.append)
@@ -393,7 +539,7 @@ def _hstack(tup: Any, **options: Any) -> Tensor:
 
 @implements(np.column_stack)
 def _column_stack(tup: Any) -> Any:
-    parts = [_as_operand(a) for a in tup]
+    parts = [as_operand(a) for a in tup]
     return np.concatenate([a.reshape((-1, 1)) if a.ndim < 2 else a for a in parts], axis=1)
 
 
@@ -439,6 +585,13 @@ def _sort(a: Any, axis: Any = -1, **options: Any) -> Tensor:
     return apply(ops.sort, a, axis=axis)
 
 
+@implements(np.partition)
+def _partition(a: Any, kth: Any, axis: int = -1, **options: Any) -> Any:
+    if axis is None:
+        a, axis = a.ravel(), -1
+    return np.take_along_axis(a, np.argpartition(a, kth, axis, **options), axis)
+
+
 @implements(np.diag)
 def _diag(v: Any, k: int = 0) -> Any:
     if v.ndim != 1:
@@ -464,6 +617,8 @@ def _array_api_names() -> None:
         "linalg.tensordot": lambda a, b, axes=2: _tensordot(a, b, axes),
         "linalg.trace": lambda x, offset=0: np.trace(x, offset, -2, -1),
         "linalg.diagonal": lambda x, offset=0: np.diagonal(x, offset, -2, -1),
+        "linalg.cross": lambda x1, x2, axis=-1: _cross(x1, x2, axis=axis),
+        "linalg.svdvals": lambda x: _svd(x, compute_uv=False),
         "linalg.vecdot": lambda a, b, axis=-1: (a * b).sum(axis=axis),
     }
     for path, ours in same.items():

@@ -367,6 +367,22 @@ einsum   = op("einsum", _einsum, joint=lambda g, z, *xs, subscripts:
 diagonal = op("diagonal", np.diagonal, _diagonal_vjp)
 trace    = op("trace", np.trace, _trace_vjp)
 
+# ---- linear algebra ------------------------------------------------------------------------------
+
+
+def _cofactor(x):
+    return vjps.cofactors(*vjps.triple(svd(x), x))
+
+
+solve    = op("solve", np.linalg.solve, joint=vjps.solve)
+cholesky = op("cholesky", kernels.cholesky, vjps.cholesky)
+eigh     = op("eigh", kernels.eigh, vjps.eigh)
+svd: Op  = op("svd", kernels.svd, vjps.svd)
+det      = op("det", np.linalg.det, lambda g, z, x: g[..., None, None] * cofactor(x))
+cofactor: Op = op("cofactor", _cofactor, lambda g, z, x: vjps.cofactor(g, *vjps.triple(svd(x), x)))
+slogdet  = op("slogdet", kernels.slogdet,                        # the sign is flat
+                                    lambda g, z, x: g[1][..., None, None] * np.linalg.inv(x).mT)
+
 # ---- shape ---------------------------------------------------------------------------------------
 
 

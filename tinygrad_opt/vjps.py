@@ -164,6 +164,92 @@ def dot_right(g, x, y):
     return np.moveaxis(summed, 0, -2) if y.ndim > 1 else summed
 
 
+# ---- linear algebra ------------------------------------------------------------------------------
+
+
+def solve(g, z, x, y):
+    """x⁻ᵀg for y, and −(x⁻ᵀg)zᵀ for x."""
+    if y.ndim == 1:
+        left, right = solve(*(np.expand_dims(a, -1) if a is not x else x for a in (g, z, x, y)))
+        return [left, right[..., 0]]
+    right = np.linalg.solve(x.mT, g)
+    return [-(right @ z.mT), right]
+
+
+def cholesky(g, z, x):
+    """L⁻ᵀ Φ(Lᵀg) L⁻¹ made symmetric, where Φ is the lower triangle with half of the diagonal."""
+    h = z.mT @ g
+    h = (np.tril(h) + np.tril(h, -1).mT) / 2
+    return np.linalg.solve(z.mT, np.linalg.solve(z.mT, h).mT)
+
+
+def safe_inverse(x, w):
+    """1 / x, but 0 where x is 0 to within the rounding of the numbers w."""
+    none = np.abs(x) <= np.finfo(w.dtype).eps * np.abs(w).sum(axis=-1)[..., None, None]
+    return np.where(none, 0, 1 / np.where(none, 1, x))
+
+
+def gaps(w):
+    """wⱼ − wᵢ in row i and column j."""
+    return np.expand_dims(w, -2) - np.expand_dims(w, -1)
+
+
+def skew(x):
+    return x - x.mT
+
+
+def eigh(g, z, x):
+    """V (diag g_w + F ∘ skew(Vᵀg_V) / 2) Vᵀ with Fᵢⱼ = 1 / (wⱼ − wᵢ), and 0 for equal eigenvalues:
+    functions that don't depend on the choice of their eigenvectors have no such part."""
+    w, v, g_w, g_v = z[..., 0, :], z[..., 1:, :], g[..., :1, :], g[..., 1:, :]
+    return (v * g_w + v @ (safe_inverse(gaps(w), w) * skew(v.mT @ g_v) / 2)) @ v.mT
+
+
+def triple(z, x):
+    """U, Σ as a row and V of x = UΣVᵀ, from the result of `svd`."""
+    rows = x.shape[-2]
+    return z[..., :rows, :], z[..., rows : rows + 1, :], z[..., rows + 1 :, :]
+
+
+def svd(g, z, x):
+    """U (diag g_s + H) Vᵀ and what leaves the spaces of U and V.
+
+    Hᵢⱼ = (Pᵢⱼ + Qᵢⱼ) / 2(sⱼ − sᵢ) + (Pᵢⱼ − Qᵢⱼ) / 2(sⱼ + sᵢ), where P = skew(Uᵀg_U) and
+    Q = skew(Vᵀg_V), and 1 / 0 = 0 as for `eigh`.
+    """
+    (u, s, v), (g_u, g_s, g_v) = triple(z, x), triple(g, x)
+    w = s[..., 0, :]
+    p, q = u.mT @ g_u, v.mT @ g_v
+    h = (skew(p) + skew(q)) * safe_inverse(gaps(w), w) + (skew(p) - skew(q)) * safe_inverse(
+        s + s.mT, w)
+    inverse_s = safe_inverse(s, w)
+    return ((u * g_s + u @ h / 2 + (g_u - u @ p) * inverse_s) @ v.mT
+            + (u * inverse_s) @ (g_v - v @ q).mT)
+
+
+def orientation(u, v):
+    """det(U) det(V) of orthogonal matrices: 1 or −1."""
+    return np.sign(np.linalg.det(u @ v.mT))[..., None, None]
+
+
+def cofactors(u, s, v):
+    """∂det(x)/∂x for x = UΣVᵀ, also where x is singular: what Σ has, between U and Vᵀ."""
+    return orientation(u, v) * ((u * product_of_others(s, -1)) @ v.mT)
+
+
+def cofactor(g, u, s, v):
+    """The cofactors of Σ + E differ from those of Σ by −Eⱼᵢ Pᵢⱼ at (i, j) and Σⱼ Eⱼⱼ Pᵢⱼ at (i, i),
+    where Pᵢⱼ is the product of all singular values but the i-th and the j-th."""
+    same = np.eye(s.shape[-1], dtype=bool)
+    p = np.where(same, 0, product_of_others(np.where(same, 1, s), -1))
+    h = u.mT @ g @ v
+    traces = (np.where(same, h, 0) @ p).sum(axis=-2, keepdims=True)
+    return orientation(u, v) * ((u * traces - u @ (p * h).mT) @ v.mT)
+
+
+# ---- indexing and joining ------------------------------------------------------------------------
+
+
 def diagonal_index(shape, offset):
     """Where the last two axes of the shape hold their diagonal."""
     rows, columns = shape[-2:]

@@ -27,6 +27,7 @@ _COPIED = "{g}, summed over the copies"
 _PIECE = "the piece of {g} that came from {x}"
 _PRODUCT = "{g} times the other inputs, summed over all axes that {x} has not"
 _DIAGONAL = "{g} on the diagonal, 0 elsewhere"
+_SLOPES = "the slopes of {z} in each entry of {x}, times {g} and added up"
 # By row of the table, for all inputs or for each.
 CARRIED: dict[str, str | tuple[str, ...]] = {
     **dict.fromkeys(("reshape", "ravel", "transpose", "swapaxes", "moveaxis", "flip", "roll",
@@ -36,6 +37,7 @@ CARRIED: dict[str, str | tuple[str, ...]] = {
     **dict.fromkeys(("concatenate", "stack"), _PIECE),
     **dict.fromkeys(("matmul", "linear", "dot", "outer", "einsum"), _PRODUCT),
     **dict.fromkeys(("diagonal", "trace"), _DIAGONAL),
+    **dict.fromkeys(("solve", "cholesky", "eigh", "svd", "det", "cofactor", "slogdet"), _SLOPES),
     "pad": "{g} without the padding",
     "scatter": "{g} at the entries that were written",
     "put": ("{g}, 0 where entries were replaced", "{g} where entries were replaced"),
