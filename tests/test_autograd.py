@@ -99,6 +99,49 @@ def test_argnums_choose_arguments_and_tuples_give_tuples():
     assert tg.value_and_grad(f, (0,))(3.0, 5.0) == (45, (30,))
 
 
+@pytest.mark.parametrize("several", [(0, 2), [0, 2], [np.int64(0), np.int8(2)], (-3, 2)])
+def test_several_arguments_are_named_in_a_tuple_or_a_list(several):
+    def f(a, b, c):
+        return a**2 * b * c
+
+    point = 3.0, 5.0, 7.0
+    assert [float(g) for g in tg.grad(f, several)(*point)] == [210, 45]
+    assert [float(g) for g in tg.value_and_grad(f, several)(*point)[1]] == [210, 45]
+    assert [float(g) for g in tg.jacobian(f, several)(*point)] == [210, 45]
+    assert [[float(h) for h in row] for row in tg.hessian(f, several)(*point)] == [
+        [70, 30], [30, 0]]
+    assert float(tg.grad(f, np.int64(1))(*point)) == float(tg.grad(f, np.uint8(1))(*point)) == 63
+    assert float(tg.hvp(f, np.int64(0))(*point, 1.0)) == 70
+
+
+FORMS = [tg.grad, tg.value_and_grad, tg.jacobian, tg.hessian]
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
+@pytest.mark.parametrize("argnums", ["0", 0.0, None, True, (0, 1.0), [False], np.array([0, 1]),
+                                     {0}, ((0,), 1)])
+def test_argnums_of_another_type_are_refused_when_they_are_given(form, argnums):
+    with pytest.raises(TypeError, match="argnums is the number of an argument, or a tuple or list"):
+        form(quadratic, argnums)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
+def test_an_argument_named_twice_is_refused(form):
+    for argnums in [(0, 0), [1, 0, 1], (-1, np.int64(-1))]:
+        with pytest.raises(ValueError, match=f"argnums name argument {argnums[-1]} twice"):
+            form(quadratic, argnums)
+    with pytest.raises(ValueError, match="argnums name argument 1 twice"):
+        form(lambda a, b: a * b, (1, -1))(2.0, 3.0)
+
+
+@pytest.mark.parametrize("form", [*FORMS, tg.hvp], ids=lambda form: form.__name__)
+def test_only_functions_are_differentiated(form):
+    with pytest.raises(TypeError, match=r"only functions have derivatives, got 3: .*grad\(f\)"):
+        form(3)
+    with pytest.raises(TypeError, match="differentiates one argument, got argnum=\\[0\\]"):
+        tg.hvp(quadratic, [0])
+
+
 def test_integer_arguments_become_floats():
     slope = tg.grad(lambda x: (x**2).sum())(np.array([1, 2, 3]))
     np.testing.assert_array_equal(slope, [2, 4, 6])

@@ -462,6 +462,75 @@ def quietly(f, *args):
         return f(*args)
 
 
+# ---- where rules once went wrong -----------------------------------------------------------------
+
+
+def test_logaddexp_is_smooth_where_its_arguments_are_equal():
+    """Its curvature is p (1 − p), a quarter at equal arguments, finite or not in their sum."""
+    for x in (0.5, 0.0, -800.0, 1e300):
+        curvature = tg.hessian(lambda v: np.logaddexp(v[0], v[1]))(np.array([x, x]))
+        np.testing.assert_allclose(curvature, [[0.25, -0.25], [-0.25, 0.25]])
+    third = tg.grad(tg.grad(tg.grad(lambda x: np.logaddexp(x, 0.0))))
+    for x in (0.0, 0.1):                                   # p (1 − p) (1 − 2p)
+        p = 1 / (1 + math.exp(-x))
+        np.testing.assert_allclose(third(np.array(x)), p * (1 - p) * (1 - 2 * p), atol=1e-15)
+
+
+def test_bounds_of_clip_that_cross_give_the_gradient_to_the_upper_one():
+    x, low, high = np.array([0.5, 5.0, -5.0, 1.5]), np.full(4, 2.0), np.full(4, 1.0)
+
+    def f(*args):
+        return (np.clip(*args) * [1.0, 2.0, 3.0, 4.0]).sum()
+
+    np.testing.assert_array_equal(np.clip(x, low, high), high)
+    slopes = tg.grad(f, (0, 1, 2))(x, low, high)
+    np.testing.assert_array_equal(slopes, [[0] * 4, [0] * 4, [1, 2, 3, 4]])
+    recorded = tg.grad(lambda s: sum((a * b).sum() for a, b in zip(
+        tg.grad(f, (0, 1, 2))(x * s, low, high), (x, low, high))))(1.0)
+    assert recorded == 0
+    assert tg.gradcheck(np.clip, x, low, high)
+
+
+@pytest.mark.parametrize("shape, indices, axis", [
+    ((5, 5), np.array([[0, 1]]), 1), ((1, 5), np.array([[0, 1]] * 5), 1),
+    ((2, 3, 4), np.zeros((1, 1, 4), int), 1), ((2, 1, 4), np.array([[[3, 3, 0]]] * 1), -1),
+    ((3, 1), np.array([[0, 2, 2, 1]]), 0)])
+def test_indices_of_take_along_axis_may_broadcast(shape, indices, axis):
+    x = np.random.default_rng(0).normal(size=shape)
+    weights = np.cos(np.arange(np.take_along_axis(x, indices, axis).size))
+    assert tg.gradcheck(lambda t: (np.take_along_axis(t, indices, axis).ravel() * weights).sum(), x)
+
+
+@pytest.mark.parametrize("f", [np.sum, np.max, np.min, np.prod])
+@pytest.mark.parametrize("axis", [0, -1])
+def test_one_number_is_reduced_along_its_axis_0_as_numpy_allows(f, axis):
+    x = tg.Tensor(3.0, requires_grad=True)
+    z = f(x, axis=axis)
+    z.backward()
+    assert z.item() == 3 and x.grad == 1 and x.grad.shape == ()
+
+
+@pytest.mark.parametrize("kind", [">i4", ">i8", ">u2", "<i4", "u1"])
+def test_labels_in_any_byte_order_are_labels(kind):
+    x, y = np.random.default_rng(0).normal(size=(4, 3)), np.array([0, 2, 2, 1])
+
+    def loss(t, y):
+        return ops.cross_entropy(t, y)
+
+    np.testing.assert_array_equal(tg.grad(loss)(x, y.astype(kind)), tg.grad(loss)(x, y))
+    with pytest.raises(IndexError, match="labels go from 0 to 3"):
+        loss(tg.Tensor(x), np.array([0, 3, 0, 0]).astype(kind))
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.int16])
+@pytest.mark.parametrize("order", [None, 1, 2, 3, np.inf, -np.inf])
+def test_norms_of_small_integers_do_not_wrap_around(kind, order):
+    x = np.array([100, 7, 120]).astype(kind)
+    x = -x - 8 if kind == np.int8 else x                   # −128 has no opposite
+    np.testing.assert_allclose(np.linalg.norm(tg.Tensor(x), order).data,
+                               np.linalg.norm(x.astype(float), order), rtol=1e-7)
+
+
 # ---- einsum subscripts ---------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import gc
+import math
 import pickle
 import threading
 import warnings
@@ -15,7 +16,7 @@ from effort import calls
 import tinygrad_opt as tg
 from tinygrad_opt import Tensor, no_grad, ops
 from tinygrad_opt.errors import GraphError, NoRuleError, ShapeError
-from tinygrad_opt.tensor import answer, history
+from tinygrad_opt.tensor import answer, history, tick
 
 
 def leaf(values, name=None, dtype=np.float64):
@@ -765,6 +766,23 @@ def test_no_conversion_loses_a_graph_silently():
     assert np.asarray(x.detach()) is x.data
 
 
+def test_python_numbers_and_what_asks_for_them_read_the_value():
+    """NumPy and math ask float() for a number, which cannot know what becomes of it."""
+    x, array = leaf(0.5, "x"), np.zeros(3)
+    assert float(x) == x.item() == 0.5 and int(x) == 0 and f"{x:.1f}" == "0.5"
+    assert math.tanh(x) == math.tanh(0.5)
+    array[0] = x
+    assert array.tolist() == [0.5, 0, 0]
+    with pytest.raises(GraphError, match="lose its graph"):
+        array[:1] = x
+    with pytest.raises(GraphError, match="lose its graph"):
+        array[:2] = leaf([1.0, 2.0])
+    with pytest.raises(GraphError, match="no graph"):      # and a loss of such numbers says so
+        Tensor(math.tanh(x)).backward()
+    with pytest.raises(GraphError, match=r"was \.data or float\(\) used inside"):
+        tg.grad(math.tanh)(0.5)
+
+
 def test_dlpack_shares_memory_and_refuses_graphs():
     x = Tensor(np.arange(3.0))
     assert np.shares_memory(np.from_dlpack(x), x.data)
@@ -776,6 +794,80 @@ def test_a_rule_of_another_shape_than_its_input_is_an_error_that_says_both():
     half = tg.op("half", lambda x: x / 2, lambda g, z, x: g[:2])
     with pytest.raises(ValueError, match=r"gradient of shape \(2,\) for an input of shape \(3,\)"):
         half(leaf([1.0, 2.0, 3.0])).sum().backward()
+
+
+@pytest.mark.parametrize("join, row", [(np.stack, ops.stack), (np.concatenate, ops.concatenate)])
+def test_backward_of_many_joined_tensors_takes_linear_time(join, row, monkeypatch):
+    """All their gradients come from one call of the VJP, of one slice each."""
+    calls = []
+
+    def counted(g, z, *arrays, **attrs):
+        calls.append(len(arrays))
+        return vjp(g, z, *arrays, **attrs)
+
+    vjp = row.vjps.vjp
+    monkeypatch.setattr(row, "vjps", ops.Joint(counted))
+    made = []
+    for n in (50, 100):
+        leaves = [leaf(np.full(2, float(i))) for i in range(n)]
+        joined = join(leaves)
+        (joined * np.arange(2.0 * n).reshape(joined.shape)).sum().backward()
+        assert [t.grad.tolist() for t in leaves] == [[2 * i, 2 * i + 1] for i in range(n)]
+        began = tick()
+        join(leaves).sum().backward(create_graph=True)
+        made.append(tick() - began)                        # Tensors that were created
+    assert calls == [50, 50, 100, 100]
+    assert made[1] <= 2 * made[0]
+
+
+def test_a_kernel_runs_once_beside_an_array_of_another_dtype():
+    drawn = []
+
+    def noisy(x, scale):
+        drawn.append(scale.dtype)
+        return x + scale * np.random.default_rng(0).normal(size=x.shape)
+
+    row = tg.op("noise", noisy, lambda g, z, x, scale: g, lambda g, z, x, scale: g)
+    for scale in (np.ones(3), np.ones(3, np.float16), np.ones(3, int), Tensor(np.ones(3, int))):
+        z = row(Tensor(np.zeros(3, np.float32), requires_grad=True), scale)
+        assert drawn.pop() == z.dtype == np.float32 and not drawn
+
+
+UNREAL = {
+    "masked": np.ma.masked_array([1.0, 2.0], [False, True]),
+    "complex": np.array([1.0, 2j]), "complex64": np.ones(2, np.complex64),
+    "object": np.array([1.0, "a"], object), "text": np.array(["a", "b"]),
+    "dates": np.array(["2020-01-01"] * 2, "M8[D]"),
+}
+USES = {
+    "Tensor()": lambda w, a: Tensor(a), "Tensor() that requires grad": lambda w, a: Tensor(a, True),
+    "right of +": lambda w, a: w + a, "left of +": lambda w, a: a + w,
+    "right of @": lambda w, a: w @ a, "left of @": lambda w, a: a @ w,
+    "right of maximum": lambda w, a: np.maximum(w, a),
+    "left of maximum": lambda w, a: np.maximum(a, w),
+    "where": lambda w, a: np.where([True, False], w, a), "clip": lambda w, a: np.clip(w, a, None),
+    "stack": lambda w, a: np.stack([w, a]), "concatenate": lambda w, a: np.concatenate([a, w]),
+    "solve": lambda w, a: np.linalg.solve(np.outer(w, w) + np.eye(2), a),
+    "mse_loss": lambda w, a: tg.nn.mse_loss(w, a), "l1_loss": lambda w, a: tg.nn.l1_loss(w, a),
+    "huber_loss": lambda w, a: tg.nn.huber_loss(w, a),
+}
+
+
+@pytest.mark.parametrize("kind", UNREAL)
+@pytest.mark.parametrize("use", USES)
+def test_what_stands_for_no_real_numbers_is_refused(kind, use):
+    w = leaf([1.0, 2.0])
+    words = "mask|lose its graph" if kind == "masked" else "a Tensor holds real numbers"
+    with pytest.raises((TypeError, GraphError), match=words):
+        USES[use](w, UNREAL[kind])
+    assert w.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("number", [1j, np.complex64(2)])
+def test_complex_numbers_are_refused(number):
+    for use in (lambda w: w * number, lambda w: number - w, lambda w: np.power(w, number)):
+        with pytest.raises(TypeError, match="a Tensor holds real numbers"):
+            use(leaf([1.0, 2.0]))
 
 
 def test_a_users_own_op_is_recorded_and_checked():

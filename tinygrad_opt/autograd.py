@@ -13,7 +13,7 @@ numbers, Tensors, or dicts of them, and what comes back has the form of the argu
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -37,14 +37,14 @@ def _differentiating() -> Iterator[None]:
         differentiating.reset(token)
 
 
-def grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
+def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
     """The gradient of a function that returns one number.
 
     Parameters
     ----------
     f : callable
         Takes arrays, Tensors or dicts of them and returns a Tensor of one entry.
-    argnums : int or tuple of int
+    argnums : int, or tuple or list of int
         Which arguments to differentiate.
 
     Returns
@@ -52,10 +52,14 @@ def grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[
     callable
         Takes the arguments of f and returns ∂f/∂argument, in the form of the argument: an array
         for an array or a number, a Tensor for a Tensor, a dict for a dict; a tuple of them if
-        `argnums` is a tuple.
+        `argnums` is a tuple or a list.
 
     Raises
     ------
+    TypeError
+        If f is not a function, or `argnums` are not integers.
+    ValueError
+        If `argnums` name an argument twice.
     GraphError
         When called, if f does not return a Tensor of one entry.
 
@@ -77,7 +81,7 @@ def grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[
     return gradient
 
 
-def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
+def value_and_grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
     """The value of a function and its gradient, from one run.
 
     Parameters
@@ -100,8 +104,10 @@ def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) ->
     (10.0, array([5.]))
     """
 
+    places = _places(f, argnums)
+
     def both(*args: Any, **kwargs: Any) -> Any:
-        run = _Run(f, argnums, args, kwargs)
+        run = _Run(f, places, args, kwargs)
         y = run.result
         if type(y) is not Tensor or y.size != 1:
             raise GraphError(
@@ -113,8 +119,8 @@ def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) ->
     return both
 
 
-def jacobian(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
-    """All partial derivatives of a function that returns a Tensor, or a dict of them.
+def jacobian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+    """All partial derivatives of a function that returns a Tensor, or a dict or tuple of them.
 
     Parameters
     ----------
@@ -139,14 +145,17 @@ def jacobian(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Calla
            [0., 6.]])
     """
 
+    places = _places(f, argnums)
+
     def rows(*args: Any, **kwargs: Any) -> Any:
-        run = _Run(f, argnums, args, kwargs)
-        return _map(run.jacobian, run.result)
+        run = _Run(f, places, args, kwargs)
+        y = run.result
+        return tuple(map(run.jacobian, y)) if isinstance(y, tuple) else _map(run.jacobian, y)
 
     return rows
 
 
-def hessian(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
+def hessian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
     """All second derivatives of a function that returns one number.
 
     Parameters
@@ -158,7 +167,7 @@ def hessian(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callab
     -------
     callable
         Takes the arguments of f and returns ∂²f/∂x∂x of shape ``x.shape + x.shape``; for a dict
-        of arrays a dict of dicts.
+        of arrays a dict of dicts, for several arguments a tuple of tuples.
 
     Examples
     --------
@@ -198,6 +207,8 @@ def hvp(f: Callable[..., Any], argnum: int = 0) -> Callable[..., Any]:
     >>> tg.hvp(lambda x: (x**3).sum())(np.array([1.0, 2.0]), np.array([1.0, 10.0]))
     array([  6., 120.])
     """
+    if isinstance(argnum, tuple | list):
+        raise TypeError(f"hvp() differentiates one argument, got argnum={argnum!r}")
     slope = grad(f, argnum)
 
     def product(*args: Any, **kwargs: Any) -> Any:
@@ -229,12 +240,13 @@ class _Run:
     another way.
     """
 
-    def __init__(self, f: Any, argnums: int | tuple[int, ...], args: Any, kwargs: Any) -> None:
-        self.single = not isinstance(argnums, tuple)
-        self.places = (argnums,) if isinstance(argnums, int) else argnums
+    def __init__(self, f: Any, places: int | tuple[int, ...], args: Any, kwargs: Any) -> None:
+        self.single = not isinstance(places, tuple)
+        self.places = places if isinstance(places, tuple) else (places,)
         for i in self.places:
             if not -len(args) <= i < len(args):
                 raise TypeError(f"argnums={i}, but {_name(f)} was given {len(args)} arguments")
+        _different(i % len(args) for i in self.places)
         outer = differentiating.get()
         given = [args[i] for i in self.places]
         self.wants_tensors = outer > 0 or any(map(_holds_tensor, given))
@@ -286,6 +298,27 @@ class _Run:
 
     def given_back(self, y: Tensor) -> Any:
         return y if self.wants_tensors else lifted(y.array)
+
+
+def _places(f: Any, argnums: Any) -> int | tuple[int, ...]:
+    """Which arguments to differentiate: one, or several in a tuple."""
+    if not callable(f):
+        raise TypeError(f"only functions have derivatives, got {f!r}: give the function, as in"
+                        " grad(f), and call what comes back at a point, as in grad(f)(x)")
+    several = isinstance(argnums, tuple | list)
+    for i in argnums if several else [argnums]:
+        if not isinstance(i, int | np.integer) or isinstance(i, bool):
+            raise TypeError("argnums is the number of an argument, or a tuple or list of numbers,"
+                            f" got {argnums!r}")
+    return _different(map(int, argnums)) if several else int(argnums)
+
+
+def _different(places: Iterable[int]) -> tuple[int, ...]:
+    places = tuple(places)
+    for i in places:
+        if places.count(i) > 1:
+            raise ValueError(f"argnums name argument {i} twice")
+    return places
 
 
 def _fresh(x: Any) -> Tensor:

@@ -198,7 +198,7 @@ def index_of(x: Any) -> Any:
 
 def as_operand(x: Any) -> Any:
     """A Tensor or an array as it is, also one of a step that is captured; anything else as one."""
-    return x if type(x) is Tensor or hasattr(type(x), "__traced_array__") else np.asarray(x)
+    return x if type(x) is Tensor or hasattr(type(x), "__traced_array__") else np.asanyarray(x)
 
 
 def array_of(x: Any) -> ndarray:
