@@ -1,0 +1,334 @@
+"""Each function of ``kernels`` beside the plain form that it stands for, written here once more.
+
+Plain forms compute in float64, whatever the kernel is given, in the order of the formula. A kernel
+may differ from them by rounding: by a few units in the last place for one entry, and by as many
+as there are terms for a sum. Where that differs, the row says why.
+"""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from tinygrad_opt import kernels
+from tinygrad_opt.kernels import KEPT
+
+INF, NAN = math.inf, math.nan
+rng = np.random.default_rng(5)
+CORNERS = np.array([0.0, -0.0, 1.0, -1.0, 1e-30, -1e-30, 1e-4, 30.0, -30.0, 80.0, -80.0, INF, -INF,
+                    NAN])
+ENTRIES = [CORNERS, np.linspace(-6, 6, 401), np.zeros((0, 3)), np.array(-0.7),
+           rng.normal(size=(2, 3, 4))]
+SHAPES = [(4, 3), (1, 1), (0, 3), (5,), (2, 3, 4), (3, 70), (70, 3), (2, 64)]
+FLOATS = [rng.normal(size=shape) * 5 for shape in SHAPES]
+
+
+def extremes(axis):
+    """Rows along the axis with an entry that is −∞, nan, or far from the others."""
+    x = np.array([[-INF, 0.0, 1.0], [NAN, 0.0, 1.0], [600.0, -600.0, 0.0], [80.0, 80.0, -INF]])
+    return np.moveaxis(x, -1, axis)
+
+
+# ---- plain forms ---------------------------------------------------------------------------------
+
+
+def summed_to(g, shape):
+    full = np.broadcast_shapes(g.shape, shape)
+    places = np.broadcast_to(np.arange(math.prod(shape)).reshape(shape), full)
+    out = np.zeros(math.prod(shape))
+    np.add.at(out, places.ravel(), np.broadcast_to(g, full).ravel())
+    return out.reshape(shape)
+
+
+def log_of_sum(x, axis=None, keepdims=False):
+    return np.log(np.sum(np.exp(x), axis=axis, keepdims=keepdims))
+
+
+def root_of_squares(x, axis=None, keepdims=False):
+    return np.sqrt(np.sum(x.astype(float) ** 2, axis=axis, keepdims=keepdims))
+
+
+def rows_times_columns(x, y):
+    x, y = np.asarray(x), np.asarray(y)
+    a, b = (x[None] if x.ndim == 1 else x), (y[:, None] if y.ndim == 1 else y)
+    z = (a[..., :, :, None] * b[..., None, :, :]).sum(axis=-2)
+    z = z[..., 0, :] if x.ndim == 1 else z
+    return z[..., 0] if y.ndim == 1 else z
+
+
+def added(g, index, shape):
+    out = np.zeros(shape)
+    np.add.at(out, index, g)
+    return out
+
+
+def replaced(x, value, index):
+    out, places = x.copy().ravel(), np.arange(x.size).reshape(x.shape)[index]
+    for place, v in zip(places.ravel(), np.broadcast_to(value, places.shape).ravel()):
+        out[place] = v
+    return out.reshape(x.shape)
+
+
+def is_read_once(index):
+    """For an index into a matrix of three by four; of integer arrays it is not asked."""
+    places = np.arange(12).reshape(3, 4)[index]
+    return np.unique(places).size == places.size
+
+
+def shifted(x, axis):
+    return x - x.max(axis=axis, keepdims=True)
+
+
+def probabilities(x, axis=-1):
+    return np.exp(shifted(x, axis)) / np.exp(shifted(x, axis)).sum(axis=axis, keepdims=True)
+
+
+def log_probabilities(x, axis=-1):
+    return shifted(x, axis) - np.log(np.exp(shifted(x, axis)).sum(axis=axis, keepdims=True))
+
+
+def mean_of_losses(x, labels):
+    rows = [-log_probabilities(row)[label] for row, label in zip(x, labels)]
+    return sum(rows) / len(rows)
+
+
+def less_one_hot(x, labels):
+    return probabilities(x) - np.eye(x.shape[1])[labels]
+
+
+def with_axis_back(function):
+    """x after the function has moved the axis to the front, moved back."""
+    def values(x, axis, *rest):
+        made = function(x, axis, *rest)
+        value, along = made
+        return value if along == axis else value.swapaxes(along, axis)
+    return values
+
+
+def unpacked_eigh(x):
+    """V diag(w) Vᵀ."""
+    z = kernels.eigh(x)
+    return z[..., 1:, :] * z[..., :1, :] @ z[..., 1:, :].mT
+
+
+def unpacked_svd(x):
+    z, rows = kernels.svd(x), x.shape[-2]
+    return z[..., :rows, :] * z[..., rows : rows + 1, :] @ z[..., rows + 1 :, :].mT
+
+
+def square(*shape):
+    return rng.normal(size=shape) / 4 + np.eye(shape[-1]) * np.arange(2, 2 + shape[-1])
+
+
+INDICES = [1, (-1, 2), slice(1, None), (..., slice(None, None, -2)), (slice(None), None, 1), None,
+           np.array([0, 2, 2, 0]), (np.array([0, 1, 1]), np.array([3, 2, 2])), np.zeros(0, int),
+           np.arange(12).reshape(3, 4) % 3 == 0, (np.array([[0], [2]]), slice(0, 2)), [0, 0, -1]]
+LABELS = [(rng.normal(size=(n, c)) * 9, rng.integers(0, c, n).astype(kind))
+          for n, c, kind in [(5, 3, int), (1, 1, np.uint8), (4, 70, np.int8), (300, 64, ">i4"),
+                             (3, 2, np.uint64)]]
+EXTREME_LABELS = [(np.array([[1e30, 0.0, -1e30], [-INF, 0.0, 700.0]]), np.array([0, 1])),
+                  (np.array([[NAN, 0.0], [0.0, 1.0]]), np.array([1, 1]))]
+SQUARES = [square(3, 3), square(1, 1), square(2, 4, 4), np.zeros((0, 0))]
+
+# name: (kernel, plain form, arguments, units in the last place of its largest entry)
+ROWS = {
+    "relu": (kernels.relu, lambda x: np.where(x <= 0, 0, x), [(x,) for x in ENTRIES], 0),
+    "leaky_relu": (kernels.leaky_relu, lambda x, slope=0.01: np.where(x > 0, x, slope * x),
+                   [(x,) for x in ENTRIES], 1),
+    "elu": (kernels.elu, lambda x, alpha=1.0: np.where(x > 0, x, alpha * np.expm1(x)),
+            [(x,) for x in ENTRIES], 2),
+    "sigmoid": (kernels.sigmoid, lambda x: 1 / (1 + np.exp(-x)), [(x,) for x in ENTRIES], 4),
+    "softplus": (kernels.softplus, lambda x: np.log1p(np.exp(x)), [(x,) for x in ENTRIES], 4),
+    "erf": (kernels.erf, lambda x: np.reshape([math.erf(v) for v in x.ravel()], x.shape),
+            [(x,) for x in ENTRIES], 4),
+    "sum_rows": (kernels.sum_rows, lambda x: x.sum(axis=0),
+                 [(x,) for x in FLOATS if x.ndim == 2] + [(np.ones((KEPT + 1, 2)),)], 70),
+    "sum_to": (kernels.sum_to, summed_to,
+               [(rng.normal(size=a), b) for a, b in [
+                   ((3, 4), (4,)), ((3, 4), (3, 1)), ((4,), (3, 4)), ((3, 1), (3, 4)), ((), (2,)),
+                   ((2, 3, 4), ()), ((3, 4), (1, 1)), ((3, 4), (1,)), ((2, 3, 4), (3, 1)),
+                   ((2, 1, 4), (3, 4)), ((0, 4), (4,)), ((0, 4), (0, 1)), ((3, 4), (3, 4))]], 12),
+    "logsumexp": (kernels.logsumexp, log_of_sum,
+                  [(x, axis, keep) for x in [*FLOATS, extremes(1), extremes(0)]
+                   for axis in (None, 0, -1, (0, -1)) if axis != (0, -1) or x.ndim > 1
+                   for keep in (False, True)], 70),
+    "norm": (kernels.norm, root_of_squares,
+             [(x, axis, keep) for x in [*FLOATS, np.zeros((2, 3)), np.array([[INF, 1.0], [NAN, 1.0],
+                                                                            [-0.0, 0.0]])]
+              for axis in (None, 0, -1) for keep in (False, True)], 70),
+    "matmul": (kernels.matmul, rows_times_columns,
+               [(rng.normal(size=a), rng.normal(size=b)) for a, b in [
+                   ((3, 4), (4, 2)), ((4,), (4,)), ((4,), (4, 2)), ((3, 4), (4,)), ((0, 4), (4, 2)),
+                   ((3, 0), (0, 2)), ((2, 3, 4), (4, 2)), ((3, 4), (2, 4, 3)), ((1, 1), (1, 1))]]
+               + [(np.array([[INF, 1.0], [NAN, 0.0]]), np.ones((2, 2)))], 8),
+    "linear": (kernels.linear, lambda x, w, b: rows_times_columns(x, w) + b,
+               [(rng.normal(size=a), rng.normal(size=(4, 2)), rng.normal(size=b)) for a, b in [
+                   ((3, 4), (2,)), ((4,), (2,)), ((2, 3, 4), (2,)), ((3, 4), (3, 2)),
+                   ((0, 4), (2,))]], 8),
+    "symmetric": (kernels.symmetric, lambda x: np.array([[(x[i, j] + x[j, i]) / 2 for j in range(3)]
+                                                         for i in range(3)]), [(square(3, 3),)], 0),
+    # What a decomposition says of its matrix holds to the rounding of a few hundred operations.
+    "cholesky": (lambda x: kernels.cholesky(x) @ kernels.cholesky(x).mT, lambda x: (x + x.mT) / 2,
+                 [(x,) for x in SQUARES], 50),
+    "slogdet": (kernels.slogdet, lambda x: np.stack([np.sign(np.linalg.det(x)),
+                                                     np.log(np.abs(np.linalg.det(x)))]),
+                [(x,) for x in [*SQUARES, -square(3, 3), np.zeros((2, 2))]], 50),
+    "eigh": (unpacked_eigh, lambda x: (x + x.mT) / 2, [(x,) for x in SQUARES], 50),
+    "svd": (unpacked_svd, lambda x: x,
+            [(x,) for x in [*SQUARES, square(3, 3)[:2], square(2, 4, 4)[..., :2]]], 50),
+    "scatter": (kernels.scatter, added,
+                [(rng.normal(size=np.empty(shape)[i].shape), i, shape)
+                 for shape in [(3, 4), (3, 4, 100), (3, 4, 0)] for i in INDICES
+                 if shape == (3, 4) or not isinstance(i, tuple)]
+                + [(np.ones(3), np.array([0, 9, 0]), (1000,)), (np.array(2.0), (), ()),
+                   (np.array([NAN, INF]), np.array([1, 1]), (2,))], 4),
+    "put": (kernels.put, replaced,
+            [(rng.normal(size=(3, 4)), rng.normal(size=np.empty((3, 4))[i].shape), i)
+             for i in INDICES] + [(np.ones((3, 4)), NAN, i) for i in INDICES], 0),
+    "short_axis_first": (with_axis_back(kernels.short_axis_first), lambda x, axis: x,
+                         [(x, axis) for x in FLOATS for axis in (0, -1)], 0),
+    "less_maximum": (with_axis_back(kernels.less_maximum), shifted,
+                     [(x, axis) for x in FLOATS for axis in (0, -1) if x.shape[axis]], 1),
+    "exp_and_sum": (lambda x, axis: kernels.exp_and_sum(x, axis)[1].reshape(-1),
+                    lambda x, axis: np.exp(x).sum(axis=axis).reshape(-1),
+                    [(x, axis) for x in FLOATS for axis in (0, -1)], 70),
+    "softmax": (kernels.softmax, probabilities,
+                [(x, axis) for x in [*FLOATS, extremes(1)] for axis in range(-x.ndim, x.ndim)
+                 if x.shape[axis]] + [(extremes(0), 0)], 70),
+    "log_softmax": (kernels.log_softmax, log_probabilities,
+                    [(x, axis) for x in [*FLOATS, extremes(1)] for axis in range(-x.ndim, x.ndim)
+                     if x.shape[axis]] + [(extremes(0), 0)], 70),
+    "places_of": (lambda x, y: kernels.places_of(y, x.shape[::-1], 0).astype(float),
+                  lambda x, y: [float(label * len(x) + i) for i, label in enumerate(y.tolist())],
+                  LABELS, 0),
+    "exponentials": (lambda x, y: kernels.exponentials(x, y)[2].reshape(-1),
+                     lambda x, y: np.exp(shifted(x, 1)).sum(axis=1), LABELS, 70),
+    "checked_exponentials": (lambda x, y: kernels.checked_exponentials(x, y)[2].reshape(-1),
+                             lambda x, y: np.exp(shifted(x, 1)).sum(axis=1), LABELS, 70),
+    "cross_entropy": (kernels.cross_entropy, mean_of_losses, LABELS + EXTREME_LABELS, 370),
+    "residual": (kernels.residual, less_one_hot, LABELS + EXTREME_LABELS, 70),
+}
+
+
+def as_float(x, dtype):
+    return x.astype(dtype) if isinstance(x, np.ndarray) and x.dtype == float else x
+
+
+def widened(x):
+    return x.astype(float) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("name", ROWS)
+def test_a_kernel_is_its_plain_form(name, dtype):
+    kernel, plain, calls, units = ROWS[name]
+    for args in calls:
+        args = tuple(as_float(x, dtype) for x in args)
+        kept = [x.copy() if isinstance(x, np.ndarray) else x for x in args]
+        with np.errstate(all="ignore"):
+            made, expected = np.asarray(kernel(*args)), np.asarray(plain(*map(widened, args)))
+            expected = expected.astype(dtype).astype(float)            # what dtype cannot hold
+        assert made.shape == expected.shape, args
+        assert made.dtype == (dtype if any(isinstance(x, np.ndarray) and x.dtype == dtype
+                                           for x in args) and name != "places_of" else float), args
+        finite = np.abs(expected[np.isfinite(expected)])
+        entrywise = units <= 4                             # no sums: each entry by itself
+        scale = finite.max(initial=0) if not entrywise else 0
+        np.testing.assert_allclose(
+            made, expected, rtol=(units + 1) * np.finfo(dtype).eps,
+            atol=units * np.finfo(dtype).eps * scale + np.finfo(dtype).tiny, err_msg=str(args))
+        for x, before in zip(args, kept):                  # nothing writes into what it is given
+            if isinstance(x, np.ndarray):
+                np.testing.assert_array_equal(x, before)
+
+
+OTHERS = {"constant", "zeros_like", "arange", "erf_series", "explicit_einsum", "check",
+          "check_labels", "reads_each_entry_once"}
+
+
+def test_every_kernel_is_compared():
+    here = {name for name, f in vars(kernels).items()
+            if callable(f) and getattr(f, "__module__", None) == kernels.__name__}
+    assert here == ROWS.keys() | OTHERS
+
+
+# ---- what is no formula --------------------------------------------------------------------------
+
+
+def test_a_constant_is_made_once_and_nobody_can_write_to_it():
+    for make, args, expected in [("ones", (3, np.dtype("f4")), np.ones(3, "f4")),
+                                 ("zeros", ((2, 3), float), np.zeros((2, 3)))]:
+        array = kernels.constant(make, *args)
+        assert array is kernels.constant(make, *args) and array.dtype == expected.dtype
+        np.testing.assert_array_equal(array, expected)
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, KEPT, KEPT + 1])
+def test_zeros_and_ranges_are_numpys_and_kept_if_they_are_small(n):
+    x = np.empty(n, np.float32)
+    for make in (lambda: kernels.zeros_like(x), lambda: kernels.arange(n)):
+        assert (make() is make()) == (n <= KEPT)
+        assert make().flags.writeable == (n > KEPT)
+    np.testing.assert_array_equal(kernels.zeros_like(x), np.zeros(n))
+    assert kernels.zeros_like(x).dtype == np.float32
+    np.testing.assert_array_equal(kernels.arange(n), np.arange(n))
+    np.testing.assert_array_equal(kernels.arange(3 * n, 3), np.arange(0, 3 * n, 3))
+
+
+def test_the_two_series_of_erf_meet():
+    near, far = kernels.erf_series()
+    x = np.linspace(1.47, 1.6, 21)
+    by_far = 1 - np.exp(-x * x) * far(1 / x)
+    np.testing.assert_allclose(x * near(x * x), by_far, rtol=1e-12)    # each beyond its own side
+
+
+@pytest.mark.parametrize("spec, shapes", [
+    ("ij,jk", [(2, 3), (3, 4)]), ("ba", [(2, 3)]), ("...i,...i", [(5, 3), (4, 5, 3)]),
+    (" i j , j -> i ", [(2, 3), (3,)]), ("...ij,...jk->...ik", [(5, 2, 3), (3, 4)])])
+def test_explicit_subscripts_mean_the_same(spec, shapes):
+    operands = [rng.normal(size=shape) for shape in shapes]
+    explicit = kernels.explicit_einsum(spec, operands)
+    assert "->" in explicit and "." not in explicit and " " not in explicit
+    np.testing.assert_array_equal(np.einsum(explicit, *operands), np.einsum(spec, *operands))
+
+
+@pytest.mark.parametrize("index", INDICES, ids=str)
+def test_an_index_that_is_said_to_read_each_entry_once_does(index):
+    assert not kernels.reads_each_entry_once(index) or is_read_once(index)
+    plain = not any(isinstance(i, list) or (isinstance(i, np.ndarray) and i.dtype != bool)
+                    for i in (index if isinstance(index, tuple) else (index,)))
+    assert kernels.reads_each_entry_once(index) == plain
+
+
+def test_a_check_runs_on_arrays_and_is_handed_over_by_what_asks_for_it():
+    seen = []
+
+    @kernels.check
+    def test(x, y):
+        seen.append((x, y))
+
+    class Traced:
+        def __check__(self, test, inputs):
+            seen.append(("traced", inputs))
+
+    x, traced = np.ones(2), Traced()
+    test(x, 3)
+    test(traced, 4)
+    assert seen == [(x, 3), ("traced", (traced, 4))]
+
+
+def test_labels_are_accepted_if_and_only_if_they_are_classes():
+    x = np.zeros((2, 3))
+    for kind, pair in itertools.product(["i1", "u1", ">i4", "i8", "u8"],
+                                        itertools.product([-1, 0, 2, 3, 120], repeat=2)):
+        if kind.startswith("u") and min(pair) < 0:
+            continue
+        labels = np.array(pair).astype(kind)
+        if all(0 <= v < 3 for v in pair):
+            kernels.check_labels(x, labels)
+        else:
+            with pytest.raises(IndexError, match="classes from 0 to 2"):
+                kernels.check_labels(x, labels)
