@@ -98,15 +98,65 @@ class At(Callback):
     lambda run: run.model.layers.__setitem__(0, nn.Linear(2, 12, rng=5)),
     lambda run: run.model.load_state_dict(noisy().state_dict()),
     lambda run: run.stop("enough"),
-], ids=["lr", "freeze", "dropout", "activation", "eval", "data", "layer", "load", "stop"])
+    lambda run: run.loss_function.keywords.update(weight=np.array([1.0, 1.0, 9.0])),
+    lambda run: run.loss_function.keywords.update(label_smoothing=0.2),
+], ids=["lr", "freeze", "dropout", "activation", "eval", "data", "layer", "load", "stop",
+        "class weights", "smoothing"])
 @pytest.mark.parametrize("moment", ["on_step", "on_epoch"])
 def test_what_a_callback_changes_counts_from_the_next_step_on(action, moment):
+    def fitted(compiled, **options):
+        loss = functools.partial(nn.cross_entropy, weight=np.ones(3), label_smoothing=0.0)
+        return globals()["fitted"](compiled, loss=loss, **options)
+
     def make():
         if moment == "on_step":
             return [At(7, action)]
         return [lambda run: action(run) if run.epoch == 2 else None]
 
     assert fitted(None, make=make) == fitted(False, make=make) != fitted(None)
+
+
+@pytest.mark.parametrize("compiled", [None, True, False])
+@pytest.mark.parametrize("step", [0, 7], ids=["capture", "replay"])
+def test_weights_that_change_between_forward_and_backward_are_an_error(compiled, step):
+    times = []
+
+    class Loads(Callback):
+        def on_loss(self, run):
+            if run.step == step and not times:
+                times.append(step)
+                run.model.load_state_dict(noisy().state_dict())
+
+    with pytest.raises(tg.GraphError, match=r"layers.\d.\w+ .* was changed in place"):
+        fitted(compiled, make=lambda: [Loads()])
+    assert times == [step]
+
+
+@pytest.mark.parametrize("action", [
+    lambda p: setattr(p, "requires_grad", False), lambda p: p.register_hook(lambda g: 2 * g),
+], ids=["freeze", "hook"])
+def test_a_replay_refuses_what_it_cannot_follow_between_forward_and_backward(action):
+    def make():
+        def change(run):
+            if run.step == 7:
+                action(run.model.layers[0].weight)
+
+        return [LambdaCallback(on_loss=change)]
+
+    with pytest.raises(tg.GraphError, match=r"layers.0.weight \(2, 12\) was .* Do so in on_step"):
+        fitted(None, make=make)
+    fitted(False, make=make)
+
+
+def test_the_batch_whose_capture_fails_in_the_backward_pass_shows_its_loss_once():
+    def run(compiled):
+        losses = []
+        result = fitted(compiled, model=Listens, make=lambda: [
+            LambdaCallback(on_loss=lambda run: losses.append(run.loss))])
+        return result, losses
+
+    with pytest.warns(UserWarning, match="not compiled. CaptureError"):
+        assert run(True) == run(False)
 
 
 def test_callbacks_of_all_kinds_see_the_same_run():

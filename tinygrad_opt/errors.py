@@ -184,6 +184,16 @@ def line_text(place: tuple[str, int]) -> str:
     return f"line {place[1]}: {code}" if code else f"line {place[1]} of {place[0]}"
 
 
+def changed_in_place(x: Any, op: Any = None) -> GraphError:
+    """The error for values that a backward pass needs as they were; `op` has used them."""
+    used = f" after {op.name} used it" if op else ""
+    return GraphError(
+        f"{subject(x)} was changed in place{used}, so its gradient would be wrong: an optimizer"
+        " step or an in-place operator came between forward and backward."
+        " Compute the loss again before backward()."
+    )
+
+
 def captured_write(x: Any) -> CaptureError:
     """The error for writing in place while a step is being captured, with the line that does."""
     return CaptureError(

@@ -22,6 +22,7 @@ from tinygrad_opt.errors import (
     ShapeError,
     captured_hook,
     captured_read,
+    changed_in_place,
     kernel_error,
     no_rule,
     subject,
@@ -724,7 +725,7 @@ def backward_pass(
             if op is None:
                 continue
             if z.changed > made:
-                raise _changed(z, z)
+                raise changed_in_place(z)
             if record:
                 operands = [g, z, *map(_as_tensor, inputs, op.vjps)]
             else:
@@ -737,7 +738,7 @@ def backward_pass(
                 if type(x) is not Tensor:
                     continue
                 if x.changed > made:
-                    raise _changed(x, z)
+                    raise changed_in_place(x, op)
                 if not x.needs_grad or x.serial < since or vjps[i] is None:
                     continue
                 part = vjps[i](*operands, **attrs) if parts is None else parts[i]
@@ -815,15 +816,6 @@ def _hooked(z: Tensor, g: Any) -> Any:
         if g.shape != z.shape:
             raise ShapeError(f"a hook on {subject(z)} returned a gradient of shape {g.shape}")
     return g
-
-
-def _changed(x: Tensor, z: Tensor) -> GraphError:
-    used = f" after {z.op.name} used it" if x is not z and z.op else ""
-    return GraphError(
-        f"{subject(x)} was changed in place{used}, so its gradient would be wrong: an optimizer"
-        " step or an in-place operator came between forward and backward."
-        " Compute the loss again before backward()."
-    )
 
 
 def set_gradient(t: Tensor, g: Any) -> None:

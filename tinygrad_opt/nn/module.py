@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
+from functools import partial
 from itertools import chain
 from operator import is_
 from typing import Any
@@ -503,8 +504,7 @@ class Contents:
 
     Parameters
     ----------
-    module : Module
-        The root.
+    root : Module, or list, tuple, dict or `functools.partial`
 
     Attributes
     ----------
@@ -512,19 +512,19 @@ class Contents:
         All modules of the tree; the list keeps them alive.
     """
 
-    def __init__(self, module: Module) -> None:
+    def __init__(self, root: Any) -> None:
         self.modules: list[Module] = []
         self._holders: list[Iterable[Any]] = []            # live views: attributes, lists, dicts
         met: set[int] = set()
-        stack: list[Any] = [module]
+        stack: list[Any] = [root]
         while stack:
             x = stack.pop()
-            if id(x) in met or not isinstance(x, Module | list | tuple | dict):
+            if id(x) in met or not isinstance(x, Module | list | tuple | dict | partial):
                 continue
             met.add(id(x))
             if isinstance(x, Module):
                 self.modules.append(x)
-            parts = vars(x) if isinstance(x, Module) else x
+            parts: Any = vars(x) if isinstance(x, Module) else getattr(x, "keywords", x)
             held = parts.values() if isinstance(parts, dict) else parts
             stack.extend(held)
             if not isinstance(held, tuple):                # which nobody can change

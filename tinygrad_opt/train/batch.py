@@ -5,19 +5,22 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
 from tinygrad_opt.compiler import CompiledStep
 from tinygrad_opt.compiler import compile as captured
-from tinygrad_opt.tensor import Tensor, effect
+from tinygrad_opt.errors import CaptureError, GraphError, changed_in_place, subject
+from tinygrad_opt.nn.module import Contents
+from tinygrad_opt.tensor import Tensor, effect, observed
 
 __all__ = ["BatchGradients", "Halt"]
 
 Array = np.ndarray
 MANY = 8                                         # captures, after which they must be worth it
-PLAIN = (bool, int, float, str)
+STATE = attrgetter("changed", "needs_grad", "hooks")
 
 
 class Halt(Exception):
@@ -45,20 +48,21 @@ class BatchGradients:
         look: Callable[[Array], None], compiled: bool | None, predicts: bool,
     ) -> None:
         self.model, self.loss, self.parameters = model, loss, parameters
-        self.look, self.predicts = look, predicts
-        self.known = _is_known(loss) and _made_of_known_parts(model)
-        self.asked = compiled is True
+        self.look, self.predicts, self.asked = look, predicts, compiled is True
+        known = _is_known(loss) and _made_of_known_parts(model)
         self.replay: CompiledStep | None = None
-        if self.asked or (compiled is None and self.known):
+        if self.asked or (compiled is None and known):
             self.replay = captured(self.written)
-        self.kinds: set[tuple[int, float]] = set()         # lengths and shares that were captured
-        self.frozen: list[Any] = []                        # what the captures rest on
         self.calls = self.captures = 0
-        self.error: BaseException | None = None
+        self.before: Moved | None = None                   # what a capture has found
+        self.looked = False
 
     def written(self, x: Any, y: Any, share: float) -> Any:
         """The pass itself; `share` is what the batch counts in the step's loss."""
-        self.captures += 1
+        if self.replay is not None:
+            self.captures += 1
+            self.before = _moved_by_a_pass(self.model, self.parameters)
+            observed(Contents((self.loss,)), "unchanged", True)
         prediction = self.model(x)
         loss = self.loss(prediction, y)
         if type(loss) is not Tensor:
@@ -75,48 +79,49 @@ class BatchGradients:
 
     def __call__(self, x: Array, y: Array, share: float = 1.0) -> Any:
         """The prediction, if it is wanted; the gradients are left in the parameters."""
+        self.before, self.looked = None, False
         if self.replay is None:
             return self.written(x, y, share)
         self.calls += 1
-        kind = len(x), share
-        if self.captures >= MANY and 2 * self.captures > self.calls:
-            self._give_up("It had to be captured anew for most batches: parameters, options or"
-                          " shapes change all the time.")
-        elif kind in self.kinds:
-            return self.replay(x, y, share)
-        else:
-            before = _moved_by_a_pass(self.model, self.parameters)
-            try:
-                prediction = self.replay(x, y, share)
-            except Exception as error:
-                if error is self.error:                    # the callbacks' own
-                    raise
-                _put_back(before)
-                self._give_up(f"{type(error).__name__}: {error}")
-            else:
-                self.kinds.add(kind)
-                return prediction
-        return self.written(x, y, share)                   # if this fails too, it fails alone
-
-    def refresh(self) -> None:
-        """Forget the captures if something that they rest on has changed since."""
-        if self.replay is None:
-            return
         hooked = next((name for name, p in self.parameters.items() if p.hooks), None)
         if hooked:
             self._give_up(f"{hooked} has a hook, which must see every gradient.")
-            return
-        now = _rested_on(self.model, self.parameters)
-        if not _same(now, self.frozen):
-            self.frozen, self.kinds = now, set()
-            self.replay = captured(self.written)
+        elif self.captures >= MANY and 2 * self.captures > self.calls:
+            self._give_up("It had to be captured anew for most batches: parameters, options or"
+                          " shapes change all the time.")
+        else:
+            try:
+                return self.replay(x, y, share)
+            except Exception as error:
+                wrong = isinstance(error, GraphError) and not isinstance(error, CaptureError)
+                if self.before is None or wrong:           # however it is run, this would happen
+                    raise
+                _put_back(self.before)
+                self._give_up(f"{type(error).__name__}: {error}")
+        return self.written(x, y, share)                   # if this fails too, it fails alone
 
     def _look(self, loss: Array) -> None:
+        """Show the loss, once for each batch; a replay cannot follow what is changed by that."""
+        if self.looked:
+            return
+        self.looked = True
+        leaves = []
+        if self.replay is not None and self.before is None:
+            running = next(reversed(self.replay.programs.values()))
+            leaves = [t for t, _ in running.program.leaves]
+        states = [*map(STATE, leaves)]
         try:
             self.look(loss)
-        except BaseException as error:
-            self.error = error
+        except BaseException:
+            self.before = None                             # theirs: nothing is tried again
             raise
+        for t, state in zip(leaves, states):
+            if t.changed != state[0]:
+                raise changed_in_place(t)
+            if STATE(t) != state:
+                raise GraphError(f"{subject(t)} was frozen, unfrozen or given a hook in on_loss,"
+                                 " which a compiled step cannot follow. Do so in on_step, or train"
+                                 " with compile=False.")
 
     def _give_up(self, reason: str) -> None:
         self.replay = None
@@ -124,31 +129,14 @@ class BatchGradients:
             warnings.warn(f"the training step is not compiled. {reason}", stacklevel=8)
 
 
-# ---- what a capture rests on, and what a pass moves ----------------------------------------------
+# ---- what a pass moves ---------------------------------------------------------------------------
+
+
+Moved = tuple[list[tuple[Tensor, Any]], list[tuple[Array, Array]], list[tuple[Any, Any]]]
 
 
 def _modules(model: Any) -> list[Any]:
     return [*model.named_modules().values()] if hasattr(model, "named_modules") else []
-
-
-def _rested_on(model: Any, parameters: dict[str, Tensor]) -> list[Any]:
-    """Everything besides arrays that a pass depends on: modes, options, what is trained."""
-    found: list[Any] = []
-    for p in parameters.values():
-        found += (p, p.needs_grad)
-    for module in _modules(model):
-        found += (module, getattr(module, "training", None), *vars(module).values())
-    return found
-
-
-def _same(a: list[Any], b: list[Any]) -> bool:
-    """Whether two such lists are one: the same objects, equal numbers and words."""
-    return len(a) == len(b) and all(
-        x is y or (type(x) is type(y) and isinstance(x, PLAIN) and x == y) for x, y in zip(a, b)
-    )
-
-
-Moved = tuple[list[tuple[Tensor, Any]], list[tuple[Array, Array]], list[tuple[Any, Any]]]
 
 
 def _moved_by_a_pass(model: Any, parameters: dict[str, Tensor]) -> Moved:
@@ -156,7 +144,7 @@ def _moved_by_a_pass(model: Any, parameters: dict[str, Tensor]) -> Moved:
     buffers = [getattr(module, name) for module in _modules(model)
                for name in getattr(module, "buffers", ())]
     generators = model.generators().values() if hasattr(model, "generators") else ()
-    return ([(p, p.grad) for p in parameters.values()],
+    return ([(p, p.gradient) for p in parameters.values()],
             [(a, a.copy()) for a in buffers if a is not None],
             [(g, g.bit_generator.state) for g in generators])
 
@@ -164,7 +152,7 @@ def _moved_by_a_pass(model: Any, parameters: dict[str, Tensor]) -> Moved:
 def _put_back(moved: Moved) -> None:
     gradients, buffers, generators = moved
     for p, gradient in gradients:
-        p.grad = gradient
+        p.gradient = gradient
     for array, values in buffers:
         array[...] = values
     for generator, state in generators:

@@ -30,7 +30,7 @@ from tinygrad_opt.train.measure import (
     loss_by_name,
     metrics_by_name,
 )
-from tinygrad_opt.train.progress import Quiet, progress_for
+from tinygrad_opt.train.progress import progress_for
 
 __all__ = ["Run", "fit"]
 
@@ -228,10 +228,6 @@ class Run:
         self.optimizer = _optimizer(optimizer, self._parameters)
         self._gradients = BatchGradients(
             model, self.loss_function, self._parameters, self._look, compiled, bool(metrics))
-        # what a capture rests on is compared after everything that may have changed it
-        theirs = [c for c in callbacks if not isinstance(c, Quiet)]
-        within = _hooks(theirs, "on_loss") or _hooks(theirs, "on_step") or not self._gradients.known
-        self._compared = "each batch" if within else "each epoch" if theirs else "once"
         self._warned = False
 
     def stop(self, reason: str) -> None:
@@ -279,13 +275,9 @@ class Run:
         rng = np.random.default_rng([self.history.seed, self.epoch]) if shuffle else None
         batches = minibatches(x, y, self.batch_size, shuffle=shuffle, rng=rng)
         means = Means(self.metrics)
-        if self._compared == "each epoch" or not gradients.frozen:
-            gradients.refresh()
         for start in range(0, n, group):
             rows, loss = min(group, n - start), 0.0
             for xb, yb in islice(batches, self.accumulate):
-                if self._compared == "each batch":
-                    gradients.refresh()
                 self.batch, share = (xb, yb), len(xb) / rows
                 prediction = gradients(xb, yb, share)
                 if not math.isfinite(self.loss):
