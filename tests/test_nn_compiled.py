@@ -1,6 +1,7 @@
 """Every layer and every loss in a captured step: replayed, it computes what it computes eagerly."""
 
 import copy
+import functools
 import inspect
 import pickle
 
@@ -380,3 +381,20 @@ def test_a_state_is_not_read_or_loaded_inside_a_compiled_step(model):
             step(x)
     for path, array in model.state_dict().items():
         np.testing.assert_array_equal(array, state[path])
+
+
+@pytest.mark.parametrize("bound", [True, False])
+def test_the_state_of_an_optimizer_is_not_read_or_loaded_inside_a_compiled_step(bound):
+    model = nn.Linear(2, 1, rng=0)
+    optimizer = tg.optim.Adam(model.parameters() if bound else None)
+    state = optimizer.state_dict()
+    loads = functools.partial(optimizer.load_state_dict, state)
+    for inside, words in ((optimizer.state_dict, r"of Adam\(.*\) were read inside"),
+                          (loads, r"Adam\(.*\) is used to write")):
+        @tg.compile
+        def step(x, inside=inside):
+            inside()
+            return model(x)
+
+        with pytest.raises(tg.CaptureError, match=words):
+            step(np.ones((3, 2), np.float32))

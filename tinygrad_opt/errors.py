@@ -87,8 +87,9 @@ def label(x: Any) -> str:
 
 
 def subject(x: Any) -> str:
-    """The same, where the sentence is about one Tensor."""
-    return label(x) if getattr(x, "name", None) else f"a Tensor of shape {x.shape}"
+    """The same, where the sentence is about one Tensor, or about an optimizer."""
+    named = getattr(x, "name", None) or not hasattr(x, "shape")
+    return label(x) if named else f"a Tensor of shape {x.shape}"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

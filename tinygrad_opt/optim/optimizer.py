@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from tinygrad_opt.errors import GraphError, NonFiniteError, nearest
+from tinygrad_opt.errors import GraphError, NonFiniteError, captured_read, captured_write, nearest
 from tinygrad_opt.optim import options as check
 from tinygrad_opt.optim.explain import Formula, explanation
 from tinygrad_opt.optim.packing import Array, Entry, Pack, bound, gradient, updatable
@@ -518,6 +518,8 @@ class Optimizer:
             Of numbers, strings and copied arrays, nested by parameter name, for `save`. A
             schedule is not in it, only its own state if it has any.
         """
+        if tape.get() is not None:                         # a replay would not copy again
+            raise captured_read(self)
         return saved(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -534,6 +536,8 @@ class Optimizer:
         CheckpointError
             If anything does not fit; all of it is listed, and nothing has been changed.
         """
+        if tape.get() is not None:
+            raise captured_write(self)
         load(self, state)
 
     @property
