@@ -151,7 +151,7 @@ class Momentum(Optimizer):
         return p + v, v
 
 
-class Nesterov(Optimizer):
+class Nesterov(Momentum):
     """Nesterov's accelerated gradient, at the point that the velocity leads to.
 
         p ← p + μ² · v − (1 + μ) · η · g
@@ -195,18 +195,6 @@ class Nesterov(Optimizer):
     [-0.81]
     [-0.729]
     """
-
-    options: ClassVar[dict[str, Check]] = Optimizer.options | {"momentum": momentum}
-
-    def __init__(
-        self, params: Params = None, lr: Any = 0.01, *, momentum: float = 0.9, **options: Any
-    ) -> None:
-        self.momentum = momentum
-        super().__init__(params, lr, **options)
-
-    def accumulators(self) -> dict[str, float]:
-        """v, the displacement of the point behind the look-ahead."""
-        return {"v": 0.0}
 
     def rule(self, p: Any, g: Any, v: Any, *, lr: Any, t: Any) -> Any:
         """Look ahead along the velocity; both lines read it as it was before."""

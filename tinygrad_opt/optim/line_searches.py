@@ -18,7 +18,7 @@ import numpy as np
 
 from tinygrad_opt.errors import GraphError
 from tinygrad_opt.optim.options import choice, flag, number
-from tinygrad_opt.tensor import Tensor, seed_for, walk, with_grad
+from tinygrad_opt.tensor import Tensor, backward_pass, first_gradient, with_grad
 
 __all__ = ["SEARCHES", "Array", "LineSearch", "Objective", "Point", "line_search", "quietly",
            "search"]
@@ -55,6 +55,10 @@ class Objective:
         """The parts in the form in which the start was given."""
         return parts if self.named else parts[""]
 
+    def copied(self, x: Array) -> Any:
+        """A copy of the vector in the form of the start."""
+        return self.form(self.parts(x.copy()))
+
     def joined(self, parts: Mapping[str, Any]) -> Array:
         """One vector of all parts; those without a gradient are zero."""
         zeros = ((name, np.zeros(shape)) for name, shape in self.shapes.items())
@@ -87,7 +91,7 @@ class Point:
 
     @cached_property
     def gradient(self) -> Array:
-        return self._joined(walk(self.y, seed_for(self.y)))
+        return self._joined(backward_pass(self.y, first_gradient(self.y)))
 
     def times(self, d: Array) -> Array:
         """∂²f/∂x² · d, by differentiating the product of the gradient with d."""
@@ -99,13 +103,13 @@ class Point:
             along: Any = sum(terms)
         if not terms:                                    # f is linear
             return np.zeros_like(d)
-        return self._joined(walk(along, seed_for(along)))
+        return self._joined(backward_pass(along, first_gradient(along)))
 
     @cached_property
     def _slopes(self) -> dict[Tensor, Any]:
         """The gradient with its graph, from which every product with the Hessian is taken."""
         with with_grad():
-            return walk(self.y, seed_for(self.y, None, True), record=True)
+            return backward_pass(self.y, first_gradient(self.y, None, True), record=True)
 
     def _joined(self, gradients: dict[Tensor, Any]) -> Array:
         found = {name: gradients[leaf] for name, leaf in self.leaves.items() if leaf in gradients}
@@ -216,9 +220,8 @@ def line_search(
     first = number(above=0)("first", first)
     found = search(point, d, choice(*SEARCHES)("method", method), first, c1, c2)
     alpha, end = (0.0, point) if found is None else (found.alpha, found.point)
-    x = objective.form({name: part.copy() for name, part in objective.parts(end.x).items()})
-    return LineSearch(alpha, x, objective.sign * end.value, objective.evaluations,
-                      found is not None)
+    return LineSearch(alpha, objective.copied(end.x), objective.sign * end.value,
+                      objective.evaluations, found is not None)
 
 
 class Trial:

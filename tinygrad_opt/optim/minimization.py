@@ -235,8 +235,7 @@ class _Run:
     def arrive(self, point: Point) -> None:
         """Take note of the point that has been reached."""
         self.point = point
-        parts = self.objective.parts(point.x)
-        self.path.append(self.objective.form({name: a.copy() for name, a in parts.items()}))
+        self.path.append(self.objective.copied(point.x))
         self.values.append(self.objective.sign * point.value)
         self.norm = float(np.linalg.norm(point.gradient))
 

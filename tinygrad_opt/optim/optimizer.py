@@ -16,7 +16,7 @@ from tinygrad_opt.optim.packing import Array, Entry, Pack, bound, gradient, upda
 from tinygrad_opt.optim.plan import BLOCK, Plan, runs_of
 from tinygrad_opt.optim.rule import OF_THE_STEP, results
 from tinygrad_opt.optim.state import load, pickled, saved, unpickle
-from tinygrad_opt.tensor import Tensor, deep_values, effect, forget_gradients, tape, tick
+from tinygrad_opt.tensor import Tensor, deep_values, effect, forget_gradients, tick, tracer
 
 __all__ = ["Optimizer", "Params"]
 
@@ -439,7 +439,7 @@ class Optimizer:
         """
         if self._bound:
             raise TypeError("this optimizer is bound to its parameters: call step()")
-        if tape.get() is None:
+        if tracer.get() is None:
             self._update_given(params, grads)
         else:                                              # a captured step repeats it
             effect(self._update_given, params, deep_values(grads))
@@ -518,7 +518,7 @@ class Optimizer:
             Of numbers, strings and copied arrays, nested by parameter name, for `save`. A
             schedule is not in it, only its own state if it has any.
         """
-        if tape.get() is not None:                         # a replay would not copy again
+        if tracer.get() is not None:                         # a replay would not copy again
             raise captured_read(self)
         return saved(self)
 
@@ -536,7 +536,7 @@ class Optimizer:
         CheckpointError
             If anything does not fit; all of it is listed, and nothing has been changed.
         """
-        if tape.get() is not None:
+        if tracer.get() is not None:
             raise captured_write(self)
         load(self, state)
 

@@ -11,7 +11,7 @@ A rule is plain NumPy code: a VJP of the operator table, the update of an optimi
 What such an expression cannot repeat faithfully raises `Untraceable`.
 """
 
-from tinygrad_opt.symbols.inplace import Call, InPlace
+from tinygrad_opt.symbols.inplace import InPlace
 from tinygrad_opt.symbols.symbol import (
     ABOUT_THE_SHAPE,
     Symbol,
@@ -35,7 +35,6 @@ __all__ = [
     "ABOUT_THE_SHAPE",
     "LATEX",
     "UNICODE",
-    "Call",
     "InPlace",
     "Symbol",
     "Trace",
