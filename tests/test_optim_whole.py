@@ -268,6 +268,21 @@ def test_a_rule_may_branch_on_the_step_and_is_traced_again():
     assert all(run.version is not None for run in opt._plan.runs)
 
 
+def test_a_rule_may_branch_on_the_rate():
+    class Careful(optim.Optimizer):
+        def rule(self, p, g, *, lr, t):
+            return p - (lr if lr > 0.5 else 2 * lr) * g
+
+    for lr, moved in ((1.0, 1.0), (0.25, 0.5)):
+        opt = Careful({"w": Tensor(np.zeros(3), requires_grad=True)}, lr=lr)
+        opt.parameters["w"].grad = np.ones(3)
+        opt.step()
+        np.testing.assert_array_equal(opt.parameters["w"].data, -moved)
+        opt.lr = 1.25 - lr                                 # 0.25, then 1
+        opt.step()
+        np.testing.assert_array_equal(opt.parameters["w"].data, -1.5)
+
+
 @pytest.mark.parametrize("body", [
     lambda p, g, v, lr: None,
     lambda p, g, v, lr: np.subtract(p, lr * g, out=p) and None,

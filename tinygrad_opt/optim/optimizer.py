@@ -449,10 +449,11 @@ class Optimizer:
         new = [name for name in arrays if name not in self._entries]
         if new:
             self._forget_plan()
-            self._packs, self._counts = [], np.insert(self._counts, -1, np.zeros_like(new, int))
-            self._entries = self._entries | {
-                name: Entry(name, arrays[name].shape, arrays[name].dtype, i)
-                for i, name in enumerate(new, len(self._entries))}
+            entries = {name: Entry(name, arrays[name].shape, arrays[name].dtype, i)
+                       for i, name in enumerate(new, len(self._entries))}
+            counts = np.insert(self._counts, -1, [0] * len(new))
+            self.__dict__.update(                          # at once, whatever signals come
+                _packs=[], _counts=counts, _entries=self._entries | entries)
         for name, array in arrays.items():
             self._entries[name].target = array
         plan = self._plan

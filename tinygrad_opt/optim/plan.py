@@ -158,7 +158,7 @@ def runs_of(
     for group in groups:
         first, rule = group[0], rules[group[0].name]
         count = counts.item(first.index)
-        version = in_place(rule, pack.dtype, count + 1, versions)
+        version = in_place(rule, pack.dtype, rule._rate(counts.item(-1)), count + 1, versions)
         runs.append(Run(group, pack, rule, count, version, first.size >= large))
     return runs
 

@@ -51,20 +51,20 @@ def traced(rule: Any, trace: Trace, lr: float, t: int, values: Mapping[str, Any]
     return vectors, moving | fixed, dict(zip(["p", *rule.accumulators()], results(rule, returned)))
 
 
-def in_place(rule: Any, dtype: Any, t: int, known: dict[Any, list[InPlace | None]]) -> (
-        InPlace | None):
-    """The rule as in-place calls for step t, if it can be that; from those that are known."""
+def in_place(rule: Any, dtype: Any, lr: float, t: int,
+             known: dict[Any, list[InPlace | None]]) -> InPlace | None:
+    """The rule as in-place calls for update t, if it can be that; from those that are known."""
     plain = {n: x for n, x in _own(rule).items() if type(x) is not float}
     versions = known.setdefault((dtype, repr(plain)), [])
     for version in versions:
-        if version is None or version.numbers(0.1, t, *numbers(rule).values()) is not None:
+        if version is None or version.numbers(lr, t, *numbers(rule).values()) is not None:
             return version
     names = ["p", "g", *rule.accumulators()]
     try:
-        vectors, given, new = traced(rule, Trace(), 0.1, t, dict.fromkeys(names, np.ones(1, dtype)))
-        lr, count, *fixed = given.values()
-        made: InPlace | None = InPlace(
-            list(vectors.values()), {names.index(n): x for n, x in new.items()}, [lr, count], fixed)
+        vectors, given, new = traced(rule, Trace(), lr, t, dict.fromkeys(names, np.ones(1, dtype)))
+        rate, count, *fixed = given.values()
+        ends = {names.index(n): x for n, x in new.items()}
+        made: InPlace | None = InPlace([*vectors.values()], ends, [rate, count], fixed)
     except Incomplete:
         raise
     except Exception:                          # whatever it is: on arrays it works, or tells why
