@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,9 +21,6 @@ from tinygrad_opt.symbols import (
     text,
 )
 
-if TYPE_CHECKING:
-    from tinygrad_opt.optim.optimizer import Optimizer
-
 __all__ = ["Formula", "explanation"]
 
 _MEANINGS = {"p": "before the step", "g": "the gradient, clipped if asked for",
@@ -33,7 +30,7 @@ _MEANINGS = {"p": "before the step", "g": "the gradient, clipped if asked for",
 class Formula:
     """The lines of a rule: LaTeX in a notebook, Unicode when printed."""
 
-    def __init__(self, optimizer: Optimizer) -> None:
+    def __init__(self, optimizer: Any) -> None:
         self.name = type(optimizer).__name__
         values = {n: np.array([0.5]) for n in ("p", "g", *optimizer.accumulators())}
         self.lines = _lines(optimizer, 0.1, 2, values)
