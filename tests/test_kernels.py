@@ -148,14 +148,16 @@ ROWS = {
                [(rng.normal(size=a), b) for a, b in [
                    ((3, 4), (4,)), ((3, 4), (3, 1)), ((4,), (3, 4)), ((3, 1), (3, 4)), ((), (2,)),
                    ((2, 3, 4), ()), ((3, 4), (1, 1)), ((3, 4), (1,)), ((2, 3, 4), (3, 1)),
-                   ((2, 1, 4), (3, 4)), ((0, 4), (4,)), ((0, 4), (0, 1)), ((3, 4), (3, 4))]], 12),
+                   ((2, 1, 4), (3, 4)), ((0, 4), (4,)), ((0, 4), (0, 1)), ((3, 4), (3, 4)),
+                   ((2, 3, 4), (2, 1, 4)), ((2, 3, 4), (1, 3, 1)), ((2, 3, 4), (3, 4))]], 12),
     "logsumexp": (kernels.logsumexp, log_of_sum,
                   [(x, axis, keep) for x in [*FLOATS, extremes(1), extremes(0)]
                    for axis in (None, 0, -1, (0, -1)) if axis != (0, -1) or x.ndim > 1
                    for keep in (False, True)], 70),
     "norm": (kernels.norm, root_of_squares,
-             [(x, axis, keep) for x in [*FLOATS, np.zeros((2, 3)), np.array([[INF, 1.0], [NAN, 1.0],
-                                                                            [-0.0, 0.0]])]
+             [(x, axis, keep) for x in [*FLOATS, np.zeros((2, 3)), FLOATS[0] * 1e30,
+                                        FLOATS[0] * 1e-30,             # float32 squares to ∞ and 0
+                                        np.array([[INF, 1.0], [NAN, 1.0], [-0.0, 0.0]])]
               for axis in (None, 0, -1) for keep in (False, True)], 70),
     "matmul": (kernels.matmul, rows_times_columns,
                [(rng.normal(size=a), rng.normal(size=b)) for a, b in [
