@@ -123,6 +123,23 @@ def test_functions_of_equal_eigenvalues_have_their_gradients(turn):
     np.testing.assert_allclose(slope, (ahead - behind) / 2e-5, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_eigenvalues_that_differ_by_rounding_are_equal(seed):
+    """A projector onto four of six dimensions: rounding over rounding would be noise near 1."""
+    numbers = np.random.default_rng(seed)
+    q, w = np.linalg.qr(numbers.normal(size=(6, 6)))[0], np.array([2.0, 2.0, 2.0, 2.0, 5.0, 7.0])
+    a, c = q * w @ q.T, numbers.normal(size=(6, 6))
+    a, c = (a + a.T) / 2, c + c.T
+
+    def f(x):
+        v = np.linalg.eigh(x).eigenvectors[:, :4]
+        return (v @ v.T * c).sum()
+
+    kept, rest = q[:, :4] @ q[:, :4].T, q[:, 4:] / (2 - w[4:]) @ q[:, 4:].T
+    exact = kept @ c @ rest
+    np.testing.assert_allclose(tg.grad(f)(a), exact + exact.T, atol=1e-12)
+
+
 @pytest.mark.parametrize("a", [np.eye(3), np.linalg.qr(ONE)[0], 2 * np.eye(3)[:, :2]])
 def test_the_nearest_orthogonal_matrix_has_a_gradient_at_equal_singular_values(a):
     """UVᵀ is smooth there, though U and V are arbitrary; PyTorch gives nan or numbers of 1e16."""

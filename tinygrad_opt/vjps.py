@@ -185,7 +185,8 @@ def cholesky(g, z, x):
 
 def safe_inverse(x, w):
     """1 / x, but 0 where x is 0 to within the rounding of the numbers w."""
-    none = np.abs(x) <= np.finfo(w.dtype).eps * np.abs(w).sum(axis=-1)[..., None, None]
+    rounding = 10 * np.finfo(w.dtype).eps * np.abs(w).sum(axis=-1)[..., None, None]
+    none = np.abs(x) <= rounding
     return np.where(none, 0, 1 / np.where(none, 1, x))
 
 
