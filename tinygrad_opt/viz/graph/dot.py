@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from tinygrad_opt.viz.graph.look import BACKWARD, LEGEND, LIGHT, Shape, ink, shape_of
+from tinygrad_opt.viz.graph.look import LIGHT, Shape, ink, legend, shape_of
 from tinygrad_opt.viz.graph.model import Cluster, Edge, Graph, Node
 
 __all__ = ["dot", "skeleton"]
@@ -32,8 +32,7 @@ def dot(graph: Graph) -> str:
         f'  edge [color="{LIGHT.edge}" fontname=Helvetica fontsize=10 arrowsize=0.7'
         f' fontcolor="{LIGHT.muted}"]',
     ]
-    inner = _nested(graph)
-    lines += _frames(graph, None, inner, "  ", full=True)
+    lines += _frames(graph, None, graph.innermost(), "  ", full=True)
     for edge in graph.edges:
         lines += _arrows(edge)
     return "\n".join([*lines, "}", ""])
@@ -50,17 +49,9 @@ def skeleton(graph: Graph, shapes: dict[str, Shape], room: float) -> str:
     ]
     for id, s in shapes.items():
         lines.append(f"  {id} [width={s.width / 72:.4f} height={s.height / 72:.4f}]")
-    lines += _frames(graph, None, _nested(graph), "  ", full=False)
+    lines += _frames(graph, None, graph.innermost(), "  ", full=False)
     lines += [f"  {e.tail} -> {e.head}" for e in graph.edges]
     return "\n".join([*lines, "}", ""])
-
-
-def _nested(graph: Graph) -> dict[str, str | None]:
-    """The innermost frame of each box."""
-    inner: dict[str, str | None] = dict.fromkeys(graph.nodes)
-    for cluster in sorted(graph.clusters, key=lambda c: -len(c.members)):
-        inner.update(dict.fromkeys(cluster.members, cluster.id))
-    return inner
 
 
 def _frames(graph: Graph, frame: str | None, inner: dict[str, str | None], lead: str,
@@ -131,16 +122,13 @@ def _label(node: Node, shape: Shape) -> str:
 
 def _legend(graph: Graph) -> str:
     """The kinds that are there, and how much there is, below the drawing."""
-    kinds = {n.kind for n in graph.nodes.values()}
     cells = []
-    for kind, word in LEGEND.items():
-        if kind in kinds and not (kind == "op" and "operation" in kinds):
-            fill, border = LIGHT.kinds[kind]
-            paint = f' BGCOLOR="{fill}" COLOR="{border}" BORDER="1"' if kind != "alias" else ""
-            cells.append(f"<TD{paint}>{word}</TD>")
-    if any(e.back is not None for e in graph.edges):
-        cells.append(f'<TD><FONT COLOR="{LIGHT.gradient}">- - → {BACKWARD}</FONT></TD>')
-    rows = [f"<TR>{''.join(cells)}</TR>"] if len(graph.nodes) >= 6 else []
+    for kind, word in legend(graph).items():
+        fill, border = LIGHT.kinds.get(kind, ("", ""))
+        paint = f' BGCOLOR="{fill}" COLOR="{border}" BORDER="1"' if kind != "alias" else ""
+        cells.append(f'<TD><FONT COLOR="{LIGHT.gradient}">- - → {word}</FONT></TD>'
+                     if kind == "back" else f"<TD{paint}>{word}</TD>")
+    rows = [f"<TR>{''.join(cells)}</TR>"] if cells else []
     span = f' COLSPAN="{len(cells)}"' if rows else ""
     rows.append(f'<TR><TD{span} ALIGN="LEFT">{_html(graph.caption)}</TD></TR>')
     return f'<TABLE BORDER="0" CELLSPACING="4" CELLPADDING="3">{"".join(rows)}</TABLE>'

@@ -222,7 +222,7 @@ class GraphView:
     @functools.cached_property
     def layout(self) -> Layout:
         """Where everything is, and which engine has put it there."""
-        flows_back = any(edge.back is not None for edge in self.graph.edges)
+        flows_back = self.graph.flows_back
         room = BACK_ROOM if flows_back and self.graph.direction == "LR" else RANK_GAP
         layout = in_order(self.graph, place(self.graph, self.shapes, self.engine, room))
         rim = BACK_RIM if flows_back else 0.0

@@ -25,7 +25,9 @@ from tinygrad_opt.viz.graph.layout import (
     Box,
     Layout,
     Point,
+    extent,
     layered,
+    shifted,
 )
 from tinygrad_opt.viz.graph.look import Shape
 from tinygrad_opt.viz.graph.model import Graph
@@ -193,26 +195,18 @@ def read_plain(text: str, graph: Graph, shapes: dict[str, Shape], engine: str) -
         inside = [boxes[m] for m in cluster.members if m in boxes]
         inside += [frames[c.id] for c in graph.clusters if c.parent == cluster.id]
         frames[cluster.id] = _around(inside, width(cluster.label, 12))
-    every = [*boxes.values(), *frames.values()]
-    points = [p for path in curves.values() for p in path]
-    left = min([b.left for b in every] + [x for x, _ in points])
-    top = min([b.top for b in every] + [y for _, y in points])
-    right = max([b.right for b in every] + [x for x, _ in points])
-    bottom = max([b.bottom for b in every] + [y for _, y in points])
-
-    def moved(b: Box) -> Box:
-        return Box(b.x - left, b.y - top, b.width, b.height)
-
+    (left, top), (right, bottom) = extent([*boxes.values(), *frames.values()], curves.values())
     return Layout(
-        {id: moved(b) for id, b in boxes.items()}, {id: moved(b) for id, b in frames.items()},
-        {e.id: [(x - left, y - top) for x, y in curves[e.id]] for e in graph.edges},
+        {id: b.moved(-left, -top) for id, b in boxes.items()},
+        {id: b.moved(-left, -top) for id, b in frames.items()},
+        {e.id: shifted(curves[e.id], -left, -top) for e in graph.edges},
         right - left, bottom - top, engine)
 
 
 def _around(boxes: list[Box], title: float) -> Box:
     """The frame around some boxes, with room for its title above them."""
     pad = FRAME_PAD - 4                                    # less than the margin that was kept free
-    left, right = min(b.left for b in boxes) - pad, max(b.right for b in boxes) + pad
-    top, bottom = min(b.top for b in boxes) - FRAME_TITLE, max(b.bottom for b in boxes) + pad
-    right = max(right, left + title + 2 * pad)
+    (left, top), (right, bottom) = extent(boxes)
+    left, top, bottom = left - pad, top - FRAME_TITLE, bottom + pad
+    right = max(right + pad, left + title + 2 * pad)
     return Box((left + right) / 2, (top + bottom) / 2, right - left, bottom - top)

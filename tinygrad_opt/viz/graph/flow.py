@@ -7,7 +7,6 @@ no second traversal, and the numbers are the engine's to the bit, in its order o
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,7 +18,7 @@ from tinygrad_opt.tensor import Tensor, history, seed_for, values_of, walk
 from tinygrad_opt.viz.graph.model import Back, Edge, Graph, Node, Row
 from tinygrad_opt.viz.graph.text import number, summary
 
-__all__ = ["Flow", "Part", "flow", "joined", "with_flow", "with_gradients"]
+__all__ = ["Flow", "Part", "flow", "with_flow", "with_gradients"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,9 +220,3 @@ def _words(parts: list[Part], size: float) -> str:
 def _norm(arrays: Iterable[np.ndarray]) -> float:
     with np.errstate(all="ignore"):
         return float(np.linalg.norm(sum(a.astype(np.float64) for a in arrays)))
-
-
-def joined(one: Edge, other: Edge) -> Edge:
-    """Two arrows between the same boxes as one: what flows back along both is told by its size."""
-    sizes = [e.back.size for e in (one, other) if e.back is not None]
-    return replace(one, back=Back("", math.hypot(*sizes)) if sizes else None)

@@ -18,13 +18,13 @@ Sugiyama, Tagawa, Toda, *Methods for visual understanding of hierarchical system
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 
 from tinygrad_opt.viz.graph.model import Graph, topological
 
-__all__ = ["Box", "Layout", "Point", "in_order", "layered", "nearest"]
+__all__ = ["Box", "Layout", "Point", "extent", "in_order", "layered", "nearest", "shifted"]
 
 Point = tuple[float, float]
 
@@ -127,10 +127,8 @@ def in_order(graph: Graph, layout: Layout) -> Layout:
     shift: dict[str, Point] = {}
     width = height = 0.0
     for c in parts:
-        frame = layout.frames[c.id]
-        points = [(frame.left, frame.top), (frame.right, frame.bottom)]
-        points += [p for e in graph.edges if home[e.tail] == c.id for p in layout.paths[e.id]]
-        (left, right), (top, bottom) = ((min(z), max(z)) for z in zip(*points))
+        paths = [layout.paths[e.id] for e in graph.edges if home[e.tail] == c.id]
+        (left, top), (right, bottom) = extent([layout.frames[c.id]], paths)
         gap = PART_GAP if shift else 0.0
         x, y = (0.0, height + gap) if graph.direction == "LR" else (width + gap, 0.0)
         shift[c.id] = (x - left, y - top)
@@ -140,11 +138,18 @@ def in_order(graph: Graph, layout: Layout) -> Layout:
     return replace(
         layout, boxes={id: b.moved(*shift[home[id]]) for id, b in layout.boxes.items()},
         frames={id: b.moved(*of_frame[id]) for id, b in layout.frames.items()},
-        paths={id: _shifted(path, *of_edge[id]) for id, path in layout.paths.items()},
+        paths={id: shifted(path, *of_edge[id]) for id, path in layout.paths.items()},
         width=width, height=height)
 
 
-def _shifted(path: list[Point], du: float, dv: float) -> list[Point]:
+def extent(boxes: Iterable[Box], paths: Iterable[list[Point]] = ()) -> tuple[Point, Point]:
+    """The corners of what holds all of this: left and top, right and bottom."""
+    points = [p for b in boxes for p in ((b.left, b.top), (b.right, b.bottom))]
+    x, y = zip(*points, *(p for path in paths for p in path))
+    return (min(x), min(y)), (max(x), max(y))
+
+
+def shifted(path: list[Point], du: float, dv: float) -> list[Point]:
     return [(u + du, v + dv) for u, v in path]
 
 
@@ -165,11 +170,9 @@ class _Frames:
     def __init__(self, graph: Graph, sizes: dict[str, Point], titles: Mapping[str, float],
                  turned: bool, room: float) -> None:
         self.size, self.titles, self.turned = dict(sizes), titles, turned
-        self.parent: dict[str, str] = dict.fromkeys(graph.nodes, "")
-        outer_first = sorted(graph.clusters, key=lambda c: -len(c.members))
-        for c in outer_first:                              # the innermost frame claims last
-            self.parent.update(dict.fromkeys(c.members, c.id))
+        self.parent = {id: frame or "" for id, frame in graph.innermost().items()}
         self.parent.update({c.id: c.parent or "" for c in graph.clusters})
+        outer_first = sorted(graph.clusters, key=lambda c: -len(c.members))
         self.inside = {frame: _Ranks() for frame in ["", *(c.id for c in outer_first)]}
         self.frame_of: dict[str, str] = {}                 # whose border a port is on
         for id, parent in self.parent.items():
@@ -281,7 +284,7 @@ class _Ranks:
     def shift(self, du: float, dv: float) -> None:
         """Move all of it."""
         self.at = {name: (u + du, v + dv) for name, (u, v) in self.at.items()}
-        self.links = {link: _shifted(path, du, dv) for link, path in self.links.items()}
+        self.links = {link: shifted(path, du, dv) for link, path in self.links.items()}
 
     def arrange(
         self, sizes: Mapping[str, Point], ends: Mapping[str, tuple[str, float]], room: float

@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from tinygrad_opt.viz.graph.model import Node, Row
+from tinygrad_opt.viz.graph.model import Graph, Node, Row
 from tinygrad_opt.viz.graph.text import shorten, width
 from tinygrad_opt.viz.theme import DARK, LIGHT
 
-__all__ = ["BACKWARD", "DARK", "LEGEND", "LIGHT", "Shape", "ink", "shape_of"]
+__all__ = ["DARK", "LIGHT", "Shape", "ink", "legend", "shape_of"]
 
 TITLE, SMALL = 13.0, 10.0                  # type sizes, in pixels
 PAD_X, PAD_Y, LINE = 9.0, 6.0, 14.0
@@ -22,9 +22,8 @@ KEY_WIDTH = 28.0                           # what "grad" takes, with the space b
 LEGEND = {
     "input": "input", "parameter": "parameter", "constant": "constant", "op": "operation",
     "operation": "operation", "loss": "result", "effect": "effect", "folded": "folded",
-    "alias": "W ↗ shown elsewhere",
+    "alias": "W ↗ shown elsewhere", "back": "gradient: ∂ local derivative, |g| norm of an array",
 }
-BACKWARD = "gradient: ∂ local derivative, |g| norm of an array"
 BORDER = {"parameter": 2.0, "folded": 2.0}
 CUT = 7.0                                  # off the corners of an effect
 
@@ -61,3 +60,10 @@ def shape_of(node: Node) -> Shape:
 def ink(size: float) -> float:
     """How thick the arrow is, from 1 to 4: a step for each factor of twenty."""
     return min(4.0, max(1.0, 2.0 + 0.75 * math.log10(size))) if size > 0 else 1.0
+
+
+def legend(graph: Graph) -> dict[str, str]:
+    """The kinds that are there and what they are called; none for a handful of boxes."""
+    kinds = {n.kind for n in graph.nodes.values()} | ({"back"} if graph.flows_back else set())
+    kinds -= {"op"} if "operation" in kinds else set()
+    return {k: w for k, w in LEGEND.items() if k in kinds} if len(graph.nodes) >= 6 else {}

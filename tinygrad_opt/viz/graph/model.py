@@ -6,11 +6,13 @@ tree) is made from a `Graph` by pure functions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass, field
+import functools
+import math
+from collections.abc import Collection, Hashable, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-__all__ = ["Back", "Cluster", "Edge", "Graph", "Node", "Repeat", "Row", "topological"]
+__all__ = ["Back", "Cluster", "Edge", "Graph", "Node", "Repeat", "Row", "merged", "topological"]
 
 T = TypeVar("T", bound=Hashable)
 
@@ -125,11 +127,40 @@ class Graph:
 
     def inputs(self) -> dict[str, list[Edge]]:
         """Arrows into each box, in the order of the operands."""
-        return _grouped(self, lambda e: e.head)
+        return self._arrows[0]
 
     def outputs(self) -> dict[str, list[Edge]]:
         """Arrows out of each box."""
-        return _grouped(self, lambda e: e.tail)
+        return self._arrows[1]
+
+    @functools.cached_property
+    def _arrows(self) -> tuple[dict[str, list[Edge]], dict[str, list[Edge]]]:
+        """Into and out of each box."""
+        into: dict[str, list[Edge]] = {id: [] for id in self.nodes}
+        out: dict[str, list[Edge]] = {id: [] for id in self.nodes}
+        for edge in self.edges:
+            into[edge.head].append(edge)
+            out[edge.tail].append(edge)
+        return into, out
+
+    def leaves_of(self, boxes: Collection[str], inputs: bool = False) -> set[str]:
+        """Leaves that only these boxes take; data given from outside only with `inputs`."""
+        into, out = self._arrows
+        return {id for id, edges in out.items() if edges and not into[id]
+                and (inputs or self.nodes[id].kind != "input")
+                and all(e.head in boxes for e in edges)}
+
+    def innermost(self) -> dict[str, str | None]:
+        """The innermost frame around each box."""
+        inner: dict[str, str | None] = dict.fromkeys(self.nodes)
+        for cluster in sorted(self.clusters, key=lambda c: -len(c.members)):
+            inner.update(dict.fromkeys(cluster.members, cluster.id))
+        return inner
+
+    @property
+    def flows_back(self) -> bool:
+        """Whether the backward pass is drawn too."""
+        return any(edge.back is not None for edge in self.edges)
 
     def id_of(self, tensor: Any) -> str:
         """The box that shows this Tensor.
@@ -174,11 +205,16 @@ def topological(nodes: Iterable[T], arrows: Iterable[tuple[T, T]]) -> list[T]:
     return order
 
 
-def _grouped(graph: Graph, key: Callable[[Edge], str]) -> dict[str, list[Edge]]:
-    groups: dict[str, list[Edge]] = {id: [] for id in graph.nodes}
-    for edge in graph.edges:
-        groups[key(edge)].append(edge)
-    return groups
+def merged(edges: Iterable[Edge]) -> tuple[Edge, ...]:
+    """One arrow between two boxes: what flows back along several is told by its size."""
+    found: dict[str, Edge] = {}
+    for edge in edges:
+        same = found.get(edge.id)
+        if same is not None:
+            sizes = [e.back.size for e in (same, edge) if e.back is not None]
+            edge = replace(same, back=Back("", math.hypot(*sizes)) if sizes else None)
+        found[edge.id] = edge
+    return tuple(found.values())
 
 
 def _count(n: int, noun: str) -> str:

@@ -99,10 +99,7 @@ def _around(
     graph: Graph, clusters: list[Cluster], id: str, repeat: Repeat
 ) -> list[Cluster]:
     """The frames, with one more around what is repeated; those that it would cut are left out."""
-    outputs, inputs = graph.outputs(), graph.inputs()
-    members = repeat.members & graph.nodes.keys() | {
-        leaf for leaf, edges in outputs.items() if edges and not inputs[leaf]
-        and graph.nodes[leaf].kind != "input" and all(e.head in repeat.members for e in edges)}
+    members = repeat.members & graph.nodes.keys() | graph.leaves_of(repeat.members)
     same = [c for c in clusters if c.members == members]
     if same:
         return [replace(c, label=repeat.label) if c is same[0] else c for c in clusters]

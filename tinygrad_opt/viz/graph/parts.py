@@ -12,7 +12,7 @@ from typing import Any
 
 from tinygrad_opt.viz.graph.model import Cluster, Graph, Node
 from tinygrad_opt.viz.graph.repeats import once, signed, stretches
-from tinygrad_opt.viz.graph.simplify import SMALL_GRAPH, aliased, contracted
+from tinygrad_opt.viz.graph.simplify import SMALL_GRAPH, aliased, contracted, noted
 
 __all__ = ["BACKWARD", "FORWARD", "UPDATE", "Parts", "readable_parts"]
 
@@ -55,8 +55,7 @@ def readable_parts(
     if closed:
         drawn = _closed(graph, parts)
     if closed or drawn.repeats:
-        hint = " – draw(…, max_nodes=None) shows all" if depth is None else ""
-        drawn = replace(drawn, notes=(*drawn.notes, f"folded from {total:,}{hint}"))
+        drawn = noted(drawn, total, depth)
     return drawn
 
 
@@ -134,11 +133,8 @@ def _frames(graph: Graph, inside: dict[str, int]) -> Iterator[Cluster]:
     for part in present if several else ():
         members = frozenset(id for id in graph.nodes if inside.get(id) == part)
         yield Cluster(f"c{part}", TITLES[part], members)
-    inputs, outputs = graph.inputs(), graph.outputs()
     for k, repeat in enumerate(graph.repeats):
-        members = repeat.members & graph.nodes.keys() | {
-            id for id, edges in outputs.items() if edges and not inputs[id]
-            and graph.nodes[id].kind != "input" and all(e.head in repeat.members for e in edges)}
+        members = repeat.members & graph.nodes.keys() | graph.leaves_of(repeat.members)
         part = inside[next(iter(repeat.members))]
         yield Cluster(f"r{k}", repeat.label, frozenset(members), f"c{part}" if several else None)
 

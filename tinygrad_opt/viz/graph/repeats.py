@@ -13,8 +13,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from tinygrad_opt.viz.graph.flow import joined
-from tinygrad_opt.viz.graph.model import Edge, Graph, Node, Repeat
+from tinygrad_opt.viz.graph.model import Edge, Graph, Node, Repeat, merged
 from tinygrad_opt.viz.graph.trace import told_by_letters
 
 __all__ = ["longest_loop", "longest_run", "once", "signed", "stacked", "stretches"]
@@ -82,21 +81,14 @@ def _own_weights(graph: Graph, layers: list[list[str]]) -> bool:
 
 def once(graph: Graph, layers: list[list[str]]) -> Graph:
     """The first layer in place of all: what comes out of the last comes out of it."""
-    inputs, outputs = graph.inputs(), graph.outputs()
     shown = {op: layers[0][k] for layer in layers[1:] for k, op in enumerate(layer)}
-    gone = set(shown) | {
-        leaf for leaf, edges in outputs.items()
-        if edges and not inputs[leaf] and all(e.head in shown for e in edges)}
-    edges: dict[tuple[str, str], Edge] = {}
-    for edge in graph.edges:
-        if edge.head not in shown and edge.tail not in gone - set(shown):
-            new = replace(edge, tail=shown.get(edge.tail, edge.tail))
-            old = edges.get((new.tail, new.head))
-            edges[new.tail, new.head] = new if old is None else joined(old, new)
+    gone = shown.keys() | graph.leaves_of(shown, inputs=True)
+    edges = merged(replace(e, tail=shown.get(e.tail, e.tail))
+                   for e in graph.edges if e.head not in shown)
     repeat = Repeat(_label(graph, layers), frozenset(layers[0]))
     return replace(
         graph, nodes={id: n for id, n in graph.nodes.items() if id not in gone},
-        edges=tuple(edges.values()), end=shown.get(graph.end, graph.end),
+        edges=edges, end=shown.get(graph.end, graph.end),
         repeats=(*graph.repeats, repeat))
 
 

@@ -10,13 +10,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from tinygrad_opt.tensor import Tensor
-from tinygrad_opt.viz.graph.flow import joined
-from tinygrad_opt.viz.graph.model import Edge, Graph, Node, Row, topological
+from tinygrad_opt.viz.graph.model import Graph, Node, Row, merged, topological
 from tinygrad_opt.viz.graph.modules import framed, scoped
 from tinygrad_opt.viz.graph.repeats import MANY_USES, longest_loop, stacked
 from tinygrad_opt.viz.graph.text import visible
 
-__all__ = ["SMALL_GRAPH", "aliased", "census", "contracted", "readable"]
+__all__ = ["SMALL_GRAPH", "aliased", "census", "contracted", "noted", "readable"]
 
 LONG_WAY, SMALL_GRAPH = 3, 40
 TOO_MANY = 5000
@@ -49,9 +48,14 @@ def readable(graph: Graph, max_nodes: int | None = 300, depth: int | None = None
         if len(graph.nodes) > max(TOO_MANY, max_nodes):
             return _counted(whole)
     if len(graph.nodes) < total:
-        hint = " – draw(…, max_nodes=None) shows all" if depth is None else ""
-        graph = replace(graph, notes=(*graph.notes, f"folded from {total:,}{hint}"))
+        graph = noted(graph, total, depth)
     return framed(aliased(graph))
+
+
+def noted(graph: Graph, total: int, depth: int | None) -> Graph:
+    """The graph with a remark that it had so many boxes, and how to see them."""
+    hint = " – draw(…, max_nodes=None) shows all" if depth is None else ""
+    return replace(graph, notes=(*graph.notes, f"folded from {total:,}{hint}"))
 
 
 def _smaller(graph: Graph, max_nodes: int) -> Graph:
@@ -118,17 +122,12 @@ def contracted(
     Leaves that only the group uses go with it, but for the inputs of one with a tag. Of what comes
     out, the last shape is told.
     """
-    inputs, outputs = graph.inputs(), graph.outputs()
     inside: dict[str, str] = {}
     folded: dict[str, Node] = {}
     for members, title, tag, scope in groups:
         id = f"{min(members, key=_number)}m"
-        inside.update(dict.fromkeys(members, id))
-        inside.update({leaf: id for leaf, edges in outputs.items()
-                       if edges and not inputs[leaf] and leaf not in inside
-                       and not (tag and graph.nodes[leaf].kind == "input")
-                       and all(inside.get(e.head) == id for e in edges)})
-        everything = [leaf for leaf, m in inside.items() if m == id]
+        everything = members | graph.leaves_of(members, inputs=not tag)
+        inside.update(dict.fromkeys(everything, id))
         folded[id] = replace(
             _folded_node(graph, id, members, everything), title=title, tag=tag, scope=scope)
     nodes: dict[str, Node] = {}
@@ -139,18 +138,17 @@ def contracted(
         else:                                              # it stands where its last box stood
             nodes.pop(group, None)
             nodes[group] = folded[group]
-    edges: dict[tuple[str, str], Edge] = {}
+    edges = []
     for edge in graph.edges:
         tail, head = inside.get(edge.tail, edge.tail), inside.get(edge.head, edge.head)
         if tail != head:
-            new = replace(edge, tail=tail, head=head, label=edge.label if head == edge.head else "")
-            old = edges.get((tail, head))
-            edges[tail, head] = new if old is None else joined(old, new)
+            label = edge.label if head == edge.head else ""
+            edges.append(replace(edge, tail=tail, head=head, label=label))
     end = inside.get(graph.end, graph.end)
-    return replace(graph, nodes=nodes, edges=tuple(edges.values()), end=end)
+    return replace(graph, nodes=nodes, edges=merged(edges), end=end)
 
 
-def _folded_node(graph: Graph, id: str, members: set[str], everything: list[str]) -> Node:
+def _folded_node(graph: Graph, id: str, members: set[str], everything: set[str]) -> Node:
     """One box for many: how many operations and parameters, and the shape of what comes out."""
     last = graph.nodes[max(members, key=_number)]
     held = [_holds(graph.nodes[i]) for i in everything]

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from tinygrad_opt.viz.graph import look
 from tinygrad_opt.viz.graph.layout import Box, Layout, Point
-from tinygrad_opt.viz.graph.look import BACKWARD, BORDER, LEGEND, PAD_X, SMALL, TITLE, Shape, ink
+from tinygrad_opt.viz.graph.look import BORDER, PAD_X, SMALL, TITLE, Shape, ink, legend
 from tinygrad_opt.viz.graph.model import Back, Graph, Node
 from tinygrad_opt.viz.graph.text import shorten, width
 from tinygrad_opt.viz.theme import DARK, LIGHT, MONO, SANS, Theme
@@ -48,19 +48,19 @@ def svg(
     """
     palette = DARK if theme == "dark" else LIGHT
     pen = _Pen(graph, shapes, layout, palette, prefix)
-    legend = list(pen.legend())
+    glyphs = list(pen.legend())
     caption = graph.caption
     total_width = max(layout.width, pen.legend_width, width(caption, SMALL)) + 2 * MARGIN
-    total_height = layout.height + 2 * MARGIN + (24 if legend else 0) + 16
+    total_height = layout.height + 2 * MARGIN + (24 if glyphs else 0) + 16
     w, h = f"{total_width:.0f}", f"{total_height:.0f}"
     bottom = MARGIN + layout.height
     body = [
         f'<g transform="translate({MARGIN:g} {MARGIN:g})">',
         *pen.frames(), *pen.edges(), *pen.nodes(), *pen.frame_labels(), "</g>",
     ]
-    if legend:
+    if glyphs:
         body += [f'<g class="legend" transform="translate({MARGIN:g} {bottom + 16:.1f})">',
-                 *legend, "</g>"]
+                 *glyphs, "</g>"]
         bottom += 24
     body.append(_text(MARGIN, bottom + 20, caption, SMALL, palette.muted, "caption muted"))
     background = f'<rect class="page" width="{w}" height="{h}" rx="8" fill="{palette.page}"/>'
@@ -167,13 +167,10 @@ class _Pen:
                 f' stroke="{hue}" stroke-width="{ink(back.size):.2f}" stroke-dasharray="5 4"'
                 f' marker-end="url(#{self.prefix}back)"/>{label}</g>')
 
-    def _flows_back(self) -> bool:
-        return any(edge.back is not None for edge in self.graph.edges)
-
     def tips(self) -> Iterator[str]:
         """The heads of the arrows."""
         yield _tip(f"{self.prefix}arrow", "tip", self.palette.edge)
-        if self._flows_back():
+        if self.graph.flows_back:
             yield _tip(f"{self.prefix}back", "back-tip", self.palette.gradient)
 
     def nodes(self) -> Iterator[str]:
@@ -241,25 +238,19 @@ class _Pen:
             y += look.LINE
 
     def legend(self) -> Iterator[str]:
-        """One glyph for each kind that is there; none for a handful of boxes."""
-        kinds = {n.kind for n in self.graph.nodes.values()}
-        if len(self.graph.nodes) < 6:
-            return
+        """One glyph for each kind that is there."""
         x = 0.0
-        for kind, word in LEGEND.items():
-            if kind not in kinds or (kind == "op" and "operation" in kinds):
-                continue
-            if kind != "alias":
+        for kind, word in legend(self.graph).items():
+            if kind == "back":
+                yield self._back("legend", Back("", 1.0),
+                                 [(x + 30, 0), (x + 20, 0), (x + 10, 0), (x, 0)])
+                x += 36
+            elif kind != "alias":
                 glyph = Node("", kind, "")
                 yield f'<g class="{kind}">{self._outline(glyph, Box(x + 10, 0, 20, 13))}</g>'
                 x += 26
             yield _text(x, 4, word, SMALL, self.palette.muted, "muted")
             x += width(word, SMALL) + 18
-        if self._flows_back():
-            back = Back("", 1.0)
-            yield self._back("legend", back, [(x + 30, 0), (x + 20, 0), (x + 10, 0), (x, 0)])
-            yield _text(x + 36, 4, BACKWARD, SMALL, self.palette.muted, "muted")
-            x += 54 + width(BACKWARD, SMALL)
         self.legend_width = x
 
 
