@@ -21,46 +21,28 @@ from tinygrad_opt.viz.graph.model import Cluster, Edge, Graph, Node, Row
 from tinygrad_opt.viz.graph.modules import scope
 from tinygrad_opt.viz.graph.trace import trace
 
-_MODULE_OF = {
-    "SURFACES": "plots.surfaces",
-    "Film": "animation.film",
-    "Surface": "plots.surfaces",
-    "TrainingRecorder": "plots.training_animation",
-    "Waypoints": "plots.loss_landscape",
-    "animate_descent": "plots.descents",
-    "animate_race": "plots.races",
-    "animate_training": "plots.training_animation",
-    "decision_regions": "plots.decision_regions",
-    "descend_1d": "plots.descents",
-    "explain": "steps.explanation",
-    "follow": "plots.races",
-    "learn_sparse": "plots.sparse_inputs",
-    "loss_landscape": "plots.loss_landscape",
-    "lr_find": "plots.learning_rates",
-    "playback": "steps.page",
-    "plot_batch_sizes": "plots.learning_curves",
-    "plot_compare": "plots.learning_curves",
-    "plot_confusion": "plots.models",
-    "plot_descent": "plots.descents",
-    "plot_gradient_flow": "plots.models",
-    "plot_history": "plots.learning_curves",
-    "plot_learning_rates": "plots.learning_rates",
-    "plot_race": "plots.races",
-    "plot_samples": "plots.models",
-    "plot_schedule": "plots.learning_rates",
-    "plot_sparse": "plots.sparse_inputs",
-    "plot_weights": "plots.models",
-    "race": "plots.races",
-    "report": "plots.training_report",
-    "save_gif": "animation.film",
-    "save_numbers": "tables",
-    "sigmoid_neuron": "plots.surfaces",
-    "surface": "plots.surfaces",
+_NAMES_IN = {                              # imported when one of them is asked for
+    "animation.film": "Film save_gif",
+    "plots.decision_regions": "decision_regions",
+    "plots.descents": "animate_descent descend_1d plot_descent",
+    "plots.learning_curves": "plot_batch_sizes plot_compare plot_history",
+    "plots.learning_rates": "lr_find plot_learning_rates plot_schedule",
+    "plots.loss_landscape": "Waypoints loss_landscape",
+    "plots.models": "plot_confusion plot_gradient_flow plot_samples plot_weights",
+    "plots.races": "animate_race follow plot_race race",
+    "plots.sparse_inputs": "learn_sparse plot_sparse",
+    "plots.surfaces": "SURFACES Surface sigmoid_neuron surface",
+    "plots.training_animation": "TrainingRecorder animate_training",
+    "plots.training_report": "report",
+    "steps.explanation": "explain",
+    "steps.page": "playback",
+    "tables": "save_numbers",
 }
+_MODULE_OF = {name: module for module, names in _NAMES_IN.items() for name in names.split()}
 
 __all__ = [
     "Cluster", "Edge", "Graph", "GraphView", "Node", "Row", "draw", "notebook_bundle", "scope",
-    "trace", *_MODULE_OF,
+    "trace", *sorted(_MODULE_OF),
 ]
 
 

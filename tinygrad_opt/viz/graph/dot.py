@@ -98,8 +98,8 @@ def _box(node: Node) -> str:
 def _label(node: Node, shape: Shape) -> str:
     """A table with one run of text in each cell; two runs in one would overlap in some engines."""
     if node.kind == "alias":
-        return f"<U>{_html(shape.title)}</U>"
-    title, tag = _html(shape.title), _html(shape.tag)
+        return f"<U>{escape(shape.title)}</U>"
+    title, tag = escape(shape.title), escape(shape.tag)
     cells = [f'<TD ALIGN="LEFT"><FONT POINT-SIZE="13"><B>{title}</B></FONT></TD>'] if title else []
     if tag:
         cells.append(f'<TD ALIGN="RIGHT"><FONT COLOR="{LIGHT.muted}">&#160;{tag}</FONT></TD>')
@@ -110,7 +110,7 @@ def _label(node: Node, shape: Shape) -> str:
     rows = [f"<TR>{''.join(cells)}</TR>"] if cells else []
     for row in shape.rows:
         color = LIGHT.alarm if row.alarm else LIGHT.muted if row.key == "shape" else LIGHT.text
-        text = f'<FONT FACE="Courier" COLOR="{color}">{_html(row.text)}</FONT>'
+        text = f'<FONT FACE="Courier" COLOR="{color}">{escape(row.text)}</FONT>'
         if row.key == "shape":
             rows.append(f'<TR><TD ALIGN="LEFT" COLSPAN="2">{text}</TD></TR>')
         else:
@@ -130,7 +130,7 @@ def _legend(graph: Graph) -> str:
                      if kind == "back" else f"<TD{paint}>{word}</TD>")
     rows = [f"<TR>{''.join(cells)}</TR>"] if cells else []
     span = f' COLSPAN="{len(cells)}"' if rows else ""
-    rows.append(f'<TR><TD{span} ALIGN="LEFT">{_html(graph.caption)}</TD></TR>')
+    rows.append(f'<TR><TD{span} ALIGN="LEFT">{escape(graph.caption)}</TD></TR>')
     return f'<TABLE BORDER="0" CELLSPACING="4" CELLPADDING="3">{"".join(rows)}</TABLE>'
 
 
@@ -148,7 +148,3 @@ def _arrows(edge: Edge) -> Iterator[str]:
 def _quoted(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'
-
-
-def _html(text: str) -> str:
-    return escape(text, quote=True)

@@ -27,7 +27,7 @@ from tinygrad_opt.viz.graph.text import tree, visible
 from tinygrad_opt.viz.graph.trace import trace
 from tinygrad_opt.viz.html_page import html_page, open_in_browser
 
-__all__ = ["GraphView", "draw", "notebook_bundle"]
+__all__ = ["GraphView", "check_options", "draw", "notebook_bundle"]
 
 CHOICES = {
     "style": ("merged", "split"), "direction": ("LR", "TB"), "theme": ("auto", "light", "dark"),
@@ -123,12 +123,7 @@ def draw(
     └─ ×  data 4  grad –  #1
        └─ a  param  data 2  grad –  #0
     """
-    given = {"style": style, "direction": direction, "theme": theme, "detail": detail}
-    for option, value in given.items():
-        if value not in CHOICES[option]:
-            allowed = ", ".join(map(repr, CHOICES[option]))
-            raise ValueError(f"draw(): {option}={value!r} is not known; choose one of {allowed}")
-    engines(engine)
+    check_options("draw", engine, style=style, direction=direction, theme=theme, detail=detail)
     if is_step(what):
         _refuse_for_steps(inputs, style, grads)
         graph = program_graph(what, detail=detail, direction=direction, name=name,
@@ -149,6 +144,21 @@ def draw(
         graph = with_flow(graph, flow(what))
     graph = readable(graph, max_nodes, depth)
     return GraphView(graph, theme=theme, engine=engine)
+
+
+def check_options(caller: str, engine: str, **given: Any) -> None:
+    """Refuse an engine that is not there, and other options that are not known.
+
+    Raises
+    ------
+    ValueError, RenderError
+    """
+    for option, value in given.items():
+        if value not in CHOICES[option]:
+            allowed = ", ".join(map(repr, CHOICES[option]))
+            raise ValueError(
+                f"{caller}(): {option}={value!r} is not known; choose one of {allowed}")
+    engines(engine)
 
 
 def _refuse_the_endless(boxes: int) -> None:

@@ -46,7 +46,8 @@ def readable(graph: Graph, max_nodes: int | None = 300, depth: int | None = None
     if max_nodes is not None and len(graph.nodes) > min(SMALL_GRAPH, max_nodes):
         graph = _smaller(graph, max_nodes)
         if len(graph.nodes) > max(TOO_MANY, max_nodes):
-            return _counted(whole)
+            return _tallied(whole, (node.title for node in whole.nodes.values()),
+                            (*whole.notes, "draw(…, max_nodes=None) shows all"))
     if len(graph.nodes) < total:
         graph = noted(graph, total, depth)
     return framed(aliased(graph))
@@ -226,23 +227,18 @@ def _shut(graph: Graph, max_nodes: int) -> Graph:
 
 def census(tensors: Iterable[Tensor], name: str) -> Graph:
     """One box that counts Tensors by what they are, for so many that boxes would take minutes."""
-    counts = Counter(visible(t.op.symbol) if t.op is not None else
-                     "parameter" if t.needs_grad else "constant" for t in tensors)
-    return _tallied(Graph(name, {}, ()), counts)
+    return _tallied(Graph(name, {}, ()), (
+        visible(t.op.symbol) if t.op is not None else "parameter" if t.needs_grad else "constant"
+        for t in tensors))
 
 
-def _counted(graph: Graph) -> Graph:
-    """The same of a graph."""
-    counts = Counter(n.title for n in graph.nodes.values())
-    graph = _tallied(graph, counts)
-    return replace(graph, notes=(*graph.notes, "draw(…, max_nodes=None) shows all"))
-
-
-def _tallied(graph: Graph, counts: Counter[str]) -> Graph:
+def _tallied(graph: Graph, titles: Iterable[str], notes: tuple[str, ...] = ()) -> Graph:
+    """The graph as one box that counts these."""
+    counts = Counter(titles)
     total = sum(counts.values())
     rows = [Row("shape", f"{n:,} × {title}") for title, n in counts.most_common(12)]
     if len(counts) > 12:
         rows.append(Row("shape", f"and {len(counts) - 12:,} other kinds"))
     node = Node("n0", "folded", f"{total:,} nodes", "too many to draw", tuple(rows),
                 size=total)
-    return replace(graph, nodes={"n0": node}, edges=(), end="n0", clusters=())
+    return replace(graph, nodes={"n0": node}, edges=(), notes=notes, end="n0", clusters=())

@@ -158,7 +158,8 @@ class _Pen:
         if back.text:
             half = width(back.text, SMALL) / 2
             way = path[::-1] if crowded == (False, True) else path
-            near = 0.5 * _length(path) if crowded == (True, True) else 11 + half
+            length = sum(math.dist(a, b) for a, b in pairwise(path))
+            near = 0.5 * length if crowded == (True, True) else 11 + half
             (x, y), (x0, y0) = _near_the_tip(way, near), _near_the_tip(way, near - 2)
             level = abs(x - x0) / (math.dist((x, y), (x0, y0)) or 1.0)
             y += 9 * level if path[0][0] > path[-1][0] else 0.0
@@ -265,11 +266,6 @@ def _tip(id: str, kind: str, color: str) -> str:
     return (f'<marker id="{id}" viewBox="0 0 10 10" refX="9.5" refY="5" markerWidth="7"'
             f' markerHeight="7" orient="auto-start-reverse" markerUnits="userSpaceOnUse">'
             f'<path class="{kind}" d="M0 1 L10 5 L0 9 z" fill="{color}"/></marker>')
-
-
-def _length(path: list[Point]) -> float:
-    """About how long a path is: that of the polygon of its points."""
-    return sum(math.dist(a, b) for a, b in pairwise(path))
 
 
 def _near_the_tip(path: list[Point], distance: float) -> Point:

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from tinygrad_opt.viz.graph.model import Graph
 
-__all__ = ["kind_of", "number", "shorten", "summary", "tree", "width"]
+__all__ = ["is_number", "kind_of", "number", "shorten", "summary", "tree", "width"]
 
 # Advance widths of Helvetica for the characters from space to tilde, in 1/1000 of the size
 _HELVETICA = [
@@ -36,6 +36,11 @@ def number(x: Any) -> str:
         mantissa, e, exponent = text.partition("e")
         text = f"{mantissa}e{int(exponent)}" if e else text
     return text.replace("-", "−").replace("nan", "NaN").replace("inf", "∞")
+
+
+def is_number(x: Any) -> bool:
+    """A Python or NumPy number, or an array without axes."""
+    return isinstance(x, int | float | np.generic) or (isinstance(x, np.ndarray) and not x.ndim)
 
 
 def summary(x: Any, dead: bool = False) -> tuple[str, bool]:

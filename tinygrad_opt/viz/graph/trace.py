@@ -5,7 +5,7 @@ Values are written down at once, so a drawing shows those of the moment at which
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from tinygrad_opt.ops import Op
 from tinygrad_opt.tensor import Tensor, history
 from tinygrad_opt.viz.graph.model import Edge, Graph, Node, Row
-from tinygrad_opt.viz.graph.text import kind_of, number, shorten, summary, visible
+from tinygrad_opt.viz.graph.text import is_number, kind_of, number, shorten, summary, visible
 
 __all__ = ["DEEPEST", "told_by_letters", "trace"]
 
@@ -54,13 +54,11 @@ def trace(
     -------
     Graph
     """
-    names = names or {}
     split = style == "split"
     things = list(_things(end, fold_numbers=not split))
     if detail is None:
         detail = 2 if len(things) <= 40 else 1
-    given = {visible(names.get(x) or x.name or "") for x in things if type(x) is Tensor}
-    letters = [c for c in LETTERS if c not in given]
+    called = _Names(names or {}, things)
     ids: dict[Any, str] = {}
     nodes: dict[str, Node] = {}
     edges: list[Edge] = []
@@ -69,14 +67,14 @@ def trace(
         ids[_key(thing)] = id
         made = type(thing) is Tensor and thing.op is not None
         if made and split:
-            symbol = _op_title(thing, False, names, letters)
+            symbol = _op_title(thing, False, called)
             nodes[f"{id}op"] = Node(f"{id}op", "operation", symbol, source=thing, tip=symbol)
             edges += _operand_edges(thing, ids, f"{id}op")
             edges.append(Edge(f"{id}op", id))
         elif made:
             edges += _operand_edges(thing, ids, id)
-        nodes[id] = _node(id, thing, thing is end, detail, split, names, letters)
-    title = shorten(visible(name or names.get(end) or end.name or "the result"), 80)
+        nodes[id] = _node(id, thing, thing is end, detail, split, called)
+    title = shorten(visible(name or "") or called.of(end) or "the result", 80)
     sizes = [n.size for n in nodes.values() if n.kind == "parameter"]
     return Graph(title, nodes, tuple(edges), direction=direction, end=ids[_key(end)],
                  parameters=(len(sizes), sum(sizes)))
@@ -97,10 +95,10 @@ def _things(end: Tensor, fold_numbers: bool) -> Iterator[Any]:
                 constants.append(x)
     for t in sorted(computed + constants, key=lambda t: t.serial):
         for x in _operands(t):
-            if type(x) is not Tensor and id(x) not in seen and not (fold_numbers and _number(x)):
-                if not _number(x):                         # equal numbers may be one object
+            if type(x) is not Tensor and id(x) not in seen and not (fold_numbers and is_number(x)):
+                if not is_number(x):                         # equal numbers may be one object
                     seen.add(id(x))
-                yield x if not _number(x) else _Number(x, t)
+                yield x if not is_number(x) else _Number(x, t)
         yield t
 
 
@@ -112,12 +110,31 @@ class _Number:
     user: Tensor
 
 
+class _Names:
+    """What Tensors are called: a given name or their own, and letters that name nothing else."""
+
+    def __init__(self, names: Mapping[Any, str] | None, things: Iterable[Any] = ()) -> None:
+        self.names = names                                 # None: letters alone
+        given = {self.of(x) for x in things}
+        self.letters = [c for c in LETTERS if c not in given]
+
+    def of(self, x: Any) -> str:
+        """The name; "" for what has none."""
+        if type(x) is not Tensor or self.names is None:
+            return ""
+        return visible(self.names.get(x) or x.name or "")
+
+    def of_operands(self, inputs: Iterable[Any]) -> Iterator[str]:
+        """A short name of each, or a letter."""
+        free = iter(self.letters)
+        for x in inputs:
+            name = self.of(x)
+            fits = is_number(x) or (name.isidentifier() and len(name) <= SHORT)
+            yield name if fits else next(free, "…")
+
+
 def _key(thing: Any) -> int | tuple[int, int]:
     return (id(thing.user), id(thing.value)) if type(thing) is _Number else id(thing)
-
-
-def _number(x: Any) -> bool:
-    return isinstance(x, int | float | np.generic) or (isinstance(x, np.ndarray) and not x.ndim)
 
 
 def _operands(t: Tensor) -> list[Any]:
@@ -127,7 +144,7 @@ def _operands(t: Tensor) -> list[Any]:
     values = []
     for x, rule in zip(t.inputs, t.op.vjps):
         is_index = rule is None and not (type(x) is Tensor or _is_data(t.op, x))
-        if not is_index and (type(x) is Tensor or isinstance(x, np.ndarray) or _number(x)):
+        if not is_index and (type(x) is Tensor or isinstance(x, np.ndarray) or is_number(x)):
             values.append(x)
     return values
 
@@ -158,9 +175,7 @@ def _operand_edges(t: Tensor, ids: dict[Any, str], head: str) -> list[Edge]:
 # ---- what a box says -----------------------------------------------------------------------------
 
 
-def _node(
-    id: str, x: Any, is_end: bool, detail: int, split: bool, names: Any, letters: list[str]
-) -> Node:
+def _node(id: str, x: Any, is_end: bool, detail: int, split: bool, called: _Names) -> Node:
     if type(x) is _Number:
         return Node(id, "constant", number(x.value), source=x.value, tip="a number")
     if type(x) is not Tensor:
@@ -168,20 +183,19 @@ def _node(
         return Node(
             id, "input", title, "", _rows(x, None, False, detail),
             source=x, size=np.size(x), tip=_tip(title, x, None))
-    name = visible(names.get(x) or x.name or "")
-    kind, title, tag = _kind(x, name, is_end, split, names, letters)
+    name = called.of(x)
+    kind, title, tag = _kind(x, is_end, split, called)
     return Node(
         id, kind, title, tag, _rows(x.array, x.grad, x.needs_grad, detail),
         scope=scope_of(name) if x.op is None and name else (), source=x, size=x.size,
         tip=_tip(name or title, x.array, x.grad))
 
 
-def _kind(
-    x: Tensor, name: str, is_end: bool, split: bool, names: Any, letters: list[str]
-) -> tuple[str, str, str]:
+def _kind(x: Tensor, is_end: bool, split: bool, called: _Names) -> tuple[str, str, str]:
     """What sort of box it is, its title and the word beside it."""
+    name = called.of(x)
     if x.op is not None:
-        symbol = _op_title(x, not split, names, letters)
+        symbol = _op_title(x, not split, called)
         kind = "loss" if is_end else "op"
         if split:
             return kind, name, ""
@@ -195,10 +209,10 @@ def _kind(
 
 def told_by_letters(t: Tensor) -> str:
     """The operation with its numbers and indices, the same for operands of any name."""
-    return _op_title(t, True, None, list(LETTERS))
+    return _op_title(t, True, _Names(None))
 
 
-def _op_title(t: Tensor, fold_numbers: bool, names: Any, letters: list[str]) -> str:
+def _op_title(t: Tensor, fold_numbers: bool, called: _Names) -> str:
     """The operation, with the numbers and indices it was given: ``a × 2``, ``Σ axis=0``.
 
     An operand has its name, or a letter if it has none or a long one.
@@ -206,12 +220,12 @@ def _op_title(t: Tensor, fold_numbers: bool, names: Any, letters: list[str]) -> 
     assert t.op is not None
     symbol = visible(t.op.symbol)
     if symbol == "x[i]":
-        [read, *_] = _operand_names(t.inputs[:1], names, letters)
+        [read] = called.of_operands(t.inputs[:1])
         return f"{read}[{_index_text(t.inputs[1])}]"
     words = []
     folded = False
-    for x, rule, name in zip(t.inputs, t.op.vjps, _operand_names(t.inputs, names, letters)):
-        if fold_numbers and rule is not None and (_number(x) or x is None):
+    for x, rule, name in zip(t.inputs, t.op.vjps, called.of_operands(t.inputs)):
+        if fold_numbers and rule is not None and (is_number(x) or x is None):
             folded = True
             words.append("–" if x is None else number(x))
         else:
@@ -220,23 +234,10 @@ def _op_title(t: Tensor, fold_numbers: bool, names: Any, letters: list[str]) -> 
         if symbol in INFIX:
             return f"{words[0]} {symbol} {words[1]}"
         return f"{symbol}({', '.join(words)})"
-    told = [f"{k}={_value_text(v)}" for k, v in t.attrs.items()
-            if v is not None and v is not False and k not in ("shape", "keepdims", "dtype")]
-    return shorten(" ".join([symbol, *told]), 32)
-
-
-def _operand_names(inputs: Any, names: Any, letters: list[str]) -> Iterator[str]:
-    """A short name of each operand, or a letter that names nothing else in the drawing."""
-    free = iter(letters)
-    for x in inputs:
-        named = type(x) is Tensor and names is not None
-        name = visible(names.get(x) or x.name or "") if named else ""
-        fits = _number(x) or (name.isidentifier() and len(name) <= SHORT)
-        yield name if fits else next(free, "…")
-
-
-def _value_text(v: Any) -> str:
-    return number(v) if _number(v) else shorten(visible(str(v)), 18)
+    for key, v in t.attrs.items():
+        if v is not None and v is not False and key not in ("shape", "keepdims", "dtype"):
+            symbol += f" {key}={number(v) if is_number(v) else shorten(visible(str(v)), 18)}"
+    return shorten(symbol, 32)
 
 
 def _index_text(index: Any) -> str:

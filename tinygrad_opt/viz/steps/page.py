@@ -14,7 +14,8 @@ import numpy as np
 
 from tinygrad_opt.errors import RenderError
 from tinygrad_opt.tensor import Tensor, history, values_of
-from tinygrad_opt.viz.graph.engines import engines, place
+from tinygrad_opt.viz.graph.draw import check_options
+from tinygrad_opt.viz.graph.engines import place
 from tinygrad_opt.viz.graph.flow import Flow, flow, with_gradients
 from tinygrad_opt.viz.graph.look import Shape, shape_of
 from tinygrad_opt.viz.graph.model import Graph, Node, Row
@@ -29,7 +30,6 @@ from tinygrad_opt.viz.steps.words import shape_text
 __all__ = ["Playback", "playback"]
 
 PAGE = Path(__file__).with_name("playback.html")
-THEMES = ("auto", "light", "dark")
 LARGEST = 20_000                           # nodes
 MAP_LINES = 3                              # room for the heat maps, in lines of a box
 ROOM = 68.0                                # between two columns, for a number on an arrow
@@ -95,10 +95,7 @@ def playback(
     """
     if type(loss) is not Tensor:
         raise TypeError(f"playback() takes the Tensor that was computed, got {type(loss).__name__}")
-    if theme not in THEMES:
-        raise ValueError(f"playback(): theme={theme!r} is not known; choose one of"
-                         f" {', '.join(map(repr, THEMES))}")
-    engines(engine)
+    check_options("playback", engine, theme=theme)
     steps = len(history(loss))
     if steps > LARGEST:
         raise RenderError(f"a page that plays {steps:,} nodes would be too large to be opened: play"

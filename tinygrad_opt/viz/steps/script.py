@@ -140,25 +140,14 @@ class _Writer:
         self.nodes[i]["born"] = len(self.steps)
         words = self._words(t)
         equation, *numbers = words.equation()
-        lines = [["formula", equation], *(["numbers", line] for line in numbers)]
-        meanings = words.meanings()
-        if meanings:
-            lines.append(["note", f"where {meanings}"])
+        lines = [["formula", equation], *(["numbers", line] for line in numbers), *_note(words)]
         cards: list[Any] = [
-            [e.id, e.tail, None, e.label, [], None, self._brief(self._source(e))]
+            [e.id, e.tail, None, e.label, [], None, _brief(self.graph.nodes[e.tail].source)]
             for e in self.into[self.nodes[i]["id"]]
         ]
         say = (f"Forward {count}: at {self.nodes[i]['name']}, {equation} gives"
                f" {told(t.array)}.")
         self._add("forward", i, say, lines, cards)
-
-    def _source(self, edge: Any) -> Any:
-        return self.graph.nodes[edge.tail].source
-
-    def _brief(self, x: Any) -> str:
-        """What an arrow carries: a number, or the shape of an array."""
-        x = np.asarray(values_of(x))
-        return number(x.reshape(-1)[0]) if x.size == 1 else str(x.shape)
 
     def _seed(self) -> None:
         end = self.flow.end
@@ -172,11 +161,9 @@ class _Writer:
     def _backward(self, z: Tensor, count: int) -> None:
         i, step = self.index[id(z)], len(self.steps)
         words, g = self._words(z), self.flow.gradients[z]
-        lines: list[list[Any]] = [["formula", words.equation()[0]]]
-        meanings = words.meanings()
-        if meanings:
-            lines.append(["note", f"where {meanings}"])
-        lines.append(["arrived", f"{words.g} = ∂L/∂{words.result} = {told(g)}", self._array(g)])
+        arrived = f"{words.g} = ∂L/∂{words.result} = {told(g)}"
+        lines = [["formula", words.equation()[0]], *_note(words),
+                 ["arrived", arrived, self._array(g)]]
         cards: list[Any] = []
         said: list[str] = []
         parts = self.flow.parts[z]
@@ -203,7 +190,7 @@ class _Writer:
         if in_full:
             lines = [*map(list, words.sent(part, g)), *self._sum(part)]
         return [edge.id if edge else None, edge.tail if edge else None, x, title, lines,
-                self._array(part.value), self._brief(part.value)]
+                self._array(part.value), _brief(part.value)]
 
     def _words(self, t: Tensor) -> Words:
         if t not in self.words:
@@ -225,6 +212,18 @@ class _Writer:
             return [["sum", f"added to what ∂L/∂{name} was: now {told(part.total)}"]]
         terms = f"{told(part.before)} + {bare(told(part.value))}"
         return [["sum", f"∂L/∂{name} = {terms} = {told(part.total)}"]]
+
+
+def _note(words: Words) -> list[list[str]]:
+    """A line for the letters that stand for something else, if there are any."""
+    meanings = words.meanings()
+    return [["note", f"where {meanings}"]] if meanings else []
+
+
+def _brief(x: Any) -> str:
+    """What an arrow carries: a number, or the shape of an array."""
+    x = np.asarray(values_of(x))
+    return number(x.reshape(-1)[0]) if x.size == 1 else str(x.shape)
 
 
 def _ends(n: int, most: int) -> list[int]:

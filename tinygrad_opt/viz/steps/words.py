@@ -13,7 +13,7 @@ from tinygrad_opt import ops
 from tinygrad_opt.symbols import Symbol, Trace, letter
 from tinygrad_opt.tensor import Tensor, values_of
 from tinygrad_opt.viz.graph.flow import Part
-from tinygrad_opt.viz.graph.text import kind_of, number, shorten, summary, visible
+from tinygrad_opt.viz.graph.text import is_number, kind_of, number, shorten, summary, visible
 from tinygrad_opt.viz.steps.derivatives import Derivatives, said
 
 __all__ = ["Words", "bare", "called", "names_in", "shape_text", "told"]
@@ -226,7 +226,7 @@ def _plain_number(x: Any) -> bool:
     """A number that was written into the expression, not one with a name or a gradient."""
     if type(x) is Tensor:
         return not x.needs_grad and x.name is None and x.ndim == 0
-    return isinstance(x, int | float | np.generic) or (isinstance(x, np.ndarray) and not x.ndim)
+    return is_number(x)
 
 
 def _number(x: Any) -> str:
