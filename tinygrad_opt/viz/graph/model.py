@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Collection, Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-__all__ = ["Back", "Cluster", "Edge", "Graph", "Node", "Repeat", "Row", "merged", "topological"]
+__all__ = ["Back", "Cluster", "Edge", "Graph", "Node", "Repeat", "Row", "arrows", "merged",
+           "topological"]
 
 T = TypeVar("T", bound=Hashable)
 
@@ -203,6 +204,22 @@ def topological(nodes: Iterable[T], arrows: Iterable[tuple[T, T]]) -> list[T]:
             if not waiting[head]:
                 order.append(head)
     return order
+
+
+def arrows(uses: Iterable[tuple[str, int, str]], head: str, ordered: bool) -> Iterator[Edge]:
+    """One arrow from each operand to `head`, with its places where their order matters.
+
+    Parameters
+    ----------
+    uses : iterable of (str, int, str)
+        The box of each operand, its place, and which part of it is taken; "" for all of it.
+    """
+    by_tail: dict[str, list[str]] = {}
+    for tail, place, part in uses:
+        by_tail.setdefault(tail, []).append(f"{place if ordered else ''}{part}")
+    for tail, words in by_tail.items():
+        told = ", ".join(filter(None, words))
+        yield Edge(tail, head, told or (f"×{len(words)}" if len(words) > 1 else ""))
 
 
 def merged(edges: Iterable[Edge]) -> tuple[Edge, ...]:

@@ -6,12 +6,13 @@ that no arrow runs across the whole drawing.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from tinygrad_opt.viz.graph.model import Cluster, Graph, Node
-from tinygrad_opt.viz.graph.repeats import once, signed, stretches
+from tinygrad_opt.viz.graph.repeats import each_once, signed, stretches
 from tinygrad_opt.viz.graph.simplify import SMALL_GRAPH, aliased, contracted, noted
 
 __all__ = ["BACKWARD", "FORWARD", "UPDATE", "Parts", "readable_parts"]
@@ -48,7 +49,7 @@ def readable_parts(
     total, small = len(graph.nodes), graph
     if max_nodes is not None and total > min(SMALL_GRAPH, max_nodes):
         for part in range(len(TITLES)):
-            small = _folded(small, parts, part)
+            small = each_once(small, functools.partial(_stretch, parts, part))
     drawn = _parted(small, parts)
     fits = max_nodes is None or len(drawn.nodes) <= max_nodes
     closed = not fits if depth is None else depth < 1
@@ -62,20 +63,9 @@ def readable_parts(
 # ---- equal stretches once ------------------------------------------------------------------------
 
 
-def _folded(graph: Graph, parts: Parts, part: int) -> Graph:
-    """The graph with equal stretches of one part, one after another, drawn once."""
-    for _ in range(16):
-        ops = [id for id in graph.nodes if parts.of.get(id) == part]
-        layers = _stretch(graph, parts, ops)
-        if not layers:
-            break
-        graph = once(graph, layers)
-    return graph
-
-
-def _stretch(graph: Graph, parts: Parts, ops: list[str]) -> list[list[str]]:
-    """The calls of each of the equal stretches that hide most; none if there are none."""
-    inputs = graph.inputs()
+def _stretch(parts: Parts, part: int, graph: Graph) -> list[list[str]]:
+    """The calls of each of the equal stretches of a part that hide most, one after another."""
+    ops = [id for id in graph.nodes if parts.of.get(id) == part]
     done = {id for repeat in graph.repeats for id in repeat.members}
 
     def own(id: str) -> object:
@@ -86,7 +76,7 @@ def _stretch(graph: Graph, parts: Parts, ops: list[str]) -> list[list[str]]:
 
     def modules(layers: list[list[str]]) -> int:
         """How many modules a stretch that begins here has weights of."""
-        tails = (graph.nodes[e.tail] for op in layers[0] for e in inputs[op])
+        tails = (graph.nodes[e.tail] for op in layers[0] for e in graph.inputs()[op])
         return len({node.scope for node in tails if node.kind == "parameter"})
 
     return min(stretches(*signed(graph, ops, own, other)), default=[],

@@ -15,12 +15,11 @@ be looked at.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from tinygrad_opt.errors import CaptureError
 from tinygrad_opt.tensor import Tensor
-from tinygrad_opt.viz.graph.model import Edge, Graph, Node, Row
+from tinygrad_opt.viz.graph.model import Edge, Graph, Node, Row, arrows
 from tinygrad_opt.viz.graph.parts import BACKWARD, FORWARD, UPDATE, Parts, readable_parts
 from tinygrad_opt.viz.graph.text import number, shorten, visible
 from tinygrad_opt.viz.graph.trace import scope_of
@@ -72,15 +71,6 @@ def program_graph(
 # ---- boxes and arrows ----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Use:
-    """An array that a call takes: the slot that owns it, its place, and which part is taken."""
-
-    root: int
-    place: int
-    part: str
-
-
 class _Listed:
     """A program written down as boxes; call k is box ``nk``, counted from 1.
 
@@ -114,9 +104,10 @@ class _Listed:
         for k, (call, line) in enumerate(zip(self.program.calls, self.lines), 1):
             id = f"n{k}"
             uses = list(self._uses(call))
-            self._add_outside(nodes, [use.root for use in uses])
+            self._add_outside(nodes, [s for s, _, _ in uses])
             nodes[id] = self._box(id, call, line)
-            edges += self._arrows(call, uses, id)
+            ordered = not call.is_effect and call.name not in COMMUTE and len(uses) > 1
+            edges += arrows([(self.ids[s], place, part) for s, place, part in uses], id, ordered)
             if call.is_effect and not uses:
                 edges += [Edge(waiting, id)] if waiting else []
                 waiting = id
@@ -131,8 +122,11 @@ class _Listed:
             f" {_bytes(self.bound.nbytes)}",
         ), direction=direction, end=end, parameters=(len(taken), sum(taken)))
 
-    def _uses(self, call: Any) -> Iterator[_Use]:
-        """The arrays that a call takes; a number that nobody can change stands in its title."""
+    def _uses(self, call: Any) -> Iterator[tuple[int, int, str]]:
+        """The arrays that a call takes: the slot that owns each, its place, and the part taken.
+
+        A number that nobody can change stands in the title.
+        """
         taken = [s for s in _slots_in((call.inputs, call.attrs)) if self._number(s) is None]
         for place, s in enumerate(taken, 1):
             root = self.program.root(s)
@@ -140,18 +134,7 @@ class _Listed:
             same = (view.shape, view.strides) == (whole.shape, whole.strides)
             part = "" if same else self.program.part(s).replace(" ", "")
             told = len(part) <= 16 and not part.startswith("[")
-            yield _Use(root, place, part if told else "[part]")
-
-    def _arrows(self, call: Any, uses: list[_Use], head: str) -> Iterator[Edge]:
-        """One arrow for each array, with its places where the order matters, and its parts."""
-        ordered = not call.is_effect and call.name not in COMMUTE and len(uses) > 1
-        by_tail: dict[str, list[_Use]] = {}
-        for use in uses:
-            by_tail.setdefault(self.ids[use.root], []).append(use)
-        for tail, same in by_tail.items():
-            words = [f"{use.place if ordered else ''}{use.part}" for use in same]
-            told = ", ".join(filter(None, words))
-            yield Edge(tail, head, told or (f"×{len(same)}" if len(same) > 1 else ""))
+            yield root, place, part if told else "[part]"
 
     def _number(self, slot: int) -> str | None:
         """The value of a constant with one entry that nobody can write to."""

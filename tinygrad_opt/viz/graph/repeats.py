@@ -13,10 +13,10 @@ from itertools import accumulate
 
 import numpy as np
 
-from tinygrad_opt.viz.graph.model import Edge, Graph, Node, Repeat, merged
+from tinygrad_opt.viz.graph.model import Graph, Node, Repeat, merged
 from tinygrad_opt.viz.graph.trace import told_by_letters
 
-__all__ = ["longest_loop", "longest_run", "once", "signed", "stacked", "stretches"]
+__all__ = ["each_once", "longest_loop", "longest_run", "signed", "stacked", "stretches"]
 
 MANY_USES = 4                              # from here on a value belongs to no step
 LONGEST_STEP, FEWEST_STEPS, FEWEST_LAYERS = 400, 5, 3
@@ -27,18 +27,22 @@ LONGEST_STEP, FEWEST_STEPS, FEWEST_LAYERS = 400, 5, 3
 
 def stacked(graph: Graph) -> Graph:
     """Each stack of equal layers as one layer, in a frame that says how many it stands for."""
+    return each_once(graph, _stack)
+
+
+def each_once(graph: Graph, find: Callable[[Graph], list[list[str]]]) -> Graph:
+    """Draw what `find` gives once, and look again, until it gives nothing."""
     for _ in range(16):
-        found = _stack(graph)
-        if found is None:
+        layers = find(graph)
+        if not layers:
             break
-        graph = once(graph, found)
+        graph = _once(graph, layers)
     return graph
 
 
-def _stack(graph: Graph) -> list[list[str]] | None:
-    """The operations of each layer of the longest stack; None if there is none."""
-    inputs = graph.inputs()
-    ops, signs, back = signed(graph, [id for id in inputs if inputs[id]], *_kinds(graph, True))
+def _stack(graph: Graph) -> list[list[str]]:
+    """The operations of each layer of the longest stack; none if there is none."""
+    ops, signs, back = _computed(graph, exact=True)
     crossing = _crossing(ops, back)
 
     def begins(layers: list[list[str]]) -> bool:
@@ -48,8 +52,8 @@ def _stack(graph: Graph) -> list[list[str]] | None:
         return len(layers) >= FEWEST_LAYERS and all(crossing[k] == 1 for k in between)
 
     found = [layers for layers in stretches(ops, signs, back) if begins(layers)]
-    found.sort(key=lambda layers: (-len(layers), not _weights(graph, inputs, layers[0][0])))
-    return next((layers for layers in found if _own_weights(graph, layers)), None)
+    found.sort(key=lambda layers: (-len(layers), not _weights(graph, layers[0][0])))
+    return next((layers for layers in found if _own_weights(graph, layers)), [])
 
 
 def stretches(ops: list[str], signs: np.ndarray, back: list[list[int]]) -> list[list[list[str]]]:
@@ -59,10 +63,10 @@ def stretches(ops: list[str], signs: np.ndarray, back: list[list[int]]) -> list[
             for first in range(start, start + p)] if start < end else []
 
 
-def _weights(graph: Graph, inputs: dict[str, list[Edge]], op: str) -> list[str]:
+def _weights(graph: Graph, op: str) -> list[str]:
     """The parameters that an operation takes; a closed module stands for its own."""
     own = [op] if graph.nodes[op].kind == "folded" else []
-    return own + [e.tail for e in inputs[op] if graph.nodes[e.tail].kind == "parameter"]
+    return own + [e.tail for e in graph.inputs()[op] if graph.nodes[e.tail].kind == "parameter"]
 
 
 def _own_weights(graph: Graph, layers: list[list[str]]) -> bool:
@@ -70,7 +74,7 @@ def _own_weights(graph: Graph, layers: list[list[str]]) -> bool:
     inputs, outputs = graph.inputs(), graph.outputs()
     for k, layer in enumerate(layers):
         mine = set(layer)
-        weights = {w for op in layer for w in _weights(graph, inputs, op)}
+        weights = {w for op in layer for w in _weights(graph, op)}
         data = {e.tail for op in layer for e in inputs[op] if graph.nodes[e.tail].kind == "input"}
         if not weights or any(e.head not in mine for w in weights - mine for e in outputs[w]):
             return False
@@ -79,7 +83,7 @@ def _own_weights(graph: Graph, layers: list[list[str]]) -> bool:
     return True
 
 
-def once(graph: Graph, layers: list[list[str]]) -> Graph:
+def _once(graph: Graph, layers: list[list[str]]) -> Graph:
     """The first layer in place of all: what comes out of the last comes out of it."""
     shown = {op: layers[0][k] for layer in layers[1:] for k, op in enumerate(layer)}
     gone = shown.keys() | graph.leaves_of(shown, inputs=True)
@@ -94,10 +98,8 @@ def once(graph: Graph, layers: list[list[str]]) -> Graph:
 
 def _label(graph: Graph, layers: list[list[str]]) -> str:
     """``layers.1 … layers.30  ×30``: the modules in which the first and the last layer differ."""
-    inputs = graph.inputs()
-
     def module(layer: list[str]) -> tuple[str, ...]:
-        weights = (graph.nodes[w] for op in layer for w in _weights(graph, inputs, op))
+        weights = (graph.nodes[w] for op in layer for w in _weights(graph, op))
         return next(((*n.scope, n.title) if n.kind == "folded" else n.scope for n in weights), ())
 
     first, last = module(layers[0]), module(layers[-1])
@@ -116,8 +118,7 @@ def longest_loop(graph: Graph) -> tuple[set[str], int] | None:
     A loop is a period p for which operation i + p does what operation i does, with operands that
     come from equally far back, over many i in a row, each step using the one before.
     """
-    inputs = graph.inputs()
-    ops, signs, back = signed(graph, [id for id in inputs if inputs[id]], *_kinds(graph))
+    ops, signs, back = _computed(graph, exact=False)
     start, end, p = longest_run(signs, back, kept=3, fewest=FEWEST_STEPS)
     if start == end:
         return None
@@ -188,10 +189,8 @@ def signed(
     return ops, np.array(signs, dtype=np.int64), back
 
 
-def _kinds(
-    graph: Graph, exact: bool = False
-) -> tuple[Callable[[str], object], Callable[[str], object]]:
-    """What tells operations apart, and other values; with `exact`, numbers and axes do too."""
+def _computed(graph: Graph, exact: bool) -> tuple[list[str], np.ndarray, list[list[int]]]:
+    """All that is computed, as `signed`; with `exact`, numbers and axes tell operations apart."""
 
     def other(id: str) -> object:
         node = graph.nodes[id]
@@ -202,7 +201,7 @@ def _kinds(
         told = exact and node.kind != "folded" and told_by_letters(node.source)
         return other(id), _symbol(node), told
 
-    return own, other
+    return signed(graph, [id for id, edges in graph.inputs().items() if edges], own, other)
 
 
 def _symbol(node: Node) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygrad_opt.ops import Op
 from tinygrad_opt.tensor import Tensor, history
-from tinygrad_opt.viz.graph.model import Edge, Graph, Node, Row
+from tinygrad_opt.viz.graph.model import Edge, Graph, Node, Row, arrows
 from tinygrad_opt.viz.graph.text import is_number, kind_of, number, shorten, summary, visible
 
 __all__ = ["DEEPEST", "told_by_letters", "trace"]
@@ -155,21 +155,12 @@ def _is_data(op: Op, x: Any) -> bool:
     return isinstance(x, np.ndarray) and not indexed
 
 
-def _operand_edges(t: Tensor, ids: dict[Any, str], head: str) -> list[Edge]:
+def _operand_edges(t: Tensor, ids: dict[Any, str], head: str) -> Iterator[Edge]:
     """One arrow from each operand, with its places where the order matters."""
-    places: dict[str, list[int]] = {}
-    for place, x in enumerate(_operands(t), 1):
-        tail = ids.get(id(x)) or ids.get((id(t), id(x)))
-        if tail is not None:
-            places.setdefault(tail, []).append(place)
     assert t.op is not None
-    total = sum(map(len, places.values()))
-    ordered = total > 1 and t.op.symbol not in COMMUTE
-    edges = []
-    for tail, at in places.items():
-        label = ", ".join(map(str, at)) if ordered else f"×{len(at)}" if len(at) > 1 else ""
-        edges.append(Edge(tail, head, label))
-    return edges
+    tails = [ids.get(id(x)) or ids.get((id(t), id(x))) for x in _operands(t)]
+    uses = [(tail, place, "") for place, tail in enumerate(tails, 1) if tail is not None]
+    return arrows(uses, head, len(uses) > 1 and t.op.symbol not in COMMUTE)
 
 
 # ---- what a box says -----------------------------------------------------------------------------
