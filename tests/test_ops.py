@@ -1,4 +1,4 @@
-"""The rule book against finite differences, and the values that it promises at corners.
+"""The operator table against finite differences, and the values that it promises at corners.
 
 Every operation and call of `cases` is checked by random projections: for random u and v,
 v · (Jᵀu) from the rules equals (Jv) · u from central differences, so one pair of evaluations

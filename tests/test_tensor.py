@@ -1,4 +1,4 @@
-"""The engine: recording, the walk, the policies, Python's and NumPy's protocols."""
+"""The engine: recording, the backward pass, the policies, Python's and NumPy's protocols."""
 
 import asyncio
 import copy
@@ -30,7 +30,7 @@ def gradient_of(f, *tensors):
     return tensors[0].grad
 
 
-# ---- the walk ------------------------------------------------------------------------------------
+# ---- the backward pass ---------------------------------------------------------------------------
 
 
 def test_gradient_of_a_shared_input_is_the_sum_over_its_uses():

@@ -74,7 +74,7 @@ class Recorder:
                        self.leaves, seen=self.seen, fresh=self.fresh, added_to=self.added_to)
 
     def release(self) -> str:
-        """Let go of what the capture has computed, and name the lines whose results somebody else
+        """Release what the capture has computed, and name the lines whose results somebody else
         still holds: a replay would not compute them anew."""
         for t in {*self._forgotten, *self.added_to, *self.fresh, *(t for t, _ in self.leaves)}:
             if id(values_of(t.gradient)) in self._slot_of:

@@ -113,7 +113,7 @@ class Program:
         In order; each slot is made by at most one call.
     arguments : list of int
         The slots that are fed, in the order of the arguments.
-    result : nest of Ref and constants
+    result : Ref, constants, or lists, tuples and dicts of them
         What the step returns.
     leaves : list of (Tensor, ndarray)
         Tensors whose arrays are read; a program is stale once one of them has another array.
@@ -278,7 +278,7 @@ def _short(array: np.ndarray) -> str:
 
 
 def slots_in(x: Any) -> Iterator[int]:
-    """The slots that a nest of inputs refers to."""
+    """The slots that inputs refer to, in lists, tuples and dicts too."""
     if isinstance(x, Ref):
         yield x.slot
     elif isinstance(x, list | tuple):
@@ -289,5 +289,5 @@ def slots_in(x: Any) -> Iterator[int]:
 
 
 def filled(x: Any, arrays: list[Any]) -> Any:
-    """A nest of inputs with arrays where references stand."""
+    """Inputs with arrays where references stand, in lists, tuples and dicts too."""
     return arrays[x.slot] if isinstance(x, Ref) else nested(lambda v: filled(v, arrays), x)

@@ -254,7 +254,7 @@ def _is_fed(x: Any) -> bool:
 
 
 def _fed(x: Any, name: str, recorder: Recorder) -> Any:
-    """The same nest with Tensors that stand for its arrays."""
+    """The same, in lists, tuples and dicts too, with what stands for its arrays."""
     return recorder.feed(x, name) if _is_fed(x) else nested(lambda v: _fed(v, name, recorder), x)
 
 

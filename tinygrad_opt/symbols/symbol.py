@@ -194,7 +194,7 @@ ABOUT_THE_SHAPE = {np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.c
 
 
 def plain(x: Any) -> Any:
-    """A nest with arrays and numbers where it has symbols."""
+    """The same, in lists, tuples and dicts too, with arrays and numbers for symbols."""
     return x.array if isinstance(x, Symbol) else nested(plain, x)
 
 
