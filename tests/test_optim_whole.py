@@ -135,6 +135,7 @@ def test_no_number_of_signals_tears_a_step(name):
                 with contextlib.suppress(Alarmed):
                     opt.step()
             signal.setitimer(signal.ITIMER_REAL, 0)
+            left = 0                                       # an alarm may still be on its way
             values = [float(v) for p in params.values() for v in p.data]
             counts = {r["updates"] for r in opt.state_dict()["parameters"].values()}
             assert max(values) - min(values) < 0.05 and counts == {opt.t}

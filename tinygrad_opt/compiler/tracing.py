@@ -45,14 +45,17 @@ def steps_of(
     tracing = Tracing()
 
     def symbol(x: Any) -> Any:
-        return Symbol(x, tracing) if isinstance(x, np.ndarray) else x
+        return tracing.made(x) if isinstance(x, np.ndarray) else x
 
-    if "shared" in attrs:
-        attrs = {**attrs, "shared": nested(symbol, symbol(attrs["shared"]))}
-    result = kernel(*map(symbol, inputs), **attrs)
-    if not tracing.steps:
-        raise Opaque
-    return tracing.steps, plain(result)
+    try:
+        if "shared" in attrs:
+            attrs = {**attrs, "shared": nested(symbol, symbol(attrs["shared"]))}
+        result = plain(kernel(*map(symbol, inputs), **attrs))
+        if not tracing.steps:
+            raise Opaque
+        return tracing.steps, result
+    finally:
+        tracing.release()
 
 
 class Tracing(Trace):
@@ -61,7 +64,19 @@ class Tracing(Trace):
     def __init__(self) -> None:
         super().__init__()
         self.steps: list[Step] = []
+        self.symbols: list[Symbol] = []
         self.modes = np.geterr()
+
+    def made(self, array: np.ndarray) -> Symbol:
+        """A symbol for an array, known so that it can be released."""
+        self.symbols.append(Symbol(array, self))
+        return self.symbols[-1]
+
+    def release(self) -> None:
+        """Part from all arrays: NumPy keeps some symbols for ever, where a call of it has failed."""
+        for symbol in self.symbols:
+            symbol.array = None
+        self.steps, self.symbols = [], []
 
     def call(self, kernel: Callable[..., Any], inputs: Any, attrs: Any) -> Symbol:
         """Make a call and write it down."""
@@ -81,7 +96,7 @@ class Tracing(Trace):
                 raise Opaque
             out.array = made
         self.steps.append(Step(kernel, inputs, attrs, made))
-        return Symbol(made, self) if out is None else out
+        return self.made(made) if out is None else out
 
     def apply(self, op: Op, inputs: Any, attrs: Any) -> Any:
         """What the kernel of an operation does."""
