@@ -15,6 +15,10 @@ STYLE = {
     "op": "filled,rounded", "operation": "filled", "loss": "filled", "folded": "filled,bold",
     "effect": "filled,diagonals",
 }
+SHAPE = {
+    "alias": 'shape=plaintext margin="0.02,0.02"', "operation": "shape=ellipse",
+    "loss": "peripheries=2", "folded": "shape=tab",
+}
 
 
 def dot(graph: Graph) -> str:
@@ -81,17 +85,11 @@ def _box(node: Node) -> str:
     attributes = [f"id={node.id}", f'class="node {node.kind}"', f"label=<{_label(node, shape)}>"]
     if node.tip:
         attributes.append(f"tooltip={_quoted(node.tip)}")
-    if node.kind == "alias":
-        attributes.append('shape=plaintext margin="0.02,0.02"')
-    else:
+    if node.kind in STYLE:
         fill, border = LIGHT.kinds[node.kind]
         attributes.append(f'style="{STYLE[node.kind]}" fillcolor="{fill}" color="{border}"')
-    if node.kind == "operation":
-        attributes.append("shape=ellipse")
-    elif node.kind == "loss":
-        attributes.append("peripheries=2")
-    elif node.kind == "folded":
-        attributes.append("shape=tab")
+    if node.kind in SHAPE:
+        attributes.append(SHAPE[node.kind])
     return f"{node.id} [{' '.join(attributes)}]"
 
 

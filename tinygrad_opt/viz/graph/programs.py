@@ -154,7 +154,7 @@ class _Listed:
         slot = self.slots[call.output]
         title = self._title(call)
         self.sign[id] = title, slot.shape, slot.dtype
-        rows = [Row("shape", f"{slot.shape}  {slot.dtype}")] if self.detail >= 1 else []
+        rows = self._shape(slot)
         if self.detail >= 1 and call.output in self.gradients:
             rows.append(Row("grad", shorten(visible(self.gradients[call.output]), 24)))
         if self.detail >= 2:
@@ -213,10 +213,12 @@ class _Listed:
             if fixed and (s.array == s.array.flat[0]).all():
                 title = f"all {number(s.array.flat[0])}"
         self.sign[key] = kind, s.shape, s.dtype, title if kind == "constant" else ""
-        rows = [Row("shape", f"{s.shape}  {s.dtype}")] if self.detail >= 1 else []
-        size = s.nbytes // s.dtype.itemsize
-        return Node(key, kind, title, tag, tuple(rows), scope, tensor, size,
-                    f"{title} {s.shape} {s.dtype}")
+        return Node(key, kind, title, tag, tuple(self._shape(s)), scope, tensor,
+                    s.nbytes // s.dtype.itemsize, f"{title} {s.shape} {s.dtype}")
+
+    def _shape(self, slot: Any) -> list[Row]:
+        """What a box says first, unless it has names only."""
+        return [Row("shape", f"{slot.shape}  {slot.dtype}")] if self.detail >= 1 else []
 
     # ---- what needs a call ----
 

@@ -42,7 +42,7 @@ def readable(graph: Graph, max_nodes: int | None = 300, depth: int | None = None
     """
     whole, total = graph, len(graph.nodes)
     if depth is not None:
-        graph = _closed(graph, depth)
+        graph = _closed(framed(graph), depth)
     if max_nodes is not None and len(graph.nodes) > min(SMALL_GRAPH, max_nodes):
         graph = _smaller(graph, max_nodes)
         if len(graph.nodes) > max(TOO_MANY, max_nodes):
@@ -203,8 +203,7 @@ def _levels(graph: Graph) -> dict[str, int]:
 
 
 def _closed(graph: Graph, depth: int) -> Graph:
-    """Every module below the depth as one box."""
-    graph = framed(graph)
+    """Every module below the depth as one box, of a graph with its frames."""
     levels = _levels(graph)
     return replace(contracted(graph, [
         (set(c.members), c.label, "module", c.path[:-1])
@@ -215,10 +214,11 @@ def _closed(graph: Graph, depth: int) -> Graph:
 def _shut(graph: Graph, max_nodes: int) -> Graph:
     """Modules closed, the deepest first, until few enough boxes are left."""
     while len(graph.nodes) > max_nodes:
-        deepest = max(_levels(framed(graph)).values(), default=0)
+        with_frames = framed(graph)
+        deepest = max(_levels(with_frames).values(), default=0)
         if not deepest:
             break
-        graph = _closed(graph, deepest - 1)
+        graph = _closed(with_frames, deepest - 1)
     return graph
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.ops import Op
 from tinygrad_opt.tensor import Tensor, history
 from tinygrad_opt.viz.graph.model import Edge, Graph, Node, Row, arrows
 from tinygrad_opt.viz.graph.text import is_number, kind_of, number, shorten, summary, visible
@@ -95,10 +94,12 @@ def _things(end: Tensor, fold_numbers: bool) -> Iterator[Any]:
                 constants.append(x)
     for t in sorted(computed + constants, key=lambda t: t.serial):
         for x in _operands(t):
-            if type(x) is not Tensor and id(x) not in seen and not (fold_numbers and is_number(x)):
-                if not is_number(x):                         # equal numbers may be one object
-                    seen.add(id(x))
-                yield x if not is_number(x) else _Number(x, t)
+            if is_number(x):                               # equal ones may be one object
+                if not fold_numbers:
+                    yield _Number(x, t)
+            elif type(x) is not Tensor and id(x) not in seen:
+                seen.add(id(x))
+                yield x
         yield t
 
 
@@ -138,21 +139,16 @@ def _key(thing: Any) -> int | tuple[int, int]:
 
 
 def _operands(t: Tensor) -> list[Any]:
-    """The inputs that are values: not indices, shapes or bounds that are left open."""
+    """The inputs that are values: not indices, shapes or bounds that are left open.
+
+    Of arrays without a gradient, masks and labels are worth a box, indices are not.
+    """
     if t.op is None:
         return []
-    values = []
-    for x, rule in zip(t.inputs, t.op.vjps):
-        is_index = rule is None and not (type(x) is Tensor or _is_data(t.op, x))
-        if not is_index and (type(x) is Tensor or isinstance(x, np.ndarray) or is_number(x)):
-            values.append(x)
-    return values
-
-
-def _is_data(op: Op, x: Any) -> bool:
-    """Whether an input without a gradient is worth a box: masks and labels are, indices are not."""
-    indexed = op.symbol.startswith("x[") or op.name.startswith(("take", "scatter"))
-    return isinstance(x, np.ndarray) and not indexed
+    indexed = t.op.symbol.startswith("x[") or t.op.name.startswith(("take", "scatter"))
+    return [x for x, rule in zip(t.inputs, t.op.vjps) if type(x) is Tensor
+            or (isinstance(x, np.ndarray) and not (rule is None and indexed))
+            or (rule is not None and is_number(x))]
 
 
 def _operand_edges(t: Tensor, ids: dict[Any, str], head: str) -> Iterator[Edge]:

@@ -98,7 +98,6 @@ class _Readable(Trace):
             raise Untraceable(f"{name} in a formula")
         return made
 
-
     def _part(self, x: Symbol, index: Any) -> Symbol:
         """One of the parts of the last axis: x₁, x₂, …"""
         columns = index[-1] if isinstance(index, tuple) and index[0] is Ellipsis else slice(0, 0)
