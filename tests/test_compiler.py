@@ -868,3 +868,163 @@ def test_a_step_that_passes_its_check_is_replayed_to_the_bit():
 def test_compile_takes_functions_only():
     with pytest.raises(TypeError, match=r"compile\(\) takes a function, got int: 3"):
         compile(3)
+
+
+# ---- read anew, captured anew or refused ---------------------------------------------------------
+
+DTYPES = [np.float16, np.float32, np.float64, np.uint8, np.int32, np.int64, ">f8", ">i4", bool]
+USES = {
+    "product": lambda w, a: (w * a).sum(),
+    "on the left": lambda w, a: (a @ w).sum(),
+    "where": lambda w, a: np.where(a > 0, w, a).sum(),
+    "maximum": lambda w, a: np.maximum(w, a).sum(),
+    "stacked": lambda w, a: np.stack([w, a]).sum(),
+    "loss": lambda w, a: nn.mse_loss(w, a),
+    "numpy first": lambda w, a: (w * (a / 3 + a.mean())).sum(),
+    "indexed": lambda w, a: (w[::-1] * a[:, ::-1].T).sum(),
+    "written": lambda w, a: np.clip(w, None, a).sum(),
+}
+
+
+def results_of(wrap, use, dtype, outside):
+    """Losses and gradients while an array changes: one that is outside, or an argument."""
+    w = Tensor(np.linspace(-1, 1, 9, dtype=np.float32).reshape(3, 3), requires_grad=True)
+    buffer, drawn = np.zeros((3, 3), dtype), np.random.default_rng(0)
+
+    def step(a):
+        loss = use(w, buffer if outside else a)
+        w.grad = None
+        loss.backward()
+        return loss
+
+    step, log = wrap(step), []
+    for _ in range(4):
+        buffer[...] = drawn.integers(0, 3, (3, 3))
+        loss = step(np.zeros(1) if outside else buffer.copy())
+        log.append((loss.dtype, loss.data.tobytes(), w.grad.dtype, w.grad.tobytes()))
+    return log
+
+
+@pytest.mark.parametrize("outside", [True, False], ids=["outside", "argument"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("use", USES)
+def test_arrays_of_every_dtype_are_read_anew(use, dtype, outside):
+    if use == "numpy first" and outside:
+        pytest.skip("what NumPy makes of an outside array by itself cannot be noticed")
+    if use == "where" and outside:
+        pytest.skip("so is a comparison of an outside array")
+    eager = results_of(lambda f: f, USES[use], dtype, outside)
+    assert results_of(compile, USES[use], dtype, outside) == eager
+
+
+def test_a_number_in_an_array_outside_is_read_anew():
+    w, beta = Tensor(np.ones(2, np.float32), requires_grad=True), np.array(1.0)
+    step = compile(lambda x: (x * w).sum() * beta)
+    for k in range(3):
+        beta[...] = k
+        assert step(np.ones(2, np.float32)).item() == 2 * k
+
+
+@pytest.mark.parametrize("keep", [
+    lambda box, h: box.append(h), lambda box, h: box.append(h.detach()),
+    lambda box, h: box.append(h[0]), lambda box, h: box.append(h > 0),
+], ids=["result", "detached", "part", "answer"])
+def test_what_is_kept_outside_of_a_step_is_refused_with_its_line(keep):
+    w, box = Tensor([1.0, 2.0], requires_grad=True), []
+
+    @compile
+    def step(x):
+        h = w * x
+        keep(box, h)
+        return h.sum()
+
+    step(np.ones(2))                                       # a first call may make what stays
+    with pytest.raises(CaptureError, match=r"kept outside of it.*line \d+: .*Return it"):
+        step(np.ones(2))
+
+
+@pytest.mark.parametrize("write", [
+    lambda x, a: np.add(x, 1, out=a), lambda x, a: np.copyto(a, x), lambda x, a: a.__iadd__(x),
+    lambda x, a: a.__setitem__(..., x), lambda x, a: x.__setitem__(0, 1), lambda x, a: x.sort(),
+    lambda x, a: x.fill(0), lambda x, a: repr(x), lambda x, a: f"{x}", lambda x, a: a.put(0, x[0]),
+])
+def test_writing_and_showing_in_a_step_is_refused(write):
+    a = np.zeros(2)
+    step = compile(lambda x: write(x, a))
+    with pytest.raises(CaptureError, match=r"inside a compiled step \(line \d+: "):
+        step(np.ones(2))
+    np.testing.assert_array_equal(a, 0)
+
+
+def test_an_operation_of_ones_own_reads_numbers_anew_in_both_passes():
+    k = [1.0]
+    scale = tg.op("scale", lambda x: x * k[0], lambda g, z, x: g * k[0])
+    w = Tensor([1.0], requires_grad=True)
+
+    @compile
+    def step(x):
+        w.grad = None
+        loss = scale(w * x).sum()
+        loss.backward()
+        return loss
+
+    for k[0] in (1.0, 2.0, 3.0):
+        assert step(np.ones(1)).item() == w.grad[0] == k[0]
+
+
+def test_a_gradient_that_is_set_takes_the_dtype_of_its_tensor():
+    w = Tensor(np.zeros(2, np.float32), requires_grad=True)
+
+    @compile
+    def step(g):
+        w.grad = g
+
+    for k in (1, 200):
+        step(np.full(2, k, np.uint8))
+        assert w.grad.dtype == np.float32 and w.grad.tolist() == [k, k]
+
+
+def test_a_step_sees_arrays_as_it_does_when_it_runs_as_written():
+    seen = []
+
+    def step(x, y):
+        seen.append((isinstance(x, np.ndarray), type(y) is Tensor, x.dtype, len(x), x.ndim))
+        return x.astype(np.float64).std(axis=0, ddof=1), x.argmax(), y * x.T
+
+    compiled = compile(step)
+    x, y = np.arange(6, dtype=np.uint8).reshape(2, 3), Tensor(np.ones((3, 2)))
+    for a, b in zip(step(x, y), compiled(x, y)):
+        assert type(a) is type(b) and np.asarray(a).tobytes() == np.asarray(b).tobytes()
+    for a, b in zip(step(x[:, ::-1], y), compiled(x[:, ::-1], y)):
+        assert type(a) is type(b) and np.asarray(a).tobytes() == np.asarray(b).tobytes()
+    assert len(set(seen)) == 1
+
+
+def test_an_operation_of_ones_own_may_give_all_gradients_as_parts_of_one_array():
+    def parts(g, z, *xs):
+        both = np.concatenate([np.ravel(g) * 2, np.ravel(g) * 3]).reshape(2, *g.shape)
+        return [both[0], both[1]]
+
+    mixed = tg.op("2x + 3y", lambda x, y: 2 * x + 3 * y, joint=parts)
+
+    def make(wrap):
+        x, y = (Tensor(np.ones((2, 2)), requires_grad=True) for _ in range(2))
+
+        def step(a):
+            x.grad = y.grad = None
+            (mixed(x, y) * a).sum().backward()
+
+        step = wrap(step)
+        for k in range(3):
+            step(np.full((2, 2), k + 1.0))
+            yield x.grad
+            yield y.grad
+
+    both(make)
+
+
+def test_several_results_of_numpy_are_computed_anew():
+    step = compile(lambda x: [*np.split(x, 2), *np.unique(x, return_counts=True)])
+    for x in (np.arange(4.0), np.arange(4.0)[::-1].copy()):
+        for a, b in zip(step(x), [*np.split(x, 2), *np.unique(x, return_counts=True)]):
+            np.testing.assert_array_equal(a, b)

@@ -105,8 +105,7 @@ class Recorder:
         if function in ABOUT_THE_SHAPE:
             return made, None
         if isinstance(made, list | tuple):
-            return [self._call(Result(function, i), arrays, attrs, member)
-                    for i, member in enumerate(made)], None
+            return self._calls(function, arrays, attrs, made), None
         if not isinstance(made, np.ndarray | np.generic):
             raise captured_read(next(x for x in inputs if hasattr(x, "shape")))
         return self._call(function, arrays, attrs, made), None
@@ -123,8 +122,7 @@ class Recorder:
                 opened = self._opened(vjp, arrays, attrs, made) if known else None
                 if opened is None:
                     if isinstance(made, list | tuple):
-                        opened = [self._call(Result(vjp, i), arrays, attrs, member)
-                                  for i, member in enumerate(made)]
+                        opened = self._calls(vjp, arrays, attrs, made)
                     else:
                         opened = self._call(Result(vjp), arrays, attrs, made)
                 return nested(self.lift, opened) if isinstance(opened, list) else self.lift(opened)
@@ -240,6 +238,15 @@ class Recorder:
             and ends.tobytes() == made.tobytes()
             and (any(_owner(ends) is _owner(x) for x in inner) or id(ends) in self._slot_of)
         )
+
+    def _calls(self, function: Any, inputs: Any, attrs: Any, made: Any) -> list[np.ndarray]:
+        """Write a call down for each of several results, in memory of their own or of an input."""
+        owners = {id(_owner(x)) for x in _arrays_in(list(inputs))}
+        return [
+            self._call(Result(function, i), inputs, attrs, member
+                       if isinstance(member, np.ndarray) and id(_owner(member)) in owners
+                       else _copy(member))
+            for i, member in enumerate(made)]
 
     def _call(self, kernel: Any, inputs: Any, attrs: Any, made: Any) -> np.ndarray:
         """Write one call down, unless its result is known or is a part of what is known."""

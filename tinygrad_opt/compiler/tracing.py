@@ -45,7 +45,7 @@ def steps_of(
     tracing = Tracing()
 
     def symbol(x: Any) -> Any:
-        return tracing.made(x) if isinstance(x, np.ndarray) else x
+        return tracing.known(x) if isinstance(x, np.ndarray) else x
 
     try:
         if "shared" in attrs:
@@ -67,8 +67,8 @@ class Tracing(Trace):
         self.symbols: list[Symbol] = []
         self.modes = np.geterr()
 
-    def made(self, array: np.ndarray) -> Symbol:
-        """A symbol for an array, known so that it can be released."""
+    def known(self, array: np.ndarray) -> Symbol:
+        """A symbol for an array, which can be released."""
         self.symbols.append(Symbol(array, self))
         return self.symbols[-1]
 
@@ -96,7 +96,7 @@ class Tracing(Trace):
                 raise Opaque
             out.array = made
         self.steps.append(Step(kernel, inputs, attrs, made))
-        return self.made(made) if out is None else out
+        return self.known(made) if out is None else out
 
     def apply(self, op: Op, inputs: Any, attrs: Any) -> Any:
         """What the kernel of an operation does."""
