@@ -73,7 +73,7 @@ class Tracing(Trace):
         return self.symbols[-1]
 
     def release(self) -> None:
-        """Part from all arrays: NumPy keeps some symbols for ever, where a call of it has failed."""
+        """Part from all arrays: NumPy never frees some symbols, where a call of it has failed."""
         for symbol in self.symbols:
             symbol.array = None
         self.steps, self.symbols = [], []
