@@ -344,10 +344,9 @@ def _npy(content: bytes) -> Array:
     """One array from the bytes of a .npy file, whose header must fit what follows."""
     stream = BytesIO(content)
     version = np.lib.format.read_magic(stream)
-    if version not in ((1, 0), (2, 0)):
+    read_header = getattr(np.lib.format, f"read_array_header_{version[0]}_{version[1]}", None)
+    if read_header is None:
         raise ValueError(f"npy version {version} is not read here")
-    read_header = {(1, 0): np.lib.format.read_array_header_1_0,
-                   (2, 0): np.lib.format.read_array_header_2_0}[version]
     shape, fortran, dtype = read_header(stream)
     if dtype.hasobject:
         raise ValueError("it holds Python objects, which could run code when loaded")

@@ -14,8 +14,8 @@ from typing import Any
 from tinygrad_opt.errors import nearest
 
 __all__ = [
-    "argument", "at_least", "command", "file", "named", "one_of", "optimizer", "parser", "point",
-    "positive", "rivals", "room_for", "sizes",
+    "argument", "at_least", "command", "file", "labelled", "named", "one_of", "optimizer", "parser",
+    "point", "positive", "rivals", "room_for", "sizes",
 ]
 
 Run = Callable[[argparse.Namespace], "int | None"]
@@ -183,6 +183,19 @@ def rivals(text: str) -> list[tuple[str, float | None]]:
     if len(set(found)) < len(found):
         raise argparse.ArgumentTypeError(f"{text!r} has the same optimizer twice")
     return found
+
+
+def labelled(chosen: list[tuple[str, float | None]], make: Callable[..., Any]) -> dict[str, Any]:
+    """What ``make(name, lr)`` gives for each of the `rivals`, by what tells them apart."""
+    made: dict[str, Any] = {}
+    for name, lr in chosen:
+        optimizer = make(name, lr)
+        label = f"{type(optimizer).__name__} lr={optimizer.lr:g}"
+        if label in made:
+            raise ValueError(f"{label} is there twice: two of the optimizers are the same; give one"
+                             f" another rate, such as {name}:1")
+        made[label] = optimizer
+    return made
 
 
 def sizes(text: str) -> tuple[int, ...]:

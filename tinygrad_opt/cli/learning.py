@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,12 +191,12 @@ class Problem:
 class Learning:
     """A network and an optimizer for a problem, from the start that a seed gives."""
 
-    def __init__(self, problem: Problem, name: str, lr: float | None, seed: int) -> None:
+    def __init__(self, problem: Problem, optimizer: Any, seed: int) -> None:
         from tinygrad_opt import nn
 
         self.problem, self.samples, self.seed = problem, problem.samples, seed
         self.model = nn.MLP(problem.layers, rng=seed)
-        self.optimizer = problem.optimizer(name, lr).bind(self.model.parameters())
+        self.optimizer = copy.copy(optimizer).bind(self.model.parameters())
 
     def __str__(self) -> str:
         count = sum(p.size for p in self.model.parameters().values())
@@ -228,7 +229,8 @@ class Learning:
 
 def prepared(options: argparse.Namespace) -> Learning:
     """Data, network and optimizer of a command that took `LEARNING`."""
-    return Learning(Problem(options), options.optimizer, options.lr, options.seed)
+    problem = Problem(options)
+    return Learning(problem, problem.optimizer(options.optimizer, options.lr), options.seed)
 
 
 def exit_code(history: Any) -> int:

@@ -13,6 +13,7 @@ from tinygrad_opt.cli.command import (
     at_least,
     command,
     file,
+    labelled,
     one_of,
     point,
     positive,
@@ -71,11 +72,17 @@ def race(options: argparse.Namespace) -> None:
     The paths are the optimizers' own, step for step. The table shows where each ended, and the
     step after which it stayed at a minimum; one that diverges is marked and stops.
     """
+    from tinygrad_opt import optim
     from tinygrad_opt.viz.figures import matplotlib_or_error
     from tinygrad_opt.viz.plots.races import race as run
     from tinygrad_opt.viz.plots.surfaces import SURFACES
 
-    optimizers = _optimizers(options)
+    def at_rate(name: str, lr: float | None) -> Any:
+        base = RATES[options.surface]
+        usual = SCALED.get(name, base / 2 if name in ("momentum", "nesterov") else base)
+        return optim.get(name, lr=lr or usual)
+
+    optimizers = labelled(options.optimizers, at_rate)
     if any(_kind(path) != NUMBERS for path in options.out):
         matplotlib_or_error()
     surface = SURFACES[options.surface]
@@ -84,21 +91,6 @@ def race(options: argparse.Namespace) -> None:
     print(f"{surface.name}: f({', '.join(surface.axes)}) = {surface.formula}\n\n{result}\n")
     for path in options.out:
         print(_written(result, room_for(path), options))
-
-
-def _optimizers(options: argparse.Namespace) -> dict[str, Any]:
-    from tinygrad_opt import optim
-
-    made: dict[str, Any] = {}
-    for name, lr in options.optimizers:
-        base = RATES[options.surface]
-        usual = SCALED.get(name, base / 2 if name in ("momentum", "nesterov") else base)
-        optimizer = optim.get(name, lr=lr or usual)
-        label = f"{type(optimizer).__name__} lr={optimizer.lr:g}"
-        if label in made:
-            raise ValueError(f"{label} is there twice; give one another rate, such as {name}:1")
-        made[label] = optimizer
-    return made
 
 
 def _written(result: Any, path: Path, options: argparse.Namespace) -> str:

@@ -9,9 +9,10 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-from tinygrad_opt.cli.command import argument, at_least, command, rivals
+from tinygrad_opt.cli.command import argument, at_least, command, labelled, rivals
 from tinygrad_opt.cli.learning import (
     DATA,
     LEARNING,
@@ -123,16 +124,14 @@ def compare(options: argparse.Namespace) -> None:
     compare.png (the loss against the epoch, with the range).
     """
     problem = Problem(options)
-    entrants = {_label(problem.optimizer(*rival)): rival for rival in options.optimizers}
-    if len(entrants) < len(options.optimizers):
-        raise ValueError(f"two of the optimizers are the same; they are {', '.join(entrants)}")
+    entrants = labelled(options.optimizers, problem.optimizer)
     out = options.out or Path("runs", f"compare-{problem.name}")
     out.mkdir(parents=True, exist_ok=True)
     runs: dict[str, list[Any]] = {label: [] for label in entrants}
     start = time.perf_counter()
-    for label, (name, lr) in entrants.items():
+    for label, optimizer in entrants.items():
         for seed in range(options.seeds):
-            runs[label].append(_history(Learning(problem, name, lr, seed)))
+            runs[label].append(_history(Learning(problem, optimizer, seed)))
             if not options.quiet:
                 print(f"{label}, seed {seed}: {runs[label][-1]['val_accuracy'][-1]:.4f}",
                       f"after {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
@@ -141,10 +140,6 @@ def compare(options: argparse.Namespace) -> None:
     print(_table(runs), end="\n\n")
     print(f"{_save(out / 'compare.csv', runs)}  every epoch of every run")
     _plot(out / "compare.png", runs)
-
-
-def _label(optimizer: Any) -> str:
-    return f"{type(optimizer).__name__} lr={optimizer.lr:g}"
 
 
 def _history(learning: Learning) -> Any:
@@ -163,23 +158,16 @@ def _table(runs: dict[str, list[Any]]) -> str:
     for label, histories in runs.items():
         accuracy, loss = ([h[c][-1] for h in histories] for c in ("val_accuracy", "val_loss"))
         seconds = [sum(h["seconds"]) for h in histories]
+        lost = sum(not math.isfinite(value) for value in loss)
+        verdict = f"{lost} of {len(loss)} exploded: try a smaller rate" if lost else ""
         rows.append((label, _spread(accuracy, ".4f"), _spread(loss, ".4g"),
-                     f"{_mean(seconds):.2f}", _verdict(loss)))
+                     f"{fmean(seconds):.2f}", verdict))
     width = [max(map(len, column)) for column in zip(*rows)]
     return "\n".join("  ".join(f"{c:{w}}" for c, w in zip(row, width)).rstrip() for row in rows)
 
 
-def _verdict(losses: Sequence[float]) -> str:
-    lost = sum(not math.isfinite(loss) for loss in losses)
-    return f"{lost} of {len(losses)} exploded: try a smaller rate" if lost else ""
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
-
-
 def _spread(values: Sequence[float], style: str) -> str:
-    mean = format(_mean(values), style)
+    mean = format(fmean(values), style)
     if len(values) == 1 or not all(map(math.isfinite, values)):
         return mean
     return f"{mean} ({min(values):{style}} to {max(values):{style}})"

@@ -99,9 +99,7 @@ def _array(stream: Any, path: Path, limit: int) -> Array:
     if stream.read(1):
         raise ValueError(f"{claim}; found more: bytes trail, or its header is wrong.")
     array = np.frombuffer(content, dtype)
-    if not dtype.isnative:
-        array = array.byteswap(inplace=True).view(dtype.newbyteorder())
     try:
-        return array.reshape(shape)
+        return array.reshape(shape).astype(dtype.newbyteorder("="), copy=False)
     except ValueError as error:  # an empty axis beside enormous ones
         raise ValueError(f"{claim}; NumPy cannot hold such a shape: {error}") from error

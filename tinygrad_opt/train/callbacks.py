@@ -86,12 +86,15 @@ class LambdaCallback(Callback):
 class _Watch(Callback):
     """Follows one column of the history and knows its best value so far."""
 
-    def __init__(self, monitor: str | None, mode: str | None, min_delta: float) -> None:
+    def __init__(
+        self, monitor: str | None, mode: str | None, min_delta: float = 0.0, patience: int = 1
+    ) -> None:
         if mode not in (None, "min", "max"):
             raise ValueError(f"mode must be 'min' or 'max', got {mode!r}.")
         if not min_delta >= 0:
             raise ValueError(f"min_delta must be at least 0, got {min_delta!r}.")
         self.monitor, self.mode, self.min_delta = monitor, mode, min_delta
+        self.patience = whole("patience", patience)
 
     def on_begin(self, run: Any) -> None:
         self.column = self.monitor or ("val_loss" if "val_loss" in run.history else "loss")
@@ -150,8 +153,8 @@ class EarlyStopping(_Watch):
         min_delta: float = 0.0,
         restore_best: bool = True,
     ) -> None:
-        super().__init__(monitor, mode, min_delta)
-        self.patience, self.restore_best = whole("patience", patience), restore_best
+        super().__init__(monitor, mode, min_delta, patience)
+        self.restore_best = restore_best
 
     def on_begin(self, run: Any) -> None:
         super().on_begin(run)
@@ -196,12 +199,12 @@ class ReduceOnPlateau(_Watch):
         mode: str | None = None,
         min_delta: float = 0.0,
     ) -> None:
-        super().__init__(monitor, mode, min_delta)
+        super().__init__(monitor, mode, min_delta, patience)
         if not 0 < factor < 1:
             raise ValueError(f"factor must lie in (0, 1), got {factor!r}.")
         if not min_lr >= 0:
             raise ValueError(f"min_lr must be at least 0, got {min_lr!r}.")
-        self.patience, self.factor, self.min_lr = whole("patience", patience), factor, min_lr
+        self.factor, self.min_lr = factor, min_lr
 
     def on_begin(self, run: Any) -> None:
         super().on_begin(run)
@@ -241,7 +244,7 @@ class StopOnNonFinite(Callback):
                      f" {run.advice()}")
 
 
-class Checkpoint(Callback):
+class Checkpoint(_Watch):
     """Save model, optimizer and history after epochs, with `tinygrad_opt.save`.
 
     Parameters
@@ -274,15 +277,15 @@ class Checkpoint(Callback):
         best: str | None = None,
         mode: str | None = None,
     ) -> None:
+        super().__init__(best, mode)
         self.path, self.every = os.fspath(path), whole("every", every)
-        self._watch = _Watch(best, mode, 0.0) if best is not None else None
 
     def on_begin(self, run: Any) -> None:
-        if self._watch:
-            self._watch.on_begin(run)
+        if self.monitor is not None:
+            super().on_begin(run)
 
     def on_epoch(self, run: Any) -> None:
-        if run.epoch % self.every or (self._watch and not self._watch.better(run)):
+        if run.epoch % self.every or (self.monitor is not None and not self.better(run)):
             return
         path = Path(self.path.replace("{epoch}", str(run.epoch)))
         path.parent.mkdir(parents=True, exist_ok=True)

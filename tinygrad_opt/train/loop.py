@@ -35,6 +35,7 @@ from tinygrad_opt.train.progress import progress_for
 __all__ = ["Run", "fit"]
 
 Array = np.ndarray
+Pair = tuple[Array, Array]
 INTERRUPTED = "interrupted"
 Function = TypeVar("Function", bound=Callable[..., Any])
 MEASURED = ("lr", "gradient_norm", "update_ratio", "seconds")
@@ -178,11 +179,10 @@ def fit(
         raise ValueError("fit needs at least one sample, got none.")
     validation = None if validation_data is None else _pair(validation_data)
     with progress_for(progress) as screen:
-        run = Run(model, loss, optimizer, metrics_by_name(metrics), len(x), batch_size, epochs,
-                  accumulate, seed, history, validation is not None, compile,
-                  [*_callbacks(callbacks), screen])
+        run = Run(model, loss, optimizer, metrics_by_name(metrics), (x, y), validation, batch_size,
+                  epochs, accumulate, seed, history, compile, [*_callbacks(callbacks), screen])
         with in_mode(model, True), _gentle_interrupt(run):
-            run.train(x, y, validation)
+            run.train()
     return run.history
 
 
@@ -206,21 +206,22 @@ class Run:
     """
 
     def __init__(
-        self, model: Any, loss: Any, optimizer: Any, metrics: Mapping[str, Any], n_samples: int,
-        batch_size: int, epochs: int, accumulate: int, seed: Any, history: History | None,
-        validates: bool, compiled: bool | None, callbacks: Sequence[Callback],
+        self, model: Any, loss: Any, optimizer: Any, metrics: Mapping[str, Any], data: Pair,
+        validation: Pair | None, batch_size: int, epochs: int, accumulate: int, seed: Any,
+        history: History | None, compiled: bool | None, callbacks: Sequence[Callback],
     ) -> None:
         if compiled not in (True, False, None):
             raise ValueError(f"compile must be True, False or None, got {compiled!r}.")
         self.model, self.loss_function, self.metrics = model, loss_by_name(loss), metrics
+        self._data, self._validation = data, validation
         self.batch_size = whole("batch_size", batch_size)
         self.accumulate = whole("accumulate", accumulate)
-        self.steps_per_epoch = -(-n_samples // (self.batch_size * self.accumulate))
-        self.history = _continued(history, _columns(metrics, validates), seed)
+        self.steps_per_epoch = -(-len(data[0]) // (self.batch_size * self.accumulate))
+        self.history = _continued(history, _columns(metrics, validation is not None), seed)
         self.epoch = self.history.epochs
         self.epochs = self.epoch + whole("epochs", epochs, 0)
         self.step, self.loss = len(self.history.steps["loss"]), math.nan
-        self.batch: tuple[Array, Array] = (np.empty(0), np.empty(0))
+        self.batch: Pair = (np.empty(0), np.empty(0))
         self.stopped: str | None = None
         self.callbacks = callbacks
         self._on_loss, self._on_step = _hooks(callbacks, "on_loss"), _hooks(callbacks, "on_step")
@@ -234,13 +235,13 @@ class Run:
         """End the training after the step in hand; from `on_loss`, before it."""
         self.stopped = self.history.stopped = reason
 
-    def train(self, x: Array, y: Array, validation: tuple[Array, Array] | None = None) -> None:
+    def train(self) -> None:
         """All epochs. Ctrl-C ends them after the step in hand, a second one at once."""
         self.optimizer.zero_grad()
         self._tell("on_begin")
         try:
             while self.epoch < self.epochs and not self.stopped:
-                self._epoch(x, y, validation)
+                self._epoch()
         except KeyboardInterrupt:
             if self.stopped == INTERRUPTED:                  # the second one
                 raise
@@ -252,34 +253,34 @@ class Run:
         for callback in self.callbacks:
             getattr(callback, moment)(self)
 
-    def _epoch(self, x: Array, y: Array, validation: tuple[Array, Array] | None) -> None:
+    def _epoch(self) -> None:
         """One epoch, and its row in the history if it was not cut short."""
         start = time.perf_counter()
         self.epoch += 1
         try:
-            row = self._pass(x, y)
+            row = self._pass()
         except Halt:
             return
-        if validation:
-            seen = evaluate(self.model, *validation, loss=self.loss_function,
+        if self._validation:
+            seen = evaluate(self.model, *self._validation, loss=self.loss_function,
                             metrics=self.metrics, batch_size=max(self.batch_size, 256))
             row |= {f"val_{name}": value for name, value in seen.items()}
         row["seconds"] = time.perf_counter() - start
         self.history.append(row)
         self._tell("on_epoch")
 
-    def _pass(self, x: Array, y: Array) -> dict[str, Any]:
+    def _pass(self) -> dict[str, Any]:
         """Train on every sample once."""
-        n, group, gradients = len(x), self.batch_size * self.accumulate, self._gradients
+        n, group = len(self._data[0]), self.batch_size * self.accumulate
         shuffle = self.batch_size < n
         rng = np.random.default_rng([self.history.seed, self.epoch]) if shuffle else None
-        batches = minibatches(x, y, self.batch_size, shuffle=shuffle, rng=rng)
+        batches = minibatches(*self._data, self.batch_size, shuffle=shuffle, rng=rng)
         means = Means(self.metrics)
         for start in range(0, n, group):
             rows, loss = min(group, n - start), 0.0
             for xb, yb in islice(batches, self.accumulate):
                 self.batch, share = (xb, yb), len(xb) / rows
-                prediction = gradients(xb, yb, share)
+                prediction = self._gradients(xb, yb, share)
                 if not math.isfinite(self.loss):
                     self._warn()
                 means.add(self.loss, prediction, yb)
@@ -346,7 +347,7 @@ class Run:
 # ---- what fit is given ---------------------------------------------------------------------------
 
 
-def _pair(data: Any) -> tuple[Array, Array]:
+def _pair(data: Any) -> Pair:
     """Validation data as arrays."""
     if not isinstance(data, tuple | list) or len(data) != 2:
         raise TypeError(f"validation_data must be a pair (x, y), got {type(data).__name__}"
@@ -359,15 +360,12 @@ def _pair(data: Any) -> tuple[Array, Array]:
 def _callbacks(given: Any) -> list[Any]:
     if isinstance(given, Callback) or not isinstance(given, Iterable):
         raise TypeError(f"callbacks must be a list, such as [EarlyStopping()], got {given!r}.")
-    return [_callback(callback) for callback in given]
-
-
-def _callback(callback: Any) -> Any:
-    if isinstance(callback, Callback):
-        return callback
-    if callable(callback) and not isinstance(callback, type):
-        return LambdaCallback(callback)
-    raise TypeError(f"a callback is a Callback or a function of the run, got {callback!r}.")
+    given = [*given]
+    for callback in given:
+        if not isinstance(callback, Callback) and (
+                isinstance(callback, type) or not callable(callback)):
+            raise TypeError(f"a callback is a Callback or a function of the run, got {callback!r}.")
+    return [c if isinstance(c, Callback) else LambdaCallback(c) for c in given]
 
 
 def _hooks(callbacks: Iterable[Callback], moment: str) -> list[Callable[[Run], Any]]:

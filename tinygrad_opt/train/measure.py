@@ -155,15 +155,11 @@ def metrics_by_name(metrics: Any) -> dict[str, Metric]:
     if not isinstance(metrics, Mapping):
         metrics = {m if isinstance(m, str) else getattr(m, "__name__", "metric"): m
                    for m in metrics}
-    return {name: _metric(metric) for name, metric in metrics.items()}
-
-
-def _metric(metric: Any) -> Metric:
-    found = accuracy if metric == "accuracy" else metric
-    if not callable(found):
-        raise ValueError(f"no metric {metric!r}; give a function of (prediction, y), or"
-                         ' "accuracy".')
-    return found
+    for metric in metrics.values():
+        if not callable(metric) and metric != "accuracy":
+            raise ValueError(f"no metric {metric!r}; give a function of (prediction, y), or"
+                             ' "accuracy".')
+    return {name: accuracy if m == "accuracy" else m for name, m in metrics.items()}
 
 
 # what textbooks and other libraries call the losses of nn
