@@ -156,14 +156,13 @@ def _loss_of_model(options: argparse.Namespace) -> Any:
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}, then viz.draw(loss) or"
                               " viz.playback(loss, 'page.html')") from error
-    if options.data is None and options.target is not None:
-        raise ValueError("--target names a column of a CSV file: name the file by --data")
     if options.data is not None:
         loss = _loss_on_data(model, options, rows)
-        loss.name = "loss"
-        return loss
-    loss = (_output(model, _random_rows(model, path, rows), path) ** 2).mean()
-    loss.name = "mean of squares"
+    elif options.target is not None:
+        raise ValueError("--target names a column of a CSV file: name the file by --data")
+    else:
+        loss = (_output(model, _random_rows(model, path, rows), path) ** 2).mean()
+    loss.name = "loss" if options.data else "mean of squares"
     return loss
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -244,7 +245,7 @@ def report(options: argparse.Namespace) -> int:
 # ---- progress ------------------------------------------------------------------------------------
 
 
-class Counter:
+class Counter(AbstractContextManager["Counter"]):
     """How far a command is: called with (done, all), to be closed at the end.
 
     As in training, a bar is drawn by tqdm where it is installed and a line can be drawn over;
@@ -272,9 +273,6 @@ class Counter:
             self.printed = now
             print(f"{self.what}: {done} of {total} after {now - self.start:.1f} s",
                   file=sys.stderr, flush=True)
-
-    def __enter__(self) -> Counter:
-        return self
 
     def __exit__(self, *error: Any) -> None:
         if self.bar is not None:

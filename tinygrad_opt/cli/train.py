@@ -175,15 +175,11 @@ def _spread(values: Sequence[float], style: str) -> str:
 
 def _save(path: Path, runs: dict[str, list[Any]]) -> Path:
     """Every epoch of every run as CSV."""
-    import csv
+    from tinygrad_opt.train.history import write_csv
 
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["optimizer", "seed", *runs[next(iter(runs))][0]])
-        for label, histories in runs.items():
-            for seed, history in enumerate(histories):
-                writer.writerows([label, seed, *row] for row in zip(*history.values()))
-    return path
+    rows = [[label, seed, *row] for label, histories in runs.items()
+            for seed, history in enumerate(histories) for row in zip(*history.values())]
+    return write_csv(path, [["optimizer", "seed", *next(iter(runs.values()))[0]], *rows])
 
 
 def _plot(path: Path, runs: dict[str, list[Any]]) -> None:

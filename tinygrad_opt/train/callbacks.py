@@ -6,7 +6,6 @@ A callback is asked at fixed moments and sees the whole run: `run.model`, `run.o
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from typing import Any
 
 from tinygrad_opt import checkpoint
 from tinygrad_opt.data.arguments import whole
+from tinygrad_opt.train.history import write_csv
 
 __all__ = [
     "CSVLog",
@@ -307,6 +307,4 @@ class CSVLog(Callback):
         run.history.save(self.path)
 
     def on_epoch(self, run: Any) -> None:
-        with open(self.path, "a", newline="", encoding="utf-8") as file:
-            row = [column[-1] for column in run.history.values()]
-            csv.writer(file, lineterminator="\n").writerow(row)
+        write_csv(self.path, [[column[-1] for column in run.history.values()]], "a")

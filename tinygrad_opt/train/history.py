@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,11 +122,7 @@ class History(Mapping[str, list[Any]]):
         """Write the columns as CSV; every number reads back as the same number."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(self._columns)
-            writer.writerows(zip(*self._columns.values()))
-        return path
+        return write_csv(path, [self._columns, *zip(*self._columns.values())])
 
     def plot(self, **options: Any) -> Any:
         """The columns as a Matplotlib figure; options are those of ``viz.plot_history``."""
@@ -152,6 +148,13 @@ class History(Mapping[str, list[Any]]):
     def __repr__(self) -> str:
         names = ", ".join(self._columns)
         return f"<History of {self.epochs} epochs: {names}>"
+
+
+def write_csv(path: Path, rows: Iterable[Iterable[Any]], mode: str = "w") -> Path:
+    """Write rows into a file, or with mode "a" below those that it holds."""
+    with open(path, mode, newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
+    return path
 
 
 def _short(value: Any) -> str:

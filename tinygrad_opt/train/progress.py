@@ -7,6 +7,7 @@ import os
 import sys
 import time
 import warnings
+from contextlib import AbstractContextManager
 from typing import Any
 
 from tinygrad_opt.errors import install
@@ -18,11 +19,8 @@ LINES = 100                       # at most so many lines, however many epochs t
 PAUSE = 0.1                       # seconds between two drawings of the bar
 
 
-class Quiet(Callback):
+class Quiet(Callback, AbstractContextManager["Quiet"]):
     """Shows nothing."""
-
-    def __enter__(self) -> Quiet:
-        return self
 
     def __exit__(self, *error: Any) -> None:
         """Leave the screen tidy, whatever happened."""
