@@ -15,6 +15,7 @@ from tinygrad_opt import nn, optim
 from tinygrad_opt.errors import ShapeError
 
 pytest.importorskip("matplotlib")
+from matplotlib.colors import to_hex
 from PIL import Image
 
 from tinygrad_opt.viz.animation.film import save_gif
@@ -277,9 +278,9 @@ def test_the_page_holds_every_frame_and_asks_for_nothing(training):
             assert [command[0][2] for command in shown if command] == [w for w in part.words if w]
         elif isinstance(part, Line):
             box = artist.axes.transData
-            pixels = 10 * (box.transform(part.points) * [1, -1] + [0, 480])
-            for until, ((_, places),) in zip(part.until, shown):
-                    there = pixels[:until][np.isfinite(pixels[:until]).all(1)]
+            for points, ((_, places),) in zip(part.frames, shown):
+                    pixels = 10 * (box.transform(points) * [1, -1] + [0, 480])
+                    there = pixels[np.isfinite(pixels).all(1)]
                     np.testing.assert_allclose(np.reshape(places, (-1, 2)), there, atol=0.51)
         else:                                               # the points stand still
             assert frames[1:] == [0] * 5
@@ -391,7 +392,8 @@ def test_a_descent_shows_tangent_and_step():
     film = animate_descent(run, frames=50)
     assert film.frames == 21
     film.show(3)
-    tangent = next(p for p in film.parts if type(p).__name__ == "Stroke")
+    tangent = next(p for p in film.parts if isinstance(p, Line)
+                   and to_hex(p.line.get_color()) == film.theme.gradient.lower())
     (x0, x1), (y0, y1) = tangent.line.get_data()
     assert (y1 - y0) / (x1 - x0) == pytest.approx(run.track.gradients[3, 0])
     figure = plot_descent([run, run])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -94,7 +94,7 @@ def figure(
         made: Any = Figure(figsize=(size[0] / grown, size[1] / grown), dpi=dpi * grown,
                            facecolor=theme.page, **options)
         FigureCanvasAgg(made)
-    made.numbers = {}
+    made.numbers, made.theme = {}, theme
     made._repr_png_ = partial(png, made)          # notebooks show it, with or without pyplot
     return made
 
@@ -129,9 +129,9 @@ def styled(theme: Theme) -> Iterator[None]:
         "legend.labelcolor": theme.text, "legend.framealpha": 0.85, "figure.facecolor": theme.page,
         "savefig.facecolor": theme.page, "axes.spines.top": False, "axes.spines.right": False,
         "figure.constrained_layout.w_pad": 0.08, "figure.constrained_layout.h_pad": 0.08,
-        "axes.grid": False, "lines.linewidth": 1.6, "svg.hashsalt": "tinygrad_opt",
-        "axes.unicode_minus": True, "text.usetex": False, "axes.prop_cycle": "cycler('color', "
-        + repr([theme.color(h) for h in OKABE_ITO if h != 'yellow']) + ")",
+        "axes.grid": True, "grid.alpha": 0.6, "lines.linewidth": 1.6, "text.usetex": False,
+        "axes.unicode_minus": True, "svg.hashsalt": "tinygrad_opt", "axes.prop_cycle":
+        f"cycler('color', {[theme.color(hue) for hue in OKABE_ITO if hue != 'yellow']})",
     })
     with rc:
         yield
@@ -164,11 +164,31 @@ def pale(name: str, theme: Theme, keep: float = 0.5, n: int = 256) -> Any:
     return ListedColormap(keep * colors + (1 - keep) * np.array(to_rgb(theme.page)))
 
 
-def from_page(hue: str, theme: Theme) -> Any:
-    """A colour map from the page to a hue."""
+def through(colors: Sequence[str]) -> Any:
+    """A colour map from the first colour through the others to the last."""
     from matplotlib.colors import LinearSegmentedColormap
 
-    return LinearSegmentedColormap.from_list(hue, [theme.page, theme.color(hue)])
+    return LinearSegmentedColormap.from_list("through", colors)
+
+
+def contours(ax: Any, x: Any, y: Any, height: Any, levels: Any, cmap: str, start: Any,
+             minima: Any) -> Any:
+    """Contours, where paths over them start, and stars at the minima; returns the colour bar."""
+    from matplotlib.ticker import MaxNLocator
+
+    page = ax.figure.theme
+    ax.grid(False)
+    filled = ax.contourf(x, y, height, levels, cmap=pale(cmap, page, 0.55), zorder=0)
+    ax.contour(x, y, height, levels, colors=page.ink, alpha=0.16, linewidths=0.6,
+               linestyles="solid", zorder=0.5)
+    if len(start):
+        ax.plot(*start, "o", markerfacecolor=page.page, markeredgecolor=page.ink, markersize=8,
+                zorder=2)
+    for place in minima:
+        ax.plot(*place, "*", color=page.star, markeredgecolor="#000000", markersize=13, zorder=10)
+    bar = ax.figure.colorbar(filled, ax=ax, shrink=0.9, pad=0.02, aspect=30, ticks=MaxNLocator(5))
+    bar.outline.set_visible(False)
+    return bar
 
 
 def ordered(n: int, theme: Theme) -> list[Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Table", "aligned", "save_numbers", "stacked"]
+__all__ = ["Table", "aligned", "array_of", "save_numbers", "stacked"]
 
 Columns = Mapping[str, Any]
 
@@ -62,6 +62,11 @@ def save_numbers(path: str | os.PathLike[str], numbers: Any) -> Path:
         writer.writerow(arrays)
         writer.writerows(zip(*(array.tolist() for array in arrays.values())))
     return path
+
+
+def array_of(x: Any, dtype: Any = None) -> np.ndarray:
+    """The array in a Tensor, or made from anything else."""
+    return np.asarray(getattr(x, "array", x), dtype)
 
 
 def stacked(name: str, tables: Iterable[tuple[str, Columns]]) -> dict[str, np.ndarray]:

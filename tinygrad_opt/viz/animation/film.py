@@ -7,7 +7,7 @@ makes GIFs quick and small.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,9 @@ import numpy as np
 from tinygrad_opt.viz.animation.moving import Part
 from tinygrad_opt.viz.html_page import in_frame
 from tinygrad_opt.viz.tables import save_numbers
-from tinygrad_opt.viz.theme import DARK, LIGHT, Theme
+from tinygrad_opt.viz.theme import Theme
 
-__all__ = ["Film", "in_theme", "save_gif"]
+__all__ = ["Film", "filmed", "save_gif"]
 
 Array = np.ndarray
 COLORS = 192                                  # in the palette of a GIF
@@ -63,8 +63,11 @@ class Film:
             part.show(frame % self.frames)
         return self.figure
 
-    def images(self) -> Iterator[Array]:
-        """Each frame as bytes of shape (height, width, 3); only what moves is drawn anew."""
+    def images(self, watch: Callable[[int, int], Any] | None = None) -> Iterator[Array]:
+        """Each frame as bytes of shape (height, width, 3); only what moves is drawn anew.
+
+        ``watch(done, all)`` is called after each.
+        """
         canvas = self.figure.canvas
         with self.moving():
             canvas.draw()
@@ -76,6 +79,8 @@ class Film:
                     for artist in part.artists:
                         self.figure.draw_artist(artist)
                 yield np.asarray(canvas.buffer_rgba())[..., :3].copy()
+                if watch:
+                    watch(frame + 1, self.frames)
 
     def save(
         self, path: str | os.PathLike[str], *, fps: float | None = None,
@@ -109,9 +114,11 @@ class Film:
         if suffix == ".html":
             path.write_text(self.html(fps=fps), encoding="utf-8", newline="\n")
         elif suffix == ".gif":
-            save_gif(self._watched(watch), path, fps=fps)
+            save_gif(self.images(watch), path, fps=fps)
         elif suffix == ".webp":
-            _save_webp(self._watched(watch), path, fps)
+            from PIL import Image
+
+            _save_images(map(Image.fromarray, self.images(watch)), path, fps, method=2, quality=80)
         else:
             self.show(self.frames - 1).savefig(path)
         return path
@@ -121,12 +128,6 @@ class Film:
         from tinygrad_opt.viz.animation.canvas import film_page
 
         return film_page(self, fps or self.fps)
-
-    def _watched(self, watch: Any) -> Iterator[Array]:
-        for done, image in enumerate(self.images(), 1):
-            yield image
-            if watch:
-                watch(done, self.frames)
 
     @contextmanager
     def moving(self, hidden: bool = False) -> Iterator[None]:
@@ -150,12 +151,22 @@ class Film:
         return f"<Film {self.title!r}: {self.frames} frames of {size}>"
 
 
-def in_theme(make: Callable[[Any], Film], options: Any) -> Film:
-    """What `make` makes of options; of theme ``"auto"`` a light film, and a page holds both."""
-    if options.get("theme") != "auto":
-        return make(options)
-    film = make({**options, "theme": LIGHT})
-    film.in_dark = lambda: make({**options, "theme": DARK})
+def filmed(
+    draw: Callable[[Any], tuple[Any, Sequence[Part]]], frames: int, options: Any, *, fps: float,
+    title: str,
+) -> Film:
+    """The film of the figure, and the parts of it that move, which `draw` makes of options.
+
+    Of theme ``"auto"`` it is a light film, and a page holds a dark one too.
+    """
+    def make(options: Any) -> Film:
+        figure, parts = draw(options)
+        return Film(figure, parts, frames, theme=figure.theme, fps=fps,
+                    title=options.get("title") or title, numbers=figure.numbers)
+
+    film = make(options)
+    if options.get("theme") == "auto":
+        film.in_dark = lambda: make({**options, "theme": "dark"})
     return film
 
 
@@ -193,9 +204,7 @@ def save_gif(images: Any, path: str | os.PathLike[str], *, fps: float = 15,
         image.putpalette([*colors[: 3 * COLORS], 0, 0, 0])
         packed.append(image)
         before = cells
-    packed[0].save(path, save_all=True, append_images=packed[1:], loop=0, optimize=False,
-                   disposal=1, transparency=COLORS, duration=_durations(len(frames), fps, hold))
-    return Path(path)
+    return _save_images(packed, path, fps, hold, optimize=False, disposal=1, transparency=COLORS)
 
 
 def _with_page(palette: list[int], frame: Array) -> list[int]:
@@ -207,15 +216,11 @@ def _with_page(palette: list[int], frame: Array) -> list[int]:
     return colors.ravel().tolist()
 
 
-def _save_webp(images: Any, path: Path, fps: float) -> None:
-    from PIL import Image
-
-    frames = [Image.fromarray(image) for image in images]
-    frames[0].save(path, save_all=True, append_images=frames[1:], loop=0, method=2, quality=80,
-                   duration=_durations(len(frames), fps, 2.0))
-
-
-def _durations(frames: int, fps: float, hold: float) -> list[int]:
-    """Milliseconds of each frame."""
-    step = max(round(100 / fps), 2) * 10                     # browsers slow down what is quicker
-    return [step] * (frames - 1) + [step + int(1000 * hold)]
+def _save_images(images: Iterable[Any], path: Any, fps: float, hold: float = 2.0,
+                 **options: Any) -> Path:
+    """Write images of Pillow's as a file that plays them, of which the last stays a while."""
+    first, *others = images
+    step = max(round(100 / fps), 2) * 10       # milliseconds; browsers slow down what is quicker
+    durations = [step] * len(others) + [step + int(1000 * hold)]
+    first.save(path, save_all=True, append_images=others, loop=0, duration=durations, **options)
+    return Path(path)

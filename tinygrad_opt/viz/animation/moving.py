@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Dot", "Heat", "Line", "Part", "Stroke", "Words", "arrow", "within"]
+__all__ = ["Heat", "Line", "Part", "Words", "arrow", "note", "within"]
 
 Array = np.ndarray
 
@@ -45,71 +45,30 @@ class Heat(Part):
         self.image.set_data(self.colors[self.cells[frame]])
 
 
-class _Curve(Part):
-    """A Matplotlib line that shows some of its points in each frame."""
+class Line(Part):
+    """A Matplotlib line, or a row of markers, through other points in each frame.
 
-    def __init__(self, axes: Any, points: Array, **options: Any) -> None:
-        self.points = points
+    Parameters
+    ----------
+    axes
+    x, y : array-like of shape (n_frames, n_points), or (n_points,) of a line that grows
+        What is not finite leaves a gap.
+    until : sequence of int, optional
+        Of a line that grows: for each frame, the number of points that are shown.
+    **options
+        Of the Matplotlib line.
+    """
+
+    def __init__(
+        self, axes: Any, x: Any, y: Any, until: Sequence[int] | None = None, **options: Any
+    ) -> None:
+        points = within(axes, x, y)
+        self.frames = points if until is None else [points[:n] for n in until]
         (self.line,) = axes.plot([], [], **options)
         super().__init__(self.line)
 
     def show(self, frame: int) -> None:
-        self.line.set_data(*self.at(frame).T)
-
-    def at(self, frame: int) -> Array:
-        """The points of a frame, as rows."""
-        raise NotImplementedError
-
-
-class Line(_Curve):
-    """A line that grows, or a row of markers: how many of its points each frame shows.
-
-    Parameters
-    ----------
-    axes
-    x, y : array-like of shape (n_points,)
-        What is not finite leaves a gap.
-    until : sequence of int
-        For each frame, the number of points that are shown.
-    **options
-        Of the Matplotlib line.
-    """
-
-    def __init__(self, axes: Any, x: Any, y: Any, until: Sequence[int], **options: Any) -> None:
-        self.until = list(until)
-        super().__init__(axes, within(axes, x, y), **options)
-
-    def at(self, frame: int) -> Array:
-        return self.points[: self.until[frame]]
-
-
-class Dot(_Curve):
-    """A marker that moves: a place for each frame, none where it is not finite."""
-
-    def __init__(self, axes: Any, x: Any, y: Any, **options: Any) -> None:
-        super().__init__(axes, within(axes, x, y), linestyle="none", **options)
-
-    def at(self, frame: int) -> Array:
-        return self.points[frame, None]
-
-
-class Stroke(_Curve):
-    """A line that is another one in each frame, such as a tangent or an arrow.
-
-    Parameters
-    ----------
-    axes
-    x, y : array-like of shape (n_frames, n_points)
-    **options
-        Of the Matplotlib line.
-    """
-
-    def __init__(self, axes: Any, x: Any, y: Any, **options: Any) -> None:
-        x, y = np.asarray(x, float), np.asarray(y, float)
-        super().__init__(axes, within(axes, x.ravel(), y.ravel()).reshape(*x.shape, 2), **options)
-
-    def at(self, frame: int) -> Array:
-        return self.points[frame]
+        self.line.set_data(*self.frames[frame].T)
 
 
 class Words(Part):
@@ -123,23 +82,29 @@ class Words(Part):
         self.text.set_text(self.words[frame])
 
 
+def note(axes: Any, x: float, y: float, **options: Any) -> Any:
+    """A text in front of an axes, at a place in shares of it, for what is said in each frame."""
+    box = {"facecolor": axes.get_facecolor(), "alpha": 0.8, "linewidth": 0, "pad": 2}
+    return axes.text(x, y, "", transform=axes.transAxes, fontweight="bold", zorder=8, bbox=box,
+                     **options)
+
+
 def within(axes: Any, x: Any, y: Any, views: float = 20.0) -> Array:
-    """Points of a line as rows, those far outside moved to some views from the axes.
+    """The points of lines, of shape (..., 2), those far outside moved to some views from the axes.
 
     A run that explodes thus leaves the picture in the direction that it took, and no number is
     too large to be drawn.
     """
     with np.errstate(all="ignore"):
-        points = np.column_stack([np.asarray(x, float), np.asarray(y, float)])
-        points[~np.isfinite(points).all(axis=1)] = np.nan
-        to = axes.transData
-        pixels = to.transform(points)
-        box = axes.bbox
-        low = [box.x0 - views * box.width, box.y0 - views * box.height]
-        high = [box.x1 + views * box.width, box.y1 + views * box.height]
-        far = (pixels < low) | (pixels > high)
-        moved = to.inverted().transform(np.clip(pixels, low, high))
-        return np.where(far.any(axis=1, keepdims=True), moved, points)
+        points = np.stack([np.asarray(x, float), np.asarray(y, float)], -1)
+        points[~np.isfinite(points).all(-1)] = np.nan
+        to, box = axes.transData, axes.bbox
+        pixels = to.transform(points.reshape(-1, 2)).reshape(points.shape)
+        room = np.multiply(views, box.size)
+        near = np.clip(pixels, box.min - room, box.max + room)
+        moved = to.inverted().transform(near.reshape(-1, 2)).reshape(points.shape)
+        far = (np.abs(pixels - near) > 0).any(-1, keepdims=True)
+        return np.where(far, moved, points)
 
 
 def arrow(axes: Any, x: Any, y: Any, dx: Any, dy: Any, head: float = 6.0) -> tuple[Array, Array]:

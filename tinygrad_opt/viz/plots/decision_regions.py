@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.errors import ShapeError
+from tinygrad_opt.kernels import sigmoid, softmax
 from tinygrad_opt.tensor import no_grad
 from tinygrad_opt.viz.figures import Options, Unpack, drawing, legend_below, rgb
+from tinygrad_opt.viz.tables import array_of
 from tinygrad_opt.viz.theme import CLASS_MARKERS, CLASSES, Theme
 
 __all__ = ["decision_regions"]
@@ -59,6 +61,7 @@ def decision_regions(
                "predicted": shares.argmax(1), "share": shares.max(1)}
     with drawing((4.8, 4.4), numbers, **options) as (made, page):
         ax = made.subplots()
+        ax.grid(False)
         count = max(shares.shape[1], int(y.max()) + 1)
         cells = plane.cells(shares)
         ax.imshow(region_colors(count, page)[cells], extent=plane.extent, aspect="auto",
@@ -90,7 +93,7 @@ class Plane:
         """Class and confidence of each cell in one byte, as `region_colors` numbers them."""
         n, best = shares.shape[1], shares.argmax(1)
         with np.errstate(all="ignore"):
-            sure = (shares[np.arange(len(best)), best] - 1 / n) / (1 - 1 / n)
+            sure = (shares.max(1) - 1 / n) / (1 - 1 / n)
         level = np.clip(np.nan_to_num(sure) * LEVELS, 0, LEVELS - 1)
         cells = best * LEVELS + level.astype(int)
         return cells.astype(np.uint8).reshape(self.resolution, self.resolution)
@@ -122,23 +125,21 @@ def class_shares(model: Any, x: Array) -> Array:
     """The share of each class that a model gives each point, without a graph."""
     with evaluating(model), no_grad():
         out = model(x)
-    scores = np.asarray(getattr(out, "array", out), float)
+    scores = array_of(out, float)
     if scores.ndim == 1 or scores.shape[-1] == 1:
-        with np.errstate(over="ignore"):
-            one = 1 / (1 + np.exp(-scores.reshape(-1)))
+        one = sigmoid(scores.reshape(-1))
         return np.stack([1 - one, one], 1)
     if scores.ndim != 2:
         raise ShapeError(f"a classifier of points gives (n, n_classes) scores, got {scores.shape}.")
     if (scores >= 0).all() and np.allclose(scores.sum(1), 1, atol=1e-4):
         return scores
     with np.errstate(all="ignore"):
-        shares = np.exp(scores - scores.max(1, keepdims=True))
-        return shares / shares.sum(1, keepdims=True)
+        return softmax(scores)
 
 
 def points_and_labels(x: Any, y: Any) -> tuple[Array, Array]:
     """Points of the plane and labels from 0, or what is wrong with them."""
-    x, y = (np.asarray(getattr(a, "array", a)) for a in (x, y))
+    x, y = map(array_of, (x, y))
     if x.ndim != 2 or x.shape[1] != 2:
         raise ShapeError(f"regions need points of two features, (n_samples, 2), got {x.shape}.")
     y = y.argmax(-1) if y.ndim == 2 and y.shape[1] > 1 else y.reshape(-1)

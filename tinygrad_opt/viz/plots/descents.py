@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.viz.animation.film import Film, in_theme
-from tinygrad_opt.viz.animation.moving import Dot, Line, Part, Stroke, Words, arrow, within
-from tinygrad_opt.viz.figures import Options, Unpack, drawing, legend_below
-from tinygrad_opt.viz.plots.trajectories import FAR, Track, check_optimizers, pace, paced, run
+from tinygrad_opt.viz.animation.film import Film, filmed
+from tinygrad_opt.viz.animation.moving import Line, Part, Words, arrow, note, within
+from tinygrad_opt.viz.figures import Options, Unpack, drawing, legend_below, through
+from tinygrad_opt.viz.plots.trajectories import Track, check_optimizers, pace, paced, run
 from tinygrad_opt.viz.tables import Table, stacked
 from tinygrad_opt.viz.theme import Theme
 
@@ -48,9 +48,10 @@ class Descent(Table):
 
     def __str__(self) -> str:
         t = self.track
+        name = f"{self.label}: " if self.label else ""
         where = f"after {t.steps} steps x = {t.points[-1, 0]:.4g}, f = {t.values[-1]:.4g}"
         lost = "" if t.diverged is None else f" (diverged at step {t.diverged})"
-        return f"{self.label}: {where}{lost}" if self.label else f"{where}{lost}"
+        return f"{name}{where}{lost}"
 
 
 def descend_1d(
@@ -99,9 +100,7 @@ def descend_1d(
     check_optimizers({"it": optimizer}, steps)
     if not math.isfinite(start):
         raise ValueError(f"start must be a number, got {start!r}.")
-    far, middle = FAR * (x[1] - x[0]), sum(x) / 2
-    track = run(f, optimizer, (float(start),), steps, ("x",),
-                 lambda p: abs(p[0] - middle) > far, watch)
+    track = run(f, optimizer, (float(start),), steps, ("x",), [x], watch)
     return Descent(f, (float(x[0]), float(x[1])), track, label)
 
 
@@ -111,8 +110,7 @@ def outcome(descent: Descent) -> str:
     if track.diverged is not None:
         return f"exploded at step {track.diverged}"
     x, end = track.points[:, 0], f"x = {round(track.points[-1, 0], 2) + 0.0:.2f}"
-    near = np.abs(x - x[-1]) <= 0.01 * (descent.x[1] - descent.x[0])
-    settled = n if not near[-1] else int(np.flatnonzero(~near)[-1]) + 1 if not near.all() else 0
+    settled = track.reaches(track.points[-1], 0.01 * np.ptp(descent.x)) or 0
     late = abs(x[-1] - x[-1 - n // 4])                       # how far it went in the last quarter
     if settled > 0.9 * n or late > 0.1 * abs(x[-1] - x[0]):
         half = x[n // 2:]
@@ -192,9 +190,8 @@ def animate_descent(
     track = descent.track
     at = paced([track], np.ptp(descent.x), frames)
 
-    def film(options: Any) -> Film:
-        numbers = descent.columns()
-        with drawing((6.4, 4.0), numbers, **options) as (made, page):
+    def draw(options: Any) -> tuple[Any, list[Part]]:
+        with drawing((6.4, 4.0), descent.columns(), **options) as (made, page):
             ax = made.subplots()
             _draw_curve(ax, descent, page)
             ax.set_title(descent.label or " ")
@@ -203,10 +200,8 @@ def animate_descent(
             legend_below(made)
             made.canvas.draw()
             made.set_layout_engine("none")
-            parts = _moving(ax, descent, at, page)
-        return Film(made, parts, len(at), theme=page, fps=fps,
-                    title=options.get("title") or descent.label or "descent", numbers=numbers)
-    return in_theme(film, options)
+            return made, _moving(ax, descent, at, page)
+    return filmed(draw, len(at), options, fps=fps, title=descent.label or "descent")
 
 
 def _moving(ax: Any, descent: Descent, at: Array, page: Theme) -> list[Part]:
@@ -223,19 +218,17 @@ def _moving(ax: Any, descent: Descent, at: Array, page: Theme) -> list[Part]:
     # the points behind are drawn in a few groups of one colour, and not one by one
     group = (12 * pace([track], np.ptp(descent.x))).astype(int)
     for some in (np.flatnonzero(group == g) for g in np.unique(group)):
-        until = np.clip(at + 1 - some[0], 0, len(some)).tolist()
+        until = np.clip(at + 1 - some[0], 0, len(some))
         parts.append(Line(ax, x[some], y[some], until, linestyle="none", marker="o", markersize=5,
                           color=colors[some[0]], markeredgecolor=page.page, markeredgewidth=0.4,
                           zorder=3))
     for points, hue in ((tangent, "gradient"), (step, "purple")):
-        parts.append(Stroke(ax, *points, color=page.color(hue), linewidth=2, zorder=5))
-    parts.append(Dot(ax, x[at], y[at], color=page.value, marker="o", markersize=9,
-                     markeredgecolor=page.page, markeredgewidth=1, zorder=6))
-    note = ax.text(0.5, 0.97, "", transform=ax.transAxes, ha="center", va="top", fontsize=10,
-                   fontweight="bold", zorder=9,
-                   bbox={"facecolor": page.page, "alpha": 0.8, "linewidth": 0, "pad": 2})
+        parts.append(Line(ax, *points, color=page.color(hue), linewidth=2, zorder=5))
+    parts.append(Line(ax, x[at, None], y[at, None], linestyle="none", marker="o", markersize=9,
+                      color=page.value, markeredgecolor=page.page, markeredgewidth=1, zorder=6))
     words = [f"step {t}   x = {x[t]:.3f}   f′ = {slope[t]:+.2g}" for t in at]
-    parts.append(Words(note, [*words[:-1], f"step {track.steps}: {outcome(descent)}"]))
+    parts.append(Words(note(ax, 0.5, 0.97, ha="center", va="top", fontsize=10),
+                       [*words[:-1], f"step {track.steps}: {outcome(descent)}"]))
     return parts
 
 
@@ -246,6 +239,7 @@ def _draw_curve(ax: Any, descent: Descent, page: Theme) -> None:
     with np.errstate(all="ignore"):
         y = np.array([float(descent.f(v)) for v in x])
     low, high = np.nanmin(y), np.nanmax(y)
+    ax.grid(False)
     ax.plot(x, y, color=page.ink, linewidth=1.4, zorder=1)
     ax.set(xlim=view, ylim=(low - 0.1 * (high - low), high + 0.2 * (high - low)),
            xlabel="x", ylabel="f(x)")
@@ -265,8 +259,5 @@ def _view(descent: Descent) -> tuple[float, float]:
 
 def _colors(descent: Descent, page: Theme) -> Array:
     """From green to red on the way; the last of them stand out from the page."""
-    from matplotlib.colors import LinearSegmentedColormap
-
     hues = [page.color(hue) for hue in ("green", "yellow", "vermillion", "late")]
-    scale = LinearSegmentedColormap.from_list("steps", hues)
-    return scale(pace([descent.track], np.ptp(descent.x)))
+    return through(hues)(pace([descent.track], np.ptp(descent.x)))

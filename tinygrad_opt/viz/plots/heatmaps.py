@@ -7,7 +7,7 @@ import numpy as np
 from tinygrad_opt.viz.figures import rgb
 from tinygrad_opt.viz.theme import Theme
 
-__all__ = ["folded", "folds", "reduced", "shade_colors", "shades"]
+__all__ = ["folded", "folds", "reduced", "shade_colors", "shades", "squares"]
 
 Array = np.ndarray
 SHADES = 15                                    # of red and of blue
@@ -21,16 +21,11 @@ def reduced(array: Array) -> Array:
     """
     rows = np.atleast_2d(array.reshape(len(array), -1) if array.ndim > 2 else array)
     rows = rows.T if rows.shape[0] > rows.shape[1] else rows
-    for axis in (0, 1):
-        n = rows.shape[axis]
-        if n > LARGEST:
-            block = -(-n // LARGEST)
-            pad = [(0, -n % block if a == axis else 0) for a in (0, 1)]
-            parts = np.moveaxis(np.pad(rows, pad), axis, 0)
-            parts = parts.reshape(-1, block, parts.shape[1])
-            most = np.abs(parts).argmax(1)[:, None]
-            rows = np.moveaxis(np.take_along_axis(parts, most, 1)[:, 0], 0, axis)
-    return rows.copy()
+    for axis, n in enumerate(rows.shape):
+        blocks = np.arange(0, n, max(-(-n // LARGEST), 1))
+        high, low = (f.reduceat(rows, blocks, axis) for f in (np.maximum, np.minimum))
+        rows = np.where(high >= -low, high, low)
+    return rows
 
 
 def shades(values: Array, most: Array) -> Array:
@@ -39,6 +34,11 @@ def shades(values: Array, most: Array) -> Array:
         part = values / np.where(most > 0, most, 1)[:, None, None]
     part = np.clip(np.nan_to_num(part), -1, 1)
     return np.round(SHADES + SHADES * part).astype(np.uint8)
+
+
+def squares(values: Array, most: Array) -> Array:
+    """Arrays of shape (n, rows, columns) as indices into `shade_colors`, wide ones cut in parts."""
+    return folded(shades(values, most), folds(*values.shape[1:]))
 
 
 def folds(rows: int, columns: int) -> int:

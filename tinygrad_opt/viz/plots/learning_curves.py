@@ -74,7 +74,6 @@ def plot_history(
             ax.set_ylabel(WORDS.get(name, name))
             if name == "lr":
                 ax.set_ylim(bottom=0)
-            ax.grid(True, alpha=0.6)
             if len(parts) > 1:
                 ax.legend(loc="best")
         axes[-1].set_xlabel("epoch")
@@ -131,7 +130,6 @@ def plot_compare(
         ax.set(xlabel="epoch", ylabel=WORDS.get(column, column))
         if same and len(seeds) > 1:
             ax.set_title(f"mean and range of {len(seeds)} seeds", fontsize=9, color=page.muted)
-        ax.grid(True, alpha=0.6)
         legend_below(made)
     return made
 
@@ -172,7 +170,6 @@ def plot_batch_sizes(
             if ax.get_yscale() == "linear":
                 ax.set_ylim(bottom=0)
             ax.yaxis.set_major_formatter("{x:g}")
-            ax.grid(True, alpha=0.6)
     return made
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from tinygrad_opt.viz.figures import Options, Unpack, drawing, legend_below
 from tinygrad_opt.viz.plots.learning_curves import scale_of
 from tinygrad_opt.viz.plots.loss_landscape import borrowed
-from tinygrad_opt.viz.tables import Table, stacked
+from tinygrad_opt.viz.tables import Table, array_of, stacked
 from tinygrad_opt.viz.theme import looks
 
 __all__ = ["LearningRates", "lr_find", "plot_learning_rates", "plot_schedule"]
@@ -52,7 +52,6 @@ def plot_schedule(
             ax.plot(t, values, **look.line(steps), label=name)
         ax.set(xlabel="step", ylabel="learning rate", xlim=(0, max(steps - 1, 1)))
         scale_of(ax, np.ones(1), log)
-        ax.grid(True, alpha=0.6)
         if not log:
             ax.set_ylim(bottom=0)
         if len(named) > 1:
@@ -94,7 +93,6 @@ def plot_learning_rates(
             label = name if not lost.any() else f"{name}: explodes at step {end - 1}"
             ax.plot(np.arange(end), shown[:end], **look.line(len(values)), label=label)
         ax.set(xlabel="step", ylabel="loss", xlim=(0, max(map(len, losses.values())) - 1))
-        ax.grid(True, alpha=0.6)
         legend_below(made, columns=2)
     return made
 
@@ -131,7 +129,6 @@ class LearningRates(Table):
             ax.set(xscale="log", xlabel="learning rate", ylabel="loss",
                    ylim=(low - 0.1 * room, start + 0.8 * room))
             ax.set_title(f"suggested learning rate: {self.suggestion:.2g}", fontsize=10)
-            ax.grid(True, alpha=0.6)
         return made
 
 
@@ -177,7 +174,7 @@ def lr_find(
     if not 0 < low < high < math.inf or steps < 5:
         raise ValueError(f"0 < low < high and steps ≥ 5 are needed, got low={low!r}, high={high!r},"
                          f" steps={steps!r}.")
-    x, y = (np.asarray(getattr(a, "array", a)) for a in (x, y))
+    x, y = map(array_of, (x, y))
     rng, rates = np.random.default_rng(seed), np.geomspace(low, high, steps)
     losses: list[float] = []
     parameters = model.parameters()

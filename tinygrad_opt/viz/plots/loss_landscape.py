@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.tensor import no_grad, tick
-from tinygrad_opt.viz.figures import Options, Unpack, drawing, halo, pale
+from tinygrad_opt.viz.figures import Options, Unpack, contours, drawing, halo
 from tinygrad_opt.viz.plots.decision_regions import evaluating
-from tinygrad_opt.viz.tables import Table, save_numbers
+from tinygrad_opt.viz.tables import Table, array_of, save_numbers
 
 __all__ = ["Landscape", "Waypoints", "borrowed", "loss_landscape"]
 
@@ -105,31 +105,22 @@ class Landscape(Table):
                 ax.axvline(0, color=page.muted, linestyle=":")
                 ax.set(ylabel="loss", xlabel="distance, in lengths of the weights"
                        if self.share is None else "distance along the way of training")
-                ax.grid(True, alpha=0.6)
-            else:
-                self._contours(made, ax, page, cmap)
+                return made
+            height = np.where(np.isfinite(self.loss), self.loss, np.nan)
+            logarithmic = bool((height > 0).all())
+            height = np.log10(height) if logarithmic else height
+            start = () if self.path is None else self.path[0]
+            bar = contours(ax, self.a, self.b, height, 20, cmap, start, [(0, 0)])
+            bar.set_label("log₁₀ loss" if logarithmic else "loss")
+            words = "directions of the length of the weights"
+            if self.path is not None:
+                ax.plot(*self.path.T, color=page.color("orange"), path_effects=halo(page), zorder=1)
+                ax.plot(*self.path[1:].T, "o", color=page.color("orange"), markersize=4, zorder=3,
+                        markeredgecolor=page.ink, markeredgewidth=0.3)
+                words = f"path of training, projected: {self.share:.0%} of its variance"
+            ax.set_title(words, fontsize=9.5)
+            ax.set(xlabel="first direction", ylabel="second direction")
         return made
-
-    def _contours(self, made: Any, ax: Any, page: Any, cmap: str) -> None:
-        height = np.where(np.isfinite(self.loss), self.loss, np.nan)
-        logarithmic = bool((self.loss > 0).all() and np.isfinite(self.loss).all())
-        height = np.log10(height) if logarithmic else height
-        drawn = ax.contourf(self.a, self.b, height, 20, cmap=pale(cmap, page, 0.6))
-        ax.contour(self.a, self.b, height, 20, colors=page.ink, alpha=0.2, linewidths=0.6,
-                   linestyles="solid")
-        bar = made.colorbar(drawn, ax=ax, shrink=0.9)
-        bar.set_label("log₁₀ loss" if logarithmic else "loss")
-        words = "directions of the length of the weights"
-        if self.path is not None:
-            ax.plot(*self.path.T, color=page.color("orange"), path_effects=halo(page), zorder=4)
-            ax.plot(*self.path.T, "o", color=page.color("orange"), markersize=4, zorder=4,
-                    markeredgecolor=page.ink, markeredgewidth=0.3)
-            ax.plot(*self.path[0], "o", markersize=9, markerfacecolor=page.page,
-                    markeredgecolor=page.ink, zorder=5)
-            words = f"path of training, projected: {self.share:.0%} of its variance"
-        ax.plot(0, 0, "*", color=page.star, markeredgecolor="#000000", markersize=14, zorder=6)
-        ax.set_title(words, fontsize=9.5)
-        ax.set(xlabel="first direction", ylabel="second direction")
 
 
 def loss_landscape(
@@ -204,7 +195,7 @@ def loss_landscape(
     axes = [np.linspace(*view, n) for view in views]
     grid = np.stack(np.meshgrid(*axes), -1).reshape(-1, dimensions)
     values = []
-    x, y = (np.asarray(getattr(a, "array", a)) for a in (x, y))
+    x, y = map(array_of, (x, y))
     with borrowed(parameters), evaluating(model), no_grad(), np.errstate(all="ignore"):
         for place in grid:
             _set(parameters, center + sum(c * d for c, d in zip(place, directions)))

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.errors import ShapeError
-from tinygrad_opt.viz.figures import Options, Unpack, drawing, from_page
-from tinygrad_opt.viz.plots.heatmaps import folded, folds, reduced, shade_colors, shades
+from tinygrad_opt.viz.figures import Options, Unpack, drawing, through
+from tinygrad_opt.viz.plots.heatmaps import reduced, shade_colors, squares
+from tinygrad_opt.viz.tables import array_of
 
 __all__ = ["plot_confusion", "plot_gradient_flow", "plot_samples", "plot_weights"]
 
@@ -38,8 +39,7 @@ def plot_confusion(
     matplotlib.figure.Figure
     """
     labels, predicted = _classes(labels, predicted)
-    n = max(int(labels.max()), int(predicted.max())) + 1
-    n = max(n, len(names or ()))
+    n = max(labels.max() + 1, predicted.max() + 1, len(names or ()))
     counts = np.zeros((n, n), int)
     np.add.at(counts, (labels, predicted), 1)
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
@@ -47,7 +47,8 @@ def plot_confusion(
     true, guess = np.indices(counts.shape).reshape(2, -1)
     numbers = {"true": true, "predicted": guess, "count": counts.ravel()}
     with drawing((side, side), numbers, **options) as (made, page):
-        ax, colors = made.subplots(), from_page("value", page)
+        ax, colors = made.subplots(), through([page.page, page.value])
+        ax.grid(False)
         ax.imshow(share, cmap=colors, vmin=0, vmax=1)
         for row, column in np.ndindex(n, n):
             if counts[row, column]:
@@ -60,7 +61,7 @@ def plot_confusion(
         ax.tick_params(length=0)
         ax.set_yticks(range(n), ticks)
         ax.set(xlabel="predicted", ylabel="true",
-               title=f"{np.trace(counts) / max(counts.sum(), 1):.1%} right")
+               title=f"{(labels == predicted).mean():.1%} right")
         ax.spines[:].set(visible=True, color=page.grid)
     return made
 
@@ -90,13 +91,13 @@ def plot_samples(
     -------
     matplotlib.figure.Figure
     """
-    x = np.asarray(getattr(x, "array", x), float)
+    x = array_of(x, float)
     images = x.reshape(len(x), *(shape or _square(x)))
     given = labels if scores is None else scores
     labels, predicted = _classes(labels, given)
     if len(images) != len(labels):
         raise ShapeError(f"{len(images)} samples cannot have {len(labels)} labels.")
-    order = _wrong_first(labels, predicted, np.asarray(getattr(given, "array", given)))[:count]
+    order = _wrong_first(labels, predicted, array_of(given))[:count]
     wide = min(len(order), 10)
     high = -(-len(order) // wide)
     numbers = {"sample": order, "label": labels[order], "predicted": predicted[order]}
@@ -136,26 +137,25 @@ def plot_weights(model: Any, *, columns: int = 2, **options: Unpack[Options]) ->
         cut into parts, one below the other.
     """
     parameters = _parameters(model)
-    cells = {n: reduced(np.asarray(getattr(p, "array", p), float)) for n, p in parameters.items()}
-    wide = min(columns, len(cells))
-    rows = [list(cells)[i : i + wide] for i in range(0, len(cells), wide)]
-    parts = {name: folds(*values.shape) for name, values in cells.items()}
-    high = [0.45 + 0.05 * min(max(cells[n].shape[0] * parts[n] for n in row), 40) for row in rows]
-    size = (3.4 * wide, 0.3 + sum(high) + 0.12 * len(rows))
-    with drawing(size, cells, **options) as (made, page):
-        axes = made.subplots(len(rows), wide, squeeze=False, height_ratios=high)
-        for ax in axes.flat[len(cells):]:
+    cells = {name: reduced(array_of(p, float)) for name, p in parameters.items()}
+    most = [np.abs(c[np.isfinite(c)]).max(initial=0) for c in cells.values()]
+    drawn = [squares(c[None], np.array([m]))[0] for c, m in zip(cells.values(), most)]
+    wide = min(columns, len(drawn))
+    high = [0.45 + 0.05 * min(max(map(len, drawn[i : i + wide])), 40)
+            for i in range(0, len(drawn), wide)]
+    with drawing((3.4 * wide, 0.3 + sum(high) + 0.12 * len(high)), cells, **options) as (
+            made, page):
+        axes = made.subplots(len(high), wide, squeeze=False, height_ratios=high).flat
+        for ax in axes[len(drawn):]:
             ax.set_axis_off()
-        for ax, (name, values) in zip(axes.flat, cells.items()):
-            most = np.abs(values[np.isfinite(values)]).max(initial=0)
-            squares = folded(shades(values[None], np.array([most])), parts[name])[0]
-            ax.imshow(shade_colors(page)[squares], aspect="auto", interpolation="nearest")
-            for part in range(1, parts[name]):
-                ax.axhline(part * len(values) - 0.5, color=page.page, linewidth=2)
+        for ax, (name, values), image, largest in zip(axes, cells.items(), drawn, most):
+            ax.imshow(shade_colors(page)[image], aspect="auto", interpolation="nearest")
+            for cut in range(len(values), len(image), len(values)):
+                ax.axhline(cut - 0.5, color=page.page, linewidth=2)
             shape = "×".join(map(str, parameters[name].shape)) or "1"
             ax.set(xticks=[], yticks=[])
             ax.set_title(f"{name}  {shape}", fontsize=8.5, loc="left", pad=3)
-            ax.set_title(f"±{most:.2g}", fontsize=8.5, loc="right", pad=3, color=page.muted)
+            ax.set_title(f"±{largest:.2g}", fontsize=8.5, loc="right", pad=3, color=page.muted)
             ax.spines[:].set_visible(True)
     return made
 
@@ -176,41 +176,34 @@ def plot_gradient_flow(model: Any, **options: Unpack[Options]) -> Any:
     -------
     matplotlib.figure.Figure
     """
-    parameters = _parameters(model)
-    gradients = {n: getattr(p, "grad", None) for n, p in parameters.items()}
+    gradients = {n: getattr(p, "grad", None) for n, p in _parameters(model).items()}
     if all(g is None for g in gradients.values()):
         raise ValueError("no parameter has a gradient: call loss.backward() first.")
-    arrays = {n: None if g is None else np.asarray(getattr(g, "array", g), float)
-              for n, g in gradients.items()}
     with np.errstate(all="ignore"):
-        mean = {n: 0.0 if a is None else float(np.abs(a).mean()) for n, a in arrays.items()}
-        most = {n: 0.0 if a is None else float(np.abs(a).max()) for n, a in arrays.items()}
-    good = [v for v in (*mean.values(), *most.values()) if 0 < v < np.inf]
+        sizes = [np.abs(array_of(0.0 if g is None else g, float)) for g in gradients.values()]
+        mean, most = (np.array([pick(s) for s in sizes]) for pick in (np.mean, np.max))
+    good = [v for v in (*mean, *most) if 0 < v < np.inf]
     low, high = (min(good) / 5, max(good) * 3) if good else (1e-8, 1.0)
-    names = list(mean)
-    numbers = {"parameter": names, "mean": list(mean.values()), "largest": list(most.values())}
-    with drawing((6.4, 1.0 + 0.3 * len(names)), numbers, **options) as (made, page):
+    numbers = {"parameter": list(gradients), "mean": mean, "largest": most}
+    with drawing((6.4, 1.0 + 0.3 * len(mean)), numbers, **options) as (made, page):
         ax = made.subplots()
-        ax.set_xscale("log")
-        ax.set_xlim(low, high * 20)
-        for i, name in enumerate(names):
-            trouble = _trouble(arrays[name], mean[name])
-            value = mean[name] if np.isfinite(mean[name]) else high
+        ax.set(xscale="log", xlim=(low, high * 20))
+        for i, gradient in enumerate(gradients.values()):
+            trouble = _trouble(gradient, mean[i])
+            value = mean[i] if np.isfinite(mean[i]) else high
             ax.barh(i, max(value - low, 0), left=low, height=0.65, color=page.gradient)
-            if 0 < most[name] < np.inf:
-                ax.plot([most[name]] * 2, [i - 0.33, i + 0.33], color=page.ink, linewidth=2)
+            if 0 < most[i] < np.inf:
+                ax.plot([most[i]] * 2, [i - 0.33, i + 0.33], color=page.ink, linewidth=2)
             if trouble:
                 ax.barh(i, high - low, left=low, height=0.8, fill=False, edgecolor=page.alarm,
                         linewidth=1.6)
-                ax.text(high * 1.2, i, trouble, va="center", color=page.alarm, fontsize=8.5,
-                        fontweight="bold")
-            else:
-                ax.text(max(most[name], value) * 1.2, i, f"{mean[name]:.2g}", va="center",
-                        fontsize=8.5)
-        ax.set_yticks(range(len(names)), names)
+            ax.text(1.2 * (high if trouble else max(most[i], value)), i,
+                    trouble or f"{mean[i]:.2g}", va="center", fontsize=8.5,
+                    **({"color": page.alarm, "fontweight": "bold"} if trouble else {}))
+        ax.set_yticks(range(len(mean)), list(gradients))
         ax.invert_yaxis()
         ax.set(xlabel="|gradient|: mean (bar) and largest (line)")
-        ax.grid(True, axis="x", alpha=0.6)
+        ax.grid(False, axis="y")
     return made
 
 
@@ -220,13 +213,13 @@ def plot_gradient_flow(model: Any, **options: Unpack[Options]) -> Any:
 def _trouble(gradient: Any, mean: float) -> str:
     if gradient is None:
         return "no gradient"
-    if not np.isfinite(gradient).all():
+    if not np.isfinite(mean):
         return "not finite"
-    return "zero" if not gradient.any() else "explodes" if mean > EXPLODED else ""
+    return "zero" if mean == 0 else "explodes" if mean > EXPLODED else ""
 
 
 def _classes(labels: Any, predicted: Any) -> tuple[Array, Array]:
-    labels, predicted = (np.asarray(getattr(a, "array", a)) for a in (labels, predicted))
+    labels, predicted = map(array_of, (labels, predicted))
     if predicted.ndim == 2:
         predicted = predicted.argmax(1) if predicted.shape[1] > 1 else predicted[:, 0] > 0
     labels, predicted = labels.reshape(-1).astype(int), predicted.reshape(-1).astype(int)
@@ -239,9 +232,8 @@ def _classes(labels: Any, predicted: Any) -> tuple[Array, Array]:
 
 
 def _wrong_first(labels: Array, predicted: Array, scores: Array) -> Array:
-    sure = np.sort(scores, 1)[:, -1] - np.sort(scores, 1)[:, -2] \
-        if scores.ndim == 2 and scores.shape[1] > 1 else np.zeros(len(labels))
-    return np.lexsort((-sure, labels == predicted))
+    best = np.sort(scores, 1)[:, -2:] if scores.ndim == 2 else np.zeros((len(labels), 1))
+    return np.lexsort((best[:, 0] - best[:, -1], labels == predicted))
 
 
 def _square(x: Array) -> tuple[int, int]:

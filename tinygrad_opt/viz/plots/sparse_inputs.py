@@ -161,8 +161,6 @@ def plot_sparse(run: SparseRun, **options: Unpack[Options]) -> Any:
             below.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
             below.yaxis.set_major_formatter("{x:g}")
             below.minorticks_off()
-            above.grid(True, alpha=0.6)
-            below.grid(True, alpha=0.6)
         axes[0, 0].set_ylabel("weight (should be 1)")
         axes[1, 0].set_ylabel("|Δw| / |gradient|")
         made.align_ylabels(axes[:, 0])

@@ -58,6 +58,11 @@ class Surface:
             inside = tuple(a + 0.1 * (b - a) for a, b in (self.x, self.y))
             object.__setattr__(self, "start", inside)
 
+    @property
+    def size(self) -> Array:
+        """Width and height of the view."""
+        return np.array([np.ptp(self.x), np.ptp(self.y)])
+
     def __call__(self, x: Any, y: Any) -> Any:
         return self.f(x, y)
 

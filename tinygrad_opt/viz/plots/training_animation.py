@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.viz.animation.film import Film, in_theme
+from tinygrad_opt.data import minibatches
+from tinygrad_opt.viz.animation.film import Film, filmed
 from tinygrad_opt.viz.animation.moving import Heat, Line, Part, Words
 from tinygrad_opt.viz.figures import Options, Unpack, drawing, matplotlib_or_error
 from tinygrad_opt.viz.plots.decision_regions import (
@@ -19,7 +20,8 @@ from tinygrad_opt.viz.plots.decision_regions import (
     region_colors,
     scatter,
 )
-from tinygrad_opt.viz.plots.heatmaps import folded, folds, reduced, shade_colors, shades
+from tinygrad_opt.viz.plots.heatmaps import reduced, shade_colors, squares
+from tinygrad_opt.viz.tables import array_of
 
 __all__ = ["TrainingRecorder", "animate_training"]
 
@@ -90,22 +92,19 @@ def animate_training(
             raise TypeError("optimizer must be an optimizer of the model's parameters, or what"
                             f" makes one, got {optimizer!r}.")
         optimizer = optimizer(model.parameters())
-    x, y = (np.asarray(getattr(a, "array", a)) for a in (x, y))
-    rng = np.random.default_rng(seed)
-    n, batch = len(x), batch_size or len(x)
+    x, y = map(array_of, (x, y))
+    rng, batch = np.random.default_rng(seed), batch_size or len(x)
     for epoch in range(1, epochs + 1):
-        order = rng.permutation(n) if batch < n else np.arange(n)
         total = 0.0
-        for first in range(0, n, batch):
-            some = order[first : first + batch]
-            value = loss(model(x[some]), y[some])
+        for some, labels in minibatches(x, y, batch, shuffle=batch < len(x), rng=rng):
+            value = loss(model(some), labels)
             optimizer.zero_grad()
             value.backward()
-            total += float(value) * min(batch, n - first)
+            total += float(value) * len(some)
             rate = float(getattr(optimizer, "current_lr", getattr(optimizer, "lr", math.nan)))
             optimizer.step()
             del value
-        recorder.record(epoch, total / n, rate, last=epoch == epochs)
+        recorder.record(epoch, total / len(x), rate, last=epoch == epochs)
     optimizer.zero_grad()
     return recorder.film(fps=fps, scale=scale, **options)
 
@@ -190,13 +189,13 @@ class TrainingRecorder:
         """
         rows = self.rows
         names = ["epoch", "loss", "accuracy", "lr", *(n for n in VALIDATION if n in rows[-1])]
-        columns = {n: np.array([r.get(n, math.nan) for r in rows]) for n in names}
-        for kind in ("weights", "updates"):
-            for name in self.parameters:
-                columns[f"{kind}.{name}"] = np.stack([r[kind][name] for r in rows])
-        columns["regions"] = np.stack([r["cells"] for r in rows]) // LEVELS
-        columns["extent"] = np.array(self.plane.extent)
-        return columns
+        return {
+            **{name: np.array([row.get(name, math.nan) for row in rows]) for name in names},
+            **{f"{kind}.{name}": np.stack([row[kind][name] for row in rows])
+               for kind in ("weights", "updates") for name in self.parameters},
+            "regions": np.stack([row["cells"] for row in rows]) // LEVELS,
+            "extent": np.array(self.plane.extent),
+        }
 
     def film(
         self, *, fps: float = 15, scale: str = "frame", **options: Unpack[Options]
@@ -222,11 +221,10 @@ class TrainingRecorder:
         some = np.linspace(0, len(self.rows) - 1, min(self.limit, len(self.rows))).round()
         rows = [self.rows[int(i)] for i in some]
 
-        def film(options: Any) -> Film:
+        def draw(options: Any) -> tuple[Any, list[Part]]:
             stage = _TrainingStage(self, rows, scale, options)
-            return Film(stage.figure, stage.parts, len(rows), theme=stage.theme, fps=fps,
-                        title=options.get("title") or "training", numbers=self.columns())
-        return in_theme(film, options)
+            return stage.figure, stage.parts
+        return filmed(draw, len(rows), options, fps=fps, title="training")
 
     def _weights(self) -> dict[str, Array]:
         return {name: np.array(p.array) for name, p in self.parameters.items()}
@@ -240,17 +238,18 @@ class _TrainingStage:
 
     def __init__(self, recorder: TrainingRecorder, rows: Any, scale: str, options: Any) -> None:
         self.recorder, self.rows, self.scale = recorder, rows, scale
-        self.parts: list[Part] = []
-        with drawing((6.4, 4.8), layout="none", **options) as (self.figure, self.theme):
-            self._title(options.get("title", ""))
+        with drawing((6.4, 4.8), recorder.columns(), layout="none", **options) as (
+                self.figure, self.theme):
+            title = self.figure.text(0.02, 0.955, "", fontsize=11, fontweight="bold", va="center")
+            self.parts: list[Part] = [
+                Words(title, [_headline(row, options.get("title")) for row in rows])]
             self._key()
             self._regions()
-            self._arrays()
-            self._curves()
-
-    def _title(self, title: str) -> None:
-        text = self.figure.text(0.02, 0.955, "", fontsize=11, fontweight="bold", va="center")
-        self.parts.append(Words(text, [_headline(row, title) for row in self.rows]))
+            self._arrays("weights", "weights, biases", 0.46)
+            self._arrays("updates", "latest change", 0.735)
+            for key, hue, left in (("loss", "value", 0.075), ("accuracy", "green", 0.4),
+                                   ("lr", "purple", 0.725)):
+                self._curves(key, hue, self.figure.add_axes((left, 0.095, 0.25, 0.19)))
 
     def _key(self) -> None:
         """Which colours are which numbers."""
@@ -262,80 +261,64 @@ class _TrainingStage:
 
     def _regions(self) -> None:
         r, ax = self.recorder, self.figure.add_axes((0.02, 0.36, 0.41, 0.55))
-        plane = r.plane
-        cells = np.stack([row["cells"] for row in self.rows])
-        self.parts.append(Heat(ax, cells, region_colors(r.classes, self.theme), plane.extent))
-        ax.set(xlim=plane.extent[:2], ylim=plane.extent[2:], xticks=[], yticks=[])
+        extent, cells = r.plane.extent, np.stack([row["cells"] for row in self.rows])
+        self.parts.append(Heat(ax, cells, region_colors(r.classes, self.theme), extent))
+        ax.set(xlim=extent[:2], ylim=extent[2:], xticks=[], yticks=[])
         points = scatter(ax, r.x, r.y, self.theme, size=9)
         self.parts.append(Part(*points))
         if len(points) <= 5:
             ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=5, frameon=False,
                       fontsize=7.5, handletextpad=0.1, columnspacing=1, borderpad=0.1)
 
-    def _arrays(self) -> None:
-        """Weights and biases on the left, their latest changes on the right."""
-        names = list(self.recorder.parameters)
-        shapes = [self.rows[0]["weights"][n].shape for n in names]
-        share = np.array([4 + min(rows * folds(rows, columns), 16) for rows, columns in shapes])
-        label = 0.042                                       # height of the line above an array
-        share = share * (0.545 - label * (len(names) + 1)) / share.sum()
-        top = 0.905
-        for kind, left in (("weights", 0.46), ("updates", 0.735)):
-            words = "weights, biases" if kind == "weights" else "latest change"
-            self.figure.text(left, top, words, fontsize=9, va="top", fontweight="bold")
-        for kind, left in (("weights", 0.46), ("updates", 0.735)):
-            y = top - label
-            for name, high in zip(names, share):
-                y -= label
-                self._array(kind, name, (left, y - high, 0.245, high), y)
-                y -= high
-
-    def _array(self, kind: str, name: str, box: Any, above: float) -> None:
-        values = np.stack([row[kind][name] for row in self.rows])
-        with np.errstate(all="ignore"):
-            most = np.nanmax(np.abs(np.where(np.isfinite(values), values, 0)), axis=(1, 2))
+    def _arrays(self, kind: str, title: str, left: float) -> None:
+        """A column of arrays as squares, each below its name or shape and its largest entry."""
+        y, width, label = 0.905, 0.245, 0.042               # label: height of the line above each
+        self.figure.text(left, y, title, fontsize=9, va="top", fontweight="bold")
+        arrays = {n: np.stack([row[kind][n] for row in self.rows]) for n in self.rows[0][kind]}
+        most = {n: np.abs(np.where(np.isfinite(a), a, 0)).max((1, 2)) for n, a in arrays.items()}
         if self.scale == "run":
-            most = np.full_like(most, most.max())
-        ax = self.figure.add_axes(box)
-        parts = folds(*values.shape[1:])
-        self.parts.append(Heat(ax, folded(shades(values, most), parts), shade_colors(self.theme)))
-        self.parts.append(Part(*(ax.axhline(y, color=self.theme.page, linewidth=2)
-                                 for y in np.arange(1, parts) / parts)))
-        ax.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[])
-        for spine in ax.spines.values():
-            spine.set_visible(True)
-        shape = "×".join(map(str, self.recorder.parameters[name].shape))
-        self.figure.text(box[0], above + 0.006, _short(name) if kind == "weights" else shape,
-                         fontsize=8, va="bottom")
-        text = self.figure.text(box[0] + box[2], above + 0.006, "", fontsize=8, va="bottom",
-                                ha="right", color=self.theme.muted)
-        self.parts.append(Words(text, [f"±{m:.2g}" for m in most]))
+            most = {n: np.full_like(m, m.max()) for n, m in most.items()}
+        cells = {n: squares(a, most[n]) for n, a in arrays.items()}
+        high = {n: 4 + min(c.shape[1], 16) for n, c in cells.items()}
+        unit = (0.545 - label * (len(cells) + 1)) / sum(high.values())
+        y -= label
+        for name, c in cells.items():
+            above, y = y - label + 0.006, y - label - high[name] * unit
+            ax = self.figure.add_axes((left, y, width, high[name] * unit))
+            ax.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[])
+            ax.spines[:].set_visible(True)
+            cuts = np.arange(arrays[name].shape[1], c.shape[1], arrays[name].shape[1]) / c.shape[1]
+            self.parts += [
+                Heat(ax, c, shade_colors(self.theme)),
+                Part(*(ax.axhline(cut, color=self.theme.page, linewidth=2) for cut in cuts))]
+            shape = "×".join(map(str, self.recorder.parameters[name].shape))
+            short = name if len(name) <= 18 else "…" + name[-17:]
+            self.figure.text(left, above, short if kind == "weights" else shape, fontsize=8,
+                             va="bottom")
+            text = self.figure.text(left + width, above, "", fontsize=8, ha="right", va="bottom",
+                                    color=self.theme.muted)
+            self.parts.append(Words(text, [f"±{m:.2g}" for m in most[name]]))
 
-    def _curves(self) -> None:
+    def _curves(self, key: str, hue: str, ax: Any) -> None:
         epochs = np.array([row["epoch"] for row in self.rows])
-        until = list(range(1, len(epochs) + 1))
-        for i, (key, hue) in enumerate((("loss", "value"), ("accuracy", "green"),
-                                        ("lr", "purple"))):
-            ax = self.figure.add_axes((0.075 + 0.325 * i, 0.095, 0.25, 0.19))
-            lines = {name: np.array([row.get(name, math.nan) for row in self.rows])
-                     for name in (key, f"val_{key}") if name in self.rows[-1]}
-            ax.set(xlim=(0, max(epochs[-1], 1)), ylim=_limits(key, np.array([*lines.values()])))
-            ax.set_title("learning rate" if key == "lr" else key, fontsize=9, pad=3)
-            ax.set_xlabel("epoch", fontsize=8, labelpad=1)
-            ax.tick_params(labelsize=7.5, pad=2, length=3)
-            ax.locator_params(nbins=4)
-            ax.yaxis.set_major_formatter("{x:g}")
-            ax.grid(True, alpha=0.6)
-            look: dict[str, Any] = {"color": self.theme.color(hue), "label": "training"}
-            for values in lines.values():
-                self.parts.append(Line(ax, epochs, values, until, **look))
-                look = {"color": self.theme.ink, "linestyle": "--", "linewidth": 1.2,
-                        "label": "validation"}
-            if len(lines) > 1:
-                ax.legend(loc="best", fontsize=7, frameon=False, borderpad=0.1)
+        lines = {name: np.array([row.get(name, math.nan) for row in self.rows])
+                 for name in (key, f"val_{key}") if name in self.rows[-1]}
+        ax.set(xlim=(0, max(epochs[-1], 1)), ylim=_limits(key, np.array([*lines.values()])))
+        ax.set_title("learning rate" if key == "lr" else key, fontsize=9, pad=3)
+        ax.set_xlabel("epoch", fontsize=8, labelpad=1)
+        ax.tick_params(labelsize=7.5, pad=2, length=3)
+        ax.locator_params(nbins=4)
+        ax.yaxis.set_major_formatter("{x:g}")
+        looks: list[dict[str, Any]] = [
+            {"color": self.theme.color(hue), "label": "training"},
+            {"color": self.theme.ink, "label": "validation", "linestyle": "--", "linewidth": 1.2}]
+        for values, look in zip(lines.values(), looks):
+            self.parts.append(Line(ax, epochs, values, range(1, len(epochs) + 1), **look))
+        if len(lines) > 1:
+            ax.legend(loc="best", fontsize=7, frameon=False, borderpad=0.1)
 
 
-def _headline(row: Mapping[str, Any], title: str) -> str:
+def _headline(row: Mapping[str, Any], title: str | None) -> str:
     loss = "" if math.isnan(row["loss"]) else f"   loss {row['loss']:.3f}"
     title = f"{title}   " if title else ""
     return f"{title}epoch {row['epoch']}{loss}   accuracy {row['accuracy']:.1%}"
@@ -349,7 +332,3 @@ def _limits(key: str, values: Array) -> tuple[float, float]:
         return 0.0, 1.0
     top = seen.max() if key == "lr" or not len(first) else min(seen.max(), 3 * np.median(first))
     return 0.0, 1.06 * top if top > 0 else 1.0
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 18 else "…" + name[-17:]

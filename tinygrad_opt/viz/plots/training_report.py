@@ -19,6 +19,7 @@ from tinygrad_opt.viz.html_page import html_page
 from tinygrad_opt.viz.plots.decision_regions import class_shares, decision_regions
 from tinygrad_opt.viz.plots.learning_curves import plot_history
 from tinygrad_opt.viz.plots.models import plot_confusion, plot_samples, plot_weights
+from tinygrad_opt.viz.tables import array_of
 from tinygrad_opt.viz.theme import theme_of
 
 __all__ = ["report"]
@@ -81,7 +82,7 @@ def report(
              shown("Curves", "loss and metrics against the epoch", plot_history, history,
                    size=(8, 6))]
     if x is not None:
-        x = np.asarray(getattr(x, "array", x))
+        x = array_of(x)
         parts += [] if y is None else _samples(shown, model, x, y, names)
         parts.append(f'<h2>Graph of the model</h2>\n<div class="wide graph">'
                      f"{_graph(model, x, theme)}</div>")
@@ -148,7 +149,7 @@ def _described(optimizer: Any) -> str:
 
 def _samples(shown: _Pictures, model: Any, x: Any, y: Any, names: Any) -> Iterator[str]:
     """What the model says about samples, in the pictures that suit their shape."""
-    scores, labels = class_shares(model, x), np.asarray(getattr(y, "array", y))
+    scores, labels = class_shares(model, x), array_of(y)
     right = f"{np.mean(scores.argmax(-1) == labels):.1%} right"
     classes = f" of {', '.join(map(str, names))}" if names else ""
     if x.ndim == 2 and x.shape[1] == 2:
@@ -165,7 +166,7 @@ def _samples(shown: _Pictures, model: Any, x: Any, y: Any, names: Any) -> Iterat
 
 def _graph(model: Any, x: Any, theme: str) -> str:
     """The computation of the first samples; SVG without a program from elsewhere."""
-    some = np.asarray(getattr(x, "array", x))[:4]
+    some = array_of(x)[:4]
     out = model(some)
     if not isinstance(out, Tensor) or not out.requires_grad:
         return "<p>The model records no graph.</p>"

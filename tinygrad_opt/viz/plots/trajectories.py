@@ -6,7 +6,7 @@ is the one that it was given.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,10 @@ import numpy as np
 from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.viz.plots.surfaces import backward
 
-__all__ = ["FAR", "Track", "check_optimizers", "run"]
+__all__ = ["Track", "check_optimizers", "run"]
 
 Array = np.ndarray
-FAR = 1e2                                     # a run so many views away is lost
+FAR = 1e2                                      # a run so many views away is lost
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,17 @@ class Track:
 
 
 def run(f: Any, given: Any, start: Sequence[float], steps: int, names: Sequence[str],
-        lost: Callable[[Array], Any], watch: Any = None) -> Track:
+        views: Sequence[tuple[float, float]], watch: Any = None) -> Track:
     """Step and record until the steps are done or the run is lost.
 
-    ``lost(point)`` says whether a point is too far away; ``watch(step, *point, value)`` is called
-    while it runs.
+    ``views`` are those in each number; ``watch(step, *point, value)`` is called while it runs.
     """
-    at = _tensors(start, names)
-    made: Any = None if _unbound(given) else _bound(given, at)
+    low, high = np.transpose(views)
+    middle, far = (low + high) / 2, FAR * np.linalg.norm(high - low)
+    at = {n: Tensor(np.float64(v), requires_grad=True, name=n) for n, v in zip(names, start)}
+    made: Any = None if _unbound(given) else given(at)
+    if made and not hasattr(made, "step"):
+        raise TypeError(f"{given!r} made {type(made).__name__}, which has no step().")
     points, values, gradients, diverged = [], [], [], None
     with np.errstate(all="ignore"):
         for t in range(steps + 1):
@@ -74,15 +77,15 @@ def run(f: Any, given: Any, start: Sequence[float], steps: int, names: Sequence[
                 watch(t, *points[-1].tolist(), values[-1])
             backward(height, getattr(f, "name", "f"))
             gradients.append([0.0 if p.grad is None else float(p.grad) for p in at.values()])
-            if not np.isfinite([*points[-1], values[-1], *gradients[-1]]).all() or lost(points[-1]):
+            finite = np.isfinite([*points[-1], values[-1], *gradients[-1]]).all()
+            if not finite or np.linalg.norm(points[-1] - middle) > far:
                 diverged = t
                 break
-            if t < steps and made is None:
-                arrays = {name: np.array(v) for name, v in zip(names, points[-1])}
-                given.update(arrays, dict(zip(names, map(np.asarray, gradients[-1]))))
-                at = _tensors(arrays.values(), names)
-            elif t < steps:
+            if t < steps and made:
                 made.step()
+            elif t < steps:
+                given.update({name: p.array for name, p in at.items()},
+                             dict(zip(names, map(np.asarray, gradients[-1]))))
             for p in at.values():
                 p.grad = None
     return Track(np.array(points), np.array(values), np.array(gradients), diverged)
@@ -115,18 +118,6 @@ def paced(tracks: Sequence[Track], view: Any, frames: int) -> Array:
     return np.minimum(shown, len(passed) - 1 - count[::-1])
 
 
-def _tensors(start: Iterable[Any], names: Sequence[str]) -> dict[str, Tensor]:
-    return {n: Tensor(np.float64(v), requires_grad=True, name=n) for n, v in zip(names, start)}
-
-
-def _bound(given: Any, at: dict[str, Tensor]) -> Any:
-    """The optimizer of these parameters."""
-    made = given(at)
-    if not hasattr(made, "step"):
-        raise TypeError(f"{given!r} made {type(made).__name__}, which has no step().")
-    return made
-
-
 def _unbound(given: Any) -> bool:
     return hasattr(given, "update") and not isinstance(given, type)
 
@@ -142,9 +133,9 @@ def check_optimizers(optimizers: Any, steps: Any) -> None:
         if not _unbound(given) and not callable(given):
             raise TypeError(f"{name}: an optimizer or what makes one from parameters is needed,"
                             f" got {given!r}.")
-        steps_taken = getattr(given, "t", None) if _unbound(given) else None
-        if steps_taken:
-            raise ValueError(f"{name} has taken {steps_taken} steps already; a fresh optimizer is"
+        taken = getattr(given, "t", None) if _unbound(given) else None
+        if taken:
+            raise ValueError(f"{name} has taken {taken} steps already; a fresh optimizer is"
                              " needed.")
         if _unbound(given) and getattr(given, "parameters", None):
             raise ValueError(f"{name} is bound to other parameters; leave them out:"
