@@ -10,7 +10,7 @@ blue; a gradient, and the backward pass, is orange.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -109,9 +109,8 @@ CLASSES = ("sky", "orange", "green", "purple", "blue", "vermillion", "yellow", "
 CLASS_MARKERS = "o^sDvPX*<>"
 
 # Each family of optimizers has a hue; within it marker and dashes differ.
-_OPTIMIZERS = {
+_OPTIMIZERS: dict[str, tuple[str, str, Any]] = {
     "sgd": ("black", "o", "-"),
-    "gradientdescent": ("black", "o", "-"),
     "momentum": ("orange", "s", "--"),
     "nesterov": ("sky", "^", "-."),
     "adagrad": ("green", "D", (0, (5, 1))),
@@ -128,10 +127,12 @@ _OPTIMIZERS = {
     "newton": ("sky", "8", ":"),
     "lbfgs": ("sky", "p", "--"),
 }
-_ALIASES = {"nag": "nesterov", "gd": "sgd", "heavyball": "momentum", "batch": "sgd",
-            "cg": "conjugategradient"}
-_OTHERS = [("blue", "o", "-"), ("orange", "D", "--"), ("green", "^", "-."), ("purple", "s", ":"),
-           ("vermillion", "v", (0, (5, 1))), ("sky", "X", (0, (3, 1, 1, 1))), ("black", "P", "--")]
+_OPTIMIZERS |= {alias: _OPTIMIZERS[name] for alias, name in (
+    ("nag", "nesterov"), ("gd", "sgd"), ("gradientdescent", "sgd"), ("batch", "sgd"),
+    ("heavyball", "momentum"), ("cg", "conjugategradient"))}
+_OTHERS: list[tuple[str, str, Any]] = [
+    ("blue", "o", "-"), ("orange", "D", "--"), ("green", "^", "-."), ("purple", "s", ":"),
+    ("vermillion", "v", (0, (5, 1))), ("sky", "X", (0, (3, 1, 1, 1))), ("black", "P", "--")]
 
 
 @dataclass(frozen=True)
@@ -170,20 +171,16 @@ def looks(names: Iterable[str], theme: str | Theme = "light") -> dict[str, Look]
     theme = theme_of(theme)
     chosen: dict[str, tuple[str, str, Any]] = {}
     for name in dict.fromkeys(names):
-        taken = set(chosen.values())
-        pool = list(_pool(name))
-        chosen[name] = next((look for look in pool if look not in taken), pool[-1])
+        pool = _pool(name)
+        chosen[name] = next((look for look in pool if look not in chosen.values()), pool[-1])
     return {name: Look(theme.color(hue), *rest) for name, (hue, *rest) in chosen.items()}
 
 
-def _pool(name: str) -> Iterator[tuple[str, str, Any]]:
+def _pool(name: str) -> list[tuple[str, str, Any]]:
     """The looks for a label such as "Adam, lr 0.1", the optimizer's own first."""
     letters = re.sub(r"[^a-z]", "", name.lower())
-    known = {**{k: k for k in _OPTIMIZERS}, **_ALIASES}
-    begins = max((k for k in known if letters.startswith(k)), key=len, default=None)
+    begins = max((k for k in _OPTIMIZERS if letters.startswith(k)), key=len, default=None)
     if begins is None:
-        yield from _OTHERS
-        return
-    yield _OPTIMIZERS[known[begins]]
-    hue = _OPTIMIZERS[known[begins]][0]
-    yield from ((hue, marker, dashes) for _, marker, dashes in _OTHERS)
+        return _OTHERS
+    own = _OPTIMIZERS[begins]
+    return [own, *((own[0], marker, dashes) for _, marker, dashes in _OTHERS)]

@@ -10,6 +10,7 @@ import base64
 import json
 import zlib
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -137,27 +138,23 @@ def recorded(figure: Any, parts: Sequence[Part], frames: int) -> tuple[dict[str,
     renderer, binary = CanvasRenderer(figure), bytearray()
     artists: list[Any] = []
     images: list[Any] = []
-    for part in parts:
-        for artist in part.artists:
-            before: list[Command] = []
-            told: list[Any] = []
-            for frame in range(frames):
-                part.show(frame)
-                renderer.commands = []
-                artist.draw(renderer)
-                told.append(_changes(before, renderer.commands))
-                before = renderer.commands
-            artists.append(told)
-            images.append(None)
-            if renderer.cells:
-                cells = np.stack(renderer.cells)
-                renderer.cells = []
-                colors, flat = np.unique(cells.reshape(-1, 4), axis=0, return_inverse=True)
-                index = flat.reshape(cells.shape[:-1]).astype(np.uint8)
-                _, rows, columns, _ = cells.shape
-                images[-1] = {"at": len(binary), "rows": rows, "columns": columns,
-                              "colors": colors.ravel().tolist()}
-                binary += np.diff(index, axis=0, prepend=np.zeros_like(index[:1])).tobytes()
+    for part, artist in ((owner, artist) for owner in parts for artist in owner.artists):
+        drawn: list[list[Command]] = [[]]
+        renderer.cells = []
+        for frame in range(frames):
+            part.show(frame)
+            renderer.commands = []
+            artist.draw(renderer)
+            drawn.append(renderer.commands)
+        artists.append([_changes(before, now) for before, now in pairwise(drawn)])
+        images.append(None)
+        if renderer.cells:
+            cells = np.stack(renderer.cells)
+            colors, flat = np.unique(cells.reshape(-1, 4), axis=0, return_inverse=True)
+            index = flat.reshape(cells.shape[:-1]).astype(np.uint8)
+            images[-1] = {"at": len(binary), "rows": cells.shape[1], "columns": cells.shape[2],
+                          "colors": colors.ravel().tolist()}
+            binary += np.diff(index, axis=0, prepend=np.zeros_like(index[:1])).tobytes()
     styles = [json.loads(style) for style in renderer.styles]
     return {"styles": styles, "artists": artists, "images": images}, bytes(binary)
 
@@ -169,10 +166,8 @@ def _changes(before: list[Command], now: list[Command]) -> Any:
     told = []
     for i, (style, places, text) in enumerate(now):
         known = before[i][1] if i < len(before) else []
-        kept = len(known)
-        if places[:kept] != known:
-            kept = next((k for k, (a, b) in enumerate(zip(known, places)) if a != b), len(places))
-            kept -= kept % 2
+        same = min(len(known), len(places))
+        kept = next((k for k in range(same) if known[k] != places[k]), same) // 2 * 2
         told.append([style, kept, places[kept:], *([text] if text else [])])
     return told
 

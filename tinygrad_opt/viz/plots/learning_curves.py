@@ -68,9 +68,8 @@ def plot_history(
             for part in parts:
                 _curve(ax, epochs, numbers[part], hue, part, page)
             values = np.concatenate([numbers[part] for part in parts])
-            spread = "loss" in name or name == "gradient_norm"
-            scale_of(ax, values, (log if log is not None and "loss" in name else None) if spread
-                   else False)
+            scale_of(ax, values, log if "loss" in name else None if name == "gradient_norm"
+                     else False)
             ax.set_ylabel(WORDS.get(name, name))
             if name == "lr":
                 ax.set_ylim(bottom=0)
@@ -156,17 +155,15 @@ def plot_batch_sizes(
     seconds, errors = np.array([results[s] for s in sizes], float).T
     numbers = {"batch_size": np.array(sizes), "seconds": seconds, "error": errors}
     with drawing((6.4, 3.6), numbers, **options) as (made, page):
-        axes = made.subplots(1, 2)
-        for ax, values, hue, marker, word in ((axes[0], seconds, "blue", "o", "seconds to train"),
-                                              (axes[1], 100 * errors, "vermillion", "s",
-                                               "validation error, %")):
+        for ax, title, values, hue, marker, log in zip(
+                made.subplots(1, 2), ("seconds to train", "validation error, %"),
+                (seconds, 100 * errors), ("blue", "vermillion"), "os", (None, False)):
             ax.plot(sizes, values, color=page.color(hue), marker=marker, markersize=6)
             ax.set_xscale("log", base=2)
             ax.set_xticks(sizes, [str(s) for s in sizes], rotation=45 if len(sizes) > 6 else 0)
             ax.minorticks_off()
-            ax.set(xlabel="batch size", title=word)
-            if hue == "blue":
-                scale_of(ax, values, None)
+            ax.set(xlabel="batch size", title=title)
+            scale_of(ax, values, log)
             if ax.get_yscale() == "linear":
                 ax.set_ylim(bottom=0)
             ax.yaxis.set_major_formatter("{x:g}")
@@ -234,7 +231,8 @@ def smoothed(values: Array, keep: float = 0.9) -> Array:
 
 
 def scale_of(ax: Any, values: Array, log: bool | None) -> None:
+    """A logarithmic scale, if asked for; with None, for what spans a factor of 30."""
     seen = values[np.isfinite(values)]
-    positive = bool(len(seen)) and bool((seen > 0).all())
-    if log or (log is None and positive and seen.max() / seen.min() > 30):
+    if log or (log is None and seen.min(initial=np.inf) > 0
+               and seen.max(initial=0) > 30 * seen.min(initial=np.inf)):
         ax.set_yscale("log", nonpositive="mask")

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.viz.figures import Options, Unpack, drawing, legend_below
-from tinygrad_opt.viz.plots.learning_curves import scale_of
 from tinygrad_opt.viz.plots.loss_landscape import borrowed
 from tinygrad_opt.viz.tables import Table, array_of, stacked
 from tinygrad_opt.viz.theme import looks
@@ -51,8 +50,9 @@ def plot_schedule(
         for (name, values), look in zip(rates.items(), looks(named, page).values()):
             ax.plot(t, values, **look.line(steps), label=name)
         ax.set(xlabel="step", ylabel="learning rate", xlim=(0, max(steps - 1, 1)))
-        scale_of(ax, np.ones(1), log)
-        if not log:
+        if log:
+            ax.set_yscale("log", nonpositive="mask")
+        else:
             ax.set_ylim(bottom=0)
         if len(named) > 1:
             legend_below(made)
@@ -78,9 +78,8 @@ def plot_learning_rates(
     if not runs:
         raise ValueError("plot_learning_rates needs at least one run.")
     losses = {str(k): np.asarray(v, float) for k, v in runs.items()}
-    first = max(v[0] for v in losses.values() if len(v) and math.isfinite(v[0]))
-    top, low = 2.0 * first, min(np.nanmin(np.where(np.isfinite(v), v, np.nan))
-                                for v in losses.values())
+    top = 2.0 * max(v[0] for v in losses.values() if len(v) and math.isfinite(v[0]))
+    low = min(v[np.isfinite(v)].min(initial=np.inf) for v in losses.values())
     numbers = stacked("rate", [(name, {"step": np.arange(len(v)), "loss": v})
                                for name, v in losses.items()])
     with drawing((6.4, 4.0), numbers, **options) as (made, page):
@@ -88,10 +87,9 @@ def plot_learning_rates(
         ax.set_ylim(low - 0.04 * (top - low), top)
         for (name, values), look in zip(losses.items(), looks(losses, page).values()):
             lost = ~np.isfinite(values) | (values > top)
-            shown = np.where(lost, 1.2 * top, values)
-            end = int(lost.argmax()) + 1 if lost.any() else len(shown)
-            label = name if not lost.any() else f"{name}: explodes at step {end - 1}"
-            ax.plot(np.arange(end), shown[:end], **look.line(len(values)), label=label)
+            end = int(lost.argmax()) + 1 if lost.any() else len(lost)
+            label = f"{name}: explodes at step {end - 1}" if lost.any() else name
+            ax.plot(np.where(lost, 1.2 * top, values)[:end], **look.line(len(values)), label=label)
         ax.set(xlabel="step", ylabel="loss", xlim=(0, max(map(len, losses.values())) - 1))
         legend_below(made, columns=2)
     return made

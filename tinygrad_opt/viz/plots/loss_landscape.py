@@ -93,8 +93,8 @@ class Landscape(Table):
         """Write the columns as CSV, or the arrays, the path among them, as NPZ."""
         if Path(path).suffix.lower() != ".npz":
             return save_numbers(path, self.columns())
-        arrays = {"a": self.a, "b": self.b, "loss": self.loss, "path": self.path}
-        return save_numbers(path, {k: v for k, v in arrays.items() if v is not None})
+        return save_numbers(path, {name: array for name, array in vars(self).items()
+                                   if isinstance(array, np.ndarray)})
 
     def plot(self, *, cmap: str = "viridis", **options: Unpack[Options]) -> Any:
         """A curve, or contours with the path, as a Matplotlib figure with such `Options`."""
@@ -178,8 +178,7 @@ def loss_landscape(
         raise ValueError(f"dimensions must be 1 or 2, got {dimensions!r}.")
     if n < 2 or not span > 0:
         raise ValueError(f"n must be at least 2 and span above 0, got {n!r} and {span!r}.")
-    parameters = model.parameters()
-    path, share = None, None
+    parameters, path, share = model.parameters(), None, None
     center = _flat(p.array for p in parameters.values())
     if waypoints is None:
         generator = np.random.default_rng(rng)
@@ -215,11 +214,10 @@ def _flat(arrays: Any) -> Array:
 
 def _set(parameters: Mapping[str, Any], vector: Array) -> None:
     """Write a vector into the parameters, in place, so that optimizers keep their views."""
-    at, now = 0, tick()
-    for p in parameters.values():
-        p.array[...] = vector[at : at + p.size].reshape(p.shape)
+    now, ends = tick(), np.cumsum([p.size for p in parameters.values()])
+    for p, part in zip(parameters.values(), np.split(vector, ends)):
+        p.array[...] = part.reshape(p.shape)
         p.changed = now
-        at += p.size
 
 
 @contextmanager
@@ -245,9 +243,9 @@ def _direction(parameters: Mapping[str, Any], rng: np.random.Generator) -> Array
         # a weight of (in, out) has a filter in each column, one of (out, in, ...) in each entry
         axes = (0,) if p.ndim == 2 else tuple(range(1, p.ndim))
         d = rng.standard_normal(p.shape)
-        d *= (np.sqrt(np.square(p.array, dtype=float).sum(axes, keepdims=True))
-              / (np.sqrt(np.square(d).sum(axes, keepdims=True)) + 1e-10))
-        parts.append(d.ravel())
+        length, own = (np.sqrt(np.square(a, dtype=float).sum(axes, keepdims=True))
+                       for a in (p.array, d))
+        parts.append((d * (length / (own + 1e-10))).ravel())
     return np.concatenate(parts)
 
 

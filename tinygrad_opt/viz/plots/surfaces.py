@@ -79,10 +79,9 @@ class Surface:
         with np.errstate(all="ignore"):
             try:
                 z = np.asarray(self.f(across, up), float)
-                whole = z.shape == across.shape
             except (TypeError, ValueError):               # a function of single numbers
-                whole = False
-            if not whole:
+                z = np.empty(0)
+            if z.shape != across.shape:
                 z = np.array([[float(self.f(a, b)) for a in x] for b in y])
         return x, y, z
 

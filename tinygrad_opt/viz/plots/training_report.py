@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tinygrad_opt.tensor import Tensor
+from tinygrad_opt.viz.figures import styled
 from tinygrad_opt.viz.graph.draw import draw
 from tinygrad_opt.viz.html_page import html_page
 from tinygrad_opt.viz.plots.decision_regions import class_shares, decision_regions
@@ -75,39 +76,34 @@ def report(
     ValueError
         If the path ends in something else, or the history is empty.
     """
-    path, shown = Path(path), _Pictures(theme)
+    path = Path(path)
     if path.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"a report is a page: the name must end in .html, got {path.name!r}.")
-    parts = [f"<h1>{html.escape(title)}</h1>", _summary(history, model, optimizer),
+    themes = ["light", "dark"] if theme == "auto" else [theme_of(theme).name]
+
+    def shown(title: str, about: str, plot: Callable[..., Any], *args: Any, **options: Any) -> str:
+        """A section that is a picture, in one theme or in both."""
+        urls = [_svg_url(plot(*args, **options, theme=one)) for one in themes]
+        dark = "".join(f'<source media="(prefers-color-scheme:dark)" srcset="{url}">'
+                       for url in urls[1:])
+        return (f'<h2>{title}</h2>\n<picture>{dark}<img src="{urls[0]}"'
+                f' alt="{escape(about)}"></picture>')
+
+    parts = [f"<h1>{escape(title)}</h1>", _summary(history, model, optimizer),
              shown("Curves", "loss and metrics against the epoch", plot_history, history,
                    size=(8, 6))]
     if x is not None:
         x = array_of(x)
-        parts += [] if y is None else _samples(shown, model, x, y, names)
+        parts += [] if y is None else _samples(shown, model, x, array_of(y), names)
         parts.append(f'<h2>Graph of the model</h2>\n<div class="wide graph">'
                      f"{_graph(model, x, theme)}</div>")
-    parts.append(shown("Weights", "every parameter as red (positive) and blue (negative) squares",
-                       plot_weights, model))
-    parts.append(f'<h2>Numbers</h2>\n<div class="wide">{_table(history)}</div>')
+    parts += [shown("Weights", "every parameter as red (positive) and blue (negative) squares",
+                    plot_weights, model),
+              f'<h2>Numbers</h2>\n<div class="wide">{_numbers(history)}</div>']
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(html_page(title, "\n".join(parts), style=STYLE, theme=theme),
                     encoding="utf-8", newline="\n")
     return path
-
-
-class _Pictures:
-    """Makes the sections that are a picture, in one theme or in both."""
-
-    def __init__(self, theme: str) -> None:
-        self.themes = ["light", "dark"] if theme == "auto" else [theme_of(theme).name]
-
-    def __call__(self, title: str, about: str, plot: Callable[..., Any], *args: Any,
-                 **options: Any) -> str:
-        urls = [_svg_url(plot(*args, **options, theme=theme)) for theme in self.themes]
-        dark = "".join(f'<source media="(prefers-color-scheme:dark)" srcset="{url}">'
-                       for url in urls[1:])
-        return (f'<h2>{title}</h2>\n<picture>{dark}<img src="{urls[0]}"'
-                f' alt="{html.escape(about)}"></picture>')
 
 
 # ---- sections ------------------------------------------------------------------------------------
@@ -131,11 +127,10 @@ def _summary(history: Any, model: Any, optimizer: Any) -> str:
     if "seconds" in history:
         rows["time"] = f"{sum(history['seconds']):.2f} s"
     rows["versions"] = f"Python {sys.version.split()[0]}, NumPy {np.__version__}"
-    lines = "".join(f"<tr><td>{html.escape(k)}</td><td>{html.escape(v)}</td></tr>"
-                    for k, v in rows.items())
     stopped = getattr(history, "stopped", None)
-    note = f'<p class="warn">Stopped early: {html.escape(stopped)}</p>' if stopped else ""
-    return f'<table class="about">{lines}</table>{note}<pre>{html.escape(str(model))}</pre>'
+    note = f'<p class="warn">Stopped early: {escape(stopped)}</p>' if stopped else ""
+    table = f'<table class="about">{_rows(rows.items())}</table>'
+    return f"{table}{note}<pre>{escape(str(model))}</pre>"
 
 
 def _described(optimizer: Any) -> str:
@@ -147,9 +142,9 @@ def _described(optimizer: Any) -> str:
     return f"{type(optimizer).__name__}({shown})"
 
 
-def _samples(shown: _Pictures, model: Any, x: Any, y: Any, names: Any) -> Iterator[str]:
+def _samples(shown: Any, model: Any, x: Any, labels: Any, names: Any) -> Iterator[str]:
     """What the model says about samples, in the pictures that suit their shape."""
-    scores, labels = class_shares(model, x), array_of(y)
+    scores = class_shares(model, x)
     right = f"{np.mean(scores.argmax(-1) == labels):.1%} right"
     classes = f" of {', '.join(map(str, names))}" if names else ""
     if x.ndim == 2 and x.shape[1] == 2:
@@ -166,33 +161,29 @@ def _samples(shown: _Pictures, model: Any, x: Any, y: Any, names: Any) -> Iterat
 
 def _graph(model: Any, x: Any, theme: str) -> str:
     """The computation of the first samples; SVG without a program from elsewhere."""
-    some = array_of(x)[:4]
-    out = model(some)
+    out = model(x[:4])
     if not isinstance(out, Tensor) or not out.requires_grad:
         return "<p>The model records no graph.</p>"
     svg = draw(out, theme=theme, engine="builtin").svg
     return svg[svg.index("<svg"):]
 
 
-def _table(history: Any) -> str:
+def _numbers(history: Any) -> str:
     """One row an epoch; of many, the first and the last ones."""
-    columns = list(history)
-    rows = list(zip(*(history[c] for c in columns)))
-    cut = rows if len(rows) <= 40 else [*rows[:20], ["…"] * len(columns), *rows[-20:]]
+    rows = list(zip(*(history[column] for column in history)))
+    cut = rows if len(rows) <= 40 else [*rows[:20], ["…"] * len(list(history)), *rows[-20:]]
+    return f"<table>{_rows([history], 'th')}{_rows(cut)}</table>"
 
-    def cell(v: Any) -> str:
-        return f"{v:.4g}" if isinstance(v, float | np.floating) else html.escape(str(v))
 
-    head = "".join(f"<th>{html.escape(c)}</th>" for c in columns)
-    body = "".join("<tr>" + "".join(f"<td>{cell(v)}</td>" for v in row) + "</tr>" for row in cut)
-    return f"<table><tr>{head}</tr>{body}</table>"
+def _rows(rows: Iterable[Iterable[Any]], tag: str = "td") -> str:
+    return "".join("<tr>" + "".join(
+        f"<{tag}>{escape(f'{v:.4g}' if isinstance(v, float | np.floating) else str(v))}</{tag}>"
+        for v in row) + "</tr>" for row in rows)
 
 
 def _svg_url(figure: Any) -> str:
     """A figure as the address of an SVG image."""
-    import matplotlib
-
     buffer = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "tinygrad_opt"}):
+    with styled(figure.theme):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"
