@@ -118,7 +118,7 @@ def legend_below(made: Any, handles: Any = None, columns: int = 4) -> Any:
 @contextmanager
 def styled(theme: Theme) -> Iterator[None]:
     """Artists that are made inside take the theme; Matplotlib's settings are put back after."""
-    rc = matplotlib_or_error().rc_context({
+    with matplotlib_or_error().rc_context({
         "font.family": "sans-serif", "font.sans-serif": [FIGURE_FONT], "font.size": 9,
         "axes.titlesize": 10, "axes.labelsize": 9, "legend.fontsize": 8,
         "xtick.labelsize": 8, "ytick.labelsize": 8, "text.color": theme.text,
@@ -132,8 +132,7 @@ def styled(theme: Theme) -> Iterator[None]:
         "axes.grid": True, "grid.alpha": 0.6, "lines.linewidth": 1.6, "text.usetex": False,
         "axes.unicode_minus": True, "svg.hashsalt": "tinygrad_opt", "axes.prop_cycle":
         f"cycler('color', {[theme.color(hue) for hue in OKABE_ITO if hue != 'yellow']})",
-    })
-    with rc:
+    }):
         yield
 
 
@@ -154,16 +153,6 @@ def png(picture: Any, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def pale(name: str, theme: Theme, keep: float = 0.5, n: int = 256) -> Any:
-    """A colour map mixed with the page, so that lines in front of it stand out."""
-    matplotlib = matplotlib_or_error()
-    from matplotlib.colors import ListedColormap, to_rgb
-
-    colors = matplotlib.colormaps[name](np.linspace(0, 1, n))[:, :3]
-    keep = keep if theme.name == "light" else 0.8 * keep       # light lines need a darker ground
-    return ListedColormap(keep * colors + (1 - keep) * np.array(to_rgb(theme.page)))
-
-
 def through(colors: Sequence[str]) -> Any:
     """A colour map from the first colour through the others to the last."""
     from matplotlib.colors import LinearSegmentedColormap
@@ -174,11 +163,15 @@ def through(colors: Sequence[str]) -> Any:
 def contours(ax: Any, x: Any, y: Any, height: Any, levels: Any, cmap: str, start: Any,
              minima: Any) -> Any:
     """Contours, where paths over them start, and stars at the minima; returns the colour bar."""
+    from matplotlib.colors import ListedColormap, to_rgb
     from matplotlib.ticker import MaxNLocator
 
     page = ax.figure.theme
+    colors = matplotlib_or_error().colormaps[cmap](np.linspace(0, 1, 256))[:, :3]
+    keep = 0.55 if page.name == "light" else 0.44          # light lines need a darker ground
+    pale = ListedColormap(keep * colors + (1 - keep) * np.array(to_rgb(page.page)))
     ax.grid(False)
-    filled = ax.contourf(x, y, height, levels, cmap=pale(cmap, page, 0.55), zorder=0)
+    filled = ax.contourf(x, y, height, levels, cmap=pale, zorder=0)
     ax.contour(x, y, height, levels, colors=page.ink, alpha=0.16, linewidths=0.6,
                linestyles="solid", zorder=0.5)
     if len(start):
@@ -198,11 +191,11 @@ def ordered(n: int, theme: Theme) -> list[Any]:
     return [scale(v) for v in np.linspace(*ends, n)]
 
 
-def halo(theme: Theme, width: float = 3.0) -> list[Any]:
+def halo(theme: Theme) -> list[Any]:
     """A path effect: an outline in the page's colour, which keeps lines and words apart."""
     from matplotlib.patheffects import withStroke
 
-    return [withStroke(linewidth=width, foreground=theme.page, alpha=0.8)]
+    return [withStroke(linewidth=3, foreground=theme.page, alpha=0.8)]
 
 
 def rgb(colors: Iterable[str]) -> np.ndarray:

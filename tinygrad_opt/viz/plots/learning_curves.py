@@ -111,8 +111,7 @@ def plot_compare(
         for name, seeds in every.items():
             length = min(len(s[column]) for s in seeds)
             values = np.array([s[column][:length] for s in seeds], float)
-            epochs = np.asarray(seeds[0]["epoch"][:length]) if "epoch" in seeds[0] \
-                else np.arange(1, length + 1)
+            epochs = np.asarray(seeds[0].get("epoch", range(1, length + 1))[:length])
             look, mean = chosen[name], values.mean(0)
             label = name if same or len(seeds) == 1 else f"{name} ({len(seeds)} seeds)"
             ax.plot(epochs, mean, **look.line(length), label=label)

@@ -189,7 +189,7 @@ def plot_gradient_flow(model: Any, **options: Unpack[Options]) -> Any:
         ax = made.subplots()
         ax.set(xscale="log", xlim=(low, high * 20))
         for i, gradient in enumerate(gradients.values()):
-            trouble = _trouble(gradient, mean[i])
+            trouble = _trouble(gradient, mean[i], most[i])
             value = mean[i] if np.isfinite(mean[i]) else high
             ax.barh(i, max(value - low, 0), left=low, height=0.65, color=page.gradient)
             if 0 < most[i] < np.inf:
@@ -210,12 +210,12 @@ def plot_gradient_flow(model: Any, **options: Unpack[Options]) -> Any:
 # ---- details -------------------------------------------------------------------------------------
 
 
-def _trouble(gradient: Any, mean: float) -> str:
+def _trouble(gradient: Any, mean: float, most: float) -> str:
     if gradient is None:
         return "no gradient"
-    if not np.isfinite(mean):
+    if not np.isfinite(most):
         return "not finite"
-    return "zero" if mean == 0 else "explodes" if mean > EXPLODED else ""
+    return "zero" if most == 0 else "explodes" if mean > EXPLODED else ""
 
 
 def _classes(labels: Any, predicted: Any) -> tuple[Array, Array]:

@@ -287,7 +287,7 @@ class _RaceStage:
                 stamp = {**self._stamp(name), "linestyle": "none"}
                 for ax, points in self._lines(name):
                     seen = within(ax, *points.T)
-                    ax.plot(*seen.T, **self._line(name), **self._front())
+                    ax.plot(*seen.T, **self._line(name), path_effects=halo(self.theme))
                     # markers are as many steps apart on all lines, and not above each other
                     apart = max(len(points) // 8, 1)
                     first = apart * (i + 1) // (len(self.race.tracks) + 1)
@@ -309,7 +309,8 @@ class _RaceStage:
             for name in tracks:
                 for ax, points in self._lines(name):
                     end, (x, y) = np.minimum(at, len(points) - 1), points.T
-                    parts += [Line(ax, x, y, end + 1, **self._line(name), **self._front()),
+                    parts += [Line(ax, x, y, end + 1, **self._line(name),
+                                   path_effects=halo(self.theme)),
                               Line(ax, x[end, None], y[end, None], **self._stamp(name),
                                    linestyle="none", markersize=8)]
             if self.watched:
@@ -331,15 +332,11 @@ class _RaceStage:
                 (self.curve, np.column_stack([np.arange(len(heights)), heights]))]
 
     def _line(self, name: str) -> dict[str, Any]:
-        look = self.looks[name]
-        return {"color": look.color, "linestyle": look.dashes, "linewidth": 2.0}
-
-    def _front(self) -> dict[str, Any]:
-        return {"zorder": 5, "path_effects": halo(self.theme)}
+        return {"color": self.looks[name].color, "linestyle": self.looks[name].dashes,
+                "linewidth": 2.0, "zorder": 5}
 
     def _stamp(self, name: str) -> dict[str, Any]:
-        look = self.looks[name]
-        return {"color": look.color, "marker": look.marker, "zorder": 6,
+        return {"color": self.looks[name].color, "marker": self.looks[name].marker, "zorder": 6,
                 "markeredgecolor": self.theme.page, "markeredgewidth": 0.6}
 
     def _mark_lost(self, name: str, track: Track) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.viz.figures import Options, Unpack, drawing, legend_below, ordered
-from tinygrad_opt.viz.plots.trajectories import check_optimizers
+from tinygrad_opt.viz.plots.trajectories import check_optimizers, unbound
 from tinygrad_opt.viz.tables import Table, aligned, stacked
 from tinygrad_opt.viz.theme import CLASS_MARKERS
 
@@ -102,7 +102,7 @@ def learn_sparse(
     """
     check_optimizers(optimizers, steps)
     for name, given in optimizers.items():
-        if not hasattr(given, "update") or isinstance(given, type):
+        if not unbound(given):
             raise TypeError(f"{name}: an unbound optimizer is needed, such as optim.SGD(lr=0.1),"
                             f" got {given!r}.")
     each = np.asarray(shares, float)
@@ -114,15 +114,14 @@ def learn_sparse(
     weights, rates = {}, {}
     for name, given in optimizers.items():
         parameters = {f"w{i}": np.zeros(1) for i in range(each.size)}
-        way, sizes = [np.zeros(each.size)], []
+        way, slopes = [np.zeros(each.size)], []
         for x, y in zip(present.astype(float), targets):
-            slope = (way[-1] @ x - y) * x
-            given.update(parameters, {f"w{i}": np.array([g]) for i, g in enumerate(slope)})
+            slopes.append((way[-1] @ x - y) * x)
+            given.update(parameters, {f"w{i}": np.array([g]) for i, g in enumerate(slopes[-1])})
             way.append(np.concatenate(list(parameters.values())))
-            with np.errstate(all="ignore"):
-                sizes.append(np.where(slope != 0, np.abs(way[-1] - way[-2]) / np.abs(slope),
-                                      np.nan))
-        weights[name], rates[name] = np.array(way), np.array(sizes)
+        weights[name], size = np.array(way), np.abs(slopes)
+        with np.errstate(all="ignore"):
+            rates[name] = np.where(size != 0, np.abs(np.diff(way, axis=0)) / size, np.nan)
     return SparseRun(each, present, weights, rates)
 
 

@@ -146,7 +146,6 @@ class TrainingRecorder:
         self.plane = Plane(self.x, resolution)
         names = sorted(parameters, key=lambda n: parameters[n].ndim < 2)[:SHOWN]
         self.parameters = {n: p for n, p in parameters.items() if n in names}
-        self.hidden = len(parameters) - len(names)
         self.rows: list[dict[str, Any]] = []
         self._before = self._weights()
         self.record(0, math.nan, math.nan)

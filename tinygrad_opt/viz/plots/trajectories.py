@@ -15,7 +15,7 @@ import numpy as np
 from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.viz.plots.surfaces import backward
 
-__all__ = ["Track", "check_optimizers", "run"]
+__all__ = ["Track", "check_optimizers", "run", "unbound"]
 
 Array = np.ndarray
 FAR = 1e2                                      # a run so many views away is lost
@@ -64,7 +64,7 @@ def run(f: Any, given: Any, start: Sequence[float], steps: int, names: Sequence[
     low, high = np.transpose(views)
     middle, far = (low + high) / 2, FAR * np.linalg.norm(high - low)
     at = {n: Tensor(np.float64(v), requires_grad=True, name=n) for n, v in zip(names, start)}
-    made: Any = None if _unbound(given) else given(at)
+    made: Any = None if unbound(given) else given(at)
     if made and not hasattr(made, "step"):
         raise TypeError(f"{given!r} made {type(made).__name__}, which has no step().")
     points, values, gradients, diverged = [], [], [], None
@@ -118,7 +118,8 @@ def paced(tracks: Sequence[Track], view: Any, frames: int) -> Array:
     return np.minimum(shown, len(passed) - 1 - count[::-1])
 
 
-def _unbound(given: Any) -> bool:
+def unbound(given: Any) -> bool:
+    """Whether it is an optimizer that updates the arrays that it is given, and no class of them."""
     return hasattr(given, "update") and not isinstance(given, type)
 
 
@@ -130,13 +131,13 @@ def check_optimizers(optimizers: Any, steps: Any) -> None:
     if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
         raise ValueError(f"steps must be a whole number of at least 1, got {steps!r}.")
     for name, given in optimizers.items():
-        if not _unbound(given) and not callable(given):
+        if unbound(given):
+            if getattr(given, "t", None):
+                raise ValueError(f"{name} has taken {given.t} steps already; a fresh optimizer is"
+                                 " needed.")
+            if getattr(given, "parameters", None):
+                raise ValueError(f"{name} is bound to other parameters; leave them out:"
+                                 f" {type(given).__name__}(lr=...).")
+        elif not callable(given):
             raise TypeError(f"{name}: an optimizer or what makes one from parameters is needed,"
                             f" got {given!r}.")
-        taken = getattr(given, "t", None) if _unbound(given) else None
-        if taken:
-            raise ValueError(f"{name} has taken {taken} steps already; a fresh optimizer is"
-                             " needed.")
-        if _unbound(given) and getattr(given, "parameters", None):
-            raise ValueError(f"{name} is bound to other parameters; leave them out:"
-                             f" {type(given).__name__}(lr=...).")
