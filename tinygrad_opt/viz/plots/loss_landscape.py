@@ -115,7 +115,7 @@ class Landscape(Table):
             words = "directions of the length of the weights"
             if self.path is not None:
                 ax.plot(*self.path.T, color=page.color("orange"), path_effects=halo(page), zorder=1)
-                ax.plot(*self.path[1:].T, "o", color=page.color("orange"), markersize=4, zorder=3,
+                ax.plot(*self.path[1:].T, "o", color=page.color("orange"), markersize=4, zorder=1,
                         markeredgecolor=page.ink, markeredgewidth=0.3)
                 words = f"path of training, projected: {self.share:.0%} of its variance"
             ax.set_title(words, fontsize=9.5)
