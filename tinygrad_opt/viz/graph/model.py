@@ -12,8 +12,8 @@ from collections.abc import Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-__all__ = ["Back", "Cluster", "Edge", "Graph", "Node", "Repeat", "Row", "arrows", "merged",
-           "topological"]
+__all__ = ["Back", "Cluster", "Edge", "Graph", "Node", "Repeat", "Row", "arrows", "counted",
+           "merged", "topological"]
 
 T = TypeVar("T", bound=Hashable)
 
@@ -179,10 +179,10 @@ class Graph:
     @property
     def caption(self) -> str:
         """``12 nodes · 13 edges · 4 params (57 values)``."""
-        parts = [_count(len(self.nodes), "node"), _count(len(self.edges), "edge")]
+        parts = [counted(len(self.nodes), "node"), counted(len(self.edges), "edge")]
         if self.parameters[0]:
             parameters, values = self.parameters
-            parts.append(f"{_count(parameters, 'param')} ({_count(values, 'value')})")
+            parts.append(f"{counted(parameters, 'param')} ({counted(values, 'value')})")
         return " · ".join([*parts, *self.notes])
 
 
@@ -234,5 +234,6 @@ def merged(edges: Iterable[Edge]) -> tuple[Edge, ...]:
     return tuple(found.values())
 
 
-def _count(n: int, noun: str) -> str:
+def counted(n: int, noun: str) -> str:
+    """``1 node``, ``1,200 nodes``."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"

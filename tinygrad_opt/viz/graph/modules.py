@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 from tinygrad_opt.tensor import tick
 from tinygrad_opt.viz.graph.model import Cluster, Graph, Node, Repeat, topological
@@ -166,14 +167,8 @@ def _scopes_of(graph: Graph, by_hand: dict[str, list[Entry]]) -> tuple[dict[str,
 
 def _shared(paths: Sequence[Path]) -> Path:
     """The beginning that all the paths share."""
-    if not paths:
-        return ()
-    length = 0
-    for parts in zip(*paths):
-        if len(set(parts)) > 1:
-            break
-        length += 1
-    return paths[0][:length]
+    same = takewhile(lambda parts: len(set(parts)) == 1, zip(*paths))
+    return tuple(part for part, *_ in same)
 
 
 def scoped(graph: Graph) -> bool:

@@ -19,7 +19,7 @@ from typing import Any
 
 from tinygrad_opt.errors import CaptureError
 from tinygrad_opt.tensor import Tensor
-from tinygrad_opt.viz.graph.model import Edge, Graph, Node, Row, arrows
+from tinygrad_opt.viz.graph.model import Edge, Graph, Node, Row, arrows, counted
 from tinygrad_opt.viz.graph.parts import BACKWARD, FORWARD, UPDATE, Parts, readable_parts
 from tinygrad_opt.viz.graph.text import number, shorten, visible
 from tinygrad_opt.viz.graph.trace import scope_of
@@ -116,10 +116,9 @@ class _Listed:
             nodes["n1"] = Node("n1", "constant", "no calls")
         end = next((self.ids[s] for s in sorted(self.results)), next(reversed(nodes)))
         taken = [n.size for n in nodes.values() if n.kind == "parameter"]
-        calls, blocks = len(self.lines), len(self.sharing)
+        calls, blocks = counted(len(self.lines), "call"), counted(len(self.sharing), "block")
         return Graph(name, nodes, tuple(edges), notes=(
-            f"{calls:,} call{'s' * (calls != 1)}, {blocks:,} block{'s' * (blocks != 1)} of memory,"
-            f" {_bytes(self.bound.nbytes)}",
+            f"{calls}, {blocks} of memory, {_bytes(self.bound.nbytes)}",
         ), direction=direction, end=end, parameters=(len(taken), sum(taken)))
 
     def _uses(self, call: Any) -> Iterator[tuple[int, int, str]]:
@@ -248,14 +247,10 @@ class _Listed:
 
     def _ancestors(self, slots: Iterable[int]) -> set[int]:
         """These slots and all that they are made of."""
-        made = {call.output: call for call in self.program.calls if not call.is_effect}
-        found: set[int] = set()
-        stack = list(slots)
-        while stack:
-            s = stack.pop()
-            if s not in found:
-                found.add(s)
-                stack += self.program.reads(made[s]) if s in made else ()
+        found = set(slots)
+        for call in reversed(self.program.calls):          # each reads what earlier ones made
+            if not call.is_effect and call.output in found:
+                found.update(self.program.reads(call))
         return found
 
 

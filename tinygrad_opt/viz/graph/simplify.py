@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from tinygrad_opt.tensor import Tensor
-from tinygrad_opt.viz.graph.model import Graph, Node, Row, merged, topological
+from tinygrad_opt.viz.graph.model import Graph, Node, Row, counted, merged, topological
 from tinygrad_opt.viz.graph.modules import framed, scoped
 from tinygrad_opt.viz.graph.repeats import MANY_USES, longest_loop, stacked
 from tinygrad_opt.viz.graph.text import visible
@@ -154,7 +154,7 @@ def _folded_node(graph: Graph, id: str, members: set[str], everything: set[str])
     last = graph.nodes[max(members, key=_number)]
     held = [_holds(graph.nodes[i]) for i in everything]
     count, parameters, values = (sum(column) for column in zip(*held))
-    rows = [Row("shape", f"{count:,} operation{'' if count == 1 else 's'}")]
+    rows = [Row("shape", counted(count, "operation"))]
     if parameters:
         rows.append(Row("shape", f"{parameters} params, {values:,} values"))
     rows += [r for r in last.rows if r.key == "shape" and last.kind != "folded"]
