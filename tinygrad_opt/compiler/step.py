@@ -62,7 +62,7 @@ class CompiledStep:
             bound = self.programs.get(key)
             if bound is None or not bound.is_current:
                 return self._capture(key, args, kwargs)
-            if self._checked.get(key, 0) < self.check:
+            if self.check and self._checked.get(key, 0) < self.check:
                 return self._compared(key, args, kwargs, bound.preview(values))
             self.programs.move_to_end(key)
             return bound.run(values)
