@@ -148,13 +148,13 @@ def test_every_row_of_the_book_replays_to_the_bit(name, dtype):
             drawn = call.draw(rng, dtype)
             for t, x in zip(leaves, drawn):
                 if type(t) is Tensor:
-                    t.array[...] = x
+                    t._array[...] = x
             ones = [np.ones_like(x) if type(t) is Tensor else 1 for t, x in zip(leaves, drawn)]
             seen = []
             for run in (step, compiled):
                 z = run(*ones)
                 gradients = [t.grad for t in leaves if type(t) is Tensor]
-                seen.append([z.array.tobytes(), *(g.tobytes() for g in gradients if g is not None)])
+                seen.append([z.data.tobytes(), *(g.tobytes() for g in gradients if g is not None)])
             assert seen[0] == seen[1], f"{name}({call})"
 
 
@@ -165,7 +165,7 @@ def test_every_row_of_the_book_replays_to_the_bit(name, dtype):
 def test_windows_of_an_array_are_replayed(size, layer):
     model = layer()
     for p in model.parameters().values():
-        p.array[...] += 0.1
+        p._array[...] += 0.1
 
     def step(x):
         for p in model.parameters().values():
@@ -270,7 +270,7 @@ def test_looking_at_values_is_refused_with_the_line(look):
 
     with pytest.raises((CaptureError, TypeError), match=r"read inside a compiled step|index"):
         compile(step)(np.ones(1))
-    assert float(Tensor(1.0)) == 1                         # the tape is gone
+    assert float(Tensor(1.0)) == 1                         # the tracer is gone
 
 
 def test_an_error_inside_leaves_no_program_behind():
@@ -494,7 +494,7 @@ def both(make):
 
 
 def as_array(x):
-    return np.asarray(x.array if type(x) is Tensor else x)
+    return np.asarray(x._array if type(x) is Tensor else x)
 
 
 def test_gradients_add_up_over_replays():
@@ -608,7 +608,7 @@ def test_derivatives_inside_a_step_are_those_of_the_present_values(differentiate
         step = wrap(lambda x: differentiate(x, w))
         for x in rows():
             yield step(Tensor(x))
-            w.array[...] *= 0.9
+            w._array[...] *= 0.9
 
     both(make)
 

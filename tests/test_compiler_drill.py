@@ -120,7 +120,7 @@ def played(seed, wrap):
             opt.zero_grad()
         loss, values = loss_of(fed)
         copied, end = values[other] * 1, values[-1]
-        if any(np.may_share_memory(end.array, p.array) for p in parameters.values()):
+        if any(np.may_share_memory(end._array, p._array) for p in parameters.values()):
             end = end * 1                                  # an optimizer may move the rest of it
         if forget == "before":
             opt.zero_grad()
@@ -170,7 +170,7 @@ def played(seed, wrap):
             if event == "lr":
                 opt.lr = rng.choice([0.1, 0.02])
             elif event == "write":
-                p.array[...] = draw(p.shape)
+                p._array[...] = draw(p.shape)
             elif event == "buffer":
                 for k, h in zip(kinds, held):
                     if k == "buffer":
@@ -194,7 +194,7 @@ def played(seed, wrap):
 
 def as_bytes(x):
     if type(x) is Tensor or isinstance(x, np.ndarray | np.generic):
-        x = np.asarray(getattr(x, "array", x))
+        x = np.asarray(getattr(x, "_array", x))
         if x.dtype.kind == "f":
             x = np.where(np.isnan(x), x.dtype.type("nan"), x)
         return str(x.dtype), x.shape, x.tobytes()

@@ -61,7 +61,7 @@ def side_by_side(*parts):
 def evaluated(text, words, z, g):
     """The value of a formula for the arrays of an operation; reduced axes are kept, of length 1."""
     axis = z.attrs.get("axis", -1 if z.op.name in ("softmax", "log_softmax", "residual") else None)
-    arrays = [getattr(x, "array", x) for x in z.inputs]
+    arrays = [getattr(x, "_array", x) for x in z.inputs]
     names = {op.name: op for op in ops.TABLE.values()} | {
         "pi": math.pi, "mean": lambda x: x.mean(axis=axis, keepdims=True), "where": np.where,
         "Σ": lambda x: np.sum(x, axis=axis, keepdims=True), "max": extreme(np.maximum),
@@ -70,7 +70,7 @@ def evaluated(text, words, z, g):
         "transposed": lambda x: x.mT if x.ndim > 1 else x,
         "onehot": lambda labels: onehot(labels, arrays[0].shape[-1])}
     names |= dict(zip(words.symbols, arrays))
-    for name, x in ((words.result, z.array), (words.g, g)):
+    for name, x in ((words.result, z._array), (words.g, g)):
         kept = isinstance(arrays[0], np.ndarray) and axis is not None and x.ndim < arrays[0].ndim
         names[name] = np.expand_dims(x, axis) if kept else x
     text, _, parted = text.partition(", in parts ")
@@ -98,11 +98,11 @@ def fitted(part, shape):
 
 def by_units(g, z, x, i):
     """Σ g · (z for a unit more in one entry − z), for each entry: right where z is linear in x."""
-    inputs, out = [getattr(v, "array", v) for v in z.inputs], np.zeros(x.shape)
+    inputs, out = [getattr(v, "_array", v) for v in z.inputs], np.zeros(x.shape)
     for k in np.ndindex(x.shape):
         one = x.copy()
         one[k] += 1
-        out[k] = np.sum(g * (z.op.kernel(*inputs[:i], one, *inputs[i + 1:], **z.attrs) - z.array))
+        out[k] = np.sum(g * (z.op.kernel(*inputs[:i], one, *inputs[i + 1:], **z.attrs) - z._array))
     return out
 
 
@@ -168,7 +168,7 @@ def slope(g, z, x, i):
 
 def by_slopes(g, z, x, i):
     """Σ g · ∂z/∂x for each entry of x, by central differences."""
-    inputs, out = [getattr(v, "array", v) for v in z.inputs], np.zeros(x.shape)
+    inputs, out = [getattr(v, "_array", v) for v in z.inputs], np.zeros(x.shape)
     for k in np.ndindex(x.shape):
         ahead, behind = x.copy(), x.copy()
         ahead[k] += 1e-5
@@ -179,8 +179,8 @@ def by_slopes(g, z, x, i):
 
 
 def by_gate(g, z, x, i):
-    parts = [s * (1 - s) for s in np.split(z.array, 4, axis=-1)]
-    parts[2] = 1 - np.split(z.array, 4, axis=-1)[2] ** 2
+    parts = [s * (1 - s) for s in np.split(z._array, 4, axis=-1)]
+    parts[2] = 1 - np.split(z._array, 4, axis=-1)[2] ** 2
     return g * np.concatenate(parts, axis=-1)
 
 
@@ -200,7 +200,7 @@ MEANING = {
     "{g} · the product of the other entries": others,
     "sums of {g} from each entry to the end": to_the_end,
     "{g} · the slope of the curve at {x}": slope,
-    "{g} · (log(1 − {0}) − log({0}))": lambda g, z, x, i: g * np.log(1 / z.inputs[0].array - 1),
+    "{g} · (log(1 − {0}) − log({0}))": lambda g, z, x, i: g * np.log(1 / z.inputs[0]._array - 1),
     "{g} at the entries of each window": lambda g, z, x, i: ops.TABLE["windows"](
         g, size=z.attrs["size"], stride=z.attrs["stride"]),
     "{g} · {z} · (1 − {z}) of σ, {g} · (1 − {z} · {z}) of tanh": by_gate,
@@ -243,7 +243,7 @@ def test_the_derivative_that_readers_see_is_the_vjp(op, call, seed):
         if words.derivatives.entrywise:
             shown = g * evaluated(said(words.derivatives.local(i)), words, z, g)
         elif carried:
-            shown = MEANING[carried](g, z, x.array, i)
+            shown = MEANING[carried](g, z, x._array, i)
         else:
             shown = evaluated(words.derivatives.whole(i), words, z, g)
         np.testing.assert_allclose(fitted(np.asarray(shown), x.shape), x.grad, rtol=1e-5, atol=1e-6)
@@ -255,7 +255,7 @@ def test_the_formula_of_an_operation_is_what_it_computes(op, call, seed):
     words = Words(z, {})
     _, right = words.equation()[0].split(" = ", 1)
     if not z.attrs and "…" not in right and z.size:
-        np.testing.assert_allclose(evaluated(right, words, z, z.array).reshape(z.shape), z.array,
+        np.testing.assert_allclose(evaluated(right, words, z, z._array).reshape(z.shape), z._array,
                                    rtol=1e-6)
 
 

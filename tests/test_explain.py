@@ -5,7 +5,7 @@ import pytest
 
 import tinygrad_opt as tg
 from tinygrad_opt.errors import GraphError
-from tinygrad_opt.tensor import seed_for, walk
+from tinygrad_opt.tensor import backward_pass, first_gradient
 from tinygrad_opt.viz import explain, formula
 from tinygrad_opt.viz.graph.flow import flow
 
@@ -26,7 +26,7 @@ def reused():
 @pytest.mark.parametrize("graph", [network, reused])
 def test_the_parts_add_up_to_the_gradients_of_the_walk_bit_for_bit(graph):
     loss, _ = graph()
-    expected = walk(loss, seed_for(loss))
+    expected = backward_pass(loss, first_gradient(loss))
     run = flow(loss)
     assert run.gradients.keys() == expected.keys()
     for t, g in expected.items():

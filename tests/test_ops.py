@@ -16,7 +16,7 @@ import tinygrad_opt as tg
 from tinygrad_opt import kernels, ops
 from tinygrad_opt.cases import CASES, Domain
 from tinygrad_opt.errors import ShapeError
-from tinygrad_opt.tensor import walk
+from tinygrad_opt.tensor import backward_pass
 
 CALLS = [pytest.param(ops.TABLE[name], call, id=f"{name}({call})")
          for name, calls in CASES.items() for call in calls]
@@ -130,7 +130,7 @@ def test_gradients_of_gradients_agree_with_central_differences(op, call):
     op(*given, **call.attrs).backward(seed, create_graph=True)
     slopes = [given[i].grad for i in places]
     value = sum((w * g).sum() for w, g in zip(weights, slopes))
-    found = walk(value, np.ones(())) if value.requires_grad else {}
+    found = backward_pass(value, np.ones(())) if value.requires_grad else {}
     by_rule = sum(np.sum(directions[i] * found.get(given[i], 0.0)) for i in places)
     by_rule += np.sum(du * found.get(seed, 0.0))
 
@@ -189,14 +189,14 @@ def test_values_equal_the_kernel_and_nothing_writes_into_what_it_is_given(op, ca
         inputs[i].flags.writeable = False
     given = [tg.Tensor(x, requires_grad=True) if i in places else x for i, x in enumerate(inputs)]
     for i in places:
-        given[i].array = inputs[i]
+        given[i]._array = inputs[i]
     z = op(*given, **call.attrs)
     np.testing.assert_array_equal(z.data, op.kernel(*inputs, **call.attrs))
-    z.array = z.array.view()
-    z.array.flags.writeable = False
+    z._array = z._array.view()
+    z._array.flags.writeable = False
     seed = np.ones(z.shape)
     seed.flags.writeable = False
-    walk(z, seed)
+    backward_pass(z, seed)
 
 
 # ---- dtypes --------------------------------------------------------------------------------------
@@ -225,7 +225,7 @@ def test_float32_gives_the_derivatives_of_float64_to_its_precision(op, call):
         op(*given, **call.attrs).backward(u, create_graph=True)
         slopes = [given[i].grad for i in places]
         value = sum((g * w).sum() for w, g in zip(weights, slopes))
-        found = walk(value, np.ones((), value.dtype)) if value.requires_grad else {}
+        found = backward_pass(value, np.ones((), value.dtype)) if value.requires_grad else {}
         return [g.data for g in slopes] + [found.get(given[i], np.zeros(())) for i in places]
 
     for single, double in zip(derivatives(np.float32), derivatives(np.float64)):
@@ -610,7 +610,7 @@ def test_what_kernel_and_rule_share_is_computed_once():
     np.testing.assert_array_equal(x.grad, [1, 3])
     slope = tg.grad(lambda x: quarter(x).sum())
     np.testing.assert_array_equal(tg.grad(lambda x: slope(x).sum())(np.array([2.0, 6.0])), 0.5)
-    assert quarter(tg.Tensor([2.0])).shared is None        # a constant keeps nothing
+    assert quarter(tg.Tensor([2.0]))._shared is None        # a constant keeps nothing
 
 
 def test_what_is_shared_is_computed_of_the_converted_inputs():

@@ -185,7 +185,7 @@ def large(gradient, **options):
     p.grad = np.full((2, BLOCK), 0.5)
     opt.step()
     p.data = np.ones((2, BLOCK))
-    p.gradient = gradient(p)
+    p._gradient = gradient(p)
     return p, opt
 
 
@@ -210,7 +210,7 @@ def test_a_large_gradient_over_the_memory_of_its_parameter_is_copied():
     opt, check = optim.Nesterov({"p": p}, lr=0.1), {"p": p.data.copy()}
     twin = optim.Nesterov(lr=0.1)
     for _ in range(3):
-        p.gradient = p.array
+        p._gradient = p._array
         opt.step()
         twin.update(check, {"p": check["p"].copy()})
     np.testing.assert_array_equal(p.data, check["p"])
@@ -232,7 +232,7 @@ def test_a_large_gradient_that_is_not_finite_or_does_not_fit_changes_nothing():
     p.grad[1, -1] = np.nan
     with pytest.raises(NonFiniteError, match="gradient of 'p'"):
         opt.step()
-    p.gradient = np.zeros((BLOCK, 2))
+    p._gradient = np.zeros((BLOCK, 2))
     with pytest.raises(ShapeError, match="gradient of 'p'"):
         opt.step()
     assert np.array_equal(p.data, before) and opt.t == 1
@@ -258,7 +258,7 @@ def test_an_empty_dict_and_a_computed_tensor_are_refused():
 def test_two_tensors_over_the_same_memory_are_refused():
     whole = Tensor(np.arange(4.0), requires_grad=True)
     part = Tensor(np.arange(2.0), requires_grad=True)
-    part.array = whole.array[1:3]
+    part._array = whole._array[1:3]
     with pytest.raises(ValueError, match="'whole' and 'part' share memory"):
         optim.SGD({"whole": whole, "part": part})
 
@@ -633,7 +633,7 @@ def test_a_graph_from_before_the_step_is_stale():
 def test_a_gradient_of_another_shape_is_refused(bad):
     params = parameters()
     give_gradients(params)
-    params["layers.0.weight"].gradient = bad                         # past the door of .grad
+    params["layers.0.weight"]._gradient = bad                         # past the door of .grad
     before = values(params)
     opt = optim.SGD(params)
     with pytest.raises((ShapeError, TypeError), match=r"the gradient of 'layers.0.weight'"):

@@ -198,7 +198,7 @@ def test_a_step_that_was_left_out_is_not_explained():
         opt.explain("p", 0)
     p.grad = np.ones(2, np.float32)
     opt.step()
-    p.gradient = np.ones(3, np.float32)
+    p._gradient = np.ones(3, np.float32)
     with pytest.raises(ShapeError):
         opt.step()
     with pytest.raises(GraphError, match="nothing to explain"):

@@ -693,7 +693,7 @@ def test_tensor_cannot_be_subclassed():
 def test_forgetting_zero_grad_warns_once_and_names_the_parameter():
     w = leaf([1.0], "w")
     w.sum().backward()
-    w.spent = True                       # what an optimizer's step() leaves
+    w._spent = True                       # what an optimizer's step() leaves
     with pytest.warns(UserWarning, match=r"gradient of w \(1,\) that step\(\) has already used"):
         w.sum().backward()
     with warnings.catch_warnings():
@@ -705,7 +705,7 @@ def test_forgetting_zero_grad_warns_once_and_names_the_parameter():
 def test_a_warning_turned_into_an_error_changes_nothing():
     w = leaf([1.0], "w")
     w.sum().backward()
-    w.spent = True
+    w._spent = True
     with pytest.raises(UserWarning, match="zero_grad"):
         w.sum().backward()
     assert w.grad == [1]
@@ -904,3 +904,12 @@ def test_a_function_without_a_gradient_takes_named_tuples_of_tensors():
 
     pair = Pair(Tensor([1.0, 2.0]), Tensor([3.0, 4.0]))
     np.testing.assert_array_equal(answer(lambda p: p.high > p.low, pair), [True, True])
+
+
+@pytest.mark.parametrize("name", ["gradient", "array", "changed", "needs_grad", "shared", "anything"])
+def test_a_tensor_takes_no_attributes_of_ones_own(name):
+    t = Tensor(1.0)
+    with pytest.raises(AttributeError):
+        setattr(t, name, "nonsense")
+    with pytest.raises(AttributeError):
+        getattr(t, name)

@@ -996,7 +996,7 @@ def test_a_change_of_the_weights_by_a_callback_is_seen_by_the_next_step():
     def zero(run):
         for p in run.model.parameters().values():
             p.data[...] = 0
-            p.changed = tick()
+            p._changed = tick()
 
     _, history = trained(callbacks=[zero], batch_size=50)
     assert history["loss"][1] == pytest.approx(np.log(2), rel=1e-6)

@@ -547,9 +547,9 @@ def test_a_notebook_shows_a_computed_tensor_with_its_graph():
 
 def test_drawing_leaves_the_graph_as_it_was():
     y = expression()
-    serials = [(t.serial, t.changed, t.grad) for t in tg.history(y)]
+    serials = [(t.serial, t._changed, t.grad) for t in tg.history(y)]
     assert draw(y).svg
-    assert serials == [(t.serial, t.changed, t.grad) for t in tg.history(y)]
+    assert serials == [(t.serial, t._changed, t.grad) for t in tg.history(y)]
     y.backward()
     assert y.inputs[0].grad is not None
 

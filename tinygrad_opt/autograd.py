@@ -251,7 +251,7 @@ class _Run:
         given = [args[i] for i in self.places]
         self.wants_tensors = outer > 0 or any(map(_holds_tensor, given))
         self.record = outer > 0 or any(
-            type(x) is Tensor and x.needs_grad for g in given for x in _leaves(g)
+            type(x) is Tensor and x._needs_grad for g in given for x in _leaves(g)
         )
         with _differentiating():
             self.inputs = [_map(_fresh, g) for g in given]
@@ -265,7 +265,7 @@ class _Run:
         """∂(seed · y)/∂inputs, in their form."""
         y = self.result if y is None else y
         found: dict[Tensor, Any] = {}
-        if y.needs_grad and y.serial >= self.since:
+        if y._needs_grad and y.serial >= self.since:
             with with_grad() if self.record else no_grad():
                 seed = first_gradient(y, seed, self.record)
                 found = backward_pass(y, seed, record=self.record, since=self.since)
@@ -297,7 +297,7 @@ class _Run:
         return _stacked(rows, y.shape)
 
     def given_back(self, y: Tensor) -> Any:
-        return y if self.wants_tensors else lifted(y.array)
+        return y if self.wants_tensors else lifted(y._array)
 
 
 def _places(f: Any, argnums: Any) -> int | tuple[int, ...]:
@@ -323,7 +323,7 @@ def _different(places: Iterable[int]) -> tuple[int, ...]:
 
 def _fresh(x: Any) -> Tensor:
     """A new Tensor for an argument, linked to it if gradients flow there."""
-    if type(x) is Tensor and x.needs_grad:
+    if type(x) is Tensor and x._needs_grad:
         return apply(ops.positive, x)
     return Tensor(x, requires_grad=True)
 
@@ -447,7 +447,7 @@ def gradcheck(
     >>> tg.gradcheck(lambda x: np.tanh(x) * x, np.array([0.5, -2.0])).ok
     True
     """
-    arrays = [np.array(getattr(x, "array", x), dtype=np.float64) for x in inputs]
+    arrays = [np.array(getattr(x, "_array", x), dtype=np.float64) for x in inputs]
     tensors = [Tensor(a, requires_grad=True) for a in arrays]
     with _differentiating():
         y = f(*tensors)
@@ -458,12 +458,12 @@ def gradcheck(
     def value() -> float:
         with _differentiating():
             y = f(*[Tensor(a) for a in arrays])
-        return float(np.sum(weights * y.array, dtype=np.float64))
+        return float(np.sum(weights * y._array, dtype=np.float64))
 
     centre = value()
     if not np.isclose(centre, value(), rtol=1e-12, atol=0, equal_nan=True):
         raise GraphError("gradcheck() needs the same result from the same inputs: is f random?")
-    found = backward_pass(y, weights.astype(y.dtype)) if y.needs_grad else {}
+    found = backward_pass(y, weights.astype(y.dtype)) if y._needs_grad else {}
     analytic = [np.asarray(found.get(t, np.zeros(t.shape))) for t in tensors]
     numeric, kinks = [], []
     for number, array in enumerate(arrays):

@@ -21,14 +21,14 @@ class Methods:
 
     __slots__ = ()
 
-    array: np.ndarray
+    _array: np.ndarray
     detach: Callable[[], Any]
     item: Callable[[], float]
     _apply: Any                # tinygrad_opt.tensor.apply
     _answer: Any
     _become: Any
     _read: Callable[[], np.ndarray]
-    needs_grad: bool
+    _needs_grad: bool
 
     # ---- operators -------------------------------------------------------------------------------
 
@@ -83,38 +83,38 @@ class Methods:
     # ---- Python's protocols ----------------------------------------------------------------------
 
     def __len__(self) -> int:
-        if self.array.ndim == 0:
+        if self._array.ndim == 0:
             raise TypeError(f"len() of {subject(self)}, a single number")
-        return self.array.shape[0]
+        return self._array.shape[0]
 
     def __iter__(self) -> Iterator[Any]:
-        if self.array.ndim == 0:
+        if self._array.ndim == 0:
             raise TypeError(f"iteration over {subject(self)}, a single number")
         return (self[i] for i in range(len(self)))
 
     def __index__(self) -> int:
-        if self.array.dtype.kind not in "iu" or self.array.ndim:
+        if self._array.dtype.kind not in "iu" or self._array.ndim:
             raise TypeError(f"only a single integer can be an index, got {subject(self)}")
         return int(self._read())
 
     def __bool__(self) -> bool:
-        if self.array.size != 1:
+        if self._array.size != 1:
             raise ValueError(
-                f"the truth value of {subject(self)} with {self.array.size} entries is ambiguous:"
+                f"the truth value of {subject(self)} with {self._array.size} entries is ambiguous:"
                 " use .any() or .all()"
             )
         return bool(self._read())
 
     def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec and self.array.size == 1 else str(self)
+        return format(self.item(), spec) if spec and self._array.size == 1 else str(self)
 
     def __dlpack__(self, **options: Any) -> Any:
-        if self.needs_grad:
+        if self._needs_grad:
             raise BufferError(f"{subject(self)} requires grad; export its .detach()")
         return self._read().__dlpack__(**options)
 
     def __dlpack_device__(self) -> Any:
-        return self.array.__dlpack_device__()
+        return self._array.__dlpack_device__()
 
     # ---- methods ---------------------------------------------------------------------------------
 
@@ -229,7 +229,7 @@ class Methods:
 
     def dot(self: M, other: Any) -> M:
         """Product in the sense of ``np.dot``."""
-        matrices = self.array.ndim == 2 == np.ndim(other)
+        matrices = self._array.ndim == 2 == np.ndim(other)
         return self._apply(ops.matmul, self, other) if matrices else ops.dot(self, other)
 
     def clip(self: M, min: Any = None, max: Any = None) -> M:
@@ -243,7 +243,7 @@ class Methods:
     def astype(self: M, dtype: Any, copy: bool = True) -> M:
         """Converted to another dtype; gradients come back in this one. Integers are constants."""
         wanted = np.dtype(dtype)
-        if wanted == self.array.dtype and not copy:
+        if wanted == self._array.dtype and not copy:
             return self
         return self._apply(ops.cast, self if wanted.kind == "f" else self.detach(), dtype=wanted)
 

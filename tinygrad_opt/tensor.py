@@ -85,11 +85,11 @@ def apply(op: Op, *inputs: Any, **attrs: Any) -> Tensor:
     dtype = None
     for x in inputs:
         if type(x) is Tensor:
-            array = x.array
+            array = x._array
             if array.dtype is not dtype:
                 mixed = mixed or dtype is not None
                 dtype = array.dtype
-            needs = needs or x.needs_grad
+            needs = needs or x._needs_grad
             arrays.append(array)
         else:
             if type(x) not in _PLAIN and (
@@ -115,18 +115,18 @@ def apply(op: Op, *inputs: Any, **attrs: Any) -> Tensor:
     if data.dtype is not dtype and data.dtype.kind == "f" and op is not ops.cast:
         data = entered(data, _float_dtype(inputs) or data.dtype)
     z = _new(Tensor)                                       # slots filled directly: this runs often
-    z.array = data
-    z.gradient = z.hooks = z.name = None
-    z.serial = z.changed = tick()
+    z._array = data
+    z._gradient = z._hooks = z.name = None
+    z.serial = z._changed = tick()
     if needs and recording.get():
-        z.needs_grad = True
+        z._needs_grad = True
         z.op = op
         z.inputs = inputs
         z.attrs = attrs
-        z.shared = shared
+        z._shared = shared
     else:
-        z.needs_grad = z.spent = False
-        z.op = z.shared = None
+        z._needs_grad = z._spent = False
+        z.op = z._shared = None
         z.inputs = ()
         z.attrs = {}
     return z
@@ -138,7 +138,7 @@ _PLAIN = {float, int, bool, slice, type(None), type(...)}
 
 def _float_dtype(inputs: Any) -> np.dtype[Any] | None:
     """The dtype on which the float Tensors agree; the default if all Tensors are integers."""
-    dtypes = [x.array.dtype for x in inputs if type(x) is Tensor]
+    dtypes = [x._array.dtype for x in inputs if type(x) is Tensor]
     floats = [dtype for dtype in dtypes if dtype.kind == "f"]
     return np.result_type(*floats) if floats else default_dtype() if dtypes else None
 
@@ -147,21 +147,21 @@ def _of_one_dtype(op: Op, inputs: Any, arrays: list[Any]) -> Any:
     """The inputs, weak ones converted to the dtype of the float Tensors; `arrays` alike."""
     dtype = None
     for x in inputs:
-        if type(x) is Tensor and x.array.dtype is not dtype and x.array.dtype.kind == "f":
-            dtype = x.array.dtype if dtype is None else np.result_type(dtype, x.array.dtype)
+        if type(x) is Tensor and x._array.dtype is not dtype and x._array.dtype.kind == "f":
+            dtype = x._array.dtype if dtype is None else np.result_type(dtype, x._array.dtype)
     given = inputs
     for i, (x, vjp) in enumerate(zip(inputs, op.vjps)):
         kind = type(x)
         if kind is ndarray and (vjp is None or x.dtype is dtype):
             continue                                       # an index, labels, a mask; or it fits
         if kind in _PLAIN or (kind is Tensor and (
-                vjp is None or dtype is None or x.array.dtype.kind == "f")):
+                vjp is None or dtype is None or x._array.dtype.kind == "f")):
             continue
         if vjp is None:
             x = array = index_of(x)
         elif kind is Tensor:
             x = Tensor(x, dtype=dtype, name=x.name)
-            array = x.array
+            array = x._array
         else:
             x = array = entered(x, dtype)
         arrays[i] = array
@@ -193,7 +193,7 @@ def index_of(x: Any) -> Any:
     if isinstance(x, list):
         return np.asarray(deep_values(x), dtype=None if x else int)
     if type(x) is Tensor:
-        return x.array
+        return x._array
     return array_of(x) if hasattr(x, "dtype") else x
 
 
@@ -236,7 +236,7 @@ def answer(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 def records(*operands: Any) -> bool:
     """Whether an operation on these would be recorded."""
-    return any(type(x) is Tensor and x.needs_grad for x in operands) and recording.get()
+    return any(type(x) is Tensor and x._needs_grad for x in operands) and recording.get()
 
 
 # ---- the Tensor ----------------------------------------------------------------------------------
@@ -289,22 +289,33 @@ class Tensor(Methods):
     """
 
     __slots__ = (
-        "__weakref__", "array", "attrs", "changed", "gradient", "hooks", "inputs", "name",
-        "needs_grad", "op", "serial", "shared", "spent",
+        "__weakref__",
+        "_array",
+        "_changed",
+        "_gradient",
+        "_hooks",
+        "_needs_grad",
+        "_shared",
+        "_spent",
+        "attrs",
+        "inputs",
+        "name",
+        "op",
+        "serial",
     )
 
-    array: ndarray             # the values; `data` reads and writes them with checks
+    _array: ndarray             # the values; `data` reads and writes them with checks
     attrs: dict[str, Any]
-    changed: int               # when the values were last written
-    gradient: Any              # what `grad` holds
-    hooks: list[Callable[[Any], Any]] | None
+    _changed: int               # when the values were last written
+    _gradient: Any              # what `grad` holds
+    _hooks: list[Callable[[Any], Any]] | None
     inputs: tuple[Any, ...]
     name: str | None
-    needs_grad: bool           # what `requires_grad` reads
+    _needs_grad: bool           # what `requires_grad` reads
     op: Op | None
     serial: int
-    shared: Any                # what its kernel has computed for the VJPs too
-    spent: bool | None         # leaves: an optimizer has used this grad; None: and has said so
+    _shared: Any                # what its kernel has computed for the VJPs too
+    _spent: bool | None         # leaves: an optimizer has used this grad; None: and has said so
 
     _apply = staticmethod(apply)
     _answer = staticmethod(answer)
@@ -317,13 +328,13 @@ class Tensor(Methods):
         dtype: Any = None,
         name: str | None = None,
     ) -> None:
-        self.array = _as_array(data, requires_grad, dtype)
-        self.needs_grad = bool(requires_grad)
+        self._array = _as_array(data, requires_grad, dtype)
+        self._needs_grad = bool(requires_grad)
         self.name = name
-        self.gradient = self.hooks = self.op = self.shared = None
+        self._gradient = self._hooks = self.op = self._shared = None
         self.inputs, self.attrs = (), {}
-        self.serial = self.changed = tick()
-        self.spent = False
+        self.serial = self._changed = tick()
+        self._spent = False
 
     def __init_subclass__(cls) -> None:
         raise TypeError("Tensor cannot be subclassed: operations would not record the subclass")
@@ -338,22 +349,22 @@ class Tensor(Methods):
     @data.setter
     def data(self, values: Any) -> None:
         self._read()
-        new = np.asarray(values, dtype=self.array.dtype)
-        if new.shape != self.array.shape:
+        new = np.asarray(values, dtype=self._array.dtype)
+        if new.shape != self._array.shape:
             raise ShapeError(f"data of {subject(self)} cannot take values of shape {new.shape}")
-        if self.needs_grad and new is not self.array:
+        if self._needs_grad and new is not self._array:
             new = new.copy()
-        self.array = new
-        self.changed = tick()
+        self._array = new
+        self._changed = tick()
 
     @property
     def requires_grad(self) -> bool:
         """Whether gradients flow to this Tensor; may be set on leaves."""
-        return self.needs_grad
+        return self._needs_grad
 
     @requires_grad.setter
     def requires_grad(self, flag: bool) -> None:
-        if flag == self.needs_grad:
+        if flag == self._needs_grad:
             return
         if self.op is not None:
             raise GraphError(
@@ -361,47 +372,47 @@ class Tensor(Methods):
                 " use .detach() for a constant"
             )
         if flag:
-            self.array = _as_array(self.array, True, None)
-        self.needs_grad = bool(flag)
+            self._array = _as_array(self._array, True, None)
+        self._needs_grad = bool(flag)
 
     @property
     def grad(self) -> Any:
         """∂L/∂self: an array, a Tensor after ``create_graph=True``, or None."""
-        g = self.gradient
+        g = self._gradient
         program = tracer.get()
         if program is not None:
             return program.read(self, "grad", g)
         if type(g) is ndarray and (g.base is not None or not g.flags.writeable):
-            g = self.gradient = g.copy()                   # a compiled step would write into it
+            g = self._gradient = g.copy()                   # a compiled step would write into it
         return g
 
     @grad.setter
     def grad(self, g: Any) -> None:
-        if g is not None and np.shape(g) != self.array.shape:
+        if g is not None and np.shape(g) != self._array.shape:
             raise ShapeError(f"the gradient of {subject(self)} cannot have shape {np.shape(g)}")
         if g is not None and (type(g) is not Tensor or tracer.get() is not None):
-            g = converted(array_of(values_of(g)), self.array.dtype)
+            g = converted(array_of(values_of(g)), self._array.dtype)
         effect(set_gradient, self, g)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Length along each axis."""
-        return self.array.shape
+        return self._array.shape
 
     @property
     def ndim(self) -> int:
         """Number of axes."""
-        return self.array.ndim
+        return self._array.ndim
 
     @property
     def size(self) -> int:
         """Number of entries."""
-        return self.array.size
+        return self._array.size
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the entries."""
-        return self.array.dtype
+        return self._array.dtype
 
     @property
     def is_leaf(self) -> bool:
@@ -410,9 +421,9 @@ class Tensor(Methods):
 
     def item(self) -> float:
         """The only entry, as a Python number."""
-        if self.array.size != 1:
+        if self._array.size != 1:
             raise ShapeError(
-                f"{subject(self)} has {self.array.size} entries, not one;"
+                f"{subject(self)} has {self._array.size} entries, not one;"
                 " reduce it first: .sum() or .mean()"
             )
         return self._read().item()
@@ -429,11 +440,11 @@ class Tensor(Methods):
         """The values, for eyes outside the engine: a captured step would freeze what they see."""
         if tracer.get() is not None:
             raise captured_read(self)
-        return self.array
+        return self._array
 
     def detach(self) -> Tensor:
         """A constant with the same values, sharing memory."""
-        return Tensor(observed(self, "array", self.array), name=self.name)
+        return Tensor(observed(self, "array", self._array), name=self.name)
 
     # ---- gradients -------------------------------------------------------------------------------
 
@@ -476,7 +487,7 @@ class Tensor(Methods):
         arrived = []
         for t, g in gradients.items():
             if t.op is not None:
-                t.gradient = g if type(g) is ndarray else array_of(values_of(g))   # no cycle
+                t._gradient = g if type(g) is ndarray else array_of(values_of(g))   # no cycle
             else:
                 g = g.copy() if t is self else g           # a leaf's gradient owns its memory
                 arrived.append((t, g if type(g) in (ndarray, Tensor) else array_of(g)))
@@ -503,11 +514,11 @@ class Tensor(Methods):
         60.0
         >>> remove()
         """
-        if not self.needs_grad:
+        if not self._needs_grad:
             raise GraphError(f"no gradient ever reaches {subject(self)}: it does not require grad")
         if not callable(hook):
             raise TypeError(f"a hook is a function of the gradient, got {hook!r}")
-        hooks = self.hooks = self.hooks or []
+        hooks = self._hooks = self._hooks or []
         hooks.append(hook)
         return lambda: hooks.remove(hook)
 
@@ -521,7 +532,7 @@ class Tensor(Methods):
             self._read()[index_of(index)] = values_of(value)
         except Exception as error:
             raise kernel_error(ops.put, (self, value, index), error) from error
-        self.changed = tick()
+        self._changed = tick()
 
     def _become(self, op: Op, *others: Any) -> Tensor:
         """Become op(self, *others) in place, keeping the graph right.
@@ -532,13 +543,13 @@ class Tensor(Methods):
         if not records(self, *others):
             self._read()                                   # a captured step could not repeat it
             with no_grad():
-                result = apply(op, Tensor(self.array), *others).array
-            if result.shape != self.array.shape:
+                result = apply(op, Tensor(self._array), *others)._array
+            if result.shape != self._array.shape:
                 raise ShapeError(f"{subject(self)} cannot become {result.shape} in place")
-            np.copyto(self.array, result, casting="same_kind")
-            self.changed = tick()
+            np.copyto(self._array, result, casting="same_kind")
+            self._changed = tick()
             return self
-        if self.op is None and self.needs_grad:
+        if self.op is None and self._needs_grad:
             raise GraphError(
                 f"{subject(self)} is a leaf that requires grad and cannot be changed in place"
                 " while recording. Update it under no_grad(), or write t = t + ... instead."
@@ -553,9 +564,10 @@ class Tensor(Methods):
         after = apply(op, before, *(before if x is self else x for x in others))
         if after.shape != self.shape:
             raise ShapeError(f"{subject(self)} cannot become {after.shape} in place")
-        for slot in ("array", "attrs", "changed", "inputs", "needs_grad", "op", "serial", "shared"):
+        for slot in ("_array", "_changed", "_needs_grad", "_shared", "attrs", "inputs", "op",
+                     "serial"):
             setattr(self, slot, getattr(after, slot, None))
-        self.hooks = None
+        self._hooks = None
         return self
 
     # ---- Python's protocols ----------------------------------------------------------------------
@@ -572,7 +584,7 @@ class Tensor(Methods):
             parts.append(f"name={self.name!r}")
         if self.op is not None:
             parts.append(f"op={self.op.name}")
-        elif self.needs_grad:
+        elif self._needs_grad:
             parts.append("requires_grad=True")
         return f"Tensor({', '.join(parts)})"
 
@@ -586,7 +598,7 @@ class Tensor(Methods):
             raise GraphError(
                 f"{subject(self)} was computed; copy or pickle its values: .detach() or .data"
             )
-        return Tensor, (self._read(), self.needs_grad), {"name": self.name}
+        return Tensor, (self._read(), self._needs_grad), {"name": self.name}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.name = state["name"]
@@ -594,7 +606,7 @@ class Tensor(Methods):
     # ---- NumPy's protocols -----------------------------------------------------------------------
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> ndarray:
-        if self.needs_grad and recording.get():
+        if self._needs_grad and recording.get():
             raise GraphError(
                 f"turning {subject(self)} into an array would lose its graph: use .data for the"
                 " values, or np.stack and np.concatenate to join Tensors"
@@ -641,10 +653,10 @@ _new = Tensor.__new__
 
 def _as_array(data: Any, own: bool, dtype: Any) -> ndarray:
     """The array of a Tensor: what is wrapped, what is copied and in which dtype."""
-    if type(data) is Tensor and data.needs_grad:
+    if type(data) is Tensor and data._needs_grad:
         raise GraphError(f"Tensor({subject(data)}) would lose its graph; use .detach() or .copy()")
     if type(data) is Tensor:
-        data = observed(data, "array", data.array)
+        data = observed(data, "array", data._array)
     try:
         array = array_of(data)
     except ValueError as error:
@@ -684,7 +696,7 @@ def history(end: Tensor, since: int = -1) -> list[Tensor]:
     stack = [end]
     while stack:
         for x in stack.pop().inputs:
-            if type(x) is Tensor and x.needs_grad and x.serial >= since and x not in seen:
+            if type(x) is Tensor and x._needs_grad and x.serial >= since and x not in seen:
                 seen.add(x)
                 if x.op is not None:
                     stack.append(x)
@@ -719,30 +731,30 @@ def backward_pass(
             g = gradients.get(z)
             if g is None:                                  # no gradient arrives here
                 continue
-            if z.hooks:
+            if z._hooks:
                 g = gradients[z] = _hooked(z, g)
             op, inputs, attrs, made = z.op, z.inputs, z.attrs, z.serial
             if op is None:
                 continue
-            if z.changed > made:
+            if z._changed > made:
                 raise changed_in_place(z)
             if record:
                 operands = [g, z, *map(_as_tensor, inputs, op.vjps)]
             else:
-                operands = [x.array if type(x) is Tensor else x for x in (g, z, *inputs)]
+                operands = [x._array if type(x) is Tensor else x for x in (g, z, *inputs)]
                 if op.shared is not None:
-                    attrs = {**attrs, "shared": z.shared}
+                    attrs = {**attrs, "shared": z._shared}
             vjps = op.vjps if program is None else program.vjps(z)
             parts = vjps.vjp(*operands, **attrs) if type(vjps) is Joint else None
             for i, x in enumerate(inputs):
                 if type(x) is not Tensor:
                     continue
-                if x.changed > made:
+                if x._changed > made:
                     raise changed_in_place(x, op)
-                if not x.needs_grad or x.serial < since or vjps[i] is None:
+                if not x._needs_grad or x.serial < since or vjps[i] is None:
                     continue
                 part = vjps[i](*operands, **attrs) if parts is None else parts[i]
-                array = x.array
+                array = x._array
                 if (record or type(part) is not ndarray or part.shape != array.shape
                         or part.dtype is not array.dtype):
                     part = _like(x, part, record)
@@ -762,7 +774,7 @@ def _as_tensor(x: Any, vjp: Any) -> Any:
 
 def _like(x: Tensor, g: Any, record: bool) -> Any:
     """A gradient in the shape and dtype of x: broadcasting undone, NumPy's scalars as arrays."""
-    array = x.array
+    array = x._array
     if record:
         g = g if type(g) is Tensor else Tensor(g)
     elif not hasattr(g, "reshape") or isinstance(g, np.generic):
@@ -775,12 +787,12 @@ def _like(x: Tensor, g: Any, record: bool) -> Any:
 
 def first_gradient(end: Tensor, gradient: Any = None, record: bool = False) -> Any:
     """∂end/∂end, or the gradient that is given, checked: where a backward pass starts."""
-    if not end.needs_grad:
+    if not end._needs_grad:
         raise GraphError(
             f"backward() on {subject(end)}, which has no graph: it was made from constants only,"
             " or under no_grad(). Does any input have requires_grad=True?"
         )
-    if gradient is None and end.array.size != 1:
+    if gradient is None and end._array.size != 1:
         raise GraphError(
             f"backward() needs a single number, got shape {end.shape}."
             " Reduce it first: loss.sum() or loss.mean()."
@@ -792,7 +804,7 @@ def first_gradient(end: Tensor, gradient: Any = None, record: bool = False) -> A
     if record and type(gradient) is Tensor:
         return gradient.astype(end.dtype)
     if gradient is None:
-        g = kernels.constant("ones", end.array.shape, end.array.dtype)
+        g = kernels.constant("ones", end._array.shape, end._array.dtype)
     else:
         g = converted(array_of(values_of(gradient)), end.dtype, copy=True)
     return Tensor(g) if record else lifted(g)
@@ -800,7 +812,7 @@ def first_gradient(end: Tensor, gradient: Any = None, record: bool = False) -> A
 
 def _hooked(z: Tensor, g: Any) -> Any:
     """Let the hooks of z see its gradient and replace it."""
-    for hook in list(z.hooks or ()):
+    for hook in list(z._hooks or ()):
         shown = g
         if type(g) is ndarray:
             shown = g.view()
@@ -820,35 +832,35 @@ def _hooked(z: Tensor, g: Any) -> Any:
 
 def set_gradient(t: Tensor, g: Any) -> None:
     """Let g be the gradient of t, whatever it was before."""
-    t.gradient = g
+    t._gradient = g
 
 
 def forget_gradients(tensors: list[Tensor]) -> None:
     """Let them have no gradients."""
     for t in tensors:
-        t.gradient = None
+        t._gradient = None
 
 
 def deliver(gradients: list[tuple[Tensor, Any]]) -> None:
     """Add gradients to the leaves that they belong to."""
     for t, _ in gradients:
-        if t.spent and t.gradient is not None:
+        if t._spent and t._gradient is not None:
             warnings.warn(
                 f"backward() adds to a gradient of {subject(t)} that step() has already used."
                 " Call zero_grad() between steps, or set .grad = None.",
                 stacklevel=4,
             )
-            t.spent = None
+            t._spent = None
             break
     for t, g in gradients:
-        if t.spent:
-            t.spent = False
-        if t.gradient is None:
-            t.gradient = g
+        if t._spent:
+            t._spent = False
+        if t._gradient is None:
+            t._gradient = g
         elif type(g) is Tensor:
-            t.gradient = t.gradient + g
+            t._gradient = t._gradient + g
         else:
-            t.gradient = np.asarray(values_of(t.gradient) + g)
+            t._gradient = np.asarray(values_of(t._gradient) + g)
 
 
 # ---- small conversions ---------------------------------------------------------------------------
@@ -856,14 +868,11 @@ def deliver(gradients: list[tuple[Tensor, Any]]) -> None:
 
 def values_of(x: Any) -> Any:
     """The array of a Tensor; anything else as it is."""
-    return x.array if type(x) is Tensor else x
+    return x._array if type(x) is Tensor else x
 
 
 def deep_values(x: Any) -> Any:
     """The arrays in lists, tuples and dicts of Tensors."""
-    return x.array if type(x) is Tensor else nested(deep_values, x)
+    return x._array if type(x) is Tensor else nested(deep_values, x)
 
 
-
-
-walk, seed_for, tape = backward_pass, first_gradient, tracer

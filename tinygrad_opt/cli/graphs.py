@@ -130,7 +130,7 @@ def _value_of_formula(text: str, values: list[tuple[str, Any]], number: bool) ->
     if number and result.size != 1:
         raise ValueError(f"{text!r} gives numbers of shape {result.shape}; gradients need one"
                          f" number, such as sum({text})")
-    if number and not result.needs_grad:
+    if number and not result._needs_grad:
         raise ValueError(f"{text!r} has no names to take gradients by; give it some, as in:"
                          " a*b a=2 b=3")
     return result

@@ -21,8 +21,8 @@ from tinygrad_opt.tensor import Tensor, deliver, forget_gradients, nested, set_g
 
 __all__ = ["Bound", "copied", "put"]
 
-_array_of = attrgetter("array")
-_state_of = attrgetter("needs_grad", "hooks")
+_array_of = attrgetter("_array")
+_state_of = attrgetter("_needs_grad", "_hooks")
 _SETTING = (deliver, forget_gradients, set_gradient)       # effects that move no array
 
 
@@ -61,7 +61,7 @@ class Bound:
         ]
         self._tensors = [t for t, _ in program.leaves]
         self._read = [array for _, array in program.leaves]
-        self._states = [(t.needs_grad, None if t.hooks is None else list(t.hooks))
+        self._states = [(t._needs_grad, None if t._hooks is None else list(t._hooks))
                         for t in self._tensors]
 
     def run(self, values: list[Any]) -> Any:
@@ -119,7 +119,7 @@ class Bound:
             all(map(is_, map(_array_of, self._tensors), self._read))
             and list(map(_state_of, self._tensors)) == self._states
             and not any(getattr(x, name) != value for x, name, value in self.program.seen)
-            and not any(t.gradient is not None for t in self.program.fresh)
+            and not any(t._gradient is not None for t in self.program.fresh)
         )
 
     def _make_followed(self) -> None:
@@ -140,13 +140,13 @@ class Bound:
         """Act, and bring values over if that gave Tensors other arrays, which are read later."""
         effect()
         for t, array in self.program.leaves:
-            if t.array is not array:
-                np.copyto(array, t.array)
+            if t._array is not array:
+                np.copyto(array, t._array)
 
     def _let_go(self) -> None:
         """Forget the gradients that lie in memory of its own."""
         own = set(map(id, self.arrays))
-        forget_gradients([t for t in self._tensors if id(t.gradient) in own])
+        forget_gradients([t for t in self._tensors if id(t._gradient) in own])
 
 
 def copied(x: Any, arrays: list[Any]) -> Any:

@@ -77,8 +77,8 @@ class Recorder:
         """Release what the capture has computed, and name the lines whose results somebody else
         still holds: a replay would not compute them anew."""
         for t in {*self._forgotten, *self.added_to, *self.fresh, *(t for t, _ in self.leaves)}:
-            if id(values_of(t.gradient)) in self._slot_of:
-                t.gradient = np.array(values_of(t.gradient))
+            if id(values_of(t._gradient)) in self._slot_of:
+                t._gradient = np.array(values_of(t._gradient))
         self._alive.clear()
         if any(ref() is not None for ref, _ in self._made):
             gc.collect()                                   # cycles of the caller's own
@@ -177,7 +177,7 @@ class Recorder:
 
     def _outlives(self, t: Tensor) -> bool:
         """Whether it is a leaf that the step finds, rather than one that it makes each time."""
-        slot = self._slot_of.get(id(t.array))
+        slot = self._slot_of.get(id(t._array))
         if t.serial < self._began or slot is None:
             return t.op is None
         return t.op is None and self.slots[slot].kind == "leaf"
@@ -188,7 +188,7 @@ class Recorder:
         """Tensors that the step finds are leaves of the program."""
         for x in inputs:
             if type(x) is Tensor:
-                self._slot(x.array, x)
+                self._slot(x._array, x)
 
     def _operation(self, op: Op, arrays: Any, attrs: dict[str, Any]) -> tuple[np.ndarray, Any]:
         """The value of an Op, and what its kernel shares with its VJPs."""
@@ -347,7 +347,7 @@ class Recorder:
     def _refer(self, x: Any, keep_tensors: bool = False) -> Any:
         """The same, in lists, tuples and dicts too, with references where arrays stand."""
         if type(x) is Tensor and not keep_tensors:
-            return Ref(self._slot(x.array, x), is_tensor=True)
+            return Ref(self._slot(x._array, x), is_tensor=True)
         if isinstance(x, Symbol):
             return Ref(self._slot(x.array))
         if isinstance(x, np.ndarray):
@@ -477,7 +477,7 @@ def returned(x: Any) -> Any:
 def handed_out(x: Any) -> Any:
     """A result in memory of its own: Tensors as constants, arrays as arrays."""
     if type(x) is Tensor:
-        return Tensor(x.array.copy())
+        return Tensor(x._array.copy())
     if isinstance(x, Symbol | np.ndarray):
         return np.array(plain(x))[()]
     return nested(handed_out, x)

@@ -250,7 +250,7 @@ def _equal(a: Any, b: Any) -> bool:
 
 def _is_fed(x: Any) -> bool:
     """Whether an argument's values are copied in at each call."""
-    return isinstance(x, np.ndarray | np.generic) or (type(x) is Tensor and not x.needs_grad)
+    return isinstance(x, np.ndarray | np.generic) or (type(x) is Tensor and not x._needs_grad)
 
 
 def _fed(x: Any, name: str, recorder: Recorder) -> Any:

@@ -183,7 +183,7 @@ def kl_div(
     if log_target:
         losses = p.exp() * (p - log_q)
     else:
-        effect(_check_not_negative, p.array)
+        effect(_check_not_negative, p._array)
         there = p > 0
         losses = p * (ops.log(ops.where(there, p, 1)) - ops.where(there, log_q, 0))
     if reduction == "batchmean":
@@ -210,7 +210,7 @@ def _of_labels(
     losses = _surprise(log_p(x), p, w)
     if total is None:
         return reduced(losses, reduction)
-    effect(_check_total, total.array)
+    effect(_check_total, total._array)
     return losses.sum() / total
 
 
@@ -332,9 +332,9 @@ def binary_cross_entropy(prediction: Any, target: Any, *, reduction: str = "mean
     0.6931
     """
     p, y = pair("binary_cross_entropy", prediction, target)
-    effect(_check_probabilities, "binary_cross_entropy: predictions", p.array,
+    effect(_check_probabilities, "binary_cross_entropy: predictions", p._array,
            " Are they logits? Use binary_cross_entropy_with_logits.")
-    effect(_check_probabilities, "binary_cross_entropy: targets", y.array)
+    effect(_check_probabilities, "binary_cross_entropy: targets", y._array)
     return reduced(apply(binary_entropy, p, y), reduction)
 
 
@@ -372,7 +372,7 @@ def binary_cross_entropy_with_logits(
     1000.0
     """
     x, y = pair("binary_cross_entropy_with_logits", logits, target)
-    effect(_check_probabilities, "binary_cross_entropy_with_logits: targets", y.array)
+    effect(_check_probabilities, "binary_cross_entropy_with_logits: targets", y._array)
     a = 1.0 if pos_weight is None else as_input(pos_weight, x)
     return reduced(apply(binary_entropy_of_logits, x, y, a), reduction)
 

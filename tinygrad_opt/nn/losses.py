@@ -205,7 +205,7 @@ def hinge_loss(
     [0.0, 0.5, 2.0]
     """
     x, y = pair("hinge_loss", scores, target)
-    effect(_check_signs, "hinge_loss", y.array)
+    effect(_check_signs, "hinge_loss", y._array)
     return reduced(relu(margin - y * x), reduction)
 
 

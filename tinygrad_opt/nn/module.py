@@ -288,7 +288,7 @@ class Module:
         for path, target in own.items():
             np.copyto(values_of(target), values[path], casting="same_kind")
             if type(target) is Tensor:
-                target.changed = tick()
+                target._changed = tick()
 
     def generators(self) -> dict[str, np.random.Generator]:
         """The random generators that its modules draw from, by their paths.
@@ -449,8 +449,8 @@ class Module:
         if wanted.kind != "f":
             raise TypeError(f"parameters are floats, they cannot become {wanted}")
         for tensor in self.parameters().values():
-            tensor.array, tensor.grad = tensor.array.astype(wanted), None
-            tensor.changed = tick()
+            tensor._array, tensor.grad = tensor._array.astype(wanted), None
+            tensor._changed = tick()
         for module in self.named_modules().values():
             for name, array in module._buffers():
                 setattr(module, name, array.astype(wanted))
@@ -587,7 +587,7 @@ def _leads_to(module: Module, member: Any) -> bool:
 
 def _is_parameter(x: Any) -> bool:
     """A leaf that requires grad, or one that has a name: it did, and has been frozen."""
-    return type(x) is Tensor and x.op is None and (x.needs_grad or x.name is not None)
+    return type(x) is Tensor and x.op is None and (x._needs_grad or x.name is not None)
 
 
 def _is_constant(x: Any) -> bool:
@@ -617,7 +617,7 @@ def _each_once(table: dict[str, Any]) -> dict[str, Any]:
 def _without_graph(value: Any) -> Any:
     """The value with constants in place of the computed Tensors in it; itself if there are none."""
     if type(value) is Tensor:
-        return value if value.op is None else Tensor(value.array)
+        return value if value.op is None else Tensor(value._array)
     if type(value) in (list, tuple):
         parts = [_without_graph(x) for x in value]
         return value if all(map(is_, parts, value)) else type(value)(parts)

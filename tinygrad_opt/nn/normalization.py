@@ -178,7 +178,7 @@ def batch_norm(
             raise ShapeError(f"batch norm needs more than one value per channel to train on, got"
                              f" shape {x.shape}. Call model.eval() to use the running statistics.")
         if mean is not None and var is not None:
-            effect(_follow, x.array, mean, var, momentum)  # a captured step follows too
+            effect(_follow, x._array, mean, var, momentum)  # a captured step follows too
         z = apply(standardize, x, axis=_all_but_channels(x), eps=eps)
     else:                                                  # asked anew at each replay
         z = (x - mean.reshape(along)) * answer(_inverse_root, var, eps, along)

@@ -37,10 +37,10 @@ def as_input(x: Any, like: Any = None) -> Tensor:
 
     `like` is what stands beside x: only a float Tensor decides.
     """
-    if type(x) is Tensor and x.array.dtype.kind == "f":
+    if type(x) is Tensor and x._array.dtype.kind == "f":
         return x
-    decides = type(like) is Tensor and like.array.dtype.kind == "f"
-    dtype = like.array.dtype if decides else default_dtype()
+    decides = type(like) is Tensor and like._array.dtype.kind == "f"
+    dtype = like._array.dtype if decides else default_dtype()
     return x.astype(dtype) if type(x) is Tensor else Tensor(x, dtype=dtype)
 
 

@@ -118,7 +118,7 @@ class Point:
 
 def _start(name: str, value: Any) -> Array:
     """The start as an array of finite floats."""
-    array = value.array if type(value) is Tensor else np.asarray(value)
+    array = value._array if type(value) is Tensor else np.asarray(value)
     of = f" of {name!r}" if name else ""
     if array.dtype.kind not in "fiu":
         raise TypeError(f"the start{of} must hold numbers, got {array.dtype}")

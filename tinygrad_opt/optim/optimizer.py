@@ -403,7 +403,7 @@ class Optimizer:
             )
         plan = self._plan
         if plan is None or not plan.gather_gradients() or not plan.prepare():
-            plan = self._planned({n: e.target.gradient for n, e in self._entries.items()})
+            plan = self._planned({n: e.target._gradient for n, e in self._entries.items()})
         try:
             self._advance(plan)
         finally:
@@ -498,9 +498,9 @@ class Optimizer:
         """Tell the engine that values change and that the gradients have been used."""
         now = tick()
         for tensor in self._targets:
-            tensor.changed = now
-            if tensor.spent is False and tensor.gradient is not None:
-                tensor.spent = True
+            tensor._changed = now
+            if tensor._spent is False and tensor._gradient is not None:
+                tensor._spent = True
 
     # ---- saving and showing ----------------------------------------------------------------------
 

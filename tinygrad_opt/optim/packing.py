@@ -106,7 +106,7 @@ class Pack:
             e.value = e.part(self.p)
         for e in entries:
             if bound and not e.in_place():
-                e.target.array = e.value
+                e.target._array = e.value
 
     def scratch(self, i: int, dtype: Any, size: int) -> Array:
         """Scratch vector i, in which nothing is kept from one parameter to the next."""

@@ -226,21 +226,21 @@ class Plan:
         """
         try:
             for tensor, values, place in self.packed:
-                g = tensor.gradient
-                if g is None or tensor.array is not values:
+                g = tensor._gradient
+                if g is None or tensor._array is not values:
                     return False
                 place[...] = g
         except (TypeError, ValueError, GraphError):        # of another shape, or a Tensor
             return False
         for tensor, values, run in self.large:
-            g = values_of(tensor.gradient)
-            if tensor.array is not values or getattr(g, "shape", None) != values.shape:
+            g = values_of(tensor._gradient)
+            if tensor._array is not values or getattr(g, "shape", None) != values.shape:
                 return False
             run.read(g)
         if self.large:
             self._assemble()
         for tensor, given in self.resting:
-            if (tensor.gradient is not None) is not given:
+            if (tensor._gradient is not None) is not given:
                 return False
         return True
 

@@ -20,7 +20,7 @@ __all__ = ["BatchGradients", "Halt"]
 
 Array = np.ndarray
 MANY = 8                                         # captures, after which they must be worth it
-STATE = attrgetter("changed", "needs_grad", "hooks")
+STATE = attrgetter("_changed", "_needs_grad", "_hooks")
 
 
 class Halt(Exception):
@@ -70,7 +70,7 @@ class BatchGradients:
                             " without its graph there are no gradients.")
         if loss.size != 1:
             loss.item()                                    # says what is wrong
-        effect(self._look, loss.array)
+        effect(self._look, loss._array)
         if share == 1:
             loss.backward()
         else:
@@ -83,7 +83,7 @@ class BatchGradients:
         if self.replay is None:
             return self.written(x, y, share)
         self.calls += 1
-        hooked = next((name for name, p in self.parameters.items() if p.hooks), None)
+        hooked = next((name for name, p in self.parameters.items() if p._hooks), None)
         if hooked:
             self._give_up(f"{hooked} has a hook, which must see every gradient.")
         elif self.captures >= MANY and 2 * self.captures > self.calls:
@@ -116,7 +116,7 @@ class BatchGradients:
             self.before = None                             # theirs: nothing is tried again
             raise
         for t, state in zip(leaves, states):
-            if t.changed != state[0]:
+            if t._changed != state[0]:
                 raise changed_in_place(t)
             if STATE(t) != state:
                 raise GraphError(f"{subject(t)} was frozen, unfrozen or given a hook in on_loss,"
@@ -144,7 +144,7 @@ def _moved_by_a_pass(model: Any, parameters: dict[str, Tensor]) -> Moved:
     buffers = [getattr(module, name) for module in _modules(model)
                for name in getattr(module, "buffers", ())]
     generators = model.generators().values() if hasattr(model, "generators") else ()
-    return ([(p, p.gradient) for p in parameters.values()],
+    return ([(p, p._gradient) for p in parameters.values()],
             [(a, a.copy()) for a in buffers if a is not None],
             [(g, g.bit_generator.state) for g in generators])
 
@@ -152,7 +152,7 @@ def _moved_by_a_pass(model: Any, parameters: dict[str, Tensor]) -> Moved:
 def _put_back(moved: Moved) -> None:
     gradients, buffers, generators = moved
     for p, gradient in gradients:
-        p.gradient = gradient
+        p._gradient = gradient
     for array, values in buffers:
         array[...] = values
     for generator, state in generators:

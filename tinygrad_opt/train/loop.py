@@ -318,9 +318,9 @@ class Run:
         parameters = self._parameters.values()
         with np.errstate(all="ignore"):
             gradient = _norm(_flat([g for g in [p.grad for p in parameters] if g is not None]))
-            before = _flat([p.array for p in parameters])
+            before = _flat([p._array for p in parameters])
             measured = self._take_step()
-            moved = _flat([p.array for p in parameters])
+            moved = _flat([p._array for p in parameters])
             moved -= before
             size, change = _norm(before), _norm(moved)
         ratio = change / size if size else math.inf if change else 0.0

@@ -104,7 +104,7 @@ class Means:
         self.loss += loss * len(y)
         self.count += len(y)
         if self.metrics:
-            values = np.array(getattr(prediction, "array", prediction))
+            values = np.array(getattr(prediction, "_array", prediction))
             self.batches.append((values, y))
             self.kept += values.size + y.size
             if self.kept > self.KEPT:
@@ -145,7 +145,7 @@ def accuracy(prediction: Array, y: Array) -> float:
 
 def array_of(x: Any) -> Array:
     """The array in a Tensor, or made from anything else; memory-mapped files stay so."""
-    return np.asarray(getattr(x, "array", x))
+    return np.asarray(getattr(x, "_array", x))
 
 
 def metrics_by_name(metrics: Any) -> dict[str, Metric]:

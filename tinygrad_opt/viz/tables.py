@@ -66,7 +66,7 @@ def save_numbers(path: str | os.PathLike[str], numbers: Any) -> Path:
 
 def array_of(x: Any, dtype: Any = None) -> np.ndarray:
     """The array in a Tensor, or made from anything else."""
-    return np.asarray(getattr(x, "array", x), dtype)
+    return np.asarray(getattr(x, "_array", x), dtype)
 
 
 def stacked(name: str, tables: Iterable[tuple[str, Columns]]) -> dict[str, np.ndarray]:

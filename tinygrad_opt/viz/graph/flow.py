@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt import ops
-from tinygrad_opt.tensor import Tensor, history, seed_for, values_of, walk
+from tinygrad_opt.tensor import Tensor, backward_pass, first_gradient, history, values_of
 from tinygrad_opt.viz.graph.model import Back, Edge, Graph, Node, Row
 from tinygrad_opt.viz.graph.text import number, summary
 
@@ -57,7 +57,7 @@ class Part:
         assert rule is not None
         arrays = [values_of(x) for x in self.node.inputs]
         with np.errstate(all="ignore"):
-            return np.asarray(rule(np.ones_like(self.node.array), self.node.array, *arrays,
+            return np.asarray(rule(np.ones_like(self.node._array), self.node._array, *arrays,
                                    **self.node.attrs))
 
 
@@ -115,7 +115,7 @@ def flow(end: Tensor, gradient: Any = None) -> Flow:
     >>> [(float(p.value), float(p.total)) for p in flow(x * x).into(x)]
     [(3.0, 3.0), (3.0, 6.0)]
     """
-    seed = seed_for(end, gradient)
+    seed = first_gradient(end, gradient)
     raw: dict[tuple[Tensor, int], np.ndarray] = {}
     twins: dict[Tensor, Tensor] = {}
     arrows: dict[Tensor, list[tuple[int, Tensor]]] = {}
@@ -125,7 +125,7 @@ def flow(end: Tensor, gradient: Any = None) -> Flow:
             continue
         inputs, rules, arrows[t] = list(t.inputs), [], []
         for i, (x, rule) in enumerate(zip(t.inputs, t.op.vjps)):
-            if rule is not None and type(x) is Tensor and x.needs_grad:
+            if rule is not None and type(x) is Tensor and x._needs_grad:
                 just_before = t.serial - (i + 1) / (len(inputs) + 1)
                 arrow = _twin(x, op=ops.positive, inputs=(twins[x],), attrs={}, hooks=None,
                               serial=just_before)
@@ -135,7 +135,7 @@ def flow(end: Tensor, gradient: Any = None) -> Flow:
             rules.append(rule)
         twins[t].inputs = tuple(inputs)
         twins[t].op = ops.Op(t.op.symbol, t.op.kernel, tuple(rules))
-    found = walk(twins[end], seed)
+    found = backward_pass(twins[end], seed)
     result = Flow(end, {t: found[twin] for t, twin in twins.items() if twin in found})
     totals: dict[Tensor, np.ndarray] = {}
     for z in reversed(list(arrows)):
@@ -180,7 +180,7 @@ def with_gradients(graph: Graph, run: Flow) -> Graph:
 
 def _told(node: Node, run: Flow) -> Node:
     source: Any = node.source
-    if type(source) is not Tensor or not source.needs_grad or node.kind in ("alias", "operation"):
+    if type(source) is not Tensor or not source._needs_grad or node.kind in ("alias", "operation"):
         return node
     rows = [row for row in node.rows if row.key != "grad"]
     g = run.gradients.get(source)

@@ -204,7 +204,7 @@ class _Listed:
         tensor = self.tensors.get(id(s.array)) if s.kind == "leaf" else None
         title = visible(self.names[slot])
         kind, tag, scope = "input", "", scope_of(title)
-        if tensor is not None and tensor.needs_grad:
+        if tensor is not None and tensor._needs_grad:
             kind, tag = "parameter", "param"
         elif s.kind == "constant":
             kind = "constant"

@@ -194,7 +194,7 @@ def _computed(graph: Graph, exact: bool) -> tuple[list[str], np.ndarray, list[li
 
     def other(id: str) -> object:
         node = graph.nodes[id]
-        return node.kind, np.shape(getattr(node.source, "array", 0))
+        return node.kind, np.shape(getattr(node.source, "_array", 0))
 
     def own(id: str) -> object:
         node = graph.nodes[id]

@@ -228,7 +228,7 @@ def _shut(graph: Graph, max_nodes: int) -> Graph:
 def census(tensors: Iterable[Tensor], name: str) -> Graph:
     """One box that counts Tensors by what they are, for so many that boxes would take minutes."""
     return _tallied(Graph(name, {}, ()), (
-        visible(t.op.symbol) if t.op is not None else "parameter" if t.needs_grad else "constant"
+        visible(t.op.symbol) if t.op is not None else "parameter" if t._needs_grad else "constant"
         for t in tensors))
 
 

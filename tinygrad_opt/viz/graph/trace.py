@@ -173,9 +173,9 @@ def _node(id: str, x: Any, is_end: bool, detail: int, split: bool, called: _Name
     name = called.of(x)
     kind, title, tag = _kind(x, is_end, split, called)
     return Node(
-        id, kind, title, tag, _rows(x.array, x.grad, x.needs_grad, detail),
+        id, kind, title, tag, _rows(x._array, x.grad, x._needs_grad, detail),
         scope=scope_of(name) if x.op is None and name else (), source=x, size=x.size,
-        tip=_tip(name or title, x.array, x.grad))
+        tip=_tip(name or title, x._array, x.grad))
 
 
 def _kind(x: Tensor, is_end: bool, split: bool, called: _Names) -> tuple[str, str, str]:
@@ -187,7 +187,7 @@ def _kind(x: Tensor, is_end: bool, split: bool, called: _Names) -> tuple[str, st
         if split:
             return kind, name, ""
         return (kind, name, symbol) if name else (kind, symbol, "")
-    if x.needs_grad:
+    if x._needs_grad:
         return "parameter", name or "parameter", "param" if name else ""
     if name:
         return ("constant", name, "frozen") if "." in name else ("input", name, "input")
@@ -249,7 +249,7 @@ def _rows(x: Any, grad: Any, flows: bool, detail: int) -> tuple[Row, ...]:
     if detail >= 2:
         rows.append(Row("data", *summary(x)))
         if flows:
-            values = getattr(grad, "array", grad)
+            values = getattr(grad, "_array", grad)
             rows.append(Row("grad", *summary(values, dead=True)) if grad is not None
                         else Row("grad", "–"))             # none yet is not the same as 0
     return tuple(rows)
@@ -260,7 +260,7 @@ def _tip(name: str, x: Any, grad: Any) -> str:
     with np.printoptions(threshold=20, edgeitems=2, precision=4):
         text = f"{name} {np.shape(x)} {np.asarray(x).dtype}\n{x}"
         if grad is not None:
-            text += f"\ngrad {getattr(grad, 'array', grad)}"
+            text += f"\ngrad {getattr(grad, '_array', grad)}"
     return shorten("\n".join(map(visible, text.splitlines())), 200)
 
 

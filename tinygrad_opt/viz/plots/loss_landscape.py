@@ -49,7 +49,7 @@ class Waypoints:
     def __call__(self, run: Any = None) -> None:
         """Keep a copy of the weights, as vector."""
         if self._count % self.every == 0:
-            self._points.append(_flat(p.array for p in self.model.parameters().values()))
+            self._points.append(_flat(p._array for p in self.model.parameters().values()))
         self._count += 1
         if len(self._points) > 2 * self.limit:
             self._points, self.every = self._points[::2], 2 * self.every
@@ -179,7 +179,7 @@ def loss_landscape(
     if n < 2 or not span > 0:
         raise ValueError(f"n must be at least 2 and span above 0, got {n!r} and {span!r}.")
     parameters, path, share = model.parameters(), None, None
-    center = _flat(p.array for p in parameters.values())
+    center = _flat(p._array for p in parameters.values())
     if waypoints is None:
         generator = np.random.default_rng(rng)
         directions = [_direction(parameters, generator) for _ in range(dimensions)]
@@ -216,21 +216,21 @@ def _set(parameters: Mapping[str, Any], vector: Array) -> None:
     """Write a vector into the parameters, in place, so that optimizers keep their views."""
     now, ends = tick(), np.cumsum([p.size for p in parameters.values()])
     for p, part in zip(parameters.values(), np.split(vector, ends)):
-        p.array[...] = part.reshape(p.shape)
-        p.changed = now
+        p._array[...] = part.reshape(p.shape)
+        p._changed = now
 
 
 @contextmanager
 def borrowed(parameters: Mapping[str, Any]) -> Iterator[None]:
     """The parameters, bit for bit as they were afterwards."""
-    before = [(p, p.array, p.array.copy(), p.grad, p.spent) for p in parameters.values()]
+    before = [(p, p._array, p._array.copy(), p.grad, p._spent) for p in parameters.values()]
     try:
         yield
     finally:
         for p, array, values, grad, spent in before:
-            p.array = array                        # an optimizer may have moved it to its own
-            p.array[...] = values
-            p.changed, p.grad, p.spent = tick(), grad, spent
+            p._array = array                        # an optimizer may have moved it to its own
+            p._array[...] = values
+            p._changed, p.grad, p._spent = tick(), grad, spent
 
 
 def _direction(parameters: Mapping[str, Any], rng: np.random.Generator) -> Array:
@@ -244,7 +244,7 @@ def _direction(parameters: Mapping[str, Any], rng: np.random.Generator) -> Array
         axes = (0,) if p.ndim == 2 else tuple(range(1, p.ndim))
         d = rng.standard_normal(p.shape)
         length, own = (np.sqrt(np.square(a, dtype=float).sum(axes, keepdims=True))
-                       for a in (p.array, d))
+                       for a in (p._array, d))
         parts.append((d * (length / (own + 1e-10))).ravel())
     return np.concatenate(parts)
 

@@ -226,7 +226,7 @@ class TrainingRecorder:
         return filmed(draw, len(rows), options, fps=fps, title="training")
 
     def _weights(self) -> dict[str, Array]:
-        return {name: np.array(p.array) for name, p in self.parameters.items()}
+        return {name: np.array(p._array) for name, p in self.parameters.items()}
 
 
 # ---- the picture ---------------------------------------------------------------------------------

@@ -71,7 +71,7 @@ def run(f: Any, given: Any, start: Sequence[float], steps: int, names: Sequence[
     with np.errstate(all="ignore"):
         for t in range(steps + 1):
             height = f(*at.values())
-            points.append(np.array([p.array for p in at.values()], float))
+            points.append(np.array([p._array for p in at.values()], float))
             values.append(float(height))
             if watch:
                 watch(t, *points[-1].tolist(), values[-1])
@@ -84,7 +84,7 @@ def run(f: Any, given: Any, start: Sequence[float], steps: int, names: Sequence[
             if t < steps and made:
                 made.step()
             elif t < steps:
-                given.update({name: p.array for name, p in at.items()},
+                given.update({name: p._array for name, p in at.items()},
                              dict(zip(names, map(np.asarray, gradients[-1]))))
             for p in at.values():
                 p.grad = None

@@ -203,8 +203,8 @@ class Derivatives:
         """The VJP of an input on symbols, and its trace; None if no text says it."""
         z = self.z
         rule = list(zip(z.inputs, self.op.vjps))[place][1]
-        g = trace.one if isinstance(trace, _Slope) else trace.symbol(self.g, np.ones_like(z.array))
-        result = trace.symbol(self.result, z.array)
+        g = trace.one if isinstance(trace, _Slope) else trace.symbol(self.g, np.ones_like(z._array))
+        result = trace.symbol(self.result, z._array)
         for plainly in (True, False):
             inputs = [self._argument(trace, x, name, plainly)
                       for x, name in zip(z.inputs, self.symbols)]

@@ -144,7 +144,7 @@ def _compared(loss: Tensor, x: Tensor, g: np.ndarray, seed: np.ndarray) -> Any:
     wide = g.astype(np.float64)
 
     def along(direction: np.ndarray) -> float:
-        step = STEP * max(1.0, float(np.abs(x.array).max(initial=0)))
+        step = STEP * max(1.0, float(np.abs(x._array).max(initial=0)))
         ends = [_again(loss, x, sign * step * direction) for sign in (1, -1)]
         return float(np.sum(seed * (ends[0] - ends[1]), dtype=np.float64) / (2 * step))
 
@@ -166,7 +166,7 @@ def _compared(loss: Tensor, x: Tensor, g: np.ndarray, seed: np.ndarray) -> Any:
 
 def _again(end: Tensor, x: Tensor, change: np.ndarray) -> np.ndarray:
     """The value of `end` with x changed: the recorded kernels once more, in float64."""
-    values: dict[Tensor, Any] = {x: x.array.astype(np.float64) + change}
+    values: dict[Tensor, Any] = {x: x._array.astype(np.float64) + change}
 
     def value(t: Any) -> Any:
         if type(t) is Tensor and t in values:

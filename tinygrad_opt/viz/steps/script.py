@@ -146,7 +146,7 @@ class _Writer:
             for e in self.into[self.nodes[i]["id"]]
         ]
         say = (f"Forward {count}: at {self.nodes[i]['name']}, {equation} gives"
-               f" {told(t.array)}.")
+               f" {told(t._array)}.")
         self._add("forward", i, say, lines, cards)
 
     def _seed(self) -> None:

@@ -31,7 +31,7 @@ def called(t: Any, names: Mapping[Any, str]) -> str:
         return shorten(visible(name), 36)
     if t.op is not None:
         return t.op.symbol
-    return "a parameter" if t.needs_grad else "a constant"
+    return "a parameter" if t._needs_grad else "a constant"
 
 
 def names_in(tensors: Iterable[Tensor], names: Mapping[Any, str]) -> set[str]:
@@ -120,7 +120,7 @@ class Words:
         trace = Trace()
         operands = tuple(trace.symbol(bare(_number(x) if values else s), values_of(x))
                          for s, x in given)
-        return _opened(said(Symbol(self.z.array, trace, None, self.op, operands)))
+        return _opened(said(Symbol(self.z._array, trace, None, self.op, operands)))
 
     def meanings(self) -> str:
         """Which letter stands for what, where a name did not fit in."""
@@ -225,7 +225,7 @@ def _short(name: str | None) -> str:
 def _plain_number(x: Any) -> bool:
     """A number that was written into the expression, not one with a name or a gradient."""
     if type(x) is Tensor:
-        return not x.needs_grad and x.name is None and x.ndim == 0
+        return not x._needs_grad and x.name is None and x.ndim == 0
     return is_number(x)
 
 
