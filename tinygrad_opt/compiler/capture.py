@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import types
 import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -82,7 +83,7 @@ class Recorder:
         self._alive.clear()
         if any(ref() is not None for ref, _ in self._made):
             gc.collect()                                   # cycles of the caller's own
-        places = dict.fromkeys(place for ref, place in self._made if ref() is not None)
+        places = dict.fromkeys(place for ref, place in self._made if _is_held(ref()))
         return "; ".join(map(line_text, places))
 
     # ---- what the engine asks of it (tinygrad_opt.tensor.Tracer) ----
@@ -481,6 +482,18 @@ def handed_out(x: Any) -> Any:
     if isinstance(x, Symbol | np.ndarray):
         return np.array(plain(x))[()]
     return nested(handed_out, x)
+
+
+def _is_held(x: Any) -> bool:
+    """Whether an array is in somebody's hands, by way of a Tensor or a symbol too.
+
+    NumPy never frees some symbols, where a call of it has failed: nobody holds these.
+    """
+    if x is None:
+        return False
+    holders = [h for h in gc.get_referrers(x) if not isinstance(h, types.FrameType)]
+    return any(_is_held(h) if type(h) in (Tensor, Symbol, ArgumentArray) else True
+               for h in holders)
 
 
 def _with_shared(op: Op, *arrays: Any, **attrs: Any) -> tuple[Any, Any]:
