@@ -192,6 +192,8 @@ def test_a_run_that_explodes_is_an_error_that_says_where(tmp_path, capsys):
     "train moons --batch-size 200", "animate moons --out a.npz", "landscape moons --out l.csv",
     "report moons --out r.html"])
 def test_an_explosion_that_stays_finite_is_an_error_too(tmp_path, monkeypatch, capsys, line):
+    if line.startswith(("animate", "report")):
+        pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)
     code = main([*line.split(), "--optimizer", "sgd", "--lr", "1e9", "--epochs", "3", "--quiet"])
     assert code == 1

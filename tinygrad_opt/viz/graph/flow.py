@@ -127,7 +127,7 @@ def flow(end: Tensor, gradient: Any = None) -> Flow:
         for i, (x, rule) in enumerate(zip(t.inputs, t.op.vjps)):
             if rule is not None and type(x) is Tensor and x._needs_grad:
                 just_before = t.serial - (i + 1) / (len(inputs) + 1)
-                arrow = _twin(x, op=ops.positive, inputs=(twins[x],), attrs={}, hooks=None,
+                arrow = _twin(x, op=ops.positive, inputs=(twins[x],), attrs={}, _hooks=None,
                               serial=just_before)
                 inputs[i] = arrow
                 rule = _noted(rule, raw, (t, i))
