@@ -180,9 +180,7 @@ def entered(x: Any, dtype: Any = None) -> Any:
         return x
     if isinstance(x, np.generic) and x.dtype.kind in "fiub":
         return x.item()
-    array = array_of(x)
-    if array.dtype.kind not in "fiub" or isinstance(array, np.ma.MaskedArray):
-        raise unreal(array)
+    array = real(array_of(x))
     return converted(array, dtype) if dtype is not None else array
 
 
@@ -218,12 +216,14 @@ def converted(array: ndarray, dtype: Any, copy: bool = False) -> ndarray:
     return program.compute(np.ndarray.astype, (array, dtype), {})[0]
 
 
-def unreal(array: Any) -> TypeError:
-    """The error for an array that does not hold real numbers."""
+def real(array: ndarray) -> ndarray:
+    """The array, if it holds real numbers and nothing beside them."""
     if isinstance(array, np.ma.MaskedArray):
-        return TypeError("a Tensor cannot hold a masked array: its mask would be lost. Fill it"
-                         " first, x.filled(0), or weigh the entries by the mask")
-    return TypeError(f"a Tensor holds real numbers, got an array of {array.dtype}")
+        raise TypeError("a Tensor cannot hold a masked array: its mask would be lost. Fill it"
+                        " first, x.filled(0), or weigh the entries by the mask")
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"a Tensor holds real numbers, got an array of {array.dtype}")
+    return array
 
 
 def answer(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -661,8 +661,7 @@ def _as_array(data: Any, own: bool, dtype: Any) -> ndarray:
         array = array_of(data)
     except ValueError as error:
         raise ShapeError(f"the rows of the list have different lengths: {error}") from error
-    if array.dtype.kind not in "fiub" or isinstance(array, np.ma.MaskedArray):
-        raise unreal(array)
+    array = real(array)
     if dtype is not None:
         wanted = np.dtype(dtype)
     elif not hasattr(data, "dtype") or (own and array.dtype.kind != "f"):
