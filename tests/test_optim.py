@@ -565,7 +565,43 @@ def test_keras_and_torch_names_of_options_are_understood():
     assert optim.get("rmsprop", alpha=0.5).rho == 0.5
 
 
+def test_a_name_may_bring_its_options_along():
+    opt = optim.get("sgd:lr=1,decay=1e-3, momentum=.8,nesterov=true", weight_decay=0.1)
+    assert repr(opt) == repr(optim.SGD(lr=1, decay=1e-3, momentum=0.8, nesterov=True,
+                                       weight_decay=0.1))
+    assert optim.get("ADAM:0.5").lr == 0.5
+    assert optim.get("momentum:velocity=mean").velocity == "mean"
+    found = optim.minimize(lambda x: (x**2).sum(), [3.0, 1.0], "cg:beta=hessian,restart=2")
+    assert found.converged and found.steps == 1
+    assert optim.minimize(lambda x: (x**2).sum(), [3.0], "sgd:lr=.5").steps == 1
+
+
+def test_the_defaults_of_the_texts_are_one_call_away():
+    keras = optim.get("rmsprop", defaults="keras")
+    assert (keras.lr, keras.rho, keras.eps) == (0.001, 0.9, 1e-7)
+    assert optim.get("sgd:defaults=nnfs").lr == optim.get("adagrad", defaults="nnfs").lr == 1
+    assert optim.get("rmsprop:rho=.5,defaults=dlfs").rho == 0.5
+    assert optim.get("adadelta", defaults="keras").rho == 0.95
+    assert optim.get("adam", epsilon=None).eps == 1e-7 != optim.get("adam").eps
+    with pytest.raises(ValueError, match="no defaults are called 'kears'; did you mean 'keras'"):
+        optim.get("adam", defaults="kears")
+
+
+def test_an_optimizer_prints_numbers_and_what_is_not_as_usual():
+    assert repr(optim.Adam(bias_correction=False, amsgrad=True)).startswith(
+        "Adam(lr=0.001, beta1=0.9, beta2=0.999, eps=1e-08, amsgrad=True, bias_correction=False;")
+    assert repr(optim.Nesterov(maximize=True)).startswith(
+        "Nesterov(lr=0.01, maximize=True, momentum=0.9; ")
+
+
 @pytest.mark.parametrize(("call", "says"), [
+    (lambda: optim.get("sgd:"), "such as sgd:lr=0.1,momentum=0.9"),
+    (lambda: optim.get("sgd:lr=1,0.5"), "such as sgd:lr=0.1,momentum=0.9"),
+    (lambda: optim.get("sgd:lr=1,lr=2"), "such as sgd:lr=0.1,momentum=0.9"),
+    (lambda: optim.get("sgd:lr=1", lr=2), "lr is given twice"),
+    (lambda: optim.get("sgd:lr=fast"), "lr must be a number"),
+    (lambda: optim.get("momentum:velocity=step"), "velocity must be one of 'steps'"),
+    (lambda: optim.get("sgd", maximize=1), "maximize must be True or False"),
     (lambda: optim.get("adm"), "did you mean 'adam'"),
     (lambda: optim.get("adma"), "did you mean 'adam'"),
     (lambda: optim.get("adamx"), "did you mean 'adamax'"),

@@ -261,6 +261,54 @@ def test_velocity_holds_displacements_so_that_a_new_rate_leaves_the_past_alone()
         assert p["w"][0] == pytest.approx(0.8)                       # −0.1, then −0.09 − 0.01
 
 
+@pytest.mark.parametrize("velocity", ["steps", "gradients", "mean"])
+def test_momentum_is_to_be_had_as_it_is_printed_and_as_it_is_coded(velocity):
+    """Under decay the forms part: v of gradients meets the rate of now with all of its past."""
+    rng = np.random.default_rng(3)
+    opt = optim.Momentum(lr=0.5, decay=0.1, momentum=0.8, velocity=velocity)
+    p, w, v = {"w": np.ones(3)}, np.ones(3), np.zeros(3)
+    for t in range(20):
+        g, lr = rng.standard_normal(3), 0.5 / (1 + 0.1 * t)
+        new = {"steps": -lr * g, "gradients": g, "mean": 0.2 * g}[velocity]
+        v = 0.8 * v + new
+        w = w + v if velocity == "steps" else w - lr * v
+        opt.update(p, {"w": g})
+        np.testing.assert_allclose(p["w"], w, rtol=1e-13)
+
+
+@pytest.mark.parametrize(("rule", "nesterov"), [(optim.Momentum, False), (optim.Nesterov, True)])
+@pytest.mark.parametrize("maximize", [False, True])
+def test_a_velocity_of_gradients_is_torchs_while_the_rate_changes(rule, nesterov, maximize):
+    torch = pytest.importorskip("torch")
+    rates = optim.schedules.cosine(0.5, 20)
+    p, q = {"w": np.ones(3)}, torch.ones(3, dtype=torch.float64, requires_grad=True)
+    ours = rule(lr=rates, velocity="gradients", maximize=maximize, weight_decay=0.1)
+    theirs = torch.optim.SGD([q], lr=0.5, momentum=0.9, nesterov=nesterov, maximize=maximize,
+                             weight_decay=0.1)
+    for t, g in enumerate(np.random.default_rng(4).standard_normal((20, 3))):
+        theirs.param_groups[0]["lr"], q.grad = rates(t), torch.tensor(g)
+        ours.update(p, {"w": g})
+        theirs.step()
+        np.testing.assert_allclose(p["w"], q.detach().numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", optim.names())
+def test_maximising_is_minimising_the_negative(name):
+    up, down = {"w": np.array([1.0, -2.0])}, {"w": np.array([1.0, -2.0])}
+    rising, falling = optim.get(name, lr=0.1, maximize=True), optim.get(name, lr=0.1)
+    for g in np.random.default_rng(6).standard_normal((10, 2)):
+        rising.update(up, {"w": g})
+        falling.update(down, {"w": -g})
+        np.testing.assert_array_equal(up["w"], down["w"])
+
+
+def test_without_its_corrections_adam_begins_with_steps_three_times_too_long():
+    first = {corrected: displacements(optim.Adam(lr=0.1, bias_correction=corrected), [2.0])[0]
+             for corrected in (True, False)}
+    assert first[True] == pytest.approx(-0.1, rel=1e-6)
+    assert first[False] == pytest.approx(-0.1 * 0.1 / math.sqrt(0.001), rel=1e-6)
+
+
 def test_adagrad_with_mean_divides_by_the_root_mean_square():
     gradients = [3.0, -1.0, 0.5, 2.0]
     moved = displacements(optim.AdaGrad(lr=0.1, mean=True, eps=1e-7), gradients)
@@ -301,6 +349,8 @@ VARIANTS = [
     optim.SGD(lr=0.1), optim.SGD(lr=0.1, momentum=0.9, nesterov=True),
     optim.SGD(lr=0.1, momentum=0.9, dampening=0.5),
     optim.SGD(lr=0.1, momentum=0.9, weight_decay=0.1), optim.Momentum(lr=0.1),
+    *(rule(lr=0.1, velocity=v) for rule in (optim.Momentum, optim.Nesterov)
+      for v in ("gradients", "mean")), optim.Adam(bias_correction=False),
     optim.Nesterov(lr=0.1), optim.AdaGrad(lr=0.1), optim.AdaGrad(lr=0.1, mean=True),
     optim.RMSprop(), optim.RMSprop(centered=True, momentum=0.5), optim.AdaDelta(), optim.Adam(),
     optim.Adam(amsgrad=True), optim.AdamW(weight_decay=0.3), optim.Adamax(), optim.Nadam(),

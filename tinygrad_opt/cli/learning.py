@@ -185,7 +185,7 @@ class Problem:
         from tinygrad_opt import optim
 
         lr = lr or self.rates.get(name)
-        return optim.get(name, **({"lr": lr} if lr else {}))
+        return optim.get(name, lr=lr) if lr else optim.get(name)
 
 
 class Learning:

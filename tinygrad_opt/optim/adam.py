@@ -27,6 +27,10 @@ class Adam(Optimizer):
         vₘₐₓ ← max(vₘₐₓ, v)
         v̂ ← vₘₐₓ / (1 − β₂ᵗ)
 
+    Without the corrections the last line is
+
+        p ← p − η · m / (√v + ε)
+
     Parameters
     ----------
     params : dict of str to Tensor, optional
@@ -38,6 +42,9 @@ class Adam(Optimizer):
         ε, outside the root and after the correction, as in Algorithm 1.
     amsgrad : bool
         Never let the divisor's v fall.
+    bias_correction : bool
+        Without it the first steps are (1 − β₁) / √(1 − β₂) times too long, by default 3 times,
+        and stay too long for about 1 / (1 − β₂) steps.
     **options
         Those of every optimizer; see `Optimizer`.
 
@@ -65,13 +72,15 @@ class Adam(Optimizer):
 
     options: ClassVar[dict[str, Check]] = Optimizer.options | {
         "beta1": decay_rate, "beta2": decay_rate, "eps": number(), "amsgrad": flag,
+        "bias_correction": flag,
     }
 
     def __init__(
         self, params: Params = None, lr: Any = 1e-3, *, beta1: float = 0.9, beta2: float = 0.999,
-        eps: float = 1e-8, amsgrad: bool = False, **options: Any,
+        eps: float = 1e-8, amsgrad: bool = False, bias_correction: bool = True, **options: Any,
     ) -> None:
         self.beta1, self.beta2, self.eps, self.amsgrad = beta1, beta2, eps, amsgrad
+        self.bias_correction = bias_correction
         super().__init__(params, lr, **options)
 
     def accumulators(self) -> dict[str, float]:
@@ -86,6 +95,8 @@ class Adam(Optimizer):
         if self.amsgrad:
             v_max = np.maximum(largest[0], v)
             kept.append(v_max)
+        if not self.bias_correction:
+            return p - lr * m / (np.sqrt(kept[-1]) + self.eps), *kept
         m_hat = m / (1 - self.beta1**t)
         v_hat = kept[-1] / (1 - self.beta2**t)
         return p - lr * m_hat / (np.sqrt(v_hat) + self.eps), *kept

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from tinygrad_opt.optim.optimizer import Optimizer, Params
-from tinygrad_opt.optim.options import Check, flag, momentum
+from tinygrad_opt.optim.options import Check, choice, flag, momentum
 
 __all__ = ["Momentum", "Nesterov", "SGD"]  # noqa: RUF022
 
@@ -102,19 +102,31 @@ class Momentum(Optimizer):
         v ← μ · v − η · g
         p ← p + v
 
+    and with a velocity of gradients, at whose past the rate of now looks back,
+
+        v ← μ · v + g
+        p ← p − η · v
+
+    or of their mean, for which comes before these
+
+        g ← (1 − μ) · g
+
     Parameters
     ----------
     params : dict of str to Tensor, optional
     lr : float or schedule
     momentum : float in [0, 1]
         μ; α or γ in some texts.
+    velocity : {"steps", "gradients", "mean"}
+        What v holds: displacements, so that a change of lr acts on new gradients only, as in
+        Keras; gradients, as in ``torch.optim.SGD(momentum=μ)``; their exponential mean.
     **options
         Those of every optimizer; see `Optimizer`.
 
     Notes
     -----
-    v starts from 0 and holds displacements: a change of lr acts on new gradients only. Equal to
-    Keras's SGD(momentum), and to ``torch.optim.SGD(momentum=μ)`` while lr is constant.
+    v starts from 0. While lr is constant the first two are the same, and the third is the first
+    at the rate (1 − μ) lr.
 
     References
     ----------
@@ -133,22 +145,30 @@ class Momentum(Optimizer):
     [0.439]
     """
 
-    options: ClassVar[dict[str, Check]] = Optimizer.options | {"momentum": momentum}
+    options: ClassVar[dict[str, Check]] = Optimizer.options | {
+        "momentum": momentum, "velocity": choice("steps", "gradients", "mean"),
+    }
 
     def __init__(
-        self, params: Params = None, lr: Any = 0.01, *, momentum: float = 0.9, **options: Any
+        self, params: Params = None, lr: Any = 0.01, *, momentum: float = 0.9,
+        velocity: str = "steps", **options: Any,
     ) -> None:
-        self.momentum = momentum
+        self.momentum, self.velocity = momentum, velocity
         super().__init__(params, lr, **options)
 
     def accumulators(self) -> dict[str, float]:
-        """v, the last displacement."""
+        """v, the velocity."""
         return {"v": 0.0}
 
     def rule(self, p: Any, g: Any, v: Any, *, lr: Any, t: Any) -> Any:
         """Descend along a velocity."""
-        v = self.momentum * v - lr * g
-        return p + v, v
+        if self.velocity == "steps":
+            v = self.momentum * v - lr * g
+            return p + v, v
+        if self.velocity == "mean":
+            g = (1 - self.momentum) * g
+        v = self.momentum * v + g
+        return p - lr * v, v
 
 
 class Nesterov(Momentum):
@@ -156,6 +176,12 @@ class Nesterov(Momentum):
 
         p ← p + μ² · v − (1 + μ) · η · g
         v ← μ · v − η · g
+
+    and with a velocity of gradients, or of their mean as in `Momentum`,
+
+        g ← (1 − μ) · g
+        v ← μ · v + g
+        p ← p − η · (g + μ · v)
 
     Parameters
     ----------
@@ -165,7 +191,7 @@ class Nesterov(Momentum):
     momentum : float in [0, 1]
         μ.
     **options
-        Those of every optimizer; see `Optimizer`.
+        ``velocity`` of `Momentum`, and those of every optimizer; see `Optimizer`.
 
     Notes
     -----
@@ -198,6 +224,11 @@ class Nesterov(Momentum):
 
     def rule(self, p: Any, g: Any, v: Any, *, lr: Any, t: Any) -> Any:
         """Look ahead along the velocity; both lines read it as it was before."""
-        p = p + self.momentum**2 * v - (1 + self.momentum) * lr * g
-        v = self.momentum * v - lr * g
-        return p, v
+        if self.velocity == "steps":
+            p = p + self.momentum**2 * v - (1 + self.momentum) * lr * g
+            v = self.momentum * v - lr * g
+            return p, v
+        if self.velocity == "mean":
+            g = (1 - self.momentum) * g
+        v = self.momentum * v + g
+        return p - lr * (g + self.momentum * v), v

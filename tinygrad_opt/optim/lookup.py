@@ -1,4 +1,7 @@
-"""Optimizers by name, with options under the names that other libraries give them."""
+"""Optimizers by name, with options under the names that other libraries give them.
+
+    get("adam", lr=0.01)        get("sgd:lr=1,decay=1e-3,momentum=.8")        get("sgd:0.1")
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from tinygrad_opt.optim.descent import SGD, Momentum, Nesterov
 from tinygrad_opt.optim.optimizer import Optimizer
 from tinygrad_opt.optim.options import nearest
 
-__all__ = ["get", "names"]
+__all__ = ["get", "names", "read"]
 
 _RULES: dict[str, type[Optimizer]] = {
     rule.__name__.lower(): rule
@@ -23,12 +26,21 @@ _ALIASES = {
     "nag": "nesterov", "nesterovaccelerated": "nesterov", "heavyball": "momentum",
     "rms": "rmsprop",
 }
-# Keras's and torch's names; clipnorm of Keras is per variable
+# Keras's and torch's names
 _OPTIONS = {
     "learning_rate": "lr", "beta_1": "beta1", "beta_2": "beta2", "epsilon": "eps",
     "clipnorm": "clip_norm_each", "clipvalue": "clip_value", "global_clipnorm": "clip_norm",
     "initial_accumulator_value": "initial_accumulator", "lr_decay": "decay",
     "momentum_decay": "psi",
+}
+# what other texts leave unsaid, where it is not what is left unsaid here
+_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
+    "keras": {"adagrad": {"eps": 1e-7}, "rmsprop": {"lr": 0.001, "rho": 0.9, "eps": 1e-7},
+              "adadelta": {"rho": 0.95, "eps": 1e-7}, "adam": {"eps": 1e-7},
+              "adamax": {"eps": 1e-7}, "nadam": {"eps": 1e-7}},
+    "nnfs": {"sgd": {"lr": 1.0}, "momentum": {"lr": 1.0}, "adagrad": {"lr": 1.0, "eps": 1e-7},
+             "rmsprop": {"lr": 0.001, "rho": 0.9, "eps": 1e-7}, "adam": {"eps": 1e-7}},
+    "dlfs": {"adagrad": {"eps": 1e-7}, "rmsprop": {"eps": 1e-7}, "adam": {"eps": 1e-7}},
 }
 
 
@@ -43,19 +55,67 @@ def names() -> list[str]:
     return sorted(_RULES)
 
 
-def get(name: Any, params: Any = None, **options: Any) -> Optimizer:
+def read(text: str) -> tuple[str, dict[str, Any]]:
+    """A name and its options, as one text has them.
+
+    Parameters
+    ----------
+    text : str
+        ``name``, ``name:option=value,option=value``, or ``name:0.1`` for ``name:lr=0.1``. Values
+        are numbers, true, false, none, or words.
+
+    Raises
+    ------
+    ValueError
+        If it is written in another way.
+
+    Examples
+    --------
+    >>> read("sgd:lr=1,momentum=.8,nesterov=true")
+    ('sgd', {'lr': 1, 'momentum': 0.8, 'nesterov': True})
+    """
+    name, colon, rest = text.partition(":")
+    options: dict[str, Any] = {}
+    for i, part in enumerate(rest.split(",") if colon else ()):
+        word, equals, value = map(str.strip, part.partition("="))
+        if not equals and not i:
+            word, value = "lr", word
+        if not word.isidentifier() or not value or word in options:
+            raise ValueError(f"{text!r} is not a name and options, such as sgd:lr=0.1,momentum=0.9")
+        options[word] = _value(value)
+    return name.strip(), options
+
+
+def _value(text: str) -> Any:
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            pass
+    return {"true": True, "false": False, "none": None}.get(text.lower(), text)
+
+
+def get(
+    name: Any, params: Any = None, *, defaults: str | None = None, **options: Any
+) -> Optimizer:
     """An optimizer by its name.
 
     Parameters
     ----------
     name : str, class or Optimizer
-        One of `names` or an alias such as ``"rms_prop"`` and ``"nag"``, in any case; the class;
-        or an optimizer, which is returned as it is.
+        One of `names` or an alias such as ``"rms_prop"`` and ``"nag"``, in any case, and with
+        options if you like, ``"sgd:lr=1,decay=1e-3,momentum=.8"``; the class; or an optimizer,
+        which is returned as it is.
     params : dict of str to Tensor, optional
         What it updates; none for ``update(params, grads)``.
+    defaults : {"keras", "nnfs", "dlfs"}, optional
+        Whose values stand for options that are not given: those of Keras 2, of *Neural networks
+        from scratch in Python* (2020), or of *Deep learning from scratch* (2016); in all of them
+        ε is 1e-7. Their rules stay ours.
     **options
         Options of that optimizer. Keras's names are understood: learning_rate, beta_1, beta_2,
-        epsilon, clipnorm (per parameter), global_clipnorm, clipvalue; torch's betas and alpha.
+        epsilon (None: Keras's 1e-7), clipnorm (per parameter; Keras before 2.4 took the norm of
+        all together), global_clipnorm, clipvalue; torch's betas and alpha.
 
     Returns
     -------
@@ -72,6 +132,8 @@ def get(name: Any, params: Any = None, **options: Any) -> Optimizer:
     --------
     >>> get("RMS_prop", learning_rate=0.1, epsilon=1e-7).eps
     1e-07
+    >>> get("rmsprop:decay=1e-3", defaults="keras")
+    RMSprop(lr=0.001, decay=0.001, rho=0.9, eps=1e-07; 0 parameters, t=0)
     >>> get("adm")
     Traceback (most recent call last):
     ValueError: no optimizer is called 'adm'; did you mean 'adam'?
@@ -80,8 +142,17 @@ def get(name: Any, params: Any = None, **options: Any) -> Optimizer:
         if params is not None or options:
             raise TypeError(f"{name!r} has its parameters and options; set them on it")
         return name
+    given = [*options.items()]
+    if isinstance(name, str):
+        name, own = read(name)
+        given = [*own.items(), *given]
     rule = name if isinstance(name, type) and issubclass(name, Optimizer) else _rule(name)
-    return rule(params, **_translated(rule, options))
+    defaults = dict(given).get("defaults", defaults)
+    if defaults is not None and defaults not in _DEFAULTS:
+        raise ValueError(f"no defaults are called {defaults!r}; {nearest(defaults, _DEFAULTS)}")
+    usual = _DEFAULTS.get(defaults or "", {}).get(rule.__name__.lower(), {})
+    ours = _translated(rule, [pair for pair in given if pair[0] != "defaults"])
+    return rule(params, **usual | ours)
 
 
 def _rule(name: Any) -> type[Optimizer]:
@@ -94,14 +165,17 @@ def _rule(name: Any) -> type[Optimizer]:
     return _RULES[word]
 
 
-def _translated(rule: type[Optimizer], given: dict[str, Any]) -> dict[str, Any]:
+def _translated(rule: type[Optimizer], given: list[tuple[str, Any]]) -> dict[str, Any]:
     """The options under our names; refuses one that the rule lacks or that comes twice."""
     known = [*rule.options, "overrides", "frozen"]
     ours = _OPTIONS | ({"alpha": "rho"} if "rho" in known else {})
-    pairs = [(word, ours.get(word, word), value) for word, value in given.items()]
-    if "betas" in given:
-        pairs = [pair for pair in pairs if pair[0] != "betas"]
-        pairs += [("betas", *pair) for pair in zip(("beta1", "beta2"), given["betas"], strict=True)]
+    pairs = []
+    for word, value in given:
+        if word == "betas":
+            pairs += [(word, *pair) for pair in zip(("beta1", "beta2"), value, strict=True)]
+        else:
+            keras = word == "epsilon" and value is None
+            pairs.append((word, ours.get(word, word), 1e-7 if keras else value))
     options: dict[str, Any] = {}
     for word, name, value in pairs:
         if name not in known:

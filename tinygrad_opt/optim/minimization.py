@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.optim.line_searches import Objective, Point, quietly, search
-from tinygrad_opt.optim.lookup import get, names
+from tinygrad_opt.optim.lookup import get, names, read
 from tinygrad_opt.optim.optimizer import Optimizer
 from tinygrad_opt.optim.options import flag, nearest, number, whole
 from tinygrad_opt.optim.second_order import METHODS, Direction
@@ -82,8 +82,8 @@ def minimize(
     params : array-like, Tensor or dict of str to these
         Where to start; not changed. Numbers and lists are taken as float64.
     method : str, Optimizer, or class of one
-        One of the methods below, or an optimizer by any name that `get` knows, as a class, or
-        made without parameters.
+        One of the methods below, with options if you like, ``"cg:beta=hessian"``; or an optimizer
+        in any way that `get` knows, or made without parameters.
     steps : int
         At most so many.
     tol : float in [0, inf)
@@ -200,7 +200,10 @@ def conjugate_gradient(
 
 def _method(method: Any, options: dict[str, Any]) -> Direction | Optimizer:
     """The method by its name, with its options, or an optimizer without parameters."""
-    word = re.sub(r"[\s_-]", "", method).lower() if isinstance(method, str) else None
+    word = None
+    if isinstance(method, str):
+        name, own = read(method)
+        word, options = re.sub(r"[\s_-]", "", name).lower(), own | options
     if word not in METHODS:
         if word is not None:
             try:
@@ -208,7 +211,7 @@ def _method(method: Any, options: dict[str, Any]) -> Direction | Optimizer:
             except ValueError:
                 close = nearest(word, [*METHODS, *names()])
                 raise ValueError(f"no method is called {method!r}; {close}") from None
-        rule = get(method, **options)
+        rule = get(method if word is None else word, **options)
         if rule.parameters:
             raise ValueError(f"minimize() moves params itself: give {type(rule).__name__} without"
                              f" parameters, as {type(rule).__name__}(lr=...)")

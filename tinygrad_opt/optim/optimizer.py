@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
@@ -47,6 +48,8 @@ class Optimizer:
     clip_norm : float, optional
         Scale down all gradients together if their common norm exceeds it. When several are
         given they act in this order: value, each, all.
+    maximize : bool
+        Go up: the rule gets −g. Weight decay shrinks p as ever.
     check_finite : {None, "raise", "skip"}
         What a gradient with nan or inf in it does: "raise" names the parameter, "skip" leaves
         the step out and counts it in ``skipped``. Either way nothing has been touched.
@@ -105,7 +108,7 @@ class Optimizer:
         "clip_norm": check.number(above=0, optional=True),
         "clip_norm_each": check.number(above=0, optional=True),
         "clip_value": check.number(above=0, optional=True),
-        "check_finite": check.choice(None, "raise", "skip"),
+        "check_finite": check.choice(None, "raise", "skip"), "maximize": check.flag,
     }
     decoupled: ClassVar[bool] = False          # weight decay beside the step, not in the gradient
 
@@ -116,13 +119,14 @@ class Optimizer:
         self, params: Params = None, lr: Any = 1e-3, *, decay: float = 0.0,
         weight_decay: float = 0.0, clip_norm: float | None = None,
         clip_norm_each: float | None = None, clip_value: float | None = None,
-        check_finite: str | None = None, overrides: Mapping[str, Mapping[str, Any]] | None = None,
+        check_finite: str | None = None, maximize: bool = False,
+        overrides: Mapping[str, Mapping[str, Any]] | None = None,
         frozen: str | Iterable[str] = (), **rule: Any,
     ) -> None:
         self._set_up({}, False)
         self.lr, self.decay, self.weight_decay = lr, decay, weight_decay
         self.clip_norm, self.clip_norm_each, self.clip_value = clip_norm, clip_norm_each, clip_value
-        self.check_finite = check_finite
+        self.check_finite, self.maximize = check_finite, maximize
         for name, value in rule.items():
             if name not in self.options:
                 raise TypeError(self._unknown(name))
@@ -189,7 +193,9 @@ class Optimizer:
         """Refuse options that do not go together."""
 
     def _update(self, p: Any, g: Any, *accumulators: Any, lr: Any, t: Any) -> Any:
-        """The rule under weight decay."""
+        """The rule under weight decay, of −g to maximise."""
+        if self.maximize:
+            g = -g
         if self.weight_decay:
             if self.decoupled:
                 p = p - lr * self.weight_decay * p
@@ -577,8 +583,11 @@ class Optimizer:
         print(explanation(self, name, index))
 
     def __repr__(self) -> str:
-        given = ", ".join(f"{n}={self.__dict__[n]!r}" for n in self.options
-                          if self.__dict__[n] not in (None, 0.0, False))
+        usual = {p.name: p.default for c in reversed(type(self).__mro__)
+                 for p in inspect.signature(c.__init__).parameters.values()}  # type: ignore[misc]
+        own = {n: self.__dict__[n] for n in self.options}
+        given = ", ".join(f"{n}={v!r}" for n, v in own.items()
+                          if (v if type(v) is float else v != usual.get(n)))
         if "_entries" not in self.__dict__:                # one that only has the rule
             return f"{type(self).__name__}({given})"
         return f"{type(self).__name__}({given}; {len(self._entries)} parameters, t={self.t})"

@@ -19,6 +19,8 @@ PARTS: dict[str, Any] = {
     "rule": str, "t": int, "skipped": int, "options": Mapping, "overrides": Mapping,
     "frozen": (list, tuple), "schedules": Mapping, "parameters": Mapping,
 }
+# what options were that a file has not, as it is older than they are
+LATER = {"maximize": False, "velocity": "steps", "bias_correction": True}
 FIELDS = {"updates", "shape", "dtype", "state"}
 MOST = 2**53                    # steps: up to here a float counts them exactly
 LARGEST = 2**36                 # numbers in a parameter that is not here yet
@@ -125,7 +127,7 @@ def _missettings(
     optimizer: Any, state: Mapping[str, Any], settings: dict[str, Any]
 ) -> Iterator[str]:
     """What is wrong with options, overrides and frozen names, which come to be the settings."""
-    given = dict(state["options"])
+    given = {n: v for n, v in LATER.items() if n in optimizer.options} | dict(state["options"])
     if given.keys() != optimizer.options.keys():
         yield f"options {sorted(given.keys() ^ optimizer.options.keys())} differ"
         return
