@@ -21,7 +21,7 @@ ORDER = [
     {"tensor"},
     {"numpy_functions"},
     {"symbols"},
-    {"autograd", "nn", "optim", "compiler", "viz"},
+    {"autograd", "nonfinite", "nn", "optim", "compiler", "viz"},
     {"checkpoint", "cases"},
     {"train"},
     {"cli"},

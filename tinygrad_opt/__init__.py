@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tinygrad_opt.checkpoint import load, save
     from tinygrad_opt.compiler import compile
     from tinygrad_opt.nn.init import seed
+    from tinygrad_opt.nonfinite import detect_nonfinite
     from tinygrad_opt.train import History, fit
     from tinygrad_opt.viz import draw, playback
 
@@ -53,6 +54,7 @@ __all__ = [
     "TinygradOptError",
     "compile",
     "data",
+    "detect_nonfinite",
     "draw",
     "errors",
     "fit",
@@ -82,6 +84,7 @@ _LATER = {
     "History": "tinygrad_opt.train",
     "compile": "tinygrad_opt.compiler",
     "data": "tinygrad_opt",
+    "detect_nonfinite": "tinygrad_opt.nonfinite",
     "draw": "tinygrad_opt.viz",
     "fit": "tinygrad_opt.train",
     "load": "tinygrad_opt.checkpoint",

@@ -53,7 +53,42 @@ def default_dtype() -> np.dtype[Any]:
     return _default_dtype
 
 
-class no_grad:
+class Setting:
+    """A block, or a decorated function, in which a context variable has a value of its own.
+
+    The value belongs to the running thread or task, and the one before is restored when the block
+    is left in whatever way.
+    """
+
+    def __init__(self, variable: ContextVar[Any], value: Any) -> None:
+        self._variable, self._value = variable, value
+        self._tokens: list[Any] = []
+
+    def __enter__(self) -> None:
+        self._tokens.append(self._variable.set(self._value))
+
+    def __exit__(self, *exc: object) -> None:
+        self._variable.reset(self._tokens.pop())
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        import inspect
+
+        if inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function):
+            name = type(self).__name__
+            raise TypeError(
+                f"{name}() cannot decorate {function.__name__}: a generator or coroutine runs"
+                f" after its call has returned. Use `with {name}():` inside it."
+            )
+
+        @functools.wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            with Setting(self._variable, self._value):
+                return function(*args, **kwargs)
+
+        return wrapper
+
+
+class no_grad(Setting):
     """Compute without recording: ``with no_grad():`` or ``@no_grad()``.
 
     Results made inside need no gradient and keep no graph. The state belongs to the running
@@ -74,46 +109,24 @@ class no_grad:
     False
     """
 
-    _records = False
-
     def __init__(self) -> None:
-        self._tokens: list[Any] = []
-
-    def __enter__(self) -> None:
-        self._tokens.append(recording.set(self._records))
-
-    def __exit__(self, *exc: object) -> None:
-        recording.reset(self._tokens.pop())
-
-    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        import inspect
-
-        if inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function):
-            raise TypeError(
-                f"no_grad() cannot decorate {function.__name__}: a generator or coroutine runs"
-                " after its call has returned. Use `with no_grad():` inside it."
-            )
-
-        @functools.wraps(function)
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            with type(self)():
-                return function(*args, **kwargs)
-
-        return wrapper
+        super().__init__(recording, False)
 
 
-class with_grad(no_grad):
+class with_grad(Setting):
     """Record even inside `no_grad`: differentiation needs the graph of what it calls."""
 
-    _records = True
+    def __init__(self) -> None:
+        super().__init__(recording, True)
 
 
-# ---- a step that is captured ---------------------------------------------------------------------
+# ---- who else listens ----------------------------------------------------------------------------
 
 
 class Tracer(Protocol):
     """Whatever a captured step must know of passes here: where a tracer is set, the engine lets
-    it act instead of acting by itself. `tinygrad_opt.compiler` has the only one."""
+    it act instead of acting by itself. `tinygrad_opt.compiler` has the one that captures, and
+    `tinygrad_opt.nonfinite` one that only looks on."""
 
     def compute(self, function: Any, inputs: Any, attrs: dict[str, Any]) -> tuple[Any, Any]:
         """The value of an Op or a NumPy function, and what a kernel shares with its VJPs."""
@@ -129,6 +142,9 @@ class Tracer(Protocol):
 
     def act(self, action: Callable[..., None], args: Any) -> None:
         """Do something that is not a computation, now and at each replay."""
+
+    def refuse(self, error: Callable[[Any], Exception], x: Any) -> None:
+        """Raise the error about x, if what is being done to it could not be done again."""
 
 
 tracer: ContextVar[Tracer | None] = ContextVar("tracer", default=None)
@@ -153,6 +169,13 @@ def effect(action: Callable[..., None], *args: Any) -> None:
         action(*args)
     else:
         program.act(action, args)
+
+
+def unrepeatable(error: Callable[[Any], Exception], x: Any) -> None:
+    """Something that a replay would not do again: where a step is captured, an error about x."""
+    program = tracer.get()
+    if program is not None:
+        program.refuse(error, x)
 
 
 def nested(change: Callable[[Any], Any], x: Any) -> Any:

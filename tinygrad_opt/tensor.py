@@ -41,6 +41,7 @@ from tinygrad_opt.recording import (
     set_default_dtype,
     tick,
     tracer,
+    unrepeatable,
     with_grad,
 )
 
@@ -381,7 +382,7 @@ class Tensor(Methods):
         g = self._gradient
         program = tracer.get()
         if program is not None:
-            return program.read(self, "grad", g)
+            g = program.read(self, "grad", g)
         if type(g) is ndarray and (g.base is not None or not g.flags.writeable):
             g = self._gradient = g.copy()                   # a compiled step would write into it
         return g
@@ -439,7 +440,7 @@ class Tensor(Methods):
     def _read(self) -> ndarray:
         """The values, for eyes outside the engine: a captured step would freeze what they see."""
         if tracer.get() is not None:
-            raise captured_read(self)
+            unrepeatable(captured_read, self)
         return self._array
 
     def detach(self) -> Tensor:
@@ -818,8 +819,7 @@ def _hooked(z: Tensor, g: Any) -> Any:
             shown.flags.writeable = False
         new = hook(shown)
         if new is None:
-            if tracer.get() is not None:
-                raise captured_hook(z)
+            unrepeatable(captured_hook, z)
             continue
         if type(new) is not type(g) or type(g) is ndarray:
             new = converted(array_of(values_of(new)), z.dtype, copy=True)

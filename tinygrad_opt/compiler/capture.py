@@ -176,6 +176,10 @@ class Recorder:
             self.calls.append(Call(action, self._refer(args, keep_tensors=True)))
         self._effects += 1
 
+    def refuse(self, error: Callable[[Any], Exception], x: Any) -> None:
+        """Raise the error about x: a replay would not do this again."""
+        raise error(x)
+
     def _outlives(self, t: Tensor) -> bool:
         """Whether it is a leaf that the step finds, rather than one that it makes each time."""
         slot = self._slot_of.get(id(t._array))

@@ -22,7 +22,7 @@ from tinygrad_opt.errors import CheckpointError, captured_read, captured_write
 from tinygrad_opt.nn.blueprint import describe
 from tinygrad_opt.nn.init import generator
 from tinygrad_opt.nn.summary import Summary, summarize
-from tinygrad_opt.tensor import Tensor, observed, tick, tracer, values_of
+from tinygrad_opt.tensor import Tensor, observed, tick, tracer, unrepeatable, values_of
 
 
 class Module:
@@ -236,8 +236,8 @@ class Module:
         ['bias', 'weight']
         """
         state = self._state()
-        if tracer.get() is not None and state:             # a replay would not copy again
-            raise captured_read(next(iter(state.values())))
+        if state:                                          # a replay would not copy again
+            unrepeatable(captured_read, next(iter(state.values())))
         return {path: np.array(values_of(x)) for path, x in state.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -266,8 +266,8 @@ class Module:
         if not isinstance(state, Mapping):
             raise TypeError(f"a state is a dict of names and arrays, got {type(state).__name__}")
         own = self._state()
-        if tracer.get() is not None and own:
-            raise captured_write(next(iter(own.values())))
+        if own:
+            unrepeatable(captured_write, next(iter(own.values())))
         values = {path: np.asarray(values_of(x)) for path, x in state.items()}
         problems = [f"{path} is missing" for path in own if path not in values]
         problems += [f"{path} is not known here" for path in values if path not in own]

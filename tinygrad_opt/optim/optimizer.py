@@ -17,7 +17,15 @@ from tinygrad_opt.optim.packing import Array, Entry, Pack, bound, gradient, upda
 from tinygrad_opt.optim.plan import BLOCK, Plan, runs_of
 from tinygrad_opt.optim.rule import OF_THE_STEP, results
 from tinygrad_opt.optim.state import load, pickled, saved, unpickle
-from tinygrad_opt.tensor import Tensor, deep_values, effect, forget_gradients, tick, tracer
+from tinygrad_opt.tensor import (
+    Tensor,
+    deep_values,
+    effect,
+    forget_gradients,
+    tick,
+    tracer,
+    unrepeatable,
+)
 
 __all__ = ["Optimizer", "Params"]
 
@@ -525,8 +533,7 @@ class Optimizer:
             Of numbers, strings and copied arrays, nested by parameter name, for `save`. A
             schedule is not in it, only its own state if it has any.
         """
-        if tracer.get() is not None:                         # a replay would not copy again
-            raise captured_read(self)
+        unrepeatable(captured_read, self)                    # a replay would not copy again
         return saved(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -543,8 +550,7 @@ class Optimizer:
         CheckpointError
             If anything does not fit; all of it is listed, and nothing has been changed.
         """
-        if tracer.get() is not None:
-            raise captured_write(self)
+        unrepeatable(captured_write, self)
         load(self, state)
 
     @property

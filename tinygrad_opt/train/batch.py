@@ -14,7 +14,7 @@ from tinygrad_opt.compiler import CompiledStep
 from tinygrad_opt.compiler import compile as captured
 from tinygrad_opt.errors import CaptureError, GraphError, changed_in_place, subject
 from tinygrad_opt.nn.module import Contents
-from tinygrad_opt.tensor import Tensor, effect, observed
+from tinygrad_opt.tensor import Tensor, effect, observed, tracer
 
 __all__ = ["BatchGradients", "Halt"]
 
@@ -51,7 +51,8 @@ class BatchGradients:
         self.look, self.predicts, self.asked = look, predicts, compiled is True
         known = _is_known(loss) and _made_of_known_parts(model)
         self.replay: CompiledStep | None = None
-        if self.asked or (compiled is None and known):
+        heard = tracer.get() is not None                   # as it is written, by detect_nonfinite
+        if not heard and (self.asked or (compiled is None and known)):
             self.replay = captured(self.written)
         self.calls = self.captures = 0
         self.before: Moved | None = None                   # what a capture has found
