@@ -293,6 +293,74 @@ def test_captures_that_are_never_used_again_are_given_up(monkeypatch):
         assert fitted(True, optimizer=Repoints) == expected
 
 
+# ---- compile="check": each batch both ways -------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"accumulate": 3, "metrics": ["accuracy"]}, {"model": Own},
+    {"loss": lambda prediction, y: nn.cross_entropy(prediction, y)},
+    {"make": lambda: [At(7, lambda run: setattr(run.model.dropout, "p", 0.9))]},
+], ids=["", "accumulate", "own model", "own loss", "changed"])
+def test_a_run_that_passes_its_check_is_the_run_as_it_is_written(options):
+    losses = []
+
+    def make():
+        return [*options.get("make", list)(),
+                LambdaCallback(on_loss=lambda run: losses.append(run.loss))]
+
+    runs = [fitted(compiled, **{**options, "make": make}) for compiled in ("check", False)]
+    assert runs[0] == runs[1]
+    assert len(losses) % 2 == 0 and losses[:len(losses) // 2] == losses[len(losses) // 2:]
+
+
+COUNT = [0]
+
+
+@pytest.mark.parametrize(("factor", "name"), [
+    (lambda x, model: x * COUNT[0], "the loss"),
+    (lambda x, model: np.concatenate([x, 0 * x[:, :1] - COUNT[0]], axis=1), "the prediction"),
+    (lambda x, model: tg.op("same", lambda x: x + 0, _slope(COUNT[0]))(x), "the gradient of"),
+    (lambda x, model: _move(x, model.inner.norms[0].running_mean), "a buffer of shape"),
+    (lambda x, model: x + 0 * np.float32(model.inner.dropout.rng.random()), "random generator"),
+], ids=["loss", "prediction", "gradient", "buffer", "generator"])
+def test_a_check_names_what_a_replay_does_otherwise(factor, name):
+    class Changes(Own):
+        def forward(self, x):
+            COUNT[0] += 1
+            return factor(self.inner(x), self)
+
+    COUNT[0] = 0
+    with pytest.raises(tg.CaptureError, match=rf"step does not do what is written: {name}"):
+        fitted("check", model=Changes, metrics=["accuracy"],
+               loss=lambda prediction, y: nn.cross_entropy(prediction[:, :3], y))
+
+
+def _slope(k):
+    return lambda g, z, x: g * k
+
+
+def _move(x, buffer):
+    buffer[...] += 1
+    return x
+
+
+def test_a_check_refuses_what_is_not_compiled_rather_than_run_it_as_it_is_written():
+    with pytest.raises(tg.CaptureError, match=r"float\(x.sum\(\)\)"):
+        fitted("check", model=Looks)
+
+    def hooked():
+        model = noisy()
+        model.layers[1].bias.register_hook(lambda g: 2 * g)
+        return model
+
+    with pytest.raises(tg.CaptureError, match=r"not compiled. layers.1.bias has a hook"):
+        fitted("check", model=hooked)
+    y = Y.copy()
+    y[50] = 7
+    with pytest.raises(IndexError, match="7"):
+        fit(noisy(), X, y, loss=nn.cross_entropy, progress=False, compile="check")
+
+
 class Counts(Own):
     def note(self):
         self.calls += 1
@@ -321,5 +389,5 @@ def test_an_error_in_a_callback_is_passed_on_as_it_is():
 
 
 def test_compile_takes_no_other_words():
-    with pytest.raises(ValueError, match="compile must be True, False or None, got 'yes'"):
+    with pytest.raises(ValueError, match="compile must be True, False, None or 'check', got 'yes'"):
         fitted("yes")

@@ -31,6 +31,6 @@ with the line that does it:
 
 from tinygrad_opt.compiler.bound import Bound
 from tinygrad_opt.compiler.program import Call, Program, Ref, Slot
-from tinygrad_opt.compiler.step import CompiledStep, compile
+from tinygrad_opt.compiler.step import CompiledStep, compile, equal
 
-__all__ = ["Bound", "Call", "CompiledStep", "Program", "Ref", "Slot", "compile"]
+__all__ = ["Bound", "Call", "CompiledStep", "Program", "Ref", "Slot", "compile", "equal"]

@@ -27,7 +27,7 @@ from tinygrad_opt.tensor import (
     values_of,
 )
 
-__all__ = ["CompiledStep", "compile"]
+__all__ = ["CompiledStep", "compile", "equal"]
 
 KEPT = 8                                     # programs a step keeps, the latest used
 CHECKED = 3                                  # calls of each kind that check=True compares
@@ -73,7 +73,7 @@ class CompiledStep:
         result = self._capture(key, args, kwargs)
         self._checked[key] = self._checked.get(key, 0) + 1
         found = before.difference(self.programs[key].program)
-        if not found and replayed is not None and not _equal(replayed, result):
+        if not found and replayed is not None and not equal(replayed, result):
             found = f"a replay returns {replayed} and the function {result}"
         if found:
             raise CaptureError(
@@ -234,15 +234,24 @@ def compile(function: Any = None, *, check: bool | int = False) -> Any:
     return CompiledStep(function, check)
 
 
-def _equal(a: Any, b: Any) -> bool:
-    """Whether two results hold the same bits."""
+def equal(a: Any, b: Any) -> bool:
+    """Whether two results hold the same bits; one nan is as good as another."""
     if isinstance(a, list | tuple):
-        return all(map(_equal, a, b))
+        return len(a) == len(b) and all(map(equal, a, b))
     if isinstance(a, dict):
-        return all(_equal(v, b[k]) for k, v in a.items())
-    if type(a) is Tensor or isinstance(a, np.ndarray | np.generic):
-        return np.asarray(values_of(a)).tobytes() == np.asarray(values_of(b)).tobytes()
-    return True
+        return a.keys() == b.keys() and all(equal(v, b[k]) for k, v in a.items())
+    return bool(_bits(a) == _bits(b))
+
+
+def _bits(x: Any) -> Any:
+    """A Tensor or an array as what can be compared; anything else as it is."""
+    x = values_of(x)
+    if not isinstance(x, np.ndarray | np.generic):
+        return x
+    x = np.asarray(x)
+    if x.dtype.kind == "f":
+        x = np.where(np.isnan(x), x.dtype.type("nan"), x)
+    return x.dtype, x.shape, x.tobytes()
 
 
 # ---- small things --------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.compiler import CompiledStep
+from tinygrad_opt.compiler import CompiledStep, equal
 from tinygrad_opt.compiler import compile as captured
 from tinygrad_opt.errors import CaptureError, GraphError, changed_in_place, subject
 from tinygrad_opt.nn.module import Contents
@@ -36,19 +36,21 @@ class BatchGradients:
     parameters : dict of str to Tensor
     look : callable
         Given the loss as an array, between the forward and the backward pass.
-    compiled : bool or None
+    compiled : bool, None or "check"
         True: captured for each kind of batch; None: where model and loss are made of this
-        package's parts alone, of which a replay leaves nothing out; False: never.
+        package's parts alone, of which a replay leaves nothing out; False: never; "check": as
+        True, and each batch is run as it is written too, and compared.
     predicts : bool
         Whether the predictions are wanted.
     """
 
     def __init__(
         self, model: Any, loss: Callable[..., Any], parameters: dict[str, Tensor],
-        look: Callable[[Array], None], compiled: bool | None, predicts: bool,
+        look: Callable[[Array], None], compiled: bool | str | None, predicts: bool,
     ) -> None:
         self.model, self.loss, self.parameters = model, loss, parameters
-        self.look, self.predicts, self.asked = look, predicts, compiled is True
+        self.look, self.predicts = look, predicts
+        self.asked, self.checks = compiled in (True, "check"), compiled == "check"
         known = _is_known(loss) and _made_of_known_parts(model)
         self.replay: CompiledStep | None = None
         heard = tracer.get() is not None                   # as it is written, by detect_nonfinite
@@ -56,7 +58,7 @@ class BatchGradients:
             self.replay = captured(self.written)
         self.calls = self.captures = 0
         self.before: Moved | None = None                   # what a capture has found
-        self.looked = False
+        self.losses: list[Array] = []                      # of this batch, each time it was run
 
     def written(self, x: Any, y: Any, share: float) -> Any:
         """The pass itself; `share` is what the batch counts in the step's loss."""
@@ -80,7 +82,7 @@ class BatchGradients:
 
     def __call__(self, x: Array, y: Array, share: float = 1.0) -> Any:
         """The prediction, if it is wanted; the gradients are left in the parameters."""
-        self.before, self.looked = None, False
+        self.before, self.losses = None, []
         if self.replay is None:
             return self.written(x, y, share)
         self.calls += 1
@@ -92,20 +94,53 @@ class BatchGradients:
                           " shapes change all the time.")
         else:
             try:
-                return self.replay(x, y, share)
+                return (self._compared if self.checks else self.replay)(x, y, share)
             except Exception as error:
                 wrong = isinstance(error, GraphError) and not isinstance(error, CaptureError)
-                if self.before is None or wrong:           # however it is run, this would happen
-                    raise
+                if self.before is None or wrong or self.checks:
+                    raise                                  # however it is run, this would happen
                 _put_back(self.before)
                 self._give_up(f"{type(error).__name__}: {error}")
         return self.written(x, y, share)                   # if this fails too, it fails alone
 
+    def _compared(self, x: Array, y: Array, share: float) -> Any:
+        """Run the batch captured or replayed, then from the same start as it is written."""
+        for p in self.parameters.values():
+            p.grad                                         # noqa: B018  moves it out of a program
+        before = _moved_by_a_pass(self.model, self.parameters)
+        replayed = self._left(self.replay(x, y, share))    # type: ignore[misc]
+        _put_back(before)
+        replay, self.replay = self.replay, None
+        try:
+            prediction = self.written(x, y, share)
+        finally:
+            self.replay = replay
+        for name, value in self._left(prediction).items():
+            if not equal(replayed[name], value):
+                raise CaptureError(
+                    f"the compiled training step does not do what is written: {name} is"
+                    f" {replayed[name]}, and {value} where the model and the loss are run. Numbers"
+                    " and arrays that Python and NumPy make by themselves stay what they were at"
+                    " the capture: pass them in as arrays, or train with compile=False."
+                )
+        return prediction
+
+    def _left(self, prediction: Any) -> dict[str, Any]:
+        """What a pass leaves behind, by name."""
+        gradients, buffers, generators = _moved_by_a_pass(self.model, self.parameters)
+        return {
+            "the loss": self.losses[-1], "the prediction": prediction,
+            **{f"a buffer of shape {values.shape}, number {i}": values
+               for i, (_, values) in enumerate(buffers)},
+            **{f"the gradient of {name}": g for name, (_, g) in zip(self.parameters, gradients)},
+            **{f"random generator {i}": repr(state) for i, (_, state) in enumerate(generators)},
+        }
+
     def _look(self, loss: Array) -> None:
         """Show the loss, once for each batch; a replay cannot follow what is changed by that."""
-        if self.looked:
+        self.losses.append(loss.copy())
+        if len(self.losses) > 1:
             return
-        self.looked = True
         leaves = []
         if self.replay is not None and self.before is None:
             running = next(reversed(self.replay.programs.values()))
@@ -125,6 +160,8 @@ class BatchGradients:
                                  " with compile=False.")
 
     def _give_up(self, reason: str) -> None:
+        if self.checks:
+            raise CaptureError(f"the training step is not compiled. {reason}")
         self.replay = None
         if self.asked:
             warnings.warn(f"the training step is not compiled. {reason}", stacklevel=8)

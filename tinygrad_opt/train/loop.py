@@ -86,7 +86,7 @@ def fit(
     seed: int | None = None,
     accumulate: int = 1,
     history: History | None = None,
-    compile: bool | None = None,
+    compile: bool | str | None = None,
 ) -> History:
     """Train a model: shuffle, predict, differentiate the loss, step; again and again.
 
@@ -125,12 +125,15 @@ def fit(
     history : History, optional
         Of a run to be continued: its epochs are counted on from, and it is not changed. That of
         a checkpoint is ``History(**load(path)["history"])``.
-    compile : bool, optional
+    compile : bool or "check", optional
         Whether forward and backward pass are captured for each shape of batch and replayed, with
         the same results to the bit; see `tinygrad_opt.compile` for what a capture freezes.
         Without a word from you this is done where the loss and all of the model are made of
         this package's functions and modules, whose replays leave nothing out. If True and the
-        capture fails, a warning says why and the pass is run as it is written.
+        capture fails, a warning says why and the pass is run as it is written. ``"check"``: every
+        batch is also run as it is written, and a `CaptureError` names the first thing that a
+        replay did otherwise: the loss, a prediction, a gradient, a buffer. It takes at least
+        twice the time, and shows whether ``compile=True`` may be trusted with your own model.
 
     Returns
     -------
@@ -208,10 +211,10 @@ class Run:
     def __init__(
         self, model: Any, loss: Any, optimizer: Any, metrics: Mapping[str, Any], data: Pair,
         validation: Pair | None, batch_size: int, epochs: int, accumulate: int, seed: Any,
-        history: History | None, compiled: bool | None, callbacks: Sequence[Callback],
+        history: History | None, compiled: bool | str | None, callbacks: Sequence[Callback],
     ) -> None:
-        if compiled not in (True, False, None):
-            raise ValueError(f"compile must be True, False or None, got {compiled!r}.")
+        if compiled not in (True, False, None, "check"):
+            raise ValueError(f"compile must be True, False, None or 'check', got {compiled!r}.")
         self.model, self.loss_function, self.metrics = model, loss_by_name(loss), metrics
         self._data, self._validation = data, validation
         self.batch_size = whole("batch_size", batch_size)
