@@ -285,6 +285,61 @@ def test_a_step_is_captured_once_while_nothing_is_changed():
     assert len(captures) == 2
 
 
+class Counts(nn.Module):
+    def __init__(self):
+        self.layer, self.calls, self.log = nn.Linear(3, 2, rng=0), 0, []
+
+    def forward(self, x):
+        self.note(x)
+        return self.layer(x) * 2
+
+
+KEPT = "kept outside of it|changes Counts.log at each call"
+
+
+@pytest.mark.parametrize(("note", "words"), [
+    (lambda self, x: setattr(self, "calls", self.calls + 1), "changes Counts.calls at each call"),
+    (lambda self, x: self.log.append(1), r"changes \[1, 1, 1\] at each call"),
+    (lambda self, x: setattr(self, "log", x), KEPT),
+    (lambda self, x: setattr(self, "log", x * 2), KEPT),
+    (lambda self, x: setattr(self, "log", [self.layer(x)]), KEPT),
+], ids=["number", "list", "argument", "array", "Tensor"])
+@pytest.mark.parametrize("kind", [np.asarray, tg.Tensor], ids=["array", "Tensor"])
+def test_a_module_that_changes_at_each_call_is_refused(note, words, kind, monkeypatch):
+    monkeypatch.setattr(Counts, "note", note, raising=False)
+    step, x = tg.compile(Counts()), np.ones((4, 3), np.float32)
+    step(kind(x))                                          # a first call may make what stays
+    with pytest.raises(tg.CaptureError, match=words):
+        for _ in range(2):
+            step(kind(x))
+
+
+def test_what_a_step_sets_in_a_module_is_set_at_each_replay():
+    model, captures = nn.MLP([3, 4, 2], dropout=0.5, rng=0), []
+
+    def step(x):
+        captures.append(1)
+        model.train()
+        trained = model(x)
+        model.eval()
+        model.dropout.p, model.note = 0.25, "seen"
+        return trained, model(x), nn.Dropout(0.5, rng=0).eval()(x)
+
+    compiled, x = tg.compile(step), np.ones((6, 3), np.float32)
+    for _ in range(4):
+        compiled(x)
+    assert len(captures) == 3                              # they left another state each
+    for change in (lambda: None, model.train, lambda: setattr(model, "note", "unseen")):
+        for _ in range(2):
+            change()
+            state = model.dropout.rng.bit_generator.state
+            expected = compiled(x)
+            assert (model.training, model.dropout.p, model.note) == (False, 0.25, "seen")
+            model.dropout.rng.bit_generator.state = state
+            for a, b in zip(step(x), expected):
+                np.testing.assert_array_equal(a.data, b.data)
+
+
 def test_parameters_and_cells_that_are_read_without_a_call_are_noticed_too():
     model, cell = nn.Linear(2, 1, rng=0), nn.RNN(2, 3, rng=0)
     penalty = tg.compile(lambda: nn.l2_penalty(model.parameters(), 1.0))

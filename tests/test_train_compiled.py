@@ -367,7 +367,7 @@ class Counts(Own):
 
 
 def test_a_counter_in_the_model_is_seen_and_never_frozen():
-    with pytest.warns(UserWarning, match="captured anew"):
+    with pytest.warns(UserWarning, match=r"changes Counts\.calls at each call"):
         assert fitted(True, model=Counts) == fitted(False, model=Own)
 
 

@@ -94,7 +94,9 @@ class Recorder:
         taken = sum(self.slots[i].name.split(" ")[0] == name for i in self.arguments)
         name = f"{name} {taken}" if taken else name        # several in one argument
         self.arguments.append(self._add(_slot("argument", array, name=name, array=array), array))
-        return Tensor(array, name=name) if type(value) is Tensor else self.lift(array, name)
+        given = Tensor(array, name=name) if type(value) is Tensor else self.lift(array, name)
+        self._made.append((weakref.ref(given), caller_line()))
+        return given
 
     def compute(self, function: Any, inputs: Any, attrs: dict[str, Any]) -> tuple[Any, Any]:
         """Call a function and write it down: an Op as the NumPy calls that its kernel makes."""

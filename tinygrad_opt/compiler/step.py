@@ -30,6 +30,7 @@ from tinygrad_opt.tensor import (
 __all__ = ["CompiledStep", "compile", "equal"]
 
 KEPT = 8                                     # programs a step keeps, the latest used
+SETTLED = 2                                  # calls after which a step has set what it sets
 CHECKED = 3                                  # calls of each kind that check=True compares
 
 
@@ -50,7 +51,7 @@ class CompiledStep:
         self.function = function
         self.programs: OrderedDict[Any, Bound] = OrderedDict()
         self._captures = 0
-        self._settling: set[Any] = set()     # whose first call left things behind
+        self._settling: dict[Any, int] = {}  # how many calls in a row have left things behind
         self._lock = threading.RLock()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -65,6 +66,8 @@ class CompiledStep:
             if self.check and self._checked.get(key, 0) < self.check:
                 return self._compared(key, args, kwargs, bound.preview(values))
             self.programs.move_to_end(key)
+            if self._settling:
+                self._settling.pop(key, None)
             return bound.run(values)
 
     def _compared(self, key: Any, args: Any, kwargs: Any, replayed: Any) -> Any:
@@ -72,6 +75,8 @@ class CompiledStep:
         before = self.programs[key].program
         result = self._capture(key, args, kwargs)
         self._checked[key] = self._checked.get(key, 0) + 1
+        if key not in self.programs:                       # it has left things behind
+            return result
         found = before.difference(self.programs[key].program)
         if not found and replayed is not None and not equal(replayed, result):
             found = f"a replay returns {replayed} and the function {result}"
@@ -97,15 +102,24 @@ class CompiledStep:
         del given, named                                   # and all that the capture has made
         self.programs.pop(key, None)
         kept = recorder.release()
-        if kept and key not in self._settling:             # a first call may make what stays
-            self._settling.add(key)
-            return result
-        if kept:
+        stale: Any = next((x for x, name, value in program.seen if getattr(x, name) != value), None)
+        left = self._settling.pop(key, 0)
+        if kept or stale:
+            self._settling[key] = left + 1
+        if kept and left:
             raise CaptureError(
                 "what a compiled step computes is kept outside of it, where it would stay what it"
                 f" was at the capture ({kept}). Return it from the step, and pass it in if the next"
                 " call needs it; or do without the decorator."
             )
+        if stale and left == SETTLED:
+            raise CaptureError(
+                f"{self.name} changes {stale.changed} at each call, so that no call can be replayed"
+                " for the next one. Keep it outside of the model, as an array that is passed in and"
+                " returned; or do without the decorator."
+            )
+        if kept:                                           # a first call may make what stays
+            return result
         self.programs[key] = Bound(program)
         self._captures += 1
         if len(self.programs) > KEPT:

@@ -8,7 +8,7 @@ its layers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from functools import partial
 from itertools import chain
@@ -22,7 +22,7 @@ from tinygrad_opt.errors import CheckpointError, captured_read, captured_write
 from tinygrad_opt.nn.blueprint import describe
 from tinygrad_opt.nn.init import generator
 from tinygrad_opt.nn.summary import Summary, summarize
-from tinygrad_opt.tensor import Tensor, observed, tick, tracer, unrepeatable, values_of
+from tinygrad_opt.tensor import Tensor, effect, observed, tick, tracer, unrepeatable, values_of
 
 
 class Module:
@@ -76,10 +76,8 @@ class Module:
 
     @training.setter
     def training(self, mode: bool) -> None:
-        if mode:                                           # the default is not stored
-            vars(self).pop("training", None)
-        else:
-            vars(self)["training"] = False
+        if vars(self).get("training", True) != mode:
+            self._change(_set_training, mode)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if tracer.get() is not None:                         # as in _note, for less
@@ -105,7 +103,10 @@ class Module:
                 f" values: .{name}.data = ...; to freeze it: .requires_grad_({name!r}, False)"
             )
         new = [member for _, member in _held(value, name)]  # refuses what cannot be named
-        object.__setattr__(self, name, value)
+        if name == "training":
+            object.__setattr__(self, name, value)          # the property does the rest
+        else:
+            self._change(object.__setattr__, name, value)
         if new and not any(_leads_to(self, member) for member in new):
             for path, _, tensor in self._tensors():
                 _name(tensor, path)
@@ -193,11 +194,23 @@ class Module:
         program = tracer.get()
         if program is None:
             return
-        known = _NOTED.setdefault(program, set())
+        known, _ = _NOTED.setdefault(program, (set(), set()))
         if id(self) not in known:
             contents = Contents(self)
             known.update(map(id, contents.modules))
             observed(contents, "unchanged", True)
+
+    def _change(self, action: Callable[..., None], *args: Any) -> None:
+        """Change an attribute. A captured step does so again, but for modules that it makes."""
+        program = tracer.get()
+        if program is not None:
+            known, made = _NOTED.setdefault(program, (set(), set()))
+            if not vars(self) and id(self) not in known:
+                made.add(id(self))
+            if id(self) in known or id(self) not in made:
+                self._note()
+                return effect(action, self, *args)
+        return action(self, *args)
 
     def __getstate__(self) -> dict[str, Any]:
         """For copy and pickle: computed Tensors go as their values, without their graph."""
@@ -515,6 +528,7 @@ class Contents:
     def __init__(self, root: Any) -> None:
         self.modules: list[Module] = []
         self._holders: list[Iterable[Any]] = []            # live views: attributes, lists, dicts
+        self._owners: list[Any] = []                       # of each, the object
         met: set[int] = set()
         stack: list[Any] = [root]
         while stack:
@@ -529,6 +543,7 @@ class Contents:
             stack.extend(held)
             if not isinstance(held, tuple):                # which nobody can change
                 self._holders.append(held)
+                self._owners.append(x)
         self._were = self._now()
 
     def _now(self) -> list[Any]:
@@ -540,19 +555,42 @@ class Contents:
         now = chain(chain.from_iterable(self._holders), (self,))
         return all(map(is_, now, self._were)) or self._are_equal()
 
+    @property
+    def changed(self) -> str:
+        """The first place whose contents have been replaced, in words."""
+        were = iter(self._were)
+        for owner, holder in zip(self._owners, self._holders):
+            for i, now in enumerate(holder):
+                if not _is_same(now, next(were)):
+                    names = list(vars(owner)) if isinstance(owner, Module) else []
+                    return f"{type(owner).__name__}.{names[i]}" if names else repr(owner)
+        return f"the contents of {self.modules[0]!r}"
+
     def _are_equal(self) -> bool:
         """The same with numbers and words compared by value."""
         now = self._now()
-        same = len(now) == len(self._were) and all(
-            x is y or (type(x) is type(y) and isinstance(x, bool | int | float | str) and x == y)
-            for x, y in zip(now, self._were))
+        same = len(now) == len(self._were) and all(map(_is_same, now, self._were))
         if same:
             self._were = now                               # the next comparison is a fast one
         return same
 
 
-# By step that is being captured, the ids of the modules whose contents it compares.
-_NOTED: WeakKeyDictionary[Any, set[int]] = WeakKeyDictionary()
+def _is_same(x: Any, y: Any) -> bool:
+    """The same object, or an equal number or word."""
+    return x is y or (type(x) is type(y) and isinstance(x, bool | int | float | str) and x == y)
+
+
+def _set_training(module: Module, mode: bool) -> None:
+    """Set the mode of one module."""
+    if mode:                                               # the default is not stored
+        vars(module).pop("training", None)
+    else:
+        vars(module)["training"] = False
+
+
+# By step that is being captured, the ids of the modules whose contents it compares, and of those
+# that it has made itself.
+_NOTED: WeakKeyDictionary[Any, tuple[set[int], set[int]]] = WeakKeyDictionary()
 
 
 def matching(parameters: dict[str, Tensor], pattern: str) -> dict[str, Tensor]:
