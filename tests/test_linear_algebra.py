@@ -191,6 +191,16 @@ def test_sinc_is_smooth_at_zero(x):
         f = tg.grad(f)
 
 
+@pytest.mark.parametrize("f", [np.linalg.cholesky, np.linalg.eigvalsh])
+def test_a_replay_refuses_a_matrix_that_is_not_symmetric_too(f):
+    step = tg.compile(lambda x: f(tg.Tensor(x)))
+    x = positive(ONE)
+    step(x)
+    np.testing.assert_array_equal(step(2 * x).data, f(tg.Tensor(2 * x)).data)
+    with pytest.raises(ValueError, match="needs a symmetric matrix"):
+        step(np.triu(x))
+
+
 def test_symmetric_matrices_have_symmetric_gradients():
     a = positive(ONE)
     for f in (np.linalg.cholesky, lambda x: np.linalg.eigh(x)[0], np.linalg.eigvalsh,

@@ -17,7 +17,17 @@ import numpy as np
 from tinygrad_opt import kernels, ops, vjps
 from tinygrad_opt.errors import ShapeError, no_rule, subject
 from tinygrad_opt.ops import Op
-from tinygrad_opt.tensor import FUNCTIONS, Tensor, answer, apply, array_of, as_operand, values_of
+from tinygrad_opt.tensor import (
+    FUNCTIONS,
+    Tensor,
+    answer,
+    apply,
+    array_of,
+    as_operand,
+    effect,
+    observed,
+    values_of,
+)
 
 __all__ = ["READING"]
 
@@ -404,13 +414,17 @@ def _eigvalsh(a: Any, UPLO: str = "L") -> Any:
 
 
 def _symmetric(a: Any, name: str) -> Any:
-    """A matrix that is symmetric to rounding: NumPy would read one triangle of any other."""
-    x = array_of(values_of(a))
+    """A matrix that is symmetric to rounding, at each replay of a captured step too."""
+    array = observed(a, "array", a._array) if type(a) is Tensor else array_of(a)
+    effect(_check_symmetry, array, f"{name} of {subject(a)}")
+    return a
+
+
+def _check_symmetry(x: np.ndarray, subject: str) -> None:
     if x.ndim > 1 and x.shape[-1] == x.shape[-2] and (
             np.abs(x - x.mT).max(initial=0) > 1e-3 * np.abs(x).max(initial=0)):
-        raise ValueError(f"{name} of {subject(a)} needs a symmetric matrix: NumPy would read one"
+        raise ValueError(f"{subject} needs a symmetric matrix: NumPy would read one"
                          " triangle of it only. Use (a + a.mT) / 2, or both of its triangles")
-    return a
 
 
 @implements(np.linalg.svd)
