@@ -19,6 +19,12 @@ MODELS = {
     "convolutions": lambda: (nn.Sequential(
         nn.Conv2d(1, 2, 3, stride=2, padding=1, rng=0), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
         nn.Linear(8, 2, rng=0)), (5, 1, 8, 8)),
+    "batch norm of images": lambda: (nn.Sequential(nn.BatchNorm2d(1), nn.Flatten()), (5, 1, 3, 3)),
+    "transformer": lambda: (nn.Sequential(
+        nn.PositionalEmbedding(5, 8, rng=0), nn.SinusoidalEmbedding(8),
+        nn.TransformerBlock(8, 2, causal=True, rng=1), nn.TransformerBlock(
+            8, 4, 6, "relu", norm="rms", norm_first=False, dropout=0.2, rng=2),
+        nn.MultiHeadAttention(8, 2, bias=False, rng=3), nn.RMSNorm(8)), (3, 4, 8)),
     "float64": lambda: (nn.MLP([4, 3], dtype="float64", rng=0), (5, 4)),
 }
 

@@ -76,6 +76,17 @@ MODELS = {                               # modules, and their inputs
     "BatchNorm1d long": (lambda: nn.BatchNorm1d(3), numbers(6, 3, 5)),
     "BatchNorm1d evaluated": (lambda: nn.MLP([3, 4, 2], norm="batch", rng=0).eval(), ROWS),
     "LayerNorm": (lambda: nn.LayerNorm((2, 3)), numbers(6, 2, 3)),
+    "BatchNorm2d": (lambda: nn.BatchNorm2d(2), IMAGES),
+    "BatchNorm2d evaluated": (lambda: nn.BatchNorm2d(2).eval(), IMAGES),
+    "RMSNorm": (lambda: nn.RMSNorm((2, 3)), numbers(6, 2, 3)),
+    "MultiHeadAttention": (lambda: nn.MultiHeadAttention(4, 2, causal=True, dropout=0.3, rng=0),
+                           numbers(2, 5, 4)),
+    "TransformerBlock": (lambda: nn.TransformerBlock(4, 2, dropout=0.3, rng=0), numbers(2, 5, 4)),
+    "TransformerBlock norm last": (lambda: nn.TransformerBlock(
+        4, 2, 6, np.tanh, norm="rms", norm_first=False, rng=0), numbers(2, 5, 4)),
+    "PositionalEmbedding": (lambda: nn.PositionalEmbedding(9, 4, rng=0), numbers(2, 5, 4)),
+    "SinusoidalEmbedding": (lambda: nn.Sequential(
+        nn.Linear(3, 4, rng=0), nn.SinusoidalEmbedding(4)), numbers(2, 5, 3)),
     "Dropout": (lambda: nn.MLP([3, 4, 2], dropout=0.5, rng=0), ROWS),
     "Bilinear": (lambda: Squared(), ROWS),
     "Flatten": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(6, 2, rng=0)), numbers(6, 2, 3)),

@@ -295,9 +295,9 @@ CASES: dict[str, list[Call]] = {
         *[call(*pair.inputs, positive(4)) for pair in broadcast(real, probability)[:4]],
         call(real(3, 4), probability(3, 4), 1.0), call(real(), probability(), positive()),
         call(real(0, 3), probability(0, 3), positive(3))],
-    "standardize": [
-        call(real(2, 3, 4), axis=axis, eps=eps)
-        for axis in [(-1,), (0,), (0, 2), (-2, -1), (0, 1, 2)] for eps in (1e-5, 0.3)],
+    **rows([call(real(2, 3, 4), axis=axis, eps=eps)
+            for axis in [(-1,), (0,), (0, 2), (-2, -1), (0, 1, 2)] for eps in (1e-5, 0.3)],
+           "standardize rescale"),
     "windows": [call(real(*shape), size=size, stride=stride) for shape, size, stride in SLIDES],
     "add_windows": [
         call(real(*np.shape(TABLE["windows"](np.empty(shape), size=size, stride=stride))),

@@ -30,6 +30,7 @@ from tinygrad_opt.nn.activations import (
     softplus,
     tanh,
 )
+from tinygrad_opt.nn.attention import MultiHeadAttention, TransformerBlock, attention
 from tinygrad_opt.nn.blueprint import rebuild
 from tinygrad_opt.nn.convolution import (
     AvgPool2d,
@@ -62,20 +63,35 @@ from tinygrad_opt.nn.losses import (
 )
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.nn.networks import MLP, Flatten, Sequential, flatten
-from tinygrad_opt.nn.normalization import BatchNorm1d, LayerNorm, batch_norm, layer_norm
+from tinygrad_opt.nn.normalization import (
+    BatchNorm1d,
+    BatchNorm2d,
+    LayerNorm,
+    RMSNorm,
+    batch_norm,
+    layer_norm,
+    rms_norm,
+)
+from tinygrad_opt.nn.positions import (
+    PositionalEmbedding,
+    SinusoidalEmbedding,
+    sinusoidal_embedding,
+)
 from tinygrad_opt.nn.recurrent import GRU, LSTM, RNN, gru_step, lstm_step, rnn_step
 from tinygrad_opt.nn.summary import Summary
 from tinygrad_opt.nn.torch_state import from_torch, to_torch
 
 __all__ = [
-    "ELU", "GELU", "GRU", "LSTM", "MLP", "RNN", "AvgPool2d", "BatchNorm1d", "Bilinear", "Conv1d",
-    "Conv2d", "Dropout", "Embedding", "Flatten", "Identity", "LayerNorm", "LeakyReLU", "Linear",
-    "LogSoftmax", "MaxPool2d", "Module", "ReLU", "Sequential", "SiLU", "Sigmoid", "Softmax",
-    "Softplus", "Summary", "Tanh", "activation", "avg_pool2d", "batch_norm", "bilinear",
-    "binary_cross_entropy", "binary_cross_entropy_with_logits", "conv1d", "conv2d",
-    "cosine_embedding_loss", "cross_entropy", "dropout", "elu", "embedding", "flatten",
-    "from_torch", "gelu", "gru_step", "hinge_loss", "huber_loss", "identity", "init", "kl_div",
-    "l1_loss", "l1_penalty", "l2_penalty", "layer_norm", "leaky_relu", "linear", "log_softmax",
-    "lstm_step", "max_pool2d", "mse_loss", "nll_loss", "rebuild", "relu", "rnn_step", "sigmoid",
-    "silu", "softmax", "softplus", "tanh", "to_torch",
+    "ELU", "GELU", "GRU", "LSTM", "MLP", "RNN", "AvgPool2d", "BatchNorm1d", "BatchNorm2d",
+    "Bilinear", "Conv1d", "Conv2d", "Dropout", "Embedding", "Flatten", "Identity", "LayerNorm",
+    "LeakyReLU", "Linear", "LogSoftmax", "MaxPool2d", "Module", "MultiHeadAttention",
+    "PositionalEmbedding", "RMSNorm", "ReLU", "Sequential", "SiLU", "Sigmoid",
+    "SinusoidalEmbedding", "Softmax", "Softplus", "Summary", "Tanh", "TransformerBlock",
+    "activation", "attention", "avg_pool2d", "batch_norm", "bilinear", "binary_cross_entropy",
+    "binary_cross_entropy_with_logits", "conv1d", "conv2d", "cosine_embedding_loss",
+    "cross_entropy", "dropout", "elu", "embedding", "flatten", "from_torch", "gelu", "gru_step",
+    "hinge_loss", "huber_loss", "identity", "init", "kl_div", "l1_loss", "l1_penalty", "l2_penalty",
+    "layer_norm", "leaky_relu", "linear", "log_softmax", "lstm_step", "max_pool2d", "mse_loss",
+    "nll_loss", "rebuild", "relu", "rms_norm", "rnn_step", "sigmoid", "silu",
+    "sinusoidal_embedding", "softmax", "softplus", "tanh", "to_torch",
 ]

@@ -47,7 +47,7 @@ def dropout(x: Any, p: float = 0.5, *, training: bool = True, rng: Any = None) -
     >>> sorted(set(y.data.round(3).tolist()))
     [0.0, 1.3329999446868896]
     """
-    _check_probability(p)
+    check_probability(p)
     x = as_input(x)
     if not training or p == 0:
         return x
@@ -93,7 +93,7 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5, *, rng: Any = None) -> None:
-        _check_probability(p)
+        check_probability(p)
         self.p = p
         self.rng = None if rng is None else init.generator(rng)
 
@@ -104,6 +104,6 @@ class Dropout(Module):
         return f"{self.p}"
 
 
-def _check_probability(p: float) -> None:
+def check_probability(p: float) -> None:
     if not 0 <= p <= 1:
         raise ValueError(f"dropout: p is a probability, in [0, 1], got {p!r}")

@@ -78,6 +78,11 @@ class Embedding(Module):
     ValueError
         If a size is not a positive integer.
 
+    Notes
+    -----
+    A language model may score the next thing with the same table: ``h @ embedding.weight.T``. The
+    weight is one parameter then, and its gradient the sum of both uses.
+
     References
     ----------
     Bengio et al., *A Neural Probabilistic Language Model* (2003).

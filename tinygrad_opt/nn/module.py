@@ -31,7 +31,8 @@ class Module:
     A leaf Tensor that requires grad is a parameter, and stays one while it is frozen. It is known
     by its path, ``layers.0.weight``, which is also written to its ``Tensor.name``. A name only
     grows, so it tells the path in the largest tree so far; one that you gave yourself stays. A
-    parameter that stands at several paths (tied weights) goes by the first. A constant Tensor is
+    parameter that stands at several paths (tied weights, ``self.b.weight = self.a.weight``) goes by
+    the first, is trained and counted once, and saved under each. A constant Tensor is
     no parameter, unless you name it: then it is one that is frozen, and is saved.
 
     Attributes
@@ -66,6 +67,7 @@ class Module:
 
     buffers: tuple[str, ...] = ()
     transposed_in_torch: tuple[str, ...] = ()      # parameters that PyTorch holds as (out, in)
+    packed_in_torch: Mapping[str, tuple[str, ...]] = {}    # its arrays → the paths of their parts
     _reserved: frozenset[str] = frozenset()        # names of methods that no attribute may take
 
     @property

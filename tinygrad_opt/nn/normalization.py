@@ -27,8 +27,20 @@ def _standardize_vjp(g, z, x, axis, eps):
     return along / spread
 
 
+def _rescale(x, axis, eps):
+    """x / √(mean of x² + ε) along the axes."""
+    return x / np.sqrt((x * x).mean(axis=axis, keepdims=True) + eps)
+
+
+def _rescale_vjp(g, z, x, axis, eps):
+    """What moves the length has no effect: it is taken out of g."""
+    length = np.sqrt((x * x).mean(axis=axis, keepdims=True) + eps)
+    return (g - z * (g * z).mean(axis=axis, keepdims=True)) / length
+
+
 standardize = ops.op("standardize", _standardize, _standardize_vjp)
-ops.register(standardize=standardize)
+rescale = ops.op("rescale", _rescale, _rescale_vjp)
+ops.register(standardize=standardize, rescale=rescale)
 
 
 def layer_norm(
@@ -68,12 +80,60 @@ def layer_norm(
     array([[-0.9701,  0.9701],
            [ 0.    ,  0.    ]], dtype=float32)
     """
+    return _over_last_axes("layer norm", standardize, x, weight, bias, shape, eps)
+
+
+def rms_norm(
+    x: Any, weight: Tensor | None = None, *, shape: Any = None, eps: float | None = None
+) -> Tensor:
+    """γ x / √(mean of x² + ε), each sample by its own root mean square.
+
+    Parameters
+    ----------
+    x : Tensor or array-like
+    weight : Tensor, optional
+        γ, in the shape that is normalised over.
+    shape : tuple of int, optional
+        Lengths of the last axes, over which the mean is taken: the shape of `weight`, or the last
+        axis.
+    eps : float, optional
+        ε, which keeps zeros finite; the machine epsilon of the dtype without it, as in PyTorch.
+
+    Returns
+    -------
+    Tensor of the shape of x
+
+    Raises
+    ------
+    ShapeError
+        If the last axes of x have other lengths.
+
+    References
+    ----------
+    Zhang & Sennrich, *Root Mean Square Layer Normalization* (2019).
+
+    Examples
+    --------
+    >>> from tinygrad_opt import nn
+    >>> nn.rms_norm([[3.0, 4.0, 0.0, 0.0]], eps=0.0).tolist()
+    [[1.2000000476837158, 1.600000023841858, 0.0, 0.0]]
+    """
+    x = as_input(x, weight)
+    eps = float(np.finfo(x.dtype).eps) if eps is None else eps
+    return _over_last_axes("RMS norm", rescale, x, weight, None, shape, eps)
+
+
+def _over_last_axes(
+    name: str, op: ops.Op, x: Any, weight: Tensor | None, bias: Tensor | None, shape: Any,
+    eps: float,
+) -> Tensor:
+    """Normalise over the last axes, then scale and shift."""
     x = as_input(x, weight)
     if shape is None:
         shape = x.shape[-1:] if weight is None else weight.shape
     if x.shape[x.ndim - len(shape):] != tuple(shape):
-        raise ShapeError(f"layer norm over {tuple(shape)}: the input has shape {x.shape}")
-    z = apply(standardize, x, axis=tuple(range(-len(shape), 0)), eps=eps)
+        raise ShapeError(f"{name} over {tuple(shape)}: the input has shape {x.shape}")
+    z = apply(op, x, axis=tuple(range(-len(shape), 0)), eps=eps)
     z = z if weight is None else z * weight
     return z if bias is None else z + bias
 
@@ -113,8 +173,7 @@ class LayerNorm(Module):
     def __init__(
         self, shape: Any, eps: float = 1e-5, affine: bool = True, *, dtype: Any = None
     ) -> None:
-        lengths = tuple(shape) if np.iterable(shape) else (shape,)
-        self.shape = positive("LayerNorm", **{f"shape[{i}]": n for i, n in enumerate(lengths)})
+        self.shape = _lengths("LayerNorm", shape)
         self.eps = eps
         self.weight, self.bias = _affine(self.shape, affine, dtype)
 
@@ -122,7 +181,62 @@ class LayerNorm(Module):
         return layer_norm(x, self.weight, self.bias, shape=self.shape, eps=self.eps)
 
     def _options(self) -> str:
-        return str(self.shape if len(self.shape) > 1 else self.shape[0])
+        return _one_or_all(self.shape)
+
+
+class RMSNorm(Module):
+    """γ x / √(mean of x² + ε), each sample by its own root mean square.
+
+    Parameters
+    ----------
+    shape : int or tuple of int
+        Lengths of the last axes, over which the mean is taken.
+    eps : float, optional
+        ε, which keeps zeros finite; the machine epsilon of the dtype without it, as in PyTorch.
+    affine : bool
+        Whether there is γ, which starts as 1.
+    dtype : dtype-like, optional
+        Of the parameter.
+
+    Attributes
+    ----------
+    weight : Tensor of the given shape, or None
+        γ.
+
+    References
+    ----------
+    Zhang & Sennrich, *Root Mean Square Layer Normalization* (2019).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_opt import nn
+    >>> z = nn.RMSNorm(4)(np.array([[1.0, 2.0, 3.0, 4.0]])).data
+    >>> round(float((z**2).mean()), 3)
+    1.0
+    """
+
+    def __init__(
+        self, shape: Any, eps: float | None = None, affine: bool = True, *, dtype: Any = None
+    ) -> None:
+        self.shape = _lengths("RMSNorm", shape)
+        self.eps = eps
+        self.weight = _affine(self.shape, affine, dtype)[0]
+
+    def forward(self, x: Any) -> Tensor:
+        return rms_norm(x, self.weight, shape=self.shape, eps=self.eps)
+
+    def _options(self) -> str:
+        return _one_or_all(self.shape)
+
+
+def _lengths(owner: str, shape: Any) -> tuple[int, ...]:
+    lengths = tuple(shape) if np.iterable(shape) else (shape,)
+    return positive(owner, **{f"shape[{i}]": n for i, n in enumerate(lengths)})
+
+
+def _one_or_all(shape: tuple[int, ...]) -> str:
+    return str(shape if len(shape) > 1 else shape[0])
 
 
 def batch_norm(
@@ -203,7 +317,34 @@ def _all_but_channels(x: Any) -> tuple[int, ...]:
     return (0, *range(2, x.ndim))
 
 
-class BatchNorm1d(Module):
+class _BatchNorm(Module):
+    """What the two share: they differ in how many axes they take."""
+
+    buffers = ("running_mean", "running_var")
+    axes: tuple[int, ...] = ()
+
+    def __init__(
+        self, channels: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True,
+        *, dtype: Any = None,
+    ) -> None:
+        shape = positive(type(self).__name__, channels=channels)
+        self.eps, self.momentum = eps, momentum
+        self.weight, self.bias = _affine(shape, affine, dtype)
+        self.running_mean = np.zeros(shape, dtype or default_dtype())
+        self.running_var = np.ones(shape, dtype or default_dtype())
+
+    def forward(self, x: Any) -> Tensor:
+        if np.ndim(x) not in self.axes:
+            raise ShapeError(f"{type(self).__name__} needs {' or '.join(map(str, self.axes))} axes,"
+                             f" got shape {np.shape(x)}")
+        return batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias,
+                          training=self.training, momentum=self.momentum, eps=self.eps)
+
+    def _options(self) -> str:
+        return f"{len(self.running_mean)}"
+
+
+class BatchNorm1d(_BatchNorm):
     """γ (x − mean) / √(var + ε) + β, each channel by the mean and variance of the batch.
 
     While training, running statistics follow those of the batches; in evaluation they are used.
@@ -242,26 +383,46 @@ class BatchNorm1d(Module):
     array([0.2, 0.6], dtype=float32)
     """
 
-    buffers = ("running_mean", "running_var")
+    axes = (2, 3)
 
-    def __init__(
-        self, channels: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True,
-        *, dtype: Any = None,
-    ) -> None:
-        shape = positive("BatchNorm1d", channels=channels)
-        self.eps, self.momentum = eps, momentum
-        self.weight, self.bias = _affine(shape, affine, dtype)
-        self.running_mean = np.zeros(shape, dtype or default_dtype())
-        self.running_var = np.ones(shape, dtype or default_dtype())
 
-    def forward(self, x: Any) -> Tensor:
-        if np.ndim(x) not in (2, 3):
-            raise ShapeError(f"BatchNorm1d needs 2 or 3 axes, got shape {np.shape(x)}")
-        return batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias,
-                          training=self.training, momentum=self.momentum, eps=self.eps)
+class BatchNorm2d(_BatchNorm):
+    """`BatchNorm1d` for images: each channel by its mean and variance over batch and pixels.
 
-    def _options(self) -> str:
-        return f"{len(self.running_mean)}"
+    Parameters
+    ----------
+    channels : int
+        Length of axis 1 of the input, of shape (n, channels, height, width).
+    eps : float
+        ε, which keeps constant channels finite.
+    momentum : float
+        How far the running statistics move towards the batch's.
+    affine : bool
+        Whether there are γ, which starts as 1, and β, which starts as 0.
+    dtype : dtype-like, optional
+        Of parameters and statistics.
+
+    Attributes
+    ----------
+    weight, bias : Tensor of shape (channels,), or None
+        γ and β.
+    running_mean, running_var : ndarray of shape (channels,)
+        Buffers, which start as 0 and 1.
+
+    References
+    ----------
+    Ioffe & Szegedy, *Batch Normalization* (2015).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_opt import nn
+    >>> images = np.random.default_rng(0).normal(3.0, 2.0, (8, 2, 4, 4))
+    >>> nn.BatchNorm2d(2)(images).data.mean(axis=(0, 2, 3)).round(3) + 0
+    array([0., 0.], dtype=float32)
+    """
+
+    axes = (4,)
 
 
 def _affine(shape: Any, wanted: bool, dtype: Any) -> tuple[Tensor | None, Tensor | None]:

@@ -10,7 +10,8 @@ from tinygrad_opt.nn.module import Module
 
 
 def to_torch(model: Module) -> dict[str, np.ndarray]:
-    """The state of a model in PyTorch's layout: Linear and recurrent weights as (out, in).
+    """The state of a model in PyTorch's layout: Linear and recurrent weights as (out, in), queries,
+    keys and values of an attention as one ``in_proj``.
 
     Parameters
     ----------
@@ -29,10 +30,14 @@ def to_torch(model: Module) -> dict[str, np.ndarray]:
     (3, 2)
     """
     turned = _transposed(model)
-    return {
+    state = {
         path: np.ascontiguousarray(array.T) if path in turned else array
         for path, array in model.state_dict().items()
     }
+    for whole, parts in _packed(model).items():
+        if parts[0] in state:
+            state[whole] = np.concatenate([state.pop(part) for part in parts])
+    return state
 
 
 def from_torch(model: Module, state: dict[str, Any]) -> None:
@@ -59,15 +64,25 @@ def from_torch(model: Module, state: dict[str, Any]) -> None:
     >>> layer([[10.0, 100.0]]).tolist()
     [[213.0]]
     """
-    own, turned = model.state_dict(), _transposed(model)
-    loaded = {}
+    own, turned, packed = model.state_dict(), _transposed(model), _packed(model)
+    loaded: dict[str, Any] = {}
     for key, value in state.items():
         path = key if key in own else key.removesuffix("_l0")
         if path not in own and path.endswith("num_batches_tracked"):
             continue                                       # a count that nothing here reads
         array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
-        loaded[path] = array.T if path in turned else array
+        parts = {path: array} if path not in packed else dict(
+            zip(packed[path], np.array_split(np.atleast_1d(array), len(packed[path]))))
+        loaded |= {path: part.T if path in turned else part for path, part in parts.items()}
     model.load_state_dict(loaded)
+
+
+def _packed(model: Module) -> dict[str, list[str]]:
+    """Paths of what PyTorch holds as one array, and of its parts here."""
+    walked = [("", model), *((f"{path}.", module) for path, _, module in model._walk())]
+    return {path + whole: [path + part for part in parts] for path, module in walked
+            if isinstance(module, Module)
+            for whole, parts in type(module).packed_in_torch.items()}
 
 
 def _transposed(model: Module) -> set[str]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from itertools import takewhile
+from itertools import product, takewhile
 
 from tinygrad_opt.tensor import tick
 from tinygrad_opt.viz.graph.model import Cluster, Graph, Node, Repeat, topological
@@ -161,8 +161,13 @@ def _scopes_of(graph: Graph, by_hand: dict[str, list[Entry]]) -> tuple[dict[str,
     for id in reversed(computed):
         if not scopes[id]:
             ahead[id] = _shared([ahead[e.head] for e in outputs[id]])
-    between = {id for id in computed if not scopes[id]}
-    return {id: scopes[id] or _shared([behind[id], ahead[id]]) for id in computed}, between
+    between = [id for id in computed if not scopes[id]]
+    for id in [*between, *reversed(between)]:              # where two streams meet, in the one
+        ways = product((behind[e.tail] for e in inputs[id] if e.tail in behind),
+                       (ahead[e.head] for e in outputs[id]))
+        scopes[id] = max(map(_shared, ways), key=len, default=())
+        behind[id], ahead[id] = (max(p, scopes[id], key=len) for p in (behind[id], ahead[id]))
+    return scopes, set(between)
 
 
 def _shared(paths: Sequence[Path]) -> Path:
