@@ -39,9 +39,9 @@ def no_matplotlib(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
 
 
-def refused(arguments, capsys):
-    """What an error says: one line on standard error, exit code 1."""
-    assert main(arguments) == 1
+def refused(arguments, capsys, code=2):
+    """What an error says: one line on standard error, and the exit code, of a wrong usage 2."""
+    assert main(arguments) == code
     err = capsys.readouterr().err
     assert err.startswith("tinygrad-opt: error: ") and err.count("\n") == 1
     return err
@@ -297,6 +297,14 @@ def test_compare_prints_the_means_of_what_it_writes(tmp_path, capsys):
         assert [float(s) for s in shown] == pytest.approx(want, abs=1e-4)
 
 
+def test_compare_takes_a_table_and_options_of_optimizers(table, capsys):
+    assert main(["compare", "flowers.csv", "--target", "kind", "--optimizers",
+                 "sgd:lr=.5,momentum=.8,adam", "--seeds", "1", "--epochs", "3", "--quiet", "--size",
+                 "900x500", "--title", "T"]) == 0
+    out = capsys.readouterr().out
+    assert "SGD lr=0.5 momentum=0.8" in out and "Adam lr=0.01" in out
+
+
 def test_a_seed_is_one_start_for_all_optimizers(tmp_path):
     """At a learning rate of almost nothing, what is measured is the start."""
     assert main(["compare", "moons", "--optimizers", "sgd:1e-12,momentum:1e-12", "--seeds", "2",
@@ -338,7 +346,8 @@ def test_compare_shows_each_run_on_standard_error(capsys):
 def test_compare_refuses_optimizers_before_it_trains(tmp_path, capsys):
     assert "the same" in refused(["compare", "moons", "--optimizers", "adam,adam:0.02"], capsys)
     assert not list(tmp_path.iterdir())
-    for wrong in ("sgd,adm", "adam,Adam", "adam:", "adam,,sgd", "adam:x", "adam:-1", "adam,adam"):
+    assert "the same" in refused(["compare", "moons", "--optimizers", "adam,Adam"], capsys)
+    for wrong in ("sgd,adm", "adam:", "adam,,sgd", "adam:x", "adam:-1", "momentum=.8,adam"):
         with pytest.raises(SystemExit):
             main(["compare", "moons", "--optimizers", wrong])
 

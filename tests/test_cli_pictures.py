@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,14 +33,14 @@ def done(line):
     assert main([*line.split(), "--quiet"]) == 0
 
 
-def refused(line, capsys):
+def refused(line, capsys, expected=2):
     """What is said, in one line on standard error; nothing has been written."""
     try:
         code = main(line.split())
     except SystemExit as exit:
         code = exit.code
     out, err = capsys.readouterr()
-    assert code in (1, 2) and out == "" and not os.listdir()
+    assert code == expected and out == "" and not os.listdir()
     return err.splitlines()[-1]
 
 
@@ -93,6 +94,49 @@ def test_a_race_is_written_as_each_suffix_says(capsys):
     assert out.startswith("saddle: f(x, y) = x² − y²") and "optimizer" in out
 
 
+def test_methods_that_know_the_curvature_race_beside_optimizers(capsys):
+    done("race rosenbrock --optimizers newton,cg:beta=hessian,line_search,sgd --out race.csv")
+    out = capsys.readouterr().out
+    steps = {row[0]: int(row[1]) for row in re.findall(r"^(\S+).*?  +(\d+)  ", out, re.M)}
+    assert steps["Newton"] < steps["ConjugateGradient"] < 200 == steps["SteepestDescent"]
+    with open("race.csv", newline="") as file:
+        path = [r for r in csv.DictReader(file) if r["optimizer"] == "Newton"]
+    assert (float(path[-1]["x"]), float(path[-1]["y"])) == pytest.approx((1, 1), abs=1e-6)
+
+
+def test_on_a_neuron_smaller_batches_are_sooner_there_and_swing_more():
+    done("race noisy_neuron --optimizers sgd,sgd:batch=3,sgd:batch=1 --steps 3000 --out r.npz")
+    with np.load("r.npz") as arrays:
+        values, w = ({name: arrays[key][arrays["optimizer"] == name]
+                      for name in np.unique(arrays["optimizer"])} for key in ("value", "w"))
+    near = [int(np.argmax(values[f"SGD lr=0.25{b}"] < 0.2)) for b in (" batch=1", " batch=3", "")]
+    spread = [w[f"SGD lr=0.25{b}"][2000:].std() for b in (" batch=1", " batch=3")]
+    assert 0 < near[0] < near[1] / 2 and near[1] < near[2] / 1.5
+    assert spread[0] > 0.1 and spread[1] < 0.04
+
+
+@pytest.mark.parametrize("line", [
+    "race beale --steps 3", "landscape moons --epochs 1 --points 3"])
+def test_every_picture_takes_a_size_dots_and_a_title(line):
+    done(f"{line} --size 800x450 --dpi 80 --title T --out a.png a.svg")
+    with Image.open("a.png") as image:
+        assert image.size == (800, 450)
+    assert "<!-- T -->" in Path("a.svg").read_text(encoding="utf-8")
+
+
+def test_the_spiral_is_a_table_of_what_is_published_beside_what_came_out(capsys):
+    done("spiral 3 4 momentum:velocity=gradients --seeds 2 --epochs 20 --out s.png s.csv")
+    lines = capsys.readouterr().out.splitlines()
+    assert re.match(r"SGD lr=1 decay=0.01  +0.647, 0.874  +0.00990  +0\.\d+ \(0\.\d+ to", lines[1])
+    assert lines[1].endswith("0.84034  faulty: the run without decay; it is stuck")
+    assert re.search(r" 0.693, 0.693  +0.09092 .* 0.98135$", lines[2])
+    assert re.match(r"Momentum lr=0.01 velocity=gradients  +none   ", lines[3])
+    with open("s.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3 * 2 * 20 and float(rows[19]["lr"]) == pytest.approx(1 / 1.19)
+    assert lines[-2:] == ["s.png", "s.csv"]
+
+
 def test_a_race_shows_who_diverged(capsys):
     done("race ravine --optimizers sgd:9,adam --steps 50 --out race.csv")
     assert "diverged at step" in capsys.readouterr().out
@@ -114,8 +158,20 @@ def test_every_surface_and_every_optimizer_has_a_rate():
 
 @pytest.mark.parametrize("line, words", [
     ("race bealle", "no surface is called 'bealle'; did you mean 'beale'?"),
-    ("race xyz", "known: beale, himmelblau, plateau"),
-    ("race beale --optimizers sgd,adm", "no optimizer is called 'adm'; did you mean 'adam'?"),
+    ("race xyz", "known: beale, himmelblau, neuron, noisy_neuron, plateau"),
+    ("race beale --optimizers sgd,adm", "no method is called 'adm'; did you mean 'adam'?"),
+    ("race beale --optimizers adam,sgd:batch=1", "batch= is for the neurons"),
+    ("race neuron --optimizers newton,sgd:batch=1", "let optimizers race alone"),
+    ("race neuron --optimizers sgd:batch=0", "batch must be a whole number of at least 1"),
+    ("race beale --optimizers cg:beta=x", "beta must be one of 'fletcher_reeves'"),
+    ("race beale --optimizers sgd:lr=1,momentum=2", "momentum must be a finite number in [0, 1]"),
+    ("race beale --size 1920", "'1920' is no size such as 1920x1080"),
+    ("animate spiral --size 9x1080", "of at least 100 pixels each"),
+    ("landscape spiral --dpi 0", "'0' is no number above 0"),
+    ("landscape spiral --optimizer sgd:lr=1 --lr 2", "sgd:lr=1 has its rate, and --lr 2 says"),
+    ("spiral 0", "there are rows 1 to 9"),
+    ("spiral adm", "did you mean 'adam'?"),
+    ("spiral 1 1", "is there twice"),
     ("race beale --optimizers adam,adam:0.1", "Adam lr=0.1 is there twice"),
     ("race beale --steps -5", "'-5' is no whole number of at least 1"),
     ("race beale --start 1", "'1' is no point such as 1,-2.5"),
@@ -145,7 +201,7 @@ def test_what_makes_no_sense_is_refused_before_any_work(capsys, line, words):
                                   "report digits"])
 def test_without_matplotlib_one_line_says_how_to_get_it(line, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert install("viz") in refused(line, capsys)
+    assert install("viz") in refused(line, capsys, 1)
 
 
 def test_numbers_need_no_matplotlib(monkeypatch):

@@ -17,9 +17,10 @@ from tinygrad_opt.cli import (  # noqa: F401  (importing a command makes it know
     demo,
     graphs,
     pictures,
+    spiral,
     train,
 )
-from tinygrad_opt.cli.command import COMMANDS, parser
+from tinygrad_opt.cli.command import COMMANDS, UsageError, parser
 from tinygrad_opt.errors import nearest
 
 __all__ = ["main"]
@@ -36,8 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0: done; 1: an error, told in one line on standard error; 2: no command was given; 130:
-        interrupted. Arguments that make no sense exit with 2, after a line that says what does.
+        0: done; 1: an error, told in one line on standard error; 2: no command was given, or
+        arguments that make no sense, after a line that says what does; 130: interrupted.
     """
     _prepare_streams()
     options = _parsed([*(sys.argv[1:] if arguments is None else arguments)])
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.debug:
                 raise
             _say("error", _reason(error))
-            return 1
+            return 2 if isinstance(error, UsageError) else 1
 
 
 def _prepare_streams() -> None:

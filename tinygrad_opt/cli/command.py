@@ -7,15 +7,17 @@ import ast
 import math
 import sys
 import textwrap
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tinygrad_opt.errors import nearest
 
 __all__ = [
-    "argument", "at_least", "command", "file", "labelled", "named", "one_of", "optimizer", "parser",
-    "point", "positive", "rivals", "room_for", "sizes",
+    "UsageError", "argument", "at_least", "command", "entrants", "file", "initialiser", "labelled",
+    "named", "one_of", "optimizer", "parser", "pixels", "point", "positive", "rivals", "room_for",
+    "schedule", "sizes", "wrongly_used",
 ]
 
 Run = Callable[[argparse.Namespace], "int | None"]
@@ -39,6 +41,19 @@ examples:
 
 A command names the files that it has made at its end.
 """
+
+
+class UsageError(ValueError):
+    """Arguments that make no sense, found out by the command itself: the exit code is 2."""
+
+
+@contextmanager
+def wrongly_used(argument: str = "") -> Iterator[None]:
+    """Whatever makes no sense inside does so because of the arguments."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{argument}: {error}" if argument else str(error)) from error
 
 
 def command(*arguments: Any, examples: str = "") -> Callable[[Run], Run]:
@@ -162,40 +177,137 @@ def point(text: str) -> tuple[float, float]:
     return x, y
 
 
-def optimizer(text: str) -> str:
-    """The name of an optimizer, under whatever name `optim.get` knows it."""
-    from tinygrad_opt import optim
-
+@contextmanager
+def _arguments() -> Iterator[None]:
+    """What the package says of a wrong value is what argparse says."""
     try:
-        return type(optim.get(text)).__name__.lower()
-    except ValueError as error:
+        yield
+    except (TypeError, ValueError) as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def rivals(text: str) -> list[tuple[str, float | None]]:
-    """``adam,sgd:0.1``: optimizers, each with its learning rate if it is to have its own."""
-    found = []
-    for part in text.split(","):
-        name, colon, lr = part.strip().partition(":")
-        if not name or (colon and not lr):
-            raise argparse.ArgumentTypeError(f"{text!r} is not optimizers such as adam,sgd:0.1")
-        found.append((optimizer(name), positive(lr) if lr else None))
-    if len(set(found)) < len(found):
-        raise argparse.ArgumentTypeError(f"{text!r} has the same optimizer twice")
-    return found
+def optimizer(text: str) -> str:
+    """``adam`` or ``sgd:lr=1,momentum=.8``: an optimizer as `optim.get` reads it."""
+    from tinygrad_opt import optim
+
+    with _arguments():
+        optim.get(text)
+    return text
 
 
-def labelled(chosen: list[tuple[str, float | None]], make: Callable[..., Any]) -> dict[str, Any]:
-    """What ``make(name, lr)`` gives for each of the `rivals`, by what tells them apart."""
+def _entrant(text: str) -> str:
+    """The same, or a method of `optim.minimize` such as ``cg:beta=hessian``."""
+    from tinygrad_opt.optim.lookup import read
+    from tinygrad_opt.optim.minimization import method_of
+
+    with _arguments():
+        name, options = read(text)
+        batch = options.pop("batch", 1)
+        if type(batch) is not int or batch < 1:
+            raise ValueError(f"batch must be a whole number of at least 1, got {batch!r}")
+        method_of(name, **options)
+    return text
+
+
+def _listed(one: Callable[[str], str]) -> Callable[[str], list[str]]:
+    """``adam,sgd:lr=1,momentum=.8``: several of one kind; what has an = goes on with the last."""
+    def several(text: str) -> list[str]:
+        found: list[str] = []
+        for part in text.split(","):
+            if found and "=" in part.partition(":")[0]:
+                found[-1] += f",{part}"
+            else:
+                found.append(part.strip())
+        return [one(part) for part in found]
+
+    return several
+
+
+rivals, entrants = _listed(optimizer), _listed(_entrant)
+
+
+def labelled(chosen: Iterable[str], make: Callable[[str], Any]) -> dict[str, Any]:
+    """What is made of each of the `rivals`, by what tells them apart."""
+    from tinygrad_opt.optim.lookup import read
+
     made: dict[str, Any] = {}
-    for name, lr in chosen:
-        optimizer = make(name, lr)
-        label = f"{type(optimizer).__name__} lr={optimizer.lr:g}"
+    for text in chosen:
+        one, options = make(text), read(text)[1]
+        if hasattr(one, "lr"):
+            own = {n: v for n, v in options.items() if n not in ("lr", "learning_rate")}
+            options = {"lr": one.lr} | own
+        given = (f"{n}={v:g}" if isinstance(v, float) else f"{n}={v}" for n, v in options.items())
+        label = " ".join([type(one).__name__, *given])
         if label in made:
-            raise ValueError(f"{label} is there twice: two of the optimizers are the same; give one"
-                             f" another rate, such as {name}:1")
-        made[label] = optimizer
+            raise UsageError(f"{label} is there twice: two of the optimizers are the same; give one"
+                             f" another rate, such as {read(text)[0]}:1")
+        made[label] = one
     return made
+
+
+def schedule(text: str) -> Callable[[float, int], Any]:
+    """``cosine`` or ``step:every=100,factor=.5``: what makes a schedule of a rate and all steps.
+
+    ``plateau:patience=5`` makes the callback that lowers the rate.
+    """
+    from dataclasses import MISSING, fields
+
+    from tinygrad_opt.optim import schedules
+    from tinygrad_opt.optim.lookup import read
+    from tinygrad_opt.train import ReduceOnPlateau
+
+    kinds = {n: vars(schedules)[n] for n in schedules.__all__ if n.islower()}
+    kinds["plateau"] = kinds.pop("reduce_on_plateau")
+    with _arguments():
+        name, options = read(text)
+        if name not in kinds:
+            raise ValueError(f"no schedule is called {name!r}; {nearest(name, kinds)}")
+        if name == "plateau":
+            ReduceOnPlateau(**options)
+            return lambda lr, steps: ReduceOnPlateau(**options)
+        first, *rest = fields(kinds[name])
+        usual = {"steps"} & {f.name for f in rest if name != "warm_up"}
+        missing = {f.name for f in rest if f.default is MISSING} - usual - options.keys()
+        if missing:
+            raise ValueError(f"{name} needs {min(missing)}, such as {name}:{min(missing)}=100")
+        unknown = options.keys() - {f.name for f in rest}
+        if unknown:
+            raise ValueError(f"{name} has no option {min(unknown)!r};"
+                             f" {nearest(min(unknown), [f.name for f in rest if f.name != '_'])}")
+
+        def made(lr: float, steps: int) -> Any:
+            return kinds[name](**{first.name: lr} | dict.fromkeys(usual, steps) | options)
+
+        made(1.0, 100)
+    return made
+
+
+def initialiser(text: str) -> Any:
+    """``0.01``, ``xavier_normal`` or ``normal:scale=.01``: first weights as layers take them."""
+    from functools import partial
+
+    from tinygrad_opt.nn import init
+    from tinygrad_opt.optim.lookup import read
+
+    with _arguments():
+        name, options = read(text)
+        try:
+            made = init.get(float(name))
+        except ValueError:
+            made = init.get(name)
+        made = partial(made, **options) if options else made
+        made((1, 1), 0)
+    return made
+
+
+def pixels(text: str) -> tuple[int, int]:
+    """``1920x1080``: width and height."""
+    try:
+        width, height = map(at_least(100), text.split("x"))
+    except (ValueError, argparse.ArgumentTypeError):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no size such as 1920x1080, of at least 100 pixels each") from None
+    return width, height
 
 
 def sizes(text: str) -> tuple[int, ...]:

@@ -6,8 +6,17 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from tinygrad_opt.cli.command import argument, at_least, command, file, named, room_for
-from tinygrad_opt.cli.learning import data_set, task_of
+from tinygrad_opt.cli.command import (
+    UsageError,
+    argument,
+    at_least,
+    command,
+    file,
+    named,
+    room_for,
+    wrongly_used,
+)
+from tinygrad_opt.cli.learning import TITLE, data_set, task_of
 
 __all__ = ["draw", "play"]
 
@@ -45,6 +54,7 @@ MODEL = (
              help="split: an operation and its result are two boxes, as in lectures"),
     argument("--detail", type=int, choices=(0, 1, 2), metavar="N",
              help="0: names and operations; 1: and shapes; 2: and numbers (default: what fits)"),
+    TITLE,
     *MODEL,
     examples="""
     tinygrad-opt draw "tanh(a*b + c)" a=2 b=-3 c=10
@@ -68,7 +78,7 @@ def draw(options: argparse.Namespace) -> int:
     if options.grad:
         result.backward()
     view = viz.draw(result, style=options.style, detail=options.detail, grads=options.flow,
-                    name=options.formula)
+                    name=options.title or options.formula)
     written = view.save(room_for(options.out))
     painted = written == options.out
     print(f"{written}  the graph{': open it in a browser or viewer' if painted else ' as text'}"
@@ -80,6 +90,7 @@ def draw(options: argparse.Namespace) -> int:
     *WHAT,
     argument("--out", type=file(".html", ".htm"), default=Path("backprop.html"), metavar="FILE",
              help="where to, such as lesson.html (default: backprop.html)"),
+    TITLE,
     *MODEL,
     examples="""
     tinygrad-opt play "tanh(a*b + c)" a=2 b=-3 c=10
@@ -98,7 +109,7 @@ def play(options: argparse.Namespace) -> None:
     """
     from tinygrad_opt.viz.steps.page import playback
 
-    page = playback(_computed(options, number=True), name=options.formula)
+    page = playback(_computed(options, number=True), name=options.title or options.formula)
     print(f"{page.save(room_for(options.out))}  {len(page.script['steps'])} steps: open it in a"
           " browser")
 
@@ -107,11 +118,12 @@ def _computed(options: argparse.Namespace, number: bool) -> Any:
     """What a formula gives for its values, or a model's loss; one number, to have a gradient."""
     if Path(options.formula).suffix.lower() in (".npz", ".safetensors"):
         if options.values:
-            raise ValueError(f"{options.formula} is a saved model, which takes no"
+            raise UsageError(f"{options.formula} is a saved model, which takes no"
                              f" {options.values[0][0]}=; name a data set by --data")
-        return _loss_of_model(options)
+        with wrongly_used():
+            return _loss_of_model(options)
     if options.data or options.target or options.rows:
-        raise ValueError("--data, --target and --rows are for a saved model, such as weights.npz;"
+        raise UsageError("--data, --target and --rows are for a saved model, such as weights.npz;"
                          f" {options.formula!r} is a formula")
     return _value_of_formula(options.formula, options.values, number)
 
@@ -125,13 +137,14 @@ def _value_of_formula(text: str, values: list[tuple[str, Any]], number: bool) ->
     names = [name for name, _ in values]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
-        raise ValueError(f"{twice} has two values; give it one, such as {twice}=2")
-    result = formula.parse(text, **dict(values))
+        raise UsageError(f"{twice} has two values; give it one, such as {twice}=2")
+    with wrongly_used():
+        result = formula.parse(text, **dict(values))
     if number and result.size != 1:
-        raise ValueError(f"{text!r} gives numbers of shape {result.shape}; gradients need one"
+        raise UsageError(f"{text!r} gives numbers of shape {result.shape}; gradients need one"
                          f" number, such as sum({text})")
     if number and not result._needs_grad:
-        raise ValueError(f"{text!r} has no names to take gradients by; give it some, as in:"
+        raise UsageError(f"{text!r} has no names to take gradients by; give it some, as in:"
                          " a*b a=2 b=3")
     return result
 
@@ -159,7 +172,7 @@ def _loss_of_model(options: argparse.Namespace) -> Any:
     if options.data is not None:
         loss = _loss_on_data(model, options, rows)
     elif options.target is not None:
-        raise ValueError("--target names a column of a CSV file: name the file by --data")
+        raise UsageError("--target names a column of a CSV file: name the file by --data")
     else:
         loss = (_output(model, _random_rows(model, path, rows), path) ** 2).mean()
     loss.name = "loss" if options.data else "mean of squares"
@@ -183,7 +196,7 @@ def _loss_on_data(model: Any, options: argparse.Namespace, rows: int) -> Any:
         return nn.binary_cross_entropy_with_logits(z[:, 0], y.astype(z.dtype))
     if z.ndim == 2 and z.shape[1] >= classes:
         return nn.cross_entropy(z, y)
-    raise ValueError(f"{path} gives {z.shape} for {rows} rows, {data} has {classes} classes")
+    raise UsageError(f"{path} gives {z.shape} for {rows} rows, {data} has {classes} classes")
 
 
 def _output(model: Any, x: Any, path: str) -> Any:
@@ -191,7 +204,7 @@ def _output(model: Any, x: Any, path: str) -> Any:
 
     z = model(x)
     if type(z) is not Tensor:
-        raise ValueError(f"the model in {path} gives a {type(z).__name__}, not one Tensor: take the"
+        raise UsageError(f"the model in {path} gives a {type(z).__name__}, not one Tensor: take the"
                          " part of it that is to be drawn in Python, and viz.draw it")
     return z
 
@@ -217,5 +230,5 @@ def _random_rows(model: Any, path: str, rows: int) -> Any:
             return Tensor(x, dtype=_dtype(model), name=name)
         if layer.__dict__.get("weight") is not None:
             break
-    raise ValueError(f"what the model in {path} takes cannot be told from its layers: name a data"
+    raise UsageError(f"what the model in {path} takes cannot be told from its layers: name a data"
                      " set by --data, or call it in Python and viz.draw what it gives")

@@ -9,10 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tinygrad_opt.cli.command import argument, at_least, one_of, optimizer, positive, sizes
+from tinygrad_opt.cli.command import (
+    UsageError,
+    argument,
+    at_least,
+    initialiser,
+    one_of,
+    optimizer,
+    pixels,
+    positive,
+    schedule,
+    sizes,
+    wrongly_used,
+)
 
-__all__ = ["DATA", "LEARNING", "QUIET", "TASKS", "THEME", "TRAINING", "Learning", "Problem",
-           "data_set", "exit_code", "prepared", "task_of"]
+__all__ = ["DATA", "LEARNING", "PICTURE", "QUIET", "TASKS", "TITLE", "TRAINING", "Learning",
+           "Problem", "data_set", "exit_code", "look", "prepared", "task_of"]
 
 
 # ---- data sets, with settings under which they are learned ---------------------------------------
@@ -68,15 +80,18 @@ def _table(path: Path, target: str | None) -> Samples:
     column: int | str = -1 if target is None else target
     if isinstance(column, str) and column.lstrip("-").isdecimal():
         column = int(column)
-    x, labels, names = data.csv(path, column)
+    if not path.exists():
+        raise UsageError(f"{path}: No such file or directory")
+    with wrongly_used():
+        x, labels, names = data.csv(path, column)
     values, y = np.unique(labels, return_inverse=True)
     called = "the last column" if target is None else f"column {target!r}"
     if labels.dtype.kind == "f" or len(values) > max(2, len(y) // 2):
-        raise ValueError(
+        raise UsageError(
             f"{path}: {called} has {len(values)} different values in {len(y)} rows, which are no"
             " classes; name the column of labels, such as --target species")
     if len(values) < 2:
-        raise ValueError(f"{path}: {called} has one class only; there is nothing to learn")
+        raise UsageError(f"{path}: {called} has one class only; there is nothing to learn")
     x_train, x_test, y_train, y_test = data.train_test_split(
         x, y.reshape(-1), test_size=0.25, rng=0)
     about = {"classes": list(names) or values.tolist(),
@@ -105,7 +120,7 @@ def task_of(name: str, target: str | None) -> Task:
     """The task of that name, or that of a CSV file."""
     if name in TASKS:
         if target is not None:
-            raise ValueError(f"--target names a column of a CSV file; {name} has no columns")
+            raise UsageError(f"--target names a column of a CSV file; {name} has no columns")
         return TASKS[name]
     return Task(lambda: _table(Path(name), target), hidden=(32,), epochs=100, batch_size=32,
                 rates=_rates(0.1, 0.05, 0.05, 0.003, 0.01))
@@ -147,15 +162,33 @@ TRAINING = (
              help=f"passes over the data (default: {_chosen('epochs')})"),
     argument("--batch-size", type=at_least(1), metavar="N",
              help=f"samples per step (default: {_chosen('batch_size')})"),
+    argument("--init", type=initialiser, metavar="NAME",
+             help="first weights: a name such as xavier_normal, or 0.01 for as many times a"
+                  " standard normal (default: kaiming_uniform)"),
+    argument("--schedule", type=schedule, metavar="NAME",
+             help="what becomes of the learning rate: cosine, one_cycle, exponential:rate=.99,"
+                  " step:every=100,factor=.5, warm_up:steps=50, plateau:patience=5, …"),
+    argument("--clip-norm", type=positive, metavar="NORM",
+             help="scale gradients down whose norm, of all together, is larger"),
 )
 QUIET = argument("--quiet", action="store_true", help="show no progress")
 THEME = argument("--theme", choices=("auto", "light", "dark"), default="auto",
                  help="colours; with auto a page follows its reader's system, and pictures are"
                       " light (default: auto)")
+TITLE = argument("--title", default="", metavar="TEXT", help="above the picture")
+PICTURE = (
+    THEME,
+    TITLE,
+    argument("--size", type=pixels, metavar="WxH",
+             help="in pixels, such as 1920x1080, on which words and lines grow too"),
+    argument("--dpi", type=positive, default=100.0, metavar="N",
+             help="pixels an inch: more of them make words and lines larger (default: 100)"),
+)
 LEARNING = (
     *DATA,
     argument("--optimizer", type=optimizer, default="adam", metavar="NAME",
-             help="sgd, momentum, nesterov, adagrad, rmsprop, adam, … (default: adam)"),
+             help="sgd, momentum, nesterov, adagrad, rmsprop, adam, …, with options if you like,"
+                  " such as sgd:lr=1,decay=1e-3,momentum=.8 (default: adam)"),
     argument("--lr", type=positive, metavar="RATE",
              help="learning rate (default: one that suits optimizer and data; adam: 0.003 for"
                   " digits, 0.05 for spiral)"),
@@ -179,13 +212,29 @@ class Problem:
         self.layers = self.samples.layers(task.hidden if options.hidden is None else options.hidden)
         self.epochs = options.epochs or task.epochs
         self.batch_size = options.batch_size or task.batch_size
+        self.init, self.schedule, self.clip_norm = options.init, options.schedule, options.clip_norm
+        self.callbacks: list[Any] = []
 
-    def optimizer(self, name: str, lr: float | None) -> Any:
-        """An optimizer by name; without a learning rate, at the one that suits the data."""
+    def optimizer(self, text: str, lr: float | None = None) -> Any:
+        """An optimizer as it was asked for; without a rate, at the one that suits the data."""
         from tinygrad_opt import optim
 
-        lr = lr or self.rates.get(name)
-        return optim.get(name, lr=lr) if lr else optim.get(name)
+        made = optim.get(text)
+        if not optim.lookup.says_rate(text):
+            made.lr = lr or self.rates.get(type(made).__name__.lower(), made.lr)
+        elif lr:
+            raise UsageError(f"{text} has its rate, and --lr {lr:g} says another")
+        if self.schedule:
+            steps = self.epochs * -(-len(self.samples.x_train) // self.batch_size)
+            with wrongly_used("--schedule"):
+                scheduled = self.schedule(made.lr, steps)
+            if callable(scheduled):
+                made.lr = scheduled
+            else:
+                self.callbacks = [scheduled]
+        if self.clip_norm:
+            made.clip_norm = self.clip_norm
+        return made
 
 
 class Learning:
@@ -195,7 +244,7 @@ class Learning:
         from tinygrad_opt import nn
 
         self.problem, self.samples, self.seed = problem, problem.samples, seed
-        self.model = nn.MLP(problem.layers, rng=seed)
+        self.model = nn.MLP(problem.layers, init=problem.init, rng=seed)
         self.optimizer = copy.copy(optimizer).bind(self.model.parameters())
 
     def __str__(self) -> str:
@@ -216,8 +265,9 @@ class Learning:
             return fit(
                 self.model, s.x_train, s.y_train, loss="cross_entropy", optimizer=self.optimizer,
                 epochs=self.problem.epochs, batch_size=self.problem.batch_size,
-                metrics=["accuracy"], validation_data=(s.x_test, s.y_test), callbacks=callbacks,
-                seed=self.seed, progress=progress)
+                metrics=["accuracy"], validation_data=(s.x_test, s.y_test),
+                callbacks=[*self.problem.callbacks, *callbacks], seed=self.seed,
+                progress=progress)
 
     def run(self, options: argparse.Namespace, *callbacks: Any) -> Any:
         """Say what is trained, and train until it is done, interrupted or exploding."""
@@ -231,6 +281,12 @@ def prepared(options: argparse.Namespace) -> Learning:
     """Data, network and optimizer of a command that took `LEARNING`."""
     problem = Problem(options)
     return Learning(problem, problem.optimizer(options.optimizer, options.lr), options.seed)
+
+
+def look(options: argparse.Namespace) -> dict[str, Any]:
+    """What `PICTURE` chose, as functions of `viz` take it: sizes in inches."""
+    size = options.size and tuple(side / options.dpi for side in options.size)
+    return {"theme": options.theme, "title": options.title, "size": size, "dpi": options.dpi}
 
 
 def exit_code(history: Any) -> int:

@@ -10,18 +10,28 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_opt.cli.command import (
+    UsageError,
     argument,
     at_least,
     command,
+    entrants,
     file,
     labelled,
     one_of,
     point,
     positive,
-    rivals,
     room_for,
 )
-from tinygrad_opt.cli.learning import LEARNING, QUIET, THEME, exit_code, prepared
+from tinygrad_opt.cli.learning import (
+    LEARNING,
+    PICTURE,
+    QUIET,
+    THEME,
+    TITLE,
+    exit_code,
+    look,
+    prepared,
+)
 
 __all__ = ["Counter", "animate", "landscape", "race", "report"]
 
@@ -38,7 +48,7 @@ def _kind(path: Path) -> tuple[str, ...]:
 
 # for each surface a rate at which plain descent is safe; with momentum half of it
 RATES = {"beale": 0.01, "rosenbrock": 5e-4, "himmelblau": 5e-3, "saddle": 0.05, "ravine": 0.4,
-         "plateau": 0.3, "rastrigin": 2e-3}
+         "plateau": 0.3, "rastrigin": 2e-3, "neuron": 1.0, "noisy_neuron": 0.25}
 # those that scale their steps themselves need none of the surface
 SCALED = {"adagrad": 0.4, "rmsprop": 0.03, "adam": 0.1, "adamw": 0.1, "adamax": 0.1, "nadam": 0.1,
           "lion": 0.03, "adadelta": 1.0}
@@ -46,11 +56,13 @@ SCALED = {"adagrad": 0.4, "rmsprop": 0.03, "adam": 0.1, "adamw": 0.1, "adamax": 
 
 @command(
     argument("surface", type=one_of("surface", RATES), help=", ".join(RATES)),
-    argument("--optimizers", type=rivals, default="sgd,momentum,adam", metavar="NAMES",
-             help="such as adam,sgd:0.1,sgd:1, the number being the learning rate (default:"
-                  " sgd,momentum,adam, at rates that suit the surface)"),
+    argument("--optimizers", type=entrants, default="sgd,momentum,adam", metavar="NAMES",
+             help="such as adam,sgd:0.1,sgd:lr=1,momentum=.8; or methods that need no rate, newton,"
+                  " bfgs, lbfgs, cg:beta=hessian and line_search; on the neurons batch=1 takes a"
+                  " sample for each step (default: sgd,momentum,adam, at rates that suit the"
+                  " surface)"),
     argument("--steps", type=at_least(1), default=200, metavar="N",
-             help="of each optimizer (default: 200)"),
+             help="of each optimizer; with batch=, samples that it sees (default: 200)"),
     argument("--start", type=point, metavar="X,Y",
              help="where all begin, such as --start=-1.5,2 (default: one that suits the surface)"),
     FRAMES,
@@ -58,40 +70,79 @@ SCALED = {"adagrad": 0.4, "rmsprop": 0.03, "adam": 0.1, "adamw": 0.1, "adamax": 
              default=[Path("race.gif")],
              help="where to; .gif, .webp and .html (with a scrubber) move, .png, .svg and .pdf"
                   " stand still, .csv and .npz hold the numbers (default: race.gif)"),
-    THEME,
+    *PICTURE,
     QUIET,
     examples="""
     tinygrad-opt race beale
     tinygrad-opt race beale --optimizers sgd,momentum,adam --steps 200 --out race.html race.csv
     tinygrad-opt race rosenbrock --optimizers sgd:0.001,nesterov,adam:0.3 --start=-1,1
     tinygrad-opt race ravine --optimizers sgd:0.1,sgd:0.5,sgd:1.1 --steps 50 --out rates.png
+    tinygrad-opt race rosenbrock --optimizers newton,cg,line_search,sgd --out curvature.png
+    tinygrad-opt race neuron --optimizers sgd,momentum,adam --steps 1000 --out neuron.html
+    tinygrad-opt race noisy_neuron --optimizers sgd,sgd:batch=2,sgd:batch=1 --out noise.png
     """,
 )
 def race(options: argparse.Namespace) -> None:
     """Race optimizers down a surface, all from one start.
 
     The paths are the optimizers' own, step for step. The table shows where each ended, and the
-    step after which it stayed at a minimum; one that diverges is marked and stops.
+    step after which it stayed at a minimum; one that diverges is marked and stops. The neurons
+    are the error of one sigmoid neuron, of two samples and of six whose labels contradict.
     """
-    from tinygrad_opt import optim
     from tinygrad_opt.viz.figures import matplotlib_or_error
     from tinygrad_opt.viz.plots.races import race as run
     from tinygrad_opt.viz.plots.surfaces import SURFACES
 
-    def at_rate(name: str, lr: float | None) -> Any:
-        base = RATES[options.surface]
-        usual = SCALED.get(name, base / 2 if name in ("momentum", "nesterov") else base)
-        return optim.get(name, lr=lr or usual)
-
-    optimizers = labelled(options.optimizers, at_rate)
+    surface = SURFACES[options.surface]
+    entered = labelled(options.optimizers, lambda text: _entered(text, options))
     if any(_kind(path) != NUMBERS for path in options.out):
         matplotlib_or_error()
-    surface = SURFACES[options.surface]
+    seen = any("batch=" in text for text in options.optimizers)
+    start = options.start or surface.start
     with Counter("steps", options.quiet) as watch:
-        result = run(surface, optimizers, options.start, options.steps, watch=watch)
+        result = run(surface, {
+            label: _path(one, surface, start, options.steps, size, seen)
+            for (label, one), size in zip(entered.items(), map(_batch, options.optimizers))
+        }, start, options.steps, watch=watch, unit="samples seen" if seen else "step")
     print(f"{surface.name}: f({', '.join(surface.axes)}) = {surface.formula}\n\n{result}\n")
     for path in options.out:
         print(_written(result, room_for(path), options))
+
+
+def _batch(text: str) -> int | None:
+    """The size of the batches that one asks for."""
+    from tinygrad_opt.optim.lookup import read
+
+    return read(text)[1].get("batch")
+
+
+def _entered(text: str, options: argparse.Namespace) -> Any:
+    """The optimizer or the method, at a rate that suits the surface if it says none."""
+    from tinygrad_opt import optim
+    from tinygrad_opt.optim.lookup import read, says_rate
+    from tinygrad_opt.optim.minimization import method_of
+
+    name, given = read(text)
+    if given.pop("batch", None) and not options.surface.endswith("neuron"):
+        raise UsageError(f"batch= is for the neurons; {options.surface} is no sum over samples")
+    made: Any = method_of(name, **given)
+    if isinstance(made, optim.Optimizer) and not says_rate(text):
+        base, name = RATES[options.surface], type(made).__name__.lower()
+        made.lr = SCALED.get(name, base / 2 if name in ("momentum", "nesterov") else base)
+    return made
+
+
+def _path(one: Any, surface: Any, start: Any, steps: int, batch: int | None, seen: bool) -> Any:
+    """What takes part in the race: an optimizer, or the path that a method or samples give."""
+    from tinygrad_opt import optim
+    from tinygrad_opt.viz.plots.surfaces import sampled
+
+    if not isinstance(one, optim.Optimizer):
+        if seen:
+            raise UsageError(f"batch= and {type(one).__name__}: a method needs the same function"
+                             " at each step; let optimizers race alone")
+        return optim.minimize(lambda p: surface(p[0], p[1]), start, one, steps=steps).path
+    return sampled(surface, one, start, steps, batch) if seen else one
 
 
 def _written(result: Any, path: Path, options: argparse.Namespace) -> str:
@@ -100,10 +151,12 @@ def _written(result: Any, path: Path, options: argparse.Namespace) -> str:
 
     if _kind(path) == NUMBERS:
         return f"{result.save(path)}  every point, value and gradient"
+    # red is high and blue is low where an error falls from one half to none
+    chosen = look(options) | ({"cmap": "coolwarm"} if options.surface.endswith("neuron") else {})
     if _kind(path) == STILL:
-        plot_race(result, theme=options.theme).savefig(path)
+        plot_race(result, **chosen).savefig(path)
         return f"{path}  all paths, and the value against the step"
-    film = animate_race(result, frames=options.frames, theme=options.theme)
+    film = animate_race(result, frames=options.frames, **chosen)
     with Counter("frames", options.quiet) as watch:
         return f"{film.save(path, watch=watch)}  {film.frames} frames"
 
@@ -118,7 +171,7 @@ def _written(result: Any, path: Path, options: argparse.Namespace) -> str:
              default=[Path("training.gif")],
              help="where to; .gif, .webp and .html (with a scrubber) move, .png, .svg and .pdf"
                   " hold the last frame, .npz the numbers (default: training.gif)"),
-    THEME,
+    *PICTURE,
     examples="""
     tinygrad-opt animate spiral
     tinygrad-opt animate spiral --optimizer sgd --epochs 2000 --out sgd.html
@@ -140,11 +193,11 @@ def animate(options: argparse.Namespace) -> int:
     learning = prepared(options)
     x, y = learning.samples.x_train, learning.samples.y_train
     if x.shape[1] != 2:
-        raise ValueError(f"{learning.problem.name} has {x.shape[1]} features; the animation shows"
+        raise UsageError(f"{learning.problem.name} has {x.shape[1]} features; the animation shows"
                          " points of the plane, which have two: try spiral or moons")
     recorder = TrainingRecorder(learning.model, x, y, frames=options.frames)
     history = learning.run(options, recorder)
-    film = recorder.film(theme=options.theme)
+    film = recorder.film(**look(options))
     print(f"loss {recorder.rows[-1]['loss']:.4g}, accuracy {recorder.rows[-1]['accuracy']:.4f}"
           f" after {history.epochs} epochs")
     for path in options.out:
@@ -166,7 +219,7 @@ def animate(options: argparse.Namespace) -> int:
     argument("--out", type=file(*STILL, *NUMBERS), nargs="+", metavar="FILE",
              default=[Path("landscape.png")],
              help="where to; .csv and .npz hold the numbers (default: landscape.png)"),
-    THEME,
+    *PICTURE,
     examples="""
     tinygrad-opt landscape spiral
     tinygrad-opt landscape spiral --kind path --optimizer sgd --out path.png
@@ -198,7 +251,7 @@ def landscape(options: argparse.Namespace) -> int:
           f" {found.loss.max():.4g}")
     for path in map(room_for, options.out):
         if _kind(path) == STILL:
-            found.plot(theme=options.theme).savefig(path)
+            found.plot(**look(options)).savefig(path)
             print(f"{path}  the loss at {found.loss.size} points")
         else:
             print(f"{found.save(path)}  its numbers at {found.loss.size} points")
@@ -210,6 +263,7 @@ def landscape(options: argparse.Namespace) -> int:
     argument("--out", type=file(".html", ".htm"), default=Path("report.html"), metavar="FILE",
              help="where to (default: report.html)"),
     THEME,
+    TITLE,
     examples="""
     tinygrad-opt report digits
     tinygrad-opt report spiral --optimizer sgd --lr 0.5 --epochs 300 --out spiral.html
@@ -236,7 +290,8 @@ def report(options: argparse.Namespace) -> int:
     names = [str(name) for name in samples.about.get("classes", ())]
     page = write(history, learning.model, options.out, optimizer=optimizer,
                  x=samples.x_test, y=samples.y_test, names=names or None,
-                 title=f"{learning.problem.name}, learned by {type(optimizer).__name__}",
+                 title=options.title or (
+                     f"{learning.problem.name}, learned by {type(optimizer).__name__}"),
                  theme=options.theme)
     print(f"{page}  the run on one page: open it in a browser")
     return exit_code(history)

@@ -16,15 +16,17 @@ from tinygrad_opt.cli.command import argument, at_least, command, labelled, riva
 from tinygrad_opt.cli.learning import (
     DATA,
     LEARNING,
+    PICTURE,
     QUIET,
     TRAINING,
     Learning,
     Problem,
     exit_code,
+    look,
     prepared,
 )
 
-__all__ = ["compare", "train"]
+__all__ = ["compare", "save_histories", "train"]
 
 
 @command(
@@ -33,6 +35,8 @@ __all__ = ["compare", "train"]
     examples="""
     tinygrad-opt train digits
     tinygrad-opt train digits --optimizer sgd --lr 0.5 --out runs/fast
+    tinygrad-opt train spiral --optimizer sgd:lr=1,decay=1e-3,momentum=.8 --init 0.01
+    tinygrad-opt train digits --schedule cosine --clip-norm 1
     tinygrad-opt train spiral --hidden 64,64 --epochs 100
     tinygrad-opt train digits --hidden none        softmax regression, for comparison
     tinygrad-opt train iris.csv --target species   your own table: numbers and a label
@@ -101,17 +105,19 @@ def _drawing(learning: Learning, path: Path) -> Path:
 @command(
     *DATA,
     argument("--optimizers", type=rivals, default="sgd,momentum,rmsprop,adam", metavar="NAMES",
-             help="such as adam,sgd:0.1,sgd:1, the number being the learning rate (default:"
+             help="such as adam,sgd:0.1,sgd:lr=1,decay=1e-3,momentum=.8 (default:"
                   " sgd,momentum,rmsprop,adam, at rates that suit the data)"),
     argument("--seeds", type=at_least(1), default=3, metavar="N",
              help="runs of each, from other first weights (default: 3)"),
     *TRAINING,
     argument("--out", type=Path, metavar="FOLDER", help="where to (default: runs/compare-DATASET)"),
+    *PICTURE,
     QUIET,
     examples="""
     tinygrad-opt compare spiral
     tinygrad-opt compare moons --optimizers adam,adagrad,nesterov --seeds 5
     tinygrad-opt compare digits --optimizers sgd:0.01,sgd:0.1,sgd:1 --epochs 10
+    tinygrad-opt compare iris.csv --target species --optimizers adam,adam:bias_correction=false
     """,
 )
 def compare(options: argparse.Namespace) -> None:
@@ -138,8 +144,8 @@ def compare(options: argparse.Namespace) -> None:
     seeds = f"{options.seeds} seed{'s' * (options.seeds > 1)}"
     print(f"{problem.name}: {seeds}, {len(problem.samples.x_test)} samples to test on\n")
     print(_table(runs), end="\n\n")
-    print(f"{_save(out / 'compare.csv', runs)}  every epoch of every run")
-    _plot(out / "compare.png", runs)
+    print(f"{save_histories(out / 'compare.csv', runs)}  every epoch of every run")
+    _plot(out / "compare.png", runs, look(options))
 
 
 def _history(learning: Learning) -> Any:
@@ -173,7 +179,7 @@ def _spread(values: Sequence[float], style: str) -> str:
     return f"{mean} ({min(values):{style}} to {max(values):{style}})"
 
 
-def _save(path: Path, runs: dict[str, list[Any]]) -> Path:
+def save_histories(path: Path, runs: dict[str, list[Any]]) -> Path:
     """Every epoch of every run as CSV."""
     from tinygrad_opt.train.history import write_csv
 
@@ -182,14 +188,14 @@ def _save(path: Path, runs: dict[str, list[Any]]) -> Path:
     return write_csv(path, [["optimizer", "seed", *next(iter(runs.values()))[0]], *rows])
 
 
-def _plot(path: Path, runs: dict[str, list[Any]]) -> None:
+def _plot(path: Path, runs: dict[str, list[Any]], chosen: dict[str, Any]) -> None:
     """Draw the losses; without Matplotlib, say how to get it."""
     from tinygrad_opt.errors import RenderError
     from tinygrad_opt.viz.figures import png
     from tinygrad_opt.viz.plots.learning_curves import plot_compare
 
     try:
-        path.write_bytes(png(plot_compare(runs, size=(9.6, 4.6))))
+        path.write_bytes(png(plot_compare(runs, **chosen | {"size": chosen["size"] or (9.6, 4.6)})))
     except RenderError as error:
         print(f"no plot: {error}")
     else:

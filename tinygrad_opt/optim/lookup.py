@@ -14,7 +14,7 @@ from tinygrad_opt.optim.descent import SGD, Momentum, Nesterov
 from tinygrad_opt.optim.optimizer import Optimizer
 from tinygrad_opt.optim.options import nearest
 
-__all__ = ["get", "names", "read"]
+__all__ = ["get", "names", "read", "says_rate"]
 
 _RULES: dict[str, type[Optimizer]] = {
     rule.__name__.lower(): rule
@@ -84,6 +84,11 @@ def read(text: str) -> tuple[str, dict[str, Any]]:
             raise ValueError(f"{text!r} is not a name and options, such as sgd:lr=0.1,momentum=0.9")
         options[word] = _value(value)
     return name.strip(), options
+
+
+def says_rate(text: str) -> bool:
+    """Whether such a text says the learning rate too."""
+    return not {"lr", "learning_rate", "defaults"}.isdisjoint(read(text)[1])
 
 
 def _value(text: str) -> Any:

@@ -17,7 +17,7 @@ from tinygrad_opt.optim.options import flag, nearest, number, whole
 from tinygrad_opt.optim.second_order import METHODS, Direction
 from tinygrad_opt.tensor import Tensor
 
-__all__ = ["Result", "conjugate_gradient", "minimize"]
+__all__ = ["Result", "conjugate_gradient", "method_of", "minimize"]
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def minimize(
     ``"newton"``            −\\|H\\|⁻¹ g from the eigenvalues of H
     ``"newton_cg"``         −H⁻¹ g nearly, by products with H
     ``"cg"``                as `conjugate_gradient`                 ``beta``, ``restart``
-    ``"steepest_descent"``  −g
+    ``"steepest_descent"``  −g; ``"line_search"`` too
     ======================  ======================================  ==========================
 
     A gradient of zero ends each of them, at a saddle or a top as well.
@@ -138,7 +138,7 @@ def minimize(
     >>> minimize(lambda x: ((x - 3) ** 2).sum(), [0.0], "momentum", lr=0.1).x.round(4)
     array([3.])
     """
-    way = _method(method, options)
+    way = method_of(method, **options)
     objective = Objective(f, params, flag("maximize", maximize))
     run = _Run(objective, whole("steps", steps, 0), number()("tol", tol))
     if isinstance(way, Direction):
@@ -198,8 +198,10 @@ def conjugate_gradient(
         restart=restart, maximize=maximize, line_search=line_search)
 
 
-def _method(method: Any, options: dict[str, Any]) -> Direction | Optimizer:
+def method_of(method: Any, **options: Any) -> Direction | Optimizer:
     """The method by its name, with its options, or an optimizer without parameters."""
+    if isinstance(method, Direction):
+        return method
     word = None
     if isinstance(method, str):
         name, own = read(method)

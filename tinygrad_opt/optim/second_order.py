@@ -228,7 +228,7 @@ class NewtonCG(Direction):
 METHODS: dict[str, type[Direction]] = {
     "bfgs": BFGS, "lbfgs": LBFGS, "newton": Newton, "newtoncg": NewtonCG,
     "cg": ConjugateGradient, "conjugategradient": ConjugateGradient,
-    "steepestdescent": SteepestDescent,
+    "steepestdescent": SteepestDescent, "linesearch": SteepestDescent,
 }
 
 

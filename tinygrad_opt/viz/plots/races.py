@@ -29,6 +29,7 @@ class Race(Table):
 
     surface: Surface
     tracks: dict[str, Track] = field(repr=False)
+    unit: str = "step"
 
     def __getitem__(self, name: str) -> Track:
         return self.tracks[name]
@@ -66,6 +67,7 @@ def race(
     start: Sequence[float] | None = None,
     steps: int = 100,
     *,
+    unit: str = "step",
     watch: Callable[[int, int], Any] | None = None,
 ) -> Race:
     """Run optimizers over a surface, all from one start, and keep their paths.
@@ -75,11 +77,14 @@ def race(
     f : str, callable or Surface
         As in `surface`.
     optimizers : dict of str to optimizer or callable
-        By the name to be shown: an unbound optimizer that has not stepped yet, or whatever
-        makes an optimizer when given the parameters, such as its class.
+        By the name to be shown: an unbound optimizer that has not stepped yet; whatever makes an
+        optimizer when given the parameters, such as its class; or a list of points that something
+        else has found, such as the path of a minimisation.
     start : (float, float), optional
         By default the surface's own.
     steps : int, at least 1
+    unit : str
+        What steps are called on the picture.
     watch : callable, optional
         ``watch(done, all)`` after each step of all that are to be taken.
 
@@ -117,10 +122,11 @@ def race(
     total = steps * len(optimizers)
     tell = (lambda step, *_: watch(steps * len(tracks) + step, total)) if watch else None
     for name, given in optimizers.items():
-        tracks[name] = run(f, given, at, steps, f.axes, (f.x, f.y), tell)
+        tracks[name] = (follow(f, given[: steps + 1]) if isinstance(given, list | np.ndarray)
+                        else run(f, given, at, steps, f.axes, (f.x, f.y), tell))
     if watch:
         watch(total, total)                        # a run that was lost took fewer
-    return Race(f, tracks)
+    return Race(f, tracks, unit)
 
 
 def follow(f: Any, points: Any) -> Track:
@@ -257,7 +263,7 @@ class _RaceStage:
         self.heights = {name: t.values - bottom for name, t in tracks.items()}
         finite = np.concatenate([h[np.isfinite(h)] for h in self.heights.values()])
         first = next(iter(self.heights.values()))[0]
-        ax.set(xlabel="step", xlim=(0, max(t.steps for t in tracks.values())),
+        ax.set(xlabel=self.race.unit, xlim=(0, max(t.steps for t in tracks.values())),
                title=f"f({', '.join(s.axes)})" + (" − minimum" if bottom else ""))
         if s.log or 0 < 1e3 * finite.min() < finite.max():
             least = max(finite[finite > 0].min(initial=first), 1e-12 * max(first, 1e-12))
@@ -318,7 +324,7 @@ class _RaceStage:
                           in self._arrows(np.minimum(at, self.watched.steps))]
             step = note(self.curve, 0.98, 0.98, ha="right", va="top", fontsize=11)
             lost = note(self.map, 0.02, 0.02, va="bottom", color=self.theme.alarm, fontsize=8)
-        return [*parts, Words(step, [f"step {t}" for t in at]), Words(lost, [
+        return [*parts, Words(step, [f"{self.race.unit} {t}" for t in at]), Words(lost, [
             ", ".join(f"{name} diverged at step {track.diverged}" for name, track in tracks.items()
                       if track.diverged is not None and track.diverged <= t) for t in at])]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from tinygrad_opt.errors import GraphError
 from tinygrad_opt.tensor import Tensor
 
-__all__ = ["SURFACES", "Surface", "sigmoid_neuron", "surface"]
+__all__ = ["SURFACES", "Surface", "sampled", "sigmoid_neuron", "surface"]
 
 Array = np.ndarray
 
@@ -37,9 +37,11 @@ class Surface:
         What the two numbers are called.
     log : bool
         Whether heights are told apart best on a logarithmic scale.
+    samples : tuple of (float, float)
+        If it is the sum of errors over samples, these; ``f(x, y, some)`` is then that of some.
     """
 
-    f: Callable[[Any, Any], Any]
+    f: Callable[..., Any]
     x: tuple[float, float] = (-2.0, 2.0)
     y: tuple[float, float] = (-2.0, 2.0)
     name: str = "f"
@@ -48,6 +50,7 @@ class Surface:
     minima: tuple[tuple[float, float], ...] = ()
     axes: tuple[str, str] = ("x", "y")
     log: bool = True
+    samples: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("x", "y"):
@@ -97,6 +100,43 @@ def _rastrigin(x, y):
     return 20 + x**2 + y**2 - 10 * (np.cos(2 * np.pi * x) + np.cos(2 * np.pi * y))
 
 
+def sigmoid_neuron(
+    x: Any, y: Any, *, view: tuple[float, float] = (-6.0, 6.0),
+    minima: tuple[tuple[float, float], ...] = (),
+) -> Surface:
+    """The error of one sigmoid neuron over its data, as a surface over weight and bias.
+
+    E(w, b) = ½ Σᵢ (σ(w xᵢ + b) − yᵢ)²,  σ(s) = 1 / (1 + exp(−s))
+
+    Parameters
+    ----------
+    x, y : array-like of shape (n_samples,)
+        Inputs, and targets in [0, 1].
+    view : (float, float)
+        Range of w and of b.
+    minima : tuple of (float, float)
+        Where they are known.
+
+    Returns
+    -------
+    Surface
+        With the data in ``surface.samples``.
+
+    Examples
+    --------
+    >>> round(float(sigmoid_neuron([0.5, 2.5], [0.2, 0.9])(-2.0, -2.0)), 4)
+    0.4158
+    """
+    samples = tuple(zip(np.asarray(x, float).ravel().tolist(),
+                        np.asarray(y, float).ravel().tolist(), strict=True))
+
+    def error(w: Any, b: Any, some: Any = samples) -> Any:
+        return sum((1 / (1 + np.exp(-(w * a + b))) - t) ** 2 for a, t in some) / 2
+
+    return Surface(error, view, view, "sigmoid neuron", "½ Σ (σ(wx + b) − y)²", (-2.0, -2.0),
+                   minima, axes=("w", "b"), log=False, samples=samples)
+
+
 _HIMMELBLAU = ((3.0, 2.0), (-2.805118, 3.131313), (-3.779310, -3.283186), (3.584428, -1.848127))
 
 SURFACES = {
@@ -125,6 +165,11 @@ SURFACES = {
     "rastrigin": Surface(
         _rastrigin, (-4.0, 4.0), (-4.0, 4.0), "Rastrigin", "20 + x² + y² − 10 (cos 2πx + cos 2πy)",
         (-3.3, 2.7), ((0.0, 0.0),), log=False),
+    "neuron": sigmoid_neuron([0.5, 2.5], [0.2, 0.9], minima=((1.791759, -2.282174),)),
+    # labels that contradict each other: the gradients of the samples never vanish all at once
+    "noisy_neuron": sigmoid_neuron(
+        [0.5, 0.5, 1.5, 1.5, 2.5, 2.5], [0.0, 0.4, 0.3, 0.9, 0.7, 1.0],
+        minima=((1.611838, -2.099560),)),
 }
 
 
@@ -167,37 +212,53 @@ def surface(f: Any, **options: Any) -> Surface:
     return Surface(f, **options)
 
 
-def sigmoid_neuron(x: Any, y: Any, *, view: tuple[float, float] = (-6.0, 6.0)) -> Surface:
-    """The error of one sigmoid neuron over its data, as a surface over weight and bias.
+def sampled(
+    f: Surface, optimizer: Any, start: Sequence[float] | None = None, seen: int = 200,
+    batch: int | None = None, rng: Any = 0,
+) -> list[list[float]]:
+    """The path of an optimizer over the errors of samples, so many to a step, by samples seen.
 
-    E(w, b) = ½ Σᵢ (σ(w xᵢ + b) − yᵢ)²,  σ(s) = 1 / (1 + exp(−s))
+    The gradient of a batch is scaled up to be an estimate of the whole one: with fewer samples to
+    a step there are more steps to an epoch, each of them as long and less sure of its direction.
 
     Parameters
     ----------
-    x, y : array-like of shape (n_samples,)
-        Inputs, and targets in [0, 1].
-    view : (float, float)
-        Range of w and of b.
+    f : Surface
+        With samples, such as `sigmoid_neuron`.
+    optimizer : optimizer
+        Unbound.
+    start : (float, float), optional
+    seen : int
+        How many samples it sees.
+    batch : int, optional
+        How many to a step; all by default. Each epoch takes them in another order.
+    rng : int or Generator
+        Of the order.
 
     Returns
     -------
-    Surface
-        With the data in ``surface.f.samples``.
+    list of [float, float]
+        Where it stood after each sample; it moves after the last one of a batch.
 
     Examples
     --------
-    >>> round(float(sigmoid_neuron([0.5, 2.5], [0.2, 0.9])(-2.0, -2.0)), 4)
-    0.4158
+    >>> from tinygrad_opt import optim
+    >>> len(sampled(SURFACES["neuron"], optim.SGD(lr=1.0), seen=10, batch=1))
+    11
     """
-    samples = list(zip(np.asarray(x, float).ravel().tolist(), np.asarray(y, float).ravel().tolist(),
-                       strict=True))
-
-    def error(w: Any, b: Any) -> Any:
-        return sum((1 / (1 + np.exp(-(w * a + b))) - t) ** 2 for a, t in samples) / 2
-
-    error.samples = samples                                    # type: ignore[attr-defined]
-    return Surface(error, view, view, "sigmoid neuron", "½ Σ (σ(wx + b) − y)²", (-2.0, -2.0),
-                   axes=("w", "b"), log=False)
+    rng, size = np.random.default_rng(rng), batch or len(f.samples)
+    p = {n: np.array(v) for n, v in zip(f.axes, map(float, start or f.start or ()))}
+    path, waiting = [[float(v) for v in p.values()]], []
+    while len(path) <= seen:
+        for i in rng.permutation(len(f.samples)):
+            waiting.append(f.samples[i])
+            if len(waiting) == size:
+                at = [Tensor(v, requires_grad=True) for v in p.values()]
+                (f.f(*at, waiting) * (len(f.samples) / size)).backward()
+                optimizer.update(p, dict(zip(p, (t.grad for t in at))))
+                waiting = []
+            path.append([float(v) for v in p.values()])
+    return path[: seen + 1]
 
 
 def backward(height: Any, name: str) -> None:

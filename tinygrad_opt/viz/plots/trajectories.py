@@ -138,6 +138,6 @@ def check_optimizers(optimizers: Any, steps: Any) -> None:
             if getattr(given, "parameters", None):
                 raise ValueError(f"{name} is bound to other parameters; leave them out:"
                                  f" {type(given).__name__}(lr=...).")
-        elif not callable(given):
+        elif not callable(given) and not isinstance(given, list | np.ndarray):
             raise TypeError(f"{name}: an optimizer or what makes one from parameters is needed,"
                             f" got {given!r}.")

@@ -1,0 +1,146 @@
+"""``tinygrad-opt spiral``: the spiral classifier of two textbooks, what they print beside ours."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from statistics import fmean
+from typing import Any, NamedTuple
+
+from tinygrad_opt.cli.command import (
+    argument,
+    at_least,
+    command,
+    file,
+    labelled,
+    optimizer,
+    room_for,
+)
+from tinygrad_opt.cli.learning import PICTURE, QUIET, look
+from tinygrad_opt.cli.train import save_histories
+
+__all__ = ["ROWS", "learned", "spiral", "table"]
+
+EPOCHS = 10_001
+
+
+class Row(NamedTuple):
+    """A setting, and the accuracies and losses that the texts print for its last epoch."""
+
+    optimizer: str
+    published: tuple[tuple[float, float], ...] = ()
+    remark: str = ""
+
+    @property
+    def rate(self) -> float:
+        """The learning rate that is printed beside them: that of the step before."""
+        from tinygrad_opt import optim
+
+        made = optim.get(self.optimizer)
+        return float(made.lr / (1 + made.decay * (EPOCHS - 2)))
+
+
+ROWS = (
+    Row("sgd:lr=1", ((0.683, 0.661), (0.647, 0.874))),
+    Row("sgd:lr=0.85", ((0.603, 0.942),)),
+    Row("sgd:lr=1,decay=1e-2", ((0.647, 0.874),), "faulty: the run without decay; it is stuck"),
+    Row("sgd:lr=1,decay=1e-3", ((0.693, 0.693),)),
+    Row("sgd:lr=1,decay=1e-3,momentum=0.8", ((0.950, 0.162),)),
+    Row("adagrad:lr=1,decay=1e-3,eps=1e-7", ((0.747, 0.523),)),
+    Row("rmsprop:lr=1e-3,rho=0.9,eps=1e-7", ((0.657, 0.753),)),
+    Row("rmsprop:lr=0.02,decay=1e-5,rho=0.999,eps=1e-7", ((0.880, 0.260),)),
+    Row("adam:lr=0.05,decay=5e-7,eps=1e-7", ((0.817, 0.399),),
+        "faulty: of 64 runs here 63 end above"),
+)
+
+
+def _row(text: str) -> Row:
+    """One of the rows by its number from 1, or an optimizer of one's own."""
+    if text.isdecimal():
+        if not 1 <= int(text) <= len(ROWS):
+            raise argparse.ArgumentTypeError(f"there are rows 1 to {len(ROWS)}, got {text}")
+        return ROWS[int(text) - 1]
+    return Row(optimizer(text))
+
+
+@command(
+    argument("rows", nargs="*", type=_row, metavar="ROW",
+             help=f"1 to {len(ROWS)}, or an optimizer such as adam:lr=0.05,bias_correction=false"
+                  " (default: all nine)"),
+    argument("--seeds", type=at_least(1), default=8, metavar="N",
+             help="runs of each, with other data and other first weights (default: 8)"),
+    argument("--epochs", type=at_least(1), default=EPOCHS, metavar="N",
+             help=f"the texts take {EPOCHS} (default: {EPOCHS})"),
+    argument("--out", type=file(".csv", ".png", ".svg", ".pdf"), nargs="+", default=[],
+             metavar="FILE", help="every epoch as .csv, the losses as .png, .svg or .pdf"),
+    *PICTURE,
+    QUIET,
+    examples="""
+    tinygrad-opt spiral --seeds 2
+    tinygrad-opt spiral 1 3 4 --seeds 3 --out decay.png
+    tinygrad-opt spiral 9 adam:lr=0.05,decay=5e-7,eps=1e-7,bias_correction=false
+    """,
+)
+def spiral(options: argparse.Namespace) -> None:
+    """Train the spiral classifier of two textbooks by the optimizers that they print.
+
+    Three arms of 100 points; 2-64-3 with ReLU, first weights 0.01 times a standard normal, full
+    batches, accuracy and loss of the last epoch before its step. Ours is the range over the
+    seeds; published rates are those of the step before. All rows and seeds take some minutes.
+    """
+    runs: dict[str, list[Any]] = {}
+    rows = options.rows or ROWS
+    from tinygrad_opt import optim
+
+    for row, label in zip(rows, labelled([row.optimizer for row in rows], optim.get), strict=True):
+        runs[label] = []
+        for seed in range(options.seeds):
+            runs[label].append(learned(row.optimizer, seed, options.epochs))
+            if not options.quiet:
+                print(f"{label}, seed {seed}: {runs[label][-1]['accuracy'][-1]:.3f}",
+                      file=sys.stderr, flush=True)
+    print(table(rows, runs))
+    for path in map(room_for, options.out):
+        if path.suffix.lower() == ".csv":
+            save_histories(path, runs)
+        else:
+            from tinygrad_opt.viz.plots.learning_curves import plot_compare
+
+            plot_compare(runs, **look(options)).savefig(path)
+        print(path)
+
+
+def learned(text: str, seed: int, epochs: int = EPOCHS) -> Any:
+    """The history of one run."""
+    import numpy as np
+
+    from tinygrad_opt import data, nn
+    from tinygrad_opt.train import fit
+
+    rng = np.random.default_rng(seed)
+    x, y = data.spiral(100, 3, rng=rng)
+    history = fit(nn.MLP([2, 64, 3], init=0.01, rng=rng), x, y, loss="cross_entropy",
+                  optimizer=text, epochs=epochs, batch_size=len(x), metrics=["accuracy"],
+                  progress=False)
+    if history.stopped:
+        raise KeyboardInterrupt                            # fit has ended well; so do we
+    return history
+
+
+def table(rows: Sequence[Row], runs: dict[str, list[Any]]) -> str:
+    """What is published and what came out, row by row."""
+    from tinygrad_opt.viz.tables import aligned
+
+    head = [["", "published: accuracy, loss", "rate", "here: accuracy", "loss", "rate", ""]]
+    return aligned([*head, *_lines(rows, runs)], left=(0, 6))
+
+
+def _lines(rows: Sequence[Row], runs: dict[str, list[Any]]) -> Iterator[list[str]]:
+    for row, (label, histories) in zip(rows, runs.items(), strict=True):
+        printed = " and ".join(f"{a:.3f}, {loss:.3f}" for a, loss in row.published) or "none"
+        ends = {name: [h[name][-1] for h in histories] for name in ("accuracy", "loss", "lr")}
+        ours = [f"{fmean(v):.3f} ({min(v):.3f} to {max(v):.3f})"
+                for v in (ends["accuracy"], ends["loss"])]
+        yield [label, printed, f"{row.rate:.5f}" if row.published else "", *ours,
+               f"{ends['lr'][-1]:.5f}", row.remark]
