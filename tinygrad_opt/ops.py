@@ -52,9 +52,9 @@ class Op:
             raise TypeError(f"{self.name} takes {len(self.vjps)} input(s), got {len(inputs)}:"
                             " give options by name, as in axis=0")
         for x in inputs:
-            take_over = getattr(type(x), "__apply_op__", None)
+            take_over = getattr(x, "__apply_op__", None)
             if take_over is not None:
-                return take_over(x, self, inputs, attrs)
+                return take_over(self, inputs, attrs)
         return self.kernel(*inputs, **attrs)
 
     def __repr__(self) -> str:

@@ -100,7 +100,7 @@ def apply(op: Op, *inputs: Any, **attrs: Any) -> Tensor:
     program = tracer.get()
     shared = None
     try:
-        if mixed:
+        if mixed or dtype is None:
             inputs = _of_one_dtype(op, inputs, arrays)
         if program is not None:
             data, shared = program.compute(op, inputs, attrs)
@@ -150,16 +150,19 @@ def _of_one_dtype(op: Op, inputs: Any, arrays: list[Any]) -> Any:
     for x in inputs:
         if type(x) is Tensor and x._array.dtype is not dtype and x._array.dtype.kind == "f":
             dtype = x._array.dtype if dtype is None else np.result_type(dtype, x._array.dtype)
+    alone = not any(type(x) is Tensor for x in inputs)
     given = inputs
     for i, (x, vjp) in enumerate(zip(inputs, op.vjps)):
         kind = type(x)
         if kind is ndarray and (vjp is None or x.dtype is dtype):
             continue                                       # an index, labels, a mask; or it fits
-        if kind in _PLAIN or (kind is Tensor and (
+        if (kind in _PLAIN and not (alone and vjp)) or (kind is Tensor and (
                 vjp is None or dtype is None or x._array.dtype.kind == "f")):
             continue
         if vjp is None:
             x = array = index_of(x)
+        elif alone:
+            x = array = _as_array(x, False, None)
         elif kind is Tensor:
             x = Tensor(x, dtype=dtype, name=x.name)
             array = x._array
@@ -198,13 +201,17 @@ def index_of(x: Any) -> Any:
 
 def as_operand(x: Any) -> Any:
     """A Tensor or an array as it is, also one of a step that is captured; anything else as one."""
-    return x if type(x) is Tensor or hasattr(type(x), "__traced_array__") else np.asanyarray(x)
+    if type(x) is Tensor or type(x) is ndarray or hasattr(x, "__traced_array__"):
+        return x
+    return np.asanyarray(x)
 
 
 def array_of(x: Any) -> ndarray:
     """The array that stands behind something array-like."""
-    stands_for = getattr(type(x), "__traced_array__", None)            # see tinygrad_opt.compiler
-    return x if type(x) is ndarray else stands_for(x) if stands_for else np.asanyarray(x)
+    if type(x) is ndarray:
+        return x
+    stands_for = getattr(x, "__traced_array__", None)                  # see tinygrad_opt.compiler
+    return stands_for() if stands_for else np.asanyarray(x)
 
 
 def converted(array: ndarray, dtype: Any, copy: bool = False) -> ndarray:

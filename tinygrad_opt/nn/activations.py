@@ -52,7 +52,7 @@ def relu(x: Any) -> Tensor:
     >>> nn.relu([-1.0, 0.0, 2.0]).tolist()
     [0.0, 0.0, 2.0]
     """
-    return _applied(ops.relu, x)
+    return apply(ops.relu, x)
 
 
 def leaky_relu(x: Any, slope: float = 0.01) -> Tensor:
@@ -78,7 +78,7 @@ def leaky_relu(x: Any, slope: float = 0.01) -> Tensor:
     >>> nn.leaky_relu([-2.0, 2.0], 0.5).tolist()
     [-1.0, 2.0]
     """
-    return _applied(ops.leaky_relu, x, slope=slope)
+    return apply(ops.leaky_relu, x, slope=slope)
 
 
 def elu(x: Any, alpha: float = 1.0) -> Tensor:
@@ -104,7 +104,7 @@ def elu(x: Any, alpha: float = 1.0) -> Tensor:
     >>> nn.elu([-1000.0, 2.0], 0.5).tolist()
     [-0.5, 2.0]
     """
-    return _applied(ops.elu, x, alpha=alpha)
+    return apply(ops.elu, x, alpha=alpha)
 
 
 def gelu(x: Any, approximate: str = "none") -> Tensor:
@@ -137,7 +137,7 @@ def gelu(x: Any, approximate: str = "none") -> Tensor:
     """
     if approximate not in ("none", "tanh"):
         raise ValueError(f'gelu: approximate is "none" or "tanh", got {approximate!r}')
-    return _applied(ops.gelu_tanh if approximate == "tanh" else ops.gelu, x)
+    return apply(ops.gelu_tanh if approximate == "tanh" else ops.gelu, x)
 
 
 def silu(x: Any) -> Tensor:
@@ -162,7 +162,7 @@ def silu(x: Any) -> Tensor:
     >>> nn.silu([0.0, 100.0]).tolist()
     [0.0, 100.0]
     """
-    return _applied(ops.silu, x)
+    return apply(ops.silu, x)
 
 
 def tanh(x: Any) -> Tensor:
@@ -183,7 +183,7 @@ def tanh(x: Any) -> Tensor:
     >>> nn.tanh([0.0, 100.0]).tolist()
     [0.0, 1.0]
     """
-    return _applied(ops.tanh, x)
+    return apply(ops.tanh, x)
 
 
 def sigmoid(x: Any) -> Tensor:
@@ -204,7 +204,7 @@ def sigmoid(x: Any) -> Tensor:
     >>> nn.sigmoid([0.0, 100.0]).tolist()
     [0.5, 1.0]
     """
-    return _applied(ops.sigmoid, x)
+    return apply(ops.sigmoid, x)
 
 
 def softplus(x: Any) -> Tensor:
@@ -224,7 +224,7 @@ def softplus(x: Any) -> Tensor:
     >>> nn.softplus([-1000.0, 1000.0]).tolist()
     [0.0, 1000.0]
     """
-    return _applied(ops.softplus, x)
+    return apply(ops.softplus, x)
 
 
 def softmax(x: Any, axis: int = -1) -> Tensor:
@@ -249,7 +249,7 @@ def softmax(x: Any, axis: int = -1) -> Tensor:
     >>> nn.softmax([1000.0, 1000.0]).tolist()
     [0.5, 0.5]
     """
-    return _applied(ops.softmax, x, axis=axis)
+    return apply(ops.softmax, x, axis=axis)
 
 
 def log_softmax(x: Any, axis: int = -1) -> Tensor:
@@ -271,14 +271,7 @@ def log_softmax(x: Any, axis: int = -1) -> Tensor:
     >>> nn.log_softmax([0.0, 1000.0]).tolist()
     [-1000.0, 0.0]
     """
-    return _applied(ops.log_softmax, x, axis=axis)
-
-
-def _applied(op: ops.Op, x: Any, **options: Any) -> Tensor:
-    """op(x); Python's numbers and lists take the default dtype."""
-    if type(x) is not Tensor and not hasattr(x, "dtype"):
-        x = Tensor(x)
-    return apply(op, x, **options)
+    return apply(ops.log_softmax, x, axis=axis)
 
 
 # ---- modules -------------------------------------------------------------------------------------
