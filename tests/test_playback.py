@@ -9,7 +9,9 @@ import pytest
 
 import tinygrad_opt as tg
 from tinygrad_opt.errors import GraphError
+from tinygrad_opt.ops import op
 from tinygrad_opt.viz import formula, playback
+from tinygrad_opt.viz.graph.flow import flow
 from tinygrad_opt.viz.graph.text import summary
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -81,12 +83,17 @@ def test_broadcasting_and_shapes_in_the_product_are_told():
 def test_the_sum_over_broadcast_axes_is_a_step_of_its_own():
     x = tg.Tensor([[1.0, 2.0], [3.0, 4.0]], name="x")
     b = tg.Tensor([1.0, -1.0], requires_grad=True, name="b")
-    steps = playback((x * b).sum(), engine="builtin").script["steps"]
-    [card] = [c for s in steps for c in s["cards"] if c[3] == "to b"]
-    assert card[4] == [
-        ["formula", "∂z/∂b = x, entry by entry"], ["numbers", "g · ∂z/∂b = 1, 2, 3, …"],
-        ["fitting", "b was broadcast, so summed over axis 0: (2, 2) → (2,)"],
-        ["numbers", "= 4, 6"]]
+    page = playback((x * b).sum(), engine="builtin").script
+    sent, added = ((s, c) for s in page["steps"] for c in s["cards"] if c[3] == "to b")
+    assert sent[0]["node"] == added[0]["node"] and sent[1][0] == added[1][0]     # of one arrow
+    assert sent[1][4] == [["formula", "∂z/∂b = x, entry by entry"],
+                          ["numbers", "g · ∂z/∂b = 1, 2, 3, …"]]
+    assert added[1][4] == [["fitting", "b was broadcast, so summed over axis 0: (2, 2) → (2,)"],
+                           ["numbers", "= 4, 6"]]
+    assert [page["arrays"][card[5]]["cells"] for _, card in (sent, added)] == [
+        [[1, 2], [3, 4]], [[4, 6]]]
+    [b] = [n for n in page["nodes"] if n["name"] == "b"]
+    assert [step for step, *_ in b["grads"]] == [page["steps"].index(added[0])]
 
 
 def test_no_placeholder_is_the_name_of_a_node():
@@ -98,6 +105,30 @@ def test_no_placeholder_is_the_name_of_a_node():
     cards = [line[1] for s in steps for c in s["cards"] for line in c[4]]
     assert "∂y/∂u = 1 − y · y = 1 − 0.4621 · 0.4621 = 0.7864" in cards
     assert "δ · ∂y/∂u = 1 · 0.7864 = 0.7864" in cards
+
+
+def test_inputs_have_their_own_names_in_formulas():
+    x = tg.Tensor(np.ones((4, 2)), name="x")
+    steps = playback((tg.nn.MLP([2, 3, 3], rng=0)(x) ** 2).mean(), engine="builtin").script["steps"]
+    said = [line[1] for s in steps for line in s["lines"] if line[0] in ("formula", "note")]
+    assert "z = x @ weight + bias" in said and "z = y²" in said       # x is a constant's name
+    assert "where weight is layers.0.weight, bias is layers.0.bias" in said
+    titles = [card[3] for s in steps for card in s["cards"] if s["phase"] == "backward"]
+    assert "to layers.1.weight, the weight above" in titles
+
+
+def test_gradients_that_are_computed_together_are_computed_once():
+    calls = []
+
+    def joint(g, z, *inputs):
+        calls.append(len(inputs))
+        return [g * 2 for _ in inputs]
+
+    both = op("both", lambda *inputs: 2 * sum(inputs), joint=joint)
+    x, y, z = (tg.Tensor(v, requires_grad=True) for v in (1.0, 2.0, 3.0))
+    run = flow(both(x, y, z))
+    assert calls == [3]
+    assert [float(p.slopes()) for p in run.into(z)] == [2.0]           # and it comes to an end
 
 
 def test_no_gradient_is_touched():
@@ -212,6 +243,19 @@ def test_play_zoom_drag_fit_and_the_numbers_of_a_box(browser, tmp_path):
                         ) == "none"
     tab.keyboard.press("Escape")
     assert tab.is_hidden("#node")
+    assert tab.complaints == []
+    tab.close()
+
+
+def test_pointing_at_a_cell_tells_its_entry(browser, tmp_path):
+    x = tg.Tensor([[1.0, 2.0, 3.0], [4.0, -5.0, 6.0]], requires_grad=True, name="x")
+    tab = opened(browser, (x * x).sum(), tmp_path, "#step=1")
+    for cells in (".cells", ".map"):
+        box = tab.locator(cells).first.bounding_box()
+        tab.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.75 * box["height"])
+        assert tab.inner_text("#tip") == ("[1, 1]  −5" if cells == ".cells" else "[1, 1]  25")
+    tab.mouse.move(2, 2)
+    assert tab.is_hidden("#tip")
     assert tab.complaints == []
     tab.close()
 

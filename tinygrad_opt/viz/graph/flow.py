@@ -53,7 +53,8 @@ class Part:
 
     def slopes(self) -> np.ndarray:
         """∂z/∂x by the engine's rule, which multiplies a gradient by it: here by ones."""
-        rule = list(self.node.op.vjps)[self.place] if self.node.op is not None else None
+        assert self.node.op is not None
+        rule = self.node.op.vjps[self.place]
         assert rule is not None
         arrays = [values_of(x) for x in self.node.inputs]
         with np.errstate(all="ignore"):
@@ -123,18 +124,16 @@ def flow(end: Tensor, gradient: Any = None) -> Flow:
         twins[t] = _twin(t)
         if t.op is None:
             continue
-        inputs, rules, arrows[t] = list(t.inputs), [], []
+        inputs, arrows[t] = list(t.inputs), []
         for i, (x, rule) in enumerate(zip(t.inputs, t.op.vjps)):
             if rule is not None and type(x) is Tensor and x._needs_grad:
                 just_before = t.serial - (i + 1) / (len(inputs) + 1)
                 arrow = _twin(x, op=ops.positive, inputs=(twins[x],), attrs={}, _hooks=None,
                               serial=just_before)
                 inputs[i] = arrow
-                rule = _noted(rule, raw, (t, i))
                 arrows[t].append((i, arrow))
-            rules.append(rule)
         twins[t].inputs = tuple(inputs)
-        twins[t].op = ops.Op(t.op.symbol, t.op.kernel, tuple(rules))
+        twins[t].op = ops.Op(t.op.symbol, t.op.kernel, _noted(t, t.op.vjps, raw))
     found = backward_pass(twins[end], seed)
     result = Flow(end, {t: found[twin] for t, twin in twins.items() if twin in found})
     totals: dict[Tensor, np.ndarray] = {}
@@ -159,15 +158,19 @@ def _twin(t: Tensor, **slots: Any) -> Tensor:
     return twin
 
 
-def _noted(rule: Any, raw: dict[Any, np.ndarray], key: Any) -> Any:
-    """The rule, writing down what it returns."""
+def _noted(t: Tensor, vjps: Any, raw: dict[Any, np.ndarray]) -> Any:
+    """The VJPs of t, writing down what they return."""
+    joint = isinstance(vjps, ops.Joint)
 
-    def noting(g: Any, z: Any, *inputs: Any, **attrs: Any) -> Any:
-        part = rule(g, z, *inputs, **attrs)
-        raw[key] = np.asarray(part)
-        return part
+    def noting(rule: Any, first: int = 0) -> Any:
+        def noted(*operands: Any, **attrs: Any) -> Any:
+            made = rule(*operands, **attrs)
+            for i, part in enumerate(made if joint else [made], first):
+                raw[t, i] = np.asarray(part)
+            return made
+        return rule and noted
 
-    return noting
+    return ops.Joint(noting(vjps.vjp)) if joint else tuple(map(noting, vjps, range(len(vjps))))
 
 
 # ---- in a drawing -------------------------------------------------------------------------------

@@ -22,13 +22,11 @@ from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.viz.graph.model import Edge, Graph, Node, Row, arrows, counted
 from tinygrad_opt.viz.graph.parts import BACKWARD, FORWARD, UPDATE, Parts, readable_parts
 from tinygrad_opt.viz.graph.text import number, shorten, visible
-from tinygrad_opt.viz.graph.trace import scope_of
+from tinygrad_opt.viz.graph.trace import COMMUTE, scope_of
 
 __all__ = ["is_step", "program_graph"]
 
 GIVING = {"deliver", "set_gradient"}       # effects that hand gradients over
-COMMUTE = {"add", "multiply", "maximum", "minimum", "logaddexp", "hypot", "equal", "not_equal",
-           "logical_and", "logical_or"}
 
 
 def is_step(what: Any) -> bool:

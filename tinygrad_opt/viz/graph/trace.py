@@ -15,10 +15,11 @@ from tinygrad_opt.tensor import Tensor, history
 from tinygrad_opt.viz.graph.model import Edge, Graph, Node, Row, arrows
 from tinygrad_opt.viz.graph.text import is_number, kind_of, number, shorten, summary, visible
 
-__all__ = ["DEEPEST", "told_by_letters", "trace"]
+__all__ = ["COMMUTE", "DEEPEST", "scope_of", "told_by_letters", "trace"]
 
 INFIX = {"+", "−", "×", "÷", "**", "//", "mod", "@"}
-COMMUTE = {"+", "×", "maximum", "minimum", "logaddexp", "hypot"}
+COMMUTE = {"add", "multiply", "maximum", "minimum", "logaddexp", "hypot", "equal", "not_equal",
+           "logical_and", "logical_or"}
 LETTERS, SHORT = "xyzuvwpqrst", 6          # for operands without a name of so many characters
 DEEPEST = 8                                # levels of modules that are told apart
 
@@ -156,7 +157,7 @@ def _operand_edges(t: Tensor, ids: dict[Any, str], head: str) -> Iterator[Edge]:
     assert t.op is not None
     tails = [ids.get(id(x)) or ids.get((id(t), id(x))) for x in _operands(t)]
     uses = [(tail, place, "") for place, tail in enumerate(tails, 1) if tail is not None]
-    return arrows(uses, head, len(uses) > 1 and t.op.symbol not in COMMUTE)
+    return arrows(uses, head, len(uses) > 1 and t.op.name not in COMMUTE)
 
 
 # ---- what a box says -----------------------------------------------------------------------------

@@ -104,7 +104,7 @@ def explain(loss: Tensor, x: Tensor, gradient: Any = None) -> Explanation:
     lines = [f"∂L/∂{name} = {_size(g)}" + (
         f", a sum of {len(parts)} parts" if len(parts) > 1 else ", one part" if parts else
         ", where the backward pass starts")]
-    given = names_in(run.gradients, {})
+    given = names_in(loss, {})
     for k, part in enumerate(parts, 1):
         lines += _told(k, part, Words(part.node, {}, given), run.gradients[part.node])
     if len(parts) > 1:
@@ -133,7 +133,8 @@ def _told(k: int, part: Part, words: Words, g: np.ndarray) -> list[str]:
     place = f" (input {part.place + 1})" if repeated else ""
     meanings = words.meanings()
     lines = [f"  {k}. from {words.equation()[0]}{place}" + (f", {meanings}" if meanings else "")]
-    return lines + [f"       {line}" for _, line in words.sent(part, g, _size)]
+    told = [*words.sent(part, g, _size), *words.fitted(part, _size)]
+    return lines + [f"       {line}" for _, line in told]
 
 
 # ---- finite differences --------------------------------------------------------------------------

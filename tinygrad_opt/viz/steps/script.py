@@ -57,7 +57,7 @@ class _Writer:
             (id(graph.nodes[e.tail].source), e.head): e for e in graph.edges
         }
         self.into = graph.inputs()
-        self.given = names_in(history(flow.end), names)
+        self.given = names_in(flow.end, names)
         self.words: dict[Tensor, Words] = {}
         self.uses = Counter(p.to for parts in flow.parts.values() for p in parts)
 
@@ -70,8 +70,8 @@ class _Writer:
         for count, t in enumerate(made, 1):
             self._forward(t, f"{count} of {len(made)}")
         self._seed()
-        for count, z in enumerate(self.flow.parts, 1):
-            self._backward(z, count)
+        for z in self.flow.parts:
+            self._backward(z)
         for t, i in self._hooked():
             states = self.nodes[i]["grads"]
             states[-1] = [states[-1][0], *self._state(self.flow.gradients[t])]
@@ -158,39 +158,57 @@ class _Writer:
         say = f"The backward pass starts at the end, L: its gradient ∂L/∂L is {text}."
         self._add("seed", i, say, [["formula", f"∂L/∂L = {text}"]], [])
 
-    def _backward(self, z: Tensor, count: int) -> None:
-        i, step = self.index[id(z)], len(self.steps)
+    def _backward(self, z: Tensor) -> None:
+        i = self.index[id(z)]
         words, g = self._words(z), self.flow.gradients[z]
         arrived = f"{words.g} = ∂L/∂{words.result} = {told(g)}"
         lines = [["formula", words.equation()[0]], *_note(words),
                  ["arrived", arrived, self._array(g)]]
+        parts = self.flow.parts[z]
+        told_here = parts[:MOST_CARDS]
+        summed = [p for p in told_here if p.raw.size > p.value.size]
         cards: list[Any] = []
         said: list[str] = []
-        parts = self.flow.parts[z]
         for part in parts:
-            x = self.index[id(part.to)]
-            in_full = len(cards) < MOST_CARDS
-            cards.append(self._card(words, part, g, x, in_full))
-            self.nodes[x]["grads"].append([step, *self._state(part.total)])
-            if len(said) < 4:
-                plus = "" if part.before is None else f", {told(part.total)} with what it had"
-                said.append(f"to {self.nodes[x]['name']} {told(part.value)}{plus}")
-        more = f", and {len(parts) - 4} more" if len(parts) > 4 else ""
-        say = (f"Backward {count} of {len(self.flow.parts)}: at {self.nodes[i]['name']} the"
-               f" gradient {told(g)} has arrived; on goes {'; '.join(said) or 'nothing'}{more}.")
+            sent = list(map(list, words.sent(part, g))) if part in told_here else []
+            if part in summed:
+                cards.append(self._card(words, part, part.raw, sent))
+                said.append(f"to {self.nodes[cards[-1][2]]['name']} {told(part.raw)}, to be summed")
+            else:
+                sent += map(list, words.fitted(part)) if sent else []
+                cards.append(self._arriving(words, part, sent, said))
+        more = f", and {len(said) - 4} more" if len(said) > 4 else ""
+        say = (f"At {self.nodes[i]['name']} the gradient {told(g)} has arrived; on goes"
+               f" {'; '.join(said[:4]) or 'nothing'}{more}.")
         self._add("backward", i, say, lines, cards)
+        for part in summed:                                # broadcasting is undone after the VJPs
+            (_, how), *rest = words.fitted(part)
+            sent = [["fitting", how], *map(list, rest)]
+            said = []
+            cards = [self._arriving(words, part, sent, said)]
+            raw = [["arrived", f"sent: {told(part.raw)}", self._array(part.raw)]]
+            self._add("backward", i, f"{how}; on goes {said[0]}.", raw, cards)
 
-    def _card(self, words: Words, part: Part, g: Any, x: int, in_full: bool) -> list[Any]:
-        """One arrow: which, to whom, and how its number came about."""
+    def _arriving(
+        self, words: Words, part: Part, sent: list[list[str]], said: list[str]
+    ) -> list[Any]:
+        """The arrow of a part that is added to a gradient in the step to come."""
+        card = self._card(words, part, part.value, [*sent, *self._sum(part)] if sent else [])
+        node = self.nodes[card[2]]
+        node["grads"].append([len(self.steps), *self._state(part.total)])
+        plus = "" if part.before is None else f", {told(part.total)} with what it had"
+        said.append(f"to {node['name']} {told(part.value)}{plus}")
+        return card
+
+    def _card(self, words: Words, part: Part, value: Any, lines: list[list[str]]) -> list[Any]:
+        """One arrow: which, to whom, and how the value on it came about."""
+        x = self.index[id(part.to)]
         edge = self.edges.get((id(part.to), self.graph_id(part.node)))
         letter = words.symbols[part.place]
         name = self.nodes[x]["name"]
         title = f"to {name}" + (f", the {letter} above" if letter != name else "")
-        lines: list[list[str]] = []
-        if in_full:
-            lines = [*map(list, words.sent(part, g)), *self._sum(part)]
         return [edge.id if edge else None, edge.tail if edge else None, x, title, lines,
-                self._array(part.value), _brief(part.value)]
+                self._array(value), _brief(value)]
 
     def _words(self, t: Tensor) -> Words:
         if t not in self.words:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from tinygrad_opt import ops
 from tinygrad_opt.symbols import Symbol, Trace, letter
-from tinygrad_opt.tensor import Tensor, values_of
+from tinygrad_opt.tensor import Tensor, history, values_of
 from tinygrad_opt.viz.graph.flow import Part
 from tinygrad_opt.viz.graph.text import is_number, kind_of, number, shorten, summary, visible
 from tinygrad_opt.viz.steps.derivatives import Derivatives, said
@@ -34,8 +34,9 @@ def called(t: Any, names: Mapping[Any, str]) -> str:
     return "a parameter" if t._needs_grad else "a constant"
 
 
-def names_in(tensors: Iterable[Tensor], names: Mapping[Any, str]) -> set[str]:
+def names_in(end: Tensor, names: Mapping[Any, str]) -> set[str]:
     """The names that are given in a graph, which no placeholder may take."""
+    tensors = {x for t in history(end) for x in (t, *t.inputs) if type(x) is Tensor}
     return {visible(name) for t in tensors if (name := names.get(t) or t.name)}
 
 
@@ -52,7 +53,8 @@ def shape_text(x: Any) -> str:
 class Words:
     """The words for one operation.
 
-    Inputs have their names; what has none, or a long one, has a letter that names nothing else.
+    Inputs have their names, those in modules the last part; what has none, or a long one, has a
+    letter that names nothing else.
 
     Parameters
     ----------
@@ -74,7 +76,7 @@ class Words:
         taken: dict[str, Any] = {self.result: z, self.g: None}
         self.symbols: list[str] = []
         for x in z.inputs:
-            name = _short(names.get(x) or x.name) if type(x) is Tensor else ""
+            name = _short(names.get(x) or x.name, given) if type(x) is Tensor else ""
             if x is None or _plain_number(x):
                 self.symbols.append("–" if x is None else _number(x))
                 continue
@@ -125,8 +127,7 @@ class Words:
     def meanings(self) -> str:
         """Which letter stands for what, where a name did not fit in."""
         pairs = {s: called(x, self.names) for s, x in zip(self.symbols, self.z.inputs)
-                 if len(s) == 1 and not _plain_number(x)
-                 and (type(x) is Tensor or isinstance(x, np.ndarray))}
+                 if not _plain_number(x) and (type(x) is Tensor or isinstance(x, np.ndarray))}
         return ", ".join([f"{s} is {name}" for s, name in pairs.items() if s != name][:4])
 
     # ---- backwards -------------------------------------------------------------------------------
@@ -146,14 +147,10 @@ class Words:
         Returns
         -------
         list of (str, str)
-            ``formula``, ``numbers``, and ``fitting`` where broadcasting is undone.
+            ``formula`` and ``numbers``.
         """
         formula, *rest = (self._local if self.derivatives.entrywise else self._whole)(part, g, say)
-        lines = [("formula", formula), *(("numbers", line) for line in rest)]
-        fitting = self._fitting(part)
-        if fitting:
-            lines += [("fitting", fitting), ("numbers", f"= {say(part.value)}")]
-        return lines
+        return [("formula", formula), *(("numbers", line) for line in rest)]
 
     def _local(self, part: Part, g: Any, say: Callable[[Any], str]) -> Iterator[str]:
         """The local derivative, and what it makes of the gradient g."""
@@ -181,8 +178,13 @@ class Words:
             yield _product(part.raw, *factors)
         yield f"= {say(part.raw)}"
 
+    def fitted(self, part: Part, say: Callable[[Any], str] = told) -> list[tuple[str, str]]:
+        """How the part was brought to the shape of the input, as ``fitting``; nothing if it had it.
+        """
+        how = self._fitting(part)
+        return [("fitting", how), ("numbers", f"= {say(part.value)}")] if how else []
+
     def _fitting(self, part: Part) -> str:
-        """How the part was brought to the shape of the input; nothing if it had it."""
         raw, shape, x = part.raw.shape, part.value.shape, self.symbols[part.place]
         if raw == shape:
             return ""
@@ -215,9 +217,11 @@ def _opened(text: str) -> str:
     return re.sub(r"(^|\(|, )\((−[^ ()]+)\)(?=$|[,) ])", r"\1\2", text)
 
 
-def _short(name: str | None) -> str:
-    """A name that fits in a formula, or nothing."""
+def _short(name: str | None, given: Collection[str] = ()) -> str:
+    """A name that fits in a formula, perhaps its last part if that is no other's, or nothing."""
     name = visible(name or "")
+    if name.rpartition(".")[2] not in given:
+        name = name.rpartition(".")[2]
     fits = len(name) <= LONGEST_NAME and re.fullmatch(r"\w+", name) and letter(name) == name
     return name if fits and not name[0].isdecimal() else ""
 
