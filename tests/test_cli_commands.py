@@ -166,7 +166,7 @@ def test_play_and_draw_a_model_that_train_has_saved(tmp_path, capsys):
     assert main(["train", "moons", "--epochs", "2", "--quiet", "--out", "run"]) == 0
     capsys.readouterr()
     assert main(["play", "run/weights.npz", "--data", "moons", "--rows", "6"]) == 0
-    assert "10 steps" in capsys.readouterr().out
+    assert "12 steps" in capsys.readouterr().out
     page = (tmp_path / "backprop.html").read_text(encoding="utf-8")
     assert "6 rows of moons" in page and "layers.0.weight" in page
     assert main(["draw", "run/weights.npz", "--data", "moons", "--grad"]) == 0

@@ -578,3 +578,63 @@ def test_a_model_is_drawn_even_where_nothing_is_recorded():
     model, x = network()
     with tg.no_grad():
         assert len(draw(model, x).graph.nodes) == 10
+
+
+# ---- what is one operation to a reader -----------------------------------------------------------
+
+
+def test_convolution_and_pooling_are_one_box_each():
+    rng = np.random.default_rng(0)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3, rng=0), nn.Conv2d(4, 2, (3, 2), rng=0),
+                          nn.MaxPool2d(2), nn.AvgPool2d((1, 2)))
+    images = tg.Tensor(rng.normal(size=(2, 1, 8, 8)), name="images", dtype="float32")
+    out = model(images)
+    out.name = "out"
+    view = draw(out)
+    made = [(n.title, n.tag) for n in view.graph.nodes.values() if n.kind in ("op", "loss")]
+    assert made == [("conv2d 3×3", ""), ("conv2d 3×2", ""), ("max_pool2d 2", ""),
+                    ("out", "avg_pool2d (1, 2)")]
+    assert [c.label for c in view.graph.clusters] == ["0", "1"]
+    [first] = [n for n in view.graph.nodes.values() if n.kind == "input"]
+    assert first.title == "windows of images"
+    split = draw(out, style="split").graph
+    assert "windows" in {n.title.split()[0] for n in split.nodes.values() if n.title}
+
+
+def test_what_flows_back_through_a_convolution_reaches_its_filters():
+    x = tg.Tensor(np.ones((1, 1, 4)), name="x")
+    loss = nn.Conv1d(1, 1, 2, rng=0)(x).sum()
+    graph = draw(loss, grads=True).graph
+    backs = {graph.nodes[e.tail].title: e.back for e in graph.edges}
+    assert backs["weight"].text == "|g| 4.2" and backs["bias"].text == "∂ 1"
+
+
+def test_leaves_without_names_are_told_apart():
+    w = leaf(np.ones((2, 3)), "w")
+    x, y = np.ones((5, 2)), np.zeros((5, 3))
+    titles = [n.title for n in draw(((x @ w - y) ** 2).mean()).graph.nodes.values()]
+    assert titles[:4] == ["w", "data 1", "@", "data 2"]
+    labels = np.array([0, 1, 2, 0, 1])
+    titles = {n.title for n in draw(nn.cross_entropy(x @ w, labels)).graph.nodes.values()}
+    assert {"data", "labels"} <= titles                      # and need no numbers
+
+
+def test_the_range_of_an_array_stands_below_its_mean():
+    view = draw(np.tanh(leaf(np.linspace(-1, 1, 9), "x")), engine="builtin")
+    [data, *_] = [r.text for r in view.graph.nodes["n0"].rows if r.key == "data"]
+    mean, limits = data.split(" ", 1)
+    texts = {t.text: t for t in ET.fromstring(view.svg).iter(f"{SVG}text")}
+    assert float(texts[limits].get("y")) > float(texts[mean].get("y"))
+    assert f">{limits}<" in view.dot and f">{mean}<" in view.dot
+
+
+def test_data_of_a_formula_are_no_parameters():
+    from tinygrad_opt.viz import formula
+
+    x, y, W = np.ones((2, 2)), np.zeros((2, 1)), np.ones((2, 1))
+    graph = draw(formula.parse("mean((x @ W - y)**2)", x=x, W=W, y=y)).graph
+    assert {n.title: n.kind for n in graph.nodes.values() if not graph.inputs()[n.id]} == {
+        "x": "input", "W": "parameter", "y": "input"}
+    assert "1 param (2 values)" in graph.caption
+    assert formula.parse("sum(x**2)", x=x).inputs[0].inputs[0].requires_grad
+    assert formula.parse("x * a", x=2.0, a=3.0).inputs[0].requires_grad

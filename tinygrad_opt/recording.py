@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
 
@@ -118,6 +120,19 @@ class with_grad(Setting):
 
     def __init__(self) -> None:
         super().__init__(recording, True)
+
+
+# ---- what belongs together -----------------------------------------------------------------------
+
+composites: deque[tuple[int, int, str]] = deque(maxlen=10_000)     # when each began, and ended
+
+
+@contextmanager
+def composite(name: str) -> Iterator[None]:
+    """Let drawings show what is computed inside as one operation: a convolution, say."""
+    start = tick()
+    yield
+    composites.append((start, tick(), name))
 
 
 # ---- who else listens ----------------------------------------------------------------------------

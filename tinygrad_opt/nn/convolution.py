@@ -16,6 +16,7 @@ from tinygrad_opt import ops
 from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.nn.parameters import as_input, positive, weight_and_bias
+from tinygrad_opt.recording import composite
 from tinygrad_opt.tensor import Tensor, apply
 
 # ---- windows -------------------------------------------------------------------------------------
@@ -95,14 +96,17 @@ def _convolve(
                          f" channels, axis 1 has {x.shape[1]}")
     stride = _per_axis(f"{name}: stride", axes, stride)
     padding = _per_axis(f"{name}: padding", axes, padding, 0)
-    w = _slid(name, x, tuple(size), stride, padding)
-    positions = w.shape[2:2 + axes]
-    # positions last, so that the copy and both products run along memory
-    order = (1, *range(2 + axes, 2 + 2 * axes), 0, *range(2, 2 + axes))
-    columns = w.transpose(order).reshape((channels * math.prod(size), -1))
-    z = weight.reshape((out, -1)) @ columns
-    z = z if bias is None else z + bias.reshape((-1, 1))
-    return z.reshape((out, len(x), *positions)).swapaxes(0, 1)
+    with composite(f"{name.lower()} {'×'.join(map(str, size))}"):
+        w = _slid(name, x, tuple(size), stride, padding)
+        positions = w.shape[2:2 + axes]
+        # positions last, so that the copy and both products run along memory
+        order = (1, *range(2 + axes, 2 + 2 * axes), 0, *range(2, 2 + axes))
+        columns = w.transpose(order).reshape((channels * math.prod(size), -1))
+        if columns.op is None and x.name:                  # nothing of it is recorded
+            columns.name = f"windows of {x.name}"
+        z = weight.reshape((out, -1)) @ columns
+        z = z if bias is None else z + bias.reshape((-1, 1))
+        return z.reshape((out, len(x), *positions)).swapaxes(0, 1)
 
 
 def conv1d(
@@ -346,7 +350,8 @@ def max_pool2d(x: Any, size: Any, *, stride: Any = None, padding: Any = 0) -> Te
     >>> nn.max_pool2d([[[[1.0, 2.0], [3.0, 4.0]]]], 2).tolist()
     [[[[4.0]]]]
     """
-    return _pooled("max_pool2d", x, size, stride, padding, -np.inf).max(axis=0)
+    with composite(f"max_pool2d {size}"):
+        return _pooled("max_pool2d", x, size, stride, padding, -np.inf).max(axis=0)
 
 
 def avg_pool2d(x: Any, size: Any, *, stride: Any = None, padding: Any = 0) -> Tensor:
@@ -377,7 +382,8 @@ def avg_pool2d(x: Any, size: Any, *, stride: Any = None, padding: Any = 0) -> Te
     >>> nn.avg_pool2d([[[[1.0, 2.0], [3.0, 4.0]]]], 2).tolist()
     [[[[2.5]]]]
     """
-    return _pooled("avg_pool2d", x, size, stride, padding, 0.0).mean(axis=0)
+    with composite(f"avg_pool2d {size}"):
+        return _pooled("avg_pool2d", x, size, stride, padding, 0.0).mean(axis=0)
 
 
 class MaxPool2d(Module):

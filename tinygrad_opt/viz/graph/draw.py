@@ -21,7 +21,7 @@ from tinygrad_opt.viz.graph.layout import RANK_GAP, Layout, in_order
 from tinygrad_opt.viz.graph.look import Shape, shape_of
 from tinygrad_opt.viz.graph.model import Graph
 from tinygrad_opt.viz.graph.programs import is_step, program_graph
-from tinygrad_opt.viz.graph.simplify import census, readable
+from tinygrad_opt.viz.graph.simplify import census, composed, readable
 from tinygrad_opt.viz.graph.svg import svg
 from tinygrad_opt.viz.graph.text import tree, visible
 from tinygrad_opt.viz.graph.trace import trace
@@ -63,7 +63,8 @@ def draw(
         0: names and operations; 1: and shapes; 2: and values and gradients. By default 2 for up
         to 40 boxes and 1 beyond. Of a compiled step 2, the default, is the memory of each call.
     style : {"merged", "split"}
-        One box for an operation and its result, or, as in lectures, two.
+        One box for an operation and its result, or, as in lectures, two. Convolution and pooling
+        are several operations, which only the split style shows.
     direction : {"LR", "TB"}
         Left to right, or top to bottom.
     theme : {"auto", "light", "dark"}
@@ -142,6 +143,8 @@ def draw(
     graph = trace(what, detail=detail, style=style, names=names, name=name, direction=direction)
     if grads:
         graph = with_flow(graph, flow(what))
+    if style == "merged":
+        graph = composed(graph)
     graph = readable(graph, max_nodes, depth)
     return GraphView(graph, theme=theme, engine=engine)
 

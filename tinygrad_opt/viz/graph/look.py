@@ -6,7 +6,8 @@ No two kinds differ by colour alone: shape, border and words tell them apart as 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from tinygrad_opt.viz.graph.model import Graph, Node, Row
 from tinygrad_opt.viz.graph.text import shorten, width
@@ -47,14 +48,23 @@ def shape_of(node: Node) -> Shape:
         return Shape(width(title, SMALL + 1) + 8, 18, title, "", ())
     wide = [width(title, TITLE, bold=True)
             + (12 + width(tag, SMALL) if tag and title else width(tag, SMALL))]
-    for row in node.rows:
+    rows = tuple(line for row in node.rows for line in _lines(row))
+    for row in rows:
         key = 0.0 if row.key == "shape" else KEY_WIDTH
         wide.append(key + width(row.text, SMALL, mono=True))
-    height = 2 * PAD_Y + LINE * (len(node.rows) + bool(title or tag)) + 1
+    height = 2 * PAD_Y + LINE * (len(rows) + bool(title or tag)) + 1
     pad = PAD_X + (3 if node.kind == "loss" else 0)
     if node.kind == "operation":
         pad, height = PAD_X + 4, 30
-    return Shape(max(*wide, 22.0, 0.0) + 2 * pad, max(height, 26.0), title, tag, node.rows)
+    return Shape(max(*wide, 22.0, 0.0) + 2 * pad, max(height, 26.0), title, tag, rows)
+
+
+def _lines(row: Row) -> Iterator[Row]:
+    """A row as it is drawn: the range below the mean, so that boxes are narrow."""
+    mean, ranged, limits = row.text.partition(" [")
+    yield replace(row, text=mean)
+    if ranged:
+        yield Row("", f"[{limits}", row.alarm)
 
 
 def ink(size: float) -> float:

@@ -8,18 +8,19 @@ module that is used again gets another frame, so that a recurrent cell has one f
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from itertools import product, takewhile
+from typing import Any
 
 from tinygrad_opt.tensor import tick
 from tinygrad_opt.viz.graph.model import Cluster, Graph, Node, Repeat, topological
 from tinygrad_opt.viz.graph.text import visible
 from tinygrad_opt.viz.graph.trace import DEEPEST
 
-__all__ = ["framed", "scope", "scoped"]
+__all__ = ["entries_of", "framed", "scope", "scoped"]
 
 Path = tuple[str, ...]
 Entry = tuple[int, Path]                   # a scope that was entered, and when
@@ -64,7 +65,7 @@ def scope(name: str) -> Iterator[None]:
 
 def framed(graph: Graph) -> Graph:
     """The graph with a frame around each use of a module."""
-    by_hand = _recorded(graph)
+    by_hand = entries_of(graph, _scopes)
     scopes, between = _scopes_of(graph, by_hand)
     uses: list[dict[str, str]] = []                        # per level: box → first box of its use
     for level in range(1, max(map(len, scopes.values()), default=0) + 1):
@@ -178,20 +179,26 @@ def _shared(paths: Sequence[Path]) -> Path:
 
 def scoped(graph: Graph) -> bool:
     """Whether any of it was computed in a `scope`."""
-    return bool(_recorded(graph))
+    return bool(entries_of(graph, _scopes))
 
 
-def _recorded(graph: Graph) -> dict[str, list[Entry]]:
-    """The entries of `scope` in which each box was computed, the outermost first."""
+def entries_of(
+    graph: Graph, recorded: Iterable[tuple[int, int, Any]]
+) -> dict[str, list[tuple[int, Any]]]:
+    """The recorded stretches of time in which each box was computed, the outermost first.
+
+    Each has a start, an end and whatever it stands for, of which all but the end is told.
+    """
     made = ("op", "loss", "operation", "folded")
     boxes = [(n.source.serial, id) for id, n in graph.nodes.items()
              if n.kind in made and getattr(n.source, "op", None) is not None]
-    if not boxes or not _scopes:
+    recorded = tuple(recorded)
+    if not boxes or not recorded:
         return {}
     boxes.sort()
-    waiting = sorted((s for s in tuple(_scopes) if s[1] > boxes[0][0]), reverse=True)
-    found: dict[str, list[Entry]] = {}
-    open_scopes: list[tuple[int, int, Path]] = []
+    waiting = sorted((s for s in recorded if s[1] > boxes[0][0]), reverse=True)
+    found: dict[str, list[tuple[int, Any]]] = {}
+    open_scopes: list[tuple[int, int, Any]] = []
     for serial, id in boxes:
         while waiting and waiting[-1][0] < serial:
             while open_scopes and open_scopes[-1][1] < waiting[-1][0]:

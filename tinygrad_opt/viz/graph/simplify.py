@@ -5,17 +5,19 @@ Each function takes a `Graph` and gives another. What they leave out is said in 
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
+from tinygrad_opt.recording import composites
 from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.viz.graph.model import Graph, Node, Row, counted, merged, topological
-from tinygrad_opt.viz.graph.modules import framed, scoped
+from tinygrad_opt.viz.graph.modules import entries_of, framed, scoped
 from tinygrad_opt.viz.graph.repeats import MANY_USES, longest_loop, stacked
 from tinygrad_opt.viz.graph.text import visible
 
-__all__ = ["SMALL_GRAPH", "aliased", "census", "contracted", "noted", "readable"]
+__all__ = ["SMALL_GRAPH", "aliased", "census", "composed", "contracted", "noted", "readable"]
 
 LONG_WAY, SMALL_GRAPH = 3, 40
 TOO_MANY = 5000
@@ -50,7 +52,7 @@ def readable(graph: Graph, max_nodes: int | None = 300, depth: int | None = None
                             (*whole.notes, "draw(…, max_nodes=None) shows all"))
     if len(graph.nodes) < total:
         graph = noted(graph, total, depth)
-    return framed(aliased(graph))
+    return framed(aliased(_told_apart(graph)))
 
 
 def noted(graph: Graph, total: int, depth: int | None) -> Graph:
@@ -103,6 +105,16 @@ def aliased(graph: Graph) -> Graph:
     return replace(graph, nodes=nodes, edges=tuple(edges))
 
 
+def _told_apart(graph: Graph) -> Graph:
+    """Several leaves without a name of their own get numbers: ``data 1``, ``data 2``."""
+    leaves = [n for n in graph.nodes.values() if n.kind in ("input", "parameter") and not n.tag]
+    count = Counter(n.title for n in leaves)
+    numbers = {title: itertools.count(1) for title, n in count.items() if n > 1}
+    return replace(graph, nodes=graph.nodes | {
+        n.id: replace(n, title=f"{n.title} {next(numbers[n.title])}")
+        for n in leaves if n.title in numbers})
+
+
 def _depths(graph: Graph) -> dict[str, int]:
     """The longest way from a leaf to each box."""
     outputs, depth = graph.outputs(), dict.fromkeys(graph.nodes, 0)
@@ -131,6 +143,25 @@ def contracted(
         inside.update(dict.fromkeys(everything, id))
         folded[id] = replace(
             _folded_node(graph, id, members, everything), title=title, tag=tag, scope=scope)
+    return _joined(graph, inside, folded)
+
+
+def composed(graph: Graph) -> Graph:
+    """What one function computed in several operations, such as a convolution, as one box."""
+    inside: dict[str, str] = {}
+    joined: dict[str, Node] = {}
+    last: dict[int, str] = {}
+    found = entries_of(graph, composites)
+    for id, ((start, name), *_) in reversed(found.items()):
+        inside[id] = end = last.setdefault(start, id)
+        if end == id:
+            node = graph.nodes[id]
+            joined[id] = replace(node, **{"tag" if node.tag else "title": name})
+    return _joined(graph, inside, joined)
+
+
+def _joined(graph: Graph, inside: dict[str, str], joined: dict[str, Node]) -> Graph:
+    """The graph with one box for those that lie inside it."""
     nodes: dict[str, Node] = {}
     for id, node in graph.nodes.items():
         group = inside.get(id)
@@ -138,7 +169,7 @@ def contracted(
             nodes[id] = node
         else:                                              # it stands where its last box stood
             nodes.pop(group, None)
-            nodes[group] = folded[group]
+            nodes[group] = joined[group]
     edges = []
     for edge in graph.edges:
         tail, head = inside.get(edge.tail, edge.tail), inside.get(edge.head, edge.head)

@@ -159,7 +159,7 @@ class _Pen:
             half = width(back.text, SMALL) / 2
             way = path[::-1] if crowded == (False, True) else path
             length = sum(math.dist(a, b) for a, b in pairwise(path))
-            near = 0.5 * length if crowded == (True, True) else 11 + half
+            near = 0.5 * length if crowded == (True, True) else min(11 + half, 0.5 * length)
             (x, y), (x0, y0) = _near_the_tip(way, near), _near_the_tip(way, near - 2)
             level = abs(x - x0) / (math.dist((x, y), (x0, y0)) or 1.0)
             y += 9 * level if path[0][0] > path[-1][0] else 0.0
@@ -233,7 +233,8 @@ class _Pen:
             if row.key == "shape":
                 yield _text(box.left + pad, y, row.text, SMALL, ink.muted, "shape muted", mono=True)
             else:
-                yield _text(box.left + pad, y, row.key, SMALL, ink.muted, "key muted")
+                if row.key:
+                    yield _text(box.left + pad, y, row.key, SMALL, ink.muted, "key muted")
                 yield _text(box.left + pad + look.KEY_WIDTH, y, row.text, SMALL, color, kind,
                             mono=True)
             y += look.LINE

@@ -19,6 +19,7 @@ from tinygrad_opt.tensor import Tensor
 __all__ = ["FUNCTIONS", "evaluate", "parse"]
 
 LONGEST = 10_000                           # characters
+DATA = {"x", "X", "y", "Y", "t"}          # what inputs and targets are called
 CONSTANTS = {"pi": math.pi, "e": math.e}
 OPTIONS = {"alpha", "axis", "ddof", "keepdims", "slope"}
 OPERATORS: dict[type[ast.AST], Any] = {
@@ -49,7 +50,8 @@ def parse(text: str, /, **leaves: Any) -> Tensor:
         Operators as in Python (``+ - * / // % ** @``, and comparisons inside ``where``), the
         functions in `FUNCTIONS` with options such as ``axis=0``, numbers, ``pi`` and ``e``.
     **leaves : number, array or Tensor
-        The names in it. All that is not yet a Tensor becomes one of that name that requires grad.
+        The names in it. What is not yet a Tensor becomes one of that name that requires grad, but
+        for data: arrays called x, X, y, Y or t beside names that are none.
 
     Returns
     -------
@@ -69,11 +71,14 @@ def parse(text: str, /, **leaves: Any) -> Tensor:
     (['c'], 0.4621)
     """
     tree = _tree(text)
+    data = {name for name, value in leaves.items() if name in DATA and np.ndim(value)}
+    data = data if data != leaves.keys() else set()        # something is to have a gradient
     tensors = {}
     for name, value in leaves.items():
         if isinstance(value, str):
             raise ValueError(f"{name} needs a number or an array, got the text {value!r}")
-        tensors[name] = value if type(value) is Tensor else Tensor(value, True, name=name)
+        tensors[name] = (value if type(value) is Tensor else
+                         Tensor(value, name not in data, name=name))
     result = evaluate(tree, tensors, text)
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     unused = [name for name in leaves if name not in used]

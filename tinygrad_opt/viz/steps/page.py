@@ -169,7 +169,8 @@ def _with_gradients(graph: Graph, run: Flow) -> Graph:
     """The graph with this pass's gradients in its boxes, and room for heat maps of arrays."""
     nodes = {}
     for id, node in with_gradients(graph, run).nodes.items():
-        source, rows = node.source, list(node.rows)
+        # the maps tell more than the ranges
+        source, rows = node.source, [replace(r, text=r.text.split(" [")[0]) for r in node.rows]
         if rows and np.ndim(values_of(source)):
             rows += [Row("shape", "")] * MAP_LINES
         tip = f"{node.title} {shape_text(values_of(source))}" if source is not None else node.title

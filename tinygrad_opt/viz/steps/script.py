@@ -172,6 +172,7 @@ class _Writer:
         for part in parts:
             sent = list(map(list, words.sent(part, g))) if part in told_here else []
             if part in summed:
+                sent.append(["fitting", "to be summed, which is the next step"])
                 cards.append(self._card(words, part, part.raw, sent))
                 said.append(f"to {self.nodes[cards[-1][2]]['name']} {told(part.raw)}, to be summed")
             else:
@@ -206,7 +207,8 @@ class _Writer:
         edge = self.edges.get((id(part.to), self.graph_id(part.node)))
         letter = words.symbols[part.place]
         name = self.nodes[x]["name"]
-        title = f"to {name}" + (f", the {letter} above" if letter != name else "")
+        known = name == letter or name.endswith(f".{letter}")
+        title = f"to {name}" + ("" if known else f", the {letter} above")
         return [edge.id if edge else None, edge.tail if edge else None, x, title, lines,
                 self._array(value), _brief(value)]
 
