@@ -11,6 +11,7 @@ import math
 import numpy as np
 import pytest
 
+import tinygrad_opt as tg
 from tinygrad_opt import kernels
 from tinygrad_opt.kernels import KEPT
 
@@ -18,6 +19,7 @@ INF, NAN = math.inf, math.nan
 rng = np.random.default_rng(5)
 CORNERS = np.array([0.0, -0.0, 1.0, -1.0, 1e-30, -1e-30, 1e-4, 30.0, -30.0, 80.0, -80.0, INF, -INF,
                     NAN])
+ZERO_D = np.array(1.5)
 ENTRIES = [CORNERS, np.linspace(-6, 6, 401), np.zeros((0, 3)), np.array(-0.7),
            rng.normal(size=(2, 3, 4))]
 SHAPES = [(4, 3), (1, 1), (0, 3), (5,), (2, 3, 4), (3, 70), (70, 3), (2, 64)]
@@ -131,6 +133,12 @@ EXTREME_LABELS = [(np.array([[1e30, 0.0, -1e30], [-INF, 0.0, 700.0]]), np.array(
                   (np.array([[NAN, 0.0], [0.0, 1.0]]), np.array([1, 1]))]
 SQUARES = [square(3, 3), square(1, 1), square(2, 4, 4), np.zeros((0, 0))]
 
+MASKED = [(rng.normal(size=m) > 0, rng.normal(size=a), rng.normal(size=b)) for m, a, b in [
+    ((3, 4), (3, 4), (4,)), ((50, 40), (50, 40), (50, 40)), ((50, 40), (40,), ()),
+    ((40,), (50, 40), (50, 1))]]
+MASKED += [(np.arange(2000) % 3 == 0, np.tile([INF, NAN, -0.0, 1e-310], 500), v)
+           for v in (0, 0.0, 1.5, np.tile([-INF, 1.0, NAN, 0.0], 500))]
+
 # name: (kernel, plain form, arguments, units in the last place of its largest entry)
 ROWS = {
     "relu": (kernels.relu, lambda x: np.where(x <= 0, 0, x), [(x,) for x in ENTRIES], 0),
@@ -138,12 +146,23 @@ ROWS = {
                    [(x,) for x in ENTRIES], 1),
     "elu": (kernels.elu, lambda x, alpha=1.0: np.where(x > 0, x, alpha * np.expm1(x)),
             [(x,) for x in ENTRIES], 2),
+    "where": (kernels.where, np.where, MASKED + [(m, y, x) for m, x, y in MASKED], 0),
+    "leaky_factor": (kernels.leaky_factor, lambda x, slope=0.01: np.where(x > 0, 1, slope),
+                     [(x, slope) for x in ENTRIES for slope in (0.01, 0.0, -1.0, 3.0)], 0),
+    "log1p_exp_minus": (lambda x: kernels.log1p_exp_minus(np.abs(x, out=np.empty_like(x))),
+                        lambda x: np.log1p(np.exp(-np.abs(x))), [(x,) for x in ENTRIES], 4),
     "sigmoid": (kernels.sigmoid, lambda x: 1 / (1 + np.exp(-x)), [(x,) for x in ENTRIES], 4),
     "softplus": (kernels.softplus, lambda x: np.log1p(np.exp(x)), [(x,) for x in ENTRIES], 4),
     "erf": (kernels.erf, lambda x: np.reshape([math.erf(v) for v in x.ravel()], x.shape),
             [(x,) for x in ENTRIES], 4),
     "sum_rows": (kernels.sum_rows, lambda x: x.sum(axis=0),
                  [(x,) for x in FLOATS if x.ndim == 2] + [(np.ones((KEPT + 1, 2)),)], 70),
+    "sum_along": (kernels.sum_along, lambda x, axis: x.sum(axis=axis, keepdims=True),
+                  [(x, axis) for x in [*FLOATS, FLOATS[4].T, np.ones((1, KEPT + 1))]
+                   for axis in [0, -1, (0, -1), (0, 2), (1, 2), (0, 1, 2)]
+                   if np.max(axis) < x.ndim and (axis != (0, -1) or x.ndim > 1)], 70),
+    "dot_along": (kernels.dot_along, lambda x, y, axis: (x * y).sum(axis=axis, keepdims=True),
+                  [(x, x[..., ::-1], axis) for x in FLOATS for axis in [0, -1, (-1,)]], 70),
     "sum_to": (kernels.sum_to, summed_to,
                [(rng.normal(size=a), b) for a, b in [
                    ((3, 4), (4,)), ((3, 4), (3, 1)), ((4,), (3, 4)), ((3, 1), (3, 4)), ((), (2,)),
@@ -168,6 +187,8 @@ ROWS = {
                [(rng.normal(size=a), rng.normal(size=(4, 2)), rng.normal(size=b)) for a, b in [
                    ((3, 4), (2,)), ((4,), (2,)), ((2, 3, 4), (2,)), ((3, 4), (3, 2)),
                    ((0, 4), (2,))]], 8),
+    "as_rows": (kernels.as_rows, lambda x: x.reshape(x.size // x.shape[-1], x.shape[-1]),
+                [(x,) for x in FLOATS if x.ndim > 1], 0),
     "symmetric": (kernels.symmetric, lambda x: np.array([[(x[i, j] + x[j, i]) / 2 for j in range(3)]
                                                          for i in range(3)]), [(square(3, 3),)], 0),
     # What a decomposition says of its matrix holds to the rounding of a few hundred operations.
@@ -196,11 +217,25 @@ ROWS = {
                     lambda x, axis: np.exp(x).sum(axis=axis).reshape(-1),
                     [(x, axis) for x in FLOATS for axis in (0, -1)], 70),
     "softmax": (kernels.softmax, probabilities,
-                [(x, axis) for x in [*FLOATS, extremes(1)] for axis in range(-x.ndim, x.ndim)
-                 if x.shape[axis]] + [(extremes(0), 0)], 70),
+                [(ZERO_D, -1), (ZERO_D, 0)] + [
+                    (x, axis) for x in [*FLOATS, extremes(1)] for axis in range(-x.ndim, x.ndim)
+                    if x.shape[axis]] + [(extremes(0), 0)], 70),
     "log_softmax": (kernels.log_softmax, log_probabilities,
-                    [(x, axis) for x in [*FLOATS, extremes(1)] for axis in range(-x.ndim, x.ndim)
-                     if x.shape[axis]] + [(extremes(0), 0)], 70),
+                    [(ZERO_D, -1), (ZERO_D, 0)] + [
+                        (x, axis) for x in [*FLOATS, extremes(1)] for axis in range(-x.ndim, x.ndim)
+                        if x.shape[axis]] + [(extremes(0), 0)], 70),
+    "exp_and_total": (lambda x, axis: kernels.exp_and_total(x, axis, np.empty_like(x))[1],
+                      lambda x, axis: np.exp(x).sum(axis=axis, keepdims=True),
+                      [(x / 3, axis) for x in FLOATS for axis in (0, -1) if x.shape[axis]], 70),
+    "along": (lambda x, axis: kernels.along(x.sum(axis=axis, keepdims=True), x, axis) + 0 * x,
+              lambda x, axis: x.sum(axis=axis, keepdims=True) + 0 * x,
+              [(x, axis) for x in FLOATS for axis in (0, -1)], 70),
+    "softmax_vjp": (kernels.softmax_vjp, kernels.softmax_vjp.plain,
+                    [(x[::-1], probabilities(x, axis), axis) for x in FLOATS
+                     for axis in range(-x.ndim, x.ndim) if x.shape[axis]], 70),
+    "log_softmax_vjp": (kernels.log_softmax_vjp, kernels.log_softmax_vjp.plain,
+                        [(x[::-1], log_probabilities(x, axis), axis) for x in FLOATS
+                         for axis in range(-x.ndim, x.ndim) if x.shape[axis]], 70),
     "places_of": (lambda x, y: kernels.places_of(y, x.shape[::-1], 0).astype(float),
                   lambda x, y: [float(label * len(x) + i) for i, label in enumerate(y.tolist())],
                   LABELS, 0),
@@ -245,8 +280,8 @@ def test_a_kernel_is_its_plain_form(name, dtype):
                 np.testing.assert_array_equal(x, before)
 
 
-OTHERS = {"constant", "zeros_like", "arange", "erf_series", "explicit_einsum", "check",
-          "check_labels", "reads_each_entry_once"}
+OTHERS = {"primitive", "single", "constant", "zeros_like", "arange", "erf_series",
+          "explicit_einsum", "check", "check_labels", "reads_each_entry_once"}
 
 
 def test_every_kernel_is_compared():
@@ -278,6 +313,59 @@ def test_zeros_and_ranges_are_numpys_and_kept_if_they_are_small(n):
     assert kernels.zeros_like(x).dtype == np.float32
     np.testing.assert_array_equal(kernels.arange(n), np.arange(n))
     np.testing.assert_array_equal(kernels.arange(3 * n, 3), np.arange(0, 3 * n, 3))
+
+
+# The exact value, and by how many units in the last place a kernel may miss it in each dtype.
+EXACT = {
+    "sigmoid": (lambda m, x: 1 / (1 + m.exp(-x)), {"f2": 0.501, "f4": 3, "f8": 3}),
+    "softplus": (lambda m, x: m.log1p(m.exp(x)), {"f2": 0.501, "f4": 4, "f8": 3}),
+    "elu": (lambda m, x: x if x > 0 else m.expm1(x), {"f2": 0.501, "f4": 3, "f8": 3}),
+    "erf": (lambda m, x: m.erf(x), {"f2": 0.501, "f4": 4, "f8": 3}),
+}
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+@pytest.mark.parametrize("name", EXACT)
+def test_a_kernel_is_exact_to_a_few_units_over_its_whole_domain(name, dtype):
+    mpmath = pytest.importorskip("mpmath")
+    exact, units = EXACT[name][0], EXACT[name][1][dtype]
+    limits = np.finfo(dtype)
+    with np.errstate(over="ignore", under="ignore"):
+        x = np.concatenate([
+            np.linspace(-30, 30, 301), np.linspace(-120, 120, 61), np.linspace(-800, 800, 41),
+            *(s * np.logspace(-320, 300, 156) for s in (1, -1)), rng.normal(size=300),
+            *([s * v, s * v / 3] for s in (1, -1) for v in (limits.max, limits.tiny))],
+        ).astype(dtype)
+    x = x[np.isfinite(x)]
+    made = getattr(kernels, name)(x)
+    assert made.dtype == dtype
+    with mpmath.workdps(60):
+        for v, z in zip(x.tolist(), made.tolist()):
+            right = exact(mpmath, mpmath.mpf(v))           # below the smallest normal number,
+            unit = abs(right) * float(limits.eps)          # that is all that is promised
+            assert abs(mpmath.mpf(z) - right) <= units * unit + float(limits.tiny), (v, z)
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+def test_kernels_of_infinities_and_nan(dtype):
+    x = np.array([INF, -INF, NAN, 0.0], dtype)
+    for name, expected in {"sigmoid": [1, 0, NAN, 0.5], "softplus": [INF, 0, NAN, math.log(2)],
+                           "elu": [INF, -1, NAN, 0], "erf": [1, -1, NAN, 0],
+                           "relu": [INF, 0, NAN, 0], "leaky_relu": [INF, -INF, NAN, 0]}.items():
+        np.testing.assert_allclose(getattr(kernels, name)(x), expected, rtol=np.finfo(dtype).eps)
+
+
+def test_a_primitive_writes_where_it_is_told_and_hands_others_over():
+    x = np.linspace(-2, 2, 12).reshape(3, 4)
+    out = np.empty((4, 3)).T
+    assert kernels.sigmoid(x, out=out) is out
+    np.testing.assert_array_equal(out, kernels.sigmoid(x))
+    half = np.empty(3, np.float16)
+    assert kernels.sigmoid(np.zeros(3, np.float16), out=half) is half and (half == 0.5).all()
+    assert kernels.sigmoid(np.array([0])).tolist() == [0.5]            # integers are numbers too
+    assert kernels.softmax_vjp(tg.Tensor(x), x, axis=-1).op is None
+    masked = kernels.where(x > 0, tg.Tensor(x, requires_grad=True), 0.0)
+    assert masked.op is tg.ops.where
 
 
 def test_the_two_series_of_erf_meet():

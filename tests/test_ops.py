@@ -454,7 +454,7 @@ def test_erf_is_accurate_to_three_units_in_the_last_place():
     single = x.astype(np.float32)
     assert ops.erf(single).dtype == np.float32
     np.testing.assert_allclose(ops.erf(single), [math.erf(v) for v in single],
-                               rtol=2e-7, atol=1e-38)      # float32 ends at 1e-38
+                               rtol=3e-7, atol=1e-38)      # float32 ends at 1e-38
 
 
 def quietly(f, *args):

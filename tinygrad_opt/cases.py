@@ -298,6 +298,9 @@ CASES: dict[str, list[Call]] = {
     **rows([call(real(2, 3, 4), axis=axis, eps=eps)
             for axis in [(-1,), (0,), (0, 2), (-2, -1), (0, 1, 2)] for eps in (1e-5, 0.3)],
            "standardize rescale"),
+    "scale_and_shift": [call(real(*x), real(*w), real(*b)) for x, w, b in [
+        ((5, 3), (3,), (3,)), ((2, 3, 4), (3, 1), (3, 1)), ((3, 4), (3, 4), ()),
+        ((0, 3), (3,), (3,)), ((3, 4), (4,), (3, 1))]],
     "windows": [call(real(*shape), size=size, stride=stride) for shape, size, stride in SLIDES],
     "add_windows": [
         call(real(*np.shape(TABLE["windows"](np.empty(shape), size=size, stride=stride))),

@@ -177,7 +177,7 @@ round        = op("round", np.round, vjps.zero)
 
 def _softmax_of_two(x, y):
     """eˣ / (eˣ + eʸ); equal infinities weigh the same."""
-    return sigmoid(np.where((x == y) & np.isinf(x), 0, x - y))
+    return sigmoid(kernels.where((x == y) & np.isinf(x), 0, x - y))
 
 
 exp       = op("exp",   np.exp,       lambda g, z, x: g * z)
@@ -214,7 +214,7 @@ arctanh = op("arctanh", np.arctanh, lambda g, z, x: g / (1 - x * x))
 
 def _normal_cdf(x):
     """Φ(x), the normal distribution function."""
-    return (1 + erf(x * math.sqrt(0.5))) * 0.5
+    return (1 + erf(x * math.sqrt(0.5))) * 0.5             # Φ(−x) = 1 − Φ(x)
 
 
 def _normal_density(x):
@@ -258,8 +258,10 @@ erf        = op("erf", kernels.erf,           lambda g, z, x: g * (np.exp(-x * x
 relu       = op("relu", kernels.relu,         lambda g, z, x:                        # 0 at 0, g at nan
                                                   g * (z != kernels.zeros_like(z)).astype(g.dtype))
 leaky_relu = op("leaky relu", kernels.leaky_relu,
-                                              lambda g, z, x, slope=0.01: np.where(x > 0, g, slope * g))
-elu        = op("elu", kernels.elu,           lambda g, z, x, alpha=1.0: np.where(x > 0, g, g * (z + alpha)))
+                                              lambda g, z, x, slope=0.01, shared=None:
+                                                  kernels.where(x > 0, g, slope * g) if shared is None else g * shared,
+                                              shared=kernels.leaky_factor)
+elu        = op("elu", kernels.elu,           lambda g, z, x, alpha=1.0: kernels.where(x > 0, g, g * (z + alpha)))
 sigmoid    = op("σ", kernels.sigmoid,         lambda g, z, x: g * (z * (1 - z)))
 softplus   = op("softplus", kernels.softplus, lambda g, z, x: g * sigmoid(x))
 silu       = op("silu", _silu,                lambda g, z, x, shared=None: g * _silu_slope(x, shared),
@@ -281,14 +283,14 @@ maximum = op("maximum", np.maximum, lambda g, z, x, y: vjps.winner(g, x, y),
 minimum = op("minimum", np.minimum, lambda g, z, x, y: vjps.winner(g, y, x),
                                     lambda g, z, x, y: vjps.winner(g, x, y))
 clip    = op("clip", _clip,         lambda g, z, x, low=None, high=None:             # g at the bounds
-                                        np.where(np.logical_and(vjps.at_least(x, low), vjps.at_most(x, high)), g, 0),
+                                        kernels.where(np.logical_and(vjps.at_least(x, low), vjps.at_most(x, high)), g, 0),
                                     lambda g, z, x, low=None, high=None:
-                                        np.where(np.logical_and(x < low, vjps.at_most(low, high)), g, 0),
+                                        kernels.where(np.logical_and(x < low, vjps.at_most(low, high)), g, 0),
                                     lambda g, z, x, low=None, high=None:
-                                        np.where(vjps.ends_above(x, low, high), g, 0))
-where   = op("where", np.where,     None,
-                                    lambda g, z, mask, x, y: np.where(mask, g, 0),
-                                    lambda g, z, mask, x, y: np.where(mask, 0, g))
+                                        kernels.where(vjps.ends_above(x, low, high), g, 0))
+where   = op("where", kernels.where, None,
+                                    lambda g, z, mask, x, y: kernels.where(mask, g, 0),
+                                    lambda g, z, mask, x, y: kernels.where(mask, 0, g))
 
 # ---- reductions ----------------------------------------------------------------------------------
 
@@ -326,7 +328,7 @@ def _matmul_left(g, x, y):
         return np.expand_dims(g, -1) * y
     if x.ndim == 1:
         return matmul(y, np.expand_dims(g, -1))[..., 0]
-    return g.dot(y.T) if g.ndim == 2 == y.ndim else g @ y.mT           # (n,k) = (n,m)(m,k)
+    return g.dot(y.T) if g.ndim == 2 == y.ndim else matmul(g, y.mT)    # (n,k) = (n,m)(m,k)
 
 
 def _matmul_right(g, x, y):
@@ -334,6 +336,8 @@ def _matmul_right(g, x, y):
         return np.expand_dims(g, -2) * np.expand_dims(x, -1) if y.ndim > 1 else g * x
     if y.ndim == 1:
         return matmul(x.mT, np.expand_dims(g, -1))[..., 0]
+    if y.ndim == 2 < x.ndim:                                           # all rows at once
+        return kernels.as_rows(x).mT @ kernels.as_rows(g)
     return x.T.dot(g) if x.ndim == 2 == g.ndim else x.mT @ g           # (k,m) = (k,n)(n,m)
 
 
@@ -489,19 +493,17 @@ sort     = op("sort", _sort, _unsort)
 # ---- probabilities -------------------------------------------------------------------------------
 
 
-def _softmax_vjp(g, p, axis=-1):
-    return p * (g - (g * p).sum(axis=axis, keepdims=True))
-
-
 def _slope_of_logits(x, labels, shared):
     return residual(x, labels) if shared is None else kernels.residual(x, labels, shared)
 
 
-softmax       = op("softmax", kernels.softmax, lambda g, z, x, axis=-1: _softmax_vjp(g, z, axis))
+softmax       = op("softmax", kernels.softmax, lambda g, z, x, axis=-1:
+                                                   kernels.softmax_vjp(g, z, axis=axis))
 log_softmax   = op("log softmax", kernels.log_softmax,
                                                lambda g, z, x, axis=-1:
-                                                   g - np.exp(z) * g.sum(axis=axis, keepdims=True))
-residual      = op("p − y", kernels.residual,  lambda g, z, x, labels: _softmax_vjp(g, softmax(x)),
+                                                   kernels.log_softmax_vjp(g, z, axis=axis))
+residual      = op("p − y", kernels.residual,  lambda g, z, x, labels:
+                                                   kernels.softmax_vjp(g, softmax(x), axis=-1),
                                                None)
 cross_entropy = op("cross entropy", kernels.cross_entropy,
                                                lambda g, z, x, labels, shared=None:  # (p − y) / n

@@ -645,7 +645,7 @@ class Tensor(Methods):
         raise no_rule(ufunc.__name__ + how, options)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        recorded = FUNCTIONS.get(func)
+        recorded = FUNCTIONS.get(func) or getattr(func, "plain", None)
         if recorded is not None:
             return recorded(*args, **kwargs)
         module = getattr(func, "__module__", "numpy").removeprefix("numpy").lstrip(".")

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from tinygrad_opt.kernels import LETTERS
+from tinygrad_opt.kernels import LETTERS, where
 
 
 def exponent_less_one(y):
@@ -37,7 +37,7 @@ def ratio(x, r):
 
 def winner(g, x, y):
     """g where x is the larger, half of g where they tie, 0 elsewhere."""
-    return np.where(x == y, g / 2, np.where(x > y, g, 0))
+    return where(x == y, g / 2, where(x > y, g, 0))
 
 
 def at_least(x, low):
@@ -82,7 +82,7 @@ def share(g, z, x, axis, keepdims):
     """Split g equally among the entries of x that attain the extremum z."""
     hit = x == unreduce(z, x, axis, keepdims)
     ties = hit.sum(axis=axis, keepdims=True).astype(g.dtype)
-    return np.where(hit, unreduce(g, x, axis, keepdims) / ties, 0)
+    return where(hit, unreduce(g, x, axis, keepdims) / ties, 0)
 
 
 def product_before(x):

@@ -207,6 +207,12 @@ class Recorder:
             opened = self._opened(functools.partial(_with_shared, op), arrays, attrs, made)
             if opened is not None:
                 return opened
+        if shared:                                         # once for the kernel and the VJPs
+            parts = shared["shared"]
+            known = (self._calls(op.shared, arrays, attrs, parts) if isinstance(parts, tuple)
+                     else self._call(op.shared, arrays, attrs, parts))
+            attrs = {**attrs, "shared": known}
+            return self._call(op.kernel, arrays, attrs, op.kernel(*arrays, **attrs)), known
         return self._call(op.kernel, arrays, attrs, made), None
 
     def _opened(self, function: Any, arrays: Any, attrs: dict[str, Any], made: Any) -> Any:
@@ -379,6 +385,8 @@ class Recorder:
 class ArgumentTrace(Trace):
     """What happens when NumPy's functions are called on arrays of a step that is captured."""
 
+    keeps_primitives = True
+
     def __init__(self, recorder: Recorder) -> None:
         super().__init__()
         self.recorder = recorder
@@ -546,7 +554,7 @@ def _is_pure(kernel: Any) -> bool:
     if isinstance(kernel, Result):
         return _is_pure(kernel.function)
     try:
-        if kernel is put or kernel in _KERNELS:
+        if kernel is put or kernel in _KERNELS or hasattr(kernel, "plain"):
             return True
     except TypeError:                                      # what has no hash is not in the table
         pass

@@ -61,6 +61,8 @@ def steps_of(
 class Tracing(Trace):
     """The list that grows while a kernel runs."""
 
+    keeps_primitives = True
+
     def __init__(self) -> None:
         super().__init__()
         self.steps: list[Step] = []

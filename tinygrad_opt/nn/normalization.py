@@ -2,45 +2,77 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from tinygrad_opt import ops
+from tinygrad_opt import kernels, ops
 from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.nn.parameters import as_input, parameter, positive
 from tinygrad_opt.tensor import Tensor, answer, apply, default_dtype, effect
 
 
-def _standardize(x, axis, eps):
+def _centred_and_spread(x, axis, eps):
+    """x − mean and √(var + ε) along the axes."""
+    n = math.prod(x.shape[a] for a in axis)
+    z = x - kernels.sum_along(x, axis) / n
+    return z, _length(z, axis, eps)
+
+
+def _standardize(x, axis, eps, shared=None):
     """(x − mean) / √(var + ε) along the axes."""
-    z = x - x.mean(axis=axis, keepdims=True)
-    z /= np.sqrt((z * z).mean(axis=axis, keepdims=True) + eps)
-    return z
+    z, spread = _centred_and_spread(x, axis, eps) if shared is None else shared
+    return z / spread
 
 
-def _standardize_vjp(g, z, x, axis, eps):
+def _standardize_vjp(g, z, x, axis, eps, shared=None):
     """What moves the mean or the variance has no effect: it is taken out of g."""
+    if shared is not None:
+        n = math.prod(x.shape[a] for a in axis)
+        along = g - kernels.sum_along(g, axis) / n
+        along -= z * (kernels.dot_along(g, z, axis) / n)
+        along /= shared[1]
+        return along
     spread = np.sqrt(x.var(axis=axis, keepdims=True) + eps)
     along = g - g.mean(axis=axis, keepdims=True) - z * (g * z).mean(axis=axis, keepdims=True)
     return along / spread
 
 
-def _rescale(x, axis, eps):
+def _length(x, axis, eps):
+    """√(mean of x² + ε) along the axes."""
+    n = math.prod(x.shape[a] for a in axis)
+    return np.sqrt(kernels.dot_along(x, x, axis) / n + eps)
+
+
+def _rescale(x, axis, eps, shared=None):
     """x / √(mean of x² + ε) along the axes."""
-    return x / np.sqrt((x * x).mean(axis=axis, keepdims=True) + eps)
+    return x / (_length(x, axis, eps) if shared is None else shared)
 
 
-def _rescale_vjp(g, z, x, axis, eps):
+def _rescale_vjp(g, z, x, axis, eps, shared=None):
     """What moves the length has no effect: it is taken out of g."""
+    if shared is not None:
+        n = math.prod(x.shape[a] for a in axis)
+        return (g - z * (kernels.dot_along(g, z, axis) / n)) / shared
     length = np.sqrt((x * x).mean(axis=axis, keepdims=True) + eps)
     return (g - z * (g * z).mean(axis=axis, keepdims=True)) / length
 
 
-standardize = ops.op("standardize", _standardize, _standardize_vjp)
-rescale = ops.op("rescale", _rescale, _rescale_vjp)
-ops.register(standardize=standardize, rescale=rescale)
+def _scale_and_shift(x, weight, bias):
+    z = x * weight
+    z += bias
+    return z
+
+
+standardize = ops.op("standardize", _standardize, _standardize_vjp, shared=_centred_and_spread)
+rescale = ops.op("rescale", _rescale, _rescale_vjp, shared=_length)
+scale_and_shift = ops.op("scale and shift", _scale_and_shift,
+                         lambda g, z, x, weight, bias: g * weight,
+                         lambda g, z, x, weight, bias: g * x,
+                         lambda g, z, x, weight, bias: g)
+ops.register(standardize=standardize, rescale=rescale, scale_and_shift=scale_and_shift)
 
 
 def layer_norm(
@@ -133,9 +165,7 @@ def _over_last_axes(
         shape = x.shape[-1:] if weight is None else weight.shape
     if x.shape[x.ndim - len(shape):] != tuple(shape):
         raise ShapeError(f"{name} over {tuple(shape)}: the input has shape {x.shape}")
-    z = apply(op, x, axis=tuple(range(-len(shape), 0)), eps=eps)
-    z = z if weight is None else z * weight
-    return z if bias is None else z + bias
+    return _affine_of(apply(op, x, axis=tuple(range(-len(shape), 0)), eps=eps), weight, bias)
 
 
 class LayerNorm(Module):
@@ -296,8 +326,8 @@ def batch_norm(
         z = apply(standardize, x, axis=_all_but_channels(x), eps=eps)
     else:                                                  # asked anew at each replay
         z = (x - mean.reshape(along)) * answer(_inverse_root, var, eps, along)
-    z = z if weight is None else z * weight.reshape(along)
-    return z if bias is None else z + bias.reshape(along)
+    return _affine_of(z, *(p if p is None or x.ndim == 2 else p.reshape(along)
+                           for p in (weight, bias)))
 
 
 def _inverse_root(var: np.ndarray, eps: float, shape: tuple[int, ...]) -> np.ndarray:
@@ -423,6 +453,14 @@ class BatchNorm2d(_BatchNorm):
     """
 
     axes = (4,)
+
+
+def _affine_of(z: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    """γ z + β."""
+    if weight is not None and bias is not None:
+        return apply(scale_and_shift, z, weight, bias)
+    z = z if weight is None else z * weight
+    return z if bias is None else z + bias
 
 
 def _affine(shape: Any, wanted: bool, dtype: Any) -> tuple[Tensor | None, Tensor | None]:

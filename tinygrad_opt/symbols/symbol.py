@@ -25,6 +25,8 @@ class Trace:
 
     Attributes
     ----------
+    keeps_primitives : bool
+        Whether the fast forms of `tinygrad_opt.kernels` are calls, or their plain forms run.
     branches : list of (Symbol, bool)
         Single numbers whose truth the code has asked for, and what it was told: for numbers of
         another truth the code may do something else.
@@ -32,6 +34,8 @@ class Trace:
         Of the functions that were called since the trace was made, if they are kept for the names
         of their variables.
     """
+
+    keeps_primitives = False
 
     def __init__(self, keep_frames: bool = False) -> None:
         self.branches: list[tuple[Symbol, bool]] = []
@@ -153,6 +157,9 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if func in ABOUT_THE_SHAPE:
             return func(*plain(args), **kwargs)
+        plain_form = getattr(func, "plain", None)
+        if plain_form is not None and not self.trace.keeps_primitives:
+            return plain_form(*args, **kwargs)
         if func in _WRITING or "out" in kwargs:
             raise Untraceable(f"{name_of(func)} writes into an array")
         return self.trace.call(func, args, dict(kwargs))
