@@ -1,5 +1,6 @@
-"""Every demo runs, at small size, in a process of its own, and says something."""
+"""Every demo runs, at small size, in a process of its own, and says something; models learn."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -8,13 +9,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DEMOS = sorted((ROOT / "demos").glob("*.py"))
+DEMOS = sorted(set((ROOT / "demos").glob("*.py")) - {ROOT / "demos" / "helpers.py"})
 
 
 @pytest.mark.parametrize("demo", DEMOS, ids=lambda path: path.stem)
 def test_the_demo_runs(demo, tmp_path):
     text = demo.read_text()
-    if "plot" in text or "animate" in text:
+    if "plot" in text or "animate" in text or "write_names" in text or "drawing" in text:
         pytest.importorskip("matplotlib")
     takes_quick = "--quick" in text
     run = subprocess.run(
@@ -36,3 +37,31 @@ def test_the_demo_is_short_and_says_how_it_is_run(demo):
 def test_the_list_of_demos_names_each():
     listed = (ROOT / "demos" / "README.md").read_text()
     assert [demo.name for demo in DEMOS if demo.name not in listed] == []
+
+
+# ---- what is learned -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    """Run a demo here, and see what its ``main`` returns."""
+    pytest.importorskip("matplotlib")
+    monkeypatch.syspath_prepend(ROOT / "demos")
+    return lambda name, quick=True: importlib.import_module(name).main(tmp_path, quick)
+
+
+def test_each_rung_of_the_ladder_learns_names(run):
+    rungs = {rung.name: rung for rung in run("write_names")}
+    assert [*rungs] == ["bigrams counted", "bigram network", "MLP", "RNN", "GRU", "convolutions",
+                        "GPT"]
+    blind = 3.296
+    assert all(rung.loss < blind - 0.5 for rung in rungs.values()), rungs
+    assert all(len(rung.written) == 5 for rung in rungs.values())
+
+
+@pytest.mark.drill
+def test_at_full_length_what_sees_more_letters_guesses_better(run):
+    loss = {rung.name: rung.loss for rung in run("write_names", quick=False)}
+    assert abs(loss["bigram network"] - loss["bigrams counted"]) < 0.02
+    assert loss["GPT"] < loss["MLP"] < loss["bigram network"]
+    assert max(loss["RNN"], loss["GRU"], loss["convolutions"]) < loss["MLP"]

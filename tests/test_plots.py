@@ -33,6 +33,7 @@ from tinygrad_opt.viz.plots.learning_rates import (  # noqa: E402
 )
 from tinygrad_opt.viz.plots.loss_landscape import Waypoints, loss_landscape  # noqa: E402
 from tinygrad_opt.viz.plots.models import (  # noqa: E402
+    plot_attention,
     plot_confusion,
     plot_gradient_flow,
     plot_samples,
@@ -64,6 +65,7 @@ def every_picture(theme):
     yield plot_confusion(y, scores, theme=theme)
     yield plot_samples(np.zeros((60, 9)), y, scores, theme=theme)
     yield plot_weights(model, theme=theme)
+    yield plot_attention(np.full((2, 3, 3), 1 / 3), "abc", theme=theme)
     yield decision_regions(model, x, y, theme=theme, resolution=10)
     nn.cross_entropy(model(x), y).backward()
     yield plot_gradient_flow(model, theme=theme)
@@ -543,3 +545,29 @@ def test_a_report_of_images_shows_samples_and_why_it_stopped(tmp_path):
     assert "<h2>Samples</h2>" in page and "<h2>Regions</h2>" not in page
     assert "Stopped early: the loss was nan" in page and "--page:#14171A" in page
     assert "--page:#FFFFFF" not in page and "<source" not in page
+
+
+# ---- attention -----------------------------------------------------------------------------------
+
+
+def test_attention_is_drawn_head_by_head_with_the_tokens_at_its_axes():
+    layer = nn.MultiHeadAttention(8, 2, causal=True, rng=0)
+    weights = layer(np.random.default_rng(0).normal(size=(1, 4, 8)), weights=True)[1]
+    made = plot_attention(weights[0], "anna")
+    *heads, bar = made.axes
+    assert [ax.get_title() for ax in heads] == ["head 1", "head 2"] and bar.get_label()
+    for ax, cells in zip(heads, weights.data[0], strict=True):
+        np.testing.assert_array_equal(ax.images[0].get_array(), cells)
+        assert ax.images[0].get_clim() == (0, 1)           # heads can be compared
+        assert [t.get_text() for t in ax.get_yticklabels()] == [*"anna"]
+    np.testing.assert_array_equal(made.numbers["weight"], weights.data[0].ravel())
+    one = plot_attention(np.eye(2, 3), ["who", "what"], keys="abc")
+    assert [t.get_text() for t in one.axes[0].get_xticklabels()] == [*"abc"]
+    assert [t.get_text() for t in plot_attention(np.eye(2)).axes[0].get_xticklabels()] == ["0", "1"]
+
+
+def test_weights_of_many_sequences_or_other_tokens_are_refused():
+    with pytest.raises(ShapeError, match=r"weights\[0\]"):
+        plot_attention(np.ones((2, 2, 3, 3)))
+    with pytest.raises(ShapeError, match="2 and 2 tokens"):
+        plot_attention(np.ones((3, 3)), "ab")

@@ -28,7 +28,8 @@ _NAMES_IN = {                              # imported when one of them is asked 
     "plots.learning_curves": "plot_batch_sizes plot_compare plot_history",
     "plots.learning_rates": "lr_find plot_learning_rates plot_schedule",
     "plots.loss_landscape": "Waypoints loss_landscape",
-    "plots.models": "plot_confusion plot_gradient_flow plot_samples plot_weights",
+    "plots.models": (
+        "plot_attention plot_confusion plot_gradient_flow plot_samples plot_weights"),
     "plots.races": "animate_race follow plot_race race",
     "plots.sparse_inputs": "learn_sparse plot_sparse",
     "plots.surfaces": "SURFACES Surface sigmoid_neuron surface",

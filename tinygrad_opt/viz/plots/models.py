@@ -12,7 +12,7 @@ from tinygrad_opt.viz.figures import Options, Unpack, drawing, through
 from tinygrad_opt.viz.plots.heatmaps import reduced, shade_colors, squares
 from tinygrad_opt.viz.tables import array_of
 
-__all__ = ["plot_confusion", "plot_gradient_flow", "plot_samples", "plot_weights"]
+__all__ = ["plot_attention", "plot_confusion", "plot_gradient_flow", "plot_samples", "plot_weights"]
 
 Array = np.ndarray
 EXPLODED = 1e3                                 # a mean gradient above it is marked
@@ -204,6 +204,65 @@ def plot_gradient_flow(model: Any, **options: Unpack[Options]) -> Any:
         ax.invert_yaxis()
         ax.set(xlabel="|gradient|: mean (bar) and largest (line)")
         ax.grid(False, axis="y")
+    return made
+
+
+def plot_attention(
+    weights: Any, tokens: Sequence[str] = (), *, keys: Sequence[str] | None = None,
+    columns: int = 2, **options: Unpack[Options],
+) -> Any:
+    """How much each place of a sequence takes from each other, head by head.
+
+    Parameters
+    ----------
+    weights : Tensor or array-like of shape (heads, n, m) or (n, m)
+        Of one sequence, as ``attention(..., weights=True)`` gives them; each row adds up to 1.
+    tokens : sequence of str, optional
+        What stands at the n places that look; numbers without it.
+    keys : sequence of str, optional
+        What stands at the m places that are looked at: `tokens` again without it.
+    columns : int
+        Heads in a row.
+    **options
+        Theme, size, dpi and title, as in `Options`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    p = array_of(weights, float)
+    p = p[None] if p.ndim == 2 else p
+    if p.ndim != 3 or not p.size:
+        raise ShapeError(f"attention weights need shape (heads, n, m) or (n, m), got {p.shape}:"
+                         " those of one sequence are weights[0].")
+    names = [[*map(str, given or range(n))]
+             for given, n in zip((tokens, tokens if keys is None else keys), p.shape[1:])]
+    if tuple(map(len, names)) != p.shape[1:]:
+        raise ShapeError(f"{len(names[0])} and {len(names[1])} tokens cannot be the axes of weights"
+                         f" of shape {p.shape[1:]}.")
+    head, look, seen = np.indices(p.shape).reshape(3, -1)
+    numbers = {"head": head, "from": look, "to": seen, "weight": p.ravel()}
+    wide = min(columns, len(p))
+    high = -(-len(p) // wide)
+    side = [max(1.5, 0.17 * n + 0.5) for n in p.shape[1:]]
+    with drawing((side[1] * wide + 0.7, (side[0] + 0.2) * high + 0.25), numbers, **options) as (
+            made, page):
+        axes = made.subplots(high, wide, squeeze=False).ravel()
+        for ax in axes[len(p):]:
+            ax.set_axis_off()
+        for i, (ax, cells) in enumerate(zip(axes, p)):
+            ax.grid(False)
+            image = ax.imshow(cells, cmap=through([page.page, page.value]), vmin=0, vmax=1)
+            ax.set_xticks(range(len(names[1])), names[1])
+            ax.set_yticks(range(len(names[0])), names[0])
+            ax.tick_params(length=0)
+            ax.spines[:].set(visible=True, color=page.grid)
+            if len(p) > 1:
+                ax.set_title(f"head {i + 1}")
+        made.supxlabel("looks at", fontsize=9)
+        made.supylabel("from", fontsize=9)
+        made.colorbar(image, ax=list(axes), shrink=0.8, aspect=25, pad=0.02,
+                      ticks=[0, 0.5, 1]).outline.set_visible(False)
     return made
 
 

@@ -1,0 +1,23 @@
+"""What demos share: how they are called, and how their pictures are saved."""
+
+import argparse
+from pathlib import Path
+
+
+def command_line(main, text):
+    """Run a demo with the options that it is called with."""
+    parser = argparse.ArgumentParser(description=text.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="in seconds, to see that it works")
+    parser.add_argument("--out", default="runs", help="folder of the pictures")
+    options = vars(parser.parse_args())
+    print(parser.description)
+    main(**options)
+
+
+def save_both(picture, out, name):
+    """Save ``picture(theme)``, light and dark."""
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    for theme in ("light", "dark"):
+        picture(theme).savefig(folder / f"{name}_{theme}.png")
+    print(f"wrote {folder / name}_light.png and _dark.png")
