@@ -2,62 +2,53 @@
 
     python demos/sigmoid_neuron.py [--quick] [--out FOLDER]
 
-f(x) = 1 / (1 + exp(-(w x + b))), from w = b = -2. Three questions: which way does each optimizer
-go, does batch size matter, and why does AdaGrad help with inputs that are rarely seen?
+f(x) = 1 / (1 + exp(-(w x + b))), from w = b = -2: a film of each optimizer, and one of all. Then:
+does batch size matter where labels contradict each other, who leaves a plateau, why does AdaGrad
+help with inputs that are rarely seen? The races are ``tinygrad-opt race neuron`` and ``race
+noisy_neuron``.
 """
 
 import argparse
 from pathlib import Path
 
-import numpy as np
-
 import tinygrad_opt as tg
-from tinygrad_opt.viz.plots.races import Race, animate_race, follow, plot_race, race
+from tinygrad_opt.viz.plots.races import animate_race, plot_race, race
 from tinygrad_opt.viz.plots.sparse_inputs import learn_sparse, plot_sparse
-from tinygrad_opt.viz.plots.surfaces import sigmoid_neuron
+from tinygrad_opt.viz.plots.surfaces import SURFACES, sampled, sigmoid_neuron
 
-X, Y = np.array([0.5, 2.5]), np.array([0.2, 0.9])
-
-
-def descents(steps):
-    """The same start for all, and a rate of 1 for those to which it means the same."""
-    o = tg.optim
-    return race(sigmoid_neuron(X, Y), {
-        "SGD (batch)": o.SGD(lr=1.0),
-        "Momentum": o.Momentum(lr=1.0, momentum=0.9),
-        "Nesterov": o.Nesterov(lr=1.0, momentum=0.9),
-        "AdaGrad": o.AdaGrad(lr=1.0),
-        "RMSprop": o.RMSprop(lr=0.05),
-        "Adam": o.Adam(lr=0.2),
-    }, steps=steps)
-
-
-def batches(epochs):
-    """Batch, mini-batch and stochastic descent: the gradient of all points, of two, of one."""
-    x = np.array([0.5, 1.0, 2.0, 2.5, 3.0, 1.5])
-    y = np.array([0.2, 0.35, 0.7, 0.9, 0.88, 0.6])
-    whole, tracks = sigmoid_neuron(x, y), {}
-    for name, size in (("SGD (batch)", 6), ("mini-batch of 2", 2), ("stochastic", 1)):
-        p = {n: tg.Tensor(np.float64(-2.0), requires_grad=True) for n in "wb"}
-        opt, rng = tg.optim.SGD(p, lr=1.0), np.random.default_rng(0)
-        points = [[-2.0, -2.0]]
-        for _ in range(epochs):
-            for some in rng.permutation(len(x)).reshape(-1, size):
-                loss = sigmoid_neuron(x[some], y[some])(p["w"], p["b"])
-                opt.zero_grad()
-                loss.backward()
-                opt.step()
-                points.append([p["w"].item(), p["b"].item()])
-        tracks[name] = follow(whole, points)
-    return Race(whole, tracks)
+NEURON, NOISY = SURFACES["neuron"], SURFACES["noisy_neuron"]
+# a rate of 1 for those to which it means the same
+OPTIMIZERS = {
+    "SGD": "sgd:1", "Momentum": "momentum:lr=1,momentum=0.9", "Nesterov": "nesterov:lr=1",
+    "AdaGrad": "adagrad:1", "RMSprop": "rmsprop:0.05", "Adam": "adam:0.2",
+}
+# AdaGrad's rate is spent before it is there, divided by the mean square instead it is not; RMSprop
+# swings to and fro at the end, unless its rate decays
+TROUBLES = {
+    "AdaGrad, ends short": "adagrad:0.1", "AdaGrad, mean square": "adagrad:lr=0.1,mean=true",
+    "RMSprop, oscillates": "rmsprop:lr=0.1,rho=0.9",
+    "RMSprop with decay": "rmsprop:lr=0.1,rho=0.9,decay=0.05",
+}
+# the slope all but vanishes: plain descent does not move in 10,000 steps, momentum does
+PLATEAU = {"SGD": "sgd:0.02", "Momentum": "momentum:lr=0.02,momentum=0.99"}
 
 
-def plateau(steps):
-    """Far from the data's answer the slope all but vanishes: who moves at all?"""
-    start = (-4.0, -6.0)
-    return race(sigmoid_neuron(X, Y, view=(-10, 10)), {
-        "SGD": tg.optim.SGD(lr=0.02), "Momentum": tg.optim.Momentum(lr=0.02, momentum=0.99),
-    }, start, steps)
+def made(texts):
+    return {name: tg.optim.get(text) for name, text in texts.items()}
+
+
+def batches(seen):
+    """Labels that contradict each other: the gradients of single points never vanish together.
+
+    On an axis of samples seen stochastic descent is there first, and swings most from then on.
+    """
+    sizes = {"SGD (batch)": 6, "mini-batch of 3": 3, "stochastic": 1}
+    paths = {name: sampled(NOISY, tg.optim.SGD(lr=0.25), seen=seen, batch=size)
+             for name, size in sizes.items()}
+    result = race(NOISY, paths, steps=seen, unit="samples seen")
+    for name, track in result.tracks.items():
+        print(f"{name:18} spread of w at the end {track.points[-seen // 3:, 0].std():.3f}")
+    return result
 
 
 def sparse(steps):
@@ -70,20 +61,29 @@ def sparse(steps):
 
 
 def main(out="runs", quick=False):
-    folder = Path(out)
+    folder, scale = Path(out), 50 if quick else 1
     folder.mkdir(parents=True, exist_ok=True)
-    scale = 20 if quick else 1
-    for name, result in (("optimizers", descents(1000 // scale)),
-                         ("batches", batches(200 // scale)),
-                         ("plateau", plateau(10_000 // scale // (10 if quick else 1)))):
+    each = {name: race(NEURON, made({name: text}), steps=1000 // scale)
+            for name, text in OPTIMIZERS.items()}
+    races = {
+        "optimizers": race(NEURON, made(OPTIMIZERS), steps=1000 // scale),
+        "batches": batches(3000 // scale),
+        "troubles": race(NEURON, made(TROUBLES), steps=1000 // scale),
+        "plateau": race(sigmoid_neuron([0.5, 2.5], [0.2, 0.9], view=(-10, 10)), made(PLATEAU),
+                        (-4.0, -6.0), 10_000 // scale // (4 if quick else 1)),
+    }
+    for name, result in races.items():
         print(f"\n{name}\n{result}")
         plot_race(result, cmap="coolwarm").savefig(folder / f"neuron_{name}.png")
-        film = animate_race(result, frames=4 if quick else 60, cmap="coolwarm")
-        print(f"wrote {film.save(folder / f'neuron_{name}.gif')}")
+    print()
+    for name, result in (races | each).items():
+        film = animate_race(result, frames=3 if quick else 60, cmap="coolwarm")
+        print(f"wrote {film.save(folder / f'neuron_{name.lower()}.gif')}")
     rare = sparse(600 // scale)
     print(f"\nsparse inputs (all weights should be 1)\n{rare}")
     plot_sparse(rare).savefig(folder / "neuron_sparse.png")
     print(f"wrote {rare.save(folder / 'neuron_sparse.csv')} and .png")
+    return races
 
 
 if __name__ == "__main__":

@@ -124,6 +124,14 @@ def test_every_picture_takes_a_size_dots_and_a_title(line):
     assert "<!-- T -->" in Path("a.svg").read_text(encoding="utf-8")
 
 
+def test_descents_are_one_picture_or_a_film_of_each(capsys):
+    done("descend stuck sgd:lr=.28,momentum=.3 --frames 3 --out d.png d.gif")
+    out = capsys.readouterr().out
+    assert re.search(r"^stuck +SGD lr=0.01 +settled at x = 3.83 in 23 steps$", out, re.M)
+    assert re.search(r"SGD lr=0.28 momentum=0.3 +settled at x = 0.00 in 4 steps$", out, re.M)
+    assert sorted(os.listdir()) == ["d.png", "d_sgd-lr-.28-momentum-.3.gif", "d_stuck.gif"]
+
+
 def test_the_spiral_is_a_table_of_what_is_published_beside_what_came_out(capsys):
     done("spiral 3 4 momentum:velocity=gradients --seeds 2 --epochs 20 --out s.png s.csv")
     lines = capsys.readouterr().out.splitlines()
@@ -169,6 +177,9 @@ def test_every_surface_and_every_optimizer_has_a_rate():
     ("animate spiral --size 9x1080", "of at least 100 pixels each"),
     ("landscape spiral --dpi 0", "'0' is no number above 0"),
     ("landscape spiral --optimizer sgd:lr=1 --lr 2", "sgd:lr=1 has its rate, and --lr 2 says"),
+    ("descend stuk", "no optimizer is called 'stuk'"),
+    ("descend --start x", "'x' is no number"),
+    ("descend stuck sgd:0.01", "is there twice"),
     ("spiral 0", "there are rows 1 to 9"),
     ("spiral adm", "did you mean 'adam'?"),
     ("spiral 1 1", "is there twice"),

@@ -11,9 +11,17 @@ import pytest
 import tinygrad_opt as tg
 from tinygrad_opt import optim
 from tinygrad_opt.errors import GraphError, ShapeError
-from tinygrad_opt.viz.plots.descents import Descent, descend_1d
+from tinygrad_opt.viz.plots.descents import (
+    RUNS,
+    START,
+    VIEW,
+    Descent,
+    descend_1d,
+    outcome,
+    valleys,
+)
 from tinygrad_opt.viz.plots.races import follow, race
-from tinygrad_opt.viz.plots.surfaces import SURFACES, Surface, sigmoid_neuron, surface
+from tinygrad_opt.viz.plots.surfaces import SURFACES, Surface, sampled, sigmoid_neuron, surface
 
 OPTIMIZERS = {
     "SGD": lambda p=None: optim.SGD(p, lr=0.01),
@@ -169,6 +177,55 @@ def test_in_the_demo_every_optimizer_arrives(name):
     demo = runpy.run_path(str(Path(__file__).parents[1] / "demos" / "optimizer_race.py"))
     result = race(name, demo["optimizers"](*demo["RATES"][name]), steps=300)
     assert {n: result.arrived(n) for n in result.tracks if result.arrived(n) is None} == {}
+
+
+@pytest.mark.parametrize(("name", "words"), {
+    "stuck": "settled at x = 3.83", "another": "settled at x = -2.03",
+    "close": "settled at x = 2.03", "200-steps": "settled at x = 0.01 in 198 steps",
+    "100-steps": "settled at x = 0.00 in 99 steps", "50-steps": "settled at x = 0.00 in 45 steps",
+    "fairly-fast": "settled at x = 0.00 in 16", "a-few-steps": "settled at x = 0.00 in 4 steps",
+    "leaving": "settled at x = -3.83", "jumping": "jumps about", "exploding": "exploded at step 4",
+}.items())
+def test_each_descent_of_the_valleys_ends_as_it_is_called(name, words):
+    run = descend_1d(valleys, optim.get(RUNS[name]), START, 300, x=VIEW)
+    assert outcome(run).startswith(words)
+    if name == "leaving":
+        assert np.abs(run.track.points).min() < 0.2
+
+
+def test_every_descent_has_its_outcome_tested():
+    mark = test_each_descent_of_the_valleys_ends_as_it_is_called.pytestmark[0]
+    assert [name for name, _ in mark.args[1]] == [*RUNS]
+
+
+def test_adagrad_ends_short_and_rmsprop_swings_on_the_neuron():
+    demo = runpy.run_path(str(Path(__file__).parents[1] / "demos" / "sigmoid_neuron.py"))
+    result = race("neuron", demo["made"](demo["TROUBLES"]), steps=1000)
+    sums, mean, swinging, decayed = result.tracks
+    assert result.arrived(sums) is None and result.arrived(mean) < 200
+    assert np.abs(np.diff(result[swinging].points[-50:, 0])).min() > 0.09
+    assert np.abs(np.diff(result[decayed].points[-50:, 0])).max() < 0.01
+
+
+def test_on_the_plateau_plain_descent_stays_and_momentum_goes():
+    demo = runpy.run_path(str(Path(__file__).parents[1] / "demos" / "sigmoid_neuron.py"))
+    f = sigmoid_neuron([0.5, 2.5], [0.2, 0.9], view=(-10, 10))
+    sgd, momentum = race(f, demo["made"](demo["PLATEAU"]), (-4.0, -6.0), 10_000).tracks.values()
+    assert np.abs(sgd.points[-1] - sgd.points[0]).max() < 0.5
+    assert momentum.values[-1] < 0.05 < 0.3 < sgd.values[-1]
+
+
+def test_the_path_by_samples_moves_after_each_batch_by_an_estimate_of_the_gradient():
+    f = SURFACES["noisy_neuron"]
+    path = sampled(f, optim.SGD(lr=0.1), (1.0, -1.0), 18, 3, rng=0)
+    moves = np.abs(np.diff(path, axis=0)).sum(1) > 0
+    assert len(path) == 19 and moves.tolist() == 6 * [False, False, True]
+    order = np.random.default_rng(0).permutation(6)[:3]
+    part = sigmoid_neuron(*np.transpose([f.samples[i] for i in order])).gradient(1.0, -1.0)
+    np.testing.assert_allclose(path[3], np.array([1.0, -1.0]) - 0.1 * 2 * np.array(part))
+    whole = sampled(f, optim.SGD(lr=0.1), (1.0, -1.0), 12)
+    np.testing.assert_allclose(whole[6], np.array([1.0, -1.0]) - 0.1 * np.array(
+        f.gradient(1.0, -1.0)))
 
 
 def test_a_race_tells_how_far_it_is():

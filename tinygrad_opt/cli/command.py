@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import math
 import sys
 import textwrap
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ from tinygrad_opt.errors import nearest
 
 __all__ = [
     "UsageError", "argument", "at_least", "command", "entrants", "file", "initialiser", "labelled",
-    "named", "one_of", "optimizer", "parser", "pixels", "point", "positive", "rivals", "room_for",
-    "schedule", "sizes", "wrongly_used",
+    "named", "number", "one_of", "optimizer", "parser", "pixels", "point", "positive", "rivals",
+    "room_for", "schedule", "sizes", "wrongly_used",
 ]
 
 Run = Callable[[argparse.Namespace], "int | None"]
@@ -47,7 +47,7 @@ class UsageError(ValueError):
     """Arguments that make no sense, found out by the command itself: the exit code is 2."""
 
 
-@contextmanager
+@contextlib.contextmanager
 def wrongly_used(argument: str = "") -> Iterator[None]:
     """Whatever makes no sense inside does so because of the arguments."""
     try:
@@ -124,23 +124,31 @@ def room_for(path: Path) -> Path:
 
 def at_least(least: int) -> Callable[[str], int]:
     """Whole numbers from `least` on."""
-    def number(text: str) -> int:
+    def whole(text: str) -> int:
         if not text.isascii() or not text.isdigit() or int(text) < least:
             raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least {least}")
         return int(text)
 
-    return number
+    return whole
+
+
+def number(text: str) -> float:
+    """Finite numbers."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number")
+    return value
 
 
 def positive(text: str) -> float:
     """Finite numbers above 0."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
-    return number
+    with contextlib.suppress(argparse.ArgumentTypeError):
+        if number(text) > 0:
+            return number(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
 
 
 def one_of(what: str, names: Collection[str]) -> Callable[[str], str]:
@@ -177,7 +185,7 @@ def point(text: str) -> tuple[float, float]:
     return x, y
 
 
-@contextmanager
+@contextlib.contextmanager
 def _arguments() -> Iterator[None]:
     """What the package says of a wrong value is what argparse says."""
     try:

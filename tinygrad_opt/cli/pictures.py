@@ -1,4 +1,4 @@
-"""``tinygrad-opt race``, ``animate``, ``landscape`` and ``report``: pictures of optimization."""
+"""``tinygrad-opt race``, ``descend``, ``animate``, ``landscape``, ``report``: how it is learned."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from tinygrad_opt.cli.command import (
     entrants,
     file,
     labelled,
+    number,
     one_of,
+    optimizer,
     point,
     positive,
     room_for,
@@ -33,7 +35,7 @@ from tinygrad_opt.cli.learning import (
     prepared,
 )
 
-__all__ = ["Counter", "animate", "landscape", "race", "report"]
+__all__ = ["Counter", "animate", "descend", "landscape", "race", "report"]
 
 MOVING, STILL, NUMBERS = (".gif", ".webp", ".html"), (".png", ".svg", ".pdf"), (".csv", ".npz")
 FRAMES = argument("--frames", type=at_least(2), default=100, metavar="N",
@@ -159,6 +161,73 @@ def _written(result: Any, path: Path, options: argparse.Namespace) -> str:
     film = animate_race(result, frames=options.frames, **chosen)
     with Counter("frames", options.quiet) as watch:
         return f"{film.save(path, watch=watch)}  {film.frames} frames"
+
+
+# ---- descend -------------------------------------------------------------------------------------
+
+
+def _run(text: str) -> tuple[str, str]:
+    """The name of one of the runs and its optimizer, or an optimizer of one's own."""
+    from tinygrad_opt.viz.plots.descents import RUNS
+
+    return (text, RUNS[text]) if text in RUNS else (text, optimizer(text))
+
+
+@command(
+    argument("runs", nargs="*", type=_run, metavar="RUN",
+             help="stuck, another, close, 200-steps, 100-steps, 50-steps, fairly-fast, a-few-steps,"
+                  " leaving, jumping, exploding, or an optimizer such as sgd:lr=.1,momentum=.5"
+                  " (default: all eleven)"),
+    argument("--steps", type=at_least(1), default=300, metavar="N",
+             help="of each (default: 300)"),
+    argument("--start", type=number, default=4.7, metavar="X",
+             help="where to begin (default: 4.7)"),
+    FRAMES,
+    argument("--out", type=file(*MOVING, *STILL), nargs="+", metavar="FILE",
+             default=[Path("descend.png")],
+             help="where to; .png, .svg and .pdf show all runs, .gif, .webp and .html make a film"
+                  " of each, with its name in theirs if there are several (default: descend.png)"),
+    *PICTURE,
+    QUIET,
+    examples="""
+    tinygrad-opt descend
+    tinygrad-opt descend stuck jumping --out film.gif
+    tinygrad-opt descend sgd:lr=.28,momentum=.3 adam:.3 --start=-3 --out mine.png
+    """,
+)
+def descend(options: argparse.Namespace) -> None:
+    """Go down a curve with many valleys: what rate and momentum make of it.
+
+    f(x) = x⁴/100 + x²/20 − cos 3x + 1, whose global minimum is at 0. Too small a rate is stuck in
+    the first valley, momentum gets over the hills, too large a rate jumps about or explodes.
+    """
+    from tinygrad_opt import optim
+    from tinygrad_opt.viz.figures import matplotlib_or_error
+    from tinygrad_opt.viz.plots import descents as d
+
+    matplotlib_or_error()
+    chosen = dict(options.runs or d.RUNS)
+    labels = labelled(chosen.values(), optim.get)
+    runs = {}
+    for (name, text), label in zip(chosen.items(), labels):
+        runs[name] = d.descend_1d(d.valleys, optim.get(text), options.start, options.steps,
+                                  x=d.VIEW, label=label)
+        print(f"{name:12} {label:34} {d.outcome(runs[name])}")
+    for path in map(room_for, options.out):
+        if _kind(path) == STILL:
+            d.plot_descent([*runs.values()], **look(options)).savefig(path)
+            print(f"{path}  {len(runs)} descents")
+            continue
+        for name, run in runs.items():
+            film = d.animate_descent(run, frames=options.frames, **look(options))
+            own = path if len(runs) == 1 else path.with_stem(f"{path.stem}_{_word(name)}")
+            with Counter("frames", options.quiet) as watch:
+                print(f"{film.save(own, watch=watch)}  {film.frames} frames")
+
+
+def _word(name: str) -> str:
+    """A name as a part of a file's."""
+    return "".join(c if c.isalnum() or c in "-." else "-" for c in name)
 
 
 # ---- pictures of a training ----------------------------------------------------------------------

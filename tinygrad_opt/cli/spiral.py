@@ -73,7 +73,7 @@ def _row(text: str) -> Row:
     argument("--epochs", type=at_least(1), default=EPOCHS, metavar="N",
              help=f"the texts take {EPOCHS} (default: {EPOCHS})"),
     argument("--out", type=file(".csv", ".png", ".svg", ".pdf"), nargs="+", default=[],
-             metavar="FILE", help="every epoch as .csv, the losses as .png, .svg or .pdf"),
+             metavar="FILE", help="every epoch as .csv, the accuracies as .png, .svg or .pdf"),
     *PICTURE,
     QUIET,
     examples="""
@@ -107,7 +107,9 @@ def spiral(options: argparse.Namespace) -> None:
         else:
             from tinygrad_opt.viz.plots.learning_curves import plot_compare
 
-            plot_compare(runs, **look(options)).savefig(path)
+            chosen = look(options)
+            size = chosen.pop("size") or (9.6, 3.6 + 0.3 * len(runs))
+            plot_compare(runs, "accuracy", size=size, **chosen).savefig(path)
         print(path)
 
 

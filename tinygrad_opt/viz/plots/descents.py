@@ -16,9 +16,31 @@ from tinygrad_opt.viz.plots.trajectories import Track, check_optimizers, pace, p
 from tinygrad_opt.viz.tables import Table, stacked
 from tinygrad_opt.viz.theme import Theme
 
-__all__ = ["Descent", "animate_descent", "descend_1d", "outcome", "plot_descent"]
+__all__ = ["RUNS", "START", "VIEW", "Descent", "animate_descent", "descend_1d", "outcome",
+           "plot_descent", "valleys"]
 
 Array = np.ndarray
+
+# what rate and momentum make of a descent of `valleys`, by optimizers as `optim.get` reads them
+START, VIEW = 4.7, (-5.5, 5.5)
+RUNS = {
+    "stuck": "sgd:lr=0.01",                                # in the first valley
+    "another": "sgd:lr=0.8,decay=0.2",                     # minimum, beyond the global one
+    "close": "sgd:lr=0.18",                                # to the global one, a valley before it
+    "200-steps": "momentum:lr=0.002,momentum=0.975",       # a very small rate, a large momentum
+    "100-steps": "momentum:lr=0.01,momentum=0.95",
+    "50-steps": "momentum:lr=0.03,momentum=0.9",
+    "fairly-fast": "momentum:lr=0.18,momentum=0.7",
+    "a-few-steps": "momentum:lr=0.28,momentum=0.3",
+    "leaving": "momentum:lr=0.15,momentum=0.9",            # it was in the global minimum
+    "jumping": "sgd:lr=0.6",
+    "exploding": "sgd:lr=1.5",
+}
+
+
+def valleys(x: Any) -> Any:
+    """x⁴/100 + x²/20 − cos 3x + 1: minima at ±3.83, at ±2.03 and, the global one, at 0."""
+    return x**4 / 100 + x**2 / 20 - np.cos(3 * x) + 1
 
 
 @dataclass(frozen=True)
