@@ -32,7 +32,7 @@ RANK = {part: i for i, parts in enumerate(ORDER) for part in parts}
 OUTSIDE = {
     "numpy": "everyone", "graphviz": {"viz"}, "matplotlib": {"viz"}, "PIL": {"viz"},
     "pygraphviz": {"viz"}, "tqdm": {"train", "cli"}, "IPython": {"viz"},
-    "safetensors": {"checkpoint"},
+    "safetensors": {"checkpoint"}, "llvmlite": {"compiler"},
     "typing_extensions": {"viz"},              # by type checkers alone, which bring it
 }
 

@@ -389,5 +389,5 @@ def test_an_error_in_a_callback_is_passed_on_as_it_is():
 
 
 def test_compile_takes_no_other_words():
-    with pytest.raises(ValueError, match="compile must be True, False, None or 'check', got 'yes'"):
+    with pytest.raises(ValueError, match="True, False, None, 'check' or 'native', got 'yes'"):
         fitted("yes")

@@ -11,7 +11,8 @@ The first call for arguments of some shapes and dtypes runs the function as it i
 delivered, parameters stepped). Kernels and VJPs are run on symbols with arrays behind them, which
 gives the NumPy calls that they are made of; what nobody reads is dropped, what was computed before
 is used again, arrays that are no longer needed give their memory to others, and later calls run the
-list. There is no second set of kernels: the losses are equal to the bit.
+list. There is no second set of kernels: the losses are equal to the bit. With ``backend="native"``
+the list becomes machine code, which agrees to rounding.
 
 Whatever may change between two calls is read anew, makes the step be captured anew, or is refused
 with the line that does it:
@@ -27,6 +28,15 @@ with the line that does it:
     capture.py   the recorder
     bound.py     a program with its memory, ready to run
     step.py      `compile`, and what it makes of a function
+
+    native.py      a program as machine code
+    lowering.py    what NumPy's calls are, entry by entry
+    fusion.py      which of them share a loop
+    loops.py       a loop, and its code
+    elementary.py  functions of numbers, as instructions
+    products.py    products of matrices
+    stepping.py    the optimizer's step
+    machine.py     compiling, and keeping what was compiled
 """
 
 from tinygrad_opt.compiler.bound import Bound

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
+import time
 from collections.abc import Callable
 from operator import attrgetter, is_
 from typing import Any
@@ -19,11 +20,11 @@ from tinygrad_opt.compiler.program import Call, Program, Ref, filled, slots_in
 from tinygrad_opt.errors import CaptureError
 from tinygrad_opt.tensor import Tensor, deliver, forget_gradients, nested, set_gradient
 
-__all__ = ["Bound", "copied", "put"]
+__all__ = ["SETTING", "Bound", "copied", "in_modes", "put", "ready", "timed"]
 
 _array_of = attrgetter("_array")
 _state_of = attrgetter("_needs_grad", "_hooks")
-_SETTING = (deliver, forget_gradients, set_gradient)       # effects that move no array
+SETTING = (deliver, forget_gradients, set_gradient)       # effects that move no array
 
 
 def put(x: np.ndarray, places: Any, values: Any, out: np.ndarray | None = None) -> np.ndarray:
@@ -50,19 +51,24 @@ class Bound:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.arrays, self.nbytes = _allocated(program)
+        self.arrays: list[Any] = []
+        self.nbytes = 0
+        self.runs: list[Callable[[], Any]] = []
+        self._stretches: list[tuple[Any, list[Callable[[], Any]]]] = []
+        self._make_ready()
         self._fed = [self.arrays[i] for i in program.arguments]
-        self.runs = [_ready(call, self.arrays) for call in program.calls]
-        self._make_followed()
-        self._stretches = [
-            (modes, [run for _, run in stretch])
-            for modes, stretch in itertools.groupby(
-                zip(program.calls, self.runs), lambda pair: pair[0].modes)
-        ]
         self._tensors = [t for t, _ in program.leaves]
         self._read = [array for _, array in program.leaves]
         self._states = [(t._needs_grad, None if t._hooks is None else list(t._hooks))
                         for t in self._tensors]
+
+    def _make_ready(self) -> None:
+        """Take memory, and put the arrays into the calls."""
+        calls = self.program.calls
+        self.arrays, self.nbytes = _allocated(self.program)
+        self.runs = [ready(call, self.arrays) for call in calls]
+        self._make_followed()
+        self._stretches = in_modes([(call.modes, run) for call, run in zip(calls, self.runs)])
 
     def run(self, values: list[Any]) -> Any:
         """Feed the arguments, make all calls, and hand out a copy of the result.
@@ -100,7 +106,7 @@ class Bound:
                 if not call.is_effect:
                     run()
                     wanted.discard(call.output)
-                elif call.kernel not in _SETTING:
+                elif call.kernel not in SETTING:
                     break
         made = any(self.program.slots[s].kind == "temporary" for s in wanted)
         return None if made else copied(self.program.result, self.arrays)
@@ -111,6 +117,25 @@ class Bound:
         numbers: dict[int, int] = {}
         made = [call.output for call in self.program.calls if not call.is_effect]
         return {s: numbers.setdefault(id(self.arrays[s].base), len(numbers)) for s in made}
+
+    def listing(self, repeats: int) -> str:
+        """Each call, what it makes, and its share of the time."""
+        program, blocks = self.program, self.blocks
+        if not program.calls:
+            return "no calls: the step computes nothing"
+        seconds = timed([None if call.is_effect else run
+                         for call, run in zip(program.calls, self.runs)], repeats)
+        total = sum(seconds) or 1.0
+        shares = [
+            "effect" if call.is_effect
+            else f"block {blocks[call.output]:<3} {s * 1e6:6.1f} µs {s / total:4.0%}"
+            for call, s in zip(program.calls, seconds)
+        ]
+        lines = program.lines()
+        width = max(map(len, lines))
+        listed = [f"{line:{width}}  {share}" for line, share in zip(lines, shares)]
+        return "\n".join([*listed, f"{len(lines)} calls, {len(set(blocks.values()))} blocks of"
+                                   f" memory, {self.nbytes:,} bytes"])
 
     @property
     def is_current(self) -> bool:
@@ -129,7 +154,7 @@ class Bound:
             (i for i, call in enumerate(calls) if self._reads_leaves((call.inputs, call.attrs))),
             default=0)
         for i, call in enumerate(calls[:end]):
-            if call.is_effect and call.kernel not in _SETTING:
+            if call.is_effect and call.kernel not in SETTING:
                 self.runs[i] = functools.partial(self._follow, self.runs[i])
 
     def _reads_leaves(self, x: Any) -> bool:
@@ -149,12 +174,30 @@ class Bound:
         forget_gradients([t for t in self._tensors if id(t._gradient) in own])
 
 
+def in_modes(runs: Any) -> list[tuple[Any, list[Callable[[], Any]]]]:
+    """Neighbours that want NumPy to treat floating-point errors alike, together."""
+    return [(modes, [run for _, run in stretch])
+            for modes, stretch in itertools.groupby(runs, lambda pair: pair[0])]
+
+
 def copied(x: Any, arrays: list[Any]) -> Any:
     """The result with arrays that the next replay cannot change; Tensors come as constants."""
     if not isinstance(x, Ref):
         return nested(lambda v: copied(v, arrays), x)
     array = arrays[x.slot].copy()
     return Tensor(array) if x.is_tensor else array[()]
+
+
+def timed(runs: list[Any], repeats: int) -> list[float]:
+    """Seconds that each takes, run in order, because they share their memory; None is left out."""
+    seconds = [0.0] * len(runs)
+    for _ in range(repeats):
+        for i, run in enumerate(runs):
+            if run is not None:
+                begin = time.perf_counter()
+                run()
+                seconds[i] += (time.perf_counter() - begin) / repeats
+    return seconds
 
 
 # ---- memory --------------------------------------------------------------------------------------
@@ -218,7 +261,7 @@ _REDUCERS: dict[Any, Any] = {
 _COPIES = (np.ndarray.copy, np.ndarray.astype, np.copy)
 
 
-def _ready(call: Call, arrays: list[Any]) -> Callable[[], Any]:
+def ready(call: Call, arrays: list[Any]) -> Callable[[], Any]:
     """A call with its arrays in it, which writes where its result belongs.
 
     Arguments by position cost a call a third of what they cost by name.

@@ -6,7 +6,6 @@ import functools
 import inspect
 import itertools
 import threading
-import time
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ import numpy as np
 
 from tinygrad_opt.compiler.bound import Bound
 from tinygrad_opt.compiler.capture import Recorder, handed_out
+from tinygrad_opt.compiler.program import Program
 from tinygrad_opt.errors import CaptureError
 from tinygrad_opt.tensor import (
     Tensor,
@@ -43,8 +43,10 @@ class CompiledStep:
         The programs that are kept, by the kinds of their arguments, the latest used last.
     """
 
-    def __init__(self, function: Callable[..., Any], check: bool | int = False) -> None:
+    def __init__(self, function: Callable[..., Any], check: bool | int = False,
+                 backend: str = "numpy") -> None:
         functools.update_wrapper(self, function)
+        self._bound = _backend(backend)
         self.check = CHECKED if check is True else int(check)
         self._checked: dict[Any, int] = {}   # how many calls have been checked, by kind
         self.name = getattr(function, "__name__", "the step")
@@ -120,7 +122,7 @@ class CompiledStep:
             )
         if kept:                                           # a first call may make what stays
             return result
-        self.programs[key] = Bound(program)
+        self.programs[key] = self._bound(program)
         self._captures += 1
         if len(self.programs) > KEPT:
             self.programs.popitem(last=False)
@@ -146,39 +148,18 @@ class CompiledStep:
     def explain(self, repeats: int = 200) -> str:
         """The latest program as a listing: each call, what it makes, and its share of the time.
 
+        A native step shows its loops, and which calls of the program each of them does.
+
         The calls are run again to be timed, on the arguments of the latest replay; effects are
         not, so that nothing is trained.
         """
         if not self.programs:
             raise CaptureError(f"{self.name} has not been called yet")
-        bound = next(reversed(self.programs.values()))
-        program, blocks = bound.program, bound.blocks
-        if not program.calls:
-            return "no calls: the step computes nothing"
-        lines = program.lines()
-        timed = [(i, run) for i, (call, run) in enumerate(zip(program.calls, bound.runs))
-                 if not call.is_effect]
-        seconds = [0.0] * len(lines)
         with self._lock, np.errstate(all="ignore"):
-            for _ in range(repeats):                       # in order: calls share their memory
-                for i, run in timed:
-                    begin = time.perf_counter()
-                    run()
-                    seconds[i] += (time.perf_counter() - begin) / repeats
-        total = sum(seconds) or 1.0
-        shares = [
-            "effect" if call.is_effect
-            else f"block {blocks[call.output]:<3} {s * 1e6:6.1f} µs {s / total:4.0%}"
-            for call, s in zip(program.calls, seconds)
-        ]
-        width = max(map(len, lines))
-        listing = [f"{line:{width}}  {share}" for line, share in zip(lines, shares)]
-        count = len(set(blocks.values()))
-        return "\n".join([*listing, f"{len(lines)} calls, {count} blocks of memory,"
-                                    f" {bound.nbytes:,} bytes"])
+            return next(reversed(self.programs.values())).listing(repeats)
 
 
-def compile(function: Any = None, *, check: bool | int = False) -> Any:
+def compile(function: Any = None, *, check: bool | int = False, backend: str = "numpy") -> Any:
     """Capture a training step at its first call, and replay it from then on.
 
     Parameters
@@ -190,11 +171,17 @@ def compile(function: Any = None, *, check: bool | int = False) -> Any:
         Run the first calls after the capture (True: three) as they are written too, and compare
         what they do with the captured program. A `CaptureError` names the first thing that
         differs: a number, an array, a call, a result.
+    backend : {"numpy", "native"}
+        "native" makes the captured program machine code: NumPy's calls become loops that are done
+        together, and the optimizer's step one loop over its vectors. It needs llvmlite, takes some
+        tenths of a second to compile, and keeps what was compiled in the user's folder for caches
+        (or TINYGRAD_OPT_CACHE), by which the next process starts at once.
 
     Returns
     -------
     CompiledStep
-        Called like the function; the same numbers, to the bit. ``.explain()`` lists the program.
+        Called like the function; the same numbers, to the bit (native: to rounding, about 1e-6
+        in float32). ``.explain()`` lists the program.
 
     Raises
     ------
@@ -203,6 +190,8 @@ def compile(function: Any = None, *, check: bool | int = False) -> Any:
         (``float(loss)``, ``if loss > 1``, ``t.data``, ``f"{loss:.3f}"``), reads a ``.grad`` that
         holds more than its own single ``backward()``, makes a shape that depends on values
         (``x[x > 0]``), has a hook that returns nothing, or returns other objects.
+    ImportError
+        For the native backend without llvmlite.
 
     Notes
     -----
@@ -226,6 +215,11 @@ def compile(function: Any = None, *, check: bool | int = False) -> Any:
     other. Inside another compiled step, or a function given to ``tg.grad`` and its like, the
     function runs as it is written.
 
+    Native steps keep all of this. What they leave to NumPy (random numbers, gathering, whatever
+    comes from outside this package) is a call between two compiled stretches. They pay most for
+    small layers, where calls cost more than the work, and for what goes entry by entry; a step that
+    is a few large products gains least. They give no warnings about floating-point errors.
+
     Examples
     --------
     >>> import numpy as np
@@ -242,10 +236,22 @@ def compile(function: Any = None, *, check: bool | int = False) -> Any:
     (9.0, 36.0)
     """
     if function is None:
-        return functools.partial(compile, check=check)
+        return functools.partial(compile, check=check, backend=backend)
     if not callable(function):
         raise TypeError(f"compile() takes a function, got {type(function).__name__}: {function!r}")
-    return CompiledStep(function, check)
+    return CompiledStep(function, check, backend)
+
+
+def _backend(name: str) -> Callable[[Program], Bound]:
+    """What makes a program ready to run."""
+    if name == "native":
+        from tinygrad_opt.compiler.machine import llvm_binding
+        from tinygrad_opt.compiler.native import Native
+        llvm_binding()                                     # it may have to be installed
+        return Native
+    if name != "numpy":
+        raise ValueError(f"backend must be 'numpy' or 'native', got {name!r}")
+    return Bound
 
 
 def equal(a: Any, b: Any) -> bool:

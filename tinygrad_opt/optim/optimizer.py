@@ -479,7 +479,7 @@ class Optimizer:
         self._targets = [p for p in params.values() if type(p) is Tensor]
         self._advance(plan)
 
-    def _advance(self, plan: Plan) -> None:
+    def _advance(self, plan: Plan, update: Any = None) -> None:
         """Everything that can fail first, then the step, whole or not at all."""
         self.__dict__["_last"] = None          # past __setattr__: each step does it
         if plan.guarded:
@@ -491,7 +491,7 @@ class Optimizer:
             for pack in plan.packs:
                 pack.remember()
         self._used()
-        plan.commit()
+        plan.commit(update)
         self.__dict__["_last"] = plan
 
     def _all_finite(self, plan: Plan) -> bool:

@@ -305,16 +305,17 @@ class Plan:
         if self._by_hand:
             self._assemble()
 
-    def commit(self) -> None:
-        """Write the new values, with the count last.
+    def commit(self, update: Callable[[], Any] | None = None) -> None:
+        """Write the new values, with the count last; by `update`, if machine code does it.
 
         Python runs signal handlers between its own instructions only. All calls are made by one
         of them, so that no Ctrl-C, nor any number of them, comes between two calls.
         """
         done = self._done[0]
-        self._calls[-1] = partial(self._done.__setitem__, 0, done + 1)
+        calls = self._calls if update is None else [update, None]
+        calls[-1] = partial(self._done.__setitem__, 0, done + 1)
         try:
-            _consume(map(_call, self._calls))
+            _consume(map(_call, calls))
         except BaseException:
             if self.remembers and self._done[0] == done:   # else all has been written
                 self._undo()

@@ -36,10 +36,10 @@ class BatchGradients:
     parameters : dict of str to Tensor
     look : callable
         Given the loss as an array, between the forward and the backward pass.
-    compiled : bool, None or "check"
-        True: captured for each kind of batch; None: where model and loss are made of this
-        package's parts alone, of which a replay leaves nothing out; False: never; "check": as
-        True, and each batch is run as it is written too, and compared.
+    compiled : bool, None, "check" or "native"
+        True: captured for each kind of batch; "native": as machine code; None: where model and
+        loss are made of this package's parts alone, of which a replay leaves nothing out; False:
+        never; "check": as True, and each batch is run as it is written too, and compared.
     predicts : bool
         Whether the predictions are wanted.
     """
@@ -50,12 +50,13 @@ class BatchGradients:
     ) -> None:
         self.model, self.loss, self.parameters = model, loss, parameters
         self.look, self.predicts = look, predicts
-        self.asked, self.checks = compiled in (True, "check"), compiled == "check"
+        self.asked, self.checks = bool(compiled), compiled == "check"
         known = _is_known(loss) and _made_of_known_parts(model)
         self.replay: CompiledStep | None = None
         heard = tracer.get() is not None                   # as it is written, by detect_nonfinite
         if not heard and (self.asked or (compiled is None and known)):
-            self.replay = captured(self.written)
+            backend = "native" if compiled == "native" else "numpy"
+            self.replay = captured(self.written, backend=backend)
         self.calls = self.captures = 0
         self.before: Moved | None = None                   # what a capture has found
         self.losses: list[Array] = []                      # of this batch, each time it was run

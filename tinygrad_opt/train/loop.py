@@ -15,9 +15,11 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
+from tinygrad_opt.compiler import compile as captured
 from tinygrad_opt.data import minibatches
 from tinygrad_opt.data.arguments import samples, whole
 from tinygrad_opt.errors import nearest
+from tinygrad_opt.optim import Optimizer
 from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.train.batch import BatchGradients, Halt
 from tinygrad_opt.train.callbacks import Callback, LambdaCallback
@@ -125,7 +127,7 @@ def fit(
     history : History, optional
         Of a run to be continued: its epochs are counted on from, and it is not changed. That of
         a checkpoint is ``History(**load(path)["history"])``.
-    compile : bool or "check", optional
+    compile : bool, "check" or "native", optional
         Whether forward and backward pass are captured for each shape of batch and replayed, with
         the same results to the bit; see `tinygrad_opt.compile` for what a capture freezes.
         Without a word from you this is done where the loss and all of the model are made of
@@ -134,6 +136,7 @@ def fit(
         batch is also run as it is written, and a `CaptureError` names the first thing that a
         replay did otherwise: the loss, a prediction, a gradient, a buffer. It takes at least
         twice the time, and shows whether ``compile=True`` may be trusted with your own model.
+        ``"native"``: as True, by machine code; results agree to rounding. It needs llvmlite.
 
     Returns
     -------
@@ -213,8 +216,9 @@ class Run:
         validation: Pair | None, batch_size: int, epochs: int, accumulate: int, seed: Any,
         history: History | None, compiled: bool | str | None, callbacks: Sequence[Callback],
     ) -> None:
-        if compiled not in (True, False, None, "check"):
-            raise ValueError(f"compile must be True, False, None or 'check', got {compiled!r}.")
+        if compiled not in (True, False, None, "check", "native"):
+            raise ValueError(
+                f"compile must be True, False, None, 'check' or 'native', got {compiled!r}.")
         self.model, self.loss_function, self.metrics = model, loss_by_name(loss), metrics
         self._data, self._validation = data, validation
         self.batch_size = whole("batch_size", batch_size)
@@ -232,6 +236,9 @@ class Run:
         self.optimizer = _optimizer(optimizer, self._parameters)
         self._gradients = BatchGradients(
             model, self.loss_function, self._parameters, self._look, compiled, bool(metrics))
+        native = compiled == "native" and isinstance(self.optimizer, Optimizer)
+        self._update: Any = (captured(self.optimizer.step, backend="native") if native
+                             else self.optimizer.step)
         self._warned = False
 
     def stop(self, reason: str) -> None:
@@ -311,7 +318,7 @@ class Run:
         rate: Any = getattr(self.optimizer, "current_lr", None)
         rate = getattr(self.optimizer, "lr", math.nan) if rate is None else rate
         self.history.steps["lr"].append(rate)
-        self.optimizer.step()
+        self._update()
         self.optimizer.zero_grad()
         self.step += 1
         return {"lr": rate}

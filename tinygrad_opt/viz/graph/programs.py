@@ -156,7 +156,7 @@ class _Listed:
             rows.append(Row("grad", shorten(visible(self.gradients[call.output]), 24)))
         if self.detail >= 2:
             rows.append(Row("block", self._memory(call)))
-        sharing = self.sharing[self.bound.blocks[call.output]]
+        sharing = self.sharing.get(self.bound.blocks.get(call.output), [])
         others = [f"#{self.ids[s][1:]}" for s in sharing if s != call.output]
         if others:
             tip += shorten(f"\nits memory is also that of {', '.join(others)}", 200)
@@ -183,7 +183,9 @@ class _Listed:
     def _memory(self, call: Any) -> str:
         """Which block a call writes to, and whether over what it reads."""
         blocks = self.bound.blocks
-        block = blocks[call.output]
+        block = blocks.get(call.output)
+        if block is None:
+            return "none: in registers"                    # of machine code
         over = any(blocks.get(s) == block for s in self.program.reads(call))
         size = _bytes(self.slots[call.output].nbytes)
         return f"{block}  {size}{', in place' if over else ''}"

@@ -1,0 +1,319 @@
+"""The product of two matrices as code: tiles of the result in registers.
+
+Entries of one factor meet registers full of the other, whose rows lie without gaps; where they do
+not, a strip of it is first copied so. It is as fast as BLAS is once it is under way, and costs
+nothing to call.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinygrad_opt.compiler.elementary import constant, typed
+
+__all__ = ["Matrix", "Product"]
+
+TILE = 24                                # registers that hold a tile of the result, of 32
+NARROW = 10                              # of 16
+DEPTH = 256                              # rows of the second factor that are gone through at once
+NEAR = 1 << 17                           # bytes over which rows may lie without being copied
+
+
+class Matrix(NamedTuple):
+    """How a factor or the result lies in memory: strides in entries."""
+
+    row: int
+    column: int
+
+    @property
+    def T(self) -> Matrix:
+        return Matrix(self.column, self.row)
+
+
+class Product(NamedTuple):
+    """c = a @ b, of shapes (m, n) = (m, k) (k, n)."""
+
+    dtype: str
+    m: int
+    n: int
+    k: int
+    a: Matrix
+    b: Matrix
+    c: Matrix
+    lanes: int
+    level: int = 1
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.m, self.n, self.k
+
+    def __str__(self) -> str:
+        return (f"for i in range({self.m}):\n    for j in range({self.n}):\n"
+                f"        for k in range({self.k}):\n            c[i, j] += a[i, k] * b[k, j]"
+                f"  # {self.dtype}, in tiles of {self.tile[0]} by {self.tile[1] * self.lanes}")
+
+    @property
+    def flipped(self) -> Product:
+        """The same numbers as cᵀ = bᵀ aᵀ."""
+        return self._replace(m=self.n, n=self.m, a=self.b.T, b=self.a.T, c=self.c.T)
+
+    @property
+    def copies(self) -> bool:
+        """Whether b is copied first: where its rows have gaps, or are many and far apart."""
+        far = self.k * abs(self.b.row) * np.dtype(self.dtype).itemsize > NEAR
+        return self.b.column != 1 or (far and self.m > self.lanes and self.registers > 4)
+
+    @property
+    def registers(self) -> int:
+        """How many hold a row of the result."""
+        return -(-self.n // self.lanes)
+
+    @property
+    def cost(self) -> float:
+        """Roughly, in instructions."""
+        copied = self.k * self.n * self.copies * (2 if self.b.column != 1 else 1 / self.lanes)
+        stored = self.m * self.n * 2 * (self.c.column != 1)
+        return self.m * self.registers * self.k + copied + stored
+
+    @property
+    def tile(self) -> tuple[int, int]:
+        """Rows and registers of a tile."""
+        room = TILE if self.lanes * np.dtype(self.dtype).itemsize == 64 else NARROW
+        wide = min(self.registers, 4 if room == TILE else 2)
+        return min(self.m, room // wide, 8), wide
+
+    def better(self) -> Product:
+        """This or its transpose, whichever is cheaper."""
+        return min(self, self.flipped, key=lambda p: p.cost)
+
+    def written(self, name: str) -> str:
+        return _Writer(self, name).text()
+
+
+class _Writer:
+    def __init__(self, product: Product, name: str) -> None:
+        import llvmlite.ir as ir
+        self.ir, self.p, self.size = ir, product, np.dtype(product.dtype).itemsize
+        self.i32, self.i64 = ir.IntType(32), ir.IntType(64)
+        self.scalar = typed(product.dtype)
+        self.vector = ir.VectorType(self.scalar, product.lanes)
+        pointer = self.scalar.as_pointer()
+        self.module = ir.Module(name)
+        outer = ir.Function(self.module, ir.FunctionType(
+            self.i32, [pointer.as_pointer()]), name)
+        inner = ir.Function(self.module, ir.FunctionType(self.i32, [pointer] * 3), name + "_")
+        inner.linkage = "internal"
+        inner.attributes.add("noinline")
+        for argument in inner.args:
+            argument.add_attribute("noalias")
+        b = ir.IRBuilder(outer.append_basic_block())
+        b.ret(b.call(inner, [b.load(b.gep(outer.args[0], [self.i64(k)])) for k in range(3)]))
+        self.function, self.b = inner, ir.IRBuilder(inner.append_basic_block())
+        self.fma = ir.Function(self.module, ir.FunctionType(
+            self.vector, [self.vector] * 3),
+            f"llvm.fma.v{product.lanes}f{8 * self.size}")
+
+    def text(self) -> str:
+        p, b = self.p, self.b
+        self.a, self.rows, self.c = self.function.args
+        self.adds = p.k > DEPTH
+        high, wide = p.tile
+        if p.copies:
+            self.strip = self._room(min(p.k, DEPTH) * wide * p.lanes)
+        if p.c.column != 1:
+            self.tile = self._room(high * wide * p.lanes)
+        if self.adds:
+            self._loop(0, p.m, 1, lambda i: self._loop(0, p.n, 1, lambda j: b.store(
+                constant(p.dtype, 0), self._at(self.c, (i, p.c.row), (j, p.c.column)))))
+        for first, last, depth in _spans(p.k, min(p.k, DEPTH)):
+            for begin, end, r in _spans(p.registers, wide):
+                self._loop(first, last, depth, lambda k, begin=begin, end=end, r=r, depth=depth:
+                           self._loop(begin, end, r, lambda j: self._strip(k, j, depth, r)))
+        b.ret(self.i32(0))
+        return str(self.module)
+
+    def _room(self, entries: int) -> Any:
+        """Memory of the function's own."""
+        room = self.b.alloca(self.ir.ArrayType(self.scalar, entries))
+        room.align = 64
+        return self.b.bitcast(room, self.scalar.as_pointer())
+
+    def _strip(self, k: Any, j: Any, depth: int, wide: int) -> None:
+        """What some rows of b, in some registers, add to the result."""
+        p = self.p
+        rows = self._at(self.rows, (k, p.b.row), (j, p.lanes * p.b.column))
+        if p.copies:
+            rest = p.n - (p.registers - wide) * p.lanes    # of the last strip
+            width = wide * p.lanes
+            last = p.registers % p.tile[1] in (0, wide) and rest < width
+            rows = self._copied(rows, j, depth, width, rest if last else width, wide)
+        for first, last_row, h in _spans(p.m, p.tile[0]):
+            self._loop(first, last_row, h, lambda i, h=h: self._tile(i, j, k, rows, depth, h, wide))
+
+    def _copied(self, source: Any, j: Any, depth: int, width: int, rest: int, wide: int) -> Any:
+        """A strip of b without gaps; the last one may be narrower."""
+        p, b = self.p, self.b
+        if p.b.column == 1:
+            def row(k: Any) -> None:
+                for w in range(wide):
+                    place = self._at(source, (k, p.b.row), (self.i64(w), p.lanes))
+                    to = self._at(self.strip, (k, width), (self.i64(w), p.lanes))
+                    b.store(self._partly(j, w, wide, place),
+                            b.bitcast(to, self.vector.as_pointer()), align=self.size)
+            self._loop(0, depth, 1, row)
+            return self.strip
+        count = self.i64(width)
+        if rest < width:
+            ends = b.icmp_unsigned("==", j, self.i64(p.registers - wide))
+            count = b.select(ends, self.i64(rest), count)
+        self._loop(0, depth, 1, lambda k: self._loop(0, count, 1, lambda c: b.store(
+            b.load(self._at(source, (k, p.b.row), (c, p.b.column))),
+            self._at(self.strip, (k, width), (c, 1)))))
+        return self.strip
+
+    def _loop(self, begin: int, end: Any, step: int, body: Any) -> None:
+        b = self.b
+        if end == begin:
+            return
+        if isinstance(end, int) and end - begin == step:
+            body(self.i64(begin))
+            return
+        before, head = b.block, self.function.append_basic_block()
+        b.branch(head)
+        b.position_at_end(head)
+        i = b.phi(self.i64)
+        i.add_incoming(self.i64(begin), before)
+        body(i)
+        after = b.add(i, self.i64(step))
+        i.add_incoming(after, b.block)
+        leave = self.function.append_basic_block()
+        b.cbranch(b.icmp_unsigned("<", after, self.i64(end) if isinstance(end, int) else end),
+                  head, leave)
+        b.position_at_end(leave)
+
+    def _at(self, base: Any, *parts: tuple[Any, int]) -> Any:
+        offset = self.i64(0)
+        for i, stride in parts:
+            offset = self.b.add(offset, self.b.mul(i, self.i64(stride)))
+        return self.b.gep(base, [offset], inbounds=True)
+
+    def _tile(self, i: Any, j: Any, k0: Any, rows: Any, depth: int, high: int, wide: int) -> None:
+        """high rows by wide registers of the result, begun at row i and register j."""
+        p, b = self.p, self.b
+        step = wide * p.lanes if p.copies else p.b.row
+        zero = self.ir.Constant(self.vector, [constant(p.dtype, 0)] * p.lanes)
+        before, head = b.block, self.function.append_basic_block()
+        b.branch(head)
+        b.position_at_end(head)
+        k = b.phi(self.i64)
+        k.add_incoming(self.i64(0), before)
+        sums = [[b.phi(self.vector) for _ in range(wide)] for _ in range(high)]
+        across = []
+        for w in range(wide):
+            place = self._at(rows, (k, step), (self.i64(w), p.lanes))
+            if p.copies:
+                place = b.bitcast(place, self.vector.as_pointer())
+                across.append(b.load(place, align=self.size))
+            else:
+                across.append(self._partly(j, w, wide, place))
+        done = []
+        for h in range(high):
+            x = b.load(self._at(self.a, (i, p.a.row), (self.i64(h), p.a.row),
+                                (k, p.a.column), (k0, p.a.column)))
+            x = self._splat(x)
+            for w in range(wide):
+                sums[h][w].add_incoming(zero, before)
+                done.append(b.call(self.fma, [x, across[w], sums[h][w]]))
+                sums[h][w].add_incoming(done[-1], head)
+        after = b.add(k, self.i64(1))
+        k.add_incoming(after, head)
+        leave = self.function.append_basic_block()
+        b.cbranch(b.icmp_unsigned("<", after, self.i64(depth)), head, leave)
+        b.position_at_end(leave)
+        if p.c.column != 1:
+            self._scatter(done, i, j, high, wide)
+            return
+        for h in range(high):
+            for w in range(wide):
+                place = self._at(self.c, (i, p.c.row), (self.i64(h), p.c.row),
+                                 (b.add(j, self.i64(w)), p.lanes))
+                self._store(done[h * wide + w], place, self._mask(j, w, wide))
+
+    def _scatter(self, done: list[Any], i: Any, j: Any, high: int, wide: int) -> None:
+        """Add a tile to a result whose rows have gaps, or write it there, entry by entry."""
+        p, b = self.p, self.b
+        for at, register in enumerate(done):
+            place = self._at(self.tile, (self.i64(at), p.lanes))
+            b.store(register, b.bitcast(place, self.vector.as_pointer()), align=self.size)
+        left = b.sub(self.i64(p.n), b.mul(j, self.i64(p.lanes)))
+        width = self.i64(wide * p.lanes)
+        count = b.select(b.icmp_unsigned("<", left, width), left, width)
+
+        def entry(h: Any, column: Any) -> None:
+            x = b.load(self._at(self.tile, (h, wide * p.lanes), (column, 1)))
+            place = self._at(self.c, (i, p.c.row), (h, p.c.row), (j, p.lanes * p.c.column),
+                             (column, p.c.column))
+            b.store(b.fadd(x, b.load(place)) if self.adds else x, place)
+
+        self._loop(0, high, 1, lambda h: self._loop(0, count, 1, lambda c: entry(h, c)))
+
+    def _splat(self, x: Any) -> Any:
+        b = self.b
+        one = b.insert_element(self.ir.Constant(self.vector, self.ir.Undefined), x, self.i32(0))
+        mask = self.ir.Constant(self.ir.VectorType(self.i32, self.p.lanes), [0] * self.p.lanes)
+        return b.shuffle_vector(one, one, mask)
+
+    def _mask(self, j: Any, w: int, wide: int) -> Any:
+        """Which entries of register j + w belong to a row; None if all do."""
+        p, ir = self.p, self.ir
+        rest = p.n % p.lanes
+        if not rest or w != wide - 1 or p.registers % p.tile[1] not in (0, wide):
+            return None
+        bits = ir.VectorType(ir.IntType(1), p.lanes)
+        some = ir.Constant(bits, [int(lane < rest) for lane in range(p.lanes)])
+        if p.registers <= p.tile[1] or p.registers % p.tile[1]:        # the only strip like this
+            return some
+        last = self.b.icmp_unsigned("==", j, self.i64(p.registers - wide))
+        return self.b.select(last, some, ir.Constant(bits, [1] * p.lanes))
+
+    def _partly(self, j: Any, w: int, wide: int, place: Any) -> Any:
+        """A register of a row, which may end before it is full."""
+        b, mask = self.b, self._mask(j, w, wide)
+        place = b.bitcast(place, self.vector.as_pointer())
+        if mask is None:
+            return b.load(place, align=self.size)
+        load = self._intrinsic("load", self.vector, [
+            place.type, mask.type, self.vector])
+        zero = self.ir.Constant(self.vector, [constant(self.p.dtype, 0)] * self.p.lanes)
+        return b.call(load, [place, mask, zero])
+
+    def _intrinsic(self, what: str, result: Any, operands: list[Any]) -> Any:
+        ir, p = self.ir, self.p
+        name = f"llvm.masked.{what}.v{p.lanes}f{8 * self.size}.p0"
+        return self.module.globals.get(name) or ir.Function(
+            self.module, ir.FunctionType(result, operands), name)
+
+    def _store(self, value: Any, place: Any, mask: Any) -> None:
+        """Add a register to the result, or write it there."""
+        b = self.b
+        place = b.bitcast(place, self.vector.as_pointer())
+        if mask is None:
+            if self.adds:
+                value = b.fadd(value, b.load(place, align=self.size))
+            b.store(value, place, align=self.size)
+            return
+        if self.adds:
+            load = self._intrinsic("load", self.vector, [place.type, mask.type, self.vector])
+            value = b.fadd(value, b.call(load, [place, mask, value]))
+        store = self._intrinsic("store", self.ir.VoidType(), [
+            self.vector, place.type, mask.type])
+        b.call(store, [value, place, mask])
+
+
+def _spans(total: int, step: int) -> list[tuple[int, int, int]]:
+    """(begin, end, step) of the whole steps, and of the rest."""
+    whole = total // step * step
+    spans = [(0, whole, step)] if whole else []
+    return [*spans, (whole, total, total - whole)] if whole < total else spans
