@@ -172,12 +172,12 @@ ROWS = {
     "logsumexp": (kernels.logsumexp, log_of_sum,
                   [(x, axis, keep) for x in [*FLOATS, extremes(1), extremes(0)]
                    for axis in (None, 0, -1, (0, -1)) if axis != (0, -1) or x.ndim > 1
-                   for keep in (False, True)], 70),
+                   for keep in (False, True)] + [(FLOATS[0],)], 70),
     "norm": (kernels.norm, root_of_squares,
              [(x, axis, keep) for x in [*FLOATS, np.zeros((2, 3)), FLOATS[0] * 1e30,
                                         FLOATS[0] * 1e-30,             # float32 squares to ∞ and 0
                                         np.array([[INF, 1.0], [NAN, 1.0], [-0.0, 0.0]])]
-              for axis in (None, 0, -1) for keep in (False, True)], 70),
+              for axis in (None, 0, -1) for keep in (False, True)] + [(FLOATS[0],)], 70),
     "matmul": (kernels.matmul, rows_times_columns,
                [(rng.normal(size=a), rng.normal(size=b)) for a, b in [
                    ((3, 4), (4, 2)), ((4,), (4,)), ((4,), (4, 2)), ((3, 4), (4,)), ((0, 4), (4, 2)),
@@ -303,6 +303,34 @@ def test_a_constant_is_made_once_and_nobody_can_write_to_it():
             array[0] = 1
 
 
+@pytest.mark.parametrize("n", [1, KEPT, KEPT + 1])
+def test_the_ones_that_add_up_rows_are_kept_if_they_are_few(n):
+    kernels.constant.cache_clear()
+    for _ in range(2):
+        np.testing.assert_array_equal(kernels.sum_rows(np.ones((n, 2))), [n, n])
+    assert kernels.constant.cache_info()[:2] == ((1, 1) if n <= KEPT else (0, 0))
+
+
+def test_infinities_and_zeros_in_a_sum_of_exponentials_are_no_reason_to_warn():
+    x = np.array([[-INF, -INF], [INF, -INF], [0, -INF], [INF, INF]])
+    with np.errstate(all="raise"):
+        np.testing.assert_array_equal(kernels.logsumexp(x, 1), [-INF, INF, 0, INF])
+        np.testing.assert_array_equal(kernels.logsumexp(x.astype("f4")).dtype, np.float32)
+
+
+def test_a_norm_warns_neither_of_squares_that_overflow_nor_of_those_that_vanish():
+    with np.errstate(all="raise"):
+        for size in (1e-200, 1.0, 1e200):
+            np.testing.assert_allclose(kernels.norm(np.array([3, 4]) * size), 5 * size)
+
+
+@pytest.mark.parametrize("x", [2, 0.5, np.int8(-1), np.arange(-2, 3), np.array([[True, False]])])
+def test_erf_of_whole_numbers_is_a_float(x):
+    made = kernels.erf(x)
+    assert made.dtype == np.float64 and made.shape == np.shape(x)
+    np.testing.assert_allclose(made.ravel(), [math.erf(v) for v in np.ravel(x)], rtol=1e-15)
+
+
 @pytest.mark.parametrize("n", [0, 1, 7, KEPT, KEPT + 1])
 def test_zeros_and_ranges_are_numpys_and_kept_if_they_are_small(n):
     x = np.empty(n, np.float32)
@@ -377,6 +405,7 @@ def test_the_two_series_of_erf_meet():
 
 @pytest.mark.parametrize("spec, shapes", [
     ("ij,jk", [(2, 3), (3, 4)]), ("ba", [(2, 3)]), ("...i,...i", [(5, 3), (4, 5, 3)]),
+    ("i...", [(2, 3)]), ("b...,ba", [(2, 4, 5), (2, 3)]),
     (" i j , j -> i ", [(2, 3), (3,)]), ("...ij,...jk->...ik", [(5, 2, 3), (3, 4)])])
 def test_explicit_subscripts_mean_the_same(spec, shapes):
     operands = [rng.normal(size=shape) for shape in shapes]
@@ -404,10 +433,11 @@ def test_a_check_runs_on_arrays_and_is_handed_over_by_what_asks_for_it():
         def __check__(self, test, inputs):
             seen.append(("traced", inputs))
 
-    x, traced = np.ones(2), Traced()
+    x, plain, traced = np.ones(2), [1.0], Traced()
     test(x, 3)
-    test(traced, 4)
-    assert seen == [(x, 3), ("traced", (traced, 4))]
+    test(plain, traced)
+    test(traced, x)
+    assert seen == [(x, 3), (plain, traced), ("traced", (traced, x))]
 
 
 def test_labels_are_accepted_if_and_only_if_they_are_classes():

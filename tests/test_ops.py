@@ -5,6 +5,7 @@ v · (Jᵀu) from the rules equals (Jv) · u from central differences, so one pa
 tests a whole Jacobian.
 """
 
+import inspect
 import math
 import pickle
 import warnings
@@ -95,6 +96,24 @@ def test_every_input_that_has_a_rule_is_drawn_by_some_case():
         places, rules = {i for call in calls for i in moving(call)}, ops.TABLE[name].vjps
         if isinstance(rules, tuple):
             assert places == {i for i, rule in enumerate(rules) if rule}, name
+
+
+@pytest.mark.parametrize("name", ops.TABLE)
+def test_options_left_out_mean_to_a_vjp_what_they_mean_to_the_kernel(name):
+    def defaults(f):
+        return {n: p.default for n, p in inspect.signature(f).parameters.items()
+                if p.default is not p.empty}
+
+    op = ops.TABLE[name]
+    if isinstance(op.kernel, np.ufunc):
+        return
+    theirs = defaults(op.kernel)
+    for vjp in op.vjps if isinstance(op.vjps, tuple) else [op.vjps.vjp]:
+        for option, value in (defaults(vjp) if vjp else {}).items():
+            if option in theirs and theirs[option] is not np._NoValue:
+                assert value == theirs[option], option
+            else:
+                assert value in (False, None), option
 
 
 def test_inputs_are_drawn_clear_of_kinks():
@@ -266,6 +285,8 @@ CORNERS = {
     "cbrt at 0": (np.cbrt, [0.0], [INF]),
     "x ** 0": (lambda x: x**0, [-1.0, 0.0, 2.0], [0, 0, 0]),
     "x ** 0.0": (lambda x: x**0.0, [-1.0, 0.0, 2.0], [0, 0, 0]),
+    "x ** 0 far out": (lambda x: x**0, [INF, -INF, NAN], [0, 0, 0]),
+    "x ** zeros far out": (lambda x: x ** np.zeros(4), [INF, -INF, NAN, 0.0], [0, 0, 0, 0]),
     "x ** 1 at 0": (lambda x: x**1, [0.0], [1]),
     "x ** 2 at 0": (lambda x: x**2, [-1.0, 0.0], [-2, 0]),
     "x ** 1.5 at 0": (lambda x: x**1.5, [0.0], [0]),
@@ -474,6 +495,20 @@ def test_logaddexp_is_smooth_where_its_arguments_are_equal():
     for x in (0.0, 0.1):                                   # p (1 − p) (1 − 2p)
         p = 1 / (1 + math.exp(-x))
         np.testing.assert_allclose(third(np.array(x)), p * (1 - p) * (1 - 2 * p), atol=1e-15)
+
+
+def test_a_power_at_exponent_zero_has_the_mixed_derivatives_of_any_other():
+    for x in (2.0, 0.5):
+        curvature = tg.hessian(lambda v: v[0] ** v[1])(np.array([x, 0.0]))
+        np.testing.assert_allclose(curvature, [[0, 1 / x], [1 / x, math.log(x) ** 2]])
+
+
+def test_clip_hands_its_gradient_on_once_wherever_its_arguments_tie():
+    x, low, high = (a.ravel() for a in np.meshgrid(*[[0.0, 1.0, 2.0]] * 3))
+    slopes = tg.grad(lambda *args: np.clip(*args).sum(), (0, 1, 2))(x, low, high)
+    np.testing.assert_array_equal(np.add.reduce(slopes), np.ones(27))
+    unbounded = tg.grad(lambda x, high: np.clip(x, None, high).sum(), (0, 1))(x, high)
+    np.testing.assert_array_equal(np.add.reduce(unbounded), np.ones(27))
 
 
 def test_bounds_of_clip_that_cross_give_the_gradient_to_the_upper_one():

@@ -331,12 +331,12 @@ def explicit_einsum(subscripts, operands):
     unused = [c for c in LETTERS if c not in spec]
     terms, arrow, out = spec.partition("->")
     terms = terms.split(",")
-    widths = [np.ndim(x) - len(t) + 3 for t, x in zip(terms, operands, strict=False) if "..." in t]
+    widths = [np.ndim(x) - len(t) + 3 for t, x in zip(terms, operands) if "..." in t]
     dots = "".join(unused[: np.max([0, *widths])])
-    shown = [t.replace("...", dots[len(dots) - (np.ndim(x) - len(t) + 3) :] if "..." in t else "")
-             for t, x in zip(terms, operands, strict=False)]
+    shown = [t.replace("...", dots[len(dots) - (np.ndim(x) - len(t) + 3) :])
+             for t, x in zip(terms, operands)]
     if not arrow:
-        joined = "".join(t.replace("...", "") for t in terms)
+        joined = "".join(terms)                            # no dot stands alone
         out = "..." + "".join(sorted(c for c in set(joined) if joined.count(c) == 1))
     return ",".join(shown) + "->" + out.replace("...", dots)
 

@@ -156,7 +156,7 @@ divide       = op("÷",  np.divide,       lambda g, z, x, y: g / y,             
                                          lambda g, z, x, y: -g * z / y)             # −x/y²
 negative     = op("−x", np.negative,     lambda g, z, x: -g)
 positive     = op("+x", np.positive,     lambda g, z, x: g)
-power        = op("**", np.power,        lambda g, z, x, y: g * (y * x ** vjps.exponent_less_one(y)),
+power        = op("**", np.power,        lambda g, z, x, y: g * (y * x ** vjps.exponent_less_one(x, y)),
                                          lambda g, z, x, y: g * (z * vjps.log_of_base(x, y, z.dtype)))
 floor_divide = op("//", np.floor_divide, vjps.zero, vjps.zero)
 remainder    = op("mod", np.remainder,   lambda g, z, x, y: g,                      # x − y⌊x/y⌋

@@ -13,11 +13,11 @@ import numpy as np
 from tinygrad_opt.kernels import LETTERS, where
 
 
-def exponent_less_one(y):
-    """y − 1, but 1 where y = 0: the factor y is 0 there already, and 0 · 0⁻¹ would be nan."""
+def exponent_less_one(x, y):
+    """y − 1, but 0 where y = 0 and x⁻¹ is no number: the factor y makes it 0 there already."""
     if isinstance(y, int | float):
-        return y - 1 if y else 1
-    return np.where(y == 0, 1, y - 1)
+        return y - 1 if y else 0
+    return np.where((y == 0) & ((x == 0) | np.isnan(x)), 0, y - 1)
 
 
 def log_of_base(x, y, dtype):
@@ -129,11 +129,11 @@ def einsum(i, g, operands, subscripts):
     terms, out = subscripts.split("->")
     terms = terms.split(",")
     unused = iter(sorted(set(LETTERS) - set(subscripts)))
-    factors = list(zip(terms, operands, strict=True))
+    factors = list(zip(terms, operands))
     factors[i] = out, g
     factors.insert(0, factors.pop(i))
     target = ""
-    for letter, n in zip(terms[i], np.shape(operands[i]), strict=True):
+    for letter, n in zip(terms[i], np.shape(operands[i])):
         fresh = letter
         if letter in target:
             fresh = next(unused)
@@ -254,9 +254,7 @@ def cofactor(g, u, s, v):
 def diagonal_index(shape, offset):
     """Where the last two axes of the shape hold their diagonal."""
     rows, columns = shape[-2:]
-    first = -offset if offset < 0 else 0
-    length = rows - first if offset < 0 else np.minimum(rows, columns - offset)
-    i = np.arange(first, first + np.maximum(np.minimum(length, columns - first - offset), 0))
+    i = np.arange(max(0, -offset), min(rows, columns - offset))
     return (..., i, i + offset)
 
 
@@ -274,12 +272,12 @@ def untile(g, z, x, reps):
     reps = reps if isinstance(reps, tuple) else (reps,)
     reps = (1,) * (x.ndim - len(reps)) + reps
     shape = (1,) * (len(reps) - x.ndim) + x.shape
-    pairs = [n for pair in zip(reps, shape, strict=True) for n in pair]
+    pairs = [n for pair in zip(reps, shape) for n in pair]
     return g.reshape(pairs).sum(axis=tuple(range(0, len(pairs), 2))).reshape(x.shape)
 
 
 def unpad(g, z, x, pad_width):
-    inner = tuple(slice(low, low + n) for (low, _), n in zip(pad_width, x.shape, strict=True))
+    inner = tuple(slice(low, low + n) for (low, _), n in zip(pad_width, x.shape))
     return g[inner]
 
 
