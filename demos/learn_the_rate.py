@@ -6,10 +6,8 @@ A rule is plain NumPy, so it runs on Tensors too: the loss after twenty steps is
 rate and of the momentum, and its gradient says how to change both.
 """
 
-import argparse
-from pathlib import Path
-
 import numpy as np
+from helpers import command_line, save_both
 
 import tinygrad_opt as tg
 from tinygrad_opt.viz.plots.learning_rates import plot_learning_rates
@@ -46,16 +44,9 @@ def main(out="runs", quick=False):
         outer.zero_grad()
         np.log(seen[-1]).backward()                # the loss falls by powers of ten
         outer.step()
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    plot_learning_rates(runs).savefig(folder / "learn_the_rate.png")
-    print(f"wrote {folder}/learn_the_rate.png")
+    save_both(lambda theme: plot_learning_rates(runs, theme=theme), out, "learn_the_rate")
     return runs
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="a few rounds only")
-    parser.add_argument("--out", default="runs", metavar="FOLDER")
-    options = parser.parse_args()
-    main(options.out, options.quick)
+    command_line(main, __doc__)

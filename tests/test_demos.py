@@ -65,3 +65,20 @@ def test_at_full_length_what_sees_more_letters_guesses_better(run):
     assert abs(loss["bigram network"] - loss["bigrams counted"]) < 0.02
     assert loss["GPT"] < loss["MLP"] < loss["bigram network"]
     assert max(loss["RNN"], loss["GRU"], loss["convolutions"]) < loss["MLP"]
+
+
+@pytest.mark.parametrize(("name", "share"), [
+    ("vae", 0.95), ("gan", 0.5), ("diffusion", 0.5), ("differential_equation", 0.05)])
+def test_what_a_demo_learns_is_a_part_of_what_it_started_from(run, name, share):
+    learned, before = run(name)
+    assert 0 < learned < share * before
+
+
+def test_a_policy_is_learned_that_is_paid_nearly_as_much_as_the_best(run):
+    last, first, best = run("reinforce")
+    assert first < 0 and 0.8 * best < last < 1.1 * best
+
+
+def test_a_learned_rate_takes_an_optimizer_further(run):
+    first, *_, last = run("learn_the_rate").values()
+    assert last[-1] < 0.2 * first[-1] < first[0]

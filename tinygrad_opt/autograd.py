@@ -63,6 +63,12 @@ def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..
     GraphError
         When called, if f does not return a Tensor of one entry.
 
+    Notes
+    -----
+    The gradient is recorded, and can be differentiated in turn, inside another `grad`, and where an
+    argument is a Tensor that requires grad: a loss made of derivatives by x then has gradients for
+    the weights that f uses.
+
     Examples
     --------
     >>> import numpy as np
