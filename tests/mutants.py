@@ -565,16 +565,21 @@ class Runner:
         lines = set(lines)
         return [t for t in self.items if not lines.isdisjoint(self.tests[t][1].get(name, ()))]
 
+    def touching(self, name):
+        return [t for t in self.items if name in self.tests[t][1]]
+
     def chosen(self, mutant):
         """The tests that reach a mutant, the quickest first, as far as the time lasts."""
         name = mutant.file.name
         tests = self.reached_by(mutant.lines, name)
         if not tests and (mutant.runs_at_import
                           or not self.at_import[name].isdisjoint(mutant.lines)):
-            tests = [t for t in self.items if name in self.tests[t][1]]
-        tests.sort(key=self.seconds.__getitem__)
+            tests = self.touching(name)
+        return self.affordable(tests)
+
+    def affordable(self, tests):
         total, some = 0.0, []
-        for test in tests:
+        for test in sorted(tests, key=self.seconds.__getitem__):
             total += self.seconds[test]
             if total > self.options.budget:
                 break
@@ -588,13 +593,11 @@ class Runner:
             return None
         wall = 120 + 20 * sum(self.seconds[t] for t in tests)
         early = not self.at_import[mutant.file.name].isdisjoint(mutant.lines)
-        for anew in [mutant.runs_at_import, True][:1 + (early and not mutant.runs_at_import)]:
-            result = in_child(functools.partial(self.run, mutant, tests, anew), wall)
-            if result is None:
-                return "out of time"
-            if result[0] is not None:
-                return result[0]
-        return None
+        result = in_child(functools.partial(self.run, mutant, tests, mutant.runs_at_import), wall)
+        if early and not mutant.runs_at_import and result == [None]:   # what import made of it
+            tests = self.affordable(self.touching(mutant.file.name))
+            result = in_child(functools.partial(self.run, mutant, tests, True), wall)
+        return "out of time" if result is None else result[0]
 
     def run(self, mutant, tests, anew):
         limit_memory()

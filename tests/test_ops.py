@@ -497,6 +497,12 @@ def test_logaddexp_is_smooth_where_its_arguments_are_equal():
         np.testing.assert_allclose(third(np.array(x)), p * (1 - p) * (1 - 2 * p), atol=1e-15)
 
 
+def test_equal_entries_are_sorted_in_the_order_in_which_they_stand():
+    x, weights = np.arange(64.0) % 2, np.arange(64.0)      # NumPy sorts up to 16 in order anyway
+    slope = tg.grad(lambda x: (np.sort(x) * weights).sum())(x)
+    np.testing.assert_array_equal(slope, np.arange(64) // 2 + 32 * x)
+
+
 def test_a_power_at_exponent_zero_has_the_mixed_derivatives_of_any_other():
     for x in (2.0, 0.5):
         curvature = tg.hessian(lambda v: v[0] ** v[1])(np.array([x, 0.0]))
@@ -606,6 +612,13 @@ def test_an_op_without_kernel_or_rules_is_refused(arguments, words):
 def test_an_op_with_rules_and_a_rule_for_each_input_is_refused():
     with pytest.raises(TypeError, match="not both"):
         tg.op("f", np.sin, lambda g, z, x: g, joint=lambda g, z, *xs: [g])
+
+
+def test_one_vjp_of_a_joint_is_its_part_of_all():
+    g, x, y = (np.random.default_rng(i).normal(size=(2, 2)) for i in range(3))
+    z, rules = ops.solve(x, y), ops.solve.vjps
+    for i, part in enumerate(rules.vjp(g, z, x, y)):
+        np.testing.assert_array_equal(rules[i](g, z, x, y), part)
 
 
 def test_options_are_given_by_name():

@@ -224,10 +224,10 @@ CASES: dict[str, list[Call]] = {
     "diagonal": [call(real(3, 3)), call(real(3, 4), offset=1), call(real(4, 3), offset=-2),
                  call(real(2, 3, 4), axis1=0, axis2=2),
                  call(real(2, 3, 4), offset=1, axis1=-1, axis2=1), call(real(2, 3), offset=3),
-                 call(real(3, 2), offset=-2)],
+                 call(real(3, 2), offset=-2), call(real(3, 4, 2))],
     "trace": [call(real(3, 3)), call(real(3, 4), offset=1), call(real(4, 3), offset=-2),
               call(real(2, 3, 4), axis1=0, axis2=2),
-              call(real(2, 3, 3), offset=-1, axis1=2, axis2=1)],
+              call(real(2, 3, 3), offset=-1, axis1=2, axis2=1), call(real(3, 4, 2))],
     # ---- linear algebra ----
     "solve": [call(matrix(*a), real(*b)) for a, b in [
         ((3, 3), (3,)), ((3, 3), (3, 2)), ((2, 3, 3), (2, 3, 2)), ((2, 3, 3), (3,)),

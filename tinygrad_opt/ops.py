@@ -474,10 +474,6 @@ def _untake_along(g, z, x, indices, axis=-1):
     return scatter(g, vjps.along(axis, indices, x.shape), shape=x.shape)
 
 
-def _sort(x, axis=-1):
-    return np.sort(x, axis=axis, kind="stable")
-
-
 def _unsort(g, z, x, axis=-1):
     return _untake_along(g, z, x, np.argsort(x, axis=axis, kind="stable"), axis)
 
@@ -488,7 +484,7 @@ put      = op("x[i]=", kernels.put, _unwritten,
                                    _written, None)
 take     = op("take", np.take, _untake, None)
 take_along_axis = op("take_along_axis", np.take_along_axis, _untake_along, None)
-sort     = op("sort", _sort, _unsort)
+sort     = op("sort", np.sort, _unsort)
 
 # ---- probabilities -------------------------------------------------------------------------------
 
