@@ -465,6 +465,26 @@ def test_the_tour_without_matplotlib_says_so_and_goes_on(tmp_path, capsys, no_ma
     assert all((folder / file).is_file() for file in files)
 
 
+def test_a_demo_is_listed_found_and_run_with_the_options_that_it_takes(tmp_path, capfd):
+    pytest.importorskip("matplotlib")
+    assert main(["demo", "list"]) == 0
+    out, _ = capfd.readouterr()
+    listed = [line.split()[0] for line in out.splitlines()]
+    assert "vae" in listed and "helpers" not in listed and "neuron" in listed
+    assert main(["demo", "learn_the_rate", "--quick", "--out", "x y"]) == 0
+    assert (tmp_path / "x y" / "learn_the_rate_dark.png").is_file()
+    assert main(["demo", "chain_rule", "--quick", "--out", "x"]) == 0  # takes neither
+    assert "tanh" in capfd.readouterr().out
+
+
+def test_a_demo_that_is_not_there_is_said(monkeypatch, tmp_path, capsys):
+    assert main(["demo", "vea"]) == 2
+    assert "there is no demo 'vea': did you mean" in capsys.readouterr().err
+    monkeypatch.setattr("tinygrad_opt.cli.demo.DEMOS", tmp_path)
+    assert main(["demo", "vae"]) == 2
+    assert "come with the source" in capsys.readouterr().err
+
+
 # ---- help ----------------------------------------------------------------------------------------
 
 

@@ -1,19 +1,22 @@
-"""``tinygrad-opt demo``: a tour in seconds, ending in one page that shows it all."""
+"""``tinygrad-opt demo``: a tour in seconds that ends in one page, or one demo of the source."""
 
 from __future__ import annotations
 
 import argparse
 import base64
 import shlex
+import sys
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
-from tinygrad_opt.cli.command import argument, at_least, command, parser
+from tinygrad_opt.cli.command import UsageError, argument, at_least, command, parser
+from tinygrad_opt.errors import nearest
 
 __all__ = ["demo"]
 
+DEMOS = Path(__file__).parents[2] / "demos"                # in a checkout
 NEURON = ("tanh(a*b + c)", "a=2", "b=-3", "c=6.5")
 
 
@@ -27,24 +30,58 @@ class Stop(NamedTuple):
 
 
 @command(
-    argument("--out", type=Path, default=Path("runs/demo"), metavar="FOLDER",
-             help="where to (default: runs/demo)"),
+    argument("name", nargs="?", metavar="NAME",
+             help="one demo of the source's folder, or 'list'; without it, the tour"),
+    argument("--out", type=Path, metavar="FOLDER", help="where to (default: runs/demo, or runs)"),
     argument("--epochs", type=at_least(1), default=5, metavar="N",
-             help="passes over the digits (default: 5)"),
+             help="passes over the digits of the tour (default: 5)"),
+    argument("--quick", action="store_true", help="one demo at small size, in seconds"),
     examples="""
     tinygrad-opt demo
     tinygrad-opt demo --out tour --epochs 20
+    tinygrad-opt demo list
+    tinygrad-opt demo reinforce --quick
     """,
 )
 def demo(options: argparse.Namespace) -> int:
     """Show what there is: learn, draw, play, compare and race, on one page.
 
     Each stop prints the command that you can type to do the same with other numbers. Plots and
-    races need Matplotlib; without it, the tour says so and goes on.
+    races need Matplotlib; without it, the tour says so and goes on. With a name, one of the demos
+    that come with the source is run.
     """
+    return _tour(options) if options.name is None else _one(options)
+
+
+def _one(options: argparse.Namespace) -> int:
+    """Run a demo in a process of its own, or list them all."""
+    import ast
+    import subprocess
+
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in sorted(DEMOS.glob("*.py"))}
+    texts = {name: text for name, text in texts.items() if f"python demos/{name}.py" in text}
+    if not texts:
+        raise UsageError("the demos come with the source, not with the installed package")
+    if options.name == "list":
+        wide = max(map(len, texts))
+        for name, text in texts.items():
+            print(f"{name:{wide}}  {(ast.get_docstring(ast.parse(text)) or '').splitlines()[0]}")
+        return 0
+    if options.name not in texts:
+        raise UsageError(f"there is no demo {options.name!r}: {nearest(options.name, texts)}")
+    given = {"--quick": options.quick, "--out": options.out}
+    taken = [[option, str(value)][:1 if value is True else 2] for option, value in given.items()
+             if value and f"[{option}" in texts[options.name]]
+    path = DEMOS / f"{options.name}.py"
+    return subprocess.run([sys.executable, str(path), *(x for part in taken for x in part)],
+                          check=False).returncode
+
+
+def _tour(options: argparse.Namespace) -> int:
+    """All stops, and the page of them."""
     from tinygrad_opt.viz.html_page import html_page
 
-    out = options.out
+    out = options.out or Path("runs/demo")
     out.mkdir(parents=True, exist_ok=True)
     parts = []
     for stop in _stops(out, options.epochs):
