@@ -2,7 +2,8 @@
 
     python demos/training_animation.py [--quick] [--optimizer NAME] [--out FOLDER]
 
-Writes a GIF, a page with a scrubber, the last frame, and the numbers as NPZ.
+By each of the texts' optimizers, or the one that is named. Writes a GIF, a page with a scrubber,
+the last frame, and the numbers as NPZ; ``tinygrad-opt animate spiral`` does too.
 """
 
 import argparse
@@ -13,18 +14,18 @@ import tinygrad_opt as tg
 from tinygrad_opt.viz.plots.training_animation import animate_training
 
 SETTINGS = {
-    "sgd": {"lr": 1.0, "decay": 1e-3},
-    "momentum": {"lr": 1.0, "decay": 1e-3, "momentum": 0.8},
-    "adagrad": {"lr": 1.0, "decay": 1e-3},
-    "rmsprop": {"lr": 0.02, "decay": 1e-5},
-    "adam": {"lr": 0.05, "decay": 5e-7},
+    "sgd": "sgd:lr=1,decay=1e-3",
+    "momentum": "momentum:lr=1,decay=1e-3,momentum=0.8",
+    "adagrad": "adagrad:lr=1,decay=1e-3",
+    "rmsprop": "rmsprop:lr=0.02,decay=1e-5,rho=0.999",
+    "adam": "adam:lr=0.05,decay=5e-7",
 }
 
 
 def main(optimizer="adam", out="runs", quick=False):
     x, y = tg.data.spiral(100, 3, rng=0)
     model = tg.nn.MLP([2, 64, 3], activation="relu", rng=0)
-    opt = tg.optim.get(optimizer, model.parameters(), **SETTINGS[optimizer])
+    opt = tg.optim.get(SETTINGS[optimizer], model.parameters())
     start = time.perf_counter()
     film = animate_training(model, x, y, loss=tg.nn.cross_entropy, optimizer=opt,
                             epochs=30 if quick else 2000, frames=5 if quick else 100)
@@ -41,7 +42,9 @@ def main(optimizer="adam", out="runs", quick=False):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--optimizer", default="adam", choices=SETTINGS)
+    parser.add_argument("--optimizer", nargs="+", default=SETTINGS, choices=SETTINGS)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--out", default="runs")
-    main(**vars(parser.parse_args()))
+    options = parser.parse_args()
+    for name in options.optimizer:
+        main(name, options.out, options.quick)

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.viz.figures import Options, Unpack, drawing, legend_below
+from tinygrad_opt.viz.figures import Options, Unpack, drawing, legend_below, ordered
 from tinygrad_opt.viz.tables import stacked
 from tinygrad_opt.viz.theme import Theme, looks
 
-__all__ = ["plot_batch_sizes", "plot_compare", "plot_history", "scale_of"]
+__all__ = ["contrary", "plot_batch_sizes", "plot_batches", "plot_compare", "plot_history",
+           "scale_of"]
 
 Array = np.ndarray
 WORDS = {"lr": "learning rate", "gradient_norm": "‖gradient‖", "update_ratio": "‖Δp‖ / ‖p‖",
@@ -22,7 +23,7 @@ HUES = {"loss": "value", "lr": "purple", "gradient_norm": "gradient"}
 
 def plot_history(
     history: Mapping[str, Any], *, columns: Sequence[str] | None = None,
-    log: bool | None = None, **options: Unpack[Options],
+    log: bool | None = None, mark_contrary: bool = False, **options: Unpack[Options],
 ) -> Any:
     """Loss, metrics, learning rate and gradient norm of a run, one under the other.
 
@@ -36,6 +37,8 @@ def plot_history(
         Which to show; by default all but ``epoch``, ``seconds`` and ``update_ratio``.
     log : bool, optional
         Whether losses stand on a logarithmic scale; by default when they span a factor of 30.
+    mark_contrary : bool
+        Shade where the loss falls and the accuracy falls too, as `contrary` finds it.
     **options
         Theme, size, dpi and title, as in `Options`.
 
@@ -60,6 +63,7 @@ def plot_history(
         raise ValueError("the history is empty: nothing has been recorded yet.")
     high = [1.6 if i == 0 else 1.0 for i in range(len(shown))]
     numbers = {"epoch": epochs, **{c: np.asarray(history[c], float) for c in given}}
+    spans = contrary(history) if mark_contrary else []
     with drawing((6.4, 0.8 + 1.25 * sum(high)), numbers, **options) as (made, page):
         axes = made.subplots(len(shown), 1, sharex=True, squeeze=False, height_ratios=high)[:, 0]
         for name, ax in zip(shown, axes):
@@ -73,13 +77,55 @@ def plot_history(
             ax.set_ylabel(WORDS.get(name, name))
             if name == "lr":
                 ax.set_ylim(bottom=0)
-            if len(parts) > 1:
+            for i, span in enumerate(spans):
+                ax.axvspan(*span, color=page.alarm, alpha=0.15, linewidth=0,
+                           label=None if i else "loss and accuracy fall")
+            if len(parts) > 1 or (spans and name == "accuracy"):
                 ax.legend(loc="best")
         axes[-1].set_xlabel("epoch")
         axes[-1].set_xlim(min(epochs[0], epochs[-1] - 1e-9), epochs[-1])
         axes[-1].xaxis.get_major_locator().set_params(integer=True)
         made.align_ylabels(axes)
     return made
+
+
+def contrary(
+    history: Mapping[str, Any], *, metric: str = "accuracy", by: float = 0.01, over: int = 5
+) -> list[tuple[int, int]]:
+    """Where the loss falls and the accuracy falls too: the first and last epoch of each stretch.
+
+    Cross entropy asks how sure the model is of each label, accuracy only which side of a boundary
+    a point is on: a model that becomes much less wrong about some points may lose others.
+
+    Parameters
+    ----------
+    history : History or dict of str to sequence
+        With the columns ``loss`` and `metric`.
+    metric : str
+    by : float
+        How far the metric must fall in a stretch.
+    over : int
+        Both are first averaged over so many epochs, so that one jump is no stretch.
+
+    Returns
+    -------
+    list of (int, int)
+
+    Examples
+    --------
+    >>> contrary({"loss": [4, 3, 2, 1, 0.5], "accuracy": [0.5, 0.7, 0.6, 0.5, 0.6]}, over=1)
+    [(2, 4)]
+    """
+    loss, seen = (np.convolve(np.asarray(history[name], float), np.full(over, 1 / over), "valid")
+                  for name in ("loss", metric))
+    epochs = np.asarray(history.get("epoch", range(1, 1 + len(history["loss"]))))[over - 1 :]
+    found, start = [], 0
+    for i in range(1, len(loss) + 1):
+        if i == len(loss) or not (loss[i] < loss[i - 1] and seen[i] <= seen[i - 1]):
+            if seen[start] - seen[i - 1] >= by:
+                found.append((int(epochs[start]), int(epochs[i - 1])))
+            start = i
+    return found
 
 
 def plot_compare(
@@ -166,6 +212,57 @@ def plot_batch_sizes(
             if ax.get_yscale() == "linear":
                 ax.set_ylim(bottom=0)
             ax.yaxis.set_major_formatter("{x:g}")
+    return made
+
+
+def plot_batches(
+    runs: Mapping[int, Any], noise: Mapping[int, Sequence[float]], *, column: str = "val_error",
+    **options: Unpack[Options],
+) -> Any:
+    """Learning curves of sizes of batches, by epochs and by seconds, and how noisy gradients are.
+
+    Parameters
+    ----------
+    runs : dict of int to History
+        By batch size, with `column` and ``seconds``.
+    noise : dict of int to sequence of float
+        By batch size, ‖g − G‖ / ‖G‖ for gradients g of some batches, where G is that of all; not
+        needed for every size.
+    column : str
+    **options
+        Theme, size, dpi and title, as in `Options`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    numbers = stacked("batch_size", [(f"{size}", {"epoch": np.arange(1, 1 + len(run[column])),
+                                             "seconds": np.cumsum(run["seconds"]),
+                                             column: np.asarray(run[column], float)})
+                                     for size, run in runs.items()])
+    with drawing((9.6, 3.8), numbers, **options) as (made, page):
+        epochs, seconds, last = made.subplots(1, 3)
+        for (size, run), hue in zip(runs.items(), ordered(len(runs), page)):
+            values = np.asarray(run[column], float)
+            epochs.plot(np.arange(1, 1 + len(values)), values, color=hue, label=f"batch of {size}")
+            seconds.plot(np.cumsum(run["seconds"]), values, color=hue)
+            blur = noise.get(size, ())
+            last.plot(np.full(len(blur), size), blur, "o", color=hue, markersize=4, alpha=0.6)
+        sizes = np.array(sorted(noise), float)
+        first = float(np.mean(noise[min(noise)]) * min(noise) ** 0.5)
+        last.plot(sizes, first / sizes**0.5, color=page.muted, linestyle="--", zorder=0,
+                  label="∝ 1 / √size")
+        for ax, title, across in ((epochs, "after epochs", "epoch"), (seconds, "after seconds",
+                                  "seconds"), (last, "noise of gradients", "batch size")):
+            ax.set(title=title, xlabel=across)
+        epochs.set_ylabel(WORDS.get(column, column.replace("val_", "validation ")))
+        last.set(xscale="log", yscale="log", ylabel="‖g − G‖ / ‖G‖", xticks=sizes)
+        seconds.set_xscale("log")
+        last.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
+        for axis in (last.xaxis, last.yaxis):
+            axis.set_major_formatter("{x:g}")
+        last.minorticks_off()
+        legend_below(made, columns=6)
     return made
 
 
