@@ -15,7 +15,8 @@ from tinygrad_opt import cli
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 DOCUMENTS = [path for name in ("README.md", "CONTRIBUTING.md", "demos/README.md", "docs/gallery.md",
-                               "docs/choosing_an_optimizer.md", "benchmarks/README.md") if (path := ROOT / name).exists()]
+                               "docs/choosing_an_optimizer.md", "benchmarks/README.md")
+             if (path := ROOT / name).exists()]
 
 
 def test_the_examples_of_the_readme_run(tmp_path, monkeypatch, capsys):
