@@ -795,11 +795,11 @@ def test_the_class_in_place_of_a_model_is_answered():
 
 
 @pytest.mark.parametrize(("options", "words"), [
-    ({"lr": 0.1}, r"no argument 'lr': .* optimizer=optim.Adam\(lr=0.01\)"),
+    ({"lr": 0.1}, r"no argument 'lr'; .* optimizer=optim.Adam\(lr=0.01\)"),
     ({"learning_rate": 0.1}, "the learning rate is the optimizer's"),
     ({"verbose": 0}, "progress=False"),
     ({"validation_split": 0.2}, "data.train_test_split"),
-    ({"epoch": 3}, r"fit\(\) has no argument 'epoch': did you mean 'epochs'\?"),
+    ({"epoch": 3}, r"fit\(\) has no argument 'epoch'; did you mean 'epochs'\?"),
 ])
 def test_keywords_of_other_libraries_are_answered_by_ours(options, words):
     with pytest.raises(TypeError, match=words):

@@ -104,9 +104,12 @@ def __getattr__(name: str) -> Any:
     if home is None:
         import numpy
 
-        answered = name in ops.TABLE and hasattr(numpy, name)
-        hint = f": NumPy's functions take Tensors, as in np.{name}(t)" if answered else ""
-        raise AttributeError(f"module 'tinygrad_opt' has no attribute {name!r}{hint}")
+        from tinygrad_opt.hints import missing
+
+        if name in ops.TABLE and hasattr(numpy, name):
+            raise AttributeError(f"tinygrad_opt has no attribute {name!r}; NumPy's functions take"
+                                 f" Tensors, as in np.{name}(t)")
+        raise missing("tinygrad_opt", name, __all__)
     if home == __name__:
         return import_module(f"{home}.{name}")
     value = globals()[name] = getattr(import_module(home), name)

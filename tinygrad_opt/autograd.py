@@ -21,6 +21,7 @@ import numpy as np
 
 from tinygrad_opt import ops
 from tinygrad_opt.errors import GradientError, GraphError, ShapeError
+from tinygrad_opt.hints import answers
 from tinygrad_opt.recording import differentiating, lifted, no_grad, with_grad
 from tinygrad_opt.tensor import Tensor, apply, backward_pass, first_gradient, values_of
 
@@ -37,6 +38,7 @@ def _differentiating() -> Iterator[None]:
         differentiating.reset(token)
 
 
+@answers
 def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
     """The gradient of a function that returns one number.
 
@@ -87,6 +89,7 @@ def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..
     return gradient
 
 
+@answers
 def value_and_grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
     """The value of a function and its gradient, from one run.
 
@@ -125,6 +128,7 @@ def value_and_grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> C
     return both
 
 
+@answers
 def jacobian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
     """All partial derivatives of a function that returns a Tensor, or a dict or tuple of them.
 
@@ -161,6 +165,7 @@ def jacobian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callabl
     return rows
 
 
+@answers
 def hessian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
     """All second derivatives of a function that returns one number.
 
@@ -186,6 +191,7 @@ def hessian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable
     return jacobian(grad(f, argnums), argnums)
 
 
+@answers
 def hvp(f: Callable[..., Any], argnum: int = 0) -> Callable[..., Any]:
     """The hessian of a function times a vector: Hv = ∇(∇f · v), without forming H.
 
@@ -408,6 +414,7 @@ class GradCheck(NamedTuple):
         return f"{text} Likely cause: {self.cause}." if self.cause else text
 
 
+@answers
 def gradcheck(
     f: Callable[..., Any],
     *inputs: Any,

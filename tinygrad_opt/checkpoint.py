@@ -28,6 +28,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from tinygrad_opt.errors import CheckpointError
+from tinygrad_opt.hints import answers
 from tinygrad_opt.tensor import values_of
 
 try:
@@ -43,6 +44,7 @@ TREE = "tree"                                              # the array that hold
 Array = np.ndarray
 
 
+@answers
 def save(
     path: str | os.PathLike[str], model: Any = None, optimizer: Any = None, **more: Any
 ) -> Path:
@@ -111,6 +113,7 @@ def save(
     return path
 
 
+@answers
 def load(
     path: str | os.PathLike[str], model: Any = None, optimizer: Any = None
 ) -> dict[str, Any]:
@@ -322,6 +325,9 @@ def _read_npz(path: Path) -> tuple[str | None, dict[str, Array]]:
     size = path.stat().st_size
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
+        if any(entry.filename.endswith("data.pkl") for entry in entries):
+            raise ValueError("it is a file of torch.save, which runs code: load it with PyTorch,"
+                             " then nn.from_torch(model, state_dict)")
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
             raise ValueError("it is compressed; np.savez writes files that can be read here")
         if sum(max(entry.file_size, entry.compress_size) for entry in entries) > size:

@@ -12,6 +12,7 @@ import numpy as np
 
 from tinygrad_opt import ops
 from tinygrad_opt.errors import subject
+from tinygrad_opt.hints import answers, missing
 
 M = TypeVar("M", bound="Methods")
 
@@ -29,6 +30,9 @@ class Methods:
     _become: Any
     _read: Callable[[], np.ndarray]
     _needs_grad: bool
+
+    def __getattr__(self, name: str) -> Any:
+        raise missing("Tensor", name, dir(type(self)))
 
     # ---- operators -------------------------------------------------------------------------------
 
@@ -128,62 +132,77 @@ class Methods:
         """The last two axes swapped."""
         return self._apply(ops.swapaxes, self, axis1=-1, axis2=-2)
 
+    @answers
     def sum(self: M, axis: Any = None, keepdims: bool = False) -> M:
         """Sum over the axes; over all of them for None."""
         return self._apply(ops.sum, self, axis=axis, keepdims=keepdims)
 
+    @answers
     def mean(self: M, axis: Any = None, keepdims: bool = False) -> M:
         """Arithmetic mean over the axes."""
         return self._apply(ops.mean, self, axis=axis, keepdims=keepdims)
 
+    @answers
     def prod(self: M, axis: Any = None, keepdims: bool = False) -> M:
         """Product over the axes."""
         return self._apply(ops.prod, self, axis=axis, keepdims=keepdims)
 
+    @answers
     def var(self: M, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> M:
         """Mean squared distance from the mean; the divisor is n − ddof."""
         return self._apply(ops.var, self, axis=axis, ddof=ddof, keepdims=keepdims)
 
+    @answers
     def std(self: M, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> M:
         """Root of `var`."""
         return self._apply(ops.std, self, axis=axis, ddof=ddof, keepdims=keepdims)
 
+    @answers
     def max(self: M, axis: Any = None, keepdims: bool = False) -> M:
         """Largest entry; ties share the gradient equally."""
         return self._apply(ops.max, self, axis=axis, keepdims=keepdims)
 
+    @answers
     def min(self: M, axis: Any = None, keepdims: bool = False) -> M:
         """Smallest entry; ties share the gradient equally."""
         return self._apply(ops.min, self, axis=axis, keepdims=keepdims)
 
+    @answers
     def logsumexp(self: M, axis: Any = None, keepdims: bool = False) -> M:
         """log Σ exp, without overflow."""
         return self._apply(ops.logsumexp, self, axis=axis, keepdims=keepdims)
 
+    @answers
     def norm(self: M, axis: Any = None, keepdims: bool = False) -> M:
         """√Σx² over the axes; the gradient at 0 is 0."""
         return self._apply(ops.norm, self, axis=axis, keepdims=keepdims)
 
+    @answers
     def cumsum(self: M, axis: Any = None) -> M:
         """Running sum along the axis; of the flattened Tensor for None."""
         return self._apply(ops.cumsum, self, axis=axis)
 
+    @answers
     def argmax(self: Any, axis: Any = None, keepdims: bool = False) -> Any:
         """Index of the largest entry, as an array."""
         return np.argmax(self, axis=axis, keepdims=keepdims)
 
+    @answers
     def argmin(self: Any, axis: Any = None, keepdims: bool = False) -> Any:
         """Index of the smallest entry, as an array."""
         return np.argmin(self, axis=axis, keepdims=keepdims)
 
+    @answers
     def argsort(self: Any, axis: int = -1) -> Any:
         """Indices that sort the axis, ties in order, as an array."""
         return np.argsort(self, axis=axis, kind="stable")
 
+    @answers
     def all(self: Any, axis: Any = None, keepdims: bool = False) -> Any:
         """Whether all entries are non-zero, as an array."""
         return np.all(self, axis=axis, keepdims=keepdims)
 
+    @answers
     def any(self: Any, axis: Any = None, keepdims: bool = False) -> Any:
         """Whether some entry is non-zero, as an array."""
         return np.any(self, axis=axis, keepdims=keepdims)
@@ -207,14 +226,17 @@ class Methods:
         """Two axes exchanged."""
         return self._apply(ops.swapaxes, self, axis1=axis1, axis2=axis2)
 
+    @answers
     def squeeze(self: M, axis: Any = None) -> M:
         """Without axes of length 1."""
         return self._apply(ops.squeeze, self, axis=axis)
 
+    @answers
     def repeat(self: M, repeats: Any, axis: int | None = None) -> M:
         """Each entry repeated; flattened for axis None."""
         return self._apply(ops.repeat, self, repeats=np.asarray(repeats), axis=axis)
 
+    @answers
     def take(self: M, indices: Any, axis: int | None = None) -> M:
         """Entries at the indices along the axis."""
         return self._apply(ops.take, self, indices, axis=axis)
@@ -232,6 +254,7 @@ class Methods:
         matrices = self._array.ndim == 2 == np.ndim(other)
         return self._apply(ops.matmul, self, other) if matrices else ops.dot(self, other)
 
+    @answers
     def clip(self: M, min: Any = None, max: Any = None) -> M:
         """Limited to [min, max]; at a bound the gradient passes."""
         return self._apply(ops.clip, self, min, max)
@@ -247,6 +270,7 @@ class Methods:
             return self
         return self._apply(ops.cast, self if wanted.kind == "f" else self.detach(), dtype=wanted)
 
+    @answers
     def sort(self: Any, axis: int = -1) -> None:
         """Sort in place along the axis, as ``ndarray.sort``; ``np.sort`` gives a new Tensor."""
         order = np.argsort(self, axis=axis, kind="stable")
@@ -282,10 +306,12 @@ class Methods:
         """max(x, 0), entry by entry; the slope at 0 is 0."""
         return self._apply(ops.relu, self)
 
+    @answers
     def softmax(self: M, axis: int = -1) -> M:
         """eˣ / Σ eˣ along the axis."""
         return self._apply(ops.softmax, self, axis=axis)
 
+    @answers
     def log_softmax(self: M, axis: int = -1) -> M:
         """x − log Σ eˣ along the axis."""
         return self._apply(ops.log_softmax, self, axis=axis)

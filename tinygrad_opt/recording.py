@@ -44,7 +44,11 @@ def set_default_dtype(dtype: Any) -> None:
     >>> tg.set_default_dtype("float32")
     """
     global _default_dtype
-    chosen = np.dtype(dtype)
+    try:
+        chosen = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"no dtype is called {dtype!r}; the float dtypes are float16, float32 and"
+                        " float64") from None
     if chosen.kind != "f":
         raise TypeError(f"the default dtype must be a float dtype, got {chosen}")
     _default_dtype = chosen

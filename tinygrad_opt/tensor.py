@@ -8,10 +8,12 @@ older than what is made from them, sorting by `serial` is a topological sort.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from operator import attrgetter
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,7 @@ from tinygrad_opt.errors import (
     no_rule,
     subject,
 )
+from tinygrad_opt.hints import answers
 from tinygrad_opt.methods import Methods
 from tinygrad_opt.ops import Joint, Op
 from tinygrad_opt.recording import (
@@ -456,6 +459,7 @@ class Tensor(Methods):
 
     # ---- gradients -------------------------------------------------------------------------------
 
+    @answers
     def backward(self, gradient: Any = None, *, create_graph: bool = False) -> None:
         """Leave ∂self/∂t in ``t.grad`` of every Tensor t that self was computed from.
 
@@ -657,6 +661,20 @@ class Tensor(Methods):
 
 
 _new = Tensor.__new__
+
+
+
+class _Module(ModuleType):
+    """This file, which is called by mistake where `Tensor` is meant."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError("tg.tensor is a module; PyTorch's tensor here: tg.Tensor(...)")
+
+
+sys.modules[__name__].__class__ = _Module
+for _name, _method in vars(Methods).items():               # a user's error names the Tensor
+    if callable(_method):
+        _method.__qualname__ = f"Tensor.{_name}"
 
 
 def _as_array(data: Any, own: bool, dtype: Any) -> ndarray:

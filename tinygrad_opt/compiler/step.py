@@ -17,6 +17,7 @@ from tinygrad_opt.compiler.bound import Bound
 from tinygrad_opt.compiler.capture import Recorder, handed_out
 from tinygrad_opt.compiler.program import Program
 from tinygrad_opt.errors import CaptureError
+from tinygrad_opt.hints import answers
 from tinygrad_opt.tensor import (
     Tensor,
     default_dtype,
@@ -159,6 +160,7 @@ class CompiledStep:
             return next(reversed(self.programs.values())).listing(repeats)
 
 
+@answers
 def compile(function: Any = None, *, check: bool | int = False, backend: str = "numpy") -> Any:
     """Capture a training step at its first call, and replay it from then on.
 

@@ -10,12 +10,15 @@ What is of the wrong kind is a TypeError; a number, shape or file that does not 
 ValueError. Both say what was expected and what was found.
 """
 
+from typing import TYPE_CHECKING
+
 from tinygrad_opt.data.batches import minibatches
 from tinygrad_opt.data.bundled import digits, names
 from tinygrad_opt.data.csv_reader import Table, csv
 from tinygrad_opt.data.idx_reader import idx
 from tinygrad_opt.data.preprocessing import one_hot, standardize, train_test_split
 from tinygrad_opt.data.synthetic import blobs, circles, moons, sine, spiral, vertical, xor
+from tinygrad_opt.hints import nothing_called
 
 __all__ = [
     "Table",
@@ -35,3 +38,6 @@ __all__ = [
     "vertical",
     "xor",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = nothing_called("data", __all__)

@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tinygrad_opt.data.arguments import Seed, samples, whole
+from tinygrad_opt.hints import answers
 
 __all__ = ["minibatches"]
 
 
+@answers
 def minibatches(
     x: ArrayLike,
     y: ArrayLike | None = None,

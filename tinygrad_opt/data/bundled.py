@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.data.arguments import Array
+from tinygrad_opt.hints import answers
 
 __all__ = ["digits", "names"]
 
 
+@answers
 def digits(*, split: bool = False) -> tuple[Array, ...]:
     """1,797 handwritten digits of 8 × 8 pixels, shipped with the package (45 kB).
 

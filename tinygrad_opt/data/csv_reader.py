@@ -13,6 +13,7 @@ from typing import NamedTuple, TextIO
 import numpy as np
 
 from tinygrad_opt.data.arguments import Array, Floats, Path, whole
+from tinygrad_opt.hints import answers
 
 __all__ = ["Table", "csv"]
 
@@ -25,6 +26,7 @@ class Table(NamedTuple):
     names: tuple[str, ...]
 
 
+@answers
 def csv(
     path: Path, target: int | str = -1, *, delimiter: str = ",", header: bool | None = None
 ) -> Table:

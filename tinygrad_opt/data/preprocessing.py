@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tinygrad_opt.data.arguments import Array, Floats, Seed, fraction, samples, whole
+from tinygrad_opt.hints import answers
 
 __all__ = ["one_hot", "standardize", "train_test_split"]
 
 
+@answers
 def train_test_split(
     x: ArrayLike, y: ArrayLike, *, test_size: float = 0.25, stratify: bool = True, rng: Seed = None
 ) -> tuple[Array, Array, Array, Array]:
@@ -114,6 +116,7 @@ def standardize(x_train: ArrayLike, *others: ArrayLike) -> Any:
     return tuple(map(scaled, arrays)) if others else scaled(first)
 
 
+@answers
 def one_hot(labels: ArrayLike, n_classes: int | None = None) -> Floats:
     """Rows that are 1 at the label and 0 elsewhere: zᵢⱼ = 1 if j = yᵢ, else 0.
 

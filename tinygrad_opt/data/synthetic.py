@@ -11,10 +11,12 @@ import math
 import numpy as np
 
 from tinygrad_opt.data.arguments import Array, Floats, Labels, Seed, fraction, whole
+from tinygrad_opt.hints import answers
 
 __all__ = ["blobs", "circles", "moons", "sine", "spiral", "vertical", "xor"]
 
 
+@answers
 def spiral(
     n_points: int = 100, n_classes: int = 3, *, noise: float = 0.2, rng: Seed = None
 ) -> tuple[Floats, Labels]:
@@ -54,6 +56,7 @@ def spiral(
     return _labelled(np.stack([r * np.sin(2.5 * t), r * np.cos(2.5 * t)], axis=-1))
 
 
+@answers
 def vertical(
     n_points: int = 100, n_classes: int = 3, *, noise: float = 0.1, rng: Seed = None
 ) -> tuple[Floats, Labels]:
@@ -90,6 +93,7 @@ def vertical(
     return _labelled(points)
 
 
+@answers
 def moons(n_points: int = 100, *, noise: float = 0.1, rng: Seed = None) -> tuple[Floats, Labels]:
     """Two half circles that reach into each other, those of `sklearn.datasets.make_moons`.
 
@@ -121,6 +125,7 @@ def moons(n_points: int = 100, *, noise: float = 0.1, rng: Seed = None) -> tuple
     return _labelled(points + _normal(noise, points.shape, rng))
 
 
+@answers
 def circles(
     n_points: int = 100, *, inner: float = 0.5, noise: float = 0.05, rng: Seed = None
 ) -> tuple[Floats, Labels]:
@@ -156,6 +161,7 @@ def circles(
     return _labelled(points + _normal(noise, points.shape, rng))
 
 
+@answers
 def xor(n_points: int = 100, *, noise: float = 0.25, rng: Seed = None) -> tuple[Floats, Labels]:
     """Clouds on the corners of a square, opposite corners of one class.
 
@@ -188,6 +194,7 @@ def xor(n_points: int = 100, *, noise: float = 0.25, rng: Seed = None) -> tuple[
     return _labelled(points + _normal(noise, points.shape, rng))
 
 
+@answers
 def blobs(
     n_points: int = 100,
     n_classes: int = 3,
@@ -228,6 +235,7 @@ def blobs(
     return _labelled(centres + _normal(noise, (n_classes, n_points, n_features), rng))
 
 
+@answers
 def sine(n_points: int = 100, *, noise: float = 0.1, rng: Seed = None) -> tuple[Floats, Floats]:
     """One period of a sine, for regression.
 

@@ -4,6 +4,9 @@ A layer is a `Module`: call it with a batch, rows are samples. Most are a functi
 `conv2d`, `layer_norm`, …) and the parameters that it needs. Raw arrays take the layer's dtype.
 """
 
+from typing import TYPE_CHECKING
+
+from tinygrad_opt.hints import nothing_called
 from tinygrad_opt.nn import init
 from tinygrad_opt.nn.activations import (
     ELU,
@@ -95,3 +98,6 @@ __all__ = [
     "nll_loss", "rebuild", "relu", "rms_norm", "rnn_step", "sigmoid", "silu",
     "sinusoidal_embedding", "softmax", "softplus", "tanh", "to_torch",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = nothing_called("nn", __all__)

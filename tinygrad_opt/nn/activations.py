@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from tinygrad_opt import ops
+from tinygrad_opt.errors import nearest
+from tinygrad_opt.hints import answers
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.tensor import Tensor, apply
 
@@ -55,6 +57,7 @@ def relu(x: Any) -> Tensor:
     return apply(ops.relu, x)
 
 
+@answers
 def leaky_relu(x: Any, slope: float = 0.01) -> Tensor:
     """x where x > 0, slope · x elsewhere.
 
@@ -81,6 +84,7 @@ def leaky_relu(x: Any, slope: float = 0.01) -> Tensor:
     return apply(ops.leaky_relu, x, slope=slope)
 
 
+@answers
 def elu(x: Any, alpha: float = 1.0) -> Tensor:
     """x where x > 0, α (eˣ − 1) elsewhere.
 
@@ -107,6 +111,7 @@ def elu(x: Any, alpha: float = 1.0) -> Tensor:
     return apply(ops.elu, x, alpha=alpha)
 
 
+@answers
 def gelu(x: Any, approximate: str = "none") -> Tensor:
     """x Φ(x), for the distribution function Φ of the standard normal distribution.
 
@@ -227,6 +232,7 @@ def softplus(x: Any) -> Tensor:
     return apply(ops.softplus, x)
 
 
+@answers
 def softmax(x: Any, axis: int = -1) -> Tensor:
     """exp xᵢ / Σⱼ exp xⱼ along the axis: positive and adding up to 1.
 
@@ -252,6 +258,7 @@ def softmax(x: Any, axis: int = -1) -> Tensor:
     return apply(ops.softmax, x, axis=axis)
 
 
+@answers
 def log_softmax(x: Any, axis: int = -1) -> Tensor:
     """xᵢ − log Σⱼ exp xⱼ along the axis.
 
@@ -513,4 +520,4 @@ def activation(name: Any) -> Callable[..., Any]:
         return name
     if name in _BY_NAME:
         return _BY_NAME[name]
-    raise ValueError(f"no activation {name!r}; there are {', '.join(sorted(_BY_NAME))}")
+    raise ValueError(f"no activation {name!r}; {nearest(str(name).lower(), _BY_NAME)}")

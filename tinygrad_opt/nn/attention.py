@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.errors import ShapeError
+from tinygrad_opt.hints import answers
 from tinygrad_opt.nn import init as initialisers
 from tinygrad_opt.nn.activations import activation as activation_of
 from tinygrad_opt.nn.activations import softmax
@@ -21,6 +22,7 @@ from tinygrad_opt.nn.parameters import as_input, positive
 from tinygrad_opt.tensor import Tensor, answer, as_operand
 
 
+@answers
 def attention(
     query: Any, key: Any, value: Any, mask: Any = None, *,
     causal: bool = False, dropout: float = 0.0, rng: Any = None, weights: bool = False,

@@ -14,6 +14,7 @@ import numpy as np
 
 from tinygrad_opt import ops
 from tinygrad_opt.errors import ShapeError
+from tinygrad_opt.hints import answers
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.nn.parameters import as_input, positive, weight_and_bias
 from tinygrad_opt.recording import composite
@@ -77,7 +78,9 @@ def _per_axis(name: str, axes: int, value: Any, least: int = 1) -> tuple[int, ..
     if len(values) != axes or any(
         isinstance(v, bool) or not isinstance(v, int | np.integer) or v < least for v in values
     ):
-        raise ValueError(f"{name} needs {axes} whole numbers of at least {least}, got {value!r}")
+        cure = "; at stride 1 that is kernel // 2" if value == "same" else ""
+        raise ValueError(f"{name} needs {axes} whole numbers of at least {least}, got {value!r}"
+                         + cure)
     return tuple(int(v) for v in values)
 
 
@@ -109,6 +112,7 @@ def _convolve(
         return z.reshape((out, len(x), *positions)).swapaxes(0, 1)
 
 
+@answers
 def conv1d(
     x: Any, weight: Tensor, bias: Tensor | None = None, *, stride: Any = 1, padding: Any = 0
 ) -> Tensor:
@@ -145,6 +149,7 @@ def conv1d(
     return _convolve("conv1d", x, weight, bias, stride, padding)
 
 
+@answers
 def conv2d(
     x: Any, weight: Tensor, bias: Tensor | None = None, *, stride: Any = 1, padding: Any = 0
 ) -> Tensor:
@@ -318,6 +323,7 @@ def _pooled(name: str, x: Any, size: Any, stride: Any, padding: Any, fill: float
     return w.reshape((math.prod(size), *w.shape[2:]))
 
 
+@answers
 def max_pool2d(x: Any, size: Any, *, stride: Any = None, padding: Any = 0) -> Tensor:
     """The largest entry of each window of an image.
 
@@ -354,6 +360,7 @@ def max_pool2d(x: Any, size: Any, *, stride: Any = None, padding: Any = 0) -> Te
         return _pooled("max_pool2d", x, size, stride, padding, -np.inf).max(axis=0)
 
 
+@answers
 def avg_pool2d(x: Any, size: Any, *, stride: Any = None, padding: Any = 0) -> Tensor:
     """The mean of each window of an image, zeros of the padding included.
 

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt import ops
+from tinygrad_opt.hints import answers
 from tinygrad_opt.nn import init
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.nn.parameters import as_input
 from tinygrad_opt.tensor import Tensor, answer
 
 
+@answers
 def dropout(x: Any, p: float = 0.5, *, training: bool = True, rng: Any = None) -> Tensor:
     """Set each entry to 0 with probability p and scale the others by 1 / (1 − p).
 

@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from tinygrad_opt.hints import nothing_called
 
 __all__ = [
     "constant", "fan_in_uniform", "gain", "generator", "get", "kaiming_normal", "kaiming_uniform",
@@ -430,3 +432,7 @@ def get(init: Any) -> Initialiser:
     if isinstance(init, str) and init in NAMES:
         return NAMES[init]
     raise ValueError(f"no initialiser {init!r}; there are {', '.join(sorted(NAMES))}")
+
+
+if not TYPE_CHECKING:
+    __getattr__ = nothing_called("init", __all__)

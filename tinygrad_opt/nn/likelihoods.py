@@ -12,6 +12,7 @@ import numpy as np
 
 from tinygrad_opt import ops
 from tinygrad_opt.errors import ShapeError
+from tinygrad_opt.hints import answers
 from tinygrad_opt.nn.losses import pair, reduced
 from tinygrad_opt.nn.parameters import as_input
 from tinygrad_opt.tensor import Tensor, answer, apply, as_operand, effect, values_of
@@ -19,6 +20,7 @@ from tinygrad_opt.tensor import Tensor, answer, apply, as_operand, effect, value
 # ---- many classes --------------------------------------------------------------------------------
 
 
+@answers
 def cross_entropy(
     logits: Any,
     target: Any,
@@ -97,6 +99,7 @@ def cross_entropy(
                    reduction)
 
 
+@answers
 def nll_loss(
     log_probabilities: Any,
     labels: Any,
@@ -140,6 +143,7 @@ def nll_loss(
                       weight, 0.0, ignore_index, reduction)
 
 
+@answers
 def kl_div(
     log_prediction: Any, target: Any, *, log_target: bool = False, reduction: str = "batchmean"
 ) -> Tensor:
@@ -295,6 +299,7 @@ binary_entropy_of_logits = ops.op(
 ops.register(binary_entropy=binary_entropy, binary_entropy_of_logits=binary_entropy_of_logits)
 
 
+@answers
 def binary_cross_entropy(prediction: Any, target: Any, *, reduction: str = "mean") -> Tensor:
     """−y log p − (1 − y) log(1 − p), for probabilities p.
 
@@ -338,6 +343,7 @@ def binary_cross_entropy(prediction: Any, target: Any, *, reduction: str = "mean
     return reduced(apply(binary_entropy, p, y), reduction)
 
 
+@answers
 def binary_cross_entropy_with_logits(
     logits: Any, target: Any, *, pos_weight: Any = None, reduction: str = "mean"
 ) -> Tensor:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from tinygrad_opt import ops
+from tinygrad_opt.hints import answers
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.nn.parameters import as_input, positive, weight_and_bias
 from tinygrad_opt.tensor import Tensor, apply
 
 
+@answers
 def linear(x: Any, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x @ W + b.
 
@@ -104,6 +106,7 @@ class Linear(Module):
         return f"{n}, {m}" + ("" if self.bias is not None else ", bias=False")
 
 
+@answers
 def bilinear(x: Any, y: Any, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """zₖ = xᵀ Wₖ y + bₖ.
 

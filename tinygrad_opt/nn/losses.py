@@ -17,12 +17,14 @@ import numpy as np
 
 from tinygrad_opt import ops
 from tinygrad_opt.errors import ShapeError
+from tinygrad_opt.hints import answers
 from tinygrad_opt.nn.activations import relu
 from tinygrad_opt.nn.module import matching
 from tinygrad_opt.nn.parameters import as_input
 from tinygrad_opt.tensor import Tensor, answer, apply, as_operand, effect, values_of
 
 
+@answers
 def mse_loss(prediction: Any, target: Any, *, reduction: str = "mean") -> Tensor:
     """(x − y)², the squared error.
 
@@ -51,6 +53,7 @@ def mse_loss(prediction: Any, target: Any, *, reduction: str = "mean") -> Tensor
     return reduced(apply(ops.square, x - y), reduction)
 
 
+@answers
 def l1_loss(prediction: Any, target: Any, *, reduction: str = "mean") -> Tensor:
     """|x − y|, the absolute error; its slope at 0 is 0.
 
@@ -79,6 +82,7 @@ def l1_loss(prediction: Any, target: Any, *, reduction: str = "mean") -> Tensor:
     return reduced(abs(x - y), reduction)
 
 
+@answers
 def huber_loss(
     prediction: Any, target: Any, *, delta: float = 1.0, reduction: str = "mean"
 ) -> Tensor:
@@ -121,6 +125,7 @@ def huber_loss(
     return reduced(near * (error - 0.5 * near), reduction)        # no square of an outlier
 
 
+@answers
 def cosine_embedding_loss(
     x1: Any, x2: Any, target: Any, *, margin: float = 0.0, reduction: str = "mean"
 ) -> Tensor:
@@ -168,6 +173,7 @@ def cosine_embedding_loss(
     return reduced(ops.where(together, 1 - cos, relu(cos - margin)), reduction)
 
 
+@answers
 def hinge_loss(
     scores: Any, target: Any, *, margin: float = 1.0, reduction: str = "mean"
 ) -> Tensor:
@@ -217,6 +223,7 @@ def _check_signs(name: str, signs: np.ndarray) -> None:
 # ---- penalties -----------------------------------------------------------------------------------
 
 
+@answers
 def l1_penalty(parameters: dict[str, Tensor], strength: float, pattern: str = "*") -> Tensor:
     """strength · Σ |p|, to be added to a loss: it drives parameters to 0.
 
@@ -251,6 +258,7 @@ def l1_penalty(parameters: dict[str, Tensor], strength: float, pattern: str = "*
     return _penalty(parameters, strength, pattern, abs)
 
 
+@answers
 def l2_penalty(parameters: dict[str, Tensor], strength: float, pattern: str = "*") -> Tensor:
     """strength · Σ p², to be added to a loss. Its gradient is 2 · strength · p.
 

@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from tinygrad_opt.errors import CheckpointError, captured_read, captured_write
+from tinygrad_opt.hints import answers, missing
 from tinygrad_opt.nn.blueprint import describe
 from tinygrad_opt.nn.init import generator
 from tinygrad_opt.nn.summary import Summary, summarize
@@ -70,6 +71,14 @@ class Module:
     packed_in_torch: Mapping[str, tuple[str, ...]] = {}    # its arrays → the paths of their parts
     _reserved: frozenset[str] = frozenset()        # names of methods that no attribute may take
 
+    @answers
+    def __init__(self) -> None:
+        """Nothing needs to be prepared: a subclass need not call this."""
+
+    def __init_subclass__(cls) -> None:
+        if "__init__" in vars(cls):
+            cls.__init__ = answers(cls.__init__)               # type: ignore[method-assign]
+
     @property
     def training(self) -> bool:
         """Whether it is trained now."""
@@ -116,10 +125,8 @@ class Module:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        known = ", ".join(vars(self)) or "none: is __init__ spelled with two underscores each side?"
-        raise AttributeError(
-            f"{type(self).__name__} has no attribute {name!r}. Its own attributes: {known}"
-        )
+        raise missing("Module", name, [*vars(self), *dir(type(self))], type(self).__name__,
+                      own=vars(self))
 
     # ---- the tree --------------------------------------------------------------------------------
 
@@ -478,9 +485,9 @@ class Module:
 
         Parameters
         ----------
-        input_shape : tuple of int, optional
-            Shape of the input, samples included. Zeros of this shape are sent through a copy of
-            the model; without it, the column of shapes is left out.
+        input_shape : tuple of int or array, optional
+            Shape of the input, samples included, or an example of it. Zeros of this shape are
+            sent through a copy of the model; without it, the column of shapes is left out.
         dtype : dtype-like, optional
             Of that input; ``int`` for a model that begins with an Embedding.
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.errors import ShapeError
+from tinygrad_opt.hints import answers
 from tinygrad_opt.nn import init as initialisers
 from tinygrad_opt.nn.activations import activation as activation_of
 from tinygrad_opt.nn.dropout import Dropout
@@ -21,6 +22,7 @@ from tinygrad_opt.nn.parameters import positive
 from tinygrad_opt.tensor import Tensor
 
 
+@answers
 def flatten(x: Any, start_axis: int = 1) -> Tensor:
     """All axes from `start_axis` on as one: (n, c, h, w) becomes (n, c·h·w).
 

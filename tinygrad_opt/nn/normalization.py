@@ -9,6 +9,7 @@ import numpy as np
 
 from tinygrad_opt import kernels, ops
 from tinygrad_opt.errors import ShapeError
+from tinygrad_opt.hints import answers
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.nn.parameters import as_input, parameter, positive
 from tinygrad_opt.tensor import Tensor, answer, apply, default_dtype, effect
@@ -75,6 +76,7 @@ scale_and_shift = ops.op("scale and shift", _scale_and_shift,
 ops.register(standardize=standardize, rescale=rescale, scale_and_shift=scale_and_shift)
 
 
+@answers
 def layer_norm(
     x: Any, weight: Tensor | None = None, bias: Tensor | None = None, *,
     shape: Any = None, eps: float = 1e-5,
@@ -115,6 +117,7 @@ def layer_norm(
     return _over_last_axes("layer norm", standardize, x, weight, bias, shape, eps)
 
 
+@answers
 def rms_norm(
     x: Any, weight: Tensor | None = None, *, shape: Any = None, eps: float | None = None
 ) -> Tensor:
@@ -269,6 +272,7 @@ def _one_or_all(shape: tuple[int, ...]) -> str:
     return str(shape if len(shape) > 1 else shape[0])
 
 
+@answers
 def batch_norm(
     x: Any, mean: np.ndarray | None = None, var: np.ndarray | None = None,
     weight: Tensor | None = None, bias: Tensor | None = None, *,

@@ -11,6 +11,7 @@ import numpy as np
 
 from tinygrad_opt import ops
 from tinygrad_opt.errors import ShapeError
+from tinygrad_opt.hints import answers
 from tinygrad_opt.nn import init as initialisers
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.nn.parameters import as_input, parameter, positive
@@ -73,6 +74,7 @@ class PositionalEmbedding(Module):
         return f"{length}, {features}"
 
 
+@answers
 def sinusoidal_embedding(positions: Any, features: int, *, base: float = 10000.0) -> Tensor:
     """Position t as sines and cosines of many frequencies, like the hands of many clocks.
 

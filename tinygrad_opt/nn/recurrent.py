@@ -13,6 +13,7 @@ import numpy as np
 
 from tinygrad_opt import ops
 from tinygrad_opt.errors import ShapeError
+from tinygrad_opt.hints import answers
 from tinygrad_opt.nn import init as initialisers
 from tinygrad_opt.nn.activations import tanh
 from tinygrad_opt.nn.linear import linear
@@ -127,6 +128,7 @@ ops.register(
 # ---- one step ------------------------------------------------------------------------------------
 
 
+@answers
 def rnn_step(
     x: Any, h: Any, w_ih: Tensor, w_hh: Tensor, b_ih: Any = None, b_hh: Any = None
 ) -> Tensor:
@@ -162,6 +164,7 @@ def rnn_step(
     return tanh(linear(x, w_ih, b_ih) + linear(h, w_hh, b_hh))
 
 
+@answers
 def gru_step(
     x: Any, h: Any, w_ih: Tensor, w_hh: Tensor, b_ih: Any = None, b_hh: Any = None
 ) -> Tensor:
@@ -203,6 +206,7 @@ def gru_step(
     return apply(gru_hidden_state, gates, h)
 
 
+@answers
 def lstm_step(
     x: Any, state: tuple[Any, Any], w_ih: Tensor, w_hh: Tensor, b_ih: Any = None, b_hh: Any = None
 ) -> tuple[Tensor, Tensor]:

@@ -58,6 +58,9 @@ class Summary:
 def summarize(model: Any, input_shape: Any, dtype: Any) -> Summary:
     """Send zeros through a copy of the model, whose modules note the shapes that they give."""
     modules = model.named_modules()
+    if hasattr(input_shape, "shape"):                      # an example in the place of its shape
+        dtype = input_shape.dtype if dtype is None else dtype
+        input_shape = input_shape.shape
     shapes = {} if input_shape is None else _shapes(model, input_shape, dtype)
     rows = []
     for path, module in modules.items():

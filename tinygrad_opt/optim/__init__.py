@@ -23,6 +23,9 @@ is added to p, rates of the past included.
     Lion       only the sign                                            m = 0
 """
 
+from typing import TYPE_CHECKING
+
+from tinygrad_opt.hints import nothing_called
 from tinygrad_opt.optim import schedules
 from tinygrad_opt.optim.adam import Adam, Adamax, AdamW, Lion, Nadam
 from tinygrad_opt.optim.adaptive import AdaDelta, AdaGrad, RMSprop
@@ -54,3 +57,6 @@ __all__ = [                                # noqa: RUF022 (sorted as Python sort
     "names",
     "schedules",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = nothing_called("optim", __all__)

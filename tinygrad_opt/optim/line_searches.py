@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_opt.errors import GraphError
+from tinygrad_opt.hints import answers
 from tinygrad_opt.optim.options import choice, flag, number
 from tinygrad_opt.tensor import Tensor, backward_pass, first_gradient, with_grad
 
@@ -159,6 +160,7 @@ class LineSearch(NamedTuple):
         return self.converged
 
 
+@answers
 @quietly
 def line_search(
     f: Callable[[Any], Tensor], params: Any, direction: Any = None, *, method: str = "wolfe",

@@ -12,7 +12,7 @@ from tinygrad_opt.optim.adam import Adam, Adamax, AdamW, Lion, Nadam
 from tinygrad_opt.optim.adaptive import AdaDelta, AdaGrad, RMSprop
 from tinygrad_opt.optim.descent import SGD, Momentum, Nesterov
 from tinygrad_opt.optim.optimizer import Optimizer
-from tinygrad_opt.optim.options import nearest
+from tinygrad_opt.optim.options import SYNONYMS, meant, nearest
 
 __all__ = ["get", "names", "read", "says_rate"]
 
@@ -25,13 +25,6 @@ _ALIASES = {
     "gd": "sgd", "gradientdescent": "sgd", "stochasticgradientdescent": "sgd",
     "nag": "nesterov", "nesterovaccelerated": "nesterov", "heavyball": "momentum",
     "rms": "rmsprop",
-}
-# Keras's and torch's names
-_OPTIONS = {
-    "learning_rate": "lr", "beta_1": "beta1", "beta_2": "beta2", "epsilon": "eps",
-    "clipnorm": "clip_norm_each", "clipvalue": "clip_value", "global_clipnorm": "clip_norm",
-    "initial_accumulator_value": "initial_accumulator", "lr_decay": "decay",
-    "momentum_decay": "psi",
 }
 # what other texts leave unsaid, where it is not what is left unsaid here
 _DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
@@ -173,7 +166,7 @@ def _rule(name: Any) -> type[Optimizer]:
 def _translated(rule: type[Optimizer], given: list[tuple[str, Any]]) -> dict[str, Any]:
     """The options under our names; refuses one that the rule lacks or that comes twice."""
     known = [*rule.options, "overrides", "frozen"]
-    ours = _OPTIONS | ({"alpha": "rho"} if "rho" in known else {})
+    ours = SYNONYMS | ({"alpha": "rho"} if "rho" in known else {})
     pairs = []
     for word, value in given:
         if word == "betas":
@@ -184,10 +177,7 @@ def _translated(rule: type[Optimizer], given: list[tuple[str, Any]]) -> dict[str
     options: dict[str, Any] = {}
     for word, name, value in pairs:
         if name not in known:
-            synonyms = [synonym for synonym, name in ours.items() if name in known]
-            raise TypeError(
-                f"{rule.__name__} has no option {word!r}; {nearest(word, [*known, *synonyms])}"
-            )
+            raise TypeError(f"{rule.__name__} has no option {word!r}; {meant(word, known)}")
         if name in options:
             raise TypeError(f"{name} is given twice, once as {word!r}")
         options[name] = value

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_opt.hints import answers
 from tinygrad_opt.optim.line_searches import Objective, Point, quietly, search
 from tinygrad_opt.optim.lookup import get, names, read
 from tinygrad_opt.optim.optimizer import Optimizer
@@ -67,6 +68,7 @@ class Result:
         return self.fun
 
 
+@answers
 @quietly
 def minimize(
     f: Callable[[Any], Tensor], params: Any, method: Any = "lbfgs", *, steps: int = 1000,
@@ -148,6 +150,7 @@ def minimize(
     return run.result()
 
 
+@answers
 def conjugate_gradient(
     f: Callable[[Any], Tensor], params: Any, *, steps: int | None = None, tol: float = 1e-8,
     beta: str = "polak_ribiere", restart: int | None = None, maximize: bool = False,

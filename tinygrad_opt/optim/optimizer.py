@@ -11,6 +11,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from tinygrad_opt.errors import GraphError, NonFiniteError, captured_read, captured_write, nearest
+from tinygrad_opt.hints import answers, missing
 from tinygrad_opt.optim import options as check
 from tinygrad_opt.optim.explain import Formula, explanation
 from tinygrad_opt.optim.packing import Array, Entry, Pack, bound, gradient, updatable
@@ -310,7 +311,10 @@ class Optimizer:
 
     def _unknown(self, name: str) -> str:
         known = [*self.options, "overrides", "frozen"]
-        return f"{type(self).__name__} has no option {name!r}; {nearest(name, known)}"
+        return f"{type(self).__name__} has no option {name!r}; {check.meant(name, known)}"
+
+    def __getattr__(self, name: str) -> Any:
+        raise missing("Optimizer", name, dir(type(self)), type(self).__name__, own=self.options)
 
     def _with(self: Self, options: Mapping[str, Any]) -> Self:
         """These options over mine, as an object that has the rule and nothing to update."""
@@ -395,6 +399,7 @@ class Optimizer:
 
     # ---- stepping --------------------------------------------------------------------------------
 
+    @answers
     def step(self) -> None:
         """Update every parameter that has a gradient, in place.
 
@@ -424,10 +429,12 @@ class Optimizer:
             if plan.large:
                 plan.release()
 
+    @answers
     def zero_grad(self) -> None:
         """Forget the gradients, so that the next ``backward()`` starts afresh."""
         effect(forget_gradients, self._targets)
 
+    @answers
     def update(self, params: Mapping[str, Any], grads: Mapping[str, Any]) -> None:
         """Update arrays in place, of an optimizer that is not bound to parameters.
 

@@ -13,10 +13,38 @@ import numpy as np
 
 from tinygrad_opt.errors import nearest
 
-__all__ = ["Check", "choice", "decay_rate", "flag", "momentum", "nearest", "number", "overrides",
-           "patterns", "rate", "scheduled", "whole"]
+__all__ = ["SYNONYMS", "Check", "choice", "decay_rate", "flag", "meant", "momentum", "nearest",
+           "number", "overrides", "patterns", "rate", "scheduled", "whole"]
+
+# Keras's and torch's names
+SYNONYMS = {
+    "learning_rate": "lr", "beta_1": "beta1", "beta_2": "beta2", "epsilon": "eps",
+    "clipnorm": "clip_norm_each", "clipvalue": "clip_value", "global_clipnorm": "clip_norm",
+    "initial_accumulator_value": "initial_accumulator", "lr_decay": "decay",
+    "momentum_decay": "psi",
+}
+# what is said of names that mean several options
+_MEANT = {
+    "betas": "beta1=0.9, beta2=0.999", "alpha": "lr, or rho for RMSprop", "mu": "momentum",
+    "gamma": "momentum, or rho for RMSprop", "decay_rate": "rho for RMSprop, beta1 for Adam",
+    "beta": "beta1 and beta2, or momentum", "warmup": "lr=optim.schedules.warm_up(...)",
+    "schedule": "lr=optim.schedules.cosine(...)", "lr_schedule": "lr=optim.schedules.cosine(...)",
+    "max_grad_norm": "clip_norm", "grad_clip": "clip_norm", "l2": "weight_decay",
+    "foreach": "leave it out: all parameters are updated together", "wd": "weight_decay",
+    "fused": "leave it out: all parameters are updated together", "params": "the first argument",
+    "var_list": "the first argument", "name": "leave it out",
+}
 
 Check = Callable[[str, Any], Any]
+
+
+def meant(name: str, known: Collection[str]) -> str:
+    """How a message goes on after an option that an optimizer does not have."""
+    ours = SYNONYMS.get(name)
+    if ours in known:
+        return f"did you mean {ours!r}?"
+    synonyms = [synonym for synonym, option in SYNONYMS.items() if option in known]
+    return f"here: {_MEANT[name]}" if name in _MEANT else nearest(name, [*known, *synonyms])
 
 
 def number(

@@ -21,10 +21,11 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, MISSING, dataclass, fields
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from tinygrad_opt.hints import nothing_called
 from tinygrad_opt.optim.options import Check, flag, number, rate, whole
 
 __all__ = [
@@ -469,3 +470,7 @@ class reduce_on_plateau(Schedule):
 
 
 Plateau = reduce_on_plateau
+
+
+if not TYPE_CHECKING:
+    __getattr__ = nothing_called("schedules", __all__)

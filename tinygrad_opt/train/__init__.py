@@ -1,5 +1,8 @@
 """The training loop, the history that it records, and callbacks."""
 
+from typing import TYPE_CHECKING
+
+from tinygrad_opt.hints import nothing_called
 from tinygrad_opt.train.callbacks import (
     Callback,
     Checkpoint,
@@ -27,3 +30,6 @@ __all__ = [
     "fit",
     "predict",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = nothing_called("train", __all__)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import signal
 import threading
@@ -11,14 +10,14 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
 
 from tinygrad_opt.compiler import compile as captured
 from tinygrad_opt.data import minibatches
 from tinygrad_opt.data.arguments import samples, whole
-from tinygrad_opt.errors import nearest
+from tinygrad_opt.hints import answers
 from tinygrad_opt.optim import Optimizer
 from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.train.batch import BatchGradients, Halt
@@ -39,39 +38,10 @@ __all__ = ["Run", "fit"]
 Array = np.ndarray
 Pair = tuple[Array, Array]
 INTERRUPTED = "interrupted"
-Function = TypeVar("Function", bound=Callable[..., Any])
 MEASURED = ("lr", "gradient_norm", "update_ratio", "seconds")
 
 
-def _answers(words: dict[str, str]) -> Callable[[Function], Function]:
-    """Make a function answer keywords of other libraries by what they are called here."""
-    def decorated(function: Function) -> Function:
-        code = function.__code__
-        known = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-
-        @functools.wraps(function)
-        def answering(*given: Any, **options: Any) -> Any:
-            for name in options.keys() - set(known):
-                raise TypeError(f"{function.__name__}() has no argument {name!r}:"
-                                f" {words.get(name) or nearest(name, known)}")
-            return function(*given, **options)
-
-        return cast(Function, answering)
-
-    return decorated
-
-
-RATE = "the learning rate is the optimizer's, as in optimizer=optim.Adam(lr=0.01)"
-
-
-@_answers({
-    "lr": RATE, "learning_rate": RATE,
-    "verbose": "progress=False shows nothing, progress='lines' a line an epoch",
-    "validation_split": "split by data.train_test_split, and give validation_data=(x, y)",
-    "shuffle": "samples are always shuffled; seed= makes their order repeatable",
-    "n_epochs": "it is called epochs", "nb_epoch": "it is called epochs",
-    "random_state": "it is called seed",
-})
+@answers
 def fit(
     model: Any,
     x: Any,

@@ -10,7 +10,8 @@ import numpy as np
 
 from tinygrad_opt.data import minibatches
 from tinygrad_opt.data.arguments import samples
-from tinygrad_opt.errors import ShapeError, nearest
+from tinygrad_opt.errors import ShapeError
+from tinygrad_opt.hints import answers, hint
 from tinygrad_opt.tensor import no_grad
 
 __all__ = ["evaluate", "predict"]
@@ -19,6 +20,7 @@ Array = np.ndarray
 Metric = Callable[[Array, Array], Any]
 
 
+@answers
 def predict(model: Any, x: Any, *, batch_size: int = 256) -> Array:
     """What the model makes of x, batch by batch, in evaluation mode and without a graph.
 
@@ -45,6 +47,7 @@ def predict(model: Any, x: Any, *, batch_size: int = 256) -> Array:
         return np.concatenate([array_of(model(xb)) for xb in batches])
 
 
+@answers
 def evaluate(
     model: Any,
     x: Any,
@@ -182,7 +185,7 @@ def loss_by_name(loss: Any) -> Callable[[Any, Any], Any]:
              and n != "cosine_embedding_loss"]         # of three arguments
     name = LOSSES.get(loss, loss)
     if name not in known:
-        raise ValueError(f"no loss is called {loss!r}; {nearest(loss, [*known, *LOSSES])}")
+        raise ValueError(f"no loss is called {loss!r}; {hint('nn', loss, [*known, *LOSSES])}")
     found: Callable[[Any, Any], Any] = getattr(nn, name)
     return found
 

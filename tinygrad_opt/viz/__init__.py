@@ -16,6 +16,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from tinygrad_opt.hints import missing
 from tinygrad_opt.viz.graph.draw import GraphView, draw, notebook_bundle
 from tinygrad_opt.viz.graph.model import Cluster, Edge, Graph, Node, Row
 from tinygrad_opt.viz.graph.modules import scope
@@ -52,7 +53,7 @@ def __getattr__(name: str) -> Any:
         return import_module(f"{__name__}.steps.formula")
     module = _MODULE_OF.get(name)
     if module is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise missing("viz", name, __all__)
     value = getattr(import_module(f"{__name__}.{module}"), name)
     globals()[name] = value
     return value

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.errors import RenderError
+from tinygrad_opt.hints import answers
 from tinygrad_opt.tensor import Tensor, history, with_grad
 from tinygrad_opt.viz.graph import dot as dot_text
 from tinygrad_opt.viz.graph.engines import engines, place, render
@@ -37,6 +38,7 @@ LARGEST, LARGEST_PNG = 200_000, 1500       # boxes in a drawing
 BACK_ROOM, BACK_RIM = 74.0, 14.0           # between columns and below, for derivatives on arrows
 
 
+@answers
 def draw(
     what: Any,
     *inputs: Any,

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.errors import RenderError
+from tinygrad_opt.hints import answers
 from tinygrad_opt.tensor import Tensor, history, values_of
 from tinygrad_opt.viz.graph.draw import check_options
 from tinygrad_opt.viz.graph.engines import place
@@ -35,6 +36,7 @@ MAP_LINES = 3                              # room for the heat maps, in lines of
 ROOM = 68.0                                # between two columns, for a number on an arrow
 
 
+@answers
 def playback(
     loss: Tensor,
     path: Any = None,

@@ -1,0 +1,329 @@
+"""What other libraries call it, and what it is called here: for the end of error messages.
+
+These are hints only; the names themselves are not defined. A table for each library says for the
+owner of an attribute, or for "arguments", what a name of that library is here.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar, cast
+
+from tinygrad_opt.errors import nearest
+
+__all__ = ["answers", "hint", "missing"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+MEMORY = "arrays are NumPy's, in main memory: leave it out"
+IN_PLACE = "nothing works in place here: assign the result, t = ..., or write to t.data"
+NUMPY = "NumPy's functions make arrays, tg.Tensor(...) wraps them: tg.Tensor(np.zeros(3))"
+RATE = "the learning rate is the optimizer's: optimizer=optim.Adam(lr=0.01)"
+LOOP = "training is a function: tg.fit(model, x, y, loss=..., optimizer=optim.Adam(), epochs=...)"
+FUNCTIONS = "losses are functions: loss = nn.{}(prediction, y)"
+CLIP = "an option of the optimizer: optim.Adam(params, clip_norm=1.0), or clip_value="
+DICT = "parameters are a dict name -> Tensor: for name, p in model.parameters().items()"
+WHOLE = "tg.save(path, model, optimizer) and tg.load(path, model, optimizer)"
+
+PYTORCH = {
+    "tinygrad_opt": {
+        "tensor": "tg.Tensor(...)", "as_tensor": "tg.Tensor(...)", "from_numpy": "tg.Tensor(array)",
+        "FloatTensor": "tg.Tensor(...)", "manual_seed": "tg.seed(0)",
+        "zeros": NUMPY, "ones": NUMPY, "eye": NUMPY, "arange": NUMPY, "linspace": NUMPY,
+        "full": NUMPY, "empty": NUMPY, "zeros_like": NUMPY, "ones_like": NUMPY,
+        "rand": "tg.Tensor(np.random.default_rng(0).random(shape))",
+        "randn": "tg.Tensor(np.random.default_rng(0).standard_normal(shape))",
+        "randint": "np.random.default_rng(0).integers(low, high, shape)",
+        "randperm": "np.random.default_rng(0).permutation(n)",
+        "cat": "np.concatenate([a, b])", "mm": "a @ b", "bmm": "a @ b", "matmul": "a @ b",
+        "relu": "nn.relu(t)", "sigmoid": "nn.sigmoid(t)", "softmax": "nn.softmax(t)",
+        "log_softmax": "nn.log_softmax(t)", "permute": "np.transpose(t, axes)",
+        "unsqueeze": "np.expand_dims(t, axis)", "gather": "np.take_along_axis(t, index, axis)",
+        "float32": "np.float32", "float64": "np.float64", "float16": "np.float16",
+        "int64": "np.int64", "float": "np.float32", "double": "np.float64", "long": "np.int64",
+        "device": MEMORY, "cuda": MEMORY, "set_default_tensor_type": "tg.set_default_dtype(...)",
+        "inference_mode": "tg.no_grad()", "enable_grad": "leave the no_grad() block",
+        "set_grad_enabled": "tg.no_grad()", "is_tensor": "isinstance(t, tg.Tensor)",
+        "func": "tg.grad, tg.jacobian, tg.hessian, tg.hvp", "autograd": "tg.grad(f)",
+        "utils": "data.minibatches, optim and nn have what is in torch.utils",
+    },
+    "Tensor": {
+        "view": "t.reshape(...)", "permute": "t.transpose(...)", "t": "t.T",
+        "unsqueeze": "np.expand_dims(t, axis), or t[None]", "expand": "np.broadcast_to(t, shape)",
+        "expand_as": "np.broadcast_to(t, other.shape)", "clone": "t.copy()",
+        "contiguous": "nothing to do: NumPy takes any layout", "to": "t.astype(dtype); " + MEMORY,
+        "cuda": MEMORY, "cpu": MEMORY, "device": MEMORY, "is_cuda": MEMORY,
+        "float": "t.astype(np.float32)", "double": "t.astype(np.float64)",
+        "half": "t.astype(np.float16)", "long": "t.astype(np.int64)", "int": "t.astype(np.int32)",
+        "type": "t.astype(dtype)", "dim": "t.ndim", "numel": "t.size", "nelement": "t.size",
+        "matmul": "a @ b", "mm": "a @ b", "bmm": "a @ b", "mul": "a * b", "add": "a + b",
+        "sub": "a - b", "div": "a / b", "neg": "-t", "pow": "t ** n", "square": "t ** 2",
+        "abs": "abs(t)", "sin": "np.sin(t)", "cos": "np.cos(t)", "log1p": "np.log1p(t)",
+        "expm1": "np.expm1(t)", "rsqrt": "1 / np.sqrt(t)", "maximum": "np.maximum(t, other)",
+        "minimum": "np.minimum(t, other)", "clamp": "t.clip(min, max)",
+        "gather": "np.take_along_axis(t, index, axis)", "index_select": "t.take(index, axis)",
+        "masked_fill": "np.where(mask, value, t)", "where": "np.where(mask, t, other)",
+        "chunk": "np.array_split(t, n)", "split": "np.split(t, n)", "unbind": "list(t)",
+        "cat": "np.concatenate([a, b])", "stack": "np.stack([a, b])", "tile": "np.tile(t, n)",
+        "topk": "np.sort(t)[..., -k:]", "eq": "t == other", "gt": "t > other", "lt": "t < other",
+        "requires_grad_": "t.requires_grad = True", "detach_": "t.detach()",
+        "retain_grad": "nothing to do: every Tensor of the graph has its .grad after backward()",
+        "grad_fn": "t.op, with t.inputs", "new_zeros": NUMPY, "new_tensor": "tg.Tensor(...)",
+        "zero_": IN_PLACE, "fill_": IN_PLACE, "copy_": IN_PLACE, "add_": IN_PLACE,
+        "sub_": IN_PLACE, "mul_": IN_PLACE, "div_": IN_PLACE, "clamp_": IN_PLACE,
+        "normal_": IN_PLACE, "uniform_": IN_PLACE, "flip": "np.flip(t, axis)",
+        "roll": "np.roll(t, shift, axis)", "einsum": "np.einsum(subscripts, t)",
+    },
+    "nn": {
+        "CrossEntropyLoss": FUNCTIONS.format("cross_entropy"),
+        "NLLLoss": FUNCTIONS.format("nll_loss"), "MSELoss": FUNCTIONS.format("mse_loss"),
+        "L1Loss": FUNCTIONS.format("l1_loss"), "HuberLoss": FUNCTIONS.format("huber_loss"),
+        "SmoothL1Loss": FUNCTIONS.format("huber_loss"), "KLDivLoss": FUNCTIONS.format("kl_div"),
+        "BCELoss": FUNCTIONS.format("binary_cross_entropy"),
+        "BCEWithLogitsLoss": FUNCTIONS.format("binary_cross_entropy_with_logits"),
+        "CosineEmbeddingLoss": FUNCTIONS.format("cosine_embedding_loss"),
+        "HingeEmbeddingLoss": FUNCTIONS.format("hinge_loss"),
+        "smooth_l1_loss": "nn.huber_loss",
+        "functional": "its functions are in nn itself: nn.relu, nn.cross_entropy",
+        "F": "its functions are in nn itself: nn.relu, nn.cross_entropy",
+        "Parameter": "a leaf that requires grad: tg.Tensor(values, requires_grad=True)",
+        "ModuleList": "a list: self.layers = [nn.Linear(2, 3), ...]",
+        "ModuleDict": "a dict: self.layers = {'a': nn.Linear(2, 3), ...}",
+        "ParameterList": "a list of Tensors", "ParameterDict": "a dict of Tensors",
+        "LazyLinear": "nn.Linear(in_features, out_features)",
+        "Dropout1d": "nn.Dropout", "Dropout2d": "nn.Dropout", "SELU": "nn.ELU",
+        "LSTMCell": "nn.lstm_step", "GRUCell": "nn.gru_step", "RNNCell": "nn.rnn_step",
+        "EmbeddingBag": "nn.Embedding, and a mean over the axis",
+        "MultiheadAttention": "nn.MultiHeadAttention",
+        "TransformerEncoderLayer": "nn.TransformerBlock",
+        "scaled_dot_product_attention": "nn.attention",
+        "utils": CLIP, "Unflatten": "t.reshape(shape)", "DataParallel": MEMORY,
+    },
+    "init": {
+        "xavier_uniform_": "an option of layers: nn.Linear(2, 3, init='glorot_uniform')",
+        "xavier_normal_": "an option of layers: nn.Linear(2, 3, init='glorot_normal')",
+        "kaiming_uniform_": "an option of layers: nn.Linear(2, 3, init='he_uniform')",
+        "kaiming_normal_": "an option of layers: nn.Linear(2, 3, init='he_normal')",
+        "zeros_": "layer.weight.data[...] = 0", "constant_": "layer.weight.data[...] = value",
+        "normal_": "an option of layers: nn.Linear(2, 3, init=0.01), the standard deviation",
+        "uniform_": "an option of layers: init=f for a function f(shape, rng)",
+    },
+    "Module": {
+        "named_parameters": "model.parameters().items()", "children": "model.named_modules()",
+        "named_children": "model.named_modules().items()",
+        "modules": "model.named_modules().values()", "to": "model.astype(dtype); " + MEMORY,
+        "cuda": MEMORY, "cpu": MEMORY, "device": MEMORY, "double": "model.astype(np.float64)",
+        "float": "model.astype(np.float32)", "half": "model.astype(np.float16)",
+        "register_parameter": "assign it: self.name = tg.Tensor(..., requires_grad=True)",
+        "register_buffer": "assign an array, and name it in the class: buffers = ('name',)",
+        "register_module": "assign it: self.name = module",
+        "add_module": "assign it: self.name = module",
+        "apply": "for module in model.named_modules().values(): ...",
+        "register_forward_hook": "wrap forward(), or hook a Tensor: t.register_hook(f)",
+        "named_buffers": "names are in type(module).buffers", "share_memory": MEMORY,
+    },
+    "optim": {
+        "Adagrad": "optim.AdaGrad", "Adadelta": "optim.AdaDelta", "NAdam": "optim.Nadam",
+        "RMSProp": "optim.RMSprop", "Rprop": "optim.RMSprop, or optim.Lion",
+        "RAdam": "optim.Adam with a warm-up: lr=optim.schedules.warmup(...)",
+        "LBFGS": "optim.minimize(f, params, method='lbfgs')",
+        "lr_scheduler": "a schedule is the lr: optim.Adam(params, lr=optim.schedules.cosine(...))",
+    },
+    "Optimizer": {
+        "param_groups": "opt.lr = ...; by name, overrides={'*.bias': {'lr': 0.1}}",
+        "add_param_group": "give all parameters at once; by name, overrides={...}",
+        "defaults": "the options themselves, as in opt.lr", "defaults_": "as in opt.lr",
+    },
+    "data": {
+        "DataLoader": "for x, y in data.minibatches(x, y, batch_size, rng=0)",
+        "TensorDataset": "the arrays x and y themselves", "Dataset": "the arrays x and y",
+        "random_split": "data.train_test_split(x, y)", "Subset": "x[indices], y[indices]",
+        "MNIST": "data.digits(), or data.idx(path) for files of MNIST",
+    },
+    "viz": {"make_dot": "tg.draw(loss)"},
+    "schedules": {
+        "StepLR": "step_decay", "ExponentialLR": "exponential", "CosineAnnealingLR": "cosine",
+        "LambdaLR": "any function t -> lr", "ReduceLROnPlateau": "reduce_on_plateau",
+    },
+    "arguments": {
+        "dim": "axis", "dims": "axis, or axes", "keepdim": "keepdims",
+        "retain_graph": "leave it out: the graph stays as it is",
+        "set_to_none": "leave it out: it always does",
+        "inplace": "leave it out: nothing works in place here", "device": MEMORY,
+        "out": "assign the result: nothing works in place here",
+        "size_average": "reduction='mean' or 'sum'", "reduce": "reduction='none'",
+        "num_embeddings": "the first argument, vocabulary size", "embedding_dim": "the second",
+        "num_layers": "one layer each: nn.Sequential(nn.LSTM(...), nn.LSTM(...))",
+        "batch_first": "leave it out: the first axis is always the samples",
+        "bidirectional": "two layers, one on x[:, ::-1]",
+        "in_channels": "the first argument", "out_channels": "the second argument",
+        "kernel_size": "the third argument, kernel", "affine": "leave it out: there always is one",
+        "track_running_stats": "leave it out: it always does",
+        "negative_slope": "slope", "input_size": "the first argument",
+        "hidden_size": "the second argument", "embed_dim": "the first argument",
+        "params": "the first argument", "weights_only": "leave it out: nothing else is read",
+        "map_location": MEMORY, "path": "the result has .save(path)",
+    },
+}
+
+KERAS = {
+    "tinygrad_opt": {
+        "GradientTape": "loss.backward(), then t.grad of every leaf", "constant": "tg.Tensor(...)",
+        "Variable": "tg.Tensor(values, requires_grad=True)", "function": "tg.compile(step)",
+        "Model": "nn.Module", "Sequential": "nn.Sequential", "layers": "nn",
+        "losses": "functions in nn: nn.cross_entropy", "optimizers": "optim",
+        "callbacks": "train", "metrics": "functions of (prediction, y): fit(..., metrics=...)",
+        "random": "np.random.default_rng(0)", "keras": "nn, optim and tg.fit",
+        "reduce_mean": "t.mean()", "reduce_sum": "t.sum()", "convert_to_tensor": "tg.Tensor(...)",
+    },
+    "nn": {
+        "Dense": "nn.Linear(in_features, out_features), then an activation, or nn.MLP",
+        "Input": "leave it out: shapes come with the data", "Model": "nn.Module",
+        "Conv1D": "nn.Conv1d", "Conv2D": "nn.Conv2d", "MaxPooling2D": "nn.MaxPool2d",
+        "AveragePooling2D": "nn.AvgPool2d", "BatchNormalization": "nn.BatchNorm1d",
+        "LayerNormalization": "nn.LayerNorm", "SimpleRNN": "nn.RNN", "Activation": "nn.ReLU()",
+        "Lambda": "any function: nn.Sequential(layer, lambda x: x * 2)",
+        "binary_crossentropy": "nn.binary_cross_entropy",
+        "categorical_crossentropy": "nn.cross_entropy, of logits",
+        "sparse_categorical_crossentropy": "nn.cross_entropy, of logits",
+        "mse": "nn.mse_loss", "mae": "nn.l1_loss", "mean_squared_error": "nn.mse_loss",
+        "GlobalAveragePooling2D": "x.mean((2, 3))", "Layer": "nn.Module",
+    },
+    "Module": {
+        "fit": LOOP, "compile": LOOP, "train_on_batch": LOOP, "predict": "train.predict(model, x)",
+        "evaluate": "train.evaluate(model, x, y, loss=...)", "save": WHOLE, "load_weights": WHOLE,
+        "save_weights": WHOLE, "get_weights": "model.state_dict()",
+        "set_weights": "model.load_state_dict(state)", "weights": "model.parameters()",
+        "trainable_variables": "model.parameters()", "trainable_weights": "model.parameters()",
+        "trainable": "model.requires_grad_(False)", "build": "nothing to do",
+        "add": "give all layers at once: nn.Sequential(a, b, c)",
+        "count_params": "model.summary().parameters", "plot": "tg.draw(model)",
+    },
+    "Optimizer": {
+        "apply_gradients": "loss.backward(), then opt.step()",
+        "minimize": "opt.zero_grad(); loss.backward(); opt.step()",
+        "learning_rate": "opt.lr", "iterations": "opt.t", "get_config": "opt.state_dict()",
+    },
+    "optim": {"Adamw": "optim.AdamW", "RMSProp": "optim.RMSprop", "Ftrl": "optim.AdaGrad",
+              "legacy": "optim.get(name, defaults='keras')"},
+    "train": {"ModelCheckpoint": "train.Checkpoint", "ReduceLROnPlateau": "train.ReduceOnPlateau",
+              "CSVLogger": "train.CSVLog", "TerminateOnNaN": "train.StopOnNonFinite",
+              "LearningRateScheduler": "the optimizer's lr may be a schedule t -> lr",
+              "Trainer": LOOP},
+    "data": {"to_categorical": "data.one_hot(labels)", "load_data": "data.digits()",
+             "mnist": "data.digits(), or data.idx(path) for files of MNIST"},
+    "arguments": {
+        "verbose": "progress=False shows nothing, progress='lines' a line an epoch",
+        "validation_split": "data.train_test_split, then validation_data=(x, y)",
+        "lr": RATE, "learning_rate": RATE, "n_epochs": "epochs", "nb_epoch": "epochs",
+        "shuffle": "samples are always shuffled; seed= makes their order repeatable",
+        "units": "the second argument, out_features", "rate": "p", "input_shape":
+        "leave it out: nn.Linear takes in_features", "input_dim": "the first argument",
+        "output_dim": "the second argument", "kernel_initializer": "init",
+        "use_bias": "bias", "filters": "the second argument", "strides": "stride",
+        "from_logits": "leave it out: nn.cross_entropy takes logits", "momentum_": "momentum",
+        "y_true": "the second argument", "y_pred": "the first argument", "epsilon": "eps",
+    },
+}
+
+JAX = {
+    "tinygrad_opt": {
+        "jit": "tg.compile(step)", "vmap": "NumPy broadcasts: write the batch as an axis",
+        "vjp": "loss.backward(gradient)", "jvp": "tg.hvp, or tg.jacobian",
+        "jacfwd": "tg.jacobian", "jacrev": "tg.jacobian", "numpy": "import numpy as np",
+        "random": "np.random.default_rng(0)", "pmap": MEMORY, "lax": "NumPy's functions",
+        "stop_gradient": "t.detach()", "tree_map": "a dict comprehension",
+    },
+    "optim": {
+        "sgd": "optim.SGD", "adamw": "optim.AdamW", "lion": "optim.Lion",
+        "chain": "options of the optimizer: clip_norm=, weight_decay=",
+        "clip_by_global_norm": CLIP, "apply_updates": "opt.update(params, grads)",
+    },
+    "Tensor": {"at": "t[index] = value, or np.where", "block_until_ready": "nothing to do"},
+    "Optimizer": {"init": "nothing to do: state is made with the parameters"},
+    "arguments": {"has_aux": "return the loss alone", "static_argnums": "leave it out"},
+}
+
+SKLEARN = {
+    "Module": {"score": "train.evaluate(model, x, y, loss=..., metrics='accuracy')",
+               "get_params": "model.parameters()", "predict_proba": "nn.softmax(model(x))",
+               "partial_fit": LOOP},
+    "data": {"load_digits": "data.digits()", "make_moons": "data.moons()",
+             "make_circles": "data.circles()", "make_blobs": "data.blobs()",
+             "StandardScaler": "data.standardize(x)", "shuffle": "rng.permutation(len(x))"},
+    "arguments": {"random_state": "seed, or rng", "max_iter": "epochs, or steps", "X": "x",
+                  "test_size": "the third argument, test", "hidden_layer_sizes": "sizes, in a list",
+                  "learning_rate_init": RATE, "n_samples": "the first argument"},
+}
+
+LIBRARIES: dict[str, dict[str, dict[str, str]]] = {
+    "PyTorch": PYTORCH, "Keras": KERAS, "JAX": JAX, "scikit-learn": SKLEARN,
+}
+
+
+def hint(owner: str, name: str, known: Iterable[str]) -> str:
+    """How a message goes on after a name that is not there."""
+    known = set(known)
+    for library, table in LIBRARIES.items():
+        cure = table.get(owner, {}).get(name)
+        if cure is not None and not (owner == "arguments" and cure.isidentifier()
+                                     and cure not in known):
+            return f"{library}'s {name} here: {cure}"
+    return nearest(name, known)
+
+
+def missing(owner: str, name: str, known: Iterable[str], who: str = "",
+            own: Iterable[str] | None = None) -> AttributeError:
+    """The error for an attribute that is not there; if nothing else fits it lists `own`."""
+    if name.startswith("_"):                   # asked for by protocols, not by people
+        return AttributeError(name)
+    known = [x for x in known if not x.startswith("_")]
+    said = hint(owner, name, known)
+    if said.startswith("known:") and own is not None:
+        none = "none: is __init__ spelled with two underscores each side?"
+        said = f"its own attributes: {', '.join(own) or none}"
+    return AttributeError(f"{who or owner} has no attribute {name!r}; {said}")
+
+
+def nothing_called(owner: str, known: Iterable[str]) -> Callable[[str], Any]:
+    """What a package answers when it is asked for a name that it does not have."""
+
+    def refuse(name: str) -> Any:
+        raise missing(owner, name, known)
+
+    return refuse
+
+
+def answers(function: Function) -> Function:
+    """Let a function say what was meant when it is called with arguments that it does not have."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except TypeError as error:
+            if error.__traceback__ is None or error.__traceback__.tb_next is not None:
+                raise                          # from inside: the arguments did fit
+            raise _misfit(call, args, kwargs, error) from None
+
+    return cast(Function, call)
+
+
+def _misfit(function: Any, args: Any, kwargs: Any, error: TypeError) -> TypeError:
+    """What is wrong with the arguments of a call, in the words of its caller."""
+    name, signature = function.__qualname__, inspect.signature(function)
+    parameters = [*signature.parameters.values()]
+    if parameters and parameters[0].name == "self":
+        parameters = parameters[1:]
+        if function.__name__ == "__init__":
+            name = type(args[0]).__name__
+    known = [p.name for p in parameters]
+    for argument in kwargs.keys() - set(known):
+        return TypeError(f"{name}() has no argument {argument!r}; "
+                         + hint("arguments", argument, known))
+    shown = signature.replace(parameters=parameters, return_annotation=signature.empty)
+    plain = shown.replace(parameters=[p.replace(annotation=p.empty) for p in parameters])
+    reason = str(error).split("() ", 1)[-1]
+    return TypeError(f"{name}() {reason}; it is called as {name}{plain}")
