@@ -394,6 +394,45 @@ def test_products_of_all_layouts(size, turned, dtype):
         np.testing.assert_allclose(c, wanted, atol=1e-5 * k if dtype == "f4" else 1e-13 * k)
 
 
+FUNCTIONS = {                            # where they are tried
+    "exp": (-746, 710), "expm1": (-50, 710), "log": None, "log1p": None, "tanh": (-23, 23),
+    "erf": (-6.5, 6.5)}
+SPECIAL = [0, -0.0, np.inf, -np.inf, np.nan, 1, -1, 1e-38, 1e-42, 1e-320, 88.7, 88.8, -87.4,
+           -103.9, -104.1, 709.7, 709.9, -745, -746, 0.625, 1.5, -1.5, 6]
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_are_right_to_two_units_in_the_last_place(name, dtype):
+    mpmath = pytest.importorskip("mpmath")
+    rng, bounds = np.random.default_rng(0), FUNCTIONS[name]
+    near = rng.normal(size=400) * np.exp(rng.uniform(-30, 0, 400))
+    wide = (np.exp(rng.uniform(-700, 700, 800)) if bounds is None else
+            rng.uniform(*bounds, 800) * rng.choice([1, 0.12], 800))
+    with np.errstate(over="ignore", under="ignore"):
+        x = np.concatenate([near, wide, rng.uniform(0.4, 2, 400), SPECIAL]).astype(dtype)
+    z, size = np.empty_like(x), x.itemsize
+    loop = Loop((len(x),), ((dtype, (size,)),) * 2,
+                (Value("load", dtype, (0,)), Value(name, dtype, (0,))), ((1, 1),))
+    assert runner_of([(loop, [a.__array_interface__["data"][0] for a in (x, z)])]).call() == -1
+    with mpmath.workprec(120):
+        for a, b in zip(x.tolist(), z.tolist()):
+            if np.isnan(a) or (name == "log" and a < 0) or (name == "log1p" and a < -1):
+                assert np.isnan(b)
+                continue
+            if (name, a) in (("log", 0), ("log1p", -1)):
+                assert b == -np.inf
+                continue
+            exact = getattr(mpmath, name)(mpmath.mpf(a))
+            with np.errstate(over="ignore"):
+                wanted = np.dtype(dtype).type(float(exact))
+            if not np.isfinite(wanted) or not np.isfinite(b):
+                assert b == wanted, a
+            else:
+                error = abs(float((mpmath.mpf(b) - exact) / float(np.spacing(abs(wanted)))))
+                assert error <= 2, a
+
+
 def test_equal_loops_are_compiled_once(monkeypatch):
     compiled = []
     monkeypatch.setattr(machine._Machine, "compiled", lambda self, text, level:

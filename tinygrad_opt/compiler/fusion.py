@@ -300,9 +300,14 @@ class _Building:
         return loop.merged(), self.slots
 
     def array(self, slot: int, strides: tuple[int, ...]) -> int:
-        self.arrays.append((self.fused.low.dtype(slot), strides))
-        self.slots.append(slot)
-        return len(self.slots) - 1
+        """The number of an array; what is read and written at the same entries is one."""
+        own = self.fused.slots[slot]
+        key = "array", self.fused.root(slot), own.offset, strides, own.dtype
+        if key not in self.known:
+            self.known[key] = len(self.slots)
+            self.arrays.append((self.fused.low.dtype(slot), strides))
+            self.slots.append(slot)
+        return self.known[key]
 
     def value(self, term: Any, node: Any) -> int:
         """The number of a term's value."""
@@ -318,9 +323,9 @@ class _Building:
         if name == "load":
             slot, where = operands
             place = self.value(where, node)
-            key = "gathered", slot, place
+            key = "gathered", self.fused.key(slot, node), place
             if key not in self.known:
-                array = self.array(slot, (0,) * len(self.unit.space or ()))
+                array = self.array(slot, self.fused.strides(slot, node))
                 self.known[key] = self._new("load", dtype, (array, place))
             return self.known[key]
         numbers = tuple(self.value(x, node) for x in operands)

@@ -82,12 +82,12 @@ class Loop(NamedTuple):
             lines.append(f"{pad}for i{axis} in range({n}):")
             pad += "    "
 
-        def place(array: int) -> str:
+        def place(array: int, where: Any = ()) -> str:
             dtype, strides = self.arrays[array]
             size = np.dtype(dtype).itemsize
             parts = [f"{f'{s // size} * ' if s != size else ''}i{a}"
                      for a, s in enumerate(strides) if s]
-            return f"a{array}[{' + '.join(parts) or 0}]"
+            return f"a{array}[{' + '.join([*where, *parts]) or 0}]"
 
         for k, value in enumerate(self.values):
             if value.name == "number":
@@ -96,12 +96,12 @@ class Loop(NamedTuple):
             names.append(f"v{k}")
             if value.name == "load":
                 array, *where = value.operands
-                text = f"a{array}[{names[where[0]]}]" if where else place(array)
+                text = place(array, [names[w] for w in where])
             else:
                 text = f"{value.name}({', '.join(names[v] for v in value.operands)})"
             lines.append(f"{pad}v{k} = {text}  # {value.dtype}")
         lines += [f"{pad}check({names[v]})" for v in self.checks]
-        lines += [f"{pad}{f'a{a}[{names[at[0]]}]' if at else place(a)} = {names[v]}"
+        lines += [f"{pad}{place(a, [names[w] for w in at])} = {names[v]}"
                   for v, a, *at in self.stores]
         lines += [f"{pad}{place(a)} = {name}({place(a)}, {names[v]})" for name, v, a in self.folds]
         return "\n".join(lines)
@@ -111,11 +111,14 @@ class Loop(NamedTuple):
         return _Writer(self, name).text()
 
 
-def scattering(dtype: str, count: int, places: tuple[int, ...], values: tuple[int, ...]) -> Loop:
-    """A loop that puts values into an array at places of it, one after the other."""
-    arrays = (dtype, (0,) * len(places)), ("i8", places), (dtype, values)
-    return Loop((count,), arrays, (Value("load", "i8", (1,)), Value("load", dtype, (2,))),
-                ((1, 0, 0),))
+def scattering(dtype: str, shape: tuple[int, ...], into: tuple[int, ...], places: tuple[int, ...],
+               values: tuple[int, ...], adds: bool) -> Loop:
+    """A loop that puts values into an array at places of it, or adds them, one after the other."""
+    steps = [Value("load", "i8", (1,)), Value("load", dtype, (2,))]
+    if adds:
+        steps += [Value("load", dtype, (0, 0)), Value("add", dtype, (2, 1))]
+    return Loop(shape, ((dtype, into), ("i8", places), (dtype, values)), tuple(steps),
+                ((len(steps) - 1, 0, 0),)).merged()
 
 
 _START = {"add": 0, "multiply": 1, "maximum": -math.inf, "minimum": math.inf}
@@ -253,7 +256,7 @@ class _Writer:
         """The address of an entry."""
         b, (dtype, strides) = self.b, self.loop.arrays[array]
         offset = self.i64(0)
-        for i, stride in ([(where[0], np.dtype(dtype).itemsize)] if where else zip(at, strides)):
+        for i, stride in [*zip(at, strides), *((w, np.dtype(dtype).itemsize) for w in where)]:
             if stride:
                 offset = b.add(offset, b.mul(i, self.i64(stride), flags=("nsw",)), flags=("nsw",))
         return b.gep(self.pointers[array], [offset], inbounds=True)

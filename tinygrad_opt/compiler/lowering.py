@@ -5,14 +5,15 @@
     Fold      a slot that collects a term along some axes
     Pairs     a slot that is the product of two others
     Check     a term that must be true everywhere
-    Scatter   a slot into which values are put, at places of the flattened array
+    Scatter   a slot into which values are put, or added, at places of the flattened array
 
-A call that is none of these is left to NumPy. What takes several steps (a variance) is opened into
-these, over slots of its own.
+A call that is none of these is left to NumPy. What takes several steps (a variance, a softmax) is
+written as the formula it is, in NumPy, and opened into these over slots of its own.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -21,8 +22,12 @@ import numpy as np
 
 from tinygrad_opt import kernels
 from tinygrad_opt.compiler.bound import put
+from tinygrad_opt.compiler.capture import Result
 from tinygrad_opt.compiler.elementary import FUNCTIONS, SUPPORTED
 from tinygrad_opt.compiler.program import Call, Program, Ref, Slot
+from tinygrad_opt.compiler.tracing import Opaque, steps_of
+from tinygrad_opt.ops import TABLE
+from tinygrad_opt.tensor import nested
 
 __all__ = ["Check", "Entries", "Fold", "Lowering", "Pairs", "Scatter", "Term"]
 
@@ -63,6 +68,7 @@ class Scatter(NamedTuple):
     out: int
     places: int
     values: int
+    adds: bool = False
 
 
 class Unknown(Exception):
@@ -96,15 +102,11 @@ class Lowering:
             elif isinstance(getattr(kernel, "__self__", None), np.ufunc):
                 made = self._reduce(call)
             else:
-                try:
-                    row = _TABLE[kernel]
-                except (KeyError, TypeError):
-                    raise Unknown from None
-                made = row(self, call.output, *call.inputs, **call.attrs)
+                made = self._by_table(call)
             if any(self.dtype(s) not in SUPPORTED for n in made for s in _slots_of(n)):
                 raise Unknown
             return made
-        except (Unknown, TypeError):                       # TypeError: options that are not known
+        except (Unknown, TypeError, AttributeError):       # as of options that are not known
             del self.slots[known:]
             return None
 
@@ -166,12 +168,75 @@ class Lowering:
 
     # ---- calls ----
 
+    def _by_table(self, call: Call) -> list[Any]:
+        kernel = call.kernel
+        try:
+            row = _TABLE.get(kernel) or _rows(len(TABLE)).get(kernel)
+        except TypeError:                                  # it has no hash
+            raise Unknown from None
+        if row is not None:
+            return row(self, call.output, *call.inputs, **call.attrs)
+        plain = _PLAIN.get(kernel) or getattr(kernel, "plain", None)
+        if plain is None:
+            raise Unknown
+        return self._opened(plain, call)
+
+    def _opened(self, plain: Callable[..., Any], call: Call) -> list[Any]:
+        """The calls of a formula, lowered, on slots of their own."""
+        slots: dict[int, tuple[int, np.ndarray]] = {}      # by the number of an array, and it
+        wholes: dict[int, tuple[int, np.ndarray]] = {}     # by the number of its memory's owner
+
+        def known(array: np.ndarray, slot: int) -> None:
+            slots[id(array)] = slot, array
+            wholes.setdefault(id(_owner(array)), (slot, array))
+
+        def stand_in(x: Any) -> Any:
+            if not isinstance(x, Ref):
+                return nested(stand_in, x)
+            own = self.slots[x.slot]
+            memory = np.zeros(sum(own.reach), np.uint8)
+            array = np.ndarray(own.shape, own.dtype, memory, own.reach[0], own.strides)
+            known(array, x.slot)
+            return array
+
+        def referred(x: Any) -> Any:
+            return Ref(slots[id(x)][0]) if isinstance(x, np.ndarray) else nested(referred, x)
+
+        with np.errstate(all="ignore"):
+            try:
+                steps, result = steps_of(plain, stand_in(call.inputs), stand_in(call.attrs))
+            except Opaque:
+                raise Unknown from None
+        nodes: list[Any] = []
+        for step in steps:
+            made = step.made
+            if made is None:
+                raise Unknown
+            if id(made) in slots:
+                continue
+            base = wholes.get(id(_owner(made)))
+            if base is not None:
+                begin = _address(made) - _address(base[1])
+                known(made, self.view(base[0], made.shape, made.strides, begin))
+                continue
+            slot = call.output if made is result else self.temporary(made.shape, made.dtype.str[1:])
+            known(made, slot)
+            lowered = self.of(Call(step.kernel, referred(step.inputs), referred(step.attrs), slot))
+            if lowered is None:
+                raise Unknown
+            nodes += lowered
+        if id(result) not in slots:
+            raise Unknown
+        if slots[id(result)][0] != call.output:
+            nodes += _same(self, call.output, referred(result))
+        return nodes
+
     def _ufunc(self, call: Call) -> list[Any]:
         ufunc: Any = call.kernel
         name = ufunc.__name__
         if ufunc.signature is not None or ufunc.nout != 1 or call.attrs:
             if ufunc is np.matmul and not call.attrs:
-                return _product(self, call.output, *call.inputs)
+                return _matmul(self, call.output, *call.inputs)
             raise Unknown
         *given, out = ufunc.resolve_dtypes((*map(self.kind, call.inputs), None))
         dtype = given[-1].str[1:]
@@ -202,6 +267,17 @@ class Lowering:
             raise Unknown
         return _fold(self, call.output, *call.inputs, name=method.__self__.__name__,
                      **{"axis": 0, **call.attrs} if len(call.inputs) < 2 else call.attrs)
+
+
+def _owner(array: np.ndarray) -> np.ndarray:
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+def _address(array: np.ndarray) -> int:
+    where: int = array.__array_interface__["data"][0]
+    return where
 
 
 def _slots_of(node: Any) -> list[int]:
@@ -242,32 +318,6 @@ def _fold(low: Lowering, out: int, x: Any, axis: Any = None, dtype: Any = None, 
 def _folding(name: str) -> Callable[..., list[Any]]:
     return lambda low, out, x, axis=None, dtype=None, **options: _fold(
         low, out, x, axis, dtype, name=name, **options)
-
-
-def _mean(low: Lowering, out: int, x: Any, axis: Any = None, keepdims: bool = False) -> list[Any]:
-    slot, made, dtype = low.slots[x.slot], low.slots[out], low.dtype(out)
-    axes = axes_of(axis, len(slot.shape))
-    count = math.prod(slot.shape[a] for a in axes)
-    if not count or dtype[0] != "f":
-        raise Unknown
-    total = low.temporary(made.shape, dtype)
-    return [Fold(total, "add", low.term(x, dtype), slot.shape, axes),
-            Entries(out, ("divide", dtype, total, number(dtype, count)))]
-
-
-def _var(low: Lowering, out: int, x: Any, axis: Any = None, ddof: int = 0,
-         keepdims: bool = False) -> list[Any]:
-    slot, dtype = low.slots[x.slot], low.dtype(out)
-    axes = axes_of(axis, len(slot.shape))
-    count = math.prod(slot.shape[a] for a in axes)
-    if count <= ddof or dtype != low.dtype(x.slot):
-        raise Unknown
-    kept = tuple(1 if a in axes else n for a, n in enumerate(slot.shape))
-    mean, squares = low.temporary(kept, dtype), low.temporary(low.slots[out].shape, dtype)
-    gap = ("subtract", dtype, x.slot, mean)
-    return [*_mean(low, mean, x, axis, True),
-            Fold(squares, "add", ("multiply", dtype, gap, gap), slot.shape, axes),
-            Entries(out, ("divide", dtype, squares, number(dtype, count - ddof)))]
 
 
 def _product(low: Lowering, out: int, x: Any, y: Any) -> list[Any]:
@@ -337,13 +387,63 @@ def _reshape(low: Lowering, out: int, x: Any, *shape: Any) -> list[Any]:
     return _same(low, alike, x)
 
 
-def _clip(low: Lowering, out: int, x: Any, least: Any, most: Any) -> list[Any]:
-    dtype = low.dtype(out)
-    term = low.term(x, dtype)
-    for name, bound in (("maximum", least), ("minimum", most)):
-        if bound is not None:
-            term = (name, dtype, term, low.term(bound, dtype))
-    return [Entries(out, term)]
+def _zeros(low: Lowering, out: int, x: Any) -> list[Any]:
+    return [Entries(out, number(low.dtype(out), 0))]
+
+
+def _pad(low: Lowering, out: int, x: Any, pads: Any, *, mode: str = "constant",
+         constant_values: float = 0) -> list[Any]:
+    """The fill everywhere, then the array in its place."""
+    made, inner = low.slots[out], low.slots[x.slot]
+    if mode != "constant" or not isinstance(constant_values, int | float):
+        raise Unknown
+    offset = sum(before * stride for (before, _), stride in zip(pads, made.strides))
+    return [Entries(out, number(low.dtype(out), constant_values)),
+            *_over(low, low.view(out, inner.shape, made.strides, offset), x.slot)]
+
+
+def _over(low: Lowering, part: int, term: Term) -> list[Any]:
+    """Write over a part of what has been written; reading it keeps the order of the two."""
+    dtype = low.dtype(part)
+    return [Entries(part, ("second", dtype, part, term))]
+
+
+def _sum_to(low: Lowering, out: int, x: Any, shape: Any) -> list[Any]:
+    """Sums over the axes along which an input was stretched, stretched where one was taken away."""
+    own, dtype = low.slots[x.slot], low.dtype(out)
+    lead = len(own.shape) - len(shape)
+    inner = own.shape[max(lead, 0):]
+    first = len(shape) - len(inner)
+    axes = tuple(range(max(lead, 0))) + tuple(
+        max(lead, 0) + i for i, n in enumerate(inner) if shape[first + i] == 1 != n)
+    if not axes:
+        return _same(low, out, x)
+    kept = tuple(1 if i in axes else n for i, n in enumerate(own.shape))
+    total = low.temporary(kept[max(lead, 0):], dtype)
+    narrow = low.view(total, kept, (0,) * max(lead, 0) + low.slots[total].strides)
+    return [Fold(narrow, "add", low.term(x, dtype), own.shape, axes), *_same(low, out, Ref(total))]
+
+
+def _add_windows(low: Lowering, out: int, w: Any, size: Any, stride: Any,
+                 shape: Any = None) -> list[Any]:
+    """Zeros, with each window added where it was taken from."""
+    made, windows, dtype = low.slots[out], low.slots[w.slot], low.dtype(out)
+    axes = len(size)
+    lead = len(made.shape) - axes
+    nodes: list[Any] = [Entries(out, number(dtype, 0))]
+    for at in np.ndindex(*size):
+        steps = made.strides[lead:]
+        place = low.view(out, windows.shape[:-axes], (
+            *made.strides[:lead], *(s * step for s, step in zip(stride, steps))),
+            sum(o * step for o, step in zip(at, steps)))
+        entry = low.view(w.slot, windows.shape[:-axes], windows.strides[:-axes],
+                         sum(o * s for o, s in zip(at, windows.strides[-axes:])))
+        nodes.append(Entries(place, ("add", dtype, place, entry)))
+    return nodes
+
+
+def _unwindowed(low: Lowering, out: int, g: Any, z: Any, x: Any, **attrs: Any) -> list[Any]:
+    return _add_windows(low, out, g, **attrs)
 
 
 def _joined(low: Lowering, out: int, arrays: Any, axis: int = 0) -> list[Any]:
@@ -368,24 +468,71 @@ def _stacked(low: Lowering, out: int, arrays: Any, axis: int = 0) -> list[Any]:
     return nodes
 
 
-def _take(low: Lowering, out: int, x: Any, places: Any) -> list[Any]:
-    """Entries of an array without gaps at places of it, where they are checked."""
+def _entrywise(name: str) -> Callable[..., list[Any]]:
+    """A function of each entry that is no ufunc."""
+    def row(low: Lowering, out: int, x: Any) -> list[Any]:
+        dtype = low.dtype(out)
+        if dtype != low.dtype(x.slot):
+            raise Unknown
+        return [Entries(out, (name, dtype, x.slot))]
+    return row
+
+
+def _opening(plain: Callable[..., Any]) -> Callable[..., list[Any]]:
+    return lambda low, out, *inputs, **attrs: low._opened(plain, Call(plain, inputs, attrs, out))
+
+
+def _clipped(x: Any, low: Any, high: Any) -> Any:
+    x = x if low is None else np.maximum(x, low)
+    return x if high is None else np.minimum(x, high)
+
+
+def _take(low: Lowering, out: int, x: Any, places: Any, axis: int | None = None) -> list[Any]:
+    """Entries of an array without gaps at places of it, or its rows; the places are checked."""
     whole = low.slots[x.slot]
-    size = math.prod(whole.shape)
-    if not _is_plain(whole) or not isinstance(places, Ref) or not size:
+    rows = axis is not None and axis % len(whole.shape) == 0
+    if not _is_plain(whole) or not isinstance(places, Ref) or (axis is not None and not rows):
         raise Unknown
-    where, check = _places(low, places, size)
-    return [check, Entries(out, ("load", low.dtype(out), x.slot, where))]
+    count, width = (whole.shape[0], math.prod(whole.shape[1:])) if rows else (
+        math.prod(whole.shape), 1)
+    made, index = low.slots[out], low.slots[places.slot]
+    where, check = _places(low, places, count, width)
+    if not rows:
+        return [check, Entries(out, ("load", low.dtype(out), low.view(
+            x.slot, made.shape, (0,) * len(made.shape)), where))]
+    start = low.temporary(index.shape, "i8")
+    inner = len(made.shape) - len(index.shape)
+    wide = low.view(start, made.shape, low.slots[start].strides + (0,) * inner)
+    row = low.view(x.slot, made.shape, (0,) * len(index.shape) + whole.strides[1:])
+    return [check, Entries(start, where), Entries(out, ("load", low.dtype(out), row, wide))]
 
 
-def _places(low: Lowering, places: Any, size: int) -> tuple[Term, Check]:
-    """Places of `size` entries, counted from the end where negative, and that they are such."""
+def _untake(low: Lowering, out: int, g: Any, z: Any, x: Any, places: Any,
+            axis: int | None = None) -> list[Any]:
+    """Zeros, with rows added at places."""
+    made, index = low.slots[out], low.slots[places.slot]
+    if axis is None or axis % len(made.shape) or not _is_plain(made) or not isinstance(places, Ref):
+        raise Unknown
+    width = math.prod(made.shape[1:])
+    where, check = _places(low, places, made.shape[0], width)
+    start, rows = low.temporary(index.shape, "i8"), low.slots[g.slot]
+    wide = low.view(start, rows.shape, low.slots[start].strides + (0,) * (
+        len(rows.shape) - len(index.shape)))
+    return [check, Entries(out, number(low.dtype(out), 0)), Entries(start, where),
+            Scatter(out, wide, g.slot, adds=True)]
+
+
+def _places(low: Lowering, places: Any, size: int, width: int = 1) -> tuple[Term, Check]:
+    """Where the rows of some width begin, out of `size`, counted from the end where negative; and
+    that there are such."""
     i = low.term(places, "i8")
     above = ("where", "i8", ("less", "b1", i, number("i8", 0)),
              ("add", "i8", i, number("i8", size)), i)
     inside = ("logical_and", "b1", ("greater_equal", "b1", above, number("i8", 0)),
               ("less", "b1", above, number("i8", size)))
-    safe = ("where", "i8", inside, above, number("i8", 0))
+    safe: Term = ("where", "i8", inside, above, number("i8", 0))
+    if width != 1:
+        safe = ("multiply", "i8", safe, number("i8", width))
     return safe, Check(inside, low.slots[places.slot].shape)
 
 
@@ -415,17 +562,81 @@ def _check_labels(low: Lowering, out: int, x: Any, labels: Any) -> list[Any]:
     return [Check(term, (n,))]
 
 
+def _var(x: Any, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Any:
+    gap = x - np.mean(x, axis=axis, keepdims=True)
+    total = np.sum(gap * gap, axis=axis, keepdims=keepdims)
+    return total / (math.prod(x.shape[a] for a in axes_of(axis, x.ndim)) - ddof)
+
+
+def _mean(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    count = math.prod(x.shape[a] for a in axes_of(axis, x.ndim))
+    return np.sum(x, axis=axis, keepdims=keepdims) / count
+
+
+def _softmax(x: Any, axis: int = -1) -> Any:
+    e = np.exp(x - np.max(x, axis=axis, keepdims=True))
+    return e / np.sum(e, axis=axis, keepdims=True)
+
+
+def _log_softmax(x: Any, axis: int = -1) -> Any:
+    t = x - np.max(x, axis=axis, keepdims=True)
+    return t - np.log(np.sum(np.exp(t), axis=axis, keepdims=True))
+
+
+def _sigmoid(x: Any) -> Any:
+    return 1 / (1 + np.exp(-x))
+
+
+def _lstm_gates(a: Any) -> Any:
+    n = a.shape[-1] // 4
+    return np.concatenate([_sigmoid(a[..., :2 * n]), np.tanh(a[..., 2 * n:3 * n]),
+                           _sigmoid(a[..., 3 * n:])], axis=-1)
+
+
+def _gru_gates(a: Any, b: Any) -> Any:
+    n = a.shape[-1] // 3
+    first = _sigmoid(a[..., :2 * n] + b[..., :2 * n])
+    return np.concatenate([first, np.tanh(a[..., 2 * n:] + first[..., :n] * b[..., 2 * n:])],
+                          axis=-1)
+
+
 _TABLE: dict[Any, Callable[..., list[Any]]] = {
     np.sum: _folding("add"), np.ndarray.sum: _folding("add"),
     np.prod: _folding("multiply"), np.ndarray.prod: _folding("multiply"),
     np.max: _folding("maximum"), np.ndarray.max: _folding("maximum"),
     np.min: _folding("minimum"), np.ndarray.min: _folding("minimum"),
-    np.mean: _mean, np.ndarray.mean: _mean, np.var: _var, np.ndarray.var: _var,
     np.dot: _product, np.ndarray.dot: _product, np.matmul: _matmul,
-    np.where: _where, np.clip: _clip, np.ndarray.clip: _clip,
+    np.where: _where, kernels.where: _where,
     np.copy: _same, np.ndarray.copy: _same, np.ndarray.astype: _same,
     np.ascontiguousarray: _same,
     np.reshape: _reshape, np.ndarray.reshape: _reshape,
     np.concatenate: _joined, np.stack: _stacked,
-    np.ndarray.take: _take, put: _put, kernels.check_labels.__wrapped__: _check_labels,        # type: ignore[attr-defined]
+    np.zeros_like: _zeros, np.pad: _pad, kernels.sum_to: _sum_to,
+    kernels.erf: _entrywise("erf"),
+    np.take: _take, np.ndarray.take: _take, put: _put,
+    kernels.check_labels.__wrapped__: _check_labels,                   # type: ignore[attr-defined]
 }
+
+# what is a formula of others; kernels that have a plain form bring it along
+_PLAIN: dict[Any, Callable[..., Any]] = {
+    np.mean: _mean, np.ndarray.mean: _mean, np.var: _var, np.ndarray.var: _var,
+    np.clip: lambda x, low, high: _clipped(x, low, high),
+    np.ndarray.clip: lambda x, low, high: _clipped(x, low, high),
+    kernels.sigmoid: _sigmoid, kernels.softmax: _softmax, kernels.log_softmax: _log_softmax,
+    kernels.softplus: lambda x: np.logaddexp(x, 0),
+    kernels.elu: lambda x, alpha=1.0: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0))),
+}
+
+
+@functools.cache
+def _rows(count: int) -> dict[Any, Callable[..., list[Any]]]:
+    """What later parts of the package have put into the operator table."""
+    rows: dict[Any, Callable[..., list[Any]]] = {}
+    for name, plain in (("lstm_gates", _lstm_gates), ("gru_gates", _gru_gates)):
+        if name in TABLE:
+            rows[TABLE[name].kernel] = _opening(plain)
+    if "windows" in TABLE:
+        rows[Result(TABLE["windows"].vjps[0])] = _unwindowed
+        rows[TABLE["add_windows"].kernel] = _add_windows
+    rows[Result(TABLE["take"].vjps[0])] = _untake
+    return rows

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -211,9 +210,12 @@ class Native(Bound):
             made, slots = self._product(node)
         elif isinstance(node, Scatter):
             slots = [node.out, node.places, node.values]
-            made = scattering(self.fused.low.dtype(node.out),
-                              math.prod(self.fused.slots[node.places].shape),
-                              *(self.fused.slots[s].strides for s in slots[1:]))
+            into, places, values = (self.fused.slots[s] for s in slots)
+            inner = into.strides[1:] if node.adds else ()
+            made = scattering(
+                self.fused.low.dtype(node.out), values.shape,
+                (0,) * (len(values.shape) - len(inner)) + inner, places.strides, values.strides,
+                node.adds)
         else:
             made, slots = self.fused.loop(unit, self.stored)
         return made, [self.address(s) for s in slots]
