@@ -2,6 +2,7 @@
 
     python benchmarks/compare.py                                  everything, about 12 minutes
     python benchmarks/compare.py --only spiral,moons --contestants eager,compiled,torch,numpy
+    python benchmarks/compare.py --only models --contestants eager,compiled,torch --fastest
     python benchmarks/compare.py --json all.json --picture docs/benchmark.svg
     python benchmarks/compare.py --from all.json --picture docs/benchmark_dark.svg --theme dark
 
@@ -27,7 +28,7 @@ from pathlib import Path
 import measuring
 from contestants import CONTESTANTS
 from report import summary, table
-from workloads import PIECES, WORKLOADS
+from workloads import MODELS, PIECES, WORKLOADS
 
 JOBS = [*WORKLOADS, *PIECES]
 
@@ -40,7 +41,8 @@ def run(job, names, options, allocator):
     if job == "memory":
         return measuring.peaks("mnist", names, rounds=few, allocator=allocator)
     return measuring.rounds_of(job, names, rounds=options.rounds, fresh=options.fresh,
-                               seconds=options.seconds, allocator=allocator)
+                               seconds=options.seconds, allocator=allocator,
+                               fastest=options.fastest)
 
 
 def measure(options):
@@ -66,6 +68,8 @@ def some_of(known):
     """An argument type: names out of these, separated by commas."""
     def names(text):
         chosen = [name.strip() for name in text.split(",")]
+        if chosen == ["models"]:
+            return list(MODELS)
         for name in chosen:
             if name not in known:
                 raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(known)}")
@@ -81,6 +85,8 @@ def arguments():
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--fresh", type=int, default=2, help="times that processes are started")
     parser.add_argument("--seconds", type=float, default=0.2, help="of a turn")
+    parser.add_argument("--fastest", action="store_true",
+                        help="compare the fastest turns of all, on a machine that is shared")
     parser.add_argument("--allocator", choices=["default", "kept", "both"], default="default")
     parser.add_argument("--any-core", action="store_true",
                         help="one thread, but let the system move processes between cores")

@@ -73,7 +73,7 @@ def curves(seconds, largest, sweeps):
     for axis, (sizes, _) in AXES.items():
         sizes = [n for n in sizes if n <= largest]
         for variant in found[axis]:
-            times = [[measure(started(job_of(axis, n, variant)), seconds) for n in sizes]
+            times = [[measure(started(job_of(axis, n, variant)), seconds)[0] for n in sizes]
                      for _ in range(sweeps)]
             found[axis][variant] = list(zip(sizes, map(statistics.median, zip(*times))))
     return found

@@ -96,24 +96,25 @@ class Worker:
         ended = f"ended without an answer, or took more than {SLOWEST_START} s"
         return json.loads(line) if line else {"absent": f"not available: {ended}"}
 
-    def ask(self, seconds):
-        """Its median seconds per step over some time, or None if it has gone."""
+    def ask(self, seconds, which="value"):
+        """Its median seconds per step over some time, or its fastest; None if it has gone."""
         try:
             print(seconds, file=self.process.stdin, flush=True)
         except OSError:
             return None
-        return self._answer().get("value")
+        return self._answer().get(which)
 
     def close(self):
         self.process.kill()
         self.process.communicate()
 
 
-def rounds_of(job, names, *, rounds, fresh, seconds, allocator="default"):
+def rounds_of(job, names, *, rounds, fresh, seconds, allocator="default", fastest=False):
     """Measure a job: for each contestant its seconds per step by round, or why it sits out.
 
     Processes are started `fresh` times, since where things lie in memory is drawn anew with
-    each; in between there are `rounds` rounds, A B C A B C.
+    each; in between there are `rounds` rounds, A B C A B C. On a busy machine the `fastest` of all
+    turns says more than each.
     """
     results = {name: {"values": []} for name in names}
     for _ in range(fresh):
@@ -123,10 +124,14 @@ def rounds_of(job, names, *, rounds, fresh, seconds, allocator="default"):
             for _ in range(rounds):
                 for name, worker in workers.items():
                     if "absent" not in results[name]:
-                        results[name]["values"].append(worker.ask(seconds))
+                        results[name]["values"].append(worker.ask(
+                            seconds, "fastest" if fastest else "value"))
         finally:
             for worker in workers.values():
                 worker.close()
+    if fastest:
+        results = {n: {**row, "values": [min(v for v in row["values"] if v)]}
+                   if any(row.get("values", [])) else row for n, row in results.items()}
     return results
 
 
@@ -139,6 +144,8 @@ def check(job, workers, results):
         return
     present = {n: w.first["losses"] for n, w in workers.items() if "losses" in w.first}
     right = next(iter(present.values()), [])
+    if job == "dropout":                                   # everybody draws his own
+        present = {n: losses for n, losses in present.items() if CONTESTANTS[n].module == "ours"}
     for name, losses in present.items():
         results[name]["losses"] = losses
         tolerance = 0 if CONTESTANTS[name].module == "ours" else TOLERANCE

@@ -149,7 +149,29 @@ ROWS = {
     "where": (kernels.where, np.where, MASKED + [(m, y, x) for m, x, y in MASKED], 0),
     "leaky_factor": (kernels.leaky_factor, lambda x, slope=0.01: np.where(x > 0, 1, slope),
                      [(x, slope) for x in ENTRIES for slope in (0.01, 0.0, -1.0, 3.0)], 0),
-    "log1p_exp_minus": (lambda x: kernels.log1p_exp_minus(np.abs(x, out=np.empty_like(x))),
+    "power": (kernels.power, lambda x, y: np.power(x, y),
+              [(x, n) for x in ENTRIES for n in (0, 1, 2, 3, 4, 5, -1, -2, 0.5, 3.0)]
+              + [(np.abs(x), x) for x in FLOATS], 2),
+    "logaddexp": (kernels.logaddexp, np.logaddexp,
+                  [(x, x[::-1]) for x in FLOATS] + [(FLOATS[0], 0.5), (0.5, FLOATS[0])]
+                  + [(CORNERS, v) for v in (0.0, INF, -INF, NAN, 80.0)], 4),
+    "hypot": (kernels.hypot, np.hypot,
+              [(x, x[::-1]) for x in FLOATS] + [(FLOATS[0], 0.5), (1e30 * FLOATS[0], FLOATS[0])]
+              + [(CORNERS, v) for v in (0.0, INF, NAN, 1e-30)], 2),
+    "cumsum": (kernels.cumsum, np.cumsum,
+               [(x, axis) for x in [*FLOATS, rng.normal(size=(60, 150)), rng.normal(size=(150, 60)),
+                                    rng.normal(size=(9, 20, 50))]
+                for axis in (None, 0, -1, x.ndim // 2)], 200),
+    "einsum": (lambda *xs: kernels.einsum(*xs[1:], subscripts=xs[0]),
+               lambda *xs: np.einsum(xs[0], *xs[1:]),
+               [(spec, *(rng.normal(size=s) for s in shapes)) for spec, *shapes in [
+                   ("ij,kj->ik", (3, 4), (5, 4)), ("bij,bjk->bik", (2, 3, 4), (2, 4, 5)),
+                   ("ab,bcd->cda", (3, 4), (4, 2, 5)), ("abc,dbc->ad", (3, 4, 2), (5, 4, 2)),
+                   ("ij,ij->", (3, 4), (3, 4)), ("i,ij->j", (3,), (3, 4)),
+                   ("ij,ij->ij", (3, 4), (3, 4)), ("ij,jk->k", (3, 4), (4, 2)),
+                   ("ii,ij->j", (3, 3), (3, 4)), ("bij,bjk->bik", (2, 3, 4), (1, 4, 5)),
+                   ("ij,jk->ik", (3, 0), (0, 2)), ("i,j->ij", (3,), (4,)), ("i->i", (3,))]], 12),
+    "log1p_exp_minus": (kernels.log1p_exp_minus,
                         lambda x: np.log1p(np.exp(-np.abs(x))), [(x,) for x in ENTRIES], 4),
     "sigmoid": (kernels.sigmoid, lambda x: 1 / (1 + np.exp(-x)), [(x,) for x in ENTRIES], 4),
     "softplus": (kernels.softplus, lambda x: np.log1p(np.exp(x)), [(x,) for x in ENTRIES], 4),
@@ -281,7 +303,8 @@ def test_a_kernel_is_its_plain_form(name, dtype):
 
 
 OTHERS = {"primitive", "single", "constant", "zeros_like", "arange", "erf_series",
-          "explicit_einsum", "check", "check_labels", "reads_each_entry_once"}
+          "explicit_einsum", "product_of", "empty_like_both", "check", "check_labels",
+          "reads_each_entry_once"}
 
 
 def test_every_kernel_is_compared():

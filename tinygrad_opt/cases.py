@@ -290,6 +290,7 @@ CASES: dict[str, list[Call]] = {
     "cross_entropy": [call(real(3, 4), np.array([0, 3, 3])), call(real(1, 2), np.array([1])),
                       call(real(2, 70), np.array([69, 0]))],
     # ---- layers and losses ----
+    "huber": [*elementwise(real, delta=1.03), *elementwise(real, delta=0.51)],
     "binary_entropy": broadcast(probability, probability),
     "binary_entropy_of_logits": [
         *[call(*pair.inputs, positive(4)) for pair in broadcast(real, probability)[:4]],

@@ -8,6 +8,7 @@ Each takes arrays and returns an array, allocates its result, and has a plain fo
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -43,8 +44,8 @@ def primitive(
 ) -> Callable[[Any], Any]:
     """A function that is fast on arrays, and its plain form for Tensors and formulas.
 
-    A captured step repeats it as one call, which writes into `out`. It is given a float array
-    first, which its result is `like` in shape, and computes float16 in float32.
+    A captured step repeats it as one call, which writes into `out`. Where the result is `like` the
+    first input, `out` is always there, inputs are floats, and float16 is computed in float32.
     """
     def decorate(fast: Callable[..., Array]) -> Callable[..., Any]:
         @functools.wraps(fast)
@@ -55,6 +56,8 @@ def primitive(
                     made = x.__array_function__(called, kinds, inputs, attrs)
                     if made is not NotImplemented:
                         return made
+            if not like:
+                return fast(*inputs, out=out, **attrs)
             first = inputs[0]
             if type(first) is not np.ndarray or first.dtype.kind != "f":
                 first = np.asarray(first)
@@ -66,9 +69,7 @@ def primitive(
                 with np.errstate(over="ignore"):
                     made = called(*singles, **attrs).astype(np.float16)
                 return made if out is None else np.positive(made, out=out)
-            if out is None and like:
-                out = np.empty_like(first)
-            return fast(*inputs, out=out, **attrs)
+            return fast(*inputs, out=np.empty_like(first) if out is None else out, **attrs)
 
         called.plain = plain                               # type: ignore[attr-defined]
         return called
@@ -80,15 +81,10 @@ def single(x: Any) -> Any:
     return x.astype(np.float32) if getattr(x, "dtype", None) == np.float16 else x
 
 
-def where(mask: Any, x: Any, y: Any, out: Any = None) -> Any:
+@primitive(np.where, like=False)
+def where(mask, x, y, out=None):
     """np.where without a branch for each entry, which is slow where the mask looks random: the
     bits in which x and y differ are flipped in y where the mask is true."""
-    for v in (mask, x, y):
-        if type(v) is not np.ndarray and hasattr(v, "__array_function__"):
-            kinds = (type(mask), type(x), type(y))
-            made = v.__array_function__(where, kinds, (mask, x, y), {})
-            if made is not NotImplemented:
-                return made
     dtype = np.result_type(x, y)
     mask, x, y = np.asarray(mask, bool), np.asarray(x, dtype), np.asarray(y, dtype)
     if mask.size < 1000 or dtype.itemsize > 8:
@@ -106,7 +102,45 @@ def where(mask: Any, x: Any, y: Any, out: Any = None) -> Any:
     return out
 
 
-where.plain = np.where                                     # type: ignore[attr-defined]
+# ---- arithmetic ----------------------------------------------------------------------------------
+
+
+def power(x, y):
+    """xʸ. For whole numbers y NumPy takes its time with negative x, unless it knows them: −1, 2."""
+    if not isinstance(y, int | float) or not hasattr(x, "dtype") or x.dtype.kind != "f":
+        return np.power(x, y)
+    return x * x * x if y == 3 else (x * x) ** 2 if y == 4 else x**y
+
+
+def empty_like_both(x, y):
+    return np.empty(np.broadcast_shapes(np.shape(x), np.shape(y)), np.result_type(x, y))
+
+
+@primitive(np.logaddexp, like=False)
+def logaddexp(x, y, out=None):
+    """log(eˣ + eʸ) = max(x, y) + log(1 + e⁻|ˣ⁻ʸ|)."""
+    out = empty_like_both(x, y) if out is None else out
+    with np.errstate(invalid="ignore"):                    # ∞ − ∞
+        np.subtract(x, y, out=out)
+    z = log1p_exp_minus(out, out=out)
+    z += np.maximum(x, y)
+    if np.isnan(np.minimum.reduce(z, axis=None, initial=0)):
+        z = np.logaddexp(x, y, out=z)
+    return z
+
+
+@primitive(np.hypot, like=False)
+def hypot(x, y, out=None):
+    """√(x² + y²), by the squares where they neither overflow nor vanish."""
+    with np.errstate(over="ignore", under="ignore"):
+        z = np.multiply(x, x, out=empty_like_both(x, y) if out is None else out)
+        z += y * y
+        np.sqrt(z, out=z)
+    limits = np.finfo(z.dtype)
+    if not (np.minimum.reduce(z, axis=None, initial=1) > math.sqrt(limits.tiny / limits.eps)
+            and np.maximum.reduce(z, axis=None, initial=1) <= limits.max):
+        z = np.hypot(x, y, out=z)
+    return z
 
 
 # ---- activations ---------------------------------------------------------------------------------
@@ -149,19 +183,21 @@ def sigmoid(x, out=None):
     return np.reciprocal(z, out=z)
 
 
-def log1p_exp_minus(a):
-    """log(1 + e⁻ᵃ) for a ≥ 0, in the memory of a."""
-    e = np.exp(np.negative(a, out=a), out=a)
+@primitive()
+def log1p_exp_minus(x, out=None):
+    """log(1 + e⁻|ˣ|)."""
+    np.abs(x, out=out)
+    e = np.exp(np.negative(out, out=out), out=out)
     u = np.add(e, 1, out=np.empty_like(e))
     lost = (u - 1) - e                                     # rounded off when 1 was added
     lost /= u
-    return np.subtract(np.log(u, out=u), lost, out=a)
+    return np.subtract(np.log(u, out=u), lost, out=out)
 
 
 @primitive()
 def softplus(x, out=None):
     """log(1 + eˣ) = max(x, 0) + log(1 + e⁻|ˣ|)."""
-    z = log1p_exp_minus(np.abs(x, out=out))
+    z = log1p_exp_minus(x, out=out)
     z += relu(x)
     return z
 
@@ -269,6 +305,18 @@ def sum_to(g, shape):
     return whole
 
 
+@primitive(np.cumsum, like=False)
+def cumsum(x, axis=None, out=None):
+    """np.cumsum; many long rows are added one to the next, rather than entry by entry."""
+    if axis is None or x.ndim < 2 or x.size < 4096 or x.size < 64 * x.shape[axis]:
+        return np.cumsum(x, axis, out=out)
+    z = np.array(np.moveaxis(x, axis, 0), order="C")
+    for before, row in itertools.pairwise(z):
+        row += before
+    z = np.moveaxis(z, 0, axis)
+    return z if out is None else np.positive(z, out=out)
+
+
 def logsumexp(x, axis=None, keepdims=False):
     """log Σ exp x, shifted by the maximum so that exp ≤ 1."""
     top = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
@@ -339,6 +387,41 @@ def explicit_einsum(subscripts, operands):
         joined = "".join(terms)                            # no dot stands alone
         out = "..." + "".join(sorted(c for c in set(joined) if joined.count(c) == 1))
     return ",".join(shown) + "->" + out.replace("...", dots)
+
+
+@functools.cache
+def product_of(subscripts):
+    """How an einsum of two operands is a product of matrices, or None: the order of the axes of
+    both and of the result, and how many are in all three, rows, and summed."""
+    terms, out = subscripts.split("->")
+    x, y = terms.split(",")
+    if any(len(set(t)) < len(t) for t in (x, y, out)):
+        return None
+    both = [c for c in out if c in x and c in y]
+    summed = [c for c in x if c in y and c not in out]
+    rows, columns = ([c for c in t if c in out and c not in both] for t in (x, y))
+    first, second, found = both + rows + summed, both + summed + columns, both + rows + columns
+    if not summed or len(first) < len(x) or len(second) < len(y):
+        return None                                        # a letter that is summed alone
+    orders = [[t.index(c) for c in order] for t, order in ((x, first), (y, second), (found, out))]
+    return *orders, len(both), len(rows), len(summed)
+
+
+@primitive(lambda *operands, subscripts: np.einsum(subscripts, *operands), like=False)
+def einsum(*operands, subscripts, out=None):
+    """np.einsum, and a product of two operands by way of `matmul`."""
+    plan = product_of(subscripts) if len(operands) == 2 and "..." not in subscripts else None
+    if plan is None:
+        return np.einsum(subscripts, *operands, out=out)
+    x, y = (v.transpose(order) for v, order in zip(operands, plan))
+    order, both, rows, summed = plan[2:]
+    lead, inner = x.shape[:both], x.shape[both + rows:]
+    if y.shape[:both + summed] != lead + inner:            # lengths of 1 are stretched
+        return np.einsum(subscripts, *operands, out=out)
+    n, k = math.prod(x.shape[both:both + rows]), math.prod(inner)
+    z = matmul(x.reshape((*lead, n, k)), y.reshape((*lead, k, math.prod(y.shape[both + summed:]))))
+    z = z.reshape(x.shape[:both + rows] + y.shape[both + summed:]).transpose(order)
+    return z if out is None else np.positive(z, out=out)
 
 
 # ---- linear algebra: the parts of a decomposition in one array, above each other -----------------

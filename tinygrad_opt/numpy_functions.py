@@ -35,8 +35,8 @@ __all__ = ["READING"]
 # ---- rows, by the signature of their kernel ------------------------------------------------------
 
 
-def _row(row: Op) -> Callable[..., Tensor]:
-    """Call a row as its kernel is called: inputs first, options by NumPy's names."""
+def _row(row: Op, function: Callable[..., Any]) -> Callable[..., Tensor]:
+    """Call a row as NumPy's function is called: inputs first, options by NumPy's names."""
     code = next(vjp for vjp in row.vjps if vjp is not None).__code__
     n_inputs = len(row.vjps)
     known = frozenset(code.co_varnames[2 + n_inputs : code.co_argcount])
@@ -46,7 +46,7 @@ def _row(row: Op) -> Callable[..., Tensor]:
     def signature() -> Any:
         import inspect
 
-        return inspect.signature(row.kernel)
+        return inspect.signature(function)
 
     def call(*args: Any, **kwargs: Any) -> Tensor:
         if len(args) == n_inputs and known.issuperset(kwargs):      # no need to bind
@@ -90,7 +90,7 @@ _BY_SIGNATURE = (
     "tile", "repeat", "copy", "take", "take_along_axis", "round",
 )
 for _name in _BY_SIGNATURE:
-    FUNCTIONS[ops.TABLE[_name].kernel] = _row(ops.TABLE[_name])
+    FUNCTIONS[getattr(np, _name)] = _row(ops.TABLE[_name], getattr(np, _name))
 FUNCTIONS.update({np.amax: FUNCTIONS[np.max], np.amin: FUNCTIONS[np.min],
                   np.around: FUNCTIONS[np.round]})
 

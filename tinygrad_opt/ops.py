@@ -156,7 +156,7 @@ divide       = op("÷",  np.divide,       lambda g, z, x, y: g / y,             
                                          lambda g, z, x, y: -g * z / y)             # −x/y²
 negative     = op("−x", np.negative,     lambda g, z, x: -g)
 positive     = op("+x", np.positive,     lambda g, z, x: g)
-power        = op("**", np.power,        lambda g, z, x, y: g * (y * x ** vjps.exponent_less_one(x, y)),
+power        = op("**", kernels.power,   lambda g, z, x, y: g * (y * x ** vjps.exponent_less_one(x, y)),
                                          lambda g, z, x, y: g * (z * vjps.log_of_base(x, y, z.dtype)))
 floor_divide = op("//", np.floor_divide, vjps.zero, vjps.zero)
 remainder    = op("mod", np.remainder,   lambda g, z, x, y: g,                      # x − y⌊x/y⌋
@@ -187,7 +187,7 @@ log       = op("log",   np.log,       lambda g, z, x: g / x)
 log1p     = op("log1p", np.log1p,     lambda g, z, x: g / (1 + x))
 log2      = op("log₂",  np.log2,      lambda g, z, x: g / (x * math.log(2)))
 log10     = op("log₁₀", np.log10,     lambda g, z, x: g / (x * math.log(10)))
-logaddexp = op("logaddexp", np.logaddexp, lambda g, z, x, y: g * _softmax_of_two(x, y),
+logaddexp = op("logaddexp", kernels.logaddexp, lambda g, z, x, y: g * _softmax_of_two(x, y),
                                           lambda g, z, x, y: g * _softmax_of_two(y, x))
 
 # ---- trigonometry --------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ arccos  = op("arccos", np.arccos,   lambda g, z, x: -g / np.sqrt(1 - x * x))
 arctan  = op("arctan", np.arctan,   lambda g, z, x: g / (1 + x * x))
 arctan2 = op("arctan2", np.arctan2, lambda g, z, y, x: g * x / (x * x + y * y),
                                     lambda g, z, y, x: -g * y / (x * x + y * y))
-hypot   = op("hypot", np.hypot,     lambda g, z, x, y: g * vjps.ratio(x, z),
+hypot   = op("hypot", kernels.hypot,   lambda g, z, x, y: g * vjps.ratio(x, z),
                                     lambda g, z, x, y: g * vjps.ratio(y, z))
 sinh    = op("sinh", np.sinh,       lambda g, z, x: g * np.cosh(x))
 cosh    = op("cosh", np.cosh,       lambda g, z, x: g * np.sinh(x))
@@ -299,7 +299,8 @@ sum       = op("Σ", np.sum,         lambda g, z, x, axis=None, keepdims=False:
 mean      = op("mean", np.mean,     lambda g, z, x, axis=None, keepdims=False:
                                         vjps.unreduce(g, x, axis, keepdims) / vjps.count(x, axis))
 prod      = op("Π", np.prod,        lambda g, z, x, axis=None, keepdims=False:
-                                        vjps.unreduce(g, x, axis, keepdims) * vjps.product_of_others(x, axis))
+                                        vjps.unreduce(g, x, axis, keepdims)
+                                        * vjps.quotients(vjps.unreduce(z, x, axis, keepdims), x, axis=axis))
 var       = op("var", np.var,       lambda g, z, x, axis=None, ddof=0, keepdims=False:
                                         vjps.unreduce(g, x, axis, keepdims)
                                         * (2 * vjps.centred(x, axis) / (vjps.count(x, axis) - ddof)))
@@ -317,7 +318,7 @@ logsumexp = op("logsumexp", kernels.logsumexp, lambda g, z, x, axis=None, keepdi
 norm      = op("‖x‖", kernels.norm, lambda g, z, x, axis=None, keepdims=False:           # 0 at 0
                                         vjps.unreduce(g, x, axis, keepdims)
                                         * vjps.ratio(x, vjps.unreduce(z, x, axis, keepdims)))
-cumsum    = op("cumsum", np.cumsum, vjps.cumsum)
+cumsum    = op("cumsum", kernels.cumsum, vjps.cumsum)
 sum_to    = op("Σ to", kernels.sum_to, lambda g, z, x, shape: g)       # undoes broadcasting
 
 # ---- products of matrices ------------------------------------------------------------------------
@@ -341,10 +342,6 @@ def _matmul_right(g, x, y):
     return x.T.dot(g) if x.ndim == 2 == g.ndim else x.mT @ g           # (k,m) = (k,n)(n,m)
 
 
-def _einsum(*operands, subscripts):
-    return np.einsum(subscripts, *operands)
-
-
 def _diagonal_vjp(g, z, x, offset=0, axis1=0, axis2=1):
     ends = (axis1, axis2), (-2, -1)
     shape = np.moveaxis(np.empty(x.shape, bool), *ends).shape
@@ -366,7 +363,7 @@ outer    = op("outer", np.outer,    lambda g, z, x, y: (g @ np.reshape(y, -1)).r
                                     lambda g, z, x, y: (np.reshape(x, -1) @ g).reshape(y.shape))
 dot      = op("dot", np.dot,        lambda g, z, x, y: vjps.dot_left(g, x, y),
                                     lambda g, z, x, y: vjps.dot_right(g, x, y))
-einsum   = op("einsum", _einsum, joint=lambda g, z, *xs, subscripts:
+einsum   = op("einsum", kernels.einsum, joint=lambda g, z, *xs, subscripts:
                                     [vjps.einsum(i, g, xs, subscripts) for i in range(len(xs))])
 diagonal = op("diagonal", np.diagonal, _diagonal_vjp)
 trace    = op("trace", np.trace, _trace_vjp)
@@ -416,6 +413,10 @@ def _stack(*arrays, axis=0):
 
 def _unrepeat(g, z, x, repeats, axis=None):
     n = x.size if axis is None else x.shape[axis]
+    if isinstance(repeats, int):
+        lead, rest = ((), ()) if axis is None else (x.shape[:axis % x.ndim],
+                                                    x.shape[axis % x.ndim + 1:])
+        return g.reshape((*lead, n, repeats, *rest)).sum(axis=len(lead) + 1).reshape(x.shape)
     return _untake(g, z, x, np.repeat(np.arange(n), repeats), axis)
 
 
@@ -532,7 +533,7 @@ def register(**rows: Op) -> None:
 # The rows by the NumPy function that they answer: ufuncs, and reductions by one.
 UFUNCS: dict[Any, Op] = {
     row.kernel: row for row in TABLE.values() if isinstance(row.kernel, np.ufunc)
-} | {np.matmul: matmul}
+} | {np.matmul: matmul, np.power: power, np.logaddexp: logaddexp, np.hypot: hypot}
 REDUCES: dict[Any, Op] = {
     (np.add, "reduce"): sum,
     (np.add, "accumulate"): cumsum,

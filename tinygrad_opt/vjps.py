@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from tinygrad_opt import kernels
 from tinygrad_opt.kernels import LETTERS, where
 
 
@@ -108,6 +109,16 @@ def product_of_others(x, axis):
     return np.transpose(others.reshape(moved.shape), inverse(order))
 
 
+@kernels.primitive(lambda z, x, axis: product_of_others(x, axis), like=False)
+def quotients(z, x, axis, out=None):
+    """`product_of_others` by dividing the product z of all, if it has all its digits."""
+    size, limits = np.abs(z), np.finfo(z.dtype)
+    if size.min(initial=1) >= limits.tiny and size.max(initial=1) <= limits.max:
+        return np.divide(z, x, out=out)
+    made = product_of_others(x, axis)
+    return made if out is None else np.positive(made, out=out)
+
+
 def weights(x, z, axis):
     """exp(x − z) for z = log Σ exp x, divided by its sum: at 1e17 z has lost log 2."""
     e = np.exp(x - z)
@@ -116,8 +127,8 @@ def weights(x, z, axis):
 
 def cumsum(g, z, x, axis=None):
     if axis is None:
-        return np.flip(np.cumsum(np.flip(g))).reshape(x.shape)
-    return np.flip(np.cumsum(np.flip(g, axis), axis=axis), axis)
+        return np.flip(kernels.cumsum(np.flip(g))).reshape(x.shape)
+    return np.flip(kernels.cumsum(np.flip(g, axis), axis=axis), axis)
 
 
 def einsum(i, g, operands, subscripts):
@@ -142,7 +153,7 @@ def einsum(i, g, operands, subscripts):
         if not any(letter in term for term, _ in factors):
             factors.append((letter, np.ones(n, dtype=g.dtype)))
     spec = ",".join(term for term, _ in factors) + "->" + target
-    return np.einsum(spec, *[x for _, x in factors])
+    return kernels.einsum(*[x for _, x in factors], subscripts=spec)
 
 
 def dot_left(g, x, y):

@@ -17,7 +17,48 @@ class Recurrent(nn.Module):
         self.head = nn.Linear(hidden, classes)
 
     def forward(self, x):
-        return self.head(self.rnn(x)[1])
+        return self.head(self.rnn(x)[0][:, -1])
+
+
+class GPT(nn.Module):
+    """Tokens and places embedded, transformer blocks, a norm and a layer."""
+
+    def __init__(self, letters, time, features, blocks):
+        self.table = nn.Embedding(letters, features)
+        self.places = tg.Tensor(np.zeros((time, features), np.float32), requires_grad=True)
+        self.blocks = nn.Sequential(*(
+            nn.TransformerBlock(features, 4, causal=True) for _ in range(blocks)))
+        self.norm = nn.LayerNorm(features)
+        self.head = nn.Linear(features, letters)
+
+    def forward(self, x):
+        z = self.head(self.norm(self.blocks(self.table(x) + self.places)))
+        return z.reshape(-1, z.shape[-1])
+
+
+BETWEEN = {"tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "gelu": nn.GELU, "silu": nn.SiLU,
+           "leaky_relu": nn.LeakyReLU, "relu": nn.ReLU, "dropout": lambda: nn.Dropout(0.2, rng=0)}
+NORMS = {"batch_norm": nn.BatchNorm1d, "layer_norm": nn.LayerNorm}
+
+
+def of_layers(work, shapes):
+    """The networks that are made of layers of the library's own."""
+    if work.kind == "stack":
+        parts = [p for W, _ in work.layers for p in (
+            nn.Linear(*shapes[W]), *(NORMS[b](shapes[W][1]) if b in NORMS else BETWEEN[b]()
+                                     for b in work.between))]
+        return nn.Sequential(*parts[:-len(work.between)])
+    if work.kind == "cnn":
+        return nn.Sequential(
+            nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+            nn.Linear(64, 10))
+    if work.kind == "cell":
+        model = Recurrent(*work.weights["in_x"].shape[:1], *work.weights["W0"].shape)
+        model.rnn = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[work.between[0]](
+            shapes["in_x"][0], shapes["W0"][0])
+        return model
+    return GPT(shapes["table"][0], *shapes["places"], 2)
 
 
 def network(work):
@@ -29,8 +70,10 @@ def network(work):
     elif work.kind == "char":
         model = nn.Sequential(nn.Embedding(*shapes["table"]), nn.Flatten(),
                               nn.Linear(*shapes["W0"]), nn.Tanh(), nn.Linear(*shapes["W1"]))
-    else:
+    elif work.kind == "rnn":
         model = Recurrent(*shapes["in_x"], shapes["W0"][1])
+    else:
+        model = of_layers(work, shapes)
     for parameter, values in zip(model.parameters().values(), work.weights.values(), strict=True):
         parameter.data = values
     return model
@@ -43,7 +86,7 @@ def adam(parameters):
 def training_step(work, variant):
     model = network(work)
     opt = adam(model.parameters())
-    x = work.x if work.kind == "char" else tg.Tensor(work.x)
+    x = work.x if work.kind in ("char", "gpt") else tg.Tensor(work.x)
     y = work.y
 
     def step(x, y):

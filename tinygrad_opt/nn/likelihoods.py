@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt import ops
+from tinygrad_opt import kernels, ops
 from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.hints import answers
 from tinygrad_opt.nn.losses import pair, reduced
@@ -276,8 +276,13 @@ def _binary_entropy(p, y):
 
 
 def _binary_entropy_of_logits(x, y, a):
-    """a y log(1 + e⁻ˣ) + (1 − y) log(1 + eˣ)."""
-    return a * y * np.logaddexp(-x, 0) + (1 - y) * np.logaddexp(x, 0)
+    """a y log(1 + e⁻ˣ) + (1 − y) log(1 + eˣ): with t = log(1 + e⁻|ˣ|) the two logarithms are
+    max(−x, 0) + t and max(x, 0) + t."""
+    no = 1 - y
+    yes = y if isinstance(a, float) and a == 1 else a * y
+    t = kernels.log1p_exp_minus(x)
+    x = np.float64(x) if isinstance(x, int | float) else x
+    return kernels.relu(-x) * yes + kernels.relu(x) * no + t * (yes + no)
 
 
 def _log(p):

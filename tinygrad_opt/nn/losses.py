@@ -24,6 +24,16 @@ from tinygrad_opt.nn.parameters import as_input
 from tinygrad_opt.tensor import Tensor, answer, apply, as_operand, effect, values_of
 
 
+def _huber(x, delta):
+    """½ x² where |x| ≤ δ, δ (|x| − ½ δ) beyond, without the square of an outlier."""
+    near = np.clip(x, -delta, delta)
+    return near * (x - 0.5 * near)
+
+
+huber = ops.op("huber", _huber, lambda g, z, x, delta: g * ops.clip(x, -delta, delta))
+ops.register(huber=huber)
+
+
 @answers
 def mse_loss(prediction: Any, target: Any, *, reduction: str = "mean") -> Tensor:
     """(x − y)², the squared error.
@@ -120,9 +130,7 @@ def huber_loss(
     if not delta > 0:
         raise ValueError(f"huber_loss: delta must be positive, got {delta!r}")
     x, y = pair("huber_loss", prediction, target)
-    error = x - y
-    near = ops.clip(error, -delta, delta)
-    return reduced(near * (error - 0.5 * near), reduction)        # no square of an outlier
+    return reduced(apply(huber, x - y, delta=delta), reduction)
 
 
 @answers

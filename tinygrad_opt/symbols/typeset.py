@@ -55,6 +55,8 @@ _FORMS: dict[str, tuple[_Form, _Form]] = {
         ("ceil", _ATOM, "⌈{}⌉", (0,), r"\left\lceil {}\right\rceil", ()),
         ("maximum", _ATOM, "max({}, {})", (0, 0), r"\max\left({}, {}\right)", ()),
         ("minimum", _ATOM, "min({}, {})", (0, 0), r"\min\left({}, {}\right)", ()),
+        ("clip", _ATOM, "min(max({}, {}), {})", (0, 0, 0),
+         r"\min\left(\max\left({}, {}\right), {}\right)", ()),
         ("sum", _ATOM, "Σ({})", (0,), r"\sum\left({}\right)", ()),
         ("prod", _ATOM, "Π({})", (0,), r"\prod\left({}\right)", ()),
         ("mean", _SIGN, "mean {}", (_ATOM,), r"\overline{{{}}}", (0,)),
