@@ -52,10 +52,10 @@ def denoised(model, x, rng):
 
 
 def picture(path, points, theme):
-    with drawing((8.4, 2.5), theme=theme) as (figure, page):
+    with drawing((6.4, 1.7), theme=theme) as (figure, page):
         for ax, k in zip(figure.subplots(1, 5), (0, 30, 40, 45, STEPS)):
-            ax.scatter(*points.T, s=2, color=page.muted, alpha=0.4)
-            ax.scatter(*path[k].T, s=3, color=page.value)
+            ax.scatter(*points.T, s=1, color=page.muted, alpha=0.4)
+            ax.scatter(*path[k].T, s=1.5, color=page.value)
             ax.set(xlim=(-3, 3), ylim=(-3, 3), xticks=[], yticks=[], aspect="equal",
                    title=f"t = {STEPS - k}")
     return figure

@@ -59,7 +59,7 @@ def train(steps, rng, batch=128):
 
 
 def picture(points, made, discriminator, theme):
-    with drawing((5.0, 4.4), theme=theme) as (figure, page):
+    with drawing((4.8, 4.0), theme=theme) as (figure, page):
         ax, axis = figure.subplots(), np.linspace(-3, 3, 90)
         grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2).astype(np.float32)
         with tg.no_grad():
@@ -68,6 +68,7 @@ def picture(points, made, discriminator, theme):
         figure.colorbar(ax.contourf(axis, axis, belief, 11, cmap=grey), label="taken for real")
         ax.scatter(*points[:400].T, s=7, color=page.value, marker="s", label="real")
         ax.scatter(*made[:400].T, s=9, color=page.gradient, marker="^", label="made")
+        ax.grid(False)
         ax.legend(loc="center")
         ax.set(aspect="equal")
     return figure

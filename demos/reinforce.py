@@ -70,7 +70,7 @@ def best():
 
 
 def picture(policy, paid, theme):
-    with drawing((7.6, 3.2), theme=theme) as (figure, page):
+    with drawing((6.0, 2.8), theme=theme) as (figure, page):
         left, right = figure.subplots(1, 2)
         left.imshow(WALL.reshape(-1, WIDTH), cmap=through([page.panel, page.frame]))
         for name, row, column in (("pit", 3, 6), ("goal", 5, 6)):
@@ -78,7 +78,7 @@ def picture(policy, paid, theme):
         where = np.flatnonzero(~WALL & ~END)
         for p, across, down in zip(0.45 * policy[where].T, (0, 0, -1, 1), (-1, 1, 0, 0)):
             left.quiver(where % WIDTH, where // WIDTH, across * p, down * p, color=page.value,
-                        width=0.008, angles="xy", scale_units="xy", scale=1)
+                        width=0.01, angles="xy", scale_units="xy", scale=1)
         left.set(title="how likely it moves where", xticks=[], yticks=[])
         right.axhline(best(), color=page.muted, linestyle="--", label="the best policy")
         right.plot(paid, color=page.value, label="64 walks")

@@ -49,12 +49,12 @@ def picture(model, x, y, theme, side=10):
         where = model.encode(x).data[:, :PLANE]
         drawn = nn.sigmoid(model.decode(grid)).data.reshape(side, side, 8, 8)
     tiles = np.pad(drawn, ((0, 0), (0, 0), (1, 1), (1, 1))).swapaxes(1, 2)
-    with drawing((8.4, 4.4), theme=theme) as (figure, page):
+    with drawing((6.6, 3.6), theme=theme) as (figure, page):
         left, right = figure.subplots(1, 2)
         for digit in range(10):
-            left.scatter(*where[y == digit].T, s=14, color=page.color(CLASSES[digit % 8]),
+            left.scatter(*where[y == digit].T, s=8, color=page.color(CLASSES[digit % 8]),
                          marker=CLASS_MARKERS[digit % len(CLASS_MARKERS)])
-            left.text(*np.median(where[y == digit], axis=0), str(digit), fontsize=15, va="center",
+            left.text(*np.median(where[y == digit], axis=0), str(digit), fontsize=12, va="center",
                       ha="center", fontweight="bold", bbox={"fc": page.page, "ec": "none"})
         left.set(title="where test digits lie", xlim=(-3, 3), ylim=(-3, 3), aspect="equal")
         right.imshow(tiles.reshape(10 * side, 10 * side), interpolation="nearest",

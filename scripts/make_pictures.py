@@ -3,14 +3,16 @@
 The gallery is what the demos draw at full size; it needs the extra `viz`.
 """
 
-import runpy
 import shutil
+import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 
 import tinygrad_opt as tg
 
 DOCS = Path(__file__).parents[1] / "docs"
+sys.path.insert(0, str(DOCS.parent / "demos"))
 
 
 def network():
@@ -31,7 +33,7 @@ def network():
 def from_demo(name, *files, **options):
     """Run a demo and keep some of what it writes."""
     with tempfile.TemporaryDirectory() as folder:
-        runpy.run_path(str(DOCS.parent / "demos" / f"{name}.py"))["main"](out=folder, **options)
+        import_module(name).main(out=folder, **options)
         for file in files:
             shutil.copy(Path(folder) / file, DOCS / file)
 
@@ -47,6 +49,10 @@ def main():
     from_demo("batch_sizes", "batch_sizes.png")
     from_demo("loss_landscape", "landscape_path.png")
     from_demo("learning_rates", "learning_rates.png")
+    from_demo("write_names", "write_names_light.png", "attention_light.png")
+    from_demo("vae", "vae_light.png")
+    from_demo("diffusion", "diffusion_light.png")
+    from_demo("reinforce", "reinforce_light.png")
 
 
 if __name__ == "__main__":
