@@ -20,7 +20,8 @@ NEURON, NOISY = SURFACES["neuron"], SURFACES["noisy_neuron"]
 # a rate of 1 for those to which it means the same
 OPTIMIZERS = {
     "SGD": "sgd:1", "Momentum": "momentum:lr=1,momentum=0.9", "Nesterov": "nesterov:lr=1",
-    "AdaGrad": "adagrad:1", "RMSprop": "rmsprop:0.05", "Adam": "adam:0.2",
+    "AdaGrad": "adagrad:1", "AdaDelta": "adadelta:10", "RMSprop": "rmsprop:0.05",
+    "Adam": "adam:0.2",
 }
 # AdaGrad's rate is spent before it is there, divided by the mean square instead it is not; RMSprop
 # swings to and fro at the end, unless its rate decays
@@ -40,11 +41,13 @@ def made(texts):
 def batches(seen):
     """Labels that contradict each other: the gradients of single points never vanish together.
 
-    On an axis of samples seen stochastic descent is there first, and swings most from then on.
+    On an axis of samples seen stochastic descent is there first, and swings most from then on; Adam
+    with mini-batches is the first thing to try.
     """
-    sizes = {"SGD (batch)": 6, "mini-batch of 3": 3, "stochastic": 1}
-    paths = {name: sampled(NOISY, tg.optim.SGD(lr=0.25), seen=seen, batch=size)
-             for name, size in sizes.items()}
+    kinds = {"SGD (batch)": ("sgd:0.25", 6), "mini-batches of 3": ("sgd:0.25", 3),
+             "stochastic": ("sgd:0.25", 1), "Adam, mini-batches": ("adam:0.1", 3)}
+    paths = {name: sampled(NOISY, tg.optim.get(text), seen=seen, batch=size)
+             for name, (text, size) in kinds.items()}
     result = race(NOISY, paths, steps=seen, unit="samples seen")
     for name, track in result.tracks.items():
         print(f"{name:18} spread of w at the end {track.points[-seen // 3:, 0].std():.3f}")
