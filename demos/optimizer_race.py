@@ -11,7 +11,6 @@ from pathlib import Path
 
 import tinygrad_opt as tg
 from tinygrad_opt.viz.plots.races import animate_race, plot_race, race
-from tinygrad_opt.viz.plots.surfaces import SURFACES
 
 # for each surface the rate of plain descent, and a factor for those that scale their own steps;
 # with them all arrive, but for Rosenbrock's flat floor and the many minima of Rastrigin
@@ -47,7 +46,7 @@ def main(surface="beale", out="runs", quick=False):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("surface", nargs="?", default="beale", choices=SURFACES)
+    parser.add_argument("surface", nargs="?", default="beale", choices=RATES)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--out", default="runs")
     main(**vars(parser.parse_args()))

@@ -46,7 +46,7 @@ def main():
     from_demo("descent_1d", "descent_1d.png", quick=True)
     from_demo("training_animation", "training_adam.gif")
     from_demo("sigmoid_neuron", "neuron_optimizers.png", "neuron_sparse.png")
-    from_demo("batch_sizes", "batch_sizes.png")
+    from_demo("batch_sizes", "batch_curves.png")
     from_demo("loss_landscape", "landscape_path.png")
     from_demo("learning_rates", "learning_rates.png")
     from_demo("write_names", "write_names_light.png", "attention_light.png")

@@ -127,7 +127,7 @@ PYTORCH = {
     "optim": {
         "Adagrad": "optim.AdaGrad", "Adadelta": "optim.AdaDelta", "NAdam": "optim.Nadam",
         "RMSProp": "optim.RMSprop", "Rprop": "optim.RMSprop, or optim.Lion",
-        "RAdam": "optim.Adam with a warm-up: lr=optim.schedules.warmup(...)",
+        "RAdam": "optim.Adam with a warm-up: lr=optim.schedules.warm_up(...)",
         "LBFGS": "optim.minimize(f, params, method='lbfgs')",
         "lr_scheduler": "a schedule is the lr: optim.Adam(params, lr=optim.schedules.cosine(...))",
     },

@@ -30,7 +30,10 @@ examples:
   tinygrad-opt train digits            learn handwritten digits, about a second
   tinygrad-opt train spiral --lr 0.02  another data set, another learning rate
   tinygrad-opt compare moons           optimizers side by side, each from several starts
+  tinygrad-opt spiral --seeds 2        nine published runs of optimizers, beside ours
   tinygrad-opt race beale              the paths of optimizers down a surface, as animation
+  tinygrad-opt race neuron --optimizers sgd:lr=1,momentum=.8,newton,adam:0.2
+  tinygrad-opt descend                 a curve with many valleys: stuck, there, away, exploded
   tinygrad-opt animate spiral          watch a network learn
   tinygrad-opt landscape spiral        the loss around a trained network
   tinygrad-opt report digits           train, and put all of it on one page
