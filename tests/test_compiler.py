@@ -619,6 +619,17 @@ def test_a_compiled_function_can_be_differentiated_from_outside():
     np.testing.assert_array_equal(tg.grad(cube)(np.array([1.0, 2.0])), [3, 12])
 
 
+def test_a_graph_that_is_given_to_a_step_goes_on_through_it():
+    def make(wrap):
+        w, cube = weights((3,)), wrap(lambda x, y: (x[0] ** 3).sum() * y)
+        for k in (1.0, 2.0):
+            w.grad = None
+            (cube([w * k], 2.0) + cube([w.detach()], 1.0)).backward()
+            yield w.grad
+
+    both(make)
+
+
 def test_freezing_hooking_and_modes_are_noticed():
     def make(wrap):
         w = weights()
@@ -915,6 +926,20 @@ READ = [(use, outside) for use in USES for outside in (True, False)
 def test_arrays_of_every_dtype_are_read_anew(use, outside, dtype):
     eager = results_of(lambda f: f, USES[use], dtype, outside)
     assert results_of(compile, USES[use], dtype, outside) == eager
+
+
+@pytest.mark.parametrize("function", [np.mean, np.var, np.std])
+def test_float16_is_rounded_once_as_numpy_does(function):
+    x = np.random.default_rng(0).uniform(0, 3, (50, 30)).astype(np.float16)
+    step = compile(lambda x: function(Tensor(x), axis=1))
+    for k in (1, 2):
+        np.testing.assert_array_equal(step(x * k).data, function(Tensor(x * k), axis=1).data)
+
+
+def test_an_argument_may_have_any_name():
+    step = compile(lambda **named: named["self"] * named["key"])
+    for k in (1.0, 2.0):
+        assert step(self=np.array([k]), key=np.array([3.0])) == [3 * k]
 
 
 def test_a_number_in_an_array_outside_is_read_anew():

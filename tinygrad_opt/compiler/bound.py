@@ -258,6 +258,7 @@ _REDUCERS: dict[Any, Any] = {
     np.ndarray.sum: np.add.reduce, np.ndarray.prod: np.multiply.reduce,
     np.ndarray.max: np.maximum.reduce, np.ndarray.min: np.minimum.reduce,
 }
+_MEANS = (np.mean, np.ndarray.mean)                        # of float16 in float32, but into an out=
 _COPIES = (np.ndarray.copy, np.ndarray.astype, np.copy)
 
 
@@ -286,7 +287,7 @@ def ready(call: Call, arrays: list[Any]) -> Callable[[], Any]:
         given = dict(zip(("axis", "dtype"), inputs[1:])) | attrs
         if len(inputs) <= 3 and given.keys() <= options.keys():
             return functools.partial(kernel, inputs[0], *(options | given).values())
-    if _takes_out(kernel):
+    if _takes_out(kernel) and not (out.dtype == np.float16 and kernel in _MEANS):
         return functools.partial(kernel, *inputs, out=out, **attrs)
     return functools.partial(_into, out, kernel, inputs, attrs)
 

@@ -57,11 +57,14 @@ class CompiledStep:
         self._settling: dict[Any, int] = {}  # how many calls in a row have left things behind
         self._lock = threading.RLock()
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         if tracer.get() is not None or differentiating.get():   # it is a part of something larger
             return self.function(*args, **kwargs)
         values: list[Any] = []
-        key = (recording.get(), default_dtype(), _kind(args, values), _kind(kwargs, values))
+        try:
+            key = (recording.get(), default_dtype(), _kind(args, values), _kind(kwargs, values))
+        except _Computed:                                  # of what others have begun
+            return self.function(*args, **kwargs)
         with self._lock:                                   # its memory serves one call at a time
             bound = self.programs.get(key)
             if bound is None or not bound.is_current:
@@ -214,8 +217,8 @@ def compile(function: Any = None, *, check: bool | int = False, backend: str = "
     Results are copies without a graph, gradients are arrays also after ``create_graph=True``, and
     a replay that ends in an error leaves no half-written ``.grad``: it is None. Arguments with
     gaps (``x[:, ::2]``) are copied into arrays without. Calls from several threads wait for each
-    other. Inside another compiled step, or a function given to ``tg.grad`` and its like, the
-    function runs as it is written.
+    other. Inside another compiled step, in a function given to ``tg.grad`` and its like, and for
+    Tensors with a graph among the arguments, the function runs as it is written.
 
     Native steps keep all of this. What they leave to NumPy (random numbers, gathering, whatever
     comes from outside this package) is a call between two compiled stretches. They pay most for
@@ -298,9 +301,15 @@ def _kind(x: Any, values: list[Any]) -> Any:
         return type(x), tuple([_kind(v, values) for v in x])
     if isinstance(x, dict):
         return tuple([(k, _kind(v, values)) for k, v in x.items()])
+    if type(x) is Tensor and x.op is not None:
+        raise _Computed
     if isinstance(x, float):
         return type(x), x.hex()                            # 0.0 and -0.0 differ, nan is nan
     return (type(x), x) if x is None or isinstance(x, int | str | bytes) else _Same(x)
+
+
+class _Computed(Exception):
+    """There is a Tensor with a graph among the arguments."""
 
 
 class _Same:
