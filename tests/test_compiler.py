@@ -972,6 +972,9 @@ def test_what_is_kept_outside_of_a_step_is_refused_with_its_line(keep):
     lambda x, a: np.add(x, 1, out=a), lambda x, a: np.copyto(a, x), lambda x, a: a.__iadd__(x),
     lambda x, a: a.__setitem__(..., x), lambda x, a: x.__setitem__(0, 1), lambda x, a: x.sort(),
     lambda x, a: x.fill(0), lambda x, a: repr(x), lambda x, a: f"{x}", lambda x, a: a.put(0, x[0]),
+    lambda x, a: setattr(Tensor(a), "data", np.ones(2)), lambda x, a: Tensor(a).__iadd__(1.0),
+    lambda x, a: Tensor(a).__setitem__(0, 1.0),
+    lambda x, a: (Tensor(a, requires_grad=True) * x)._repr_mimebundle_(),
 ])
 def test_writing_and_showing_in_a_step_is_refused(write):
     a = np.zeros(2)

@@ -102,6 +102,14 @@ def test_branching_graphs_take_linear_time():
     assert len(history(x)) == 201
 
 
+def test_a_history_may_begin_with_a_tensor_that_is_not_the_first():
+    x = leaf(2.0)
+    y = x * x
+    z = y + x * y
+    assert history(z, since=y.serial) == [y, z.inputs[1], z]
+    assert history(z)[0] is x and len(history(z)) == 4
+
+
 def test_two_losses_share_a_parameter():
     w = leaf(2.0)
     (w * 3).backward()
@@ -148,6 +156,12 @@ def test_gradients_of_scalars_are_arrays():
     for f in (lambda: x * 3, lambda: x * x + x):           # the second pass adds to the first
         f().backward()
         assert type(x.grad) is np.ndarray and x.grad.shape == ()
+
+
+def test_a_gradient_that_overflows_is_infinite_without_a_warning():
+    x = leaf(1e-30, dtype=np.float32)
+    (x * 1e30 * 1e30).backward()
+    assert x.grad == np.inf
 
 
 def test_derivatives_of_any_order():
@@ -281,6 +295,52 @@ def test_nothing_beside_a_float32_tensor_makes_it_float64(other):
         assert type(z) is Tensor and z.dtype == np.float32
 
 
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.int64, np.uint8, np.bool_])
+def test_numpys_numbers_count_as_pythons(kind):
+    """They are weak beside an array, and an exponent of 0 is one that NumPy knows to be 0."""
+    x = leaf([0.1, 0.7], dtype=np.float32)
+    for f in (np.multiply, np.power, np.add):
+        z, plain = f(x, kind(1)), f(x, kind(1).item())
+        assert type(z.inputs[1]) is type(kind(1).item())
+        np.testing.assert_array_equal(z.data, plain.data)
+
+
+def test_whichever_tensor_comes_first_the_wider_dtype_holds():
+    x, y = leaf([0.1], dtype=np.float32), leaf([0.1], dtype=np.float64)
+    n = Tensor(np.array([3]))
+    for a, b in [(x, y), (y, x), (y, n), (n, y)]:
+        z = a * b
+        assert z.dtype == np.float64 and z.data == a.data * b.data
+
+
+def test_what_was_computed_says_of_what():
+    """The inputs as they were given: drawings and error messages show their names."""
+    x, n = leaf([[1.0, 2.0]], name="x"), Tensor(np.array([3, 4]), name="n")
+    mask, rows = Tensor(np.array([True, False]), name="m"), Tensor(np.array([0, 0]), name="i")
+    assert np.where(mask, x, 0.0).inputs[0] is mask
+    assert x[rows].inputs[1] is rows
+    assert (x * n).inputs[1].name == "n" and (x * n).inputs[1].dtype == x.dtype
+    for constant in (Tensor(1.0), Tensor(1.0) * 2, n * n):
+        assert (constant.op, constant.inputs, constant.attrs) == (None, (), {})
+
+
+def test_lists_and_tensors_are_indices_and_labels_as_arrays_are():
+    class Column:                        # of a table, say
+        dtype = np.dtype(int)
+
+        def __array__(self, dtype=None, copy=None):
+            return np.array([1, 1])
+
+    x = leaf([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    assert x[[]].shape == (0, 3) and x[[], 0].shape == (0,)
+    for rows in ([1, 1], Tensor(np.array([1, 1])), np.array([1, 1]), Column()):
+        for index, expected in [(rows, [[0] * 3, [2] * 3]), ((rows, 0), [[0] * 3, [2, 0, 0]])]:
+            np.testing.assert_array_equal(gradient_of(lambda x, i=index: x[i].sum(), x), expected)
+        np.testing.assert_array_equal(ops.cross_entropy(x, rows).data,
+                                      ops.cross_entropy(x, np.array([1, 1])).data)
+    np.testing.assert_array_equal(ops.where([[True], [False]], x, 0.0).data, [[1, 2, 3], [0, 0, 0]])
+
+
 def test_integer_tensors_alone_become_the_default_float():
     pixels = Tensor(np.arange(4, dtype=np.uint8))
     assert (pixels / 255).dtype == np.float32
@@ -382,6 +442,11 @@ def test_repr_says_what_matters():
     assert repr(leaf([1.0], "w")) == "Tensor([1.], dtype=float64, name='w', requires_grad=True)"
     assert repr(leaf(2.0) * 3) == "Tensor(6.0, dtype=float64, op=multiply)"
     assert len(repr(Tensor(np.zeros((1000, 1000))))) < 500
+
+
+def test_repr_shows_rows_below_each_other_and_the_ends_of_long_ones():
+    assert repr(Tensor([[1.0, 2.0], [3.0, 4.0]])) == "Tensor([[1., 2.],\n        [3., 4.]])"
+    assert "..." not in repr(Tensor(np.zeros(200))) and "..." in repr(Tensor(np.zeros(201)))
 
 
 def test_indexing_with_every_kind_of_index_adds_repeats_up():
@@ -526,6 +591,75 @@ def test_data_is_a_checked_door():
         w.data = np.ones(3)
 
 
+def test_a_hook_stays_with_the_value_that_it_was_put_on():
+    x = leaf([1.0])
+    y = x * 2
+    y.register_hook(lambda g: 10 * g)
+    y += 1
+    y.backward()
+    assert x.grad == 20
+
+
+def test_a_constant_that_changes_in_place_keeps_its_shape_and_is_noticed_to_have_changed():
+    x, c = leaf([1.0, 2.0]), Tensor([3.0, 4.0])
+    with pytest.raises(ShapeError, match=r"cannot become \(2, 2\) in place"):
+        c += np.ones((2, 2))
+    for change in (lambda: c.__setitem__(0, 5.0), lambda: c.__iadd__(1.0)):
+        y = x * c
+        change()
+        with pytest.raises(GraphError, match="changed in place"):
+            y.sum().backward()
+
+
+def test_gradients_with_a_graph_are_the_leaves_own():
+    x = leaf([1.0, 2.0])
+    with no_grad():
+        seed = Tensor([1.0, 1.0])
+        x.backward(seed, create_graph=True)
+    assert type(x.grad) is Tensor and not np.shares_memory(x.grad.data, seed.data)
+    x.grad, y = None, x * x
+    loss = y.sum()
+    with no_grad():
+        loss.backward(create_graph=True)
+    assert x.grad.requires_grad and type(y.grad) is np.ndarray
+
+
+def test_values_that_are_assigned_are_wrapped_or_owned_as_those_given_at_first():
+    values, other = np.ones(2), np.zeros(2)
+    constant, w = Tensor(values), leaf([5.0, 6.0])
+    constant.data, w.data = other, values
+    assert constant.data is other and w.data is not values
+    values[0] = 9
+    assert w.data[0] == 1
+    own = w.data
+    w.data -= 1.0                        # an array in place, which stays where it is
+    assert w.data is own and w.data.tolist() == [0, 0]
+
+
+def test_a_gradient_that_is_assigned_fits_its_tensor():
+    x = leaf([1.0, 2.0], dtype=np.float32)
+    for g in ([3.0, 4.0], np.array([3.0, 4.0]), np.array([3, 4], np.uint8)):
+        x.grad = g
+        assert type(x.grad) is np.ndarray and x.grad.dtype == np.float32
+        assert x.grad is x.grad and x.grad.tolist() == [3, 4]
+    (x * 2).sum().backward()             # nobody has used it: no warning
+    assert x.grad.tolist() == [5, 6]
+    with_graph = x.grad = x * 2
+    assert x.grad is with_graph
+    for bad in (np.ones(3), 1.0, Tensor([1.0])):
+        with pytest.raises(ShapeError, match=r"the gradient of .* cannot have shape"):
+            x.grad = bad
+    x.grad = None
+    assert x.grad is None
+
+
+def test_a_leaf_was_given_and_not_computed():
+    x = leaf(1.0)
+    assert x.is_leaf and Tensor(1.0).is_leaf and not (x * 2).is_leaf
+    with no_grad():
+        assert (x * 2).is_leaf
+
+
 def test_writing_a_tensor_into_an_array_never_loses_its_graph():
     x, a = leaf([1.0, 2.0], "x"), np.zeros(2)
     with pytest.raises(GraphError, match=r"lose the graph of x \(2,\): write a = a \+ t"):
@@ -620,6 +754,8 @@ def test_graphs_in_different_threads_do_not_mix():
 
 def test_detach_gives_a_constant_that_shares_memory():
     x = leaf([1.0, 2.0])
+    d = leaf([1.0], name="x").detach()
+    assert d.name == "x"
     d = x.detach()
     assert not d.requires_grad and np.shares_memory(d.data, x.data)
     assert gradient_of(lambda x: (x * x.detach()).sum(), x).tolist() == [1, 2]
@@ -888,6 +1024,14 @@ def test_rows_are_copied_and_pickled_by_name():
     assert copy.deepcopy(mine) is mine
     with pytest.raises(TypeError, match="not in the operator table"):
         pickle.dumps(mine)
+
+
+def test_arrays_are_made_of_constants_in_the_dtype_and_memory_that_are_asked_for():
+    c, out = Tensor([1.0, 2.0]), np.zeros(2)
+    assert np.asarray(c, dtype=np.float64).dtype == np.float64
+    assert np.shares_memory(np.asarray(c), c.data) and not np.shares_memory(np.array(c), c.data)
+    assert np.add(c, 1, out=out) is out and out.tolist() == [2, 3]
+    assert np.add(c, c, out=out, where=[True, False]).tolist() == [2, 3]
 
 
 def test_a_notebook_shows_the_graph_of_what_was_computed():

@@ -183,8 +183,6 @@ def entered(x: Any, dtype: Any = None) -> Any:
     as a captured step does again at each replay; NumPy's numbers as Python's, which are weak;
     lists as arrays; and what can stand for no real numbers is refused.
     """
-    if x is None or isinstance(x, bool | int | float):
-        return x
     if isinstance(x, np.generic) and x.dtype.kind in "fiub":
         return x.item()
     array = real(array_of(x))
@@ -558,7 +556,7 @@ class Tensor(Methods):
                 result = apply(op, Tensor(self._array), *others)._array
             if result.shape != self._array.shape:
                 raise ShapeError(f"{subject(self)} cannot become {result.shape} in place")
-            np.copyto(self._array, result, casting="same_kind")
+            np.copyto(self._array, result)
             self._changed = tick()
             return self
         if self.op is None and self._needs_grad:
