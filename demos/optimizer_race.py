@@ -12,27 +12,19 @@ from pathlib import Path
 import tinygrad_opt as tg
 from tinygrad_opt.viz.plots.races import animate_race, plot_race, race
 
-# for each surface the rate of plain descent, and a factor for those that scale their own steps;
-# with them all arrive, but for Rosenbrock's flat floor and the many minima of Rastrigin
-RATES = {"beale": (0.03, 3), "rosenbrock": (0.002, 1), "himmelblau": (0.01, 2), "saddle": (0.1, 1),
-         "ravine": (0.5, 3), "plateau": (0.5, 3), "rastrigin": (0.002, 1)}
 
-
-def optimizers(lr, scale):
+def optimizers(surface):
+    """At rates that suit the surface: all arrive, but in Rastrigin's many valleys."""
     o = tg.optim
-    return {
-        "SGD": o.SGD(lr=lr),
-        "Momentum": o.Momentum(lr=lr / 3, momentum=0.9),
-        "Nesterov": o.Nesterov(lr=lr / 6, momentum=0.9),
-        "AdaGrad": o.AdaGrad(lr=0.5 * scale),
-        "RMSprop": o.RMSprop(lr=0.03 * scale),
-        "Adam": o.Adam(lr=0.1 * scale),
-        "AdamW": o.AdamW(lr=0.1 * scale, weight_decay=1e-3),
-    }
+    makers = {"SGD": o.SGD, "Momentum": o.Momentum, "Nesterov": o.Nesterov, "AdaGrad": o.AdaGrad,
+              "RMSprop": o.RMSprop, "Adam": o.Adam,
+              "AdamW": lambda lr: o.AdamW(lr=lr, weight_decay=1e-3)}
+    return {name: make(lr=SURFACES[surface].rates[name.lower()]) for name, make in makers.items()}
 
 
 def main(surface="beale", out="runs", quick=False):
-    result = race(surface, optimizers(*RATES[surface]), steps=20 if quick else 300)
+    steps = 20 if quick else SURFACES[surface].steps
+    result = race(surface, optimizers(surface), steps=steps)
     print(result)
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)

@@ -136,8 +136,7 @@ def _race(out: Path) -> Stop:
         files = files[2:]
     return Stop("Optimizers race down a valley",
                 "Rosenbrock's function: a bent valley whose floor is almost flat.",
-                ("race", "rosenbrock", "--optimizers",
-                 "sgd:0.001,momentum:0.0005,rmsprop:0.05,adam:0.2", "--steps", "300",
+                ("race", "rosenbrock", "--optimizers", "sgd,momentum,rmsprop,adam",
                  "--frames", "50", "--quiet", "--out", *(str(out / file) for file in files)),
                 tuple(files))
 

@@ -48,23 +48,20 @@ def _kind(path: Path) -> tuple[str, ...]:
 
 # ---- race ----------------------------------------------------------------------------------------
 
-# for each surface a rate at which plain descent is safe; with momentum half of it
-RATES = {"beale": 0.01, "rosenbrock": 5e-4, "himmelblau": 5e-3, "saddle": 0.05, "ravine": 0.4,
-         "plateau": 0.3, "rastrigin": 2e-3, "neuron": 1.0, "noisy_neuron": 0.25}
-# those that scale their steps themselves need none of the surface
-SCALED = {"adagrad": 0.4, "rmsprop": 0.03, "adam": 0.1, "adamw": 0.1, "adamax": 0.1, "nadam": 0.1,
-          "lion": 0.03, "adadelta": 1.0}
+SURFACES = ("beale", "rosenbrock", "himmelblau", "saddle", "ravine", "plateau", "rastrigin",
+            "neuron", "noisy_neuron")
 
 
 @command(
-    argument("surface", type=one_of("surface", RATES), help=", ".join(RATES)),
+    argument("surface", type=one_of("surface", SURFACES), help=", ".join(SURFACES)),
     argument("--optimizers", type=entrants, default="sgd,momentum,adam", metavar="NAMES",
              help="such as adam,sgd:0.1,sgd:lr=1,momentum=.8; or methods that need no rate, newton,"
                   " bfgs, lbfgs, cg:beta=hessian and line_search; on the neurons batch=1 takes a"
                   " sample for each step (default: sgd,momentum,adam, at rates that suit the"
                   " surface)"),
-    argument("--steps", type=at_least(1), default=200, metavar="N",
-             help="of each optimizer; with batch=, samples that it sees (default: 200)"),
+    argument("--steps", type=at_least(1), metavar="N",
+             help="of each optimizer; with batch=, samples that it sees (default: as many as the"
+                  " surface takes)"),
     argument("--start", type=point, metavar="X,Y",
              help="where all begin, such as --start=-1.5,2 (default: one that suits the surface)"),
     FRAMES,
@@ -93,9 +90,10 @@ def race(options: argparse.Namespace) -> None:
     """
     from tinygrad_opt.viz.figures import matplotlib_or_error
     from tinygrad_opt.viz.plots.races import race as run
-    from tinygrad_opt.viz.plots.surfaces import SURFACES
+    from tinygrad_opt.viz.plots.surfaces import surface as known
 
-    surface = SURFACES[options.surface]
+    surface = known(options.surface)
+    options.steps = options.steps or surface.steps
     entered = labelled(options.optimizers, lambda text: _entered(text, options))
     if any(_kind(path) != NUMBERS for path in options.out):
         matplotlib_or_error()
@@ -123,14 +121,14 @@ def _entered(text: str, options: argparse.Namespace) -> Any:
     from tinygrad_opt import optim
     from tinygrad_opt.optim.lookup import read, says_rate
     from tinygrad_opt.optim.minimization import method_of
+    from tinygrad_opt.viz.plots.surfaces import surface as known
 
     name, given = read(text)
     if given.pop("batch", None) and not options.surface.endswith("neuron"):
         raise UsageError(f"batch= is for the neurons; {options.surface} is no sum over samples")
     made: Any = method_of(name, **given)
     if isinstance(made, optim.Optimizer) and not says_rate(text):
-        base, name = RATES[options.surface], type(made).__name__.lower()
-        made.lr = SCALED.get(name, base / 2 if name in ("momentum", "nesterov") else base)
+        made.lr = known(options.surface).rates.get(type(made).__name__.lower(), made.lr)
     return made
 
 

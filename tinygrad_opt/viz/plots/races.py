@@ -49,13 +49,18 @@ class Race(Table):
         steps = [self[name].reaches(m, near) for m in self.surface.minima]
         return min((s for s in steps if s is not None), default=None)
 
+    def _stuck(self, track: Track) -> str:
+        """What there is to say of a track that has not arrived: whether it has come to rest."""
+        last = np.hypot(*(np.ptp(track.points[-1 - track.steps // 4:], axis=0) / self.surface.size))
+        return "rests elsewhere" if track.steps > 9 and last < 0.01 else ""
+
     def __str__(self) -> str:
         """A table: where each ended, and after how many steps it stayed at a minimum."""
         lines = [["optimizer", "steps", *self.surface.axes, "value", "arrived"]]
         for name, track in self.tracks.items():
             arrived = self.arrived(name)
             end = (f"diverged at step {track.diverged}" if track.diverged is not None
-                   else "" if arrived is None else f"step {arrived}")
+                   else f"step {arrived}" if arrived is not None else self._stuck(track))
             lines.append([name, str(track.steps), *(f"{v:.4g}" for v in track.points[-1]),
                           f"{track.values[-1]:.3g}", end])
         return aligned(lines, left=(0, 5))
@@ -242,14 +247,14 @@ class _RaceStage:
         start = next(iter(self.race.tracks.values())).points[0]
         x, y, z = s.grid(160)
         z = np.where(np.isfinite(z), z, np.nan)
-        low, high = np.nanmin(z), np.nanmax(z)
+        low, high = min([np.nanmin(z), *(float(s(*m)) for m in s.minima)]), np.nanmax(z)
         shift = 1e-3 * (high - low) ** 0.5                  # the logarithm of 0 is not needed
         height = np.log10(z - low + shift) if s.log else z
         levels = np.linspace(np.nanmin(height), np.nanmax(height), 24)
         bar = contours(ax, x, y, height, levels, cmap, start, s.minima)
         if s.log:
             marks = 10.0 ** (np.floor(np.log10(high - low)) + np.arange(-3, 1))
-            base = low if abs(low) > marks[0] / 50 else 0.0    # the grid may miss the minimum
+            base = low if abs(low) > marks[0] / 50 else 0.0
             bar.set_ticks(np.log10(marks + shift), labels=[f"{base + mark:,.4g}" for mark in marks])
         ax.set(xlim=s.x, ylim=s.y, xlabel=s.axes[0], ylabel=s.axes[1])
         ax.set_title(f"{s.name}: f({', '.join(s.axes)}) = {s.formula}" if s.formula else s.name,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,10 @@ class Surface:
         What the two numbers are called.
     log : bool
         Whether heights are told apart best on a logarithmic scale.
+    steps : int
+        How many a race across it takes.
+    rates : mapping of str to float
+        Learning rates that suit it, by the name of the optimizer.
     samples : tuple of (float, float)
         If it is the sum of errors over samples, these; ``f(x, y, some)`` is then that of some.
     """
@@ -50,6 +54,8 @@ class Surface:
     minima: tuple[tuple[float, float], ...] = ()
     axes: tuple[str, str] = ("x", "y")
     log: bool = True
+    steps: int = 200
+    rates: Mapping[str, float] = field(default_factory=dict, compare=False)
     samples: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
@@ -144,8 +150,9 @@ SURFACES = {
         _beale, (-1.0, 4.2), (-1.6, 1.6), "Beale",
         "(1.5 − x + xy)² + (2.25 − x + xy²)² + (2.625 − x + xy³)²", (1.0, 1.4), ((3.0, 0.5),)),
     "rosenbrock": Surface(
-        lambda x, y: (1 - x) ** 2 + 100 * (y - x**2) ** 2,
-        (-2.0, 2.0), (-1.0, 3.0), "Rosenbrock", "(1 − x)² + 100 (y − x²)²", (-1.5, 2.0),
+        # 5 for the usual 100, with which most optimizers need thousands of steps
+        lambda x, y: (1 - x) ** 2 + 5 * (y - x**2) ** 2,
+        (-2.0, 2.0), (-1.0, 3.0), "Rosenbrock", "(1 − x)² + 5 (y − x²)²", (-1.5, 2.0),
         ((1.0, 1.0),)),
     "himmelblau": Surface(
         lambda x, y: (x**2 + y - 11) ** 2 + (x + y**2 - 7) ** 2,
@@ -171,6 +178,23 @@ SURFACES = {
         [0.5, 0.5, 1.5, 1.5, 2.5, 2.5], [0.0, 0.4, 0.3, 0.9, 0.7, 1.0],
         minima=((1.611838, -2.099560),)),
 }
+
+# Steps, and rates with which each arrives in them wherever it can: AdamW's decay leads beside the
+# minimum, Lion's steps are of one length, and out of Rastrigin's first valley leads no gradient.
+_OPTIMIZERS = "sgd momentum nesterov adagrad rmsprop adam adamw adadelta adamax nadam lion".split()
+for _name, _steps, *_rates in (
+    ("beale", 300, 0.03, 0.005, 0.003, 1, 0.05, 0.3, 0.3, 1, 1, 0.2, 0.03),
+    ("rosenbrock", 500, 0.02, 0.01, 0.01, 0.5, 0.01, 0.1, 0.1, 3, 0.3, 0.05, 0.03),
+    ("himmelblau", 150, 0.005, 0.003, 0.003, 0.5, 0.03, 0.3, 0.3, 3, 0.3, 0.2, 0.05),
+    ("saddle", 150, 0.1, 0.03, 0.03, 0.5, 0.03, 0.1, 0.1, 5, 0.2, 0.05, 0.03),
+    ("ravine", 160, 0.5, 0.05, 0.1, 1, 0.1, 0.3, 0.3, 20, 0.3, 0.2, 0.2),
+    ("plateau", 100, 0.5, 0.2, 0.2, 0.3, 0.02, 0.1, 0.1, 3, 0.2, 0.05, 0.05),
+    ("rastrigin", 100, 0.002, 0.001, 0.001, 0.5, 0.03, 0.1, 0.1, 1, 0.1, 0.1, 0.01),
+    ("neuron", 300, 1, 0.5, 0.5, 1, 0.05, 0.2, 0.2, 5, 0.3, 0.2, 0.03),
+    ("noisy_neuron", 400, 0.25, 0.1, 0.1, 0.5, 0.03, 0.2, 0.2, 3, 0.3, 0.1, 0.03),
+):
+    SURFACES[_name] = replace(
+        SURFACES[_name], steps=_steps, rates=dict(zip(_OPTIMIZERS, _rates)))
 
 
 def surface(f: Any, **options: Any) -> Surface:
