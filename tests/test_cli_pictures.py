@@ -90,7 +90,8 @@ def test_a_race_is_written_as_each_suffix_says(capsys):
     for name, frames in (("new/a.gif", 4), ("a.webp", 4), ("a.png", 1)):
         with Image.open(name) as image:
             assert image.n_frames == frames and image.convert("RGB").getpixel((3, 3)) < (40, 40, 40)
-    assert b"<canvas" in Path("a.html").read_bytes() and b"<svg" in Path("a.svg").read_bytes()
+    assert b'<svg id="film"' in Path("a.html").read_bytes()
+    assert b"<svg" in Path("a.svg").read_bytes()
     out = capsys.readouterr().out
     assert out.startswith("saddle: f(x, y) = x² − y²") and "optimizer" in out
 

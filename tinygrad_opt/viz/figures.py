@@ -6,7 +6,6 @@ display, is not used at all.
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -172,6 +171,7 @@ def contours(ax: Any, x: Any, y: Any, height: Any, levels: Any, cmap: str, start
     pale = ListedColormap(keep * colors + (1 - keep) * np.array(to_rgb(page.page)))
     ax.grid(False)
     filled = ax.contourf(x, y, height, levels, cmap=pale, zorder=0)
+    filled.set_edgecolor("face")                           # no gaps between them in an SVG
     ax.contour(x, y, height, levels, colors=page.ink, alpha=0.16, linewidths=0.6,
                linestyles="solid", zorder=0.5)
     if len(start):
@@ -201,18 +201,3 @@ def halo(theme: Theme) -> list[Any]:
 def rgb(colors: Iterable[str]) -> np.ndarray:
     """Colours such as ``"#D55E00"`` as rows of three bytes."""
     return np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in colors], np.uint8)
-
-
-def data_url(pixels: np.ndarray) -> str:
-    """An image of shape (height, width, 4) as the address of a PNG of at most 255 colours."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    image = Image.fromarray(np.ascontiguousarray(pixels))
-    if (pixels[..., 3] == 255).all():
-        # the default method would merge a thin line's colour with a large area's
-        image = image.convert("RGB").quantize(255, Image.Quantize.MAXCOVERAGE)
-    else:
-        image = image.quantize(255, Image.Quantize.FASTOCTREE)
-    image.save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

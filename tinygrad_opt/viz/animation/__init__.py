@@ -2,5 +2,5 @@
 
 moving      the parts that move, as Matplotlib artists
 film        all frames of a figure, shown and saved
-canvas      what Matplotlib draws in each frame, as data for the page's player, `player.js`
+player      the page that plays it, with `player.js`
 """

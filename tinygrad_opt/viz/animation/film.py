@@ -125,7 +125,7 @@ class Film:
 
     def html(self, *, fps: float | None = None) -> str:
         """A page that plays the animation and holds all that it needs."""
-        from tinygrad_opt.viz.animation.canvas import film_page
+        from tinygrad_opt.viz.animation.player import film_page
 
         return film_page(self, fps or self.fps)
 

@@ -1,0 +1,84 @@
+"""The page that plays a film: what Matplotlib draws in each frame, as SVG.
+
+What stands still is drawn once, and each artist that moves is kept frame by frame. So the page
+shows the same film as a GIF, sharp at every size.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import zlib
+from pathlib import Path
+from typing import Any
+
+from tinygrad_opt.viz.figures import matplotlib_or_error
+from tinygrad_opt.viz.html_page import html_page
+
+__all__ = ["film_page", "fragment"]
+
+POINTS = 72                                    # an inch, as SVG is drawn
+STYLE = """#film{display:block;width:100%;height:auto;min-width:560px}
+#film text{white-space:pre}.wide{overflow-x:auto}
+.bar{display:flex;gap:8px;align-items:center;margin-top:8px}
+input{flex:1;min-width:60px;accent-color:var(--value)}
+output{min-width:6em;text-align:right;color:var(--muted);font-variant-numeric:tabular-nums}
+@media print{.bar{display:none}}"""
+BODY = """<div class="wide"><svg id="film" role="img"></svg></div>
+<div class="bar"><button id="play" aria-label="play or pause" title="space">▶</button>
+<input id="at" type="range" min="0" value="0" aria-label="frame" title="← and →">
+<output id="count"></output>
+<select id="speed" aria-label="speed"><option value=".25">¼×</option><option value=".5">½×</option>
+<option value="1" selected>1×</option><option value="2">2×</option><option value="4">4×</option>
+</select></div>"""
+
+
+def film_page(film: Any, fps: float) -> str:
+    """The page that plays a film; one that follows the reader's system holds its dark twin too."""
+    films = [_drawn(one) for one in (film, *([film.in_dark()] if film.in_dark else []))]
+    width, height = (POINTS * side for side in film.figure.get_size_inches())
+    about = {"width": width, "height": height, "frames": film.frames, "fps": fps,
+             "title": film.title}
+    text = json.dumps(films, separators=(",", ":"), ensure_ascii=False).encode()
+    data = {"about": about, "drawn": base64.b64encode(zlib.compress(text, 9)).decode()}
+    script = Path(__file__).with_name("player.js").read_text(encoding="utf-8")
+    theme = "auto" if film.in_dark else film.theme
+    return html_page(film.title, BODY, style=STYLE, script=script, data=data, theme=theme)
+
+
+def _drawn(film: Any) -> dict[str, Any]:
+    """What stands still, and of each artist what it draws in each frame; 0 if nothing changed."""
+    figure, dpi = film.figure, film.figure.dpi
+    figure.dpi = POINTS
+    try:
+        with film.moving(hidden=True):
+            still = fragment(figure, figure)
+        with film.moving():
+            artists: list[list[Any]] = []
+            for part, artist in ((owner, a) for owner in film.parts for a in owner.artists):
+                drawn: list[Any] = [None]
+                artists.append([])
+                for frame in range(film.frames):
+                    part.show(frame)
+                    drawn.append(fragment(figure, artist))
+                    artists[-1].append(drawn[-1] if drawn[-1] != drawn[-2] else 0)
+    finally:
+        figure.dpi = dpi
+    return {"still": still, "artists": artists}
+
+
+def fragment(figure: Any, artist: Any) -> str:
+    """What an artist of a figure draws, as the inside of an SVG element."""
+    from matplotlib.backends.backend_svg import RendererSVG
+
+    text = io.StringIO()
+    width, height = figure.get_size_inches() * POINTS
+    with matplotlib_or_error().rc_context({"svg.fonttype": "none", "svg.hashsalt": "film"}):
+        pen = RendererSVG(width, height, text, image_dpi=POINTS,
+                          metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+        artist.draw(pen)
+        pen.finalize()
+    inside = text.getvalue().partition("</style>\n </defs>")[2].rpartition("</svg>")[0]
+    return re.sub("<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), inside).strip()
