@@ -12,7 +12,7 @@ import pytest
 from interrupts import Burst, interrupted
 
 import tinygrad_opt as tg
-from tinygrad_opt import Tensor, optim
+from tinygrad_opt import Tensor, nn, optim
 from tinygrad_opt.errors import GraphError, NonFiniteError, ShapeError
 from tinygrad_opt.optim.plan import BLOCK, REMEMBER
 
@@ -754,3 +754,22 @@ def test_a_held_back_interrupt_arrives_when_the_block_has_ended():
         os.kill(os.getpid(), signal.SIGINT)
         done.append("after the signal")
     assert done and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_tensor_that_requires_no_grad_is_refused_rather_than_never_updated():
+    w, fixed = Tensor([1.0], requires_grad=True), Tensor([2.0])
+    with pytest.raises(TypeError, match=r"Adam would never update 'b'.*requires_grad=True"):
+        optim.Adam({"a": w, "b": fixed})
+    with pytest.raises(TypeError, match="would never update 'b'"):
+        optim.Adam().bind({"b": fixed})
+
+
+def test_a_parameter_that_is_frozen_for_a_time_is_taken_and_updated_later():
+    model = nn.Linear(2, 1, rng=0).requires_grad_("*", False)
+    opt, before = optim.SGD(model.parameters(), lr=1.0), model.weight.data.copy()
+    with pytest.raises(GraphError, match=r"none of them requires grad.*requires_grad_\(True\)"):
+        opt.step()
+    model.requires_grad_("weight")
+    model(np.ones((1, 2), np.float32)).sum().backward()
+    opt.step()
+    np.testing.assert_array_equal(model.weight.data, before - 1)

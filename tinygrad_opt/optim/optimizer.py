@@ -354,9 +354,12 @@ class Optimizer:
         self._last = None                      # the gradients that it used may be overwritten
         given = {name: g for name, g in gradients.items() if g is not None}
         if not given:
+            frozen = self._bound and not any(p.requires_grad for p in self._targets)
             raise GraphError(
-                "no parameter has a gradient: call loss.backward() before step()."
-                " Were the parameters used in the loss?"
+                "no parameter has a gradient: "
+                + ("none of them requires grad. Set .requires_grad = True, or call"
+                   " model.requires_grad_(True)." if frozen else
+                   "call loss.backward() before step(). Were the parameters used in the loss?")
             )
         checked = {name: gradient(name, self._entries[name].values(), g)
                    for name, g in given.items()}

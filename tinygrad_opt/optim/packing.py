@@ -177,6 +177,12 @@ def bound(who: str, params: Any) -> dict[str, Entry]:
         if tensor.op is not None or tensor.dtype.kind != "f":
             what = f"of {tensor.dtype}" if tensor.op is None else "computed from others"
             raise TypeError(f"{who} updates leaves of floats, but {name!r} is {what}")
+        if not tensor.requires_grad and tensor.name is None:     # frozen parameters have names
+            raise TypeError(
+                f"{who} would never update {name!r}, which requires no grad: make it by"
+                " Tensor(..., requires_grad=True), or leave it out. A parameter that is frozen for"
+                " a time has a name: Tensor(..., name=...), or as a part of a Module"
+            )
         if tensor not in seen:
             seen.add(tensor)
             entries[name] = Entry(name, tensor.shape, tensor.dtype, len(entries), tensor)
