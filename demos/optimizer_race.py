@@ -11,6 +11,7 @@ from pathlib import Path
 
 import tinygrad_opt as tg
 from tinygrad_opt.viz.plots.races import animate_race, plot_race, race
+from tinygrad_opt.viz.plots.surfaces import SURFACES
 
 
 def optimizers(surface):
@@ -38,7 +39,7 @@ def main(surface="beale", out="runs", quick=False):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("surface", nargs="?", default="beale", choices=RATES)
+    parser.add_argument("surface", nargs="?", default="beale", choices=SURFACES)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--out", default="runs")
     main(**vars(parser.parse_args()))
