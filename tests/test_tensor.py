@@ -16,7 +16,7 @@ from effort import calls
 import tinygrad_opt as tg
 from tinygrad_opt import Tensor, no_grad, ops
 from tinygrad_opt.errors import GraphError, NoRuleError, ShapeError
-from tinygrad_opt.tensor import answer, history, tick
+from tinygrad_opt.tensor import answer, backward_pass, history, tick
 
 
 def leaf(values, name=None, dtype=np.float64):
@@ -59,6 +59,16 @@ def test_a_dead_branch_gets_no_gradient():
     unused = y * x
     z.backward()
     assert x.grad == 2 and y.grad is None and unused.grad is None
+
+
+def test_constants_masks_and_what_is_older_than_asked_for_get_no_gradient():
+    x, mask, c = leaf([1.0, 2.0]), leaf([0.0, 1.0]), Tensor([3.0, 4.0])
+    y = x * 2
+    z = (np.where(mask, y, c) * c).sum()
+    z.backward()
+    assert x.grad.tolist() == [0, 8] and mask.grad is c.grad is None
+    reached = backward_pass(z, np.ones(()), since=y.serial)
+    assert y in reached and not reached.keys() & {x, mask, c}
 
 
 def test_a_chain_of_a_hundred_thousand_operations_is_walked_and_freed():
@@ -153,6 +163,9 @@ def test_broadcasting_is_undone_for_every_operand():
 
 def test_gradients_of_scalars_are_arrays():
     x = leaf(2.0)
+    tg.op("2x", lambda x: 2 * x, lambda g, z, x: 2.0)(x).backward()
+    assert type(x.grad) is np.ndarray and x.grad == 2
+    x.grad = None
     for f in (lambda: x * 3, lambda: x * x + x):           # the second pass adds to the first
         f().backward()
         assert type(x.grad) is np.ndarray and x.grad.shape == ()
@@ -196,6 +209,10 @@ def test_a_gradient_is_not_the_array_that_backward_was_given():
     x.backward(seed)
     x.grad += 1
     assert seed == [1]
+    y = x * 1
+    y.backward(seed)
+    seed += 1
+    assert y.grad == [1]
 
 
 def test_a_constant_wraps_its_array_and_a_parameter_owns_a_copy():
@@ -776,6 +793,35 @@ def test_hooks_see_and_replace_the_whole_gradient():
     np.testing.assert_array_equal(x.grad, [3, 3])
 
 
+@pytest.mark.parametrize("new", [[1, 2], Tensor([1.0, 2.0]), np.array([1.0, 2.0]), np.arange(1, 3)],
+                         ids=["list", "Tensor", "float64", "integers"])
+def test_what_a_hook_returns_becomes_a_gradient_of_its_own(new):
+    x = leaf([5.0, 6.0], dtype=np.float32)
+    x.register_hook(lambda g: new)
+    (x * 3).sum().backward()
+    assert type(x.grad) is np.ndarray and x.grad.dtype == np.float32 and x.grad.tolist() == [1, 2]
+    x.grad += 1
+    assert np.asarray(new).tolist() == [1, 2]
+
+
+def test_a_hook_on_a_recorded_gradient_is_differentiated():
+    x = leaf(2.0)
+    x.register_hook(lambda g: None)
+    x.register_hook(lambda g: g * 10)
+    (x**3).backward(create_graph=True)
+    slope, x.grad = x.grad, None
+    slope.backward()
+    assert slope.item() == 120 and x.grad == 1200          # 30 x², and ten times 60 x
+
+
+def test_gradients_with_a_graph_add_up_too():
+    x = leaf(3.0)
+    y = x * x
+    for expected in (6, 12):
+        y.backward(create_graph=True)
+        assert type(x.grad) is Tensor and x.grad.item() == expected
+
+
 def test_a_hook_cannot_corrupt_a_shared_gradient():
     x, y = leaf([1.0]), leaf([1.0])
 
@@ -827,11 +873,13 @@ def test_tensor_cannot_be_subclassed():
 
 
 def test_forgetting_zero_grad_warns_once_and_names_the_parameter():
-    w = leaf([1.0], "w")
-    w.sum().backward()
-    w._spent = True                       # what an optimizer's step() leaves
-    with pytest.warns(UserWarning, match=r"gradient of w \(1,\) that step\(\) has already used"):
-        w.sum().backward()
+    w, b = leaf([1.0], "w"), leaf([1.0], "b")
+    (w + b).sum().backward()
+    w._spent = b._spent = True            # what an optimizer's step() leaves
+    with pytest.warns(UserWarning, match=r"gradient of . \(1,\) that step\(\) has already used"
+                      ) as told:
+        (w + b).sum().backward()
+    assert [warning.filename for warning in told] == [__file__]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         w.sum().backward()

@@ -870,7 +870,7 @@ def deliver(gradients: list[tuple[Tensor, Any]]) -> None:
             warnings.warn(
                 f"backward() adds to a gradient of {subject(t)} that step() has already used."
                 " Call zero_grad() between steps, or set .grad = None.",
-                stacklevel=4,
+                stacklevel=5,                              # past the hints on names
             )
             t._spent = None
             break
