@@ -23,6 +23,7 @@ from tinygrad_opt.viz.plots.decision_regions import class_shares, decision_regio
 from tinygrad_opt.viz.plots.descents import descend_1d, plot_descent  # noqa: E402
 from tinygrad_opt.viz.plots.learning_curves import (  # noqa: E402
     plot_batch_sizes,
+    plot_batches,
     plot_compare,
     plot_history,
 )
@@ -62,6 +63,8 @@ def every_picture(theme):
     yield plot_schedule(lambda t: 0.1 / (1 + t), 20, theme=theme)
     yield plot_learning_rates({"low": [2, 1.9], "high": [2, 9.0]}, theme=theme)
     yield plot_batch_sizes({1: (3.0, 0.1), 32: (1.0, 0.2)}, theme=theme)
+    runs = {size: {"val_error": [0.5, 0.1], "seconds": [1.0, 1.0]} for size in (1, 8)}
+    yield plot_batches(runs, {1: [3.0, 4.0], 8: [1.0]}, theme=theme)
     yield plot_confusion(y, scores, theme=theme)
     yield plot_samples(np.zeros((60, 9)), y, scores, theme=theme)
     yield plot_weights(model, theme=theme)

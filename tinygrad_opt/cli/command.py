@@ -256,12 +256,25 @@ def labelled(chosen: Iterable[str], make: Callable[[str], Any]) -> dict[str, Any
     return made
 
 
+def _check_options(name: str, options: dict[str, Any], make: Callable[..., Any],
+                   *given: str) -> None:
+    """Refuse options that it does not take, and missing ones; some are given in another way."""
+    import inspect
+
+    takes = {n: p.default is p.empty for n, p in inspect.signature(make).parameters.items()
+             if n not in given}
+    for unknown in sorted(options.keys() - takes):
+        raise ValueError(f"{name} has no option {unknown!r}; {nearest(unknown, takes)}")
+    for missing in sorted({n for n, needed in takes.items() if needed} - options.keys()):
+        raise ValueError(f"{name} needs {missing}, such as {name}:{missing}=100")
+
+
 def schedule(text: str) -> Callable[[float, int], Any]:
     """``cosine`` or ``step:every=100,factor=.5``: what makes a schedule of a rate and all steps.
 
     ``plateau:patience=5`` makes the callback that lowers the rate.
     """
-    from dataclasses import MISSING, fields
+    from dataclasses import fields
 
     from tinygrad_opt.optim import schedules
     from tinygrad_opt.optim.lookup import read
@@ -274,20 +287,15 @@ def schedule(text: str) -> Callable[[float, int], Any]:
         if name not in kinds:
             raise ValueError(f"no schedule is called {name!r}; {nearest(name, kinds)}")
         if name == "plateau":
+            _check_options(name, options, ReduceOnPlateau)
             ReduceOnPlateau(**options)
             return lambda lr, steps: ReduceOnPlateau(**options)
-        first, *rest = fields(kinds[name])
-        usual = {"steps"} & {f.name for f in rest if name != "warm_up"}
-        missing = {f.name for f in rest if f.default is MISSING} - usual - options.keys()
-        if missing:
-            raise ValueError(f"{name} needs {min(missing)}, such as {name}:{min(missing)}=100")
-        unknown = options.keys() - {f.name for f in rest}
-        if unknown:
-            raise ValueError(f"{name} has no option {min(unknown)!r};"
-                             f" {nearest(min(unknown), [f.name for f in rest if f.name != '_'])}")
+        first, *rest = (f.name for f in fields(kinds[name]))
+        usual = {"steps"} & {*rest} - {*options} if name != "warm_up" else set()
+        _check_options(name, options, kinds[name], first, *usual)
 
         def made(lr: float, steps: int) -> Any:
-            return kinds[name](**{first.name: lr} | dict.fromkeys(usual, steps) | options)
+            return kinds[name](**{first: lr} | dict.fromkeys(usual, steps) | options)
 
         made(1.0, 100)
     return made
@@ -299,16 +307,16 @@ def initialiser(text: str) -> Any:
 
     from tinygrad_opt.nn import init
     from tinygrad_opt.optim.lookup import read
+    from tinygrad_opt.optim.options import number
 
     with _arguments():
         name, options = read(text)
         try:
-            made = init.get(float(name))
+            return init.get(float(name))
         except ValueError:
             made = init.get(name)
-        made = partial(made, **options) if options else made
-        made((1, 1), 0)
-    return made
+        _check_options(name, options, made, "shape", "rng")
+        return partial(made, **{n: number()(n, value) for n, value in options.items()})
 
 
 def pixels(text: str) -> tuple[int, int]:

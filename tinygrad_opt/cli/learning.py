@@ -248,7 +248,8 @@ class Learning:
 
         self.problem, self.samples, self.seed = problem, problem.samples, seed
         self.model = nn.MLP(problem.layers, init=problem.init, rng=seed)
-        self.optimizer = copy.copy(optimizer).bind(self.model.parameters())
+        with wrongly_used():                               # it may name parameters, to freeze them
+            self.optimizer = copy.copy(optimizer).bind(self.model.parameters())
 
     def __str__(self) -> str:
         count = sum(p.size for p in self.model.parameters().values())

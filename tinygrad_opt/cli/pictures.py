@@ -166,9 +166,12 @@ def _written(result: Any, path: Path, options: argparse.Namespace) -> str:
 
 def _run(text: str) -> tuple[str, str]:
     """The name of one of the runs and its optimizer, or an optimizer of one's own."""
+    from tinygrad_opt.optim import names
     from tinygrad_opt.viz.plots.descents import RUNS
 
-    return (text, RUNS[text]) if text in RUNS else (text, optimizer(text))
+    if text not in RUNS and text.replace("-", "").isalpha():
+        one_of("run or optimizer", [*RUNS, *names()])(text)
+    return text, RUNS.get(text) or optimizer(text)
 
 
 @command(

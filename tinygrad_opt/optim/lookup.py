@@ -170,6 +170,8 @@ def _translated(rule: type[Optimizer], given: list[tuple[str, Any]]) -> dict[str
     pairs = []
     for word, value in given:
         if word == "betas":
+            if not isinstance(value, tuple | list) or len(value) != 2:
+                raise TypeError(f"betas must be a pair, got {value!r}; or give beta1 and beta2")
             pairs += [(word, *pair) for pair in zip(("beta1", "beta2"), value, strict=True)]
         else:
             keras = word == "epsilon" and value is None

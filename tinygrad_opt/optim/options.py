@@ -144,7 +144,9 @@ def overrides(
 ) -> Mapping[str, Mapping[str, Any]]:
     """Check for options by pattern of names; a read-only copy."""
     checked = {}
-    for pattern, options in dict(given).items():
+    if not isinstance(given, Mapping):
+        raise TypeError(f"overrides must be a dict of pattern -> options, got {given!r}")
+    for pattern, options in given.items():
         where = f"overrides[{pattern!r}]"
         if not isinstance(options, Mapping):
             raise TypeError(f"{where} must be a dict of options, got {options!r}")
