@@ -1,5 +1,6 @@
 """`fit` with a captured pass: the same to the bit as with one that is run as it is written."""
 
+import copy
 import functools
 import signal
 
@@ -10,6 +11,8 @@ import tinygrad_opt as tg
 from tinygrad_opt import nn, optim
 from tinygrad_opt.train import (
     Callback,
+    Checkpoint,
+    CSVLog,
     EarlyStopping,
     LambdaCallback,
     ReduceOnPlateau,
@@ -35,7 +38,8 @@ def fitted(compiled, model=noisy, optimizer="adam", loss=nn.cross_entropy, make=
     options = {"epochs": 3, "batch_size": 16, "progress": False, "seed": 0} | options
     if make:
         options["callbacks"] = make()
-    history = fit(model, X, Y, loss=loss, optimizer=optimizer, compile=compiled, **options)
+    data = options.pop("data", (X, Y))
+    history = fit(model, *data, loss=loss, optimizer=optimizer, compile=compiled, **options)
     told = {name: column for name, column in history.items() if name != "seconds"}
     state = {name: array.tobytes() for name, array in model.state_dict().items()}
     return state, told, history.steps, history.stopped
@@ -291,6 +295,97 @@ def test_captures_that_are_never_used_again_are_given_up(monkeypatch):
     assert fitted(None, optimizer=Repoints) == expected
     with pytest.warns(UserWarning, match="captured anew for most batches"):
         assert fitted(True, optimizer=Repoints) == expected
+
+
+# ---- every kind of model, of data and of callback ------------------------------------------------
+
+KNOWN = {
+    "MLP": noisy,
+    "layer norm": lambda: nn.MLP([2, 8, 3], activation=np.tanh, norm="layer", rng=0),
+    "batch norm first": lambda: nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 3, rng=0)),
+    "layer norm first": lambda: nn.Sequential(nn.LayerNorm(2), nn.Linear(2, 3, rng=0)),
+    "dropout first": lambda: nn.Sequential(nn.Dropout(0.3), nn.Linear(2, 3, rng=0)),
+    "activation first": lambda: nn.Sequential(nn.LeakyReLU(), nn.Linear(2, 3, rng=0), np.sin),
+    "convolution": lambda: nn.Sequential(nn.Conv1d(1, 3, 2, rng=0), nn.Flatten()),
+    "pooling first": lambda: nn.Sequential(nn.AvgPool2d(1), nn.Flatten(), nn.Linear(2, 3, rng=0)),
+    "embedding": lambda: nn.Sequential(nn.Embedding(9, 3, rng=0), nn.Flatten(),
+                                       nn.Linear(6, 3, rng=1)),
+    "own": lambda: Own(),
+    "recurrent": lambda: Recurrent(),
+}
+SHAPES = {"convolution": (-1, 1, 2), "pooling first": (-1, 1, 1, 2), "recurrent": (-1, 2, 1)}
+KINDS = ["float16", "float32", "float64", "int64", "uint8"]
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        self.cell, self.head = nn.GRU(1, 4, rng=0), nn.Linear(4, 3, rng=0)
+
+    def forward(self, x):
+        return self.head(self.cell(x)[0][:, -1])
+
+
+def halve(run):
+    run.optimizer.lr = run.optimizer.current_lr / 2
+
+
+CALLBACKS = {                            # callbacks in a folder, and other options of a run
+    "none": (lambda folder: [], {}),
+    "early stopping": (lambda folder: [EarlyStopping(1)], {"epochs": 6}),
+    "plateau": (lambda folder: [ReduceOnPlateau(1)], {"epochs": 6}),
+    "checkpoint": (lambda folder: [Checkpoint(folder / "best.npz")], {}),
+    "on_loss": (lambda folder: [LambdaCallback(on_loss=lambda run: run.loss > 9 and run.stop(""))],
+                {}),
+    "on_step": (lambda folder: [At(7, halve)], {}),
+    "on_epoch": (lambda folder: [halve], {}),
+    "log": (lambda folder: [CSVLog(folder / "log.csv")], {"epochs": 2}),
+    "all": (lambda folder: [EarlyStopping(3), ReduceOnPlateau(1), StopOnNonFinite(), halve], {}),
+    "validation": (lambda folder: [], {"validated": True, "metrics": ["accuracy"]}),
+    "schedule": (lambda folder: [], {"settings": {"lr": optim.schedules.one_cycle(0.1, 15)}}),
+    "accumulated": (lambda folder: [], {"accumulate": 3, "optimizer": "sgd"}),
+    "clipped": (lambda folder: [], {"settings": {"clip_norm": 0.1, "weight_decay": 0.1}}),
+    "smoothed": (lambda folder: [], {"loss": functools.partial(nn.cross_entropy,
+                                                               label_smoothing=0.1)}),
+}
+EVERY = [(model, kind, name) for model in KNOWN for kind in KINDS for name in CALLBACKS
+         if model != "embedding" or kind in ("int64", "uint8")]
+
+
+def run_in(folder, compiled, model, kind, name, dtype="float32"):
+    tg.seed(0)
+    make, options = CALLBACKS[name]
+    options = dict(options)
+    if isinstance(options.get("settings", {}).get("lr"), optim.schedules.Schedule):
+        options["settings"] = copy.deepcopy(options["settings"])
+
+    def prepared(x):
+        x = x.reshape(SHAPES.get(model, (-1, 2)))
+        return x.astype(kind) if kind.startswith("float") else abs(np.rint(4 * x)).astype(kind)
+
+    if options.pop("validated", False):
+        options["validation_data"] = prepared(VALIDATION[0]), VALIDATION[1]
+    folder.mkdir(exist_ok=True)
+    return fitted(compiled, model=lambda: KNOWN[model]().astype(dtype), make=lambda: make(folder),
+                  data=(prepared(X), Y), **options)
+
+
+@pytest.mark.parametrize(("model", "kind", "name"), EVERY[::9])
+def test_models_data_and_callbacks_go_the_same_way(tmp_path, model, kind, name):
+    known = model not in ("own", "recurrent")
+    expected = run_in(tmp_path / "eager", False, model, kind, name)
+    for compiled in (None if known else True, "check"):
+        assert run_in(tmp_path / "captured", compiled, model, kind, name) == expected
+
+
+@pytest.mark.drill
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("model", KNOWN)
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid", "ignore:the loss is")
+def test_all_models_data_and_callbacks_go_the_same_way(tmp_path, model, dtype):
+    for case in EVERY:
+        if case[0] == model:
+            expected = run_in(tmp_path / "eager", False, *case, dtype)
+            assert run_in(tmp_path / "captured", True, *case, dtype) == expected, case
 
 
 # ---- compile="check": each batch both ways -------------------------------------------------------
