@@ -29,6 +29,7 @@ from tinygrad_opt.train import (
     LambdaCallback,
     ReduceOnPlateau,
     StopOnNonFinite,
+    TrainingWarning,
     evaluate,
     fit,
     predict,
@@ -570,8 +571,9 @@ def test_a_non_finite_loss_stops_before_the_step_if_asked():
     x[30] = np.nan
     model = nn.MLP([2, 8, 2], rng=0)
     _, history = trained(model, data=(x, y), callbacks=[StopOnNonFinite()])
-    assert re.fullmatch(r"the loss was nan in step \d, epoch 1; x holds nan or inf: look at the"
-                        " data", history.stopped)
+    assert re.fullmatch(r"the loss was nan in step \d, epoch 1; x holds nan in 2 of 32 entries,"
+                        r" first at \[\d+, 0\], in 1 of 16 samples: look at the data",
+                        history.stopped)
     assert history.epochs == 0
     assert all(np.isfinite(p.data).all() for p in model.parameters().values())
     assert np.isfinite(history.steps["loss"]).all()
@@ -580,7 +582,7 @@ def test_a_non_finite_loss_stops_before_the_step_if_asked():
 def test_a_non_finite_loss_warns_once_otherwise():
     x, y = points()
     x[30] = np.inf
-    words = "loss is nan in st.* x holds"
+    words = r"the loss is nan \(step \d, epoch 1\). x holds inf .*: look at the data\.$"
     with np.errstate(all="ignore"), pytest.warns(RuntimeWarning, match=words) as seen:
         trained(data=(x, y))
     assert len(seen) == 1 and seen[0].filename == __file__
@@ -592,7 +594,9 @@ def test_a_loss_that_grows_out_of_proportion_stops_the_run_too():
                        callbacks=[StopOnNonFinite(**options)])[1]
 
     with np.errstate(all="ignore"):
-        finite, stopped = run(), run(growth=1000)
+        with pytest.warns(TrainingWarning, match="growing loss: the loss has grown from 0"):
+            finite = run()
+        stopped = run(growth=1000)
     assert finite.stopped is None and max(finite.steps["loss"]) > 1e6
     assert re.fullmatch(r"the loss was \S+ in step \d+, epoch \d; try a smaller learning rate",
                         stopped.stopped)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from tinygrad_opt.compiler import compile
     from tinygrad_opt.nn.init import seed
     from tinygrad_opt.nonfinite import detect_nonfinite
-    from tinygrad_opt.train import History, fit
+    from tinygrad_opt.train import History, diagnose, fit
     from tinygrad_opt.viz import draw, playback
 
 __version__ = "0.1.0"
@@ -55,6 +55,7 @@ __all__ = [
     "compile",
     "data",
     "detect_nonfinite",
+    "diagnose",
     "draw",
     "errors",
     "fit",
@@ -85,6 +86,7 @@ _LATER = {
     "compile": "tinygrad_opt.compiler",
     "data": "tinygrad_opt",
     "detect_nonfinite": "tinygrad_opt.nonfinite",
+    "diagnose": "tinygrad_opt.train",
     "draw": "tinygrad_opt.viz",
     "fit": "tinygrad_opt.train",
     "load": "tinygrad_opt.checkpoint",

@@ -75,6 +75,7 @@ class detect_nonfinite(Setting):
 
     def __enter__(self) -> None:
         unrepeatable(_inside_a_capture, self)
+        self._value.home = caller_line()
         super().__enter__()
 
 
@@ -83,6 +84,7 @@ class Watcher:
 
     def __init__(self, infinite: bool) -> None:
         self.is_fault: Callable[[Array], Array] = _is_nonfinite if infinite else np.isnan
+        self.home: tuple[str, int] | None = None           # where the block was entered
         self.places: dict[int, tuple[str, int]] = {}       # id of a result -> the line that asked
 
     def compute(self, function: Any, inputs: Any, attrs: dict[str, Any]) -> tuple[Any, Any]:
@@ -97,14 +99,15 @@ class Watcher:
             made = np.asarray(function.kernel(*arrays, **attrs))
         place = self.places[id(made)] = caller_line()
         if self._faulty(made):
-            raise self._error(f"{function.name} gives {self._where(made)}, in the forward pass"
-                              f" ({line_text(place)}).", function, inputs)
+            line = "" if place == self.home else f" ({line_text(place)})"     # `fit` entered it
+            raise self._error(f"{function.name} gives {self._where(made)}, in the forward"
+                              f" pass{line}.", function, inputs)
         return made, shared
 
     def vjps(self, z: Tensor) -> Any:
         op: Any = z.op
         place = self.places.get(id(z._array))
-        line = f" ({op.name} is in {line_text(place)})" if place else ""
+        line = f" ({op.name} is in {line_text(place)})" if place and place != self.home else ""
 
         def watched(vjp: Any, i: int | None = None) -> Any:
             def product(g: Any, *operands: Any, **attrs: Any) -> Any:

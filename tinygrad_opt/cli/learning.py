@@ -258,7 +258,7 @@ class Learning:
                 f"network {'-'.join(map(str, self.problem.layers))}, {count:,} parameters,"
                 f" {self.optimizer!r}")
 
-    def fit(self, *callbacks: Any, progress: bool) -> Any:
+    def fit(self, *callbacks: Any, progress: bool, diagnose: bool = True) -> Any:
         """Train, and return the history."""
         import numpy as np
 
@@ -271,7 +271,7 @@ class Learning:
                 epochs=self.problem.epochs, batch_size=self.problem.batch_size,
                 metrics=["accuracy"], validation_data=(s.x_test, s.y_test),
                 callbacks=[*self.problem.callbacks, *callbacks], seed=self.seed,
-                progress=progress, compile=self.problem.compile)
+                progress=progress, compile=self.problem.compile, diagnose=diagnose)
 
     def run(self, options: argparse.Namespace, *callbacks: Any) -> Any:
         """Say what is trained, and train until it is done, interrupted or exploding."""

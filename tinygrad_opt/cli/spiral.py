@@ -124,7 +124,7 @@ def learned(text: str, seed: int, epochs: int = EPOCHS) -> Any:
     x, y = data.spiral(100, 3, rng=rng)
     history = fit(nn.MLP([2, 64, 3], init=0.01, rng=rng), x, y, loss="cross_entropy",
                   optimizer=text, epochs=epochs, batch_size=len(x), metrics=["accuracy"],
-                  progress=False)
+                  progress=False, diagnose=False)
     if history.stopped:
         raise KeyboardInterrupt                            # fit has ended well; so do we
     return history

@@ -6,7 +6,6 @@ import argparse
 import math
 import sys
 import time
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
@@ -54,7 +53,10 @@ def train(options: argparse.Namespace) -> int:
     Written to the folder: graph.svg (the graph of a batch's loss, with its gradients),
     history.csv (loss, accuracy, learning rate and more for each epoch) and weights.npz
     (for tinygrad_opt.load). Ctrl-C ends the training and keeps what was learned so far. A
-    training that explodes, to nan or to 1000 times its first loss, is an error.
+    training that explodes, to nan or to 1000 times its first loss, is an error. What else goes
+    wrong is told in a warning while it happens, with the layer, the step and what to try: a
+    growing loss, dead or saturated units, vanishing or exploding gradients, steps too long or
+    too short, overfitting, accuracy at chance.
     """
     from tinygrad_opt.checkpoint import save
     from tinygrad_opt.train import evaluate
@@ -150,9 +152,7 @@ def compare(options: argparse.Namespace) -> None:
 
 def _history(learning: Learning) -> Any:
     """What happened in each epoch of a run. One that explodes runs on: the table says so."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "the loss is")
-        history = learning.fit(progress=False)
+    history = learning.fit(progress=False, diagnose=False)
     if history.stopped:
         raise KeyboardInterrupt                            # fit has ended well; so do we
     return history

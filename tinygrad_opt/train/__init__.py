@@ -12,7 +12,8 @@ from tinygrad_opt.train.callbacks import (
     ReduceOnPlateau,
     StopOnNonFinite,
 )
-from tinygrad_opt.train.history import History
+from tinygrad_opt.train.diagnosis import Diagnosis, TrainingWarning, diagnose
+from tinygrad_opt.train.history import Finding, History
 from tinygrad_opt.train.loop import Run, fit
 from tinygrad_opt.train.measure import evaluate, predict
 
@@ -20,12 +21,16 @@ __all__ = [
     "CSVLog",
     "Callback",
     "Checkpoint",
+    "Diagnosis",
     "EarlyStopping",
+    "Finding",
     "History",
     "LambdaCallback",
     "ReduceOnPlateau",
     "Run",
     "StopOnNonFinite",
+    "TrainingWarning",
+    "diagnose",
     "evaluate",
     "fit",
     "predict",

@@ -16,7 +16,7 @@ from tinygrad_opt.errors import CaptureError, GraphError, changed_in_place, subj
 from tinygrad_opt.nn.module import Contents
 from tinygrad_opt.tensor import Tensor, effect, observed, tracer
 
-__all__ = ["BatchGradients", "Halt"]
+__all__ = ["BatchGradients", "Halt", "moved_by_a_pass", "put_back"]
 
 Array = np.ndarray
 MANY = 8                                         # captures, after which they must be worth it
@@ -60,12 +60,13 @@ class BatchGradients:
         self.calls = self.captures = 0
         self.before: Moved | None = None                   # what a capture has found
         self.losses: list[Array] = []                      # of this batch, each time it was run
+        self.witness: Callable[..., None] | None = None    # sees the next pass, before it is gone
 
     def written(self, x: Any, y: Any, share: float) -> Any:
         """The pass itself; `share` is what the batch counts in the step's loss."""
         if self.replay is not None:
             self.captures += 1
-            self.before = _moved_by_a_pass(self.model, self.parameters)
+            self.before = moved_by_a_pass(self.model, self.parameters)
             observed(Contents((self.loss,)), "unchanged", True)
         prediction = self.model(x)
         loss = self.loss(prediction, y)
@@ -79,13 +80,16 @@ class BatchGradients:
             loss.backward()
         else:
             loss.backward(np.full(loss.shape, share))
+        if self.witness is not None:
+            witness, self.witness = self.witness, None
+            witness(prediction, loss)
         return prediction if self.predicts else None
 
     def __call__(self, x: Array, y: Array, share: float = 1.0) -> Any:
         """The prediction, if it is wanted; the gradients are left in the parameters."""
         self.before, self.losses = None, []
-        if self.replay is None:
-            return self.written(x, y, share)
+        if self.replay is None or self.witness is not None:
+            return self._as_written(x, y, share)
         self.calls += 1
         hooked = next((name for name, p in self.parameters.items() if p._hooks), None)
         if hooked:
@@ -100,22 +104,26 @@ class BatchGradients:
                 wrong = isinstance(error, GraphError) and not isinstance(error, CaptureError)
                 if self.before is None or wrong or self.checks:
                     raise                                  # however it is run, this would happen
-                _put_back(self.before)
+                put_back(self.before)
                 self._give_up(f"{type(error).__name__}: {error}")
         return self.written(x, y, share)                   # if this fails too, it fails alone
+
+    def _as_written(self, x: Array, y: Array, share: float) -> Any:
+        """Run the batch without the replay, which does the same to the bit."""
+        replay, self.replay = self.replay, None
+        try:
+            return self.written(x, y, share)
+        finally:
+            self.replay = replay
 
     def _compared(self, x: Array, y: Array, share: float) -> Any:
         """Run the batch captured or replayed, then from the same start as it is written."""
         for p in self.parameters.values():
             p.grad                                         # noqa: B018  moves it out of a program
-        before = _moved_by_a_pass(self.model, self.parameters)
+        before = moved_by_a_pass(self.model, self.parameters)
         replayed = self._left(self.replay(x, y, share))    # type: ignore[misc]
-        _put_back(before)
-        replay, self.replay = self.replay, None
-        try:
-            prediction = self.written(x, y, share)
-        finally:
-            self.replay = replay
+        put_back(before)
+        prediction = self._as_written(x, y, share)
         for name, value in self._left(prediction).items():
             if not equal(replayed[name], value):
                 raise CaptureError(
@@ -128,7 +136,7 @@ class BatchGradients:
 
     def _left(self, prediction: Any) -> dict[str, Any]:
         """What a pass leaves behind, by name."""
-        gradients, buffers, generators = _moved_by_a_pass(self.model, self.parameters)
+        gradients, buffers, generators = moved_by_a_pass(self.model, self.parameters)
         return {
             "the loss": self.losses[-1], "the prediction": prediction,
             **{f"a buffer of shape {values.shape}, number {i}": values
@@ -178,7 +186,7 @@ def _modules(model: Any) -> list[Any]:
     return [*model.named_modules().values()] if hasattr(model, "named_modules") else []
 
 
-def _moved_by_a_pass(model: Any, parameters: dict[str, Tensor]) -> Moved:
+def moved_by_a_pass(model: Any, parameters: dict[str, Tensor]) -> Moved:
     """Gradients, running statistics and random generators, each with its value."""
     buffers = [getattr(module, name) for module in _modules(model)
                for name in getattr(module, "buffers", ())]
@@ -188,7 +196,7 @@ def _moved_by_a_pass(model: Any, parameters: dict[str, Tensor]) -> Moved:
             [(g, g.bit_generator.state) for g in generators])
 
 
-def _put_back(moved: Moved) -> None:
+def put_back(moved: Moved) -> None:
     gradients, buffers, generators = moved
     for p, gradient in gradients:
         p._gradient = gradient

@@ -52,13 +52,16 @@ class Callback:
     def on_end(self, run: Any) -> None:
         """After the last epoch, also of a run that was stopped; not after an error."""
 
+    def on_finding(self, run: Any) -> None:
+        """When something goes wrong: ``run.history.findings[-1]`` says what."""
+
 
 class LambdaCallback(Callback):
     """A callback made of functions, each of which is given the run.
 
     Parameters
     ----------
-    on_epoch, on_begin, on_loss, on_step, on_end : callable, optional
+    on_epoch, on_begin, on_loss, on_step, on_end, on_finding : callable, optional
 
     Examples
     --------
@@ -73,9 +76,10 @@ class LambdaCallback(Callback):
         on_loss: Callable[[Any], Any] | None = None,
         on_step: Callable[[Any], Any] | None = None,
         on_end: Callable[[Any], Any] | None = None,
+        on_finding: Callable[[Any], Any] | None = None,
     ) -> None:
         given = {"on_epoch": on_epoch, "on_begin": on_begin, "on_loss": on_loss,
-                 "on_step": on_step, "on_end": on_end}
+                 "on_step": on_step, "on_end": on_end, "on_finding": on_finding}
         for name, function in given.items():
             if function is not None:
                 if not callable(function):

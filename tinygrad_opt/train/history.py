@@ -5,10 +5,42 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["History"]
+__all__ = ["Finding", "History"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that goes wrong.
+
+    Attributes
+    ----------
+    kind : str
+        In two words: ``"dead units"``.
+    where : str
+        The layer or parameter; empty if it is the whole model.
+    value : float
+        The number seen.
+    what, hint : str
+        What is wrong, and what to try.
+    step, epoch : int or None
+        When it was seen, in a run.
+    """
+
+    kind: str
+    where: str
+    value: float
+    what: str
+    hint: str
+    step: int | None = None
+    epoch: int | None = None
+
+    def __str__(self) -> str:
+        when = "" if self.step is None else f" (step {self.step}, epoch {self.epoch})"
+        return f"{self.kind}: {self.what}{when}. {self.hint}"
 
 
 class History(Mapping[str, list[Any]]):
@@ -22,6 +54,8 @@ class History(Mapping[str, list[Any]]):
         The same for single steps.
     seed : int, optional
         What decided the order of the samples, so that a run which goes on shuffles on.
+    findings : sequence of Finding or dict, optional
+        What went wrong so far.
 
     Attributes
     ----------
@@ -30,6 +64,8 @@ class History(Mapping[str, list[Any]]):
         learning rate that it used.
     stopped : str or None
         Why training ended before its last epoch.
+    findings : list of Finding
+        What went wrong, in the order in which it was seen.
 
     Notes
     -----
@@ -66,6 +102,7 @@ class History(Mapping[str, list[Any]]):
         columns: Mapping[str, Sequence[Any]] | None = None,
         steps: Mapping[str, Sequence[float]] | None = None,
         seed: Any = None,
+        findings: Iterable[Any] = (),
     ) -> None:
         self._columns = {name: list(column) for name, column in (columns or {}).items()}
         if len({len(column) for column in self._columns.values()}) > 1:
@@ -74,6 +111,7 @@ class History(Mapping[str, list[Any]]):
         self.steps = {name: list(values) for name, values in (steps or {}).items()}
         self.steps = {"loss": [], "lr": []} | self.steps
         self.seed, self.stopped = seed, None  # type: Any, str | None
+        self.findings = [f if isinstance(f, Finding) else Finding(**f) for f in findings]
 
     def __getitem__(self, name: str) -> list[Any]:
         if name not in self._columns:
@@ -132,10 +170,11 @@ class History(Mapping[str, list[Any]]):
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps; ``History(**state)`` is this history again."""
-        return {"columns": dict(self._columns), "steps": dict(self.steps), "seed": self.seed}
+        return {"columns": dict(self._columns), "steps": dict(self.steps), "seed": self.seed,
+                "findings": [asdict(finding) for finding in self.findings]}
 
     def __str__(self) -> str:
-        """A table. Of more than 20 epochs the middle is left out."""
+        """A table, and what went wrong. Of more than 20 epochs the middle is left out."""
         rows = list(zip(*self._columns.values()))
         cut = rows if len(rows) <= 20 else [*rows[:10], ["…"] * len(self._columns), *rows[-9:]]
         lines = [list(self._columns), *([_short(v) for v in row] for row in cut)]
@@ -143,7 +182,8 @@ class History(Mapping[str, list[Any]]):
         table = "\n".join(
             "  ".join(cell.rjust(width) for cell, width in zip(line, widths)) for line in lines
         )
-        return f"{table}\nstopped: {self.stopped}" if self.stopped else table
+        stopped = [f"stopped: {self.stopped}"] if self.stopped else []
+        return "\n".join([table, *map(str, self.findings), *stopped])
 
     def __repr__(self) -> str:
         names = ", ".join(self._columns)

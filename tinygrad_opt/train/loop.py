@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import signal
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -22,7 +22,8 @@ from tinygrad_opt.optim import Optimizer
 from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.train.batch import BatchGradients, Halt
 from tinygrad_opt.train.callbacks import Callback, LambdaCallback
-from tinygrad_opt.train.history import History
+from tinygrad_opt.train.diagnosis import Watch, in_the_data
+from tinygrad_opt.train.history import Finding, History
 from tinygrad_opt.train.measure import (
     Means,
     array_of,
@@ -59,6 +60,7 @@ def fit(
     accumulate: int = 1,
     history: History | None = None,
     compile: bool | str | None = None,
+    diagnose: bool = True,
 ) -> History:
     """Train a model: shuffle, predict, differentiate the loss, step; again and again.
 
@@ -107,6 +109,12 @@ def fit(
         replay did otherwise: the loss, a prediction, a gradient, a buffer. It takes at least
         twice the time, and shows whether ``compile=True`` may be trusted with your own model.
         ``"native"``: as True, by machine code; results agree to rounding. It needs llvmlite.
+    diagnose : bool
+        Whether to look now and then at how the run goes, and to say once, as a `TrainingWarning`
+        and in ``history.findings``, what goes wrong: nan and where it comes from, a growing loss,
+        dead or saturated units, vanishing or exploding gradients, steps too long or too short,
+        overfitting, accuracy at chance. Results are the same without, except that with ``"native"``
+        the few steps that are looked at are made without machine code.
 
     Returns
     -------
@@ -156,7 +164,8 @@ def fit(
     validation = None if validation_data is None else _pair(validation_data)
     with progress_for(progress) as screen:
         run = Run(model, loss, optimizer, metrics_by_name(metrics), (x, y), validation, batch_size,
-                  epochs, accumulate, seed, history, compile, [*_callbacks(callbacks), screen])
+                  epochs, accumulate, seed, history, compile,
+                  _callbacks(callbacks), Watch() if diagnose else None, screen)
         with in_mode(model, True), _gentle_interrupt(run):
             run.train()
     return run.history
@@ -169,6 +178,10 @@ class Run:
     ----------
     model, optimizer
         What is trained, and how. ``run.optimizer.lr = 0.01`` changes the rate from here on.
+    parameters : dict of str to Tensor
+        Those of the model.
+    data, batch : (ndarray, ndarray)
+        All samples with their targets, and the latest batch of them.
     history : History
         What was recorded so far.
     epoch, epochs : int
@@ -185,12 +198,13 @@ class Run:
         self, model: Any, loss: Any, optimizer: Any, metrics: Mapping[str, Any], data: Pair,
         validation: Pair | None, batch_size: int, epochs: int, accumulate: int, seed: Any,
         history: History | None, compiled: bool | str | None, callbacks: Sequence[Callback],
+        watch: Watch | None, screen: Callback,
     ) -> None:
         if compiled not in (True, False, None, "check", "native"):
             raise ValueError(
                 f"compile must be True, False, None, 'check' or 'native', got {compiled!r}.")
         self.model, self.loss_function, self.metrics = model, loss_by_name(loss), metrics
-        self._data, self._validation = data, validation
+        self.data, self._validation = data, validation
         self.batch_size = whole("batch_size", batch_size)
         self.accumulate = whole("accumulate", accumulate)
         self.steps_per_epoch = -(-len(data[0]) // (self.batch_size * self.accumulate))
@@ -200,16 +214,16 @@ class Run:
         self.step, self.loss = len(self.history.steps["loss"]), math.nan
         self.batch: Pair = (np.empty(0), np.empty(0))
         self.stopped: str | None = None
-        self.callbacks = callbacks
+        self.watch = watch
+        self.callbacks = callbacks = [*callbacks, *([watch] if watch else []), screen]
         self._on_loss, self._on_step = _hooks(callbacks, "on_loss"), _hooks(callbacks, "on_step")
-        self._parameters = _parameters(model)
-        self.optimizer = _optimizer(optimizer, self._parameters)
+        self.parameters = _parameters(model)
+        self.optimizer = _optimizer(optimizer, self.parameters)
         self._gradients = BatchGradients(
-            model, self.loss_function, self._parameters, self._look, compiled, bool(metrics))
+            model, self.loss_function, self.parameters, self._look, compiled, bool(metrics))
         native = compiled == "native" and isinstance(self.optimizer, Optimizer)
         self._update: Any = (captured(self.optimizer.step, backend="native") if native
                              else self.optimizer.step)
-        self._warned = False
 
     def stop(self, reason: str) -> None:
         """End the training after the step in hand; from `on_loss`, before it."""
@@ -228,6 +242,15 @@ class Run:
             self.stop(INTERRUPTED)
         self.optimizer.zero_grad()
         self._tell("on_end")
+
+    def show(self, witness: Callable[[Run, Any, Tensor], Any]) -> None:
+        """Let someone see the next pass, before its graph is gone: its prediction and loss."""
+        self._gradients.witness = functools.partial(witness, self)
+
+    def found(self, finding: Finding) -> None:
+        """Record that something goes wrong, and let the callbacks know."""
+        self.history.findings.append(finding)
+        self._tell("on_finding")
 
     def _tell(self, moment: str) -> None:
         for callback in self.callbacks:
@@ -251,18 +274,16 @@ class Run:
 
     def _pass(self) -> dict[str, Any]:
         """Train on every sample once."""
-        n, group = len(self._data[0]), self.batch_size * self.accumulate
+        n, group = len(self.data[0]), self.batch_size * self.accumulate
         shuffle = self.batch_size < n
         rng = np.random.default_rng([self.history.seed, self.epoch]) if shuffle else None
-        batches = minibatches(*self._data, self.batch_size, shuffle=shuffle, rng=rng)
+        batches = minibatches(*self.data, self.batch_size, shuffle=shuffle, rng=rng)
         means = Means(self.metrics)
         for start in range(0, n, group):
             rows, loss = min(group, n - start), 0.0
             for xb, yb in islice(batches, self.accumulate):
                 self.batch, share = (xb, yb), len(xb) / rows
                 prediction = self._gradients(xb, yb, share)
-                if not math.isfinite(self.loss):
-                    self._warn()
                 means.add(self.loss, prediction, yb)
                 prediction = None              # the graph goes before the next one is made
                 loss += share * self.loss
@@ -295,7 +316,7 @@ class Run:
 
     def _measured_step(self) -> dict[str, float]:
         """One step, and how it went; this takes copies of the parameters."""
-        parameters = self._parameters.values()
+        parameters = self.parameters.values()
         with np.errstate(all="ignore"):
             gradient = _norm(_flat([g for g in [p.grad for p in parameters] if g is not None]))
             before = _flat([p._array for p in parameters])
@@ -308,20 +329,9 @@ class Run:
 
     def advice(self) -> str:
         """What to do about a loss that is not finite or far too large."""
-        for name, array in zip("xy", self.batch):
-            if array.dtype.kind in "fc" and not np.isfinite(array).all():
-                return f"{name} holds nan or inf: look at the data"
-        return "try a smaller learning rate"
-
-    def _warn(self) -> None:
-        if not self._warned:
-            self._warned = True
-            warnings.warn(
-                f"the loss is {self.loss} in step {self.step + 1}, epoch {self.epoch}:"
-                f" {self.advice()}, or end such runs with StopOnNonFinite().",
-                RuntimeWarning,
-                stacklevel=7,
-            )
+        if self.watch and not math.isfinite(self.loss):
+            return self.watch.cause(self).rstrip(".")
+        return in_the_data(*self.batch) or "try a smaller learning rate"
 
 
 # ---- what fit is given ---------------------------------------------------------------------------
@@ -406,7 +416,7 @@ def _continued(history: History | None, columns: list[str], seed: Any) -> Histor
     if list(history) != columns:
         raise ValueError(f"the history to go on with has the columns {', '.join(history)};"
                          f" this run records {', '.join(columns)}.")
-    return History(history, history.steps, np.random.SeedSequence(seed).entropy)
+    return History(history, history.steps, np.random.SeedSequence(seed).entropy, history.findings)
 
 
 # ---- small things --------------------------------------------------------------------------------

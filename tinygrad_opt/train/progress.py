@@ -68,6 +68,9 @@ class Bar(Quiet):
             self.drawn = now
             self._draw(run)
 
+    def on_finding(self, run: Any) -> None:
+        self.bar.clear()                                   # the warning gets a line of its own
+
     def on_end(self, run: Any) -> None:
         self._draw(run, f"  stopped: {run.stopped}" if run.stopped else "")
 

@@ -26,7 +26,9 @@ _NAMES_IN = {                              # imported when one of them is asked 
     "animation.film": "Film save_gif",
     "plots.decision_regions": "decision_regions",
     "plots.descents": "animate_descent descend_1d plot_descent",
-    "plots.learning_curves": "contrary plot_batch_sizes plot_batches plot_compare plot_history",
+    "plots.layers": "plot_layers",
+    "plots.learning_curves": (
+        "contrary plot_batch_sizes plot_batches plot_compare plot_history plot_steps"),
     "plots.learning_rates": "lr_find plot_learning_rates plot_schedule",
     "plots.loss_landscape": "Waypoints loss_landscape",
     "plots.models": (

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterable, Mapping
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Table", "aligned", "array_of", "save_numbers", "stacked"]
+__all__ = ["Table", "aligned", "array_of", "html_rows", "html_table", "save_numbers", "stacked"]
 
 Columns = Mapping[str, Any]
 
@@ -86,3 +87,16 @@ def aligned(rows: Iterable[Iterable[str]], left: Iterable[int] = (0,)) -> str:
     return "\n".join("  ".join(
         cell.ljust(w) if i in left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, wide))
     ).rstrip() for row in cells)
+
+
+def html_rows(rows: Iterable[Iterable[Any]], tag: str = "td") -> str:
+    """Rows of an HTML table."""
+    return "".join("<tr>" + "".join(
+        f"<{tag}>{escape(f'{v:.4g}' if isinstance(v, float | np.floating) else str(v))}</{tag}>"
+        for v in row) + "</tr>" for row in rows)
+
+
+def html_table(rows: Iterable[Iterable[Any]]) -> str:
+    """An HTML table whose first row is its head."""
+    head, *body = rows
+    return f"<table>{html_rows([head], 'th')}{html_rows(body)}</table>"

@@ -13,7 +13,7 @@ from tinygrad_opt.viz.tables import stacked
 from tinygrad_opt.viz.theme import Theme, looks
 
 __all__ = ["contrary", "plot_batch_sizes", "plot_batches", "plot_compare", "plot_history",
-           "scale_of"]
+           "plot_steps", "scale_of"]
 
 Array = np.ndarray
 WORDS = {"lr": "learning rate", "gradient_norm": "‖gradient‖", "update_ratio": "‖Δp‖ / ‖p‖",
@@ -126,6 +126,38 @@ def contrary(
                 found.append((int(epochs[start]), int(epochs[i - 1])))
             start = i
     return found
+
+
+def plot_steps(history: Any, **options: Unpack[Options]) -> Any:
+    """The loss of every step, and where something went wrong.
+
+    Parameters
+    ----------
+    history : History
+    **options
+        Theme, size, dpi and title, as in `Options`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    loss = np.array(history.steps["loss"], float)
+    if not len(loss):
+        raise ValueError("the history is empty: nothing has been recorded yet.")
+    steps = np.arange(1, 1 + len(loss))
+    with drawing((6.4, 2.8), {"step": steps, "loss": loss}, **options) as (made, page):
+        ax = made.subplots()
+        ax.plot(steps, loss, color=page.value, marker="o" if len(loss) < 30 else None, markersize=3)
+        scale_of(ax, loss, None)
+        ax.set(xlabel="step", ylabel="loss", xlim=(0.5, len(loss) + 0.5))
+        for row, finding in enumerate(f for f in history.findings if f.step):
+            ax.axvline(finding.step, color=page.alarm, linestyle=":", linewidth=1.4)
+            early = finding.step < len(loss) / 2
+            ax.annotate(f"{finding.kind}, step {finding.step}", (finding.step, 0.94 - 0.1 * row),
+                        xycoords=("data", "axes fraction"), xytext=(4 if early else -4, 0),
+                        textcoords="offset points", ha="left" if early else "right", va="top",
+                        fontsize=8.5, color=page.alarm)
+    return made
 
 
 def plot_compare(

@@ -6,7 +6,7 @@ import base64
 import io
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from tinygrad_opt.viz.html_page import html_page
 from tinygrad_opt.viz.plots.decision_regions import class_shares, decision_regions
 from tinygrad_opt.viz.plots.learning_curves import plot_history
 from tinygrad_opt.viz.plots.models import plot_confusion, plot_samples, plot_weights
-from tinygrad_opt.viz.tables import array_of
+from tinygrad_opt.viz.tables import array_of, html_rows, html_table
 from tinygrad_opt.viz.theme import theme_of
 
 __all__ = ["report"]
@@ -129,7 +129,7 @@ def _summary(history: Any, model: Any, optimizer: Any) -> str:
     rows["versions"] = f"Python {sys.version.split()[0]}, NumPy {np.__version__}"
     stopped = getattr(history, "stopped", None)
     note = f'<p class="warn">Stopped early: {escape(stopped)}</p>' if stopped else ""
-    table = f'<table class="about">{_rows(rows.items())}</table>'
+    table = f'<table class="about">{html_rows(rows.items())}</table>'
     return f"{table}{note}<pre>{escape(str(model))}</pre>"
 
 
@@ -172,13 +172,7 @@ def _numbers(history: Any) -> str:
     """One row an epoch; of many, the first and the last ones."""
     rows = list(zip(*(history[column] for column in history)))
     cut = rows if len(rows) <= 40 else [*rows[:20], ["…"] * len(list(history)), *rows[-20:]]
-    return f"<table>{_rows([history], 'th')}{_rows(cut)}</table>"
-
-
-def _rows(rows: Iterable[Iterable[Any]], tag: str = "td") -> str:
-    return "".join("<tr>" + "".join(
-        f"<{tag}>{escape(f'{v:.4g}' if isinstance(v, float | np.floating) else str(v))}</{tag}>"
-        for v in row) + "</tr>" for row in rows)
+    return html_table([history, *cut])
 
 
 def _svg_url(figure: Any) -> str:

@@ -1,0 +1,109 @@
+"""Every way in which a training goes wrong: what `fit` says of it, and a picture.
+
+    python demos/going_wrong.py [--quick] [--out FOLDER]
+
+Each run below really goes wrong. The sentence names the layer, the number seen, the step, and what
+to try; the picture shows values and gradients in each layer, or the losses of the run.
+"""
+
+import argparse
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+import tinygrad_opt as tg
+from tinygrad_opt import nn, optim
+
+DIGITS = tg.data.digits()[0].astype(np.float32), tg.data.digits()[1]          # 0 to 16
+SPIRAL = tg.data.spiral(100, 3, rng=0)
+RAMP = np.linspace(-1.7, 1.7, 64, dtype=np.float32)[:, None]
+NOISY, NEW = (tg.data.moons(n, noise=0.4, rng=seed) for n, seed in ((30, 0), (200, 1)))
+
+
+class Detached(nn.Module):
+    """The first layer is cut off from the loss."""
+
+    def __init__(self):
+        self.first, self.second = nn.Linear(2, 16, rng=0), nn.Linear(16, 3, rng=1)
+
+    def forward(self, x):
+        return self.second(np.tanh(self.first(x)).detach())
+
+
+def with_a_hole(x, y):
+    x = x.copy()
+    x[7, 1] = np.nan
+    return x, y
+
+
+def log_of_softmax(scores, labels):
+    return -np.log(nn.softmax(scores)[np.arange(len(labels)), labels]).mean()
+
+
+def distance(points, targets):
+    return np.sqrt(np.square(points - targets).sum(axis=1)).mean()
+
+
+def digits(*sizes, scale=1 / 16, **options):
+    return nn.MLP([64, *sizes, 10], rng=0, **options), (DIGITS[0] * scale, DIGITS[1])
+
+
+def spiral(*sizes, **options):
+    return nn.MLP([2, *sizes, 3], rng=0, **options), SPIRAL
+
+
+SGD, CROSS = optim.SGD, "cross_entropy"
+CASES = {                                # what fit says: model and data, loss, optimizer, options
+    "nan or inf: in the data": ((nn.MLP([2, 8, 3], rng=0), with_a_hole(*SPIRAL)), CROSS, SGD(), {}),
+    "nan or inf: forward": (digits(32, scale=1), log_of_softmax, SGD(lr=1), {}),
+    "nan or inf: backward": (
+        (nn.Linear(2, 2, init="zeros", bias=False), (np.ones((64, 2)), np.eye(64, 2))), distance,
+        SGD(lr=0.1), {}),
+    "growing loss": (digits(scale=1), CROSS, SGD(lr=1e9), {}),
+    "no gradient": ((Detached(), SPIRAL), CROSS, SGD(lr=0.1), {}),
+    "dead units": (digits(32), CROSS, SGD(lr=3), {}),
+    "saturated units": (digits(32, scale=1, activation="tanh", init=1.0), CROSS, SGD(lr=0.01), {}),
+    "saturated output": (digits(scale=1, init=1.0), CROSS, SGD(lr=1e-4), {}),
+    "vanishing gradients": (spiral(*[16] * 8, activation="sigmoid"), CROSS, SGD(lr=1), {}),
+    "exploding gradients": (spiral(*[32] * 10, init=1.0, activation="elu"), CROSS,
+                            optim.Adam(lr=1e-5), {}),
+    "large updates": ((nn.Linear(1, 1, rng=0), (RAMP, 3 * RAMP)), "mse", SGD(lr=1),
+                      {"epochs": 30, "batch_size": 64}),
+    "small updates": (digits(32), CROSS, SGD(lr=1e-7), {}),
+    "chance": ((nn.MLP([64, 8, 10], rng=0), (DIGITS[0] / 16, np.roll(DIGITS[1], 1))), CROSS,
+               SGD(lr=0.05), {"epochs": 8}),
+    "overfitting": ((nn.MLP([2, 128, 128, 2], rng=0), NOISY), CROSS, optim.Adam(lr=0.01),
+                    {"epochs": 60, "validation_data": NEW}),
+}
+
+
+def run(case, quick=False):
+    """Train; the model and its data, and the history with what was found."""
+    (model, (x, y)), loss, optimizer, options = CASES[case]
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", tg.train.TrainingWarning)             # printed below
+        history = tg.fit(model, x, y, loss=loss, optimizer=optimizer, progress=False, seed=0,
+                         **{"epochs": 3 if len(x) > 300 else 6} | options)
+    return model, (x, y, loss), history
+
+
+def main(out="runs", quick=False):
+    folder = Path(out, "going_wrong")
+    folder.mkdir(parents=True, exist_ok=True)
+    for case in [*CASES][:3] if quick else CASES:
+        model, data, history = run(case)
+        print(f"{case}\n    " + "\n    ".join(map(str, history.findings)))
+        inside = history.findings[0].where                 # of a layer, or of the run
+        picture = tg.diagnose(model, *data).plot(title=case) if inside else (
+            history.plot(columns=["loss", "val_loss"], title=case) if case == "overfitting"
+            else tg.viz.plot_steps(history, title=case))
+        picture.savefig(folder / f"{case.replace(':', '').replace(' ', '_')}.png")
+    print(f"wrote a picture of each to {folder}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--out", default="runs")
+    main(**vars(parser.parse_args()))

@@ -1,0 +1,266 @@
+"""What `fit` and `diagnose` say of runs that go wrong, and nothing of healthy ones."""
+
+import re
+import warnings
+
+import numpy as np
+import pytest
+
+import tinygrad_opt as tg
+from demos import going_wrong
+from tests.healthy import RUNS, SPIRAL
+from tinygrad_opt import nn, optim
+from tinygrad_opt.train import Finding, History, LambdaCallback, StopOnNonFinite, TrainingWarning
+from tinygrad_opt.train.diagnosis import BY_LOOK, Look, judged
+from tinygrad_opt.train.probe import probe
+
+# the sentence of each run that goes wrong, and the layer or parameter that it names
+SENTENCES = {
+    "nan or inf: in the data": ("", r"the loss is nan \(step 1, epoch 1\)\. x holds nan in 1 of 64"
+                                    r" entries, first at \[\d+, 1\], in 1 of 32 samples: look at"
+                                    r" the data\.$"),
+    "nan or inf: forward": ("", r"the loss is inf \(step 2, epoch 1\)\. log gives -inf in \d+ of 32"
+                                r" entries.* in the forward pass \(line \d+: return -np\.log.* add"
+                                r" 1e-7"),
+    "nan or inf: backward": ("", r"the loss is nan \(step 2, epoch 1\)\. step 1 wrote it into"
+                                 r" weight; the gradient that sqrt passes back to \(32,\) holds inf"
+                                 r".*in the backward pass \(sqrt is in line \d+: return np\.sqrt.*"
+                                 r" add 1e-12"),
+    "growing loss": ("", r"the loss has grown from [\d.]+ to [\d.]+e\+\d+ \(step 2, epoch 1\)\."
+                         r" Try a learning rate 10 times smaller"),
+    "no gradient": ("first.weight", r"does not depend on first\.weight, first\.bias \(step 21,"),
+    "dead units": ("layers.0", r"\d\d of the 32 ReLU units of layers\.0 give 0 for all 32 samples.*"
+                               r" \(step 21, epoch 1\)\. Try a smaller learning rate"),
+    "saturated units": ("layers.0", r"\d\d% of what tanh gives in layers\.0 .* \(step 21,.*init="),
+    "saturated output": ("layers.0", r"behind layers\.0 is flat: .* 100% .* of guessing 2\.3 "),
+    "vanishing gradients": ("layers.0", r"reaches layers\.0 is [\d.]+e-\d+ times that at layers\.8"
+                                        r" \(step 21, .* Try relu instead of sigmoid"),
+    "exploding gradients": ("layers.0", r"reaches layers\.0 is [\d.]+e\+\d+ times that at"
+                                        r" layers\.10 \(step 21,"),
+    "large updates": ("weight", r"weight changes by [\d.]+ of its own size in one step; about 0\.00"
+                                r"1 is usual \(step 21, .* times smaller"),
+    "small updates": ("", r"more than [\d.]+e-\d+ of their own size .* 1000+ times larger"),
+    "chance": ("", r"the accuracy is 0\.\d+, and always naming the most frequent class gives 0\.10;"
+                   r" .* guessing 2\.3 \(step 321, epoch 6\)"),
+    "overfitting": ("", r"val_loss has risen from [\d.]+ in epoch \d+ to [\d.]+, and loss has"
+                        r" fallen on to .* \(step \d+, epoch \d+\)\. Try EarlyStopping"),
+}
+
+
+@pytest.mark.parametrize("case", going_wrong.CASES)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_each_way_of_going_wrong_is_said_with_its_number_and_step(case):
+    *_, history = going_wrong.run(case)
+    kind = case.partition(":")[0]
+    finding, = [f for f in history.findings if f.kind == kind]
+    where, words = SENTENCES[case]
+    assert re.search(words, str(finding)), str(finding)
+    if kind != "small updates":
+        assert finding.where == where
+    assert str(finding) in str(history)
+    if "data" in case:
+        assert "rate" not in str(finding)
+
+
+def test_every_kind_is_shown_by_the_demo():
+    assert SENTENCES.keys() == going_wrong.CASES.keys()
+    assert len(BY_LOOK) + 3 <= len({case.partition(":")[0] for case in SENTENCES})
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_nothing_is_said_of_a_healthy_run(name):
+    assert len(RUNS) >= 30
+    history = tg.fit(**RUNS[name]())                       # a warning would be an error here
+    assert history.findings == []
+
+
+def fitted(diagnose, **options):
+    """All that can be told of a run that goes wrong, and of what was captured in it."""
+    model = nn.MLP([2, 32, 3], norm="batch", dropout=0.4, rng=0)
+    captures = []
+    options = {"epochs": 8, "batch_size": 64, "optimizer": optim.SGD(lr=20.0), "seed": 0,
+               "loss": "cross_entropy", "progress": False} | options
+    last = LambdaCallback(on_end=lambda run: captures.append(run._gradients.captures))
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", TrainingWarning)
+        history = tg.fit(model, *SPIRAL, diagnose=diagnose, callbacks=[last], **options)
+    told = {name: column for name, column in history.items() if name != "seconds"}
+    state = {name: array.tobytes() for name, array in model.state_dict().items()}
+    return (state, repr(told), history.steps, captures), history.findings
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"compile": False}, {"compile": True}, {"accumulate": 3}, {"batch_size": 30},
+    {"batch_size": 300, "epochs": 40}, {"validation_data": SPIRAL, "metrics": "accuracy"},
+], ids=str)
+def test_results_and_captures_are_the_same_without(options):
+    watched, findings = fitted(True, **options)
+    alone, nothing = fitted(False, **options)
+    assert watched == alone
+    assert findings and not nothing
+
+
+def explode(**options):
+    x, y = SPIRAL
+    return tg.fit(nn.MLP([2, 8, 3], rng=0), x, y, loss="cross_entropy", progress=False, seed=0,
+                  optimizer=optim.SGD(lr=1e6), **options)
+
+
+def test_it_is_said_once_at_the_line_that_called_fit():
+    with np.errstate(all="ignore"), pytest.warns(TrainingWarning) as seen:
+        history = explode()
+    assert [str(w.message) for w in seen] == [str(f) for f in history.findings]
+    assert {w.filename for w in seen} == {__file__}
+    assert len({f.kind for f in history.findings}) == len(history.findings)
+    assert history.findings[0].kind == "growing loss"
+
+
+def test_a_callback_may_end_a_run_that_goes_wrong():
+    stop = LambdaCallback(on_finding=lambda run: run.stop(run.history.findings[-1].kind))
+    with np.errstate(all="ignore"), pytest.warns(TrainingWarning):
+        history = explode(callbacks=[stop])
+    assert history.stopped == "growing loss"
+    assert len(history.steps["loss"]) < 5
+
+
+def test_findings_are_saved_and_carried_on(tmp_path):
+    with np.errstate(all="ignore"), pytest.warns(TrainingWarning):
+        history = explode(epochs=1)
+    path = tg.save(tmp_path / "run.npz", history=history)
+    again = History(**tg.load(path)["history"])
+    assert again.findings == history.findings != []
+    assert explode(epochs=0, history=again).findings == history.findings
+
+
+@pytest.mark.parametrize("progress", ["bar", "lines"])
+def test_the_progress_makes_room_for_a_finding(progress, capsys):
+    pytest.importorskip("tqdm")
+    x, y = going_wrong.with_a_hole(*SPIRAL)
+    with pytest.warns(TrainingWarning, match="x holds nan"), np.errstate(all="ignore"):
+        tg.fit(nn.Linear(2, 3, rng=0), x, y, loss="cross_entropy", progress=progress, epochs=1)
+    assert "epoch" in capsys.readouterr().err
+
+
+def test_who_stops_at_nan_says_where_it_comes_from():
+    (_, (x, y)), loss, *_ = going_wrong.CASES["nan or inf: forward"]
+    with np.errstate(all="ignore"):
+        history = tg.fit(nn.MLP([64, 32, 10], rng=0), x, y, loss=loss, optimizer=optim.SGD(lr=1),
+                         callbacks=[StopOnNonFinite()], progress=False, seed=0)
+    assert re.fullmatch(r"the loss was inf in step 2, epoch 1; log gives -inf .* takes scores",
+                        history.stopped)
+    assert [f.kind for f in history.findings] == ["nan or inf"]
+
+
+@pytest.mark.parametrize(("lr", "code", "words"), [
+    ("3", 0, r"tinygrad-opt: warning: dead units: \d+ of the 32 ReLU units of layers\.0"),
+    ("1e9", 1, r"tinygrad-opt: error: the loss was \S+e\+\d+ in step 2, epoch 1; try a smaller"),
+    ("1e30", 1, r"tinygrad-opt: error: the loss was nan in step 2, epoch 1; .* too large: try a"),
+])
+@pytest.mark.filterwarnings("default::tinygrad_opt.train.TrainingWarning")
+def test_the_command_line_speaks_too(lr, code, words, tmp_path, capsys):
+    from tinygrad_opt.cli import main
+
+    arguments = ["train", "digits", "--optimizer", "sgd", "--lr", lr, "--epochs", "1", "--quiet"]
+    assert main([*arguments, "--out", str(tmp_path)]) == code
+    assert re.search(words, capsys.readouterr().err)
+
+
+# ---- on demand -----------------------------------------------------------------------------------
+
+
+def test_diagnose_looks_without_touching_anything():
+    model = nn.MLP([2, 16, 3], norm="batch", dropout=0.5, rng=0)
+    before = {k: v.tobytes() for k, v in model.state_dict().items()}
+    rng = repr({k: g.bit_generator.state for k, g in model.generators().items()})
+    found = tg.diagnose(model, *SPIRAL, "cross_entropy")
+    assert [f.kind for f in found.findings] == ["chance"]
+    assert {k: v.tobytes() for k, v in model.state_dict().items()} == before
+    assert repr({k: g.bit_generator.state for k, g in model.generators().items()}) == rng
+    assert model.training and all(p.grad is None for p in model.parameters().values())
+
+
+def test_diagnose_can_be_read_and_drawn():
+    pytest.importorskip("matplotlib")
+    (model, data), *_ = going_wrong.CASES["vanishing gradients"]
+    found = tg.diagnose(model, *data, "cross_entropy")
+    text = str(found)
+    assert "vanishing gradients: the gradient that reaches layers.0" in text
+    assert "(step" not in text
+    assert re.search(r"\nlayer +operations +output +gradient there\nlayers\.0 +linear, sigmoid ",
+                     text)
+    assert found._repr_html_().count("<tr>") == 1 + len(found.probe.layers) == 10
+    made = found.plot()
+    assert [t.get_text() for t in made.axes[0].get_yticklabels()][:2] == [
+        "layers.0\nvanishing gradients", "layers.1"]
+    assert np.array_equal(made.numbers["gradient"], [layer.flow for layer in found.probe.layers])
+
+
+@pytest.mark.parametrize(("spoil", "words"), [
+    ("x", r"x holds inf in 1 of 600 entries, first at \[5, 0\], in 1 of 300 samples: look at the"),
+    ("weight", r"linear gives nan .* layers\.1\.weight \(8, 3\) held it before"),
+])
+def test_diagnose_of_a_pass_that_is_not_finite_says_where(spoil, words):
+    model, (x, y) = nn.MLP([2, 8, 3], rng=0), SPIRAL
+    x = x.copy()
+    if spoil == "x":
+        x[5, 0] = np.inf
+    else:
+        model.layers[1].weight.data[2, 2] = np.nan
+    found = tg.diagnose(model, x, y, "cross_entropy")
+    assert re.search(words, str(found))
+    with pytest.raises(ValueError, match="nan or inf"):
+        found.plot()
+
+
+def test_diagnose_of_a_healthy_model_finds_nothing():
+    options = RUNS["moons"]()
+    tg.fit(**options)
+    found = tg.diagnose(options["model"], options["x"], options["y"], "cross_entropy")
+    assert found.findings == [] and str(found).startswith("nothing is wrong")
+
+
+@pytest.mark.parametrize(("scores", "y", "guesses"), [
+    (np.zeros((40, 4)), np.arange(40) % 4, True),
+    (np.zeros((40, 4)), np.eye(4)[np.arange(40) % 4], True),
+    (np.full((40, 1), 0.5), np.arange(40)[:, None] % 2, True),
+    (np.zeros(40), 2 * (np.arange(40) % 2) - 1, True),
+    (np.zeros((40, 3)), np.linspace(0, 1, 40), False), (np.zeros(40), np.arange(40.0), False),
+])
+def test_what_is_no_better_than_guessing_is_known_for_every_kind_of_labels(scores, y, guesses):
+    shape = scores.shape
+    w = tg.Tensor(np.zeros(shape[1:]), requires_grad=True)
+
+    class Constant:
+        def parameters(self):
+            return {"w": w}
+
+        def __call__(self, x):
+            return x + w
+
+    seen = probe(Constant(), lambda p, t: (p * p).sum(), scores, y)
+    assert [f.kind for f in judged(Look(seen, y))] == (["chance"] if guesses else [])
+
+
+def test_a_model_of_ones_own_is_looked_at_too():
+    class Pair:
+        """Gives more than one Tensor, and shares a weight."""
+
+        def __init__(self):
+            self.w = tg.Tensor(np.full((2, 2), 0.1), requires_grad=True, name="w")
+
+        def parameters(self):
+            return {"w": self.w}
+
+        def __call__(self, x):
+            h = np.tanh(x @ self.w)
+            return h, h @ self.w
+
+    x = np.random.default_rng(0).normal(size=(50, 2))
+    history = tg.fit(Pair(), x, x, loss=lambda p, y: np.square(p[1] - y).mean() + (p[0]**2).mean(),
+                     optimizer=optim.SGD(lr=0.01), epochs=30, progress=False)
+    assert history.findings == []
+
+
+def test_a_finding_reads_as_a_sentence():
+    finding = Finding("dead units", "layers.0", 0.5, "half of them", "Try less.", 7, 2)
+    assert str(finding) == "dead units: half of them (step 7, epoch 2). Try less."

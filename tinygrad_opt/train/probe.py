@@ -1,0 +1,140 @@
+"""One pass forward and backward, looked at layer by layer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt.tensor import Tensor, backward_pass, first_gradient, history
+from tinygrad_opt.train.measure import in_mode
+
+__all__ = ["Layer", "Probe", "probe", "probe_of", "rms"]
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What the operations between one layer's parameters and the next one's made of the samples.
+
+    Attributes
+    ----------
+    name : str
+        That of its parameters: ``"layers.0"`` for ``"layers.0.weight"``.
+    values, gradient : ndarray
+        Its output, and ∂loss/∂output.
+    flow : float
+        The largest root mean square that the gradient of any of its results has.
+    units : int
+        The axis of the output along which its units, or channels, lie.
+    inside : dict of str to list of ndarray
+        The results of its operations by name: ``inside["relu"]``.
+    """
+
+    name: str
+    values: Array
+    gradient: Array
+    flow: float
+    units: int
+    inside: dict[str, list[Array]]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a pass has shown.
+
+    Attributes
+    ----------
+    loss : float
+    x, y, prediction : ndarray
+        The samples, what the model should have made of them, and what it made; empty if that is
+        no Tensor.
+    ends_in : str
+        The operation that made the prediction.
+    layers : list of Layer
+        From the input to the output.
+    parameters, gradients : dict of str to ndarray
+        By name; a parameter that the loss does not depend on has no gradient.
+    """
+
+    loss: float
+    x: Array
+    y: Array
+    prediction: Array
+    ends_in: str
+    layers: list[Layer]
+    parameters: dict[str, Array]
+    gradients: dict[str, Array]
+
+
+def probe(model: Any, loss: Callable[..., Any], x: Array, y: Array) -> Probe:
+    """Look at a pass in evaluation mode; nothing is written, no ``.grad`` either."""
+    with in_mode(model, False), np.errstate(all="ignore"):
+        prediction = model(x)
+        end = loss(prediction, y)
+        gradients = backward_pass(end, first_gradient(end))
+    return probe_of(model.parameters(), x, y, prediction, end, gradients.get)
+
+
+def probe_of(
+    parameters: dict[str, Tensor], x: Array, y: Array, prediction: Any, end: Tensor,
+    gradient_of: Callable[[Tensor], Any] = attrgetter("_gradient"),
+) -> Probe:
+    """Look at a pass that has been made; by default its gradients are where `backward` left them.
+    """
+    last = prediction.serial if type(prediction) is Tensor else end.serial
+    nodes = [z for z in history(end) if z.op and z.serial <= last]
+    trainable = {name: p for name, p in parameters.items() if p.requires_grad}
+    gradients = {name: gradient_of(p) for name, p in trainable.items()}
+    values, made_by = np.empty(0), ""
+    if type(prediction) is Tensor:
+        values, made_by = prediction._array, prediction.op.name if prediction.op else ""
+    return Probe(
+        end.item(), x, y, values, made_by,
+        _layers(nodes, len(x), parameters, gradient_of),
+        {name: p._array for name, p in trainable.items()},
+        {name: g for name, g in gradients.items() if g is not None},
+    )
+
+
+def rms(values: Array) -> float:
+    """Root mean square."""
+    return math.sqrt(np.vdot(values, values) / values.size) if values.size else 0.0
+
+
+def _layers(
+    nodes: list[Tensor], rows: int, parameters: dict[str, Tensor],
+    gradient_of: Callable[[Tensor], Any],
+) -> list[Layer]:
+    """The operations in order of creation, gathered by the layer whose parameters came last."""
+    owner = {p: (name.rpartition(".")[0] or name) for name, p in parameters.items()}
+    latest: dict[Tensor, tuple[int, str]] = {}             # when a layer came in, and its name
+    found: dict[str, list[Tensor]] = {}
+    channels: set[str] = set()                             # layers that convolve
+    for z in nodes:
+        inputs = [x for x in z.inputs if type(x) is Tensor]
+        own = [x for x in inputs if x in owner]
+        came = [latest[x] for x in inputs if x in latest] + [(z.serial, owner[x]) for x in own]
+        if came:
+            latest[z] = max(came)
+            found.setdefault(latest[z][1], []).append(z)
+            channels |= {owner[x] for x in own if x.ndim > 2}
+    layers = []
+    for name, group in found.items():
+        end, inside = group[-1], {}                        # type: ignore[var-annotated]
+        for z in group:
+            inside.setdefault(z.op.name, []).append(z._array)      # type: ignore[union-attr]
+        # those with a row for each sample: not what is made of the parameters alone
+        gradients = [gradient_of(z) for z in group if z.shape[:1] == (rows,)]
+        flow = [rms(g) for g in gradients if g is not None]
+        gradient = gradient_of(end)
+        gradient = np.zeros_like(end._array) if gradient is None else gradient
+        axis = 1 if name in channels and end.ndim > 2 else -1
+        layers.append(Layer(name, end._array, gradient, max(flow, default=rms(gradient)), axis,
+                            inside))
+    return layers
