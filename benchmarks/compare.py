@@ -7,10 +7,10 @@
     python benchmarks/compare.py --from all.json --picture docs/benchmark_dark.svg --theme dark
 
 Every contestant runs in a process of its own, on one thread and one core, in float32, from the
-same weights and data; the losses of the first 20 steps are compared (relative tolerance 1e-3;
-ours, compiled, must equal eager to the bit). The rounds go A B C A B C …; a ratio is the median
-over the rounds of the quotient within a round, so that it holds though the machine's speed
-drifts. Who is not installed or cannot do a job is left out with the reason. Nothing here is a test.
+same weights and data; the losses of the first 20 steps are compared (relative tolerance 1e-3; ours,
+compiled, must equal eager to the bit). The rounds go A B C A B C …; a ratio is the median over the
+rounds of the quotient within a round, so that it holds though the machine's speed drifts. Who is
+not installed or cannot do a job is left out with the reason. Nothing here is a test.
 
 The default allocator is glibc's as it comes. `import tinygrad_opt` frees a block of 32 MiB, which
 raises the thresholds at which glibc returns memory to the system for its own process; with

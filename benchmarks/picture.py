@@ -14,6 +14,7 @@ __all__ = ["draw"]
 LIMIT = 20.0                             # what is farther out stands at the edge, as a number
 LOOKS = {                                # colour, marker, filled
     "compiled": ("vermillion", "D", True), "eager": ("vermillion", "D", False),
+    "native": ("vermillion", "*", True),
     "numpy": ("black", "s", True),
     "torch": ("orange", "o", True), "fused": ("orange", "o", False),
     "inductor": ("orange", "^", True),

@@ -9,7 +9,7 @@ from workloads import PIECES, WORKLOADS
 
 __all__ = ["OURS", "medians", "ratio", "summary", "table"]
 
-OURS = ("eager", "compiled")
+OURS = ("eager", "compiled", "native")
 TITLES = {**{k: text for k, (text, _) in WORKLOADS.items()}, **PIECES}
 
 
@@ -44,7 +44,8 @@ def figure(x):
 def table(job, results):
     """One line for each contestant."""
     lines = [f"{job}: {TITLES[job]}",
-             f"  {'':24}{'median':>10}   {'eager / it (quartiles)':26}compiled / it"]
+             f"  {'':24}{'median':>10}   {'eager / it (quartiles)':26}{'compiled / it':26}"
+             "native / it"]
     for name, row in results.items():
         label = CONTESTANTS[name].label
         values = [v for v in row.get("values", []) if v]

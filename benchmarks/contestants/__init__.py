@@ -52,6 +52,7 @@ class Contestant:
 CONTESTANTS = {
     "eager": Contestant("tinygrad_opt", "ours", "eager", "tinygrad_opt"),
     "compiled": Contestant("tinygrad_opt compiled", "ours", "compiled", "tinygrad_opt"),
+    "native": Contestant("tinygrad_opt native", "ours", "native", "tinygrad_opt"),
     "numpy": Contestant("NumPy by hand", "by_hand", "", "numpy"),
     "torch": Contestant("PyTorch eager", "with_torch", "eager", "torch"),
     "fused": Contestant("PyTorch, fused Adam", "with_torch", "fused", "torch"),

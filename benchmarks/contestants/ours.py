@@ -1,4 +1,4 @@
-"""tinygrad_opt, eager and compiled: the same text with and without the decorator."""
+"""tinygrad_opt, eager, compiled and native: the same text with and without the decorator."""
 
 from __future__ import annotations
 
@@ -96,16 +96,17 @@ def training_step(work, variant):
         opt.step()
         return loss
 
-    run = tg.compile(step) if variant == "compiled" else step
+    run = as_variant(step, variant)
     return Job(lambda: run(x, y))
 
 
 def optimizer(work, variant):
-    eager_only(variant)
+    if variant == "compiled":
+        raise CannotError("a piece of an eager step")
     parameters = {k: tg.Tensor(a, requires_grad=True) for k, a in work.weights.items()}
     for p in parameters.values():
         p.grad = np.ones_like(p.data)
-    return Job(adam(parameters).step)
+    return Job(as_variant(adam(parameters).step, variant))
 
 
 def single_op(variant):
@@ -127,6 +128,16 @@ def chain(length, variant):
     return Job(lambda y: y.backward(), before=build)
 
 
+def as_variant(step, variant):
+    """The step as it is written, replayed, or as machine code."""
+    if variant == "eager":
+        return step
+    try:
+        return tg.compile(step, backend="native" if variant == "native" else "numpy")
+    except ImportError as error:
+        raise CannotError(str(error)) from None
+
+
 def eager_only(variant):
-    if variant == "compiled":
+    if variant != "eager":
         raise CannotError("a piece of an eager step")

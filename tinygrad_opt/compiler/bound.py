@@ -23,7 +23,8 @@ from tinygrad_opt.tensor import Tensor, deliver, forget_gradients, nested, set_g
 __all__ = ["SETTING", "Bound", "copied", "in_modes", "put", "ready", "timed"]
 
 _array_of = attrgetter("_array")
-_state_of = attrgetter("_needs_grad", "_hooks")
+_needs_grad_of = attrgetter("_needs_grad")
+_hooks_of = attrgetter("_hooks")
 SETTING = (deliver, forget_gradients, set_gradient)       # effects that move no array
 
 
@@ -59,8 +60,8 @@ class Bound:
         self._fed = [self.arrays[i] for i in program.arguments]
         self._tensors = [t for t, _ in program.leaves]
         self._read = [array for _, array in program.leaves]
-        self._states = [(t._needs_grad, None if t._hooks is None else list(t._hooks))
-                        for t in self._tensors]
+        self._needing = [t._needs_grad for t in self._tensors]
+        self._hooked = [None if t._hooks is None else list(t._hooks) for t in self._tensors]
 
     def _make_ready(self) -> None:
         """Take memory, and put the arrays into the calls."""
@@ -76,7 +77,7 @@ class Bound:
         An error on the way leaves no gradients in the memory that it has half written.
         """
         for buffer, value in zip(self._fed, values):
-            np.copyto(buffer, value)
+            buffer[...] = value                            # half of what np.copyto takes
         for t in self.program.added_to:
             t.grad                                         # noqa: B018  moves it out of our memory
         try:
@@ -142,7 +143,8 @@ class Bound:
         """Whether everything outside that it rests on is as it was."""
         return (
             all(map(is_, map(_array_of, self._tensors), self._read))
-            and list(map(_state_of, self._tensors)) == self._states
+            and list(map(_needs_grad_of, self._tensors)) == self._needing
+            and list(map(_hooks_of, self._tensors)) == self._hooked
             and not any(getattr(x, name) != value for x, name, value in self.program.seen)
             and not any(t._gradient is not None for t in self.program.fresh)
         )

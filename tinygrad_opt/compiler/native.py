@@ -24,7 +24,7 @@ from tinygrad_opt.compiler.machine import Runner, addresses, lanes
 from tinygrad_opt.compiler.products import Matrix, Product
 from tinygrad_opt.compiler.program import Call, Program, Ref, slots_in
 from tinygrad_opt.compiler.stepping import OptimizerStep, is_step
-from tinygrad_opt.tensor import nested
+from tinygrad_opt.tensor import Tensor, deliver, forget_gradients, nested
 
 __all__ = ["Native"]
 
@@ -59,9 +59,10 @@ class Native(Bound):
         self.stored = fused.stored(ends)
         self._allocate(ends)
         self.pieces: list[Piece] = []
-        for is_call, group in itertools.groupby(fused.units, lambda unit: unit.is_call):
+        for is_call, group in itertools.groupby(_settled(fused.units), lambda unit: unit.is_call):
             units = list(group)
             self.pieces += map(self._called, units) if is_call else [self._compiled(units)]
+        self._renew_at_once()
         self._follow_movers()
         self.runs = [piece.run for piece in self.pieces]
         self._stretches = in_modes([(piece.modes, piece.run) for piece in self.pieces])
@@ -108,6 +109,22 @@ class Native(Bound):
             call = self.program.calls[i]
             call.kernel(*again(call.inputs), **again(call.attrs))
         raise RuntimeError("a native step refused values that NumPy takes; please report this")
+
+    def _renew_at_once(self) -> None:
+        """Make forgetting gradients and giving new ones to the same Tensors one piece."""
+        for i in range(len(self.pieces) - 2, -1, -1):
+            first, second = self.pieces[i : i + 2]
+            if first.runner or second.runner:
+                continue
+            before, after = first.units[0].nodes[0], second.units[0].nodes[0]
+            if before.kernel is not forget_gradients or after.kernel is not deliver:
+                continue
+            given = [(t, self.arrays[ref.slot]) for t, ref in after.inputs[0]]
+            left = set(before.inputs[0])
+            if left.issuperset(t for t, _ in given):
+                rest = list(left.difference(t for t, _ in given))
+                self.pieces[i : i + 2] = [Piece(
+                    first.units + second.units, None, functools.partial(renew, given, rest))]
 
     def _follow_movers(self) -> None:
         """Wrap the effects that may move Tensors which are read after them."""
@@ -239,6 +256,31 @@ def _fused(program: Program) -> Fused:
         if call.is_effect and lowered is None and call.kernel not in SETTING:
             barriers.add(i)
     return Fused(low, nodes, barriers)
+
+
+def _settled(units: list[Unit]) -> list[Unit]:
+    """Units with gradients set as late as can be: no loop looks at those."""
+    ordered: list[Unit] = []
+    waiting: list[Unit] = []
+    for unit in units:
+        if unit.is_call and unit.nodes[0].kernel in SETTING:
+            waiting.append(unit)
+        else:
+            if unit.is_call:
+                ordered += waiting
+                waiting = []
+            ordered.append(unit)
+    return ordered + waiting
+
+
+def renew(gradients: list[tuple[Tensor, np.ndarray]], rest: list[Tensor]) -> None:
+    """What forgetting gradients and then delivering new ones comes to."""
+    for t, g in gradients:
+        t._gradient = g
+        if t._spent:
+            t._spent = False
+    for t in rest:
+        t._gradient = None
 
 
 def runner_of(steps: list[Step]) -> Runner:
