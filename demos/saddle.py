@@ -5,39 +5,28 @@
 On x² − y² + y⁴/4, from y = 0, plain descent ends at the saddle, a momentum ever so large too:
 ∂f/∂y is 0 to the last bit. A little noise in the gradient, as that of minibatches, and it leaves
 for a minimum. Newton's method would go to the saddle as well; with the sizes of the curvatures it
-does not stay near it, once it is off the ridge.
+does not stay near it, once it is off the ridge. ``tinygrad-opt race saddle --optimizers
+sgd,sgd:noise=.05 --start=-1.6,0`` races the first two.
 """
 
 import argparse
 from pathlib import Path
 
-import numpy as np
-
 import tinygrad_opt as tg
 from tinygrad_opt.viz.plots.races import animate_race, plot_race, race
 from tinygrad_opt.viz.plots.surfaces import SURFACES
+from tinygrad_opt.viz.plots.trajectories import Noisy
 
 SADDLE, START = SURFACES["saddle"], (-1.6, 0.0)
-
-
-def path(optimizer, noise, steps):
-    """Where an optimizer goes whose gradients are blurred."""
-    rng, at = np.random.default_rng(0), {n: np.array(v) for n, v in zip("xy", START)}
-    points = [[float(v) for v in at.values()]]
-    for _ in range(steps):
-        slopes = np.array(SADDLE.gradient(*points[-1])) + noise * rng.standard_normal(2)
-        optimizer.update(at, dict(zip("xy", slopes)))
-        points.append([float(v) for v in at.values()])
-    return points
 
 
 def main(out="runs", quick=False):
     steps, o = 20 if quick else 200, tg.optim
     result = race(SADDLE, {
-        "SGD": path(o.SGD(lr=0.1), 0.0, steps),
-        "SGD with noise": path(o.SGD(lr=0.1), 0.05, steps),
-        "Momentum": path(o.Momentum(lr=0.05), 0.0, steps),
-        "Momentum with noise": path(o.Momentum(lr=0.05), 0.05, steps),
+        "SGD": o.SGD(lr=0.1),
+        "SGD with noise": Noisy(o.SGD(lr=0.1), 0.05),
+        "Momentum": o.Momentum(lr=0.05),
+        "Momentum with noise": Noisy(o.Momentum(lr=0.05), 0.05),
         "Newton, off the ridge": o.minimize(lambda p: SADDLE(p[0], p[1]), (-1.6, 1e-3),
                                             "newton").path,
     }, START, steps)

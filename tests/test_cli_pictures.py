@@ -12,7 +12,7 @@ import pytest
 
 from tinygrad_opt import optim
 from tinygrad_opt.cli import main
-from tinygrad_opt.cli.pictures import SURFACES as NAMES
+from tinygrad_opt.cli.paths import SURFACES as NAMES
 from tinygrad_opt.cli.pictures import Counter
 from tinygrad_opt.errors import install
 from tinygrad_opt.train import progress
@@ -106,6 +106,15 @@ def test_methods_that_know_the_curvature_race_beside_optimizers(capsys):
     assert (float(path[-1]["x"]), float(path[-1]["y"])) == pytest.approx((1, 1), abs=1e-6)
 
 
+def test_noise_alone_leaves_the_ridge_of_a_saddle(capsys):
+    done("race saddle --optimizers sgd,sgd:noise=.05 --start=-1.6,0 --steps 200 --out r.csv")
+    assert re.search(r"^SGD lr=\S+ noise=0.05 .* step \d+$", capsys.readouterr().out, re.M)
+    with open("r.csv", newline="") as file:
+        last = {row["optimizer"]: float(row["y"]) for row in csv.DictReader(file)}
+    still, left = last.values()
+    assert still == 0 and abs(left) > 1.3
+
+
 def test_on_a_neuron_smaller_batches_are_sooner_there_and_swing_more():
     done("race noisy_neuron --optimizers sgd,sgd:batch=3,sgd:batch=1 --steps 3000 --out r.npz")
     with np.load("r.npz") as arrays:
@@ -171,8 +180,10 @@ def test_every_surface_and_every_optimizer_has_a_rate():
     ("race xyz", "known: beale, himmelblau, neuron, noisy_neuron, plateau"),
     ("race beale --optimizers sgd,adm", "no method is called 'adm'; did you mean 'adam'?"),
     ("race beale --optimizers adam,sgd:batch=1", "batch= is for the neurons"),
-    ("race neuron --optimizers newton,sgd:batch=1", "let optimizers race alone"),
-    ("race neuron --optimizers sgd:batch=0", "batch must be a whole number of at least 1"),
+    ("race neuron --optimizers newton,sgd:batch=1", "let optimizers with batch= race alone"),
+    ("race neuron --optimizers newton:noise=.1", "batch= and noise= are for"),
+    ("race saddle --optimizers sgd:noise=-1", "noise must be a finite number in [0, inf)"),
+    ("race neuron --optimizers sgd:batch=0", "batch must be at least 1, got 0"),
     ("race beale --optimizers cg:beta=x", "beta must be one of 'fletcher_reeves'"),
     ("race beale --optimizers sgd:lr=1,momentum=2", "momentum must be a finite number in [0, 1]"),
     ("race beale --size 1920", "'1920' is no size such as 1920x1080"),

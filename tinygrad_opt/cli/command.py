@@ -15,9 +15,9 @@ from typing import Any
 from tinygrad_opt.errors import nearest
 
 __all__ = [
-    "UsageError", "argument", "at_least", "command", "entrants", "file", "initialiser", "labelled",
-    "named", "number", "one_of", "optimizer", "parser", "pixels", "point", "positive", "rivals",
-    "room_for", "schedule", "sizes", "wrongly_used",
+    "UsageError", "argument", "argument_errors", "at_least", "command", "file", "initialiser",
+    "labelled", "listed", "named", "number", "one_of", "optimizer", "parser", "pixels", "point",
+    "positive", "rivals", "room_for", "schedule", "sizes", "wrongly_used",
 ]
 
 Run = Callable[[argparse.Namespace], "int | None"]
@@ -189,7 +189,7 @@ def point(text: str) -> tuple[float, float]:
 
 
 @contextlib.contextmanager
-def _arguments() -> Iterator[None]:
+def argument_errors() -> Iterator[None]:
     """What the package says of a wrong value is what argparse says."""
     try:
         yield
@@ -201,26 +201,12 @@ def optimizer(text: str) -> str:
     """``adam`` or ``sgd:lr=1,momentum=.8``: an optimizer as `optim.get` reads it."""
     from tinygrad_opt import optim
 
-    with _arguments():
+    with argument_errors():
         optim.get(text)
     return text
 
 
-def _entrant(text: str) -> str:
-    """The same, or a method of `optim.minimize` such as ``cg:beta=hessian``."""
-    from tinygrad_opt.optim.lookup import read
-    from tinygrad_opt.optim.minimization import method_of
-
-    with _arguments():
-        name, options = read(text)
-        batch = options.pop("batch", 1)
-        if type(batch) is not int or batch < 1:
-            raise ValueError(f"batch must be a whole number of at least 1, got {batch!r}")
-        method_of(name, **options)
-    return text
-
-
-def _listed(one: Callable[[str], str]) -> Callable[[str], list[str]]:
+def listed(one: Callable[[str], str]) -> Callable[[str], list[str]]:
     """``adam,sgd:lr=1,momentum=.8``: several of one kind; what has an = goes on with the last."""
     def several(text: str) -> list[str]:
         found: list[str] = []
@@ -234,7 +220,7 @@ def _listed(one: Callable[[str], str]) -> Callable[[str], list[str]]:
     return several
 
 
-rivals, entrants = _listed(optimizer), _listed(_entrant)
+rivals = listed(optimizer)
 
 
 def labelled(chosen: Iterable[str], make: Callable[[str], Any]) -> dict[str, Any]:
@@ -282,7 +268,7 @@ def schedule(text: str) -> Callable[[float, int], Any]:
 
     kinds = {n: vars(schedules)[n] for n in schedules.__all__ if n.islower()}
     kinds["plateau"] = kinds.pop("reduce_on_plateau")
-    with _arguments():
+    with argument_errors():
         name, options = read(text)
         if name not in kinds:
             raise ValueError(f"no schedule is called {name!r}; {nearest(name, kinds)}")
@@ -309,7 +295,7 @@ def initialiser(text: str) -> Any:
     from tinygrad_opt.optim.lookup import read
     from tinygrad_opt.optim.options import number
 
-    with _arguments():
+    with argument_errors():
         name, options = read(text)
         try:
             return init.get(float(name))

@@ -15,7 +15,7 @@ import numpy as np
 from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.viz.plots.surfaces import backward
 
-__all__ = ["Track", "check_optimizers", "run", "unbound"]
+__all__ = ["Noisy", "Track", "check_optimizers", "run", "unbound"]
 
 Array = np.ndarray
 FAR = 1e2                                      # a run so many views away is lost
@@ -53,6 +53,28 @@ class Track:
         if self.diverged is not None or away[-1]:
             return None
         return int(np.flatnonzero(away)[-1]) + 1 if away.any() else 0
+
+
+class Noisy:
+    """An optimizer whose gradients are blurred by normal noise, as those of minibatches are.
+
+    Parameters
+    ----------
+    optimizer : optimizer
+        Unbound.
+    noise : float
+        Its standard deviation.
+    rng : int or Generator
+    """
+
+    def __init__(self, optimizer: Any, noise: float, rng: Any = 0) -> None:
+        self.optimizer, self.noise, self.rng = optimizer, noise, np.random.default_rng(rng)
+
+    def update(self, params: Any, grads: Mapping[str, Any]) -> None:
+        """A step along the gradients and noise."""
+        self.optimizer.update(params, {
+            name: g + self.noise * self.rng.standard_normal(np.shape(g))
+            for name, g in grads.items()})
 
 
 def run(f: Any, given: Any, start: Sequence[float], steps: int, names: Sequence[str],
