@@ -2,9 +2,11 @@
 
     python tests/mutants.py ops kernels                  # files of the package, without ".py"
     python tests/mutants.py optim --sample 0.3 --seed 1  # a folder, and a drawn share of each file
+    python tests/mutants.py ops 2> survivors.txt         # ... write tests that notice these, and
+    python tests/mutants.py ops --again survivors.txt    # see whether they do
 
-Prints a row per file, and the mutants that survived. Needs coverage. The tests are those that
-``pip install -e ".[test]" && pytest`` runs: what other packages bring is hidden from them.
+Prints a row per file, and the mutants that survived as errors. Needs coverage. The tests are those
+that ``pip install -e ".[test]" && pytest`` runs: what other packages bring is hidden from them.
 
 Which tests reach which line is recorded first, and kept in ``.pytest_cache`` for as long as the
 test's file and the mutated file stay as they are. Then each mutant gets a process of its own, with
@@ -58,7 +60,7 @@ OTHER_OPERATOR = {
 }
 COMMUTATIVE = {"maximum", "minimum", "add", "multiply", "logaddexp", "hypot", "logical_and",
                "logical_or", "logical_xor", "not_equal", "equal", "may_share_memory",
-               "shares_memory", "result_type", "gcd", "swapaxes"}
+               "shares_memory", "result_type", "gcd", "swapaxes", "max", "min"}
 OPERATOR = re.compile(r"is\s+not\b|not\s+in\b|\b(?:is|in|and|or)\b|\*\*|//|<<|>>|[<>=!]="
                       r"|[-+*/%@&|^<>]")
 
@@ -536,6 +538,11 @@ class Runner:
         for file in self.files:
             self.functions = functions[file]
             mutants = [m for m in file.mutants if str(m) not in listed]
+            if self.options.functions:
+                mutants = [m for m in mutants if not m.runs_at_import]
+            if self.options.again:
+                lines = set(self.options.again.read_text("utf-8").splitlines())
+                mutants = [m for m in mutants if str(m) in lines]
             if self.options.only:
                 mutants = [m for m in mutants if self.options.only in str(m)]
             if self.options.sample < 1:
@@ -634,6 +641,9 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--budget", type=float, default=BUDGET, help="seconds of tests a mutant")
     parser.add_argument("--only", help="mutants whose line holds this text")
+    parser.add_argument("--again", type=Path, help="those that an earlier run printed to this file")
+    parser.add_argument("--functions", action="store_true", help="only what is inside functions,"
+                        " which is far quicker")
     parser.add_argument("--list", action="store_true", help="print the mutants, run none")
     parser.add_argument("--verbose", action="store_true", help="say which test killed which mutant")
     options = parser.parse_args()

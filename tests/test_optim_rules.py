@@ -1,6 +1,8 @@
 """Each rule is the published algorithm: against torch, the textbook's dicts, and hand figures."""
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -82,6 +84,47 @@ def test_on_recorded_gradients_the_rule_equals_torch(case, dtype, close, monkeyp
         theirs_now = q.detach().numpy()
         largest = np.maximum(largest, np.abs(theirs_now))
         assert relative(p.data, theirs_now, largest) < close
+
+
+SAVED = Path(__file__).with_name("saved") / "torch-optimizers.json"
+
+
+def steps_of(case, theirs):
+    """How far twelve numbers come in twenty steps, with gradients of sizes from 1e-8 to 1e3."""
+    rule, options, name, their_options = TORCH[case]
+    lr = {"lr": 1.0 if rule is optim.AdaDelta else 0.01}
+    start, sizes = np.cos(np.arange(12.0)), np.logspace(-8, 3, 12)
+    p = {"w": start.copy()}
+    if theirs:
+        torch = pytest.importorskip("torch")
+        w = torch.from_numpy(p["w"])
+        optimizer = getattr(torch.optim, name)([w], **lr | their_options)
+    else:
+        optimizer = rule(**lr, **options)
+    for t in range(20):
+        g = np.sin(np.arange(12) * (t + 1.3) + t) * sizes * (np.arange(12) % 5 != t % 7)
+        if theirs:
+            w.grad = torch.from_numpy(g)
+            optimizer.step()
+        else:
+            optimizer.update(p, {"w": g})
+    return p["w"] - start
+
+
+def save_torchs_steps():
+    rows = [f"{json.dumps(case)}: {steps_of(case, True).tolist()}" for case in TORCH]
+    SAVED.write_text("{\n" + ",\n".join(rows) + "\n}\n")
+
+
+@pytest.mark.parametrize("theirs", [False, True], ids=["ours", "torch"])
+@pytest.mark.parametrize("case", TORCH)
+def test_steps_are_those_that_torch_has_made(case, theirs, monkeypatch):
+    """As kept in a file, so that it needs no torch; where there is one, the file is compared."""
+    if theirs:
+        torch = pytest.importorskip("torch")
+        monkeypatch.setattr(torch, "get_default_dtype", lambda: torch.float64)
+    np.testing.assert_allclose(steps_of(case, theirs), json.loads(SAVED.read_text())[case],
+                               rtol=1e-9, atol=1e-14)
 
 
 @pytest.mark.parametrize(("rule", "their_name", "options"), [
@@ -326,6 +369,29 @@ def test_lion_steps_by_the_sign_of_a_mean_and_decays_beside_it():
         m = 0.99 * m + 0.01 * g
         opt.update(ours, {"w": np.array([g])})
         assert ours["w"][0] == pytest.approx(p, rel=1e-12)
+
+
+@pytest.mark.parametrize("velocity", ["gradients", "mean"])
+@pytest.mark.parametrize("rule", [optim.Momentum, optim.Nesterov])
+def test_a_velocity_of_gradients_is_multiplied_by_the_rate_of_now(rule, velocity):
+    p, v, expected = {"w": np.zeros(1)}, 0.0, 0.0
+    optimizer = rule(lr=0.1, momentum=0.6, velocity=velocity)
+    for g, lr in [(1.0, 0.1), (-3.0, 0.2), (2.0, 0.0), (5.0, 0.3)]:
+        optimizer.lr = lr
+        optimizer.update(p, {"w": np.array([g])})
+        g = 0.4 * g if velocity == "mean" else g
+        v = 0.6 * v + g
+        expected -= lr * (v if rule is optim.Momentum else g + 0.6 * v)
+        np.testing.assert_allclose(p["w"], expected, rtol=1e-12)
+
+
+def test_equal_gradients_have_no_variance_and_not_less():
+    p = {"w": np.zeros(64)}
+    optimizer = optim.RMSprop(lr=0.01, rho=0.7, centered=True)
+    with np.errstate(all="raise"):
+        for _ in range(100):                               # rounding makes some of them negative
+            optimizer.update(p, {"w": np.linspace(0.1, 1.9, 64)})
+    assert np.isfinite(p["w"]).all()
 
 
 def test_zero_gradients_let_velocity_roll_on_and_a_missing_one_rests():
