@@ -89,6 +89,18 @@ def test_mixed_dtypes_each_keep_theirs():
     assert len(moved(params, values(parameters()) | {"double": np.ones(3)})) == 6
 
 
+@pytest.mark.parametrize("order", ["ew", "we", "e"])
+def test_a_parameter_without_entries_is_no_trouble(order):
+    e, w = Tensor(np.zeros((0, 3)), requires_grad=True), Tensor(np.ones(2), requires_grad=True)
+    opt = optim.Momentum({name: {"e": e, "w": w}[name] for name in order}, lr=0.5)
+    for _ in range(2):
+        e.grad, w.grad = np.zeros((0, 3)), np.ones(2)
+        opt.step()
+    np.testing.assert_allclose(w.data, 1 - 0.5 - 0.95 if "w" in order else 1)
+    with pytest.raises(IndexError, match=r"say which entry$"):
+        opt.explain("e")
+
+
 def test_a_tied_parameter_is_updated_once():
     w = Tensor([1.0], requires_grad=True)
     opt = optim.SGD({"encoder": w, "decoder": w}, lr=0.1)

@@ -166,6 +166,43 @@ def test_an_explanation_puts_the_numbers_into_the_formula(capsys):
     assert lines[-1] == f"= {w.data[0]}"
 
 
+WHOLE = """
+Nesterov, update 2 of w[0]
+
+with
+  η = 0.1   (the rate of this step)
+  μ = 0.9
+  p = 0.81   (before the step)
+  g = 2   (the gradient, clipped if asked for)
+  v = -0.1
+
+  p ← p + μ² · v − (1 + μ) · η · g
+    = 0.81 + 0.9² · (-0.1) − (1 + 0.9) · 0.1 · 2
+    = 0.3490000000000001
+
+  v ← μ · v − η · g
+    = 0.9 · (-0.1) − 0.1 · 2
+    = -0.29
+
+  p = 0.3490000000000001
+"""
+
+
+def test_an_explanation_is_a_page_of_its_own(capsys):
+    w = Tensor(np.array([1.0]), requires_grad=True)
+    opt = optim.Nesterov({"w": w}, lr=0.1)
+    for g in (1.0, 2.0):
+        w.grad = np.array([g])
+        opt.step()
+    opt.explain("w", 0)
+    assert capsys.readouterr().out == WHOLE[1:]
+    assert repr(opt.formula) == (
+        "Nesterov\np ← p + μ² · v − (1 + μ) · η · g\nv ← μ · v − η · g")
+    w.data = np.array([0.5])
+    with pytest.raises(GraphError, match=r"'w' has been moved since the last step"):
+        opt.explain("w", 0)
+
+
 def test_what_cannot_be_explained_says_why():
     opt = optim.SGD(parameters(), frozen="b")
     with pytest.raises(GraphError, match="no step has been taken"):

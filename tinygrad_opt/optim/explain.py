@@ -76,7 +76,7 @@ def explanation(optimizer: Any, name: str, index: Any) -> str:
     values = {n: np.array([e.part(v)[index]], np.float64) for n, v in vectors.items()}
     lines = _lines(run.rule, run.rate, run.t, values)
     given = [s for s in inside([x for _, x in lines]) if s.function is None]
-    order = [*optimizer.options, "t", "lr", *values]
+    order = [*optimizer.options, "t", *values]
     given.sort(key=lambda s: order.index(s.name))
     now = float(e.values()[index])
     out = [f"{type(optimizer).__name__}, update {run.t} of {label}", "", "with"]

@@ -149,8 +149,9 @@ def runs_of(
     runs: list[Run] = []
     groups: list[list[Entry]] = []
     for e in (e for e in pack.entries if e.name in active):
-        last = groups[-1][-1] if groups else e
-        if (last.place.stop == e.place.start and rules[last.name] is rules[e.name]
+        last = groups[-1][-1] if groups else None
+        if (last is not None and last.place.stop == e.place.start
+                and rules[last.name] is rules[e.name]
                 and counts[last.index] == counts[e.index] and max(last.size, e.size) < large):
             groups[-1].append(e)
         else:
