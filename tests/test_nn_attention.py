@@ -155,6 +155,39 @@ def test_a_state_goes_to_pytorch_and_back():
         np.testing.assert_array_equal(value, before[name])
 
 
+class GPT(nn.Module):
+    """Built as one in PyTorch would be, under the same names."""
+
+    def __init__(self):
+        self.letters, self.places = nn.Embedding(27, 8), nn.PositionalEmbedding(9, 8)
+        self.blocks = [nn.TransformerBlock(8, 2, causal=True) for _ in range(2)]
+        self.norm, self.head = nn.LayerNorm(8), nn.Linear(8, 27)
+
+    def forward(self, x):
+        h = self.places(self.letters(x))
+        for block in self.blocks:
+            h = block(h)
+        return self.head(self.norm(h))
+
+
+def test_a_whole_gpt_takes_the_weights_of_pytorchs():
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    t = torch.nn.ModuleDict({
+        "letters": torch.nn.Embedding(27, 8), "places": torch.nn.Embedding(9, 8),
+        "blocks": torch.nn.ModuleList([torch.nn.TransformerEncoderLayer(
+            8, 2, 32, 0.0, "gelu", batch_first=True, norm_first=True) for _ in range(2)]),
+        "norm": torch.nn.LayerNorm(8), "head": torch.nn.Linear(8, 27)})
+    ours, x = GPT(), np.random.default_rng(0).integers(0, 27, (4, 6))
+    nn.from_torch(ours, t.state_dict())
+    h = t["letters"](torch.tensor(x)) + t["places"].weight[:6]
+    for block in t["blocks"]:
+        h = block(h, torch.nn.Transformer.generate_square_subsequent_mask(6), is_causal=True)
+    expected = t["head"](t["norm"](h)).detach()
+    np.testing.assert_allclose(ours(x).data, expected, atol=1e-6)
+    assert nn.to_torch(ours).keys() == t.state_dict().keys()
+
+
 # ---- what a place sees ---------------------------------------------------------------------------
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -23,6 +23,16 @@ from tinygrad_opt.tensor import Tensor, answer, as_operand
 
 
 @answers
+@overload
+def attention(
+    query: Any, key: Any, value: Any, mask: Any = ..., *,
+    causal: bool = ..., dropout: float = ..., rng: Any = ..., weights: Literal[False] = ...,
+) -> Tensor: ...
+@overload
+def attention(
+    query: Any, key: Any, value: Any, mask: Any = ..., *,
+    causal: bool = ..., dropout: float = ..., rng: Any = ..., weights: Literal[True],
+) -> tuple[Tensor, Tensor]: ...
 def attention(
     query: Any, key: Any, value: Any, mask: Any = None, *,
     causal: bool = False, dropout: float = 0.0, rng: Any = None, weights: bool = False,
@@ -39,8 +49,8 @@ def attention(
         V, what is found there.
     mask : Tensor or array-like, optional
         Broadcasts with (..., n, m). Of bool: True where a query may look. Of float: added to the
-        scores Q Kᵀ / √d. Where a query may look nowhere, the weights are as the scores' masks
-        leave them, and finite.
+        scores Q Kᵀ / √d. A query that may look nowhere has weights that mean nothing, but are
+        finite.
     causal : bool
         Whether place i sees no place after i.
     dropout : float in [0, 1]
