@@ -242,12 +242,47 @@ def test_dropout_falls_on_the_weights_while_training_only():
     assert np.mean(z.data == 0) == pytest.approx(0.25, abs=0.02)
 
 
+def test_values_are_the_keys_without_a_word_and_keys_the_queries():
+    layer = nn.MultiHeadAttention(4, 2, rng=0)
+    x, y = np.random.default_rng(0).normal(size=(2, 1, 3, 4)).astype(np.float32)
+    np.testing.assert_array_equal(layer(x, y).data, layer(x, y, y).data)
+    np.testing.assert_array_equal(layer(x).data, layer(x, x, x).data)
+
+
+def test_projections_start_as_glorots_with_biases_of_0_or_none():
+    layer = nn.MultiHeadAttention(64, 2, rng=0)
+    for name, p in layer.parameters().items():
+        if name.endswith("bias"):
+            assert not p.data.any()
+        else:
+            assert abs(p.data).max() == pytest.approx((6 / 128) ** 0.5, rel=0.01)
+    assert not any("bias" in k for k in nn.MultiHeadAttention(4, 2, bias=False).parameters())
+
+
+def test_a_block_drops_what_is_added_and_what_is_hidden():
+    seen = []
+
+    class Noting(nn.Dropout):
+        def forward(self, x):
+            seen.append(x.shape)
+            return super().forward(x)
+
+    block = nn.TransformerBlock(4, 2, 7, dropout=1.0, norm="rms", rng=0)
+    block.dropout = Noting(1.0)
+    block.linear2.bias.data[...] = block.self_attn.out_proj.bias.data[...] = 1
+    x = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
+    np.testing.assert_array_equal(block(x).data, x)
+    assert seen == [(2, 3, 4), (2, 3, 7), (2, 3, 4)]
+    assert block.self_attn.dropout == 1.0 and type(block.norm1) is type(block.norm2) is nn.RMSNorm
+
+
 @pytest.mark.parametrize(("make", "error", "words"), [
     (lambda: nn.MultiHeadAttention(8, 3), ValueError, "3 heads cannot share 8 features"),
     (lambda: nn.MultiHeadAttention(8, 2, dropout=1.5), ValueError, "p is a probability"),
     (lambda: nn.TransformerBlock(8, 2, norm="batch"), ValueError, '"layer" or "rms"'),
     (lambda: nn.MultiHeadAttention(8, 2)(np.ones(8)), ShapeError, r"\(\.\.\., time, features\)"),
     (lambda: nn.PositionalEmbedding(4, 8)(np.ones((1, 5, 8))), ShapeError, "up to 4, 8"),
+    (lambda: nn.PositionalEmbedding(4, 8)(np.ones((1, 4, 1))), ShapeError, "there are positions"),
     (lambda: nn.SinusoidalEmbedding(8)(np.ones((5, 7))), ShapeError, "time, 8"),
     (lambda: nn.BatchNorm2d(3)(np.ones((4, 3, 2))), ShapeError, "BatchNorm2d needs 4 axes"),
     (lambda: nn.RMSNorm(3)(np.ones((4, 2))), ShapeError, "RMS norm over"),
@@ -265,6 +300,10 @@ def test_sinusoids_are_those_of_the_paper():
     for i in range(6):
         angle = np.arange(50) / 10000 ** (2 * (i // 2) / 6)
         np.testing.assert_allclose(p[:, i], (np.cos if i % 2 else np.sin)(angle), atol=1e-5)
+        added = nn.SinusoidalEmbedding(6)(np.zeros((1, 50, 6))).data      # exact in float64
+        added64 = nn.SinusoidalEmbedding(6)(tg.Tensor(np.zeros((1, 50, 6)))).data[0, :, i]
+        np.testing.assert_allclose(added64, (np.cos if i % 2 else np.sin)(angle), atol=1e-13)
+        assert added.dtype == np.float32
     assert nn.sinusoidal_embedding([[0.5]], 3).shape == (1, 1, 3)
     assert tg.gradcheck(lambda t: nn.sinusoidal_embedding(t, 5), np.linspace(0.1, 3, 4)).ok
 

@@ -564,7 +564,8 @@ def test_attention_is_drawn_head_by_head_with_the_tokens_at_its_axes():
         assert ax.images[0].get_clim() == (0, 1)           # heads can be compared
         assert [t.get_text() for t in ax.get_yticklabels()] == [*"anna"]
     np.testing.assert_array_equal(made.numbers["weight"], weights.data[0].ravel())
-    one = plot_attention(np.eye(2, 3), ["who", "what"], keys="abc")
+    one = plot_attention(np.full((2, 3), 1 / 3), ["who", "what"], keys="abc")
+    assert one.axes[0].images[0].get_clim() == (0, 1)
     assert [t.get_text() for t in one.axes[0].get_xticklabels()] == [*"abc"]
     assert [t.get_text() for t in plot_attention(np.eye(2)).axes[0].get_xticklabels()] == ["0", "1"]
 

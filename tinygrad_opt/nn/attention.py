@@ -110,9 +110,7 @@ def _hides(mask: np.ndarray, dtype: Any) -> np.ndarray:
 @functools.lru_cache(maxsize=64)
 def _hides_what_follows(n: int, m: int, dtype: Any) -> np.ndarray:
     """The mask of `causal`, as it is added."""
-    added = _hides(np.tri(n, m, dtype=bool), dtype)
-    added.flags.writeable = False
-    return added
+    return _hides(np.tri(n, m, dtype=bool), dtype)
 
 
 class MultiHeadAttention(Module):

@@ -147,7 +147,7 @@ class SinusoidalEmbedding(Module):
         if x.ndim < 2 or x.shape[-1] != self.features:
             raise ShapeError(f"SinusoidalEmbedding needs shape (..., time, {self.features}), got"
                              f" {x.shape}")
-        places = np.arange(x.shape[-2], dtype=x.dtype)
+        places = Tensor(np.arange(x.shape[-2], dtype=x.dtype))
         return x + sinusoidal_embedding(places, self.features, base=self.base)
 
     def _options(self) -> str:
