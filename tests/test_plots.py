@@ -42,6 +42,7 @@ from tinygrad_opt.viz.plots.models import (  # noqa: E402
 )
 from tinygrad_opt.viz.plots.races import animate_race, plot_race, race  # noqa: E402
 from tinygrad_opt.viz.plots.sparse_inputs import learn_sparse, plot_sparse  # noqa: E402
+from tinygrad_opt.viz.plots.training_animation import TrainingRecorder  # noqa: E402
 from tinygrad_opt.viz.plots.training_report import report  # noqa: E402
 
 HISTORY = {"epoch": [1, 2, 3], "loss": [2.0, 1.0, 0.5], "val_loss": [2.1, 1.2, 0.9],
@@ -127,7 +128,9 @@ def test_the_look_of_an_optimizer_is_its_own_wherever_it_stands():
     assert looks(["SGD"], "dark")["SGD"].color == "#FFFFFF"
     assert looks(["adam, lr 0.1"])["adam, lr 0.1"].color == one["Adam"].color
     twins = looks(["Adam lr=1", "Adam lr=2"])
-    assert twins["Adam lr=1"].marker != twins["Adam lr=2"].marker
+    assert twins["Adam lr=1"].color != twins["Adam lr=2"].color      # no other optimizer is there
+    one, two, _ = looks(["Adam lr=1", "Adam lr=2", "SGD"]).values()
+    assert one.color == two.color and one.marker != two.marker and one.dashes != two.dashes
     assert len(set(looks(["a", "b", "c"]).values())) == 3
 
 
@@ -154,6 +157,32 @@ def test_an_optimizer_has_one_colour_and_marker_on_all_pictures():
     for figure in pictures:
         assert drawn(figure) == {"Nesterov": ("#56B4E9", "^"), "Adam": ("#D55E00", "X"),
                                  "RMSprop": ("#CC79A7", "v")}
+
+
+def test_losses_below_zero_have_room_and_an_end():
+    runs = {"falls": [-1.0, -2.0, -3.0], "explodes": [-1.0, 0.5, np.nan], "stays": [-1.0, -1.0]}
+    figure = plot_learning_rates(runs)
+    low, high = figure.axes[0].get_ylim()
+    assert low < -3 < -1 < high and high == pytest.approx(1.0)
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == [
+        "falls", "explodes: explodes at step 2", "stays"]
+    low, high = plot_learning_rates({"flat": [0.0, 0.0]}).axes[0].get_ylim()
+    assert low < 0 < high
+
+
+def test_what_has_a_picture_shows_it_in_notebooks(monkeypatch):
+    made = race("ravine", {"SGD": optim.SGD(lr=0.1)}, steps=3)
+    model, x, y = model_and_data()
+    history = tg.fit(model, x, y, loss=nn.cross_entropy, epochs=2, progress=False)
+    things = [made, history, descend_1d(np.cos, optim.SGD(lr=0.1), 1.0, 5),
+              learn_sparse({"SGD": optim.SGD(lr=0.1)}, steps=5),
+              loss_landscape(model, nn.cross_entropy, x, y, n=3)]
+    for thing in things:
+        assert thing._repr_png_().startswith(b"\x89PNG")
+    assert tg.train.History()._repr_png_() is None         # nothing to be drawn: text is left
+    assert "<iframe" in TrainingRecorder(model, x, y, frames=2, resolution=4)._repr_html_()
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert [thing._repr_png_() for thing in things] == [None] * len(things)
 
 
 # ---- what a picture needs to be seen -------------------------------------------------------------
@@ -525,8 +554,10 @@ def test_a_report_holds_everything_and_asks_for_nothing(tmp_path):
                   title="three <arms>")
     page = path.read_text(encoding="utf-8")
     headings = re.findall("<h2>(.*?)</h2>", page)
-    assert headings == ["Curves", "Regions", "Confusion", "Graph of the model", "Weights",
+    assert headings == ["Run", "Curves", "Regions", "Confusion", "Graph of the model", "Weights",
                         "Numbers"]
+    assert page.count("<section") == len(headings)         # on paper none is torn apart
+    assert "section{min-width:0;break-inside:avoid}" in page and "@media print" in page
     assert page.count("three &lt;arms&gt;") == 2 and "<arms>" not in page and "Adam(lr=0.02" in page
     assert f"{history['loss'][1]:.4g}" in page and page.count("<svg") == 1
     images = re.findall(r'src="data:image/svg\+xml;base64,([^"]*)" alt="[^"]{20,}"', page)

@@ -126,6 +126,21 @@ class with_grad(Setting):
         super().__init__(recording, True)
 
 
+@contextmanager
+def in_mode(model: Any, training: bool) -> Iterator[None]:
+    """The model in training or evaluation mode for a while, if it has such modes."""
+    if not hasattr(model, "named_modules"):
+        yield
+        return
+    before = [(module, module.training) for module in model.named_modules().values()]
+    model.train(training)
+    try:
+        yield
+    finally:
+        for module, was in before:
+            module.training = was
+
+
 # ---- what belongs together -----------------------------------------------------------------------
 
 composites: deque[tuple[int, int, str]] = deque(maxlen=10_000)     # when each began, and ended

@@ -21,6 +21,11 @@ Path: TypeAlias = str | os.PathLike[str]
 Seed: TypeAlias = "int | Sequence[int] | SeedSequence | BitGenerator | Generator | None"
 
 
+def array_of(x: Any, dtype: Any = None) -> Array:
+    """The array in a Tensor, or made from anything else; memory-mapped files stay so."""
+    return np.asarray(getattr(x, "_array", x), dtype)
+
+
 def whole(name: str, value: Any, least: int = 1) -> int:
     """A whole number of at least `least`; True is none, nor is 3.0."""
     try:

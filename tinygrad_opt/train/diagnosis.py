@@ -20,14 +20,15 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.data.arguments import samples
+from tinygrad_opt.data.arguments import array_of, samples
 from tinygrad_opt.errors import NonFiniteError, caller_line
 from tinygrad_opt.nonfinite import detect_nonfinite, entries_that
+from tinygrad_opt.recording import in_mode
 from tinygrad_opt.tensor import backward_pass, first_gradient
 from tinygrad_opt.train.batch import moved_by_a_pass, put_back
 from tinygrad_opt.train.callbacks import Callback
 from tinygrad_opt.train.history import Finding
-from tinygrad_opt.train.measure import array_of, in_mode, loss_by_name
+from tinygrad_opt.train.measure import loss_by_name
 from tinygrad_opt.train.probe import Layer, Probe, probe, probe_of, rms
 
 __all__ = ["Diagnosis", "TrainingWarning", "Watch", "diagnose"]

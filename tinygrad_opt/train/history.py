@@ -168,6 +168,12 @@ class History(Mapping[str, list[Any]]):
 
         return plot_history(self, **options)
 
+    def _repr_png_(self) -> bytes | None:
+        """For notebooks: the curves."""
+        from tinygrad_opt.viz.figures import shown
+
+        return shown(self.plot)
+
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps; ``History(**state)`` is this history again."""
         return {"columns": dict(self._columns), "steps": dict(self.steps), "seed": self.seed,

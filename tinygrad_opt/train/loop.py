@@ -16,22 +16,16 @@ import numpy as np
 
 from tinygrad_opt.compiler import compile as captured
 from tinygrad_opt.data import minibatches
-from tinygrad_opt.data.arguments import samples, whole
+from tinygrad_opt.data.arguments import array_of, samples, whole
 from tinygrad_opt.hints import answers
 from tinygrad_opt.optim import Optimizer
+from tinygrad_opt.recording import in_mode
 from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.train.batch import BatchGradients, Halt
 from tinygrad_opt.train.callbacks import Callback, LambdaCallback
 from tinygrad_opt.train.diagnosis import Watch, in_the_data
 from tinygrad_opt.train.history import Finding, History
-from tinygrad_opt.train.measure import (
-    Means,
-    array_of,
-    evaluate,
-    in_mode,
-    loss_by_name,
-    metrics_by_name,
-)
+from tinygrad_opt.train.measure import Means, evaluate, loss_by_name, metrics_by_name
 from tinygrad_opt.train.progress import progress_for
 
 __all__ = ["Run", "fit"]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from tinygrad_opt.data import minibatches
-from tinygrad_opt.data.arguments import samples
+from tinygrad_opt.data.arguments import array_of, samples
 from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.hints import answers, hint
+from tinygrad_opt.recording import in_mode
 from tinygrad_opt.tensor import no_grad
 
 __all__ = ["evaluate", "predict"]
@@ -146,11 +146,6 @@ def accuracy(prediction: Array, y: Array) -> float:
 # ---- helpers -------------------------------------------------------------------------------------
 
 
-def array_of(x: Any) -> Array:
-    """The array in a Tensor, or made from anything else; memory-mapped files stay so."""
-    return np.asarray(getattr(x, "_array", x))
-
-
 def metrics_by_name(metrics: Any) -> dict[str, Metric]:
     """Metrics by their names."""
     if isinstance(metrics, str) or callable(metrics):
@@ -188,18 +183,3 @@ def loss_by_name(loss: Any) -> Callable[[Any, Any], Any]:
         raise ValueError(f"no loss is called {loss!r}; {hint('nn', loss, [*known, *LOSSES])}")
     found: Callable[[Any, Any], Any] = getattr(nn, name)
     return found
-
-
-@contextmanager
-def in_mode(model: Any, training: bool) -> Iterator[None]:
-    """The model in training or evaluation mode for a while, if it has such modes."""
-    if not hasattr(model, "named_modules"):
-        yield
-        return
-    before = [(module, module.training) for module in model.named_modules().values()]
-    model.train(training)
-    try:
-        yield
-    finally:
-        for module, was in before:
-            module.training = was

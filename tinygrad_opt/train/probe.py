@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_opt.recording import in_mode
 from tinygrad_opt.tensor import Tensor, backward_pass, first_gradient, history
-from tinygrad_opt.train.measure import in_mode
 
 __all__ = ["Layer", "Probe", "probe", "probe_of", "rms"]
 

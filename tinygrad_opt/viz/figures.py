@@ -7,7 +7,7 @@ display, is not used at all.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -150,6 +150,14 @@ def png(picture: Any, **options: Any) -> bytes:
     buffer = io.BytesIO()
     picture.savefig(buffer, format="png", **options)
     return buffer.getvalue()
+
+
+def shown(plot: Callable[[], Any]) -> bytes | None:
+    """What a notebook shows; without Matplotlib, or with nothing to be drawn, text is left."""
+    try:
+        return png(plot())
+    except (RenderError, ValueError):
+        return None
 
 
 def through(colors: Sequence[str]) -> Any:

@@ -11,17 +11,26 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Table", "aligned", "array_of", "html_rows", "html_table", "save_numbers", "stacked"]
+from tinygrad_opt.viz.figures import Options, Unpack, shown
+
+__all__ = ["Table", "aligned", "html_rows", "html_table", "save_numbers", "stacked"]
 
 Columns = Mapping[str, Any]
 
 
 class Table:
-    """What has ``columns()``, and can so be saved."""
+    """What has ``columns()`` and ``plot()``, and can so be saved, and shown by notebooks."""
 
     def columns(self) -> Mapping[str, np.ndarray]:
         """Arrays by name."""
         raise NotImplementedError
+
+    def plot(self, **options: Unpack[Options]) -> Any:
+        """A Matplotlib figure with such `Options`."""
+        raise NotImplementedError
+
+    def _repr_png_(self) -> bytes | None:
+        return shown(self.plot)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the columns as CSV or NPZ."""
@@ -63,11 +72,6 @@ def save_numbers(path: str | os.PathLike[str], numbers: Any) -> Path:
         writer.writerow(arrays)
         writer.writerows(zip(*(array.tolist() for array in arrays.values())))
     return path
-
-
-def array_of(x: Any, dtype: Any = None) -> np.ndarray:
-    """The array in a Tensor, or made from anything else."""
-    return np.asarray(getattr(x, "_array", x), dtype)
 
 
 def stacked(name: str, tables: Iterable[tuple[str, Columns]]) -> dict[str, np.ndarray]:

@@ -156,7 +156,7 @@ def looks(names: Iterable[str], theme: str | Theme = "light") -> dict[str, Look]
     ----------
     names : iterable of str
         Such as ``["SGD", "Adam lr=0.1"]``. Two of one optimizer share its colour and get
-        different markers and dashes.
+        different markers and dashes; where there is no other optimizer, different colours too.
     theme : {"light", "dark"}
 
     Returns
@@ -170,8 +170,11 @@ def looks(names: Iterable[str], theme: str | Theme = "light") -> dict[str, Look]
     """
     theme = theme_of(theme)
     chosen: dict[str, tuple[str, str, Any]] = {}
-    for name in dict.fromkeys(names):
+    names = dict.fromkeys(names)
+    alone = len({_pool(name)[0] for name in names}) == 1
+    for name in names:
         pool = _pool(name)
+        pool = [pool[0], *_OTHERS] if alone else pool
         chosen[name] = next((look for look in pool if look not in chosen.values()), pool[-1])
     return {name: Look(theme.color(hue), *rest) for name, (hue, *rest) in chosen.items()}
 
@@ -183,4 +186,4 @@ def _pool(name: str) -> list[tuple[str, str, Any]]:
     if begins is None:
         return _OTHERS
     own = _OPTIMIZERS[begins]
-    return [own, *((own[0], marker, dashes) for _, marker, dashes in _OTHERS)]
+    return [own, *((own[0], marker, dashes) for _, marker, dashes in _OTHERS if dashes != own[2])]

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from tinygrad_opt.data.arguments import array_of
 from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.kernels import sigmoid, softmax
+from tinygrad_opt.recording import in_mode
 from tinygrad_opt.tensor import no_grad
 from tinygrad_opt.viz.figures import Options, Unpack, drawing, legend_below, rgb
-from tinygrad_opt.viz.tables import array_of
 from tinygrad_opt.viz.theme import CLASS_MARKERS, CLASSES, Theme
 
 __all__ = ["decision_regions"]
@@ -123,7 +122,7 @@ def scatter(ax: Any, x: Array, y: Array, theme: Theme, size: float, names: Any =
 
 def class_shares(model: Any, x: Array) -> Array:
     """The share of each class that a model gives each point, without a graph."""
-    with evaluating(model), no_grad():
+    with in_mode(model, False), no_grad():
         out = model(x)
     scores = array_of(out, float)
     if scores.ndim == 1 or scores.shape[-1] == 1:
@@ -148,17 +147,3 @@ def points_and_labels(x: Any, y: Any) -> tuple[Array, Array]:
     if set(np.unique(y).tolist()) == {-1, 1}:
         y = (y + 1) // 2
     return (x if x.dtype.kind == "f" else x.astype(np.float32)), y.astype(int)
-
-
-@contextmanager
-def evaluating(model: Any) -> Iterator[None]:
-    """The model in evaluation mode for a while, if it has modes."""
-    modules = model.named_modules().values() if hasattr(model, "named_modules") else ()
-    before = [(module, module.training) for module in modules]
-    for module, _ in before:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module, was in before:
-            module.training = was

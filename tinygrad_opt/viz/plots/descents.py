@@ -68,6 +68,10 @@ class Descent(Table):
         return {"step": np.arange(len(t.points)), "x": t.points[:, 0], "value": t.values,
                 "slope": t.gradients[:, 0]}
 
+    def plot(self, **options: Unpack[Options]) -> Any:
+        """The same as `plot_descent`."""
+        return plot_descent(self, **options)
+
     def __str__(self) -> str:
         t = self.track
         name = f"{self.label}: " if self.label else ""

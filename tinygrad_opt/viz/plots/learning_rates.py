@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_opt.data.arguments import array_of
 from tinygrad_opt.viz.figures import Options, Unpack, drawing, legend_below
 from tinygrad_opt.viz.plots.loss_landscape import borrowed
-from tinygrad_opt.viz.tables import Table, array_of, stacked
+from tinygrad_opt.viz.tables import Table, stacked
 from tinygrad_opt.viz.theme import looks
 
 __all__ = ["LearningRates", "lr_find", "plot_learning_rates", "plot_schedule"]
@@ -78,8 +79,9 @@ def plot_learning_rates(
     if not runs:
         raise ValueError("plot_learning_rates needs at least one run.")
     losses = {str(k): np.asarray(v, float) for k, v in runs.items()}
-    top = 2.0 * max(v[0] for v in losses.values() if len(v) and math.isfinite(v[0]))
+    start = max(v[0] for v in losses.values() if len(v) and math.isfinite(v[0]))
     low = min(v[np.isfinite(v)].min(initial=np.inf) for v in losses.values())
+    top = start + max(start - min(low, 0.0), 1e-9)         # losses may be negative
     numbers = stacked("rate", [(name, {"step": np.arange(len(v)), "loss": v})
                                for name, v in losses.items()])
     with drawing((6.4, 4.0), numbers, **options) as (made, page):
@@ -89,7 +91,8 @@ def plot_learning_rates(
             lost = ~np.isfinite(values) | (values > top)
             end = int(lost.argmax()) + 1 if lost.any() else len(lost)
             label = f"{name}: explodes at step {end - 1}" if lost.any() else name
-            ax.plot(np.where(lost, 1.2 * top, values)[:end], **look.line(len(values)), label=label)
+            seen = np.where(lost, top + 0.2 * (top - low), values)[:end]
+            ax.plot(seen, **look.line(len(values)), label=label)
         ax.set(xlabel="step", ylabel="loss", xlim=(0, max(map(len, losses.values())) - 1))
         legend_below(made, columns=2)
     return made

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_opt.data.arguments import array_of
+from tinygrad_opt.recording import in_mode
 from tinygrad_opt.tensor import no_grad, tick
 from tinygrad_opt.viz.figures import Options, Unpack, contours, drawing, halo
-from tinygrad_opt.viz.plots.decision_regions import evaluating
-from tinygrad_opt.viz.tables import Table, array_of, save_numbers
+from tinygrad_opt.viz.tables import Table, save_numbers
 
 __all__ = ["Landscape", "Waypoints", "borrowed", "loss_landscape"]
 
@@ -195,7 +196,7 @@ def loss_landscape(
     grid = np.stack(np.meshgrid(*axes), -1).reshape(-1, dimensions)
     values = []
     x, y = map(array_of, (x, y))
-    with borrowed(parameters), evaluating(model), no_grad(), np.errstate(all="ignore"):
+    with borrowed(parameters), in_mode(model, False), no_grad(), np.errstate(all="ignore"):
         for place in grid:
             _set(parameters, center + sum(c * d for c, d in zip(place, directions)))
             values.append(float(loss(model(x), y)))

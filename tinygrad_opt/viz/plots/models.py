@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_opt.data.arguments import array_of
 from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.viz.figures import Options, Unpack, drawing, through
 from tinygrad_opt.viz.plots.heatmaps import reduced, shade_colors, squares
-from tinygrad_opt.viz.tables import array_of
 
 __all__ = ["plot_attention", "plot_confusion", "plot_gradient_flow", "plot_samples", "plot_weights"]
 

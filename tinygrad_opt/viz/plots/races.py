@@ -43,6 +43,10 @@ class Race(Table):
             f"d_{a}": track.gradients[:, 0], f"d_{b}": track.gradients[:, 1],
         }) for name, track in self.tracks.items()])
 
+    def plot(self, **options: Unpack[Options]) -> Any:
+        """The same as `plot_race`."""
+        return plot_race(self, **options)
+
     def arrived(self, name: str) -> int | None:
         """The step from which a track stays within a hundredth of the view of a minimum."""
         near = math.hypot(*self.surface.size) / 100

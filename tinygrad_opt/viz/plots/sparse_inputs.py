@@ -47,6 +47,10 @@ class SparseRun(Table):
             **{f"rate_{i}": self.rates[name][:, i] for i in range(n)},
         }) for name, w in self.weights.items()])
 
+    def plot(self, **options: Unpack[Options]) -> Any:
+        """The same as `plot_sparse`."""
+        return plot_sparse(self, **options)
+
     def __str__(self) -> str:
         """A table: each weight at the end, and the rate of the first step that was for it."""
         lines = [["optimizer", "input in", "weight", "first rate"]]
@@ -154,10 +158,12 @@ def plot_sparse(run: SparseRun, **options: Unpack[Options]) -> Any:
                            label=f"in {share:.0%} of the samples")
                 there = np.isfinite(run.rates[name][:, i])
                 rates = run.rates[name][there, i]
-                below.plot(steps[1:][there], rates, markevery=max(len(rates) // 8, 1), **look)
+                below.plot(steps[1:][there], rates, markevery=max(len(rates) // 8, 1),
+                           linewidth=0.8, **look)
             above.set_title(name, fontweight="bold")
             below.set(xlabel="step", yscale="log", xlim=(0, len(w) - 1))
-            below.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
+            low, high = below.get_ylim()
+            below.yaxis.get_major_locator().set_params(subs=(1, 2, 5) if high < 300 * low else (1,))
             below.yaxis.set_major_formatter("{x:g}")
             below.minorticks_off()
         axes[0, 0].set_ylabel("weight (should be 1)")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.data import minibatches
+from tinygrad_opt.data.arguments import array_of
 from tinygrad_opt.viz.animation.film import Film, filmed
 from tinygrad_opt.viz.animation.moving import Heat, Line, Part, Words
 from tinygrad_opt.viz.figures import Options, Unpack, drawing, matplotlib_or_error
@@ -21,7 +22,6 @@ from tinygrad_opt.viz.plots.decision_regions import (
     scatter,
 )
 from tinygrad_opt.viz.plots.heatmaps import reduced, shade_colors, squares
-from tinygrad_opt.viz.tables import array_of
 
 __all__ = ["TrainingRecorder", "animate_training"]
 
@@ -224,6 +224,9 @@ class TrainingRecorder:
             stage = _TrainingStage(self, rows, scale, options)
             return stage.figure, stage.parts
         return filmed(draw, len(rows), options, fps=fps, title="training")
+
+    def _repr_html_(self) -> str:
+        return self.film()._repr_html_()
 
     def _weights(self) -> dict[str, Array]:
         return {name: np.array(p._array) for name, p in self.parameters.items()}

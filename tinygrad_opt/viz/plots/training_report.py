@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_opt.data.arguments import array_of
 from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.viz.figures import styled
 from tinygrad_opt.viz.graph.draw import draw
@@ -20,16 +21,19 @@ from tinygrad_opt.viz.html_page import html_page
 from tinygrad_opt.viz.plots.decision_regions import class_shares, decision_regions
 from tinygrad_opt.viz.plots.learning_curves import plot_history
 from tinygrad_opt.viz.plots.models import plot_confusion, plot_samples, plot_weights
-from tinygrad_opt.viz.tables import array_of, html_rows, html_table
+from tinygrad_opt.viz.tables import html_rows, html_table
 from tinygrad_opt.viz.theme import theme_of
 
 __all__ = ["report"]
 
-STYLE = """body{margin:24px auto;max-width:72em;padding:0 16px}
-h1{font-size:1.5em}h2{font-size:1.15em;margin-top:2em;border-bottom:1px solid var(--grid)}
+STYLE = """body{margin:24px auto;max-width:84em;padding:0 16px}
+main{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,30em),1fr));gap:0 2em}
+section{min-width:0;break-inside:avoid}.all{grid-column:1/-1}.all.long{break-inside:auto}
+h1{font-size:1.5em}h2{font-size:1.15em;border-bottom:1px solid var(--grid);break-after:avoid}
 img{max-width:100%;height:auto}.graph svg{width:100%;height:auto}
 pre,.wide{overflow-x:auto}.warn{color:var(--alarm);font-weight:bold}
 @media screen{.graph svg{min-width:40em}}
+@media print{main{display:block}img{max-height:22cm}}
 table{border-collapse:collapse;font-size:.87em;font-variant-numeric:tabular-nums}
 td,th{padding:2px 12px 2px 0;text-align:right}
 td:first-child,th:first-child,.about td{text-align:left}"""
@@ -86,27 +90,32 @@ def report(
         urls = [_svg_url(plot(*args, **options, theme=one)) for one in themes]
         dark = "".join(f'<source media="(prefers-color-scheme:dark)" srcset="{url}">'
                        for url in urls[1:])
-        return (f'<h2>{title}</h2>\n<picture>{dark}<img src="{urls[0]}"'
-                f' alt="{escape(about)}"></picture>')
+        return _section(title, f'<picture>{dark}<img src="{urls[0]}"'
+                               f' alt="{escape(about)}"></picture>')
 
-    parts = [f"<h1>{escape(title)}</h1>", _summary(history, model, optimizer),
+    parts = [_section("Run", _summary(history, model, optimizer)),
              shown("Curves", "loss and metrics against the epoch", plot_history, history,
                    size=(8, 6))]
     if x is not None:
         x = array_of(x)
         parts += [] if y is None else _samples(shown, model, x, array_of(y), names)
-        parts.append(f'<h2>Graph of the model</h2>\n<div class="wide graph">'
-                     f"{_graph(model, x, theme)}</div>")
+        parts.append(_section("Graph of the model", '<div class="wide graph">'
+                              f"{_graph(model, x, theme)}</div>", "all"))
     parts += [shown("Weights", "every parameter as red (positive) and blue (negative) squares",
                     plot_weights, model),
-              f'<h2>Numbers</h2>\n<div class="wide">{_numbers(history)}</div>']
+              _section("Numbers", f'<div class="wide">{_numbers(history)}</div>', "all long")]
+    body = "\n".join([f"<h1>{escape(title)}</h1>\n<main>", *parts, "</main>"])
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(html_page(title, "\n".join(parts), style=STYLE, theme=theme),
-                    encoding="utf-8", newline="\n")
+    path.write_text(html_page(title, body, style=STYLE, theme=theme), encoding="utf-8",
+                    newline="\n")
     return path
 
 
 # ---- sections ------------------------------------------------------------------------------------
+
+
+def _section(title: str, content: str, kind: str = "") -> str:
+    return f'<section class="{kind}"><h2>{title}</h2>\n{content}</section>'
 
 
 def _summary(history: Any, model: Any, optimizer: Any) -> str:
