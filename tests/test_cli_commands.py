@@ -299,9 +299,10 @@ def test_compare_prints_the_means_of_what_it_writes(tmp_path, capsys):
 
 def test_compare_takes_a_table_and_options_of_optimizers(table, capsys):
     assert main(["compare", "flowers.csv", "--target", "kind", "--optimizers",
-                 "sgd:lr=.5,momentum=.8,adam", "--seeds", "1", "--epochs", "3", "--quiet", "--size",
-                 "900x500", "--title", "T"]) == 0
+                 "sgd:lr=.5,momentum=.8,adam,rmsprop:defaults=keras", "--seeds", "1", "--epochs",
+                 "3", "--quiet", "--size", "900x500", "--title", "T"]) == 0
     out = capsys.readouterr().out
+    assert "RMSprop lr=0.001 defaults=keras" in out
     assert "SGD lr=0.5 momentum=0.8" in out and "Adam lr=0.01" in out
 
 

@@ -592,7 +592,7 @@ def test_the_defaults_of_the_texts_are_one_call_away():
     keras = optim.get("rmsprop", defaults="keras")
     assert (keras.lr, keras.rho, keras.eps) == (0.001, 0.9, 1e-7)
     assert optim.get("sgd:defaults=nnfs").lr == optim.get("adagrad", defaults="nnfs").lr == 1
-    assert optim.get("rmsprop:rho=.5,defaults=dlfs").rho == 0.5
+    assert optim.get("rmsprop:rho=.5,defaults=keras").rho == 0.5
     assert optim.get("adadelta", defaults="keras").rho == 0.95
     assert optim.get("adam", epsilon=None).eps == 1e-7 != optim.get("adam").eps
     with pytest.raises(ValueError, match="no defaults are called 'kears'; did you mean 'keras'"):

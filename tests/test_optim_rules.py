@@ -319,6 +319,16 @@ def test_momentum_is_to_be_had_as_it_is_printed_and_as_it_is_coded(velocity):
         np.testing.assert_allclose(p["w"], w, rtol=1e-13)
 
 
+@pytest.mark.parametrize("rule", [optim.Momentum, optim.Nesterov])
+def test_at_a_constant_rate_the_forms_of_velocity_are_one_but_for_the_rate(rule):
+    gradients = np.random.default_rng(7).standard_normal(30)
+    steps, sums, means = (
+        displacements(rule(lr=lr, momentum=0.8, velocity=velocity), gradients)
+        for velocity, lr in (("steps", 0.1), ("gradients", 0.1), ("mean", 0.5)))
+    np.testing.assert_allclose(sums, steps, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(means, steps, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize(("rule", "nesterov"), [(optim.Momentum, False), (optim.Nesterov, True)])
 @pytest.mark.parametrize("maximize", [False, True])
 def test_a_velocity_of_gradients_is_torchs_while_the_rate_changes(rule, nesterov, maximize):

@@ -11,6 +11,8 @@ pytest.importorskip("matplotlib")
 from tinygrad_opt import optim
 from tinygrad_opt.cli.spiral import learned
 from tinygrad_opt.viz.plots.learning_curves import contrary, plot_batches, plot_history
+from tinygrad_opt.viz.plots.races import plot_race, race
+from tinygrad_opt.viz.plots.surfaces import SURFACES, sampled
 
 DEMOS = Path(__file__).parents[1] / "demos"
 
@@ -39,6 +41,13 @@ def test_on_the_ridge_of_a_saddle_noise_alone_leaves(tmp_path):
         assert np.abs(result[name].points[-1]).max() < 0.01 and result.arrived(name) is None
         assert result.arrived(f"{name} with noise") < 150
     assert result.arrived("Newton, off the ridge") < 10
+
+
+def test_a_race_by_samples_says_so_on_its_axis():
+    f = SURFACES["noisy_neuron"]
+    paths = {str(size): sampled(f, optim.SGD(lr=0.25), seen=60, batch=size) for size in (1, 6)}
+    curve = plot_race(race(f, paths, steps=60, unit="samples seen")).axes[1]
+    assert curve.get_xlabel() == "samples seen" and curve.get_xlim() == (0, 60)
 
 
 def test_uncorrected_adam_steps_too_far_for_a_thousand_steps():
