@@ -190,6 +190,7 @@ class MultiHeadAttention(Module):
             Linear(n, n, bias, init="xavier_uniform", dtype=dtype, rng=rng) for _ in range(4))
         self.causal, self.dropout, self.rng = causal, dropout, rng
 
+    @answers
     def forward(
         self, query: Any, key: Any = None, value: Any = None, mask: Any = None, *,
         weights: bool = False,
@@ -295,6 +296,7 @@ class TransformerBlock(Module):
         self.dropout = Dropout(dropout, rng=rng)
         self.activation, self.norm_first = activation_of(activation), norm_first
 
+    @answers
     def forward(self, x: Any, mask: Any = None, *, weights: bool = False) -> Any:
         x = as_input(x, self.linear1.weight)
         found = self.self_attn(self.norm1(x) if self.norm_first else x, mask=mask, weights=weights)
