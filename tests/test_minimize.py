@@ -427,3 +427,9 @@ def test_an_optimizer_can_be_given_ready_made():
     found = optim.minimize(booth, [0.0, 0.0], optim.Adam(lr=0.3), tol=1e-4)
     assert found
     np.testing.assert_allclose(found.x, [1, 3], atol=1e-3)
+
+
+def test_an_error_in_f_names_what_it_was_given():
+    for params, name in [(np.zeros(2), "x"), ({"a": np.zeros(2)}, "a")]:
+        with pytest.raises(ValueError, match=rf"matmul of {name} \(2,\) and \(3,\)"):
+            optim.minimize(lambda x: (x["a"] if isinstance(x, dict) else x) @ np.ones(3), params)

@@ -303,6 +303,61 @@ def test_a_new_key_starts_afresh_and_a_resting_one_keeps_its_state():
     assert a["a"][0] == only["a"][0]
 
 
+def test_keys_that_come_later_leave_the_counts_of_the_others_alone():
+    together, alone = optim.Adam(lr=0.1), [optim.Adam(lr=0.1) for _ in "abc"]
+    ours, theirs = ([{n: np.zeros(1)} for n in "abc"] for _ in range(2))
+    for keys in ["ab", "ab", "a", "abc", "bc", "abc"]:
+        given = ["abc".index(n) for n in keys]
+        grads = [{n: np.array([i + 1.0])} for i, n in enumerate("abc")]
+        together.update({n: ours[i][n] for i, n in zip(given, keys)},
+                        {n: grads[i][n] for i, n in zip(given, keys)})
+        for i in given:
+            alone[i].update(theirs[i], grads[i])
+    assert ours == theirs and together.t == 6
+
+
+def test_update_takes_values_as_they_are_now_and_says_that_they_change():
+    w, opt = Tensor(np.zeros(2), requires_grad=True), optim.SGD(lr=1.0)
+    for _ in range(2):
+        opt.update({"w": w}, {"w": np.ones(2)})
+        w.data[...] = 5.0
+    y = (w * w).sum()
+    opt.update({"w": w}, {"w": np.ones(2)})
+    assert w.data.tolist() == [4.0, 4.0]
+    with pytest.raises(GraphError, match="changed in place"):
+        y.backward()
+
+
+def test_an_optimizer_whose_patterns_fit_nothing_is_free_for_other_parameters():
+    params = parameters()
+    for use in (lambda opt: opt.bind(params).step(),
+                lambda opt: opt.update({"a": np.zeros(1)}, {"a": np.ones(1)})):
+        opt = optim.SGD(frozen="nothing")
+        with pytest.raises(ValueError, match="no parameter fits 'nothing'"):
+            opt.bind(params)
+        opt.frozen = ()
+        give_gradients(params)
+        use(opt)
+        assert opt.t == 1
+
+
+def test_a_rule_of_ones_own_takes_its_options_by_name():
+    class Scaled(optim.Optimizer):
+        options = optim.Optimizer.options | {"scale": lambda name, value: float(value)}
+
+        def rule(self, p, g, *, lr, t):
+            return p - lr * self.scale * g
+
+    class Empty(optim.Optimizer):
+        pass
+
+    w = {"w": np.zeros(1)}
+    Scaled(lr=0.5, scale=3).update(w, {"w": np.ones(1)})
+    assert w["w"] == -1.5
+    with pytest.raises(NotImplementedError, match="Empty defines no rule"):
+        Empty().update(w, {"w": np.ones(1)})
+
+
 def test_update_takes_non_contiguous_arrays_and_tensors():
     whole = np.zeros((3, 4))
     t = Tensor(np.zeros(2), requires_grad=True)
@@ -310,6 +365,10 @@ def test_update_takes_non_contiguous_arrays_and_tensors():
     optim.SGD(lr=1.0).update(params, {"column": np.ones(3), "t": np.ones(2)})
     np.testing.assert_array_equal(whole, np.eye(1, 4, 1).repeat(3, axis=0) * -1)
     np.testing.assert_array_equal(t.data, [-1, -1])
+    number = {"n": np.zeros((), np.float32)}
+    for g in (1.0, 2, np.float64(3.0)):
+        optim.SGD(lr=1.0).update(number, {"n": g})
+    assert number["n"] == -6 and number["n"].dtype == np.float32
 
 
 @pytest.mark.parametrize(("params", "grads", "error", "says"), [
@@ -317,6 +376,7 @@ def test_update_takes_non_contiguous_arrays_and_tensors():
     ({"a": (2,), "c": (2,)}, {"a": (2,)}, KeyError, r"without gradient \['c'\]"),
     ({"a": (2,)}, {"a": (3,)}, ShapeError, r"gradient of 'a' is \(3,\)"),
     ({"c": (1,), "a": (3,)}, {"c": (1,), "a": (3,)}, ShapeError, r"'a' is float64 \(3,\) but was"),
+    ({}, {}, TypeError, "at least one parameter"),
 ])
 def test_a_dict_that_does_not_fit_is_refused_before_anything_is_written(params, grads, error, says):
     opt = optim.Adam(lr=0.1)
@@ -471,6 +531,9 @@ def test_options_that_do_not_go_together_are_refused():
 def test_a_misspelt_option_or_attribute_is_refused_with_the_right_spelling():
     with pytest.raises(TypeError, match="Adam has no option 'weight_deca'; did you mean 'weight_d"):
         optim.Adam(weight_deca=0.1)
+    for typo, meant in [("overides", "overrides"), ("frosen", "frozen")]:
+        with pytest.raises(TypeError, match=f"did you mean '{meant}'"):
+            optim.Adam(**{typo: ()})
     with pytest.raises(AttributeError, match="did you mean 'beta1'"):
         optim.Adam().beta_1 = 0.5
 

@@ -241,9 +241,9 @@ def test_a_step_that_was_left_out_is_not_explained():
 
 
 def test_a_large_model_is_explained_from_the_next_step_on(capsys):
-    p = Tensor(np.zeros(40_000), requires_grad=True)
+    p = Tensor(np.zeros(70_000), requires_grad=True)
     opt = optim.Adam({"p": p})
-    p.grad = np.ones(40_000)
+    p.grad = np.ones(70_000)
     opt.step()
     with pytest.raises(GraphError, match="call explain"):
         opt.explain("p", 7)

@@ -156,6 +156,18 @@ def test_a_call_that_fails_half_way_is_taken_back():
     assert values(opt) == before and str(opt.state_dict()) == state
 
 
+def test_arrays_are_taken_back_too_where_a_call_fails_half_way():
+    opt = optim.Adam(lr=0.1)
+    arrays = {n: np.ones(3, np.float32) for n in "ab"}
+    grads = {n: np.ones(3, np.float32) for n in "ab"}
+    opt.update(arrays, grads)
+    before, state = str(arrays), str(opt.state_dict())
+    grads["b"] = np.full(3, 1e30, np.float32)
+    with np.errstate(over="raise"), pytest.raises(FloatingPointError):
+        opt.update(arrays, grads)
+    assert str(arrays) == before and str(opt.state_dict()) == state
+
+
 def test_a_step_is_whole_in_another_thread_too():
     opt = optim.Momentum(parameters(), lr=0.1)
     thread = threading.Thread(target=run, args=(opt, 0, 3))
