@@ -33,7 +33,7 @@ class Detached(nn.Module):
 
 def with_a_hole(x, y):
     x = x.copy()
-    x[7, 1] = np.nan
+    x[100, 1] = np.nan
     return x, y
 
 
@@ -55,11 +55,12 @@ def spiral(*sizes, **options):
 
 SGD, CROSS = optim.SGD, "cross_entropy"
 CASES = {                                # what fit says: model and data, loss, optimizer, options
-    "nan or inf: in the data": ((nn.MLP([2, 8, 3], rng=0), with_a_hole(*SPIRAL)), CROSS, SGD(), {}),
-    "nan or inf: forward": (digits(32, scale=1), log_of_softmax, SGD(lr=1), {}),
+    "nan or inf: in the data": (
+        (nn.MLP([2, 8, 3], rng=0), with_a_hole(*SPIRAL)), CROSS, SGD(lr=0.1), {"epochs": 2}),
+    "nan or inf: forward": (digits(32, scale=1), log_of_softmax, SGD(lr=0.2), {}),
     "nan or inf: backward": (
         (nn.Linear(2, 2, init="zeros", bias=False), (np.ones((64, 2)), np.eye(64, 2))), distance,
-        SGD(lr=0.1), {}),
+        SGD(lr=0.1), {"epochs": 2}),
     "growing loss": (digits(scale=1), CROSS, SGD(lr=1e9), {}),
     "no gradient": ((Detached(), SPIRAL), CROSS, SGD(lr=0.1), {}),
     "dead units": (digits(32), CROSS, SGD(lr=3), {}),
@@ -94,10 +95,12 @@ def main(out="runs", quick=False):
     for case in [*CASES][:3] if quick else CASES:
         model, data, history = run(case)
         print(f"{case}\n    " + "\n    ".join(map(str, history.findings)))
-        inside = history.findings[0].where                 # of a layer, or of the run
-        picture = tg.diagnose(model, *data).plot(title=case) if inside else (
-            history.plot(columns=["loss", "val_loss"], title=case) if case == "overfitting"
-            else tg.viz.plot_steps(history, title=case))
+        if case == "overfitting":
+            picture = history.plot(columns=["loss", "val_loss"], title=case)
+        elif "updates" not in case and history.findings[0].where:              # in a layer
+            picture = tg.diagnose(model, *data).plot(title=case)
+        else:
+            picture = tg.viz.plot_steps(history, title=case)
         picture.savefig(folder / f"{case.replace(':', '').replace(' ', '_')}.png")
     print(f"wrote a picture of each to {folder}")
 

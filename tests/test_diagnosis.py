@@ -16,7 +16,7 @@ from tinygrad_opt.train.probe import probe
 
 # the sentence of each run that goes wrong, and the layer or parameter that it names
 SENTENCES = {
-    "nan or inf: in the data": ("", r"the loss is nan \(step 1, epoch 1\)\. x holds nan in 1 of 64"
+    "nan or inf: in the data": ("", r"the loss is nan \(step 2, epoch 1\)\. x holds nan in 1 of 64"
                                     r" entries, first at \[\d+, 1\], in 1 of 32 samples: look at"
                                     r" the data\.$"),
     "nan or inf: forward": ("", r"the loss is inf \(step 2, epoch 1\)\. log gives -inf in \d+ of 32"

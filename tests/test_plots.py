@@ -12,6 +12,7 @@ import pytest
 import tinygrad_opt as tg
 from tinygrad_opt import nn, optim
 from tinygrad_opt.errors import RenderError, ShapeError, install
+from tinygrad_opt.train import Finding
 from tinygrad_opt.viz.tables import save_numbers
 from tinygrad_opt.viz.theme import looks, theme_of
 
@@ -574,9 +575,11 @@ def test_a_report_of_images_shows_samples_and_why_it_stopped(tmp_path):
     model = nn.MLP([64, 10], rng=0)
     history = tg.History(HISTORY)
     history.stopped = "the loss was nan"
+    history.findings.append(Finding("dead units", "layers.0", 0.5, "half < all", "Try less.", 7, 2))
     page = report(history, model, tmp_path / "run.html", x=x[:30] / 16, y=y[:30],
                   theme="dark").read_text(encoding="utf-8")
     assert "<h2>Samples</h2>" in page and "<h2>Regions</h2>" not in page
+    assert "dead units: half &lt; all (step 7, epoch 2). Try less.</p>" in page
     assert "Stopped early: the loss was nan" in page and "--page:#14171A" in page
     assert "--page:#FFFFFF" not in page and "<source" not in page
 

@@ -181,7 +181,7 @@ def size_of_updates(look: Look) -> Finding | None:
         return Finding(
             "large updates", name, ratio,
             f"{name} changes by {ratio:.2g} of its own size in one step; about 0.001 is usual",
-            f"Try a learning rate {_power_of_ten(ratio / 1e-3)} times smaller.",
+            "Try a learning rate 10 times smaller.",
         )
     g = look.probe.gradients.get(name)
     moves = g is not None and rms(g) > 100 * SMALL_UPDATE * rms(look.probe.parameters[name])
@@ -189,7 +189,7 @@ def size_of_updates(look: Look) -> Finding | None:
         "small updates", name, ratio,
         f"no weights change by more than {ratio:.2g} of their own size in one step; about 0.001 is"
         " usual",
-        f"Try a learning rate {_power_of_ten(1e-3 / ratio) if ratio else 1000} times larger.",
+        f"Try a learning rate {10 ** round(math.log10(1e-3 / max(ratio, 1e-9)))} times larger.",
     ) if ratio < SMALL_UPDATE and moves else None
 
 
@@ -574,10 +574,6 @@ def _share(name: str, arrays: list[Array]) -> float:
 
 def _listed(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _power_of_ten(ratio: float) -> int:
-    return 10 ** max(1, min(round(math.log10(ratio)), 9)) if math.isfinite(ratio) else 10**9
 
 
 @contextmanager

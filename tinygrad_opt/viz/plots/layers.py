@@ -27,7 +27,7 @@ def plot_layers(
     layers : sequence of Layer
         Of ``diagnose(...).probe``, from the input to the output.
     findings : sequence of Finding
-        Layers that one of them names are framed, and carry its kind.
+        Layers that one of them names are framed; one that no gradient reaches gets an empty row.
     **options
         Theme, size, dpi and title, as in `Options`.
 
@@ -38,44 +38,52 @@ def plot_layers(
     if not layers:
         raise ValueError("plot_layers needs at least one layer: the model has no parameters, or its"
                          " loss does not depend on them.")
-    spread = np.array([np.percentile(layer.values, SHARES) for layer in layers])
-    flow = np.array([layer.flow for layer in layers], float)
-    names = [layer.name for layer in layers]
-    kinds = {name: finding.kind for finding in findings for name in names
-             if finding.where in (name, f"{name}.weight")}
-    labels = [f"{name}\n{kinds[name]}" if name in kinds else name for name in names]
-    rows = np.arange(len(layers))
-    numbers = {"layer": names, "gradient": flow,
-               **{f"values, {share} %": part for share, part in zip(SHARES, spread.T)}}
-    with drawing((7.2, 1.3 + 0.36 * len(layers)), numbers, **options) as (made, page):
+    kinds = {_owner(finding.where, layers): finding.kind for finding in findings if finding.where}
+    spread = {layer.name: np.percentile(layer.values, SHARES) for layer in layers}
+    flow = {layer.name: layer.flow for layer in layers}
+    names = [*(name for name in kinds if name not in flow), *flow]     # first those cut off
+    numbers = {"layer": [*flow], "gradient": np.array([*flow.values()], float),
+               **{f"values, {share} %": part for share, part in zip(SHARES, zip(*spread.values()))}}
+    with drawing((7.2, 1.3 + 0.36 * len(names)), numbers, **options) as (made, page):
         left, right = made.subplots(1, 2, sharey=True)
-        left.hlines(rows, spread[:, 0], spread[:, 4], color=page.value, linewidth=1.6)
-        left.hlines(rows, spread[:, 1], spread[:, 3], color=page.value, linewidth=7)
-        left.plot(spread[:, 2], rows, "o", color=page.page, markeredgecolor=page.ink, markersize=5)
-        left.set(xlabel="values there")
-        _wide_scale(left, spread)
-        seen = flow[flow > 0]
-        low, high = (seen.min() / 5, seen.max() * 3) if len(seen) else (1e-8, 1.0)
-        right.barh(rows, np.maximum(flow - low, 0), left=low, height=0.55, color=page.gradient)
-        right.set(xscale="log", xlim=(low, high * (high / low) ** 0.3), xlabel="gradient back")
-        for row, (size, name) in enumerate(zip(flow, names)):
-            right.text(max(size, low) * 1.15, row, f"{size:.2g}" if size else "zero", va="center",
+        seen = [size for size in flow.values() if size > 0]
+        low, high = (min(seen) / 5, max(seen) * 3) if seen else (1e-8, 1.0)
+        for row, name in enumerate(names):
+            size = flow.get(name, 0.0)
+            if name in spread:
+                least, less, middle, more, most = spread[name]
+                left.hlines(row, least, most, color=page.value, linewidth=1.6)
+                left.hlines(row, less, more, color=page.value, linewidth=7)
+                left.plot(middle, row, "o", color=page.page, markeredgecolor=page.ink, markersize=5)
+            right.barh(row, max(size - low, 0), left=low, height=0.55, color=page.gradient)
+            right.text(max(size, low) * 1.15, row, f"{size:.2g}" if size else "none", va="center",
                        fontsize=8.5)
             if name in kinds:
                 for ax in (left, right):
                     ax.axhspan(row - 0.45, row + 0.45, facecolor="none", edgecolor=page.alarm,
                                linewidth=1.6)
-        left.set_yticks(rows, labels)
+        _wide_scale(left, np.array([*spread.values()]))
+        left.set(xlabel="values", ylim=(len(names) - 0.4, -0.6))
+        right.set(xscale="log", xlim=(low, high * (high / low) ** 0.3),
+                  xlabel="gradient (rms)")
+        right.xaxis.set_minor_formatter("")
+        left.set_yticks(range(len(names)), [
+            f"{name}\n{kinds[name]}" if name in kinds else name for name in names])
         for label, name in zip(left.get_yticklabels(), names):
             label.set_color(page.alarm if name in kinds else page.text)
-        left.set_ylim(len(layers) - 0.4, -0.6)
         for ax in (left, right):
             ax.grid(False, axis="y")
     return made
 
 
+def _owner(where: str, layers: Sequence[Any]) -> str:
+    """The layer that a finding names, or whose parameter it names."""
+    return where if any(layer.name == where for layer in layers) else where.rpartition(".")[0]
+
+
 def _wide_scale(ax: Any, values: np.ndarray) -> None:
     """A scale for values that span many sizes, linear near 0."""
     sizes = np.abs(values[values != 0])
-    if len(sizes) and sizes.max() > 100 * max(np.median(sizes), 1e-30):
+    if len(sizes) and sizes.max() > 100 * np.median(sizes):
         ax.set_xscale("symlog", linthresh=float(np.median(sizes)))
+        ax.xaxis.get_major_locator().set_params(numticks=5)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.viz.figures import Options, Unpack, drawing, legend_below, ordered
+from tinygrad_opt.viz.figures import Options, Unpack, drawing, halo, legend_below, ordered
 from tinygrad_opt.viz.tables import stacked
 from tinygrad_opt.viz.theme import Theme, looks
 
@@ -129,7 +129,7 @@ def contrary(
 
 
 def plot_steps(history: Any, **options: Unpack[Options]) -> Any:
-    """The loss of every step, and where something went wrong.
+    """The loss of every step, and where something went wrong; shaded from where it is not finite.
 
     Parameters
     ----------
@@ -148,7 +148,10 @@ def plot_steps(history: Any, **options: Unpack[Options]) -> Any:
     with drawing((6.4, 2.8), {"step": steps, "loss": loss}, **options) as (made, page):
         ax = made.subplots()
         ax.plot(steps, loss, color=page.value, marker="o" if len(loss) < 30 else None, markersize=3)
-        scale_of(ax, loss, None)
+        lost = ~np.isfinite(loss)
+        if lost.any():
+            ax.axvspan(steps[lost.argmax()] - 0.5, len(loss) + 0.5, color=page.alarm, alpha=0.12)
+        scale_of(ax, loss[loss > 0], None)
         ax.set(xlabel="step", ylabel="loss", xlim=(0.5, len(loss) + 0.5))
         for row, finding in enumerate(f for f in history.findings if f.step):
             ax.axvline(finding.step, color=page.alarm, linestyle=":", linewidth=1.4)
@@ -156,7 +159,8 @@ def plot_steps(history: Any, **options: Unpack[Options]) -> Any:
             ax.annotate(f"{finding.kind}, step {finding.step}", (finding.step, 0.94 - 0.1 * row),
                         xycoords=("data", "axes fraction"), xytext=(4 if early else -4, 0),
                         textcoords="offset points", ha="left" if early else "right", va="top",
-                        fontsize=8.5, color=page.alarm)
+                        fontsize=8.5, color=page.alarm, path_effects=halo(page))
+        ax.xaxis.get_major_locator().set_params(integer=True)
     return made
 
 

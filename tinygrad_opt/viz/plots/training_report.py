@@ -137,7 +137,9 @@ def _summary(history: Any, model: Any, optimizer: Any) -> str:
         rows["time"] = f"{sum(history['seconds']):.2f} s"
     rows["versions"] = f"Python {sys.version.split()[0]}, NumPy {np.__version__}"
     stopped = getattr(history, "stopped", None)
-    note = f'<p class="warn">Stopped early: {escape(stopped)}</p>' if stopped else ""
+    wrong = [*map(str, getattr(history, "findings", ())),
+             *([f"Stopped early: {stopped}"] if stopped else [])]
+    note = "".join(f'<p class="warn">{escape(words)}</p>' for words in wrong)
     table = f'<table class="about">{html_rows(rows.items())}</table>'
     return f"{table}{note}<pre>{escape(str(model))}</pre>"
 
