@@ -271,6 +271,7 @@ def test_the_spiral_has_the_nine_rows_and_each_is_learned():
     assert len(spiral.ROWS) == 9
     for row in spiral.ROWS:
         history = spiral.learned(row.optimizer, 0, epochs=60)
+        assert history["loss"][0] == pytest.approx(math.log(3), abs=1e-3)    # small first weights
         assert history["loss"][-1] < math.log(3) + 0.01
         assert history["lr"][0] == optim.get(row.optimizer).lr
 

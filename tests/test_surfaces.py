@@ -252,6 +252,7 @@ def test_a_race_tells_how_far_it_is():
 def test_points_found_elsewhere_are_a_track_as_well():
     own = race("ravine", {"SGD": optim.SGD(lr=0.3)}, steps=5)["SGD"]
     other = follow("ravine", own.points)
+    assert race("ravine", {"found": own.points}, steps=3)["found"].steps == 3
     assert other.values.tolist() == own.values.tolist()
     assert other.gradients.tolist() == own.gradients.tolist() and other.diverged is None
     assert follow("ravine", [(1, 1), (np.nan, 1), (2, 2)]).diverged == 1

@@ -79,6 +79,7 @@ def test_the_loss_falls_while_the_accuracy_falls_and_the_picture_marks_it():
     for first, last in stretches:
         assert history["loss"][last - 1] < history["loss"][first - 5]
         assert history["accuracy"][last - 1] < history["accuracy"][first - 5]
+    assert contrary({"loss": [1, 2, 3, 4], "accuracy": [0.9, 0.8, 0.7, 0.6]}, over=1) == []
     for marked in (True, False):
         figure = plot_history(history, columns=["loss", "accuracy"], mark_contrary=marked)
         assert [len(ax.patches) for ax in figure.axes] == 2 * [len(stretches) * marked]
