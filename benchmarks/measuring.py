@@ -43,10 +43,11 @@ def environment(allocator="default"):
             "PYTHONPATH": os.pathsep.join(filter(None, places))}
 
 
-def on_one_thread():
+def on_one_thread(allocator="default"):
     """Start this program again with one thread; libraries read the variables when imported."""
-    if any(os.environ.get(k) != v for k, v in ONE_THREAD.items()):
-        os.execve(sys.executable, [sys.executable, *sys.argv], environment())
+    wanted = {**ONE_THREAD, **ALLOCATORS[allocator]}
+    if any(os.environ.get(k) != v for k, v in wanted.items()):
+        os.execve(sys.executable, [sys.executable, *sys.argv], environment(allocator))
 
 
 def pin():
@@ -114,11 +115,13 @@ def rounds_of(job, names, *, rounds, fresh, seconds, allocator="default", fastes
 
     Processes are started `fresh` times, since where things lie in memory is drawn anew with
     each; in between there are `rounds` rounds, A B C A B C. On a busy machine the `fastest` of all
-    turns says more than each.
+    turns says more than each, on the clock of the processor, which others do not move.
     """
     results = {name: {"values": []} for name in names}
     for _ in range(fresh):
-        workers = {n: Worker(n, job, allocator) for n in names if "absent" not in results[n]}
+        options = ["--processor"] if fastest else []
+        workers = {n: Worker(n, job, allocator, *options) for n in names
+                   if "absent" not in results[n]}
         try:
             check(job, workers, results)
             for _ in range(rounds):

@@ -7,12 +7,17 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from tinygrad_opt import kernels
+
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
+MODELS = ("tanh", "sigmoid", "gelu", "silu", "leaky", "batch norm", "layer norm", "dropout", "cnn",
+          "rnn 20", "gru", "lstm", "gpt")
 QUICK = ("--rounds", "1", "--fresh", "1", "--seconds", "0.005")
 
 
@@ -94,6 +99,68 @@ def test_our_step_and_the_one_by_hand_have_the_same_losses(load, workload):
     by_hand = worker.first_losses(load("contestants.by_hand").training_step(work, ""))
     assert losses == pytest.approx(by_hand, rel=1e-4)          # float32, another order of sums
     assert losses[-1] < losses[0]
+
+
+def kernels_run(step):
+    """How often each function of `kernels` runs in a step."""
+    counts = Counter()
+
+    def watch(frame, event, arg):
+        if event == "call" and frame.f_code.co_filename == kernels.__file__:
+            counts[frame.f_code.co_name] += 1
+
+    sys.setprofile(watch)
+    try:
+        step()
+    finally:
+        sys.setprofile(None)
+    return counts
+
+
+# What is called in one way here and in another there, as part of a call.
+HELPERS = {"called", "single", "constant", "zeros_like", "arange", "<genexpr>", "<lambda>"}
+
+
+@pytest.mark.parametrize("workload", MODELS)
+def test_a_replay_computes_nothing_that_an_eager_step_does_not(load, workload):
+    """What a kernel shares with its VJPs, the exponentials of a loss or erf, is computed once."""
+    work, ours = load("workloads").WORKLOADS[workload][1](), load("contestants.ours")
+    eager, compiled = (ours.training_step(work, v) for v in ("eager", "compiled"))
+    for job in (eager, compiled):
+        job.call()
+    once, replayed = kernels_run(eager.call), kernels_run(compiled.call)
+    more = {name: (n, once[name]) for name, n in replayed.items()
+            if n > once[name] and name not in HELPERS}
+    assert not more
+    assert sum(once.values()) > 0
+
+
+@pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad")
+@pytest.mark.parametrize("workload", MODELS)
+def test_our_models_and_pytorchs_have_the_same_losses(load, workload):
+    pytest.importorskip("torch")
+    if workload == "dropout":
+        pytest.skip("everybody draws his own units")
+    worker, work = load("worker"), load("workloads").MODELS[workload][1]()
+    ours = worker.first_losses(load("contestants.ours").training_step(work, "compiled"))
+    theirs = worker.first_losses(load("contestants.with_torch").training_step(work, "eager"))
+    assert ours == pytest.approx(theirs, rel=1e-3)
+
+
+def test_the_fastest_turns_are_compared_if_wanted(tmp_path):
+    path = tmp_path / "fastest.json"
+    run(str(BENCHMARKS / "compare.py"), "--rounds", "3", "--fresh", "1", "--seconds", "0.005",
+        "--only", "silu", "--contestants", "eager,numpy", "--fastest", "--any-core",
+        "--json", str(path))
+    (found,) = json.loads(path.read_text())["runs"]
+    assert len(found["results"]["eager"]["values"]) == 1
+    assert "own layers" in found["results"]["numpy"]["absent"]
+
+
+def test_operations_are_compared_with_pytorch():
+    pytest.importorskip("torch")
+    text = run(str(BENCHMARKS / "operations.py"), "--rounds", "1", "softmax of", "embedding")
+    assert text.splitlines()[-1].startswith("2 operations, PyTorch = 1: median")
 
 
 def test_a_contestant_with_other_losses_is_called_wrong(load):

@@ -175,6 +175,9 @@ ROWS = {
                         lambda x: np.log1p(np.exp(-np.abs(x))), [(x,) for x in ENTRIES], 4),
     "sigmoid": (kernels.sigmoid, lambda x: 1 / (1 + np.exp(-x)), [(x,) for x in ENTRIES], 4),
     "softplus": (kernels.softplus, lambda x: np.log1p(np.exp(x)), [(x,) for x in ENTRIES], 4),
+    "normal_cdf": (kernels.normal_cdf, lambda x: np.reshape(
+        [(1 + math.erf(v / math.sqrt(2))) / 2 for v in x.ravel()], x.shape),
+        [(x,) for x in ENTRIES], 6),
     "erf": (kernels.erf, lambda x: np.reshape([math.erf(v) for v in x.ravel()], x.shape),
             [(x,) for x in ENTRIES], 4),
     "sum_rows": (kernels.sum_rows, lambda x: x.sum(axis=0),
@@ -303,6 +306,7 @@ def test_a_kernel_is_its_plain_form(name, dtype):
 
 
 OTHERS = {"primitive", "single", "constant", "zeros_like", "arange", "erf_series",
+          "polynomial_of_erf",
           "explicit_einsum", "product_of", "empty_like_both", "check", "check_labels",
           "reads_each_entry_once"}
 

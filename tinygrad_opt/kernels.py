@@ -208,6 +208,20 @@ ERF = [1.1283792743009098, 0.10276905586157796, -1.9183108674114937e-4, -6.19784
        8.763724753642918e-5, -5.668466989185551e-6, 1.4185196697619502e-7]
 
 
+def polynomial_of_erf(x, out, scale=1.0):
+    """atanh(erf(scale · x)) for float32; its infinities are right where it overflows."""
+    coefficients = [c * scale**(2 * k + 1) for k, c in enumerate(ERF)]
+    with np.errstate(over="ignore"):
+        u = x * x
+        z = np.multiply(u, coefficients[-1], out=out)
+        for c in coefficients[-2:0:-1]:
+            z += c
+            z *= u
+        z += coefficients[0]
+        z *= x
+    return z
+
+
 @functools.cache
 def erf_series():
     """Taylor series of erf(√u)/√u to u = 1.5², Chebyshev's of exp(x²) erfc(x) in 1/x beyond."""
@@ -222,21 +236,25 @@ def erf_series():
 def erf(x, out=None):
     """erf(x) = 2/√π ∫₀ˣ exp(−t²) dt, to within 4 units in the last place."""
     if x.dtype == np.float32:
-        with np.errstate(over="ignore"):                   # tanh ∞ is right
-            u = x * x
-            z = np.multiply(u, ERF[-1], out=out)
-            for c in ERF[-2:0:-1]:
-                z += c
-                z *= u
-            z += ERF[0]
-            z *= x
-        return np.tanh(z, out=z)
+        return np.tanh(polynomial_of_erf(x, out), out=out)
     near, far = erf_series()
     size = np.clip(np.abs(x), 1.5, 6)                                  # 1 − erf(6) = 2·10⁻¹⁷
     tail = np.exp(-size * size) * far(1 / size)
     small = np.clip(x, -1.5, 1.5)
     inner = small * near(small * small)
     return where(np.abs(x) < 1.5, inner, np.copysign(1 - tail, x), out=out)
+
+
+@primitive()
+def normal_cdf(x, out=None):
+    """Φ(x) = (1 + erf x/√2) / 2, the normal distribution function."""
+    if x.dtype == np.float32:
+        z = np.tanh(polynomial_of_erf(x, out, math.sqrt(0.5)), out=out)
+    else:
+        z = erf(x * math.sqrt(0.5), out=out)
+    z += 1
+    z *= 0.5
+    return z
 
 
 # ---- reductions ----------------------------------------------------------------------------------

@@ -222,7 +222,7 @@ def _normal_density(x):
 
 
 def _gelu(x, shared=None):
-    return x * (_normal_cdf(x) if shared is None else shared)
+    return x * (kernels.normal_cdf(x) if shared is None else shared)
 
 
 def _gelu_slope(x, cdf):
@@ -267,7 +267,7 @@ softplus   = op("softplus", kernels.softplus, lambda g, z, x: g * sigmoid(x))
 silu       = op("silu", _silu,                lambda g, z, x, shared=None: g * _silu_slope(x, shared),
                                               shared=kernels.sigmoid)
 gelu       = op("gelu", _gelu,                lambda g, z, x, shared=None: g * _gelu_slope(x, shared),
-                                              shared=_normal_cdf)
+                                              shared=kernels.normal_cdf)
 gelu_tanh  = op("gelu tanh", _gelu_tanh,      lambda g, z, x, shared=None: g * _gelu_tanh_slope(x, shared),
                                               shared=_gelu_tanh_of)
 

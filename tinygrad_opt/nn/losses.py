@@ -24,13 +24,19 @@ from tinygrad_opt.nn.parameters import as_input
 from tinygrad_opt.tensor import Tensor, answer, apply, as_operand, effect, values_of
 
 
-def _huber(x, delta):
+def _clipped(x, delta):
+    return np.clip(x, -delta, delta)
+
+
+def _huber(x, delta, shared=None):
     """½ x² where |x| ≤ δ, δ (|x| − ½ δ) beyond, without the square of an outlier."""
-    near = np.clip(x, -delta, delta)
+    near = _clipped(x, delta) if shared is None else shared
     return near * (x - 0.5 * near)
 
 
-huber = ops.op("huber", _huber, lambda g, z, x, delta: g * ops.clip(x, -delta, delta))
+huber = ops.op("huber", _huber, lambda g, z, x, delta, shared=None:
+                   g * (ops.clip(x, -delta, delta) if shared is None else shared),
+               shared=_clipped)
 ops.register(huber=huber)
 
 

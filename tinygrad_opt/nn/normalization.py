@@ -32,8 +32,9 @@ def _standardize_vjp(g, z, x, axis, eps, shared=None):
     """What moves the mean or the variance has no effect: it is taken out of g."""
     if shared is not None:
         n = math.prod(x.shape[a] for a in axis)
-        along = g - kernels.sum_along(g, axis) / n
-        along -= z * (kernels.dot_along(g, z, axis) / n)
+        along = z * (kernels.dot_along(g, z, axis) / n)
+        along = np.subtract(g, along, out=along)
+        along -= kernels.sum_along(g, axis) / n
         along /= shared[1]
         return along
     spread = np.sqrt(x.var(axis=axis, keepdims=True) + eps)

@@ -43,16 +43,12 @@ def _gru_gates(a, b):
     return out
 
 
-def _gru_slopes(g, gates, b):
-    """What reaches the sums inside σ, σ and tanh."""
+def _gru_gates_vjps(g, gates, a, b):
+    """What reaches the sums inside σ, σ and tanh, by a and by b."""
     (gr, gz, gn), (r, z, n) = _parts(g, 3), _parts(gates, 3)
     dn = gn * (1 - n * n)
-    return (gr + dn * _parts(b, 3)[2]) * (r * (1 - r)), gz * (z * (1 - z)), dn
-
-
-def _gru_gates_vjp_b(g, gates, a, b):
-    dr, dz, dn = _gru_slopes(g, gates, b)
-    return np.concatenate([dr, dz, dn * _parts(gates, 3)[0]], axis=-1)
+    dr, dz = (gr + dn * _parts(b, 3)[2]) * (r * (1 - r)), gz * (z * (1 - z))
+    return [np.concatenate([dr, dz, dn], axis=-1), np.concatenate([dr, dz, dn * r], axis=-1)]
 
 
 def _gru_hidden_state(gates, h):
@@ -91,22 +87,22 @@ def _lstm_cell_state_vjp(d, out, gates, c):
     return np.concatenate([d * g, d * c, d * i, np.zeros_like(d)], axis=-1)
 
 
-def _lstm_hidden_state(gates, c):
+def _tanh_of_cell(gates, c):
+    return np.tanh(c)
+
+
+def _lstm_hidden_state(gates, c, shared=None):
     """o tanh(c)."""
-    return _parts(gates, 4)[3] * np.tanh(c)
+    return _parts(gates, 4)[3] * (np.tanh(c) if shared is None else shared)
 
 
-def _lstm_hidden_state_vjp(d, out, gates, c):
-    do = d * np.tanh(c)
+def _lstm_hidden_state_vjp(d, out, gates, c, shared=None):
+    do = d * (np.tanh(c) if shared is None else shared)
     none = np.zeros_like(do)
     return np.concatenate([none, none, none, do], axis=-1)
 
 
-gru_gates = ops.op(
-    "GRU gates", _gru_gates,
-    lambda g, z, a, b: np.concatenate(_gru_slopes(g, z, b), axis=-1),
-    _gru_gates_vjp_b,
-)
+gru_gates = ops.op("GRU gates", _gru_gates, joint=_gru_gates_vjps)
 gru_hidden_state = ops.op(
     "n + z(h−n)", _gru_hidden_state, _gru_hidden_state_vjp,
     lambda g, out, gates, h: g * _parts(gates, 3)[1],
@@ -118,7 +114,9 @@ lstm_cell_state = ops.op(
 )
 lstm_hidden_state = ops.op(
     "o tanh c", _lstm_hidden_state, _lstm_hidden_state_vjp,
-    lambda d, out, gates, c: d * _parts(gates, 4)[3] * (1 - np.tanh(c) ** 2),
+    lambda d, out, gates, c, shared=None: d * _parts(gates, 4)[3] * (
+        1 - (np.tanh(c) if shared is None else shared) ** 2),
+    shared=_tanh_of_cell,
 )
 ops.register(
     gru_gates=gru_gates, gru_hidden_state=gru_hidden_state, lstm_gates=lstm_gates,
