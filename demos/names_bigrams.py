@@ -14,7 +14,7 @@ from tinygrad_opt import nn
 
 
 def counted():
-    """The table of log p(next | last), each pair counted once in ten more than it was seen."""
+    """The table of log p(next | last), with a tenth added to each count, so that none is 0."""
     x, y = TRAIN
     table = nn.Embedding(len(SIGNS), len(SIGNS), init=0.1, rng=0)
     counts = np.full(table.weight.shape, 0.1)
