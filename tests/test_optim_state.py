@@ -1,5 +1,6 @@
 """Saving and resuming, explaining, and the table of the spiral."""
 
+import copy
 import math
 
 import numpy as np
@@ -72,6 +73,28 @@ def test_changed_options_frozen_names_overrides_and_a_plateau_are_resumed_too():
     run(first, 5, 8)
     run(second, 5, 8)
     assert snapshot(first) == snapshot(second)
+
+
+def test_schedules_that_remember_are_resumed_all_or_none():
+    def fresh():
+        first, second = (schedules.reduce_on_plateau(rate, patience=0) for rate in (0.1, 1.0))
+        return optim.SGD(parameters(), lr=first, overrides={"b": {"lr": second}})
+
+    first, second = fresh(), fresh()
+    for loss in (1.0, 2.0):
+        first.lr.feed(loss)
+        first.overrides["b"]["lr"].feed(loss)
+    state = first.state_dict()
+    assert state["schedules"].keys() == {"lr", "overrides.b.lr"}
+    second.load_state_dict(state)
+    assert second.lr(0) == pytest.approx(0.01)
+    assert second.overrides["b"]["lr"](0) == pytest.approx(0.1)
+    third, state["schedules"]["overrides.b.lr"] = fresh(), {"nonsense": 1}
+    with pytest.raises(CheckpointError, match="state of the schedule does not fit"):
+        third.load_state_dict(state)
+    assert third.lr(0) == 0.1
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        copy.deepcopy(first).overrides["b"]["lr"] = 2.0
 
 
 def test_an_unbound_optimizer_resumes_by_key():

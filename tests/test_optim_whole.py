@@ -196,7 +196,9 @@ def spoil(state, name, value):
     ("parameters.a.shape", [10**6, 10**6], r"'a' cannot be float64 \(1000000, 1000000\)"),
     ("parameters.a.shape", [-2], "'a' cannot be"), ("parameters.a.dtype", "int64", "'a' cannot be"),
     ("parameters.a.dtype", "nonsense", "nonsense"), ("parameters.a.state", [1], "no dict"),
-    ("parameters.b.state", {}, "'b' has no 'm'"),
+    ("parameters.b.state", {}, "'b' has no 'm'"), ("t", 2**53, "'t' is a number of 54 bits"),
+    ("parameters.b.state.m", np.zeros(2), r"'m' of 'b' is float64 \(2,\)"),
+    ("parameters.b.state.v", np.zeros(3, "f4"), r"'v' of 'b' is float32 \(3,\)"),
 ])
 def test_a_state_that_makes_no_sense_changes_nothing_of_an_unbound_optimizer(name, value, says):
     opt = optim.Adam(lr=0.3)

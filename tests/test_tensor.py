@@ -163,8 +163,11 @@ def test_broadcasting_is_undone_for_every_operand():
 
 def test_gradients_of_scalars_are_arrays():
     x = leaf(2.0)
-    tg.op("2x", lambda x: 2 * x, lambda g, z, x: 2.0)(x).backward()
-    assert type(x.grad) is np.ndarray and x.grad == 2
+    twice = tg.op("2x", lambda x: 2 * x, lambda g, z, x: 2.0)
+    for kind in (np.ndarray, Tensor):
+        x.grad = None
+        twice(x).backward(create_graph=kind is Tensor)
+        assert type(x.grad) is kind and float(x.grad) == 2
     x.grad = None
     for f in (lambda: x * 3, lambda: x * x + x):           # the second pass adds to the first
         f().backward()
