@@ -645,6 +645,11 @@ def test_a_name_may_bring_its_options_along():
     assert repr(opt) == repr(optim.SGD(lr=1, decay=1e-3, momentum=0.8, nesterov=True,
                                        weight_decay=0.1))
     assert optim.get("ADAM:0.5").lr == 0.5
+    assert optim.get("adam:amsgrad=false,clip_norm=none").amsgrad is False
+    assert optim.get("adam:amsgrad=True").amsgrad is True
+    rates = {"adam": False, "adam:.5": True, "adam:learning_rate=1": True, "adam:lr=1": True,
+             "adam:beta1=.5": False, "sgd:defaults=nnfs": True}
+    assert {text: optim.lookup.says_rate(text) for text in rates} == rates
     assert optim.get("momentum:velocity=mean").velocity == "mean"
     found = optim.minimize(lambda x: (x**2).sum(), [3.0, 1.0], "cg:beta=hessian,restart=2")
     assert found.converged and found.steps == 1

@@ -32,6 +32,31 @@ def test_schedules_equal_those_of_torch(schedule, name, options):
     np.testing.assert_allclose(schedule.values(30), rates, rtol=1e-12, atol=1e-15)
 
 
+def half_cosine(u):
+    return 0.01 + 0.09 * (1 + math.cos(math.pi * u)) / 2
+
+
+@pytest.mark.parametrize(("schedule", "formula"), [
+    (schedules.constant(0.3), lambda t: 0.3),
+    (schedules.inverse_time(2.0, 0.5), lambda t: 2 / (1 + 0.5 * t)),
+    (schedules.step(0.8, 3, 0.5), lambda t: 0.8 * 0.5 ** (t // 3)),
+    (schedules.exponential(0.1, 0.9), lambda t: 0.1 * 0.9**t),
+    (schedules.polynomial(0.1, 9, 2.0), lambda t: 0.1 * (1 - min(t, 9) / 9) ** 2),
+    (schedules.polynomial(1.0, 4, last=0.25), lambda t: 0.25 + 0.75 * (1 - min(t, 4) / 4)),
+    (schedules.cosine(0.1, 5, 0.01), lambda t: half_cosine(min(t, 5) / 5)),
+    (schedules.cosine(0.1, 5, 0.01, restarts=True), lambda t: half_cosine(t % 5 / 5)),
+    (schedules.cosine(0.1, 4, 0.01, restarts=True, growth=2),    # from 0, 4, 12 and 28 on
+     lambda t: half_cosine(next((t - s) / n for s, n in [(28, 32), (12, 16), (4, 8), (0, 4)]
+                                if t >= s))),
+    (schedules.warm_up(0.4, 4), lambda t: 0.1 * min(t, 4)),
+    (schedules.one_cycle(1.0, 5, rise=0.01, first=0.0, last=0.0),    # its top is inside
+     lambda t: [0, 1, 0.75, 0.25, 0][min(t, 4)]),
+], ids=repr)
+def test_schedules_are_their_formulas(schedule, formula):
+    np.testing.assert_allclose(schedule.values(30), [formula(t) for t in range(30)], rtol=1e-12,
+                               atol=1e-15)
+
+
 def test_one_cycle_rises_to_its_top_and_ends_at_the_bottom():
     rates = schedules.one_cycle(1.0, 101, rise=0.3).values(103)
     assert rates[0] == pytest.approx(1 / 25) and rates.argmax() == 30 and rates[30] == 1.0
@@ -61,6 +86,8 @@ def test_a_plateau_cuts_the_rate_when_the_loss_stops_falling():
     lr = schedules.reduce_on_plateau(1.0, factor=0.1, patience=2, lowest=0.05)
     fed = [3, 2, 2, 2, 2, 1, math.nan, 1, 1]
     assert [lr.feed(x) for x in fed] == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.1, 0.1, 0.05])
+    zero = schedules.reduce_on_plateau(1.0, patience=0)
+    assert [zero.feed(0.0), zero.feed(0.0)] == pytest.approx([1, 0.1])
     negative = schedules.reduce_on_plateau(1.0, patience=0)
     assert [negative.feed(x) for x in (-1.0, -2.0, -3.0)] == [1, 1, 1]
 
@@ -74,6 +101,13 @@ def test_a_plateau_cuts_the_rate_when_the_loss_stops_falling():
 def test_schedules_refuse_numbers_out_of_range(call):
     with pytest.raises((TypeError, ValueError), match="must be"):
         call()
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("factor", 1.5), ("patience", -1), ("better_by", -1), ("lowest", -0.1)])
+def test_a_refused_number_of_a_plateau_is_named(name, value):
+    with pytest.raises(ValueError, match=f"^{name} must be"):
+        schedules.reduce_on_plateau(0.1, **{name: value})
 
 
 def again(s):
