@@ -29,8 +29,7 @@ on the last digit of the first sums.
 import argparse
 from pathlib import Path
 
-from tinygrad_opt.cli.spiral import EPOCHS, ROWS, learned, table
-from tinygrad_opt.viz.plots.learning_curves import plot_compare
+from tinygrad_opt.cli.spiral import EPOCHS, ROWS, learned, picture, table
 
 
 def main(epochs=EPOCHS, seeds=8, rows=ROWS, out="runs"):
@@ -39,7 +38,7 @@ def main(epochs=EPOCHS, seeds=8, rows=ROWS, out="runs"):
     print(table(rows, runs))
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    plot_compare(runs, "accuracy", size=(9.6, 6.4)).savefig(folder / "spiral.png")
+    picture(runs).savefig(folder / "spiral.png")
     print(f"wrote {folder}/spiral.png")
     return runs
 

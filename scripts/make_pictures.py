@@ -49,6 +49,7 @@ def main():
     from_demo("batch_sizes", "batch_curves.png")
     from_demo("loss_landscape", "landscape_path.png")
     from_demo("learning_rates", "learning_rates.png")
+    from_demo("optimizers_on_spiral", "spiral.png")
     from_demo("going_wrong", "going_wrong/vanishing_gradients.png")
     from_demo("write_names", "write_names_light.png", "attention_light.png")
     from_demo("vae", "vae_light.png")
