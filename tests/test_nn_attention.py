@@ -359,6 +359,27 @@ def test_a_tied_parameter_is_one_wherever_it_is_counted_saved_and_shown(tmp_path
         other.load_state_dict(model.state_dict() | {"second.weight": np.zeros((8, 8))})
 
 
+def test_a_weight_that_pytorch_ties_comes_over_under_its_first_name():
+    torch = pytest.importorskip("torch")
+
+    class Theirs(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.letters, self.head = torch.nn.Embedding(5, 8), torch.nn.Linear(8, 5, bias=False)
+            self.first, self.second = torch.nn.Linear(8, 8), torch.nn.Linear(8, 8)
+            self.head.weight, self.second.weight = self.letters.weight, self.first.weight
+
+        def forward(self, codes):
+            return self.head(self.second(torch.tanh(self.first(self.letters(codes)))))
+
+    ours, theirs, codes = Tied(rng=1), Theirs(), np.array([[0, 1, 4]])
+    nn.from_torch(ours, theirs.state_dict())
+    np.testing.assert_allclose(ours(codes).data, theirs(torch.tensor(codes)).detach(), atol=1e-6)
+    state = {k: v.clone() for k, v in theirs.state_dict().items()}     # equal, but not one array
+    with pytest.raises(CheckpointError, match=r"head\.weight is not known here"):
+        nn.from_torch(ours, state)
+
+
 def test_a_compiled_step_trains_tied_weights_to_the_bit():
     codes, labels = np.array([[0, 1, 2, 3]]), np.array([1, 2, 3, 4])
     runs = []

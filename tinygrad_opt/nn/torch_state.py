@@ -48,7 +48,7 @@ def from_torch(model: Module, state: dict[str, Any]) -> None:
     model : Module
     state : dict of str to torch.Tensor or array
         Linear and recurrent weights as (out, in). ``num_batches_tracked`` is left out, and the
-        ``_l0`` of recurrent layers.
+        ``_l0`` of recurrent layers; so is the second name of a tied weight, where it has none here.
 
     Raises
     ------
@@ -66,11 +66,15 @@ def from_torch(model: Module, state: dict[str, Any]) -> None:
     """
     own, turned, packed = model.state_dict(), _transposed(model), _packed(model)
     loaded: dict[str, Any] = {}
-    for key, value in state.items():
+    arrays = {key: np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+              for key, value in state.items()}
+    for key, array in arrays.items():
         path = key if key in own else key.removesuffix("_l0")
-        if path not in own and path.endswith("num_batches_tracked"):
-            continue                                       # a count that nothing here reads
-        array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+        if not {path} & (own.keys() | packed.keys()) and (
+            path.endswith("num_batches_tracked")           # a count that nothing here reads
+            or any(np.shares_memory(array, arrays[k]) for k in arrays.keys() & own.keys())
+        ):
+            continue
         parts = {path: array} if path not in packed else dict(
             zip(packed[path], np.array_split(np.atleast_1d(array), len(packed[path]))))
         loaded |= {path: part.T if path in turned else part for path, part in parts.items()}
