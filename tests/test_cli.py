@@ -173,6 +173,7 @@ def test_the_spiral_is_learned_by_default(tmp_path, capsys):
     (["train", "digits", "--schedule", "plateau:patienc=3"], "did you mean 'patience'?"),
     (["train", "digits", "--init", "kaming"], "no initialiser 'kaming'"),
     (["train", "digits", "--init", "normal:scal=1"], "no option 'scal'; did you mean 'scale'?"),
+    (["train", "digits", "--init", "0.1:scale=1"], "0.1 has no option 'scale'"),
     (["train", "digits", "--init", "normal:scale=x"], "scale must be a number, got 'x'"),
     (["train", "digits", "--optimizer", "adam:betas=.9"], "or give beta1 and beta2"),
     (["train", "digits", "--optimizer", "adam:overrides=3"], "overrides must be a dict"),

@@ -298,7 +298,7 @@ def initialiser(text: str) -> Any:
     with argument_errors():
         name, options = read(text)
         try:
-            return init.get(float(name))
+            made = init.get(float(name))
         except ValueError:
             made = init.get(name)
         _check_options(name, options, made, "shape", "rng")

@@ -6,6 +6,8 @@
     opt = Adam(lr=1e-3)                         # unbound: plain dicts of arrays, in place
     opt.update(params, grads)
 
+    opt = get("sgd:lr=1,decay=1e-3,momentum=.8")    # by name, as on the command line
+
 The rules, in order of complexity, each as its paper writes it. Velocities hold displacements: what
 is added to p, rates of the past included.
 

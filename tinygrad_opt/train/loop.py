@@ -69,9 +69,9 @@ def fit(
         name of one of `nn`, such as ``"cross_entropy"`` or ``"mean_squared_error"``.
     optimizer : object, str or callable
         An optimizer of the model's parameters; one that was made without parameters, such as
-        ``optim.Adam(lr=0.01)``, and gets the model's; a name for ``optim.get`` such as
-        ``"adam"``; or what makes an optimizer when given the parameters, such as the class
-        ``optim.SGD``.
+        ``optim.Adam(lr=0.01)``, and gets the model's; a text for ``optim.get`` such as
+        ``"adam"`` or ``"sgd:lr=0.1,momentum=0.9"``; or what makes an optimizer when given the
+        parameters, such as the class ``optim.SGD``.
     epochs : int, at least 0
         Passes over the samples.
     batch_size : int, at least 1
