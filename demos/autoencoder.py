@@ -1,18 +1,19 @@
 """Digits squeezed through 8 numbers and drawn again: an autoencoder.
 
-    python demos/autoencoder.py [--quick]
+    python demos/autoencoder.py [--quick] [--out FOLDER]
 """
 
-import argparse
-
 import numpy as np
+from helpers import command_line, save_both
 
 import tinygrad_opt as tg
 from tinygrad_opt import nn
+from tinygrad_opt.viz import plot_samples
 
 
-def main(epochs=40):
-    x, _ = tg.data.digits()
+def main(out="runs", quick=False):
+    epochs = 3 if quick else 40
+    x, y = tg.data.digits()
     x = x / 16
     encode = nn.MLP([64, 32, 8], activation="tanh", rng=0)
     decode = nn.MLP([8, 32, 64], activation="tanh", rng=1)
@@ -33,9 +34,12 @@ def main(epochs=40):
             print(f"epoch {epoch + 1:2}  error {error:.4f}, {error / baseline:.0%} of the variance")
 
     with tg.no_grad():
-        drawn = model(x[:3]).data
-    for digit, copy in zip(x, drawn):
+        drawn = model(x[:10]).data
+    for digit, copy in zip(x, drawn[:3]):
         print("\n".join(f"{a}    {b}" for a, b in zip(lines(digit), lines(copy))), end="\n\n")
+    pairs = np.concatenate([x[:10], drawn])                 # above as given, below as drawn again
+    save_both(lambda theme: plot_samples(pairs, np.tile(y[:10], 2), theme=theme), out,
+              "autoencoder")
     return error / baseline
 
 
@@ -46,6 +50,4 @@ def lines(digit):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true")
-    main(epochs=3 if parser.parse_args().quick else 40)
+    command_line(main, __doc__)

@@ -1,9 +1,12 @@
 """Backpropagation through f = tanh(a·b + c), every step printed with its number.
 
-    python demos/chain_rule.py
+    python demos/chain_rule.py [--out FOLDER]
+
+The drawing shows the slopes on the arrows that run back.
 """
 
 import numpy as np
+from helpers import command_line, save_drawing
 
 import tinygrad_opt as tg
 from tinygrad_opt.tensor import history
@@ -15,7 +18,7 @@ SLOPES = {                               # ∂z/∂input for each operation here
 }
 
 
-def main():
+def main(out="runs", quick=False):
     a = tg.Tensor(2.0, requires_grad=True, name="a")
     b = tg.Tensor(-3.0, requires_grad=True, name="b")
     c = tg.Tensor(6.5, requires_grad=True, name="c")
@@ -40,8 +43,9 @@ def main():
             local = float(x.grad / z.grad)
             print(f"  ∂f/∂{x.name} = ∂f/∂{z.name} · ∂{z.name}/∂{x.name}"
                   f" = {float(z.grad):+.4f} · {local:+.4f} = {float(x.grad):+.4f}    {slope}")
+    save_drawing(tg.draw(f, grads=True), out, "chain_rule")
     return {t.name: float(t.grad) for t in history(f)}
 
 
 if __name__ == "__main__":
-    main()
+    command_line(main, __doc__)

@@ -1,16 +1,17 @@
 """Handwritten digits by the loop that `fit` runs for you, written out.
 
-    python demos/digits.py [--quick]
+    python demos/digits.py [--quick] [--out FOLDER]
 """
 
-import argparse
-
 import numpy as np
+from helpers import command_line, save_both
 
 import tinygrad_opt as tg
+from tinygrad_opt.viz import plot_samples
 
 
-def main(epochs=30):
+def main(out="runs", quick=False):
+    epochs = 3 if quick else 30
     x, y = tg.data.digits()
     x_train, x_test, y_train, y_test = tg.data.train_test_split(x / 16, y, rng=0)
     model = tg.nn.MLP([64, 32, 10], activation="relu", rng=0)
@@ -31,15 +32,15 @@ def main(epochs=30):
             print(f"epoch {epoch + 1:2}  loss {total / len(x_train):.4f}  test {accuracy:.2%}")
 
     with tg.no_grad():
-        predicted = np.argmax(model(x_test), axis=1)
+        scores = model(x_test)
+        predicted = np.argmax(scores, axis=1)
     for i in np.flatnonzero(predicted != y_test)[:2]:
         print(f"taken for {predicted[i]}, is {y_test[i]}:")
         for row in x_test[i].reshape(8, 8):
             print("".join(" ·+#@"[int(4 * v)] for v in row))
+    save_both(lambda theme: plot_samples(x_test, y_test, scores, theme=theme), out, "digits")
     return accuracy
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true")
-    main(epochs=3 if parser.parse_args().quick else 30)
+    command_line(main, __doc__)

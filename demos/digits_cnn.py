@@ -1,17 +1,17 @@
 """A small convolutional network on the digits: two rounds of convolution and pooling, one layer.
 
-    OPENBLAS_NUM_THREADS=1 python demos/digits_cnn.py [--quick]
+    OPENBLAS_NUM_THREADS=1 python demos/digits_cnn.py [--quick] [--out FOLDER]
 
 Over five seeds its test accuracy is 0.986 on average, that of 64-32-10 layers 0.976. Its matrix
 products are small: on several threads they wait for each other, so one thread is faster.
 """
 
-import argparse
-
 import numpy as np
+from helpers import command_line, save_both, save_drawing
 
 import tinygrad_opt as tg
 from tinygrad_opt import nn
+from tinygrad_opt.viz import plot_samples
 
 
 def network(rng):
@@ -22,7 +22,8 @@ def network(rng):
     )
 
 
-def main(epochs=25, seed=0):
+def main(out="runs", quick=False, seed=0):
+    epochs = 2 if quick else 25
     x, y = tg.data.digits()
     images = (x / 16).reshape(-1, 1, 8, 8)
     x_train, x_test, y_train, y_test = tg.data.train_test_split(images, y, rng=0)
@@ -37,12 +38,14 @@ def main(epochs=25, seed=0):
 
     model.eval()
     with tg.no_grad():
-        accuracy = np.mean(np.argmax(model(x_test), axis=1) == y_test)
+        scores = model(x_test).data
+    accuracy = np.mean(scores.argmax(axis=1) == y_test)
     print(f"test accuracy {accuracy:.2%}")
+    save_drawing(tg.draw(model, x_test[:32], detail=1), out, "digits_cnn")
+    save_both(lambda theme: plot_samples(x_test[:, 0], y_test, scores, theme=theme), out,
+              "digits_cnn")
     return accuracy
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true")
-    main(epochs=2 if parser.parse_args().quick else 25)
+    command_line(main, __doc__)

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from tinygrad_opt.errors import RenderError
+
 
 def command_line(main, text):
     """Run a demo with the options that it is called with."""
@@ -15,9 +17,21 @@ def command_line(main, text):
 
 
 def save_both(picture, out, name):
-    """Save ``picture(theme)``, light and dark."""
+    """Save ``picture(theme)``, light and dark; without Matplotlib, say what to install."""
+    folder = Path(out)
+    try:
+        figures = {theme: picture(theme) for theme in ("light", "dark")}
+    except RenderError as error:
+        print(error)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for theme, figure in figures.items():
+        figure.savefig(folder / f"{name}_{theme}.png")
+    print(f"wrote {folder / name}_light.png and _dark.png")
+
+
+def save_drawing(view, out, name):
+    """Save a drawing as SVG, which follows its reader's colour scheme."""
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    for theme in ("light", "dark"):
-        picture(theme).savefig(folder / f"{name}_{theme}.png")
-    print(f"wrote {folder / name}_light.png and _dark.png")
+    print("wrote", view.save(folder / f"{name}.svg"))

@@ -1,16 +1,17 @@
 """Two moons told apart with the hinge loss: the classic of scalar engines, here on Tensors.
 
-    python demos/moons.py [--quick]
+    python demos/moons.py [--quick] [--out FOLDER]
 """
 
-import argparse
-
 import numpy as np
+from helpers import command_line, save_both
 
 import tinygrad_opt as tg
+from tinygrad_opt.viz import decision_regions
 
 
-def main(epochs=100):
+def main(out="runs", quick=False):
+    epochs = 10 if quick else 100
     x, y = tg.data.moons(50, noise=0.1, rng=1)
     sign = (2 * y - 1).reshape(-1, 1)                        # labels −1 and +1
     model = tg.nn.MLP([2, 16, 16, 1], activation="relu", rng=1)
@@ -29,6 +30,7 @@ def main(epochs=100):
             print(f"epoch {epoch:3}  loss {float(loss):.4f}  accuracy {accuracy:.2%}")
 
     print(picture(model))
+    save_both(lambda theme: decision_regions(model, x, y, theme=theme), out, "moons")
     return accuracy
 
 
@@ -42,6 +44,4 @@ def picture(model, rows=20, columns=60):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true")
-    main(epochs=10 if parser.parse_args().quick else 100)
+    command_line(main, __doc__)

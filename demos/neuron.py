@@ -1,14 +1,17 @@
 """One neuron by hand: what it computes, what each number is to blame for, one step downhill.
 
-    python demos/neuron.py
+    python demos/neuron.py [--out FOLDER]
+
+The drawing shows each number on its way, and what flows back along each arrow.
 """
 
 import numpy as np
+from helpers import command_line, save_drawing
 
 import tinygrad_opt as tg
 
 
-def main():
+def main(out="runs", quick=False):
     x = tg.Tensor([2.0, 0.0], name="x")
     w = tg.Tensor([-3.0, 1.0], requires_grad=True, name="w")
     b = tg.Tensor(6.88, requires_grad=True, name="b")
@@ -19,6 +22,7 @@ def main():
 
     before = loss()
     before.backward()
+    save_drawing(tg.draw(before, grads=True, name="L"), out, "neuron")
 
     # the same by the chain rule: L = (y - t)², y = tanh(s), s = w·x + b
     s = float(np.dot(x.data, w.data) + b.data)
@@ -39,4 +43,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    command_line(main, __doc__)

@@ -1,17 +1,17 @@
 """A recurrent network learns to continue a sine wave from its own last word.
 
-    python demos/sine_rnn.py [--quick]
+    python demos/sine_rnn.py [--quick] [--out FOLDER]
 
 It reads 40 values of a wave, predicting the next at every place, and then goes on alone, fed with
 what it has just said.
 """
 
-import argparse
-
 import numpy as np
+from helpers import command_line, save_both
 
 import tinygrad_opt as tg
 from tinygrad_opt import nn
+from tinygrad_opt.viz.figures import drawing, legend_below
 
 
 class Oracle(nn.Module):
@@ -42,7 +42,22 @@ def continued(model, start, steps):
     return wave[:, start.shape[1] :]
 
 
-def main(epochs=200):
+def picture(wave, said, theme):
+    """The wave, and how the network goes on from where it was shown no more."""
+    shown = len(wave) - len(said)
+    with drawing((6.4, 3.2), theme=theme) as (figure, page):
+        ax = figure.subplots()
+        ax.plot(wave, color=page.value, label="the wave")
+        ax.plot(range(shown, len(wave)), said, "o--", markersize=4, color=page.gradient,
+                label="what the network says")
+        ax.axvspan(0, shown - 1, color=page.grid, alpha=0.5, zorder=0, label="what it was shown")
+        ax.set(xlabel="time", xlim=(0, len(wave) - 1))
+        legend_below(figure)
+    return figure
+
+
+def main(out="runs", quick=False):
+    epochs = 10 if quick else 200
     rng = np.random.default_rng(0)
     model = Oracle(rng=0)
     opt = tg.optim.Adam(model.parameters(), lr=0.01, clip_norm=1.0)
@@ -62,10 +77,9 @@ def main(epochs=200):
         line[round(20 + 19 * float(np.clip(word, -1, 1)))] = "o"
         line[round(20 + 19 * float(truth))] = "·"
         print("".join(line))
+    save_both(lambda theme: picture(test[0, :, 0], said[0, :, 0], theme), out, "sine_rnn")
     return float(np.abs(said - test[:, 40:]).max())
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true")
-    main(epochs=10 if parser.parse_args().quick else 200)
+    command_line(main, __doc__)

@@ -105,8 +105,8 @@ def _convolve(
         # positions last, so that the copy and both products run along memory
         order = (1, *range(2 + axes, 2 + 2 * axes), 0, *range(2, 2 + axes))
         columns = w.transpose(order).reshape((channels * math.prod(size), -1))
-        if columns.op is None and x.name:                  # nothing of it is recorded
-            columns.name = f"windows of {x.name}"
+        if columns.op is None:                             # nothing of it is recorded
+            columns.name = f"windows of {x.name}" if x.name else "windows"
         z = weight.reshape((out, -1)) @ columns
         z = z if bias is None else z + bias.reshape((-1, 1))
         return z.reshape((out, len(x), *positions)).swapaxes(0, 1)
