@@ -562,6 +562,26 @@ def _check_labels(low: Lowering, out: int, x: Any, labels: Any) -> list[Any]:
     return [Check(term, (n,))]
 
 
+def _scatter(low: Lowering, out: int, g: Any, index: Any, shape: Any) -> list[Any]:
+    """Zeros, with g at what slices and integers pick."""
+    made = low.slots[out]
+    parts = index if isinstance(index, tuple) else (index,)
+    if not all(p is None or p is ... or isinstance(p, int | np.integer | slice) for p in parts):
+        raise Unknown
+    whole = np.ndarray(made.shape, made.dtype, np.zeros(sum(made.reach), np.uint8),
+                       made.reach[0], made.strides)
+    part = whole[index]
+    if not isinstance(part, np.ndarray) or not part.size:
+        raise Unknown
+    place = low.view(out, part.shape, part.strides, _address(part) - _address(whole))
+    return [Entries(out, number(low.dtype(out), 0)),
+            *_over(low, place, low.term(g, low.dtype(out)))]
+
+
+def _unread(low: Lowering, out: int, g: Any, z: Any, x: Any, index: Any) -> list[Any]:
+    return _scatter(low, out, g, index, None)
+
+
 def _var(x: Any, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Any:
     gap = x - np.mean(x, axis=axis, keepdims=True)
     total = np.sum(gap * gap, axis=axis, keepdims=keepdims)
@@ -611,7 +631,7 @@ _TABLE: dict[Any, Callable[..., list[Any]]] = {
     np.ascontiguousarray: _same,
     np.reshape: _reshape, np.ndarray.reshape: _reshape,
     np.concatenate: _joined, np.stack: _stacked,
-    np.zeros_like: _zeros, np.pad: _pad, kernels.sum_to: _sum_to,
+    kernels.scatter: _scatter, np.zeros_like: _zeros, np.pad: _pad, kernels.sum_to: _sum_to,
     kernels.erf: _entrywise("erf"),
     np.take: _take, np.ndarray.take: _take, put: _put,
     kernels.check_labels.__wrapped__: _check_labels,                   # type: ignore[attr-defined]
@@ -639,4 +659,5 @@ def _rows(count: int) -> dict[Any, Callable[..., list[Any]]]:
         rows[Result(TABLE["windows"].vjps[0])] = _unwindowed
         rows[TABLE["add_windows"].kernel] = _add_windows
     rows[Result(TABLE["take"].vjps[0])] = _untake
+    rows[Result(TABLE["getitem"].vjps[0])] = _unread
     return rows

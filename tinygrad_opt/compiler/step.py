@@ -294,6 +294,9 @@ def _fed(x: Any, name: str, recorder: Recorder) -> Any:
 
 def _kind(x: Any, values: list[Any]) -> Any:
     """What a program depends on in its arguments; the values that it is fed are put aside."""
+    if type(x) is np.ndarray:                              # most often, and soonest
+        values.append(x)
+        return False, x.shape, x.dtype, x.strides
     if _is_fed(x):
         values.append(values_of(x))
         return type(x) is Tensor, x.shape, x.dtype, values[-1].strides

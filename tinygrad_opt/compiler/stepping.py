@@ -64,14 +64,21 @@ class OptimizerStep:
         """Whether values and gradients are where they were."""
         return (all(map(operator.is_, map(_gradient, self.tensors), self.gradients))
                 and all(map(operator.is_, map(_array, self.tensors), self.values))
-                and not any((t._gradient is not None) is not given for t, given in plan.resting))
+                and not (plan.resting and any(
+                    (t._gradient is not None) is not given for t, given in plan.resting)))
 
     def _take(self, plan: Any) -> None:
         """Write the loops of a plan; without them, the optimizer goes on by itself."""
         self.plan = None
         if plan is None or any(run.version is None for run in plan.runs):
             return
-        copies, updates = [], []
+        copies: list[Any] = []
+        updates: list[Any] = []
+        if plan.remembers:                                 # what the step overwrites
+            for pack in plan.packs:
+                pack.remember()
+                for now, kept in zip((pack.p, pack.state), pack.before):
+                    updates.append((_copy(now, pack.dtype), [_address(now), _address(kept)]))
         for run in plan.runs:
             loop = _update(run)
             if loop is None:

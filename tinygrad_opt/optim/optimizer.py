@@ -497,7 +497,7 @@ class Optimizer:
                 return
             plan.clip(self.clip_value, self.clip_norm_each, self.clip_norm)
         plan.call_rules()
-        if plan.remembers:
+        if plan.remembers and update is None:  # else machine code does it
             for pack in plan.packs:
                 pack.remember()
         self._used()
