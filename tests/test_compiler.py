@@ -739,6 +739,21 @@ def test_every_layout_is_computed_as_it_lies():
     both(make)
 
 
+@pytest.mark.parametrize("layout", [
+    lambda x: x[..., ::2], lambda x: x[::3, :, 1:], lambda x: x.T[::2].T, lambda x: x[:, ::-2],
+    lambda x: np.broadcast_to(x[:1], x.shape), lambda x: x[:, 0, 0],
+])
+def test_arguments_with_gaps_are_added_up_in_the_same_order(layout):
+    def make(wrap):
+        step = wrap(lambda x: [Tensor(x).sum(), np.sum(x), *(
+            Tensor(x).mean(axis=i) for i in range(x.ndim)), Tensor(x).sum(axis=(0, -1)[:x.ndim])])
+        rng = np.random.default_rng(0)
+        for _ in range(5):
+            yield from step(layout(rng.normal(size=(54, 33, 50)).astype(np.float32)))
+
+    both(make)
+
+
 def test_zero_and_minus_zero_are_different_numbers():
     compiled = compile(lambda x, zero: np.arctan2(x * zero, -1.0))
     values = [compiled(Tensor([1.0]), zero).item() for zero in (0.0, -0.0)]

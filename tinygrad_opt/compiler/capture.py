@@ -590,13 +590,10 @@ def _address(array: np.ndarray) -> int:
 
 
 def _copy(array: Any) -> np.ndarray:
-    """A copy that lies in memory as the array does, so that sums are rounded alike; if that
-    would leave gaps, one without."""
+    """A copy that lies in memory as the array does, gaps included, so that sums are rounded
+    alike."""
     like = _slot("", np.asarray(array))
     below, above = like.reach
-    if below + above > like.nbytes:
-        return np.array(array)
-    block = np.empty(below + above, np.uint8)
-    copy = np.ndarray(like.shape, like.dtype, block, below, like.strides)
+    copy = np.ndarray(like.shape, like.dtype, np.empty(below + above, np.uint8), below, like.strides)
     np.copyto(copy, array)
     return copy

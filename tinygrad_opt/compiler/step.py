@@ -215,8 +215,8 @@ def compile(function: Any = None, *, check: bool | int = False, backend: str = "
     layer, a parameter, an option, its mode) are noticed, and the step is captured anew.
 
     Results are copies without a graph, gradients are arrays also after ``create_graph=True``, and
-    a replay that ends in an error leaves no half-written ``.grad``: it is None. Arguments with
-    gaps (``x[:, ::2]``) are copied into arrays without. Calls from several threads wait for each
+    a replay that ends in an error leaves no half-written ``.grad``: it is None. Arguments are
+    copied into memory of their layout, gaps (``x[:, ::2]``) included. Calls from several threads wait for each
     other. Inside another compiled step, in a function given to ``tg.grad`` and its like, and for
     Tensors with a graph among the arguments, the function runs as it is written.
 
