@@ -594,6 +594,7 @@ def _copy(array: Any) -> np.ndarray:
     alike."""
     like = _slot("", np.asarray(array))
     below, above = like.reach
-    copy = np.ndarray(like.shape, like.dtype, np.empty(below + above, np.uint8), below, like.strides)
+    block = np.empty(below + above, np.uint8)
+    copy = np.ndarray(like.shape, like.dtype, block, below, like.strides)
     np.copyto(copy, array)
     return copy

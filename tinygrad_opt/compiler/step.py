@@ -216,9 +216,9 @@ def compile(function: Any = None, *, check: bool | int = False, backend: str = "
 
     Results are copies without a graph, gradients are arrays also after ``create_graph=True``, and
     a replay that ends in an error leaves no half-written ``.grad``: it is None. Arguments are
-    copied into memory of their layout, gaps (``x[:, ::2]``) included. Calls from several threads wait for each
-    other. Inside another compiled step, in a function given to ``tg.grad`` and its like, and for
-    Tensors with a graph among the arguments, the function runs as it is written.
+    copied into memory of their layout, gaps (``x[:, ::2]``) included. Calls from several threads
+    wait for each other. Inside another compiled step, in a function given to ``tg.grad`` and its
+    like, and for Tensors with a graph among the arguments, the function runs as it is written.
 
     Native steps keep all of this. What they leave to NumPy (random numbers, gathering, whatever
     comes from outside this package) is a call between two compiled stretches. They pay most for
