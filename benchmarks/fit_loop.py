@@ -44,15 +44,16 @@ def by_hand(x, y, sizes, batch_size, epochs, compiled=False):
             step(*batch)
 
 
-def by_fit(x, y, sizes, batch_size, epochs, compiled=None, metrics=()):
+def by_fit(x, y, sizes, batch_size, epochs, compiled=None, metrics=(), diagnose=True):
     model, opt = start(sizes)
     tg.fit(model, x, y, loss=nn.cross_entropy, optimizer=opt, epochs=epochs, compile=compiled,
-           batch_size=batch_size, metrics=metrics, progress="bar", seed=0)
+           batch_size=batch_size, metrics=metrics, progress="bar", seed=0, diagnose=diagnose)
 
 
 WAYS = {
     "by hand": (by_hand,), "by hand, compiled": (by_hand, True), "fit": (by_fit,),
     "with accuracy": (by_fit, None, ["accuracy"]), "compile=False": (by_fit, False),
+    "diagnose=False": (by_fit, None, (), False),
 }
 
 

@@ -15,7 +15,7 @@ PACKAGE = Path(tg.__file__).parent
 ORDER = [
     {"errors"},
     {"hints"},
-    {"kernels", "data"},
+    {"kernels", "data", "markup"},
     {"vjps"},
     {"ops", "recording"},
     {"methods"},

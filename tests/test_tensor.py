@@ -1085,9 +1085,10 @@ def test_arrays_are_made_of_constants_in_the_dtype_and_memory_that_are_asked_for
     assert np.add(c, c, out=out, where=[True, False]).tolist() == [2, 3]
 
 
-def test_a_notebook_shows_the_graph_of_what_was_computed():
+def test_a_notebook_shows_the_values_of_a_leaf_and_the_graph_of_what_was_computed():
     x = leaf([1.0, 2.0], "x")
-    assert x._repr_mimebundle_() == {"text/plain": repr(x)}
+    assert x._repr_mimebundle_()["text/plain"] == repr(x)
+    assert x._repr_mimebundle_()["text/html"].count("<td") == 2
     shown = (x * x).sum()._repr_mimebundle_()
     assert shown["text/plain"].startswith("Tensor(5.0") and "<svg" in shown["image/svg+xml"]
 

@@ -599,7 +599,7 @@ class Tensor(Methods):
         return f"Tensor({', '.join(parts)})"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        if notebook_view is None or self.op is None or tracer.get() is not None:
+        if notebook_view is None or tracer.get() is not None:
             return {"text/plain": repr(self)}
         return notebook_view(self)
 

@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from tinygrad_opt.compiler.capture import Recorder, handed_out
 from tinygrad_opt.compiler.program import Program
 from tinygrad_opt.errors import CaptureError
 from tinygrad_opt.hints import answers
+from tinygrad_opt.markup import listing
 from tinygrad_opt.tensor import (
     Tensor,
     default_dtype,
@@ -148,6 +150,12 @@ class CompiledStep:
         by_place = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
         plain = [p.name for p in parameters if p.kind in by_place]
         return itertools.chain(plain, itertools.repeat("argument"))
+
+    def _repr_html_(self) -> str:
+        if not self.programs:
+            return f"<p>{escape(self.name)} has not been called yet.</p>"
+        lines = next(reversed(self.programs.values())).program.lines()
+        return f"<p>{escape(self.name)}, {len(lines)} calls:</p>{listing(chr(10).join(lines))}"
 
     def explain(self, repeats: int = 200) -> str:
         """The latest program as a listing: each call, what it makes, and its share of the time.

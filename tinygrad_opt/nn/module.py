@@ -508,6 +508,9 @@ class Module:
         """
         return summarize(self, input_shape, dtype)
 
+    def _repr_html_(self) -> str:
+        return self.summary()._repr_html_()
+
     def _options(self) -> str:
         """What stands between the parentheses of its line in the tree."""
         return ""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_opt.markup import html_table
 from tinygrad_opt.tensor import Tensor, no_grad
 
 
@@ -37,22 +38,31 @@ class Summary:
     parameters: int
     trainable: int
 
-    def __str__(self) -> str:
+    def _table(self) -> list[list[str]]:
+        """Head and rows; the column of shapes only if there are any."""
         with_shapes = any(row.output is not None for row in self.rows)
-        head = ["name", "layer", "output", "parameters"]
-        lines = [[r.name, r.layer, str(r.output or "not called"), f"{r.parameters:,}"]
-                 for r in self.rows]
-        if not with_shapes:
-            head, lines = [h for h in head if h != "output"], [[*r[:2], r[3]] for r in lines]
-        *left, right = [max(map(len, column)) for column in zip(head, *lines)]
+        rows = [["name", "layer", "output", "parameters"], *(
+            [r.name, r.layer, str(r.output or "not called"), f"{r.parameters:,}"]
+            for r in self.rows)]
+        return rows if with_shapes else [[*row[:2], row[3]] for row in rows]
+
+    @property
+    def _total(self) -> str:
+        return f"{self.parameters:,} parameters, {self.trainable:,} trainable"
+
+    def __str__(self) -> str:
+        rows = self._table()
+        *left, right = [max(map(len, column)) for column in zip(*rows)]
         table = [
             "  ".join([*(c.ljust(w) for c, w in zip(cells, left)), cells[-1].rjust(right)])
-            for cells in (head, *lines)
+            for cells in rows
         ]
-        total = f"{self.parameters:,} parameters, {self.trainable:,} trainable"
-        return "\n".join([*table, total])
+        return "\n".join([*table, self._total])
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return f"{html_table(self._table())}<p>{self._total}</p>"
 
 
 def summarize(model: Any, input_shape: Any, dtype: Any) -> Summary:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.hints import answers
+from tinygrad_opt.markup import html_table
 from tinygrad_opt.optim.line_searches import Objective, Point, quietly, search
 from tinygrad_opt.optim.lookup import get, names, read
 from tinygrad_opt.optim.optimizer import Optimizer
@@ -66,6 +67,10 @@ class Result:
     def value(self) -> float:
         """The same as `fun`."""
         return self.fun
+
+    def _repr_html_(self) -> str:
+        return html_table([("", "result"), *(
+            (f.name, getattr(self, f.name)) for f in fields(self) if f.repr)])
 
 
 @answers

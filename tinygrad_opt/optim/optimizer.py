@@ -12,6 +12,7 @@ import numpy as np
 
 from tinygrad_opt.errors import GraphError, NonFiniteError, captured_read, captured_write, nearest
 from tinygrad_opt.hints import answers, missing
+from tinygrad_opt.markup import html_table, listing
 from tinygrad_opt.optim import options as check
 from tinygrad_opt.optim.explain import Formula, explanation
 from tinygrad_opt.optim.packing import Array, Entry, Pack, bound, gradient, updatable
@@ -597,6 +598,15 @@ class Optimizer:
             the values before a step are kept only after the first call of `explain`.
         """
         print(explanation(self, name, index))
+
+    def _repr_html_(self) -> str:
+        try:
+            rule = listing(str(self.formula))
+        except GraphError:                                 # one that branches on values
+            rule = ""
+        options = {name: getattr(self, name) for name in self.options}
+        return f"<b>{type(self).__name__}</b>{rule}" + html_table(
+            [("option", "value"), *options.items(), ("steps so far", self.t)])
 
     def __repr__(self) -> str:
         usual = {p.name: p.default for c in reversed(type(self).__mro__)

@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from html import escape
 from typing import Any
 
 import numpy as np
 
 from tinygrad_opt.data.arguments import array_of, samples
 from tinygrad_opt.errors import NonFiniteError, caller_line
+from tinygrad_opt.markup import html_list, html_table
 from tinygrad_opt.nonfinite import detect_nonfinite, entries_that
 from tinygrad_opt.recording import in_mode
 from tinygrad_opt.tensor import backward_pass, first_gradient
@@ -295,10 +295,7 @@ class Diagnosis:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        from tinygrad_opt.viz.tables import html_table
-
-        said = "".join(f"<li>{escape(str(finding))}</li>" for finding in self.findings)
-        said = f"<ul>{said}</ul>" if said else "<p>Nothing is wrong with this pass.</p>"
+        said = html_list(self.findings) or "<p>Nothing is wrong with this pass.</p>"
         return said + (html_table(self.rows()) if self.probe else "")
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from tinygrad_opt.errors import RenderError
+from tinygrad_opt.markup import html_list, html_table
 
 __all__ = ["Finding", "History"]
 
@@ -190,6 +194,16 @@ class History(Mapping[str, list[Any]]):
         )
         stopped = [f"stopped: {self.stopped}"] if self.stopped else []
         return "\n".join([table, *map(str, self.findings), *stopped])
+
+    def _repr_html_(self) -> str:
+        try:
+            from tinygrad_opt.viz.figures import png
+
+            data = base64.b64encode(png(self.plot())).decode()
+            shown = f'<img src="data:image/png;base64,{data}" alt="columns against the epoch">'
+        except (RenderError, ValueError):                  # no Matplotlib; nothing recorded yet
+            shown = html_table([self, *zip(*self._columns.values())])
+        return shown + html_list(self.findings)
 
     def __repr__(self) -> str:
         names = ", ".join(self._columns)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterable, Mapping
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 
 from tinygrad_opt.viz.figures import Options, Unpack, shown
 
-__all__ = ["Table", "aligned", "html_rows", "html_table", "save_numbers", "stacked"]
+__all__ = ["Table", "aligned", "save_numbers", "stacked"]
 
 Columns = Mapping[str, Any]
 
@@ -91,16 +90,3 @@ def aligned(rows: Iterable[Iterable[str]], left: Iterable[int] = (0,)) -> str:
     return "\n".join("  ".join(
         cell.ljust(w) if i in left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, wide))
     ).rstrip() for row in cells)
-
-
-def html_rows(rows: Iterable[Iterable[Any]], tag: str = "td") -> str:
-    """Rows of an HTML table."""
-    return "".join("<tr>" + "".join(
-        f"<{tag}>{escape(f'{v:.4g}' if isinstance(v, float | np.floating) else str(v))}</{tag}>"
-        for v in row) + "</tr>" for row in rows)
-
-
-def html_table(rows: Iterable[Iterable[Any]]) -> str:
-    """An HTML table whose first row is its head."""
-    head, *body = rows
-    return f"<table>{html_rows([head], 'th')}{html_rows(body)}</table>"

@@ -14,6 +14,7 @@ import numpy as np
 
 from tinygrad_opt.errors import RenderError
 from tinygrad_opt.hints import answers
+from tinygrad_opt.markup import shaded
 from tinygrad_opt.tensor import Tensor, history, with_grad
 from tinygrad_opt.viz.graph import dot as dot_text
 from tinygrad_opt.viz.graph.engines import engines, place, render
@@ -354,7 +355,7 @@ def notebook_bundle(tensor: Tensor) -> dict[str, str]:
     """
     plain = repr(tensor)
     if tensor.op is None:
-        return {"text/plain": plain}
+        return {"text/plain": plain, "text/html": shaded(tensor.data)}
     try:
         bundle = draw(tensor)._repr_mimebundle_()
     except Exception:

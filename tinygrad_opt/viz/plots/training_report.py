@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.data.arguments import array_of
+from tinygrad_opt.markup import html_rows, html_table
 from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.viz.figures import styled
 from tinygrad_opt.viz.graph.draw import draw
@@ -21,7 +22,6 @@ from tinygrad_opt.viz.html_page import html_page
 from tinygrad_opt.viz.plots.decision_regions import class_shares, decision_regions
 from tinygrad_opt.viz.plots.learning_curves import plot_history
 from tinygrad_opt.viz.plots.models import plot_confusion, plot_samples, plot_weights
-from tinygrad_opt.viz.tables import html_rows, html_table
 from tinygrad_opt.viz.theme import theme_of
 
 __all__ = ["report"]

@@ -1,0 +1,93 @@
+"""What a notebook shows: rich where there is something to see, and never an error."""
+
+import re
+from html import escape
+
+import numpy as np
+import pytest
+
+import tinygrad_opt as tg
+from tinygrad_opt import nn, optim
+from tinygrad_opt.errors import RenderError
+from tinygrad_opt.markup import html_table, shaded
+from tinygrad_opt.train import Finding
+
+
+def rows_of(html):
+    """The cells of all rows, without their marks."""
+    rows = re.findall(r"<tr>(.*?)</tr>", html, re.DOTALL)
+    return [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row, re.DOTALL) for row in rows]
+
+
+def test_a_model_shows_its_summary():
+    model = nn.MLP([2, 16, 3], rng=0)
+    assert rows_of(model._repr_html_()) == [
+        ["name", "layer", "parameters"], ["(model)", "MLP(relu)", "99"],
+        ["layers.0", "Linear(2, 16)", "48"], ["layers.1", "Linear(16, 3)", "51"]]
+    assert "99 parameters, 99 trainable" in model._repr_html_()
+    assert "(5, 16)" in model.summary((5, 2))._repr_html_()
+    assert str(model.summary()).splitlines()[0].split() == ["name", "layer", "parameters"]
+
+
+def test_an_optimizer_shows_its_formula_and_its_options():
+    class Branching(optim.Optimizer):
+        def rule(self, p, g, *, lr, t):
+            return p - lr * g if float(g.sum()) > 0 else p
+
+    shown = optim.Momentum(nn.Linear(2, 1).parameters(), lr=0.25)._repr_html_()
+    assert "<b>Momentum</b><pre>v ← μ · v − η · g" in shown
+    assert ["lr", "0.25"] in rows_of(shown) and ["steps so far", "0"] in rows_of(shown)
+    assert "<pre>" not in Branching(lr=1)._repr_html_()
+    assert "&lt;" in optim.SGD(lr=lambda t: 0.1)._repr_html_()
+
+
+def test_a_result_shows_where_it_ended_and_why():
+    result = optim.minimize(lambda x: (x * x).sum(), np.ones(2))
+    shown = dict(rows_of(result._repr_html_())[1:])
+    assert shown["converged"] == "True" and shown["message"] == escape(result.message)
+    assert "path" not in shown
+
+
+def test_a_compiled_step_shows_its_calls():
+    @tg.compile
+    def step(x):
+        return (np.tanh(x) ** 2).sum()
+
+    assert "has not been called" in step._repr_html_()
+    step(np.ones(3))
+    calls = step.explain().splitlines()
+    assert f"step, {len(calls) - 1} calls:</p><pre>" in step._repr_html_()
+    assert "tanh" in step._repr_html_()
+
+
+@pytest.mark.parametrize(("values", "first", "cells"), [
+    ([1.0, -2.0], "33,102,172,0.60", 2), (3.5, "178,24,43,0.60", 1), ([[1, 0], [0, 1]], "", 4),
+    (np.zeros((0, 3)), "", 0), (np.full((2, 3, 4), np.nan), "0.00", 24),
+    (np.ones((100, 100)), "178", 24 * 25 + 1),
+])
+def test_a_leaf_shows_its_values_shaded(values, first, cells):
+    t = tg.Tensor(values)
+    shown = t._repr_mimebundle_()
+    assert shown["text/plain"] == repr(t)
+    assert first in shown["text/html"] and shown["text/html"].count("<td") == cells
+    assert shown["text/html"] == shaded(t.data)
+
+
+def test_a_history_shows_its_curves_and_what_went_wrong(monkeypatch):
+    history = tg.History({"epoch": [1, 2], "loss": [2.0, 1.0]})
+    history.findings.append(Finding("dead units", "a", 0.5, "half < all", "Try less."))
+    pytest.importorskip("matplotlib")
+    assert history._repr_html_().startswith('<img src="data:image/png;base64,')
+    assert "<li>dead units: half &lt; all. Try less.</li>" in history._repr_html_()
+
+    def missing(self):
+        raise RenderError("no Matplotlib")
+
+    monkeypatch.setattr(tg.History, "plot", missing)
+    assert rows_of(history._repr_html_()) == [["epoch", "loss"], ["1", "2"], ["2", "1"]]
+    assert rows_of(tg.History()._repr_html_()) == [[]]
+
+
+def test_nothing_in_a_table_is_taken_for_html():
+    assert html_table([["<b>"], ["a & b"]]) == (
+        "<table><tr><th>&lt;b&gt;</th></tr><tr><td>a &amp; b</td></tr></table>")
