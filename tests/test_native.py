@@ -51,6 +51,12 @@ def batches(dtype, *draws):
     return [[x.astype(dtype) if x.dtype == np.float32 else x for x in batch] for batch in made]
 
 
+# what stays NumPy's: looking at values, drawing random numbers, running statistics
+BY_NUMPY = {"set_gradient", "deliver", "check_labels", "check_total", "check_probabilities",
+            "check_not_negative", "check_signs", "check_range", "draw", "follow", "one_hot",
+            "inverse_root"}
+
+
 def passes(backend, model, loss, batches):
     """What batches leave behind: losses, gradients, statistics."""
     @tg.compile(backend=backend)
@@ -65,6 +71,9 @@ def passes(backend, model, loss, batches):
     for batch in batches:
         value = step(*batch).data
         found.append((value, {k: p.grad for k, p in model.parameters().items()}))
+    if backend == "native":
+        pieces = next(reversed(step.programs.values())).pieces
+        assert BY_NUMPY.issuperset(p.units[0].nodes[0].name for p in pieces if not p.runner)
     return found, model.state_dict()
 
 

@@ -644,6 +644,8 @@ _PLAIN: dict[Any, Callable[..., Any]] = {
     np.ndarray.clip: lambda x, low, high: _clipped(x, low, high),
     kernels.sigmoid: _sigmoid, kernels.softmax: _softmax, kernels.log_softmax: _log_softmax,
     kernels.softplus: lambda x: np.logaddexp(x, 0),
+    kernels.log1p_exp_minus: lambda x: np.log1p(np.exp(-np.abs(x))),
+    kernels.normal_cdf: lambda x: (1 + kernels.erf(x * math.sqrt(0.5))) * 0.5,
     kernels.elu: lambda x, alpha=1.0: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0))),
 }
 
