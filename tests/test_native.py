@@ -254,6 +254,30 @@ def test_labels_out_of_range_are_refused_as_by_numpy():
     assert np.isfinite(step(x, y).item())
 
 
+@pytest.mark.parametrize("backend", ["native", "numpy"])
+def test_what_comes_before_a_refusal_happens(backend):
+    model = nn.Sequential(nn.Linear(2, 3, rng=0), nn.Dropout(0.5, rng=0))
+
+    @tg.compile(backend=backend)
+    def step(x, y):
+        for p in model.parameters().values():
+            p.grad = None
+        loss = nn.cross_entropy(model(x), y)
+        loss.backward()
+        return loss
+
+    x, y = np.ones((4, 2), np.float32), np.array([0, 1, 2, 0])
+    for _ in range(2):
+        step(x, y)
+    drawn = model[1].rng.bit_generator.state
+    weight = model[0].weight
+    weight.grad[...] = 5
+    with pytest.raises(IndexError):
+        step(x, y + 1)
+    assert model[1].rng.bit_generator.state != drawn
+    assert weight.grad is None
+
+
 def test_gradients_that_are_not_finite_are_refused_by_name():
     _, step, x, y = classifier(check_finite="raise")
     with pytest.raises(tg.NonFiniteError, match=r"layers\.\d\.weight"):

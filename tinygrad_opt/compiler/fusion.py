@@ -204,7 +204,7 @@ class Fused:
         """Join loops of one space with earlier ones that read or make the same."""
         units = self.units
         made: dict[int, int] = {}                          # where a slot was last written
-        barrier = -1
+        barrier = latest = -1                              # behind effects; behind any call
         kept: list[Unit] = []
         for unit in units:
             place = None
@@ -213,6 +213,8 @@ class Fused:
                             default=-1)
                 if any(map(self._reads_outside, unit.nodes)):
                     ready = max(ready, barrier)
+                if any(isinstance(n, Check) for n in unit.nodes):      # what comes first, happens
+                    ready = max(ready, latest)
                 for i in range(len(kept) - 1, max(ready, 0) - 1, -1):
                     if kept[i].space == unit.space and self._may_join(kept[i], unit):
                         place = i
@@ -227,8 +229,10 @@ class Fused:
                 if writes(n) >= 0:
                     root = self.root(writes(n))
                     made[root] = max(made.get(root, -1), place)
-            if any(c in self.barriers for c in unit.calls):
-                barrier = len(kept)
+            if unit.is_call:
+                latest = len(kept)
+                if unit.calls[0] in self.barriers:
+                    barrier = len(kept)
         self.units = kept
 
     def _may_join(self, unit: Unit, later: Unit) -> bool:

@@ -19,7 +19,7 @@ import numpy as np
 from tinygrad_opt.compiler.bound import SETTING, Bound, in_modes, ready, timed
 from tinygrad_opt.compiler.fusion import Fused, Unit, writes
 from tinygrad_opt.compiler.loops import Loop, scattering
-from tinygrad_opt.compiler.lowering import Lowering, Pairs, Scatter
+from tinygrad_opt.compiler.lowering import Check, Lowering, Pairs, Scatter
 from tinygrad_opt.compiler.machine import Runner, addresses, lanes
 from tinygrad_opt.compiler.products import Matrix, Product
 from tinygrad_opt.compiler.program import Call, Program, Ref, slots_in
@@ -77,7 +77,19 @@ class Native(Bound):
     def _run(self, call: Callable[[], int], units: list[Unit]) -> None:
         stopped = call()
         if stopped >= 0:
-            self._raise(units[stopped])
+            unit = units[stopped]
+            self._set_before(units, min(
+                call for call, node in zip(unit.calls, unit.nodes) if isinstance(node, Check)))
+            self._raise(unit)
+
+    def _set_before(self, stretch: list[Unit], refused: int) -> None:
+        """Set the gradients that the program sets before a call, which wait behind its stretch."""
+        place = next(i for i, piece in enumerate(self.pieces) if piece.units is stretch)
+        for piece in self.pieces[place + 1 :]:
+            for unit in piece.units:
+                node = unit.nodes[0]
+                if unit.is_call and node.kernel in SETTING and unit.calls[0] < refused:
+                    ready(node, self.arrays)()
 
     def _called(self, unit: Unit) -> Piece:
         """A call that NumPy makes, or an effect."""
