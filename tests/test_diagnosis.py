@@ -261,6 +261,21 @@ def test_a_model_of_ones_own_is_looked_at_too():
     assert history.findings == []
 
 
+@pytest.mark.parametrize(("batch_size", "step"), [(16, 22), (20, 22), (31, 23)])
+def test_two_small_batches_are_looked_at_as_one(batch_size, step):
+    """All inputs are positive, 20 of 32 weights are not. ReLU is written by hand."""
+    model = nn.Sequential(nn.Linear(1, 32, bias=False, rng=0), lambda x: np.maximum(x, 0),
+                          nn.Linear(32, 1, rng=1))
+    model[0].weight.data = np.where(np.arange(32) < 20, -0.5, 0.5)[None]
+    x = np.linspace(0.1, 1, 200, dtype=np.float32)[:, None]
+    with pytest.warns(TrainingWarning, match="20 of the 32 ReLU units of 0 give 0 for all") as seen:
+        history = tg.fit(model, x, np.sin(x), loss="mse", batch_size=batch_size, epochs=4,
+                         progress=False, seed=0)
+    assert f"for all {2 * batch_size} samples" in str(seen[0].message)
+    assert history.findings[0].step == step            # the last of an epoch is too small
+    assert len(history.findings) == 1
+
+
 def test_a_finding_reads_as_a_sentence():
     finding = Finding("dead units", "layers.0", 0.5, "half of them", "Try less.", 7, 2)
     assert str(finding) == "dead units: half of them (step 7, epoch 2). Try less."

@@ -29,7 +29,7 @@ from tinygrad_opt.train.batch import moved_by_a_pass, put_back
 from tinygrad_opt.train.callbacks import Callback
 from tinygrad_opt.train.history import Finding
 from tinygrad_opt.train.measure import loss_by_name
-from tinygrad_opt.train.probe import Layer, Probe, probe, probe_of, rms
+from tinygrad_opt.train.probe import Layer, Probe, merged, probe, probe_of, rms
 
 __all__ = ["Diagnosis", "TrainingWarning", "Watch", "diagnose"]
 
@@ -382,9 +382,10 @@ def located(
 class Watch(Callback):
     """Looks at a run now and then, and says each thing that goes wrong once.
 
-    Each loss is compared with a bound. After 20 steps, 80, 320, and so on, one pass is run as it is
-    written, which gives the same numbers as a replay, and its graph is looked at before it is gone;
-    so is the step that follows. Nothing is computed that the training would not compute.
+    Each loss is compared with a bound. After 20 steps, 80, 320, and so on, a pass (of small batches
+    two) is run as it is written, which gives the same numbers as a replay, and its graph is looked
+    at before it is gone; so is the step that follows. Nothing is computed that the training would
+    not compute.
     """
 
     def on_begin(self, run: Any) -> None:
@@ -396,7 +397,8 @@ class Watch(Callback):
         self.due = FIRST_LOOK
         self.next = self.start + min(self.window, self.due)
         self.last_batch, self.kept = run.batch, _copies(run.parameters)
-        self.waits, self.seen = False, None  # type: bool, Probe | None
+        self.waits, self.seen = False, []  # type: bool, list[Probe]
+        self.passes = 2 if ENOUGH // 2 <= run.batch_size < ENOUGH else 1       # for one look
         self.validates = "val_loss" in run.history
         self.best, self.since = math.inf, run.epoch
 
@@ -469,10 +471,11 @@ class Watch(Callback):
             losses = run.history.steps["loss"][self.start:self.start + self.window]
             self.first = float(np.median(losses)) if self.window > 4 else losses[0]
             self.bound = min(GROWN * self.first, MOST) if self.first > 0 else MOST
-        if self.seen is not None:
+        if len(self.seen) == self.passes:
             with np.errstate(all="ignore"):
-                found = [*judged(Look(self.seen, run.data[1], steps, self._updates(run)))]
-            self.waits, self.seen, self.due = False, None, EVERY * self.due
+                look = Look(merged(self.seen), run.data[1], steps, self._updates(run))
+                found = [*judged(look)]
+            self.waits, self.seen, self.due = False, [], EVERY * self.due
             for finding in found:
                 self._say(run, finding)
         elif steps >= self.due:
@@ -485,7 +488,7 @@ class Watch(Callback):
         x, y = run.batch
         if len(x) >= min(ENOUGH, run.batch_size, len(run.data[0])):
             with np.errstate(all="ignore"):
-                self.seen = probe_of(run.parameters, x, y, prediction, loss)
+                self.seen.append(probe_of(run.parameters, x, y, prediction, loss))
 
     def _updates(self, run: Any) -> dict[str, float]:
         """‖Δp‖ / ‖p‖ of the weights in the latest step."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from tinygrad_opt.recording import in_mode
 from tinygrad_opt.tensor import Tensor, backward_pass, first_gradient, history
 
-__all__ = ["Layer", "Probe", "probe", "probe_of", "rms"]
+__all__ = ["Layer", "Probe", "merged", "probe", "probe_of", "rms"]
 
 Array = np.ndarray
 
@@ -102,6 +102,30 @@ def probe_of(
     )
 
 
+def _name(z: Tensor) -> str:
+    """That of its operation; the larger of x and 0 is a ReLU too."""
+    name: str = z.op.name                                  # type: ignore[union-attr]
+    by_hand = name == "maximum" and any(type(x) is not Tensor and np.ndim(x) == 0 and x == 0
+                                        for x in z.inputs)
+    return "relu" if by_hand else name
+
+
+def merged(probes: Sequence[Probe]) -> Probe:
+    """Several passes as one of more samples; the last of them, where their shapes differ."""
+    *_, last = probes
+    try:
+        layers = [
+            replace(parts[-1], values=np.concatenate([part.values for part in parts]),
+                    inside={name: [*map(np.concatenate, zip(*(p.inside[name] for p in parts)))]
+                            for name in parts[-1].inside})
+            for parts in zip(*(one.layers for one in probes))]
+        x, y, prediction = (np.concatenate([getattr(one, name) for one in probes])
+                            for name in ("x", "y", "prediction"))
+    except (ValueError, KeyError):                         # such as sequences of other lengths
+        return last
+    return replace(last, x=x, y=y, prediction=prediction, layers=layers)
+
+
 def rms(values: Array) -> float:
     """Root mean square."""
     return math.sqrt(np.vdot(values, values) / values.size) if values.size else 0.0
@@ -128,7 +152,7 @@ def _layers(
     for name, group in found.items():
         end, inside = group[-1], {}                        # type: ignore[var-annotated]
         for z in group:
-            inside.setdefault(z.op.name, []).append(z._array)      # type: ignore[union-attr]
+            inside.setdefault(_name(z), []).append(z._array)
         # those with a row for each sample: not what is made of the parameters alone
         gradients = [gradient_of(z) for z in group if z.shape[:1] == (rows,)]
         flow = [rms(g) for g in gradients if g is not None]
