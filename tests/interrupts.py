@@ -1,8 +1,11 @@
-"""Ctrl-C at a chosen instruction, so that every moment can be tried and none is waited for."""
+"""Ctrl-C at a chosen instruction, so that every moment can be tried and none is waited for; and
+bursts at random times, for a drill."""
 
 import os
 import signal
 import sys
+import threading
+import time
 from contextlib import contextmanager
 
 
@@ -42,3 +45,49 @@ def interrupted(burst):
         pass
     finally:
         sys.settrace(tracer)
+
+
+@contextmanager
+def bursts(inside, rng, usual):
+    """A function that calls another under a burst of four SIGINTs, at most 50 µs apart, and tells
+    whether it was interrupted; only what runs in the code object `inside` is disturbed."""
+    main = threading.get_ident()
+
+    def interrupt(number, frame):
+        while frame is not None:
+            if frame.f_code is inside:
+                raise KeyboardInterrupt
+            frame = frame.f_back
+
+    def fire(delays):
+        for delay in delays:
+            time.sleep(delay)
+            signal.pthread_kill(main, signal.SIGINT)
+
+    def call(function):
+        delays = [rng.uniform(0, usual), *rng.uniform(0, 5e-5, 3)]
+        thread = threading.Thread(target=fire, args=(delays,))
+        thread.start()
+        try:
+            function()
+        except KeyboardInterrupt:
+            return True
+        finally:
+            thread.join()
+        return False
+
+    before, interval = signal.signal(signal.SIGINT, interrupt), sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)                            # else the thread waits for 5 ms
+    try:
+        yield call
+    finally:
+        signal.signal(signal.SIGINT, before)
+        sys.setswitchinterval(interval)
+
+
+def usual_time(function, times=100):
+    """Seconds that a call takes."""
+    start = time.perf_counter()
+    for _ in range(times):
+        function()
+    return (time.perf_counter() - start) / times

@@ -8,14 +8,13 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 import tracemalloc
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from interrupts import Burst, interrupted
+from interrupts import Burst, bursts, interrupted, usual_time
 
 import tinygrad_opt as tg
 from tinygrad_opt import nn, optim
@@ -569,43 +568,16 @@ def test_bursts_of_interrupts_at_random_times_load_no_part(tmp_path, monkeypatch
     (model, optimizer), rng = trained(1, 1), np.random.default_rng(0)
     old, new = all_numbers(model, optimizer), all_numbers(*trained(0, 3))
     first = save(tmp_path / "first.npz", model, optimizer)
-    main, ended = threading.get_ident(), {"interrupted": 0, "loaded": 0}
+    ended = {"interrupted": 0, "loaded": 0}
     monkeypatch.setattr(sys, "unraisablehook", lambda *_: None)  # files that interrupts left open
-    start = time.perf_counter()
-    for _ in range(100):
-        load(first, model, optimizer)
-    usual = (time.perf_counter() - start) / 100
-
-    def interrupt(number, frame):
-        while frame is not None:                            # only what is in `load` is disturbed
-            if frame.f_code is load.__code__:
-                raise KeyboardInterrupt
-            frame = frame.f_back
-
-    def burst(delays):
-        for delay in delays:
-            time.sleep(delay)
-            signal.pthread_kill(main, signal.SIGINT)
-
-    before, interval = signal.signal(signal.SIGINT, interrupt), sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)                             # else the thread waits for 5 ms
-    try:
+    usual = usual_time(lambda: load(first, model, optimizer))
+    with bursts(load.__code__, rng, usual) as under_a_burst:
         for _ in range(5000):
-            delays = [rng.uniform(0, usual), *rng.uniform(0, 5e-5, 3)]
-            thread = threading.Thread(target=burst, args=(delays,))
-            thread.start()
-            try:
-                load(path, model, optimizer)
-            except KeyboardInterrupt:
-                ended["interrupted"] += 1
-            thread.join()
+            ended["interrupted"] += under_a_burst(lambda: load(path, model, optimizer))
             numbers = all_numbers(model, optimizer)
             assert numbers in (old, new)
             if numbers == new:
                 ended["loaded"] += 1
                 load(first, model, optimizer)
-    finally:
-        signal.signal(signal.SIGINT, before)
-        sys.setswitchinterval(interval)
     print(ended)
     assert min(ended.values()) > 100

@@ -9,7 +9,7 @@ import weakref
 
 import numpy as np
 import pytest
-from interrupts import Burst, interrupted
+from interrupts import Burst, bursts, interrupted, usual_time
 
 import tinygrad_opt as tg
 from tinygrad_opt import Tensor, nn, optim
@@ -806,6 +806,48 @@ def test_an_interrupted_step_never_leaves_some_parameters_updated_and_others_not
         if not burst.reached:
             break
     assert len(counts) > 20 and {1, 2} == set(counts)       # each was tried, before and after
+
+
+@posix
+@pytest.mark.drill
+@pytest.mark.parametrize("captured", [False, True], ids=["eager", "captured"])
+def test_bursts_of_interrupts_at_random_times_tear_no_step(captured):
+    """Four signals each, at some time while a network is trained by one step: 5,000 times."""
+    x = np.linspace(-1, 1, 24, dtype=np.float32).reshape(8, 3)
+
+    def trained():
+        model = nn.MLP([3, 16, 2], rng=0)
+        opt = optim.Adam(model.parameters(), lr=optim.schedules.exponential(0.01, 0.999))
+
+        def step(x):
+            loss = np.square(model(x)).mean()
+            opt.zero_grad()
+            loss.backward()
+            opt.step()
+
+        return (tg.compile(step) if captured else step), model, opt
+
+    def numbers(model, opt):
+        return [a.tobytes() for a in model.state_dict().values()], repr(opt.state_dict())
+
+    (step, *run), (twin_step, *twin) = trained(), trained()
+    for each in (step, twin_step):
+        usual = usual_time(lambda each=each: each(x))
+    code = type(step).__call__.__code__ if captured else step.__code__
+    ended = {"interrupted": 0, "stepped": 0, "not stepped": 0}
+    with bursts(code, np.random.default_rng(0), usual) as under_a_burst:
+        for _ in range(5000):
+            old = numbers(*twin)
+            twin_step(x)
+            ended["interrupted"] += under_a_burst(lambda: step(x))
+            now = numbers(*run)
+            assert now in (old, numbers(*twin))
+            ended["not stepped" if now == old else "stepped"] += 1
+            if now == old:
+                step(x)
+            assert numbers(*run) == numbers(*twin)
+    print(ended)
+    assert min(ended.values()) > 100
 
 
 def test_an_error_inside_a_rule_takes_the_step_back():
