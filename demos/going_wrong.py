@@ -89,10 +89,16 @@ def run(case, quick=False):
     return model, (x, y, loss), history
 
 
+def gradient_flow(model, x, y, loss):
+    """The gradient of each parameter after one pass."""
+    nn.cross_entropy(model(x), y).backward()
+    return tg.viz.plot_gradient_flow(model, title="gradients of the parameters")
+
+
 def main(out="runs", quick=False):
     folder = Path(out, "going_wrong")
     folder.mkdir(parents=True, exist_ok=True)
-    for case in [*CASES][:3] if quick else CASES:
+    for case in [*CASES][3:6] if quick else CASES:
         model, data, history = run(case)
         print(f"{case}\n    " + "\n    ".join(map(str, history.findings)))
         if case == "overfitting":
@@ -101,7 +107,9 @@ def main(out="runs", quick=False):
             picture = tg.diagnose(model, *data).plot(title=case)
         else:
             picture = tg.viz.plot_steps(history, title=case)
-        picture.savefig(folder / f"{case.replace(':', '').replace(' ', '_')}.png")
+        picture.savefig(folder / f"{(name := case.replace(':', '').replace(' ', '_'))}.png")
+        if case in ("no gradient", "dead units", "vanishing gradients"):
+            gradient_flow(model, *data).savefig(folder / f"{name}_flow.png")
     print(f"wrote a picture of each to {folder}")
 
 

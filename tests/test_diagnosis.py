@@ -115,6 +115,22 @@ def test_it_is_said_once_at_the_line_that_called_fit():
     assert history.findings[0].kind == "growing loss"
 
 
+@pytest.mark.parametrize(("lr", "grows"), [(1.06, True), (1.012, False)])
+@pytest.mark.filterwarnings("ignore::tinygrad_opt.train.TrainingWarning")
+def test_a_loss_must_grow_for_long_or_by_much(lr, grows):
+    """Above 1 each step goes too far, by a little more than the last one."""
+    x = going_wrong.RAMP
+    history = tg.fit(nn.Linear(1, 1, rng=0), x, 3 * x, loss="mse", optimizer=optim.SGD(lr=lr),
+                     batch_size=64, epochs=24, progress=False)
+    losses = history.steps["loss"]
+    found = [f for f in history.findings if f.kind == "growing loss"]
+    assert (len(found) == 1) == grows == (losses[-1] > 5 * losses[0])
+    assert losses[-1] > 1.2 * losses[0]
+    for finding in found:
+        first = next(i for i, loss in enumerate(losses, 1) if loss > 5 * losses[0])
+        assert finding.step == first + 4 and 5 < finding.value < 1000
+
+
 def test_a_callback_may_end_a_run_that_goes_wrong():
     stop = LambdaCallback(on_finding=lambda run: run.stop(run.history.findings[-1].kind))
     with np.errstate(all="ignore"), pytest.warns(TrainingWarning):

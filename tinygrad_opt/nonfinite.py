@@ -40,8 +40,8 @@ class detect_nonfinite(Setting):
     """Stop at the first operation whose result is nan or infinite, forward or backward.
 
     ``with detect_nonfinite():`` or ``@detect_nonfinite()``, for finding out where a loss or a
-    gradient that is nan comes from. Every result is looked at, which about doubles the time of a
-    step; a compiled step in the block runs as it is written.
+    gradient that is nan comes from. Every result is looked at, which nearly doubles the time of a
+    small step; a compiled step in the block runs as it is written.
 
     Parameters
     ----------
