@@ -295,3 +295,18 @@ def test_two_small_batches_are_looked_at_as_one(batch_size, step):
 def test_a_finding_reads_as_a_sentence():
     finding = Finding("dead units", "layers.0", 0.5, "half of them", "Try less.", 7, 2)
     assert str(finding) == "dead units: half of them (step 7, epoch 2). Try less."
+
+
+@pytest.mark.parametrize(("last", "loss", "outputs"), [
+    (nn.Identity(), nn.cross_entropy, 3), (nn.Identity(), nn.binary_cross_entropy_with_logits, 1),
+    (nn.Sigmoid(), nn.binary_cross_entropy, 1),
+    (nn.LogSoftmax(), lambda p, y: -p[np.arange(len(y)), y].mean(), 3),
+    (nn.Softmax(), lambda p, y: -np.log(p[np.arange(len(y)), y]).mean(), 3),
+])
+def test_the_cross_entropy_that_is_told_is_that_of_the_loss(last, loss, outputs):
+    model = nn.Sequential(nn.Linear(2, outputs, init=3.0, rng=0), last)
+    x, y = SPIRAL
+    if outputs == 1:
+        y = (y[:, None] == 1).astype(np.float32)
+    seen = probe(model, loss, x, y)
+    assert Look(seen, y).guess.loss == pytest.approx(seen.loss, rel=1e-4)

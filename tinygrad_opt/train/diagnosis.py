@@ -21,6 +21,7 @@ import numpy as np
 
 from tinygrad_opt.data.arguments import array_of, samples
 from tinygrad_opt.errors import NonFiniteError, caller_line
+from tinygrad_opt.kernels import log_softmax
 from tinygrad_opt.markup import html_list, html_table
 from tinygrad_opt.nonfinite import detect_nonfinite, entries_that
 from tinygrad_opt.recording import in_mode
@@ -534,27 +535,24 @@ def _guess(look: Look) -> Guess | None:
     if scores.size == len(y) == y.size and {*np.unique(y)} in ({0, 1}, {-1, 1}):
         scores, top = scores.reshape(-1, 1), y.max()
         y, every = ((part.reshape(-1) == top).astype(int) for part in (y, every))
-        if look.probe.ends_in == "sigmoid":
-            chances = np.hstack([1 - scores, scores])
-        else:
-            chances = 1 / (1 + np.exp(np.hstack([scores, -scores])))
-    elif scores.ndim == 2 and y.ndim == 1 and y.dtype.kind in "iu" and 0 <= y.min() and (
-            y.max() < scores.shape[1]):
-        chances = scores
-        if look.probe.ends_in != "softmax":
-            chances = np.exp(scores - scores.max(axis=1, keepdims=True))
-            chances /= chances.sum(axis=1, keepdims=True)
+        other = 1 - scores if look.probe.ends_in == "sigmoid" else np.zeros_like(scores)
+        scores = np.hstack([other, scores])
+    elif not (scores.ndim == 2 and y.ndim == 1 and y.dtype.kind in "iu" and 0 <= y.min()
+              and y.max() < scores.shape[1]):
+        return None
+    if not np.isfinite(scores).all():
+        return None
+    if look.probe.ends_in in ("sigmoid", "softmax"):       # these are probabilities
+        logs = np.log(np.maximum(scores, 1e-30))
     else:
-        return None
-    if not np.isfinite(chances).all():
-        return None
+        logs = log_softmax(scores)
     shares = np.bincount(every) / len(every)
     most = float(shares.max())
     shares = shares[shares > 0]
     return Guess(
-        float(-np.log(np.maximum(chances[np.arange(len(y)), y], 1e-30)).mean()),
-        float(-(shares * np.log(shares)).sum()), float(np.mean(chances.argmax(axis=1) == y)),
-        most, math.sqrt(most * (1 - most) / len(y)), float(np.mean(chances.max(axis=1) >= 0.99)))
+        float(-logs[np.arange(len(y)), y].mean()), float(-(shares * np.log(shares)).sum()),
+        float(np.mean(logs.argmax(axis=1) == y)), most, math.sqrt(most * (1 - most) / len(y)),
+        float(np.mean(logs.max(axis=1) >= math.log(0.99))))
 
 
 def _dead(layer: Layer) -> Iterator[Array]:
