@@ -142,7 +142,6 @@ def einsum(i, g, operands, subscripts):
     unused = iter(sorted(set(LETTERS) - set(subscripts)))
     factors = list(zip(terms, operands))
     factors[i] = out, g
-    factors.insert(0, factors.pop(i))
     target = ""
     for letter, n in zip(terms[i], np.shape(operands[i])):
         fresh = letter
