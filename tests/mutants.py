@@ -10,9 +10,9 @@ that ``pip install -e ".[test]" && pytest`` runs: what other packages bring is h
 
 Which tests reach which line is recorded first, and kept in ``.pytest_cache`` for as long as the
 test's file and the mutated file stay as they are. Then each mutant gets a process of its own, with
-all tests collected, and those that reach its lines run in it, the quickest first, until one fails,
-or takes far more processor time than before. Code of functions is exchanged where it stands; what
-is computed at import is imported anew, with its tests.
+all tests collected. Those that reach its lines run in it, the ones of its own subject first and of
+these the quickest, until one fails, or takes far more processor time than before. Code of functions
+is exchanged where it stands; what is computed at import is imported anew, with its tests.
 
 A mutant is written as its line, with «before→after» at the change. Those that no test can tell
 from the code are listed in ``tests/equivalent_mutants.txt`` with the reason, and not counted.
@@ -80,6 +80,12 @@ class Mutant:
     def __str__(self):
         return f"{self.place}: {self.text}"
 
+    def compiles(self):
+        try:
+            return bool(compile(self.source, "mutant", "exec"))
+        except SyntaxError:
+            return False
+
     @property
     def source(self):
         return self.file.source[:self.start] + self.new + self.file.source[self.end:]
@@ -96,19 +102,13 @@ class File:
         for line in self.source.splitlines(keepends=True):
             self.starts.append(self.starts[-1] + len(line))
         self.tree = ast.parse(self.source)
-        self.found, self.bodies = [], {}           # the scopes' lines, by their qualified names
+        self.found = []
         self.uses = defaultdict(set)               # the lines on which a global name is read
+        self.told = False                          # inside the words of an error
+        self.assigned = set()                      # names in the function, as far as it was read
+        self.context = None                        # the scope's name, lines that reach, function
         self.visit_all(self.tree.body, self.name, (), None)
-        names = Counter(map(str, self.found))
-        self.mutants = []
-        for m in self.found:
-            try:
-                compile(m.source, "mutant", "exec")
-            except SyntaxError:
-                continue
-            if names[str(m)] == 1:                 # the same change twice on a line: once
-                self.mutants.append(m)
-            names[str(m)] -= 1
+        self.mutants = list({str(m): m for m in self.found}.values())  # alike on a line: once
 
     def span(self, node):
         return (self.starts[node.lineno - 1] + node.col_offset,
@@ -121,47 +121,33 @@ class File:
     def change(self, start, end, new):
         new = new.encode() if isinstance(new, str) else new
         if new != self.source[start:end]:
-            self.found.append(Mutant(self, start, end, new, self.place, self.lines, self.at_import))
+            place, lines, function = self.context
+            self.found.append(Mutant(self, start, end, new, place, lines, function is None))
 
     def replace(self, node, new):
         self.change(*self.span(node), new)
 
     def visit_all(self, nodes, place, lines, function):
-        before = getattr(self, "context", None)
+        before = self.context
         for node in nodes:
             self.context = (place, lines, function)
             self.visit(node)
         self.context = before
-
-    place = property(lambda self: self.context[0])
-    at_import = property(lambda self: self.context[2] is None)
-
-    @property
-    def lines(self):
-        return self.context[1]
-
-    def inside(self, node, *parts):
-        """Go on in parts of a node, which run whenever the node's own lines do."""
-        place, lines, function = self.context
-        self.visit_all(parts, place, lines_of(node) if node is not None else lines, function)
 
     def visit(self, node):
         place, lines, function = self.context
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             name = f"{place}.{node.name}"
             body = lines_of(*node.body)
-            at_definition = list(node.decorator_list)
-            if isinstance(node, ast.FunctionDef):
-                at_definition += [d for d in [*node.args.defaults, *node.args.kw_defaults] if d]
-            self.visit_all(at_definition, name, (*body, *lines), function)
-            keeps = node.name if isinstance(node, ast.FunctionDef) else function
-            if isinstance(node, ast.FunctionDef):
-                self.arguments = {a.arg for a in ast.walk(node.args) if isinstance(a, ast.arg)}
-                self.assigned = set(self.arguments)
-            self.visit_all(node.body, name, body if isinstance(node, ast.ClassDef) else (), keeps)
+            self.visit_all(node.decorator_list, name, (*body, *lines), function)
+            if isinstance(node, ast.ClassDef):
+                self.visit_all(node.body, name, body, function)
+            else:
+                self.visit_all(defaults(node), name, (*body, *lines), function)
+                self.assigned = {a.arg for a in ast.walk(node.args) if isinstance(a, ast.arg)}
+                self.visit_all(node.body, name, (), node.name)
         elif isinstance(node, ast.Lambda):
-            self.visit_all([d for d in [*node.args.defaults, *node.args.kw_defaults] if d],
-                           place, lines, function)
+            self.visit_all(defaults(node), place, lines, function)
             self.visit_all([node.body], place, lines_of(node), "<lambda>")
             self.context = (place, lines_of(node), "<lambda>")
             if not (isinstance(node.body, ast.Constant) and node.body.value is None):
@@ -217,8 +203,6 @@ class File:
                     self.told = told
                     self.visit_all([part], place, own, function)
                     self.told = False
-
-    told = False                                   # inside the words of an error
 
     def readers(self, name):
         """The lines of statements in functions that read a global name."""
@@ -280,8 +264,8 @@ class File:
                     self.replace(bound, "")
         elif isinstance(node, ast.Call):
             self.call(node)
-        self.inside(None, *(n for n in ast.iter_child_nodes(node) if isinstance(
-            n, ast.expr | ast.comprehension | ast.keyword)))
+        self.visit_all([n for n in ast.iter_child_nodes(node) if isinstance(
+            n, ast.expr | ast.comprehension | ast.keyword)], *self.context)
 
     def call(self, node):
         given = [a for a in node.args if not isinstance(a, ast.Starred)]
@@ -296,6 +280,10 @@ class File:
             comma = re.compile(rb"\s*,").match(self.source, end)
             if keyword.arg is not None:
                 self.change(start, comma.end() if comma else end, "")
+
+
+def defaults(function):
+    return [d for d in [*function.args.defaults, *function.args.kw_defaults] if d]
 
 
 def lines_of(*nodes):
@@ -548,6 +536,7 @@ class Runner:
             if self.options.sample < 1:
                 count = -int(-self.options.sample * len(mutants) // 1)
                 mutants = random.Random(self.options.seed).sample(mutants, count)
+            mutants = [m for m in mutants if m.compiles()]
             mutants.sort(key=lambda m: m.runs_at_import)           # the quick ones first
             survivors, killers = [], Counter()
             for number, mutant in enumerate(mutants):
@@ -576,17 +565,18 @@ class Runner:
         return [t for t in self.items if name in self.tests[t][1]]
 
     def chosen(self, mutant):
-        """The tests that reach a mutant, the quickest first, as far as the time lasts."""
+        """The tests that reach a mutant, as far as the time lasts."""
         name = mutant.file.name
         tests = self.reached_by(mutant.lines, name)
         if not tests and (mutant.runs_at_import
                           or not self.at_import[name].isdisjoint(mutant.lines)):
             tests = self.touching(name)
-        return self.affordable(tests)
+        return self.affordable(tests, name)
 
-    def affordable(self, tests):
+    def affordable(self, tests, name):
+        own = f"/test_{name.split('/')[0]}"
         total, some = 0.0, []
-        for test in sorted(tests, key=self.seconds.__getitem__):
+        for test in sorted(tests, key=lambda t: (own not in t, self.seconds[t])):
             total += self.seconds[test]
             if total > self.options.budget:
                 break
@@ -602,7 +592,7 @@ class Runner:
         early = not self.at_import[mutant.file.name].isdisjoint(mutant.lines)
         result = in_child(functools.partial(self.run, mutant, tests, mutant.runs_at_import), wall)
         if early and not mutant.runs_at_import and result == [None]:   # what import made of it
-            tests = self.affordable(self.touching(mutant.file.name))
+            tests = self.affordable(self.touching(mutant.file.name), mutant.file.name)
             result = in_child(functools.partial(self.run, mutant, tests, True), wall)
         return "out of time" if result is None else result[0]
 

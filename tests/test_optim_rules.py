@@ -362,6 +362,13 @@ def test_without_its_corrections_adam_begins_with_steps_three_times_too_long():
     assert first[False] == pytest.approx(-0.1 * 0.1 / math.sqrt(0.001), rel=1e-6)
 
 
+def test_without_corrections_too_amsgrad_divides_by_the_largest_so_far():
+    optimizer = optim.Adam(lr=1.0, beta1=0.0, beta2=0.0, eps=0.0, amsgrad=True,
+                           bias_correction=False)
+    moved = displacements(optimizer, [2.0, 1.0, 4.0, 1.0])
+    np.testing.assert_allclose(moved, [-1, -0.5, -1, -0.25], rtol=1e-12)
+
+
 def test_adagrad_with_mean_divides_by_the_root_mean_square():
     gradients = [3.0, -1.0, 0.5, 2.0]
     moved = displacements(optim.AdaGrad(lr=0.1, mean=True, eps=1e-7), gradients)
