@@ -158,8 +158,8 @@ def test_a_call_that_fails_half_way_is_taken_back():
 
 def test_arrays_are_taken_back_too_where_a_call_fails_half_way():
     opt = optim.Adam(lr=0.1)
-    arrays = {n: np.ones(3, np.float32) for n in "ab"}
-    grads = {n: np.ones(3, np.float32) for n in "ab"}
+    arrays = {"a": np.ones(3), "b": np.ones(3, np.float32)}           # a first, by itself
+    grads = {n: np.ones_like(x) for n, x in arrays.items()}
     opt.update(arrays, grads)
     before, state = str(arrays), str(opt.state_dict())
     grads["b"] = np.full(3, 1e30, np.float32)

@@ -51,7 +51,7 @@ def half_cosine(u):
     (schedules.warm_up(0.4, 4), lambda t: 0.1 * min(t, 4)),
     (schedules.one_cycle(1.0, 5, rise=0.01, first=0.0, last=0.0),    # its top is inside
      lambda t: [0, 1, 0.75, 0.25, 0][min(t, 4)]),
-], ids=repr)
+], ids=lambda x: repr(x) if isinstance(x, schedules.Schedule) else "formula")
 def test_schedules_are_their_formulas(schedule, formula):
     np.testing.assert_allclose(schedule.values(30), [formula(t) for t in range(30)], rtol=1e-12,
                                atol=1e-15)
