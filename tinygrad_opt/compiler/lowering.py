@@ -113,7 +113,10 @@ class Lowering:
     # ---- slots and terms ----
 
     def dtype(self, slot: int) -> str:
-        return self.slots[slot].dtype.str[1:] if self.slots[slot].dtype.isnative else "other"
+        """The name of a dtype that loops know, or "other"."""
+        own = self.slots[slot]
+        odd = own.array is not None and not own.array.flags.aligned
+        return "other" if odd or not own.dtype.isnative else own.dtype.str[1:]
 
     def temporary(self, shape: tuple[int, ...], dtype: str) -> int:
         """A new slot."""

@@ -14,6 +14,7 @@ import hashlib
 import os
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -23,7 +24,7 @@ from tinygrad_opt.errors import install
 
 __all__ = ["Runner", "addresses", "cache_folder", "lanes", "llvm_binding"]
 
-VERSION = "6"                            # of the code that is written here
+VERSION = "7"                            # of the code that is written here
 PATIENCE = 2.0                           # seconds before a long compilation shows its progress
 
 
@@ -80,6 +81,7 @@ class _Machine:
 
 
 _machine = functools.cache(_Machine)
+_lock = threading.RLock()
 
 
 def lanes(itemsize: int) -> int:
@@ -100,22 +102,24 @@ class Written(Protocol):
 
 def addresses(wanted: Iterable[Written]) -> list[int]:
     """The address of each function; what is missing is written and compiled."""
-    machine, wanted = _machine(), [*wanted]
-    names = [machine.name(repr(made)) for made in wanted]
-    missing = {}
-    for name, made in zip(names, wanted):
-        if name not in machine.loaded and name not in missing:
-            code = _kept(name)
-            if code is None:
-                missing[name] = made
-            else:
+    wanted = [*wanted]
+    with _lock:                                            # LLVM loads one function at a time
+        machine = _machine()
+        names = [machine.name(repr(made)) for made in wanted]
+        missing = {}
+        for name, made in zip(names, wanted):
+            if name not in machine.loaded and name not in missing:
+                code = _kept(name)
+                if code is None:
+                    missing[name] = made
+                else:
+                    machine.load(name, code)
+        with _progress(len(missing)) as advance:
+            for name, made in missing.items():
+                code = machine.compiled(made.written(name), made.level)
                 machine.load(name, code)
-    with _progress(len(missing)) as advance:
-        for name, made in missing.items():
-            code = machine.compiled(made.written(name), made.level)
-            machine.load(name, code)
-            _keep(name, code)
-            advance()
+                _keep(name, code)
+                advance()
     return [machine.loaded[name] for name in names]
 
 

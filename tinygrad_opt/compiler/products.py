@@ -284,10 +284,12 @@ class _Writer:
         place = b.bitcast(place, self.vector.as_pointer())
         if mask is None:
             return b.load(place, align=self.size)
-        load = self._intrinsic("load", self.vector, [
-            place.type, mask.type, self.vector])
         zero = self.ir.Constant(self.vector, [constant(self.p.dtype, 0)] * self.p.lanes)
-        return b.call(load, [place, mask, zero])
+        return self._masked_load(place, mask, zero)
+
+    def _masked_load(self, place: Any, mask: Any, rest: Any) -> Any:
+        load = self._intrinsic("load", self.vector, [place.type, self.i32, mask.type, self.vector])
+        return self.b.call(load, [place, self.i32(self.size), mask, rest])
 
     def _intrinsic(self, what: str, result: Any, operands: list[Any]) -> Any:
         ir, p = self.ir, self.p
@@ -305,11 +307,10 @@ class _Writer:
             b.store(value, place, align=self.size)
             return
         if self.adds:
-            load = self._intrinsic("load", self.vector, [place.type, mask.type, self.vector])
-            value = b.fadd(value, b.call(load, [place, mask, value]))
+            value = b.fadd(value, self._masked_load(place, mask, value))
         store = self._intrinsic("store", self.ir.VoidType(), [
-            self.vector, place.type, mask.type])
-        b.call(store, [value, place, mask])
+            self.vector, place.type, self.i32, mask.type])
+        b.call(store, [value, place, self.i32(self.size), mask])
 
 
 def _spans(total: int, step: int) -> list[tuple[int, int, int]]:
