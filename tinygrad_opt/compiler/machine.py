@@ -50,7 +50,7 @@ class _Machine:
         self.target = llvm.Target.from_default_triple().create_target_machine(
             cpu=cpu, features=features.flatten(), opt=3, codemodel="jitdefault")
         self.passes = {}
-        for level in (1, 3):
+        for level in (0, 1, 3):
             options = llvm.PipelineTuningOptions(speed_level=level)
             options.loop_vectorization = options.slp_vectorization = level == 3
             self.passes[level] = llvm.create_pass_builder(self.target, options)

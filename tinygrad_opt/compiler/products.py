@@ -43,7 +43,11 @@ class Product(NamedTuple):
     b: Matrix
     c: Matrix
     lanes: int
-    level: int = 1
+
+    @property
+    def level(self) -> int:
+        """Tiles are written as they are to be; copying entries is left to LLVM."""
+        return 1 if self.copies or self.c.column != 1 else 0
 
     @property
     def shape(self) -> tuple[int, int, int]:
