@@ -291,6 +291,13 @@ def test_the_numbers_hold_the_regions_of_every_frame(training):
     assert regions[-1, 0, 0] == np.argmax(model(corner).data)
 
 
+def test_a_page_says_in_words_how_the_film_ends(ravine, training):
+    about, _ = unpacked(animate_race(ravine, frames=3).html())
+    assert about["alt"].startswith("race on ravine. step 30. SGD wild diverged")
+    about, _ = unpacked(training[3].html())
+    assert re.match(r"training. epoch 12 +loss [\d.]+ +accuracy [\d.]+%. ", about["alt"])
+
+
 def test_no_word_and_no_digit_of_a_text_is_lost_on_the_page():
     run = descend_1d(lambda x: x**2, optim.SGD(lr=0.125), 1.123, 3, label="of 2.625  and 1.1255")
     _, (drawn,) = unpacked(animate_descent(run, frames=4).html())

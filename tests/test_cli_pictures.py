@@ -156,6 +156,14 @@ def test_the_spiral_is_a_table_of_what_is_published_beside_what_came_out(capsys)
     assert lines[-2:] == ["s.png", "s.csv"]
 
 
+def test_a_race_draws_the_arrows_of_one(capsys):
+    done("race ravine --steps 9 --arrows momentum --out a.svg")
+    assert "gradient of Momentum lr=0.05" in Path("a.svg").read_text(encoding="utf-8")
+    capsys.readouterr()
+    assert main("race ravine --steps 9 --arrows nobody --out b.svg --quiet".split()) == 1
+    assert "no 'nobody' took part; there were: SGD" in capsys.readouterr().err
+
+
 def test_a_race_shows_who_diverged(capsys):
     done("race ravine --optimizers sgd:9,adam --steps 50 --out race.csv")
     assert "diverged at step" in capsys.readouterr().out

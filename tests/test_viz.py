@@ -640,3 +640,10 @@ def test_data_of_a_formula_are_no_parameters():
     assert "1 param (2 values)" in graph.caption
     assert formula.parse("sum(x**2)", x=x).inputs[0].inputs[0].requires_grad
     assert formula.parse("x * a", x=2.0, a=3.0).inputs[0].requires_grad
+
+
+def test_a_page_shrinks_a_drawing_as_far_as_it_can_be_read_and_then_scrolls():
+    view = draw(expression(), engine="builtin")
+    wide = round(view.layout.width)
+    assert f"max-width:{wide + 32}px;min-width:{wide * 0.6:.0f}px" in view.html
+    assert view.html.index("overflow-x:auto") < view.html.index("<svg")

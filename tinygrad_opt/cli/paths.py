@@ -64,6 +64,9 @@ def _entrant(text: str) -> str:
     argument("--steps", type=at_least(1), metavar="N",
              help="of each optimizer; with batch=, samples that it sees (default: as many as the"
                   " surface takes)"),
+    argument("--arrows", metavar="NAME",
+             help="one of them whose gradient and latest step, the velocity of momentum, are drawn"
+                  " as arrows"),
     argument("--start", type=point, metavar="X,Y",
              help="where all begin, such as --start=-1.5,2 (default: one that suits the surface)"),
     FRAMES,
@@ -156,6 +159,7 @@ def _written(result: Any, path: Path, options: argparse.Namespace) -> str:
         return f"{result.save(path)}  every point, value and gradient"
     # red is high and blue is low where an error falls from one half to none
     chosen = look(options) | ({"cmap": "coolwarm"} if options.surface.endswith("neuron") else {})
+    chosen["arrows"] = options.arrows
     if kind_of(path) == STILL:
         plot_race(result, **chosen).savefig(path)
         return f"{path}  all paths, and the value against the step"

@@ -17,7 +17,7 @@ async function start() {
   const fits = `calc((100vh - 90px) * ${about.width / about.height})`;   // with the bar below it
   svg.setAttribute("viewBox", `0 0 ${about.width} ${about.height}`);
   svg.style.maxWidth = `min(${2.5 * about.width}px, ${fits})`;
-  svg.setAttribute("aria-label", about.title);
+  svg.setAttribute("aria-label", about.alt);
   at.max = about.frames - 1;
   let frame = about.frames - 1, timer = null, artists = [];
 

@@ -14,6 +14,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from tinygrad_opt.viz.animation.moving import Words
 from tinygrad_opt.viz.figures import matplotlib_or_error
 from tinygrad_opt.viz.html_page import html_page
 
@@ -39,8 +40,9 @@ def film_page(film: Any, fps: float) -> str:
     """The page that plays a film; one that follows the reader's system holds its dark twin too."""
     films = [_drawn(one) for one in (film, *([film.in_dark()] if film.in_dark else []))]
     width, height = (POINTS * side for side in film.figure.get_size_inches())
+    ends = (part.words[-1] for part in film.parts if isinstance(part, Words))
     about = {"width": width, "height": height, "frames": film.frames, "fps": fps,
-             "title": film.title}
+             "alt": ". ".join(filter(None, [film.title, *ends]))}
     text = json.dumps(films, separators=(",", ":"), ensure_ascii=False).encode()
     data = {"about": about, "drawn": base64.b64encode(zlib.compress(text, 9)).decode()}
     script = Path(__file__).with_name("player.js").read_text(encoding="utf-8")

@@ -36,6 +36,7 @@ CHOICES = {
     "detail": (None, 0, 1, 2),
 }
 LARGEST, LARGEST_PNG = 200_000, 1500       # boxes in a drawing
+WIDE = '<div style="overflow-x:auto">{}</div>'
 BACK_ROOM, BACK_RIM = 74.0, 14.0           # between columns and below, for derivatives on arrows
 
 
@@ -252,7 +253,13 @@ class GraphView:
     @property
     def html(self) -> str:
         """A page that holds the drawing and nothing from anywhere else."""
-        return html_page(self.graph.name, self.svg, theme=self.theme)
+        return html_page(self.graph.name, WIDE.format(self._fitted(self.svg)), theme=self.theme)
+
+    def _fitted(self, text: str) -> str:
+        """SVG that shrinks with the place that it has, as far as it can be read, then scrolls."""
+        wide = round(self.layout.width)
+        fit = f'style="width:100%;height:auto;max-width:{wide + 32}px;min-width:{wide * 0.6:.0f}px"'
+        return text.replace("<svg ", f"<svg {fit} ", 1)
 
     def save(self, path: Any) -> Path:
         """Write the drawing to a file: svg, png, pdf, html, or gv and dot for DOT text.
@@ -321,10 +328,8 @@ class GraphView:
         """SVG for a page that other drawings may share, on a panel of its own colour."""
         token = f"g{hashlib.sha256(self.dot.encode()).hexdigest()[:8]}-"
         theme = "light" if self.theme == "auto" else self.theme
-        text = svg(self.graph, self.shapes, self.layout, theme=theme, prefix=token, panel=True)
-        wide = round(self.layout.width)
-        fit = f'style="width:100%;height:auto;max-width:{wide + 32}px;min-width:{wide * 0.6:.0f}px"'
-        return text.replace("<svg ", f"<svg {fit} ", 1)
+        return self._fitted(svg(self.graph, self.shapes, self.layout, theme=theme, prefix=token,
+                                panel=True))
 
     def _repr_html_(self) -> str | None:
         return self._repr_mimebundle_().get("text/html")
@@ -333,8 +338,8 @@ class GraphView:
         """What notebooks show. Whatever goes wrong, there is text."""
         try:
             inline = self._inline()
-            page = f'<div style="overflow-x:auto">{inline}</div>'
-            return {"text/plain": repr(self), "image/svg+xml": inline, "text/html": page}
+            return {"text/plain": repr(self), "image/svg+xml": inline,
+                    "text/html": WIDE.format(inline)}
         except Exception as error:                         # a display must not end a cell
             print(f"the drawing failed: {error}", file=sys.stderr)
             return {"text/plain": repr(self)}

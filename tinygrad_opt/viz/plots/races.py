@@ -183,8 +183,8 @@ def plot_race(
     cmap : str
         Matplotlib colour map of the heights; ``"coolwarm"`` is red high and blue low.
     arrows : str, optional
-        Name of the optimizer whose gradient and last step are drawn as arrows, at some of its
-        points: a step of momentum is a mixture of the two.
+        Name of the optimizer, or its beginning, whose gradient and last step are drawn as arrows,
+        at some of its points: a step of momentum is a mixture of the two.
     **options
         Theme, size, dpi and title, as in `Options`.
 
@@ -233,9 +233,10 @@ class _RaceStage:
     """The axes of a race: the map, and the heights against the steps."""
 
     def __init__(self, race: Race, cmap: str, arrows: str | None, options: Any) -> None:
-        self.race, self.arrows = race, arrows
-        self.watched: Any = race.tracks.get(arrows or "")
-        if arrows is not None and arrows not in race.tracks:
+        named = (name for name in race.tracks if name.lower().startswith((arrows or "").lower()))
+        self.race, self.arrows = race, next(named, None) if arrows else None
+        self.watched: Any = race.tracks.get(self.arrows or "")
+        if arrows is not None and self.watched is None:
             raise ValueError(f"no {arrows!r} took part; there were: {', '.join(race.tracks)}.")
         with drawing((9.6, 4.8), race.columns(), **options) as (self.figure, self.theme):
             self.looks = looks(race.tracks, self.theme)
