@@ -78,12 +78,15 @@ class Recorder:
         """Release what the capture has computed, and name the lines whose results somebody else
         still holds: a replay would not compute them anew."""
         for t in {*self._forgotten, *self.added_to, *self.fresh, *(t for t, _ in self.leaves)}:
-            if id(values_of(t._gradient)) in self._slot_of:
-                t._gradient = np.array(values_of(t._gradient))
+            if (id(values_of(t._gradient)) in self._slot_of
+                    or _made_after(self._began, t._gradient)):
+                t._gradient = np.array(values_of(t._gradient))         # a replay leaves no graph
         self._alive.clear()
         if any(ref() is not None for ref, _ in self._made):
             gc.collect()                                   # cycles of the caller's own
-        places = dict.fromkeys(place for ref, place in self._made if _is_held(ref()))
+        alive = [x for ref, _ in self._made if (x := ref()) is not None]
+        held = _held(alive) if alive else set()
+        places = dict.fromkeys(place for ref, place in self._made if id(ref()) in held)
         return "; ".join(map(line_text, places))
 
     # ---- what the engine asks of it (tinygrad_opt.tensor.Tracer) ----
@@ -498,16 +501,39 @@ def handed_out(x: Any) -> Any:
     return nested(handed_out, x)
 
 
-def _is_held(x: Any) -> bool:
-    """Whether an array is in somebody's hands, by way of a Tensor or a symbol too.
+def _made_after(time: int, g: Any) -> bool:
+    """Whether a gradient is a Tensor that was made after this time on the clock."""
+    return type(g) is Tensor and g.serial > time
 
-    NumPy never frees some symbols, where a call of it has failed: nobody holds these.
+
+def _held(arrays: list[Any]) -> set[int]:
+    """Ids of those arrays that are in somebody's hands, by way of a graph or a symbol too.
+
+    NumPy never frees some of its operands, where a call of it has failed: nobody holds these, nor
+    what they were computed from.
     """
-    if x is None:
-        return False
-    holders = [h for h in gc.get_referrers(x) if not isinstance(h, types.FrameType)]
-    return any(_is_held(h) if type(h) in (Tensor, Symbol, ArgumentArray) else True
-               for h in holders)
+    links = {id(x): x for x in arrays}                     # what is held only if its holder is
+    holders: list[Any] = []
+    newest = arrays
+    while newest:
+        found = gc.get_referrers(*newest)
+        ours = {id(links), id(arrays), id(newest), id(found)}
+        newest = []
+        for x in found:
+            if isinstance(x, types.FrameType) or id(x) in ours or id(x) in links:
+                continue
+            if type(x) in (Tensor, Symbol, ArgumentArray, tuple):
+                links[id(x)] = x
+                newest.append(x)
+            else:
+                holders.append(x)
+    held: set[int] = set()
+    while holders:
+        for x in gc.get_referents(holders.pop()):
+            if id(x) in links and id(x) not in held:
+                held.add(id(x))
+                holders.append(x)
+    return held
 
 
 def _with_shared(op: Op, *arrays: Any, **attrs: Any) -> tuple[Any, Any]:
