@@ -374,6 +374,27 @@ def test_random_numbers_come_from_numpy():
     assert run("native") == run("numpy")
 
 
+@pytest.mark.parametrize("dtype", ["u1", "u8", "i8", "?", "f2", "f4"])
+@pytest.mark.parametrize("function", [
+    nn.softmax, nn.log_softmax, nn.sigmoid, nn.softplus, nn.gelu, nn.elu, nn.relu, np.mean, np.sum,
+    np.var, np.sqrt, lambda x: np.clip(x, 1, 2), lambda x: (x * 3, x - 1, x / 2, x > 1, -(x * 1))],
+    ids=lambda f: f.__name__)
+def test_numbers_of_every_dtype(function, dtype):
+    x, found = np.array([[3, 1, 2], [0, 1, 5]]).astype(dtype), []
+    for backend in ("native", "numpy"):
+        step = tg.compile(lambda x: function(tg.Tensor(x)), backend=backend)
+        try:
+            found.append([step(x) for _ in range(2)][1])
+        except TypeError as error:                         # a boolean minus
+            found.append(str(error))
+    native, plain = (f if isinstance(f, tuple) else (f,) for f in found)
+    for a, b in zip(native, plain):
+        if isinstance(b, str):
+            assert a == b
+        else:
+            close(a.data, b.data, 2e-3 if b.dtype == np.float16 else 1e-6)
+
+
 def test_an_unknown_backend_is_refused():
     with pytest.raises(ValueError, match="'numpy' or 'native', got 'gpu'"):
         tg.compile(lambda: None, backend="gpu")

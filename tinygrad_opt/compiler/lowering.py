@@ -24,7 +24,7 @@ from tinygrad_opt import kernels
 from tinygrad_opt.compiler.bound import put
 from tinygrad_opt.compiler.capture import Result
 from tinygrad_opt.compiler.elementary import FUNCTIONS, SUPPORTED
-from tinygrad_opt.compiler.program import Call, Program, Ref, Slot
+from tinygrad_opt.compiler.program import Call, Program, Ref, Slot, slots_in
 from tinygrad_opt.compiler.tracing import Opaque, steps_of
 from tinygrad_opt.ops import TABLE
 from tinygrad_opt.tensor import nested
@@ -182,7 +182,14 @@ class Lowering:
         plain = _PLAIN.get(kernel) or getattr(kernel, "plain", None)
         if plain is None:
             raise Unknown
+        if hasattr(kernel, "plain"):                       # ours make integers floats first
+            self.must_be_alike(call.output, call.inputs)
         return self._opened(plain, call)
+
+    def must_be_alike(self, out: int, inputs: Any) -> None:
+        """All arrays have the dtype of the result."""
+        if any(self.dtype(slot) != self.dtype(out) for slot in slots_in(inputs)):
+            raise Unknown
 
     def _opened(self, plain: Callable[..., Any], call: Call) -> list[Any]:
         """The calls of a formula, lowered, on slots of their own."""
@@ -482,7 +489,10 @@ def _entrywise(name: str) -> Callable[..., list[Any]]:
 
 
 def _opening(plain: Callable[..., Any]) -> Callable[..., list[Any]]:
-    return lambda low, out, *inputs, **attrs: low._opened(plain, Call(plain, inputs, attrs, out))
+    def row(low: Lowering, out: int, *inputs: Any, **attrs: Any) -> list[Any]:
+        low.must_be_alike(out, inputs)
+        return low._opened(plain, Call(plain, inputs, attrs, out))
+    return row
 
 
 def _clipped(x: Any, low: Any, high: Any) -> Any:
