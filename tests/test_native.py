@@ -403,7 +403,7 @@ def test_an_unknown_backend_is_refused():
 def test_explain_shows_the_loops_and_draw_the_program():
     _, step, *_ = classifier()
     text = step.explain(repeats=2)
-    for line in ("for i0 in range(6):", "maximum(v2, 0x0.0p+0)", "check_labels", "SGD.step()",
+    for line in ("for i0 in range(6):", "maximum(v2, 0)", "check_labels", "SGD.step()",
                  "in tiles of", "calls in"):
         assert line in text
     assert "in registers" in tg.draw(step).dot

@@ -91,7 +91,8 @@ class Loop(NamedTuple):
 
         for k, value in enumerate(self.values):
             if value.name == "number":
-                names.append(value.operands[0])
+                (text,) = value.operands
+                names.append(f"{float.fromhex(text):.9g}" if value.dtype[0] == "f" else text)
                 continue
             names.append(f"v{k}")
             if value.name == "load":
