@@ -427,19 +427,26 @@ def product_of(subscripts):
 
 @primitive(lambda *operands, subscripts: np.einsum(subscripts, *operands), like=False)
 def einsum(*operands, subscripts, out=None):
-    """np.einsum, and a product of two operands by way of `matmul`."""
+    """np.einsum, and a product of two operands by way of `matmul`.
+
+    np.einsum adds up in another order when it is told where to write: it is not.
+    """
+    z = _contracted(operands, subscripts)
+    return z if out is None else np.positive(z, out=out)
+
+
+def _contracted(operands, subscripts):
     plan = product_of(subscripts) if len(operands) == 2 and "..." not in subscripts else None
     if plan is None:
-        return np.einsum(subscripts, *operands, out=out)
+        return np.einsum(subscripts, *operands)
     x, y = (v.transpose(order) for v, order in zip(operands, plan))
     order, both, rows, summed = plan[2:]
     lead, inner = x.shape[:both], x.shape[both + rows:]
     if y.shape[:both + summed] != lead + inner:            # lengths of 1 are stretched
-        return np.einsum(subscripts, *operands, out=out)
+        return np.einsum(subscripts, *operands)
     n, k = math.prod(x.shape[both:both + rows]), math.prod(inner)
     z = matmul(x.reshape((*lead, n, k)), y.reshape((*lead, k, math.prod(y.shape[both + summed:]))))
-    z = z.reshape(x.shape[:both + rows] + y.shape[both + summed:]).transpose(order)
-    return z if out is None else np.positive(z, out=out)
+    return z.reshape(x.shape[:both + rows] + y.shape[both + summed:]).transpose(order)
 
 
 # ---- linear algebra: the parts of a decomposition in one array, above each other -----------------

@@ -112,7 +112,10 @@ class Words:
         options = [f"{k}={shorten(str(v), 12)}" for k, v in self.z.attrs.items()
                    if v is not None and v is not False and not isinstance(v, np.ndarray)]
         given = [(s, x) for s, x, r in zip(self.symbols, self.z.inputs, self.op.vjps)
-                 if r is not None or isinstance(values_of(x), np.ndarray)]
+                 if x is not None and (r is not None or isinstance(values_of(x), np.ndarray))]
+        op = self.op
+        if op is ops.clip and len(given) == 2:             # one of its bounds is None
+            op = ops.minimum if self.z.inputs[1] is None else ops.maximum
         plainly = self.op not in (ops.transpose, ops.dot) or all(
             np.ndim(values_of(x)) in (1, 2) for _, x in given)
         if options or not plainly or len(given) > 4:
@@ -122,7 +125,7 @@ class Words:
         trace = Trace()
         operands = tuple(trace.symbol(bare(_number(x) if values else s), values_of(x))
                          for s, x in given)
-        return _opened(said(Symbol(self.z._array, trace, None, self.op, operands)))
+        return _opened(said(Symbol(self.z._array, trace, None, op, operands)))
 
     def meanings(self) -> str:
         """Which letter stands for what, where a name did not fit in."""
