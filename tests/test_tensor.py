@@ -16,7 +16,7 @@ from effort import calls
 import tinygrad_opt as tg
 from tinygrad_opt import Tensor, no_grad, ops
 from tinygrad_opt.errors import GraphError, NoRuleError, ShapeError
-from tinygrad_opt.tensor import answer, backward_pass, history, tick
+from tinygrad_opt.tensor import answer, apply, backward_pass, history, tick
 
 
 def leaf(values, name=None, dtype=np.float64):
@@ -323,6 +323,16 @@ def test_numpys_numbers_count_as_pythons(kind):
         z, plain = f(x, kind(1)), f(x, kind(1).item())
         assert type(z.inputs[1]) is type(kind(1).item())
         np.testing.assert_array_equal(z.data, plain.data)
+
+
+def test_numbers_and_arrays_among_themselves_become_what_tensors_of_them_would_be():
+    wide, whole = np.array([0.1, 0.2]), np.arange(2)
+    for x, y, dtype in [(1.5, [1.0, 0.1], np.float32), (2, 3, np.float32), (True, 2, np.float32),
+                        (wide, 1, np.float64), (whole, whole, np.int64), ([1], [0.1], np.float32)]:
+        z, as_tensors = apply(ops.add, x, y), Tensor(x) + Tensor(y)
+        assert z.dtype == as_tensors.dtype == dtype and not z.requires_grad
+        np.testing.assert_array_equal(z.data, as_tensors.data)
+    assert apply(ops.take, [1.0, 2.0], [1, 1]).data.tolist() == [2, 2]
 
 
 def test_whichever_tensor_comes_first_the_wider_dtype_holds():
