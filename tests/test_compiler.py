@@ -965,6 +965,14 @@ def test_a_number_in_an_array_outside_is_read_anew():
         assert step(np.ones(2, np.float32)).item() == 2 * k
 
 
+def test_a_tensor_of_a_tensor_outside_is_read_anew():
+    outside = Tensor(np.ones(2, np.float32))
+    step = compile(lambda x: (Tensor(outside) * outside.detach() * x).sum())
+    for k in range(3):
+        outside.data[...] = k
+        assert step(np.ones(2, np.float32)).item() == 2 * k * k
+
+
 @pytest.mark.parametrize("keep", [
     lambda box, h: box.append(h), lambda box, h: box.append(h.detach()),
     lambda box, h: box.append(h[0]), lambda box, h: box.append(h > 0),
