@@ -189,7 +189,7 @@ def test_an_mlp_takes_names_functions_and_modules_as_activation():
     results = [nn.MLP([2, 5, 1], a, init="kaiming_uniform", rng=0)(x).data
                for a in ("relu", nn.relu, nn.ReLU(), tg.ops.relu)]
     assert all((r == results[0]).all() for r in results)
-    with pytest.raises(ValueError, match=r"no activation 'rellu'; there are elu, gelu"):
+    with pytest.raises(ValueError, match=r"no activation 'rellu'; did you mean 'relu'"):
         nn.MLP([2, 1], "rellu")
 
 
