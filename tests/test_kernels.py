@@ -307,7 +307,8 @@ def test_a_kernel_is_its_plain_form(name, dtype):
 
 OTHERS = {"primitive", "single", "constant", "zeros_like", "arange", "erf_series",
           "polynomial_of_erf",
-          "explicit_einsum", "product_of", "_contracted", "empty_like_both", "check", "check_labels",
+          "explicit_einsum", "product_of", "_contracted", "empty_like_both", "check",
+          "check_labels",
           "reads_each_entry_once"}
 
 
