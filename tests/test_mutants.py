@@ -90,4 +90,4 @@ def test_mutants_run():
     run = subprocess.run([sys.executable, mutants.__file__, "kernels", "--only", "kernels.sigmoid:",
                           "--tests", mutants.ROOT / "tests" / "test_kernels.py"],
                          capture_output=True, text=True)
-    assert re.search(r"kernels +\d+ mutants .* [1-9]\d* run +[1-9]\d* killed", run.stdout), run.stderr
+    assert re.search(r"kernels .* [1-9]\d* run +[1-9]\d* killed", run.stdout), run.stderr
