@@ -951,6 +951,18 @@ def test_float16_is_rounded_once_as_numpy_does(function):
         np.testing.assert_array_equal(step(x * k).data, function(Tensor(x * k), axis=1).data)
 
 
+@pytest.mark.parametrize("spec", ["ab,z->z", "ab,bc->ac", "ab,ab->", "ab->b"])
+def test_an_einsum_adds_up_in_the_same_order_in_a_replay(spec):
+    def make(wrap):
+        step = wrap(lambda *arrays: np.einsum(spec, *map(Tensor, arrays)))
+        rng, sizes = np.random.default_rng(0), {"a": 33, "b": 17, "c": 5, "z": 2}
+        for _ in range(9):
+            yield step(*[rng.normal(size=[sizes[k] for k in term]).astype(np.float32)[::-1]
+                         for term in spec.split("->")[0].split(",")])
+
+    both(make)
+
+
 def test_an_argument_may_have_any_name():
     step = compile(lambda **named: named["self"] * named["key"])
     for k in (1.0, 2.0):
