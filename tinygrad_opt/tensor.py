@@ -313,7 +313,9 @@ class Tensor(Methods):
         "serial",
     )
 
-    _array: ndarray             # the values; `data` reads and writes them with checks
+    # The values; `data` reads and writes them with checks. Of a leaf it is another object, of the
+    # same memory, once the leaf is frozen or hooked: captured steps compare this one slot.
+    _array: ndarray
     attrs: dict[str, Any]
     _changed: int               # when the values were last written
     _gradient: Any              # what `grad` holds
@@ -380,8 +382,7 @@ class Tensor(Methods):
                 f"requires_grad of {subject(self)} follows from what it was computed from;"
                 " use .detach() for a constant"
             )
-        if flag:
-            self._array = _as_array(self._array, True, None)
+        self._array = _as_array(self._array, True, None) if flag else self._array.view()
         self._needs_grad = bool(flag)
 
     @property
@@ -529,8 +530,14 @@ class Tensor(Methods):
         if not callable(hook):
             raise TypeError(f"a hook is a function of the gradient, got {hook!r}")
         hooks = self._hooks = self._hooks or []
-        hooks.append(hook)
-        return lambda: hooks.remove(hook)
+
+        def change(how: Callable[[Any], None]) -> None:
+            how(hook)
+            if self.op is None:                            # whoever compares its array notices
+                self._array = self._array.view()
+
+        change(hooks.append)
+        return lambda: change(hooks.remove)
 
     # ---- changes in place ------------------------------------------------------------------------
 

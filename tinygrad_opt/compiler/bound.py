@@ -23,8 +23,6 @@ from tinygrad_opt.tensor import Tensor, deliver, forget_gradients, nested, set_g
 __all__ = ["SETTING", "Bound", "copied", "in_modes", "put", "ready", "timed"]
 
 _array_of = attrgetter("_array")
-_needs_grad_of = attrgetter("_needs_grad")
-_hooks_of = attrgetter("_hooks")
 SETTING = (deliver, forget_gradients, set_gradient)       # effects that move no array
 
 
@@ -60,8 +58,6 @@ class Bound:
         self._fed = [self.arrays[i] for i in program.arguments]
         self._tensors = [t for t, _ in program.leaves]
         self._read = [array for _, array in program.leaves]
-        self._needing = [t._needs_grad for t in self._tensors]
-        self._hooked = [None if t._hooks is None else list(t._hooks) for t in self._tensors]
 
     def _make_ready(self) -> None:
         """Take memory, and put the arrays into the calls."""
@@ -143,8 +139,6 @@ class Bound:
         """Whether everything outside that it rests on is as it was."""
         return (
             all(map(is_, map(_array_of, self._tensors), self._read))
-            and list(map(_needs_grad_of, self._tensors)) == self._needing
-            and list(map(_hooks_of, self._tensors)) == self._hooked
             and not any(getattr(x, name) != value for x, name, value in self.program.seen)
             and not any(t._gradient is not None for t in self.program.fresh)
         )
