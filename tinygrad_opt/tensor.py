@@ -792,7 +792,7 @@ def backward_pass(
                 if other is not None:
                     part = _like(x, other + part, record)  # never +=: `other` may be shared
                 elif x.op is None and (part is g or values_of(part).base is not None):
-                    part = part.copy()                     # a leaf's gradient owns its memory
+                    part = np.copy(part)                     # a leaf's gradient owns its memory
                 gradients[x] = part
     return gradients
 
