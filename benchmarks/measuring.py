@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import select
+import statistics
 import subprocess
 import sys
 import time
@@ -114,8 +115,8 @@ def rounds_of(job, names, *, rounds, fresh, seconds, allocator="default", fastes
     """Measure a job: for each contestant its seconds per step by round, or why it sits out.
 
     Processes are started `fresh` times, since where things lie in memory is drawn anew with
-    each; in between there are `rounds` rounds, A B C A B C. On a busy machine the `fastest` of all
-    turns says more than each, on the clock of the processor, which others do not move.
+    each; in between there are `rounds` rounds, A B C A B C. On a busy machine the `fastest`
+    tenth of the turns says more, on the clock of the processor, which others do not move.
     """
     results = {name: {"values": []} for name in names}
     for _ in range(fresh):
@@ -133,7 +134,7 @@ def rounds_of(job, names, *, rounds, fresh, seconds, allocator="default", fastes
             for worker in workers.values():
                 worker.close()
     if fastest:
-        results = {n: {**row, "values": [min(v for v in row["values"] if v)]}
+        results = {n: {**row, "values": [statistics.median(v for v in row["values"] if v)]}
                    if any(row.get("values", [])) else row for n, row in results.items()}
     return results
 

@@ -15,17 +15,17 @@ from tinygrad_opt.nn.parameters import as_input, parameter, positive
 from tinygrad_opt.tensor import Tensor, answer, apply, default_dtype, effect
 
 
-def _centred_and_spread(x, axis, eps):
-    """x − mean and √(var + ε) along the axes."""
+def _standardized(x, axis, eps):
+    """(x − mean) / √(var + ε) along the axes, and that root."""
     n = math.prod(x.shape[a] for a in axis)
     z = x - kernels.sum_along(x, axis) / n
-    return z, _length(z, axis, eps)
+    spread = _length(z, axis, eps)
+    z /= spread
+    return z, spread
 
 
 def _standardize(x, axis, eps, shared=None):
-    """(x − mean) / √(var + ε) along the axes."""
-    z, spread = _centred_and_spread(x, axis, eps) if shared is None else shared
-    return z / spread
+    return (_standardized(x, axis, eps) if shared is None else shared)[0]
 
 
 def _standardize_vjp(g, z, x, axis, eps, shared=None):
@@ -68,7 +68,7 @@ def _scale_and_shift(x, weight, bias):
     return z
 
 
-standardize = ops.op("standardize", _standardize, _standardize_vjp, shared=_centred_and_spread)
+standardize = ops.op("standardize", _standardize, _standardize_vjp, shared=_standardized)
 rescale = ops.op("rescale", _rescale, _rescale_vjp, shared=_length)
 scale_and_shift = ops.op("scale and shift", _scale_and_shift,
                          lambda g, z, x, weight, bias: g * weight,
