@@ -1019,6 +1019,52 @@ def test_writing_and_showing_in_a_step_is_refused(write):
     np.testing.assert_array_equal(a, 0)
 
 
+@pytest.mark.parametrize("use", [
+    lambda opt: setattr(opt, "lr", opt.lr / 2), lambda opt: opt.freeze("w"),
+    lambda opt: setattr(opt, "overrides", {"w": {"lr": 1.0}}), lambda opt: opt.t,
+    lambda opt: opt.current_lr,
+], ids=["rate", "freeze", "overrides", "count", "present rate"])
+def test_options_set_and_counts_read_in_a_step_are_refused(use):
+    w = Tensor(np.ones(2), requires_grad=True)
+    opt = tg.optim.SGD({"w": w}, lr=0.1)
+
+    @compile
+    def step(x):
+        loss = (w * x).sum()
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        use(opt)
+        return loss
+
+    with pytest.raises(CaptureError, match=r"SGD.*inside a compiled step \(line \d+: "):
+        step(np.ones(2))
+    assert opt.lr == 0.1 and not opt.frozen and not opt.overrides
+
+
+def test_the_packages_generator_is_seeded_by_each_call():
+    def step(x):
+        tg.seed(3)
+        return nn.Dropout(0.5)(Tensor(x, requires_grad=True)).sum()
+
+    compiled, x = compile(step, check=True), np.arange(64.0)
+    for k in range(6):
+        assert compiled(k * x).item() == step(k * x).item()
+
+
+@pytest.mark.parametrize("reduce", [
+    lambda x: x.sum(0), lambda x: x.max(-1), lambda x: x.min(1, keepdims=True), np.prod,
+    lambda x: x.prod((0, 1)), lambda x: np.sum(x, 1), lambda x: x.sum(0, np.float64),
+    lambda x: x.sum(1, where=x > 0), lambda x: x.max(0, initial=2), lambda x: x.mean(0),
+])
+def test_arguments_are_reduced_along_an_axis_given_by_position(reduce):
+    step, rng = compile(reduce), np.random.default_rng(0)
+    for _ in range(3):
+        x = rng.normal(size=(4, 3)).astype(np.float32)
+        want, got = reduce(x), step(x)
+        assert (got.dtype, got.shape, got.tobytes()) == (want.dtype, want.shape, want.tobytes())
+
+
 def test_an_operation_of_ones_own_reads_numbers_anew_in_both_passes():
     k = [1.0]
     scale = tg.op("scale", lambda x: x * k[0], lambda g, z, x: g * k[0])

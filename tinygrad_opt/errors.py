@@ -214,6 +214,14 @@ def captured_read(x: Any) -> CaptureError:
     )
 
 
+def captured_option(x: Any) -> CaptureError:
+    """The error for setting an option of an optimizer while a step is being captured."""
+    return CaptureError(
+        f"an option of {subject(x)} is set inside a compiled step ({line_text(caller_line())}); a"
+        " replay would not set it again. Set it outside, or let a schedule say what the rate is."
+    )
+
+
 def captured_gradient(x: Any) -> CaptureError:
     """The error for a gradient that a step being captured reads without having computed it."""
     return CaptureError(

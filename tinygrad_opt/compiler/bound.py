@@ -277,7 +277,7 @@ def ready(call: Call, arrays: list[Any]) -> Callable[[], Any]:
     if kernel is np.dot and out.flags.c_contiguous and isinstance(inputs[0], np.ndarray):
         return functools.partial(np.ndarray.dot, *inputs, out)
     if kernel in _REDUCERS:
-        kernel, attrs = _REDUCERS[kernel], {"axis": None, **attrs}
+        kernel, attrs = _REDUCERS[kernel], attrs if inputs[1:] else {"axis": None, **attrs}
     if isinstance(getattr(kernel, "__self__", None), np.ufunc) and kernel.__name__ == "reduce":
         options = {"axis": 0, "dtype": None, "out": out, "keepdims": False}
         given = dict(zip(("axis", "dtype"), inputs[1:])) | attrs

@@ -213,9 +213,11 @@ def compile(function: Any = None, *, check: bool | int = False, backend: str = "
     for each combination of shapes, dtypes, layouts and numbers. These cannot be noticed, and stay
     what they were at the capture; ``check=True`` finds them where they change:
 
-    - Python's own numbers and branches on them: a counter, a rate in a closure;
-    - what NumPy makes by itself inside the step: ``np.random``, ``buffer[indices]``;
-    - which array or function a name outside stands for;
+    - Python's own numbers (a counter, a rate in a closure, ``opt.lr``), and branches on them or
+      on arrays outside;
+    - what NumPy makes by itself inside the step: ``np.random``, ``buffer[indices]``,
+      ``np.exp(buffer)``;
+    - which array or function a name outside stands for, and whether two arguments are one object;
     - ``print``, files, and other effects that are not the engine's.
 
     Optimizers, schedules and random operations move on at each replay. Tensors whose array was

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_opt.hints import nothing_called
+from tinygrad_opt.recording import effect
 
 __all__ = [
     "constant", "fan_in_uniform", "gain", "generator", "get", "kaiming_normal", "kaiming_uniform",
@@ -49,6 +50,10 @@ def seed(n: int) -> None:
     True
     """
     # the object stays the same: whoever holds it, a captured step too, goes on from the new seed
+    effect(_restart, n)
+
+
+def _restart(n: int) -> None:
     _generator.bit_generator.state = np.random.default_rng(n).bit_generator.state
 
 

@@ -10,7 +10,14 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from tinygrad_opt.errors import GraphError, NonFiniteError, captured_read, captured_write, nearest
+from tinygrad_opt.errors import (
+    GraphError,
+    NonFiniteError,
+    captured_option,
+    captured_read,
+    captured_write,
+    nearest,
+)
 from tinygrad_opt.hints import answers, missing
 from tinygrad_opt.markup import html_table, listing
 from tinygrad_opt.optim import options as check
@@ -166,7 +173,8 @@ class Optimizer:
             raise TypeError(f"this {type(self).__name__} has its parameters; make another one")
         self._set_up(bound(type(self).__name__, params), True)
         try:                                   # now they are checked against the names
-            self.overrides, self.frozen = self.overrides, self.frozen
+            self.__dict__.update({n: self._checked(n, getattr(self, n))
+                                  for n in ("overrides", "frozen")})
         except (TypeError, ValueError):
             self._set_up({}, False)
             raise
@@ -265,6 +273,8 @@ class Optimizer:
     def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("_"):
             value = self._checked(name, value)
+            if name in vars(self):
+                unrepeatable(captured_option, self)
             self._forget_plan()
         object.__setattr__(self, name, value)
 
@@ -288,6 +298,11 @@ class Optimizer:
     @property
     def t(self) -> int:
         """Steps so far."""
+        unrepeatable(captured_read, self)
+        return self._taken
+
+    @property
+    def _taken(self) -> int:
         return self._counts.item(-1) if self._plan is None else self._plan.t
 
     @property
@@ -616,4 +631,4 @@ class Optimizer:
                           if (v if type(v) is float else v != usual.get(n)))
         if "_entries" not in self.__dict__:                # one that only has the rule
             return f"{type(self).__name__}({given})"
-        return f"{type(self).__name__}({given}; {len(self._entries)} parameters, t={self.t})"
+        return f"{type(self).__name__}({given}; {len(self._entries)} parameters, t={self._taken})"
