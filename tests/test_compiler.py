@@ -1065,6 +1065,26 @@ def test_arguments_are_reduced_along_an_axis_given_by_position(reduce):
         assert (got.dtype, got.shape, got.tobytes()) == (want.dtype, want.shape, want.tobytes())
 
 
+@pytest.mark.parametrize("of", [copy.copy, copy.deepcopy])
+def test_a_copy_of_a_step_captures_for_itself(of):
+    w = Tensor(np.ones(2), requires_grad=True)
+    opt = tg.optim.SGD({"w": w}, lr=0.1)
+
+    @compile(check=2)
+    def step(x):
+        loss = (w * x).sum()
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        return loss
+
+    losses = [step(np.ones(2)).item() for _ in range(4)]
+    twin = of(step)
+    assert not twin.programs and twin.check == 2 and twin.__name__ == "step"
+    losses += [each(np.ones(2)).item() for each in (twin, step, twin, twin)]
+    np.testing.assert_allclose(losses, 2 - 0.2 * np.arange(8))
+
+
 def test_an_operation_of_ones_own_reads_numbers_anew_in_both_passes():
     k = [1.0]
     scale = tg.op("scale", lambda x: x * k[0], lambda g, z, x: g * k[0])

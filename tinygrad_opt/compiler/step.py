@@ -49,7 +49,7 @@ class CompiledStep:
     def __init__(self, function: Callable[..., Any], check: bool | int = False,
                  backend: str = "numpy") -> None:
         functools.update_wrapper(self, function)
-        self._bound = _backend(backend)
+        self.backend, self._bound = backend, _backend(backend)
         self.check = CHECKED if check is True else int(check)
         self._checked: dict[Any, int] = {}   # how many calls have been checked, by kind
         self.name = getattr(function, "__name__", "the step")
@@ -140,6 +140,10 @@ class CompiledStep:
                     stacklevel=3,
                 )
         return result
+
+    def __reduce__(self) -> Any:
+        """A copy captures for itself: programs hold memory, and what they were captured from."""
+        return type(self), (self.function, self.check, self.backend)
 
     def _names(self) -> Iterator[str]:
         """What listings call the arguments that are given by position."""
