@@ -11,7 +11,7 @@ from demos import going_wrong
 from tests.healthy import RUNS, SPIRAL
 from tinygrad_opt import nn, optim
 from tinygrad_opt.train import Finding, History, LambdaCallback, StopOnNonFinite, TrainingWarning
-from tinygrad_opt.train.diagnosis import BY_LOOK, Look, judged
+from tinygrad_opt.train.diagnosis import BY_LOOK, Look, judged, overfitting
 from tinygrad_opt.train.probe import probe
 
 # the sentence of each run that goes wrong, and the layer or parameter that it names
@@ -310,3 +310,21 @@ def test_the_cross_entropy_that_is_told_is_that_of_the_loss(last, loss, outputs)
         y = (y[:, None] == 1).astype(np.float32)
     seen = probe(model, loss, x, y)
     assert Look(seen, y).guess.loss == pytest.approx(seen.loss, rel=1e-4)
+
+
+def test_one_bad_epoch_of_validation_is_not_overfitting():
+    losses, epochs = [*np.linspace(1, 0.1, 12)], [*range(1, 13)]
+    one = {"epoch": epochs, "loss": losses, "val_loss": [1.0] * 11 + [2.0]}
+    assert overfitting(one, 1.0, 3) is None
+    all_later = one | {"val_loss": [1.0] * 7 + [1.9] * 4 + [1.2]}
+    assert "from 1 in epoch 3 to 1.9," in str(overfitting(all_later, 1.0, 3))
+
+
+@pytest.mark.parametrize(("weights", "advice"), [
+    ("zeros", "weights that are all 0 let nothing through"), (0.01, "larger weights at the start")])
+def test_advice_on_vanishing_gradients_fits_a_relu_network(weights, advice):
+    x, y = tg.data.spiral(40, 3, rng=0)
+    model = nn.MLP([2, *[16] * 4, 3], rng=0, init=weights)
+    finding, = (f for f in tg.diagnose(model, x, y, "cross_entropy").findings
+                if f.kind == "vanishing gradients")
+    assert advice in str(finding)

@@ -52,7 +52,7 @@ LARGE_UPDATE, SMALL_UPDATE = 0.25, 1e-6
 GROWN, GROWN_AT_ONCE = 5.0, 1000.0
 # times the least validation loss; Prechelt (1998) stops at 1.05; healthy runs: 1.01
 OVERFIT = 1.5
-# epochs since the least, so that a single bad one does not count
+# epochs since the least, and whose median is compared, so that a single bad one does not count
 PATIENCE = 5
 # of the cross-entropy of guessing, and steps, for those who begin on a plateau; healthy runs: 0.94
 CHANCE, CHANCE_FROM = 0.99, 300
@@ -117,7 +117,8 @@ def dead_units(look: Look) -> Finding | None:
         "dead units", name, float(share),
         f"{dead.sum()} of the {dead.size} ReLU units of {name} give 0 for all"
         f" {len(look.probe.x)} samples looked at, so that no gradient reaches their weights",
-        "Try a smaller learning rate, inputs of mean 0, or nn.LeakyReLU.",
+        "Try a smaller learning rate, inputs of mean 0, other weights at the start (init=), or"
+        " nn.LeakyReLU.",
     )
 
 
@@ -162,8 +163,10 @@ def gradient_flow(look: Look) -> Finding | None:
         return Finding(
             "vanishing gradients", least, small / last[0],
             f"the gradient that reaches {least} is {small / last[0]:.2g} times that at {last[1]}",
-            "Try relu instead of sigmoid or tanh, fewer layers, norm=\"batch\", a residual"
-            " connection, or a GRU or LSTM in the place of an RNN.",
+            "Try relu instead of sigmoid or tanh, larger weights at the start (init=), fewer"
+            " layers, norm=\"batch\", a residual connection, or a GRU or LSTM in the place of an"
+            " RNN." if small else "Units that are dead and weights that are all 0 let nothing"
+            " through: try other weights at the start (init=), or a smaller learning rate.",
         )
     return Finding(
         "exploding gradients", most, large / last[0],
@@ -222,13 +225,13 @@ BY_LOOK: tuple[Callable[[Look], Finding | None], ...] = (
 def overfitting(history: Any, best: float, since: int) -> Finding | None:
     """A validation loss that rises while the training loss falls."""
     loss, validation = history["loss"], history["val_loss"]
-    epoch = history["epoch"][-1]
-    if (epoch - since < PATIENCE or not best > 0 or not validation[-1] > OVERFIT * best
+    epoch, latest = history["epoch"][-1], float(np.median(validation[-PATIENCE:]))
+    if (epoch - since < PATIENCE or not best > 0 or not latest > OVERFIT * best
             or not loss[-1] < loss[-1 - (epoch - since)]):
         return None
     return Finding(
-        "overfitting", "", validation[-1] / best,
-        f"val_loss has risen from {best:.3g} in epoch {since} to {validation[-1]:.3g}, and loss has"
+        "overfitting", "", latest / best,
+        f"val_loss has risen from {best:.3g} in epoch {since} to {latest:.3g}, and loss has"
         f" fallen on to {loss[-1]:.3g}: the model learns the samples by heart",
         "Try EarlyStopping(), weight_decay, dropout, more data, or a smaller network.",
     )
