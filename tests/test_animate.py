@@ -410,9 +410,9 @@ def test_a_film_shows_more_steps_where_more_happens():
     run = descend_1d(lambda x: x**2, optim.SGD(lr=0.1), 1.5, 300)
     shown = [int(words.split()[1].rstrip(":")) for words in animate_descent(
         run, frames=60).parts[-1].words]
-    assert shown[0] == 0 and shown[-1] == 300 and shown == sorted(set(shown)) and len(shown) == 60
+    assert shown[0] == 0 and shown[-1] == 300 and shown == sorted(set(shown)) and len(shown) < 60
     moving = int((np.abs(run.track.points[:, 0]) > 0.01).sum())     # it stands still for the rest
-    assert moving < 30 and sum(step < moving for step in shown) >= 20
+    assert moving < 30 and sum(step < moving for step in shown) >= 0.6 * len(shown)
     colors = plot_descent(run).axes[0].collections[0].get_facecolors()
     assert np.abs(colors[moving] - colors[0]).max() > 0.5
 

@@ -252,7 +252,7 @@ def _moving(ax: Any, descent: Descent, at: Array, page: Theme) -> list[Part]:
         parts.append(Line(ax, *points, color=page.color(hue), linewidth=2, zorder=5))
     parts.append(Line(ax, x[at, None], y[at, None], linestyle="none", marker="o", markersize=9,
                       color=page.value, markeredgecolor=page.page, markeredgewidth=1, zorder=6))
-    words = [f"step {t}   x = {x[t]:.3f}   f′ = {slope[t]:+.2g}" for t in at]
+    words = [f"step {t}   x = {x[t]:.3f}   f′ = {slope[t]:+.3g}" for t in at]
     parts.append(Words(note(ax, 0.5, 0.97, ha="center", va="top", fontsize=10),
                        [*words[:-1], f"step {track.steps}: {outcome(descent)}"]))
     return parts

@@ -130,14 +130,15 @@ def pace(tracks: Sequence[Track], view: Any) -> Array:
 
 
 def paced(tracks: Sequence[Track], view: Any, frames: int) -> Array:
-    """The steps that a film shows, evenly by their `pace`: all of them if there is room."""
+    """The steps that a film shows: all if there is room, else evenly by their `pace`.
+
+    None is shown twice, and none to fill the room: a run that stands still gets fewer frames.
+    """
     passed = pace(tracks, view)
-    count = np.arange(min(frames, len(passed)))
-    even = np.linspace(0, passed[-1], len(count))
-    shown = np.interp(even, passed, np.arange(len(passed))).round().astype(int)
-    # no step twice: what is crowded moves on, and what is then past the end moves back
-    shown = np.maximum.accumulate(shown - count) + count
-    return np.minimum(shown, len(passed) - 1 - count[::-1])
+    if len(passed) <= frames:
+        return np.arange(len(passed))
+    even = np.linspace(0, passed[-1], frames)
+    return np.unique(np.interp(even, passed, np.arange(len(passed))).round().astype(int))
 
 
 def unbound(given: Any) -> bool:
