@@ -328,3 +328,23 @@ def test_elsewhere_there_is_a_line_now_and_then_and_none_if_quiet(monkeypatch, c
                 watch(i, 6)
         told = ["frames: 3 of 6 after 3.0 s", "frames: 6 of 6 after 6.0 s"]
         assert capsys.readouterr().err.splitlines() == ([] if quiet else told)
+
+
+def test_pictures_of_a_csv_file_have_the_names_of_its_columns_and_classes(tmp_path, monkeypatch):
+    from tinygrad_opt.viz import TrainingRecorder, decision_regions
+    from tinygrad_opt.viz.plots import training_report
+
+    regions, films = [], []
+    film = TrainingRecorder.film
+    monkeypatch.setattr(training_report, "decision_regions", lambda *args, **options: (
+        regions.append(decision_regions(*args, **options)) or regions[-1]))
+    monkeypatch.setattr(TrainingRecorder, "film", lambda self, **options: (
+        films.append(film(self, **options)) or films[-1]))
+    path = tmp_path / "two.csv"
+    path.write_text("length,width,kind\n" + "1,2,cat\n3,4,dog\n1.5,2,cat\n3,4.5,dog\n" * 5)
+    for command, out in (("report", "r.html"), ("animate", "a.gif")):
+        assert main([command, str(path), "--epochs", "2", "--quiet", "--out", out]) == 0
+    ax = regions[0].axes[0]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("length", "width")
+    legend = next(ax.get_legend() for ax in films[0].figure.axes if ax.get_legend())
+    assert [text.get_text() for text in legend.get_texts()] == ["cat", "dog"]

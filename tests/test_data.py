@@ -477,6 +477,7 @@ def test_text_targets_become_indices_of_sorted_names(table):
     assert x.dtype == np.float32 and x.tolist() == [[1, 2], [3, 4], [5, 6], [7, 8]]
     assert y.dtype == np.int64 and y.tolist() == [2, 0, 2, 1]
     assert names == ("apple", "fig", "pear")
+    assert data.csv(table("size,kind,age\n1,b,2\n3,a,4\n"), "kind").columns == ("size", "age")
     assert all(type(name) is str for name in names)
     x[0] = 0  # writable
 

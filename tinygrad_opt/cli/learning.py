@@ -83,7 +83,7 @@ def _table(path: Path, target: str | None) -> Samples:
     if not path.exists():
         raise UsageError(f"{path}: No such file or directory")
     with wrongly_used():
-        x, labels, names = data.csv(path, column)
+        x, labels, names = table = data.csv(path, column)
     values, y = np.unique(labels, return_inverse=True)
     called = "the last column" if target is None else f"column {target!r}"
     if labels.dtype.kind == "f" or len(values) > max(2, len(y) // 2):
@@ -94,7 +94,7 @@ def _table(path: Path, target: str | None) -> Samples:
         raise UsageError(f"{path}: {called} has one class only; there is nothing to learn")
     x_train, x_test, y_train, y_test = data.train_test_split(
         x, y.reshape(-1), test_size=0.25, rng=0)
-    about = {"classes": list(names) or values.tolist(),
+    about = {"classes": list(names) or values.tolist(), "columns": list(table.columns),
              "mean": x_train.mean(axis=0), "spread": x_train.std(axis=0)}
     x_train, x_test = data.standardize(x_train, x_test)
     return Samples(x_train, x_test, y_train, y_test, about)

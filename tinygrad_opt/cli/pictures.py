@@ -64,7 +64,8 @@ def animate(options: argparse.Namespace) -> int:
     if x.shape[1] != 2:
         raise UsageError(f"{learning.problem.name} has {x.shape[1]} features; the animation shows"
                          " points of the plane, which have two: try spiral or moons")
-    recorder = TrainingRecorder(learning.model, x, y, frames=options.frames)
+    recorder = TrainingRecorder(learning.model, x, y, names=_classes(learning.samples),
+                                frames=options.frames)
     history = learning.run(options, recorder)
     film = recorder.film(**look(options))
     print(f"loss {recorder.rows[-1]['loss']:.4g}, accuracy {recorder.rows[-1]['accuracy']:.4f}"
@@ -156,14 +157,19 @@ def report(options: argparse.Namespace) -> int:
     if not history.epochs:                                 # there is nothing to be shown
         return exit_code(history)
     samples, optimizer = learning.samples, learning.optimizer
-    names = [str(name) for name in samples.about.get("classes", ())]
     page = write(history, learning.model, options.out, optimizer=optimizer,
-                 x=samples.x_test, y=samples.y_test, names=names or None,
+                 x=samples.x_test, y=samples.y_test, names=_classes(samples),
+                 columns=samples.about.get("columns"),
                  title=options.title or (
                      f"{learning.problem.name}, learned by {type(optimizer).__name__}"),
                  theme=options.theme)
     print(f"{page}  the run on one page: open it in a browser")
     return exit_code(history)
+
+
+def _classes(samples: Any) -> list[str] | None:
+    """What a CSV file calls its classes."""
+    return [*map(str, samples.about.get("classes", ()))] or None
 
 
 # ---- progress ------------------------------------------------------------------------------------

@@ -18,12 +18,17 @@ from tinygrad_opt.hints import answers
 __all__ = ["Table", "csv"]
 
 
-class Table(NamedTuple):
-    """What `csv` reads: ``names[c]`` is the text that class c stands for, if y holds classes."""
-
+class _Samples(NamedTuple):
     x: Floats
     y: Array
     names: tuple[str, ...]
+
+
+class Table(_Samples):
+    """What `csv` reads: ``names[c]`` is the text that class c stands for, if y holds classes;
+    ``columns`` are the names of the features, if the file has a header."""
+
+    columns: tuple[str, ...] = ()
 
 
 @answers
@@ -96,7 +101,10 @@ def csv(
     if not targets:
         raise ValueError(f"{path}: expected rows below the header, found none.")
     values = np.frombuffer(table, np.float32).reshape(-1, len(first))
-    return Table(np.delete(values, column, axis=1), *_targets(targets, values[:, [column]]))
+    found = Table(np.delete(values, column, axis=1), *_targets(targets, values[:, [column]]))
+    if header:
+        found.columns = (*first[:column], *first[column + 1 :])
+    return found
 
 
 def _rows(file: TextIO, path: Path, delimiter: str) -> Iterator[tuple[str, list[str]]]:

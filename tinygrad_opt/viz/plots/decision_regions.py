@@ -22,7 +22,7 @@ LEVELS = 8                                     # of confidence that are told apa
 
 def decision_regions(
     model: Any, x: Any, y: Any, *, resolution: int = 200, names: Any = None,
-    **options: Unpack[Options],
+    columns: Any = None, **options: Unpack[Options],
 ) -> Any:
     """The data points over the class that the model predicts everywhere around them.
 
@@ -40,6 +40,8 @@ def decision_regions(
         Points along each axis.
     names : sequence of str, optional
         Of the classes.
+    columns : sequence of str, optional
+        Names of the two features, for the axes.
     **options
         Theme, size, dpi and title, as in `Options`.
 
@@ -68,7 +70,8 @@ def decision_regions(
         scatter(ax, x, y, page, size=26, names=names)
         ax.scatter(*x[wrong].T, s=70, facecolors="none", edgecolors=page.ink, linewidths=0.9,
                    zorder=4, label=f"wrong ({wrong.sum()})")
-        ax.set(xlim=plane.extent[:2], ylim=plane.extent[2:], xlabel="x₀", ylabel="x₁",
+        across, up = columns or ("x₀", "x₁")
+        ax.set(xlim=plane.extent[:2], ylim=plane.extent[2:], xlabel=across, ylabel=up,
                title=f"accuracy {1 - wrong.mean():.1%}")
         legend_below(made, columns=5)
     return made

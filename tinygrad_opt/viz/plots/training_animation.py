@@ -124,6 +124,8 @@ class TrainingRecorder:
         How many the film shall have, at most.
     resolution : int
         Points along each axis at which regions are predicted.
+    names : sequence of str, optional
+        Of the classes.
 
     Attributes
     ----------
@@ -132,9 +134,11 @@ class TrainingRecorder:
     """
 
     def __init__(
-        self, model: Any, x: Any, y: Any, *, frames: int = 100, resolution: int = 88
+        self, model: Any, x: Any, y: Any, *, frames: int = 100, resolution: int = 88,
+        names: Any = None,
     ) -> None:
         self.x, self.y = points_and_labels(x, y)
+        self.names = names
         if frames < 2 or resolution < 2:
             raise ValueError(f"frames and resolution must be at least 2, got {frames!r} and"
                              f" {resolution!r}.")
@@ -266,7 +270,7 @@ class _TrainingStage:
         extent, cells = r.plane.extent, np.stack([row["cells"] for row in self.rows])
         self.parts.append(Heat(ax, cells, region_colors(r.classes, self.theme), extent))
         ax.set(xlim=extent[:2], ylim=extent[2:], xticks=[], yticks=[])
-        points = scatter(ax, r.x, r.y, self.theme, size=9)
+        points = scatter(ax, r.x, r.y, self.theme, size=9, names=r.names)
         self.parts.append(Part(*points))
         if len(points) <= 5:
             ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=5, frameon=False,

@@ -48,6 +48,7 @@ def report(
     x: Any = None,
     y: Any = None,
     names: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
     title: str = "Training report",
     theme: str = "auto",
 ) -> Path:
@@ -67,6 +68,8 @@ def report(
         graph of the model, what it mistakes, and regions if there are two features.
     names : sequence of str, optional
         Of the classes.
+    columns : sequence of str, optional
+        Of the features.
     title : str
     theme : {"auto", "light", "dark"}
         "auto" follows the reader's system; the page then holds each picture twice.
@@ -98,7 +101,7 @@ def report(
                    size=(8, 6))]
     if x is not None:
         x = array_of(x)
-        parts += [] if y is None else _samples(shown, model, x, array_of(y), names)
+        parts += [] if y is None else _samples(shown, model, x, array_of(y), names, columns)
         parts.append(_section("Graph of the model", '<div class="wide graph">'
                               f"{_graph(model, x, theme)}</div>", "all"))
     parts += [shown("Weights", "every parameter as red (positive) and blue (negative) squares",
@@ -153,14 +156,16 @@ def _described(optimizer: Any) -> str:
     return f"{type(optimizer).__name__}({shown})"
 
 
-def _samples(shown: Any, model: Any, x: Any, labels: Any, names: Any) -> Iterator[str]:
+def _samples(
+    shown: Any, model: Any, x: Any, labels: Any, names: Any, columns: Any,
+) -> Iterator[str]:
     """What the model says about samples, in the pictures that suit their shape."""
     scores = class_shares(model, x)
     right = f"{np.mean(scores.argmax(-1) == labels):.1%} right"
     classes = f" of {', '.join(map(str, names))}" if names else ""
     if x.ndim == 2 and x.shape[1] == 2:
         yield shown("Regions", f"the points over the class predicted around them, {right}",
-                    decision_regions, model, x, labels, names=names)
+                    decision_regions, model, x, labels, names=names, columns=columns)
     side = round(x.shape[-1] ** 0.5)
     if x.ndim == 3 or (x.ndim == 2 and x.shape[1] > 4 and side * side == x.shape[1]):
         yield shown("Samples", f"images and what they were taken for, {right}",
