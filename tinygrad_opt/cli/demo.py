@@ -146,7 +146,7 @@ def _race(out: Path) -> Stop:
 STYLE = """body{max-width:60em;margin:2em auto;padding:0 1em}
 img{max-width:100%;max-height:32em;border:1px solid var(--grid);border-radius:6px}
 code{background:var(--panel);padding:.2em .4em;border-radius:4px;overflow-wrap:anywhere}
-@media print{h2,h2+p{break-after:avoid}img{break-inside:avoid}}"""
+@media print{h2,h2+p,h2+p+p{break-after:avoid}img{break-inside:avoid}}"""
 
 
 def _part(stop: Stop, out: Path) -> str:
