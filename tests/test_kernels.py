@@ -141,14 +141,15 @@ MASKED += [(np.arange(2000) % 3 == 0, np.tile([INF, NAN, -0.0, 1e-310], 500), v)
 
 # name: (kernel, plain form, arguments, units in the last place of its largest entry)
 ROWS = {
-    "relu": (kernels.relu, lambda x: np.where(x <= 0, 0, x), [(x,) for x in ENTRIES], 0),
+    "relu": (kernels.relu, lambda x: np.where(x <= 0, 0, x),
+             [(x,) for x in [*ENTRIES, np.linspace(-9, 9, KEPT + 1)]], 0),
     "leaky_relu": (kernels.leaky_relu, lambda x, slope=0.01: np.where(x > 0, x, slope * x),
                    [(x,) for x in ENTRIES], 1),
     "elu": (kernels.elu, lambda x, alpha=1.0: np.where(x > 0, x, alpha * np.expm1(x)),
             [(x,) for x in ENTRIES], 2),
     "where": (kernels.where, np.where, MASKED + [(m, y, x) for m, x, y in MASKED], 0),
     "leaky_factor": (kernels.leaky_factor, lambda x, slope=0.01: np.where(x > 0, 1, slope),
-                     [(x, slope) for x in ENTRIES for slope in (0.01, 0.0, -1.0, 3.0)], 0),
+                     [(x, slope) for x in ENTRIES for slope in (0.01, 0.0, -1.0, 1.5)], 0),
     "power": (kernels.power, lambda x, y: np.power(x, y),
               [(x, n) for x in ENTRIES for n in (0, 1, 2, 3, 4, 5, -1, -2, 0.5, 3.0)]
               + [(np.abs(x), x) for x in FLOATS], 2),
@@ -157,13 +158,14 @@ ROWS = {
                   + [(CORNERS, v) for v in (0.0, INF, -INF, NAN, 80.0)], 4),
     "hypot": (kernels.hypot, np.hypot,
               [(x, x[::-1]) for x in FLOATS] + [(FLOATS[0], 0.5), (1e30 * FLOATS[0], FLOATS[0])]
+              + [(size * FLOATS[0], size) for size in (1e-22, 1e-160)]
               + [(CORNERS, v) for v in (0.0, INF, NAN, 1e-30)], 2),
     "cumsum": (kernels.cumsum, np.cumsum,
                [(x, axis) for x in [*FLOATS, rng.normal(size=(60, 150)), rng.normal(size=(150, 60)),
                                     rng.normal(size=(9, 20, 50))]
                 for axis in (None, 0, -1, x.ndim // 2)], 200),
-    "einsum": (lambda *xs: kernels.einsum(*xs[1:], subscripts=xs[0]),
-               lambda *xs: np.einsum(xs[0], *xs[1:]),
+    "einsum": (lambda *xs, **out: kernels.einsum(*xs[1:], subscripts=xs[0], **out),
+               lambda *xs: kernels.einsum.plain(*xs[1:], subscripts=xs[0]),
                [(spec, *(rng.normal(size=s) for s in shapes)) for spec, *shapes in [
                    ("ij,kj->ik", (3, 4), (5, 4)), ("bij,bjk->bik", (2, 3, 4), (2, 4, 5)),
                    ("ab,bcd->cda", (3, 4), (4, 2, 5)), ("abc,dbc->ad", (3, 4, 2), (5, 4, 2)),
@@ -182,18 +184,20 @@ ROWS = {
             [(x,) for x in ENTRIES], 4),
     "sum_rows": (kernels.sum_rows, lambda x: x.sum(axis=0),
                  [(x,) for x in FLOATS if x.ndim == 2] + [(np.ones((KEPT + 1, 2)),)], 70),
-    "sum_along": (kernels.sum_along, lambda x, axis: x.sum(axis=axis, keepdims=True),
+    "sum_along": (kernels.sum_along, kernels.sum_along.plain, [(ZERO_D, -1), (ZERO_D, 0)] +
                   [(x, axis) for x in [*FLOATS, FLOATS[4].T, np.ones((1, KEPT + 1))]
                    for axis in [0, -1, (0, -1), (0, 2), (1, 2), (0, 1, 2)]
                    if np.max(axis) < x.ndim and (axis != (0, -1) or x.ndim > 1)], 70),
-    "dot_along": (kernels.dot_along, lambda x, y, axis: (x * y).sum(axis=axis, keepdims=True),
-                  [(x, x[..., ::-1], axis) for x in FLOATS for axis in [0, -1, (-1,)]], 70),
+    "dot_along": (kernels.dot_along, kernels.dot_along.plain, [(ZERO_D, ZERO_D, -1)] +
+                  [(x, x[..., ::-1], axis) for x in FLOATS
+                   for axis in [*range(-x.ndim, x.ndim), (-1,), (-x.ndim,)]], 70),
     "sum_to": (kernels.sum_to, summed_to,
                [(rng.normal(size=a), b) for a, b in [
                    ((3, 4), (4,)), ((3, 4), (3, 1)), ((4,), (3, 4)), ((3, 1), (3, 4)), ((), (2,)),
                    ((2, 3, 4), ()), ((3, 4), (1, 1)), ((3, 4), (1,)), ((2, 3, 4), (3, 1)),
                    ((2, 1, 4), (3, 4)), ((0, 4), (4,)), ((0, 4), (0, 1)), ((3, 4), (3, 4)),
-                   ((2, 3, 4), (2, 1, 4)), ((2, 3, 4), (1, 3, 1)), ((2, 3, 4), (3, 4))]], 12),
+                   ((2, 3, 4), (2, 1, 4)), ((2, 3, 4), (1, 3, 1)), ((2, 3, 4), (3, 4)),
+                   ((2, 3, 2, 4), (2, 4)), ((3, 4), (2, 3, 4))]], 12),
     "logsumexp": (kernels.logsumexp, log_of_sum,
                   [(x, axis, keep) for x in [*FLOATS, extremes(1), extremes(0)]
                    for axis in (None, 0, -1, (0, -1)) if axis != (0, -1) or x.ndim > 1
@@ -209,9 +213,10 @@ ROWS = {
                    ((3, 0), (0, 2)), ((2, 3, 4), (4, 2)), ((3, 4), (2, 4, 3)), ((1, 1), (1, 1))]]
                + [(np.array([[INF, 1.0], [NAN, 0.0]]), np.ones((2, 2)))], 8),
     "linear": (kernels.linear, lambda x, w, b: rows_times_columns(x, w) + b,
-               [(rng.normal(size=a), rng.normal(size=(4, 2)), rng.normal(size=b)) for a, b in [
-                   ((3, 4), (2,)), ((4,), (2,)), ((2, 3, 4), (2,)), ((3, 4), (3, 2)),
-                   ((0, 4), (2,))]], 8),
+               [(rng.normal(size=a), rng.normal(size=w), rng.normal(size=b)) for a, w, b in [
+                   ((3, 4), (4, 2), (2,)), ((4,), (4, 2), (2,)), ((2, 3, 4), (4, 2), (2,)),
+                   ((3, 4), (4, 2), (3, 2)), ((0, 4), (4, 2), (2,)), ((2, 3, 4), (4, 2), (3, 2)),
+                   ((2, 3, 4), (2, 4, 2), (2,))]], 8),
     "as_rows": (kernels.as_rows, lambda x: x.reshape(x.size // x.shape[-1], x.shape[-1]),
                 [(x,) for x in FLOATS if x.ndim > 1], 0),
     "symmetric": (kernels.symmetric, lambda x: np.array([[(x[i, j] + x[j, i]) / 2 for j in range(3)]
@@ -242,11 +247,11 @@ ROWS = {
                     lambda x, axis: np.exp(x).sum(axis=axis).reshape(-1),
                     [(x, axis) for x in FLOATS for axis in (0, -1)], 70),
     "softmax": (kernels.softmax, probabilities,
-                [(ZERO_D, -1), (ZERO_D, 0)] + [
+                [(FLOATS[4],), (ZERO_D, -1), (ZERO_D, 0)] + [
                     (x, axis) for x in [*FLOATS, extremes(1)] for axis in range(-x.ndim, x.ndim)
                     if x.shape[axis]] + [(extremes(0), 0)], 70),
     "log_softmax": (kernels.log_softmax, log_probabilities,
-                    [(ZERO_D, -1), (ZERO_D, 0)] + [
+                    [(FLOATS[4],), (ZERO_D, -1), (ZERO_D, 0)] + [
                         (x, axis) for x in [*FLOATS, extremes(1)] for axis in range(-x.ndim, x.ndim)
                         if x.shape[axis]] + [(extremes(0), 0)], 70),
     "exp_and_total": (lambda x, axis: kernels.exp_and_total(x, axis, np.empty_like(x))[1],
@@ -305,7 +310,29 @@ def test_a_kernel_is_its_plain_form(name, dtype):
                 np.testing.assert_array_equal(x, before)
 
 
-OTHERS = {"primitive", "single", "constant", "zeros_like", "arange", "erf_series",
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("name", [n for n in ROWS if hasattr(getattr(kernels, n), "plain")])
+def test_a_primitive_writes_the_same_where_it_is_told(name, dtype):
+    kernel, _, calls, _ = ROWS[name]
+    for args in calls:
+        args = tuple(as_float(x, dtype) for x in args)
+        with np.errstate(all="ignore"):
+            made = np.asarray(kernel(*args))
+            out = np.full(made.shape, 7, made.dtype)
+            returned = kernel(*args, out=out)
+        np.testing.assert_array_equal(out, made, err_msg=str(args))
+        np.testing.assert_array_equal(returned, made, err_msg=str(args))
+
+
+@pytest.mark.parametrize("dtype", [complex, np.longdouble, np.complex64])
+def test_where_chooses_between_numbers_of_any_width(dtype):
+    mask, x = np.arange(2000) % 3 == 0, np.arange(2000).astype(dtype) / 7
+    made = kernels.where(mask, x, -x)
+    assert made.dtype == dtype
+    np.testing.assert_array_equal(made, np.where(mask, x, -x))
+
+
+OTHERS = {"primitive", "single", "constant", "zeros_like", "ones", "arange", "erf_series",
           "polynomial_of_erf",
           "explicit_einsum", "product_of", "_contracted", "empty_like_both", "check",
           "check_labels",
@@ -350,6 +377,29 @@ def test_a_norm_warns_neither_of_squares_that_overflow_nor_of_those_that_vanish(
     with np.errstate(all="raise"):
         for size in (1e-200, 1.0, 1e200):
             np.testing.assert_allclose(kernels.norm(np.array([3, 4]) * size), 5 * size)
+            np.testing.assert_allclose(kernels.hypot(3 * size, 4 * size), 5 * size)
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+def test_kernels_do_not_warn_where_their_limits_are_right(dtype):
+    most = np.finfo(dtype).max
+    x = np.array([most, -most, 80, -80, 0, INF, -INF], dtype)
+    with np.errstate(all="raise", under="ignore"):
+        for kernel in (kernels.relu, kernels.elu, kernels.sigmoid, kernels.softplus, kernels.erf,
+                       kernels.log1p_exp_minus, kernels.normal_cdf):
+            assert kernel(x).dtype == dtype
+        np.testing.assert_array_equal(kernels.logaddexp(x, x), np.logaddexp(x, x))
+        np.testing.assert_array_equal(kernels.hypot(x, 0 * x[4]), np.abs(x))
+        assert kernels.softmax(10 * x[2:5]).tolist() == [1, 0, 0]
+        assert kernels.elu(np.array([-80], "f2"), alpha=1e9) == -INF
+
+
+@pytest.mark.parametrize("y", [3, 4.0, 3.0, 0.5, np.float32(3)])
+def test_power_has_the_dtype_of_numpys(y):
+    for x in (np.arange(4, dtype="i1"), np.arange(4, dtype="f4"), 2, np.float32(2)):
+        made, expected = kernels.power(x, y), np.power(x, y)
+        np.testing.assert_allclose(made, expected, rtol=1e-6)
+        assert np.asarray(made).dtype == expected.dtype
 
 
 @pytest.mark.parametrize("x", [2, 0.5, np.int8(-1), np.arange(-2, 3), np.array([[True, False]])])
@@ -419,6 +469,9 @@ def test_a_primitive_writes_where_it_is_told_and_hands_others_over():
     half = np.empty(3, np.float16)
     assert kernels.sigmoid(np.zeros(3, np.float16), out=half) is half and (half == 0.5).all()
     assert kernels.sigmoid(np.array([0])).tolist() == [0.5]            # integers are numbers too
+    assert kernels.sigmoid(np.float32(0)).dtype == np.float32
+    np.testing.assert_array_equal(kernels.softmax_vjp([1, 0], x[0, :2], axis=-1),
+                                  kernels.softmax_vjp(np.array([1.0, 0.0]), x[0, :2], axis=-1))
     assert kernels.softmax_vjp(tg.Tensor(x), x, axis=-1).op is None
     masked = kernels.where(x > 0, tg.Tensor(x, requires_grad=True), 0.0)
     assert masked.op is tg.ops.where
@@ -440,6 +493,24 @@ def test_explicit_subscripts_mean_the_same(spec, shapes):
     explicit = kernels.explicit_einsum(spec, operands)
     assert "->" in explicit and "." not in explicit and " " not in explicit
     np.testing.assert_array_equal(np.einsum(explicit, *operands), np.einsum(spec, *operands))
+
+
+@pytest.mark.parametrize("spec, found", [
+    ("ij,jk->ik", ("ij", "jk", "ik", 0, 1, 1)), ("ij,kj->ki", ("ij", "jk", "ik", 0, 1, 1)),
+    ("bij,bjk->bik", ("bij", "bjk", "bik", 1, 1, 1)),
+    ("abc,dbc->ad", ("abc", "bcd", "ad", 0, 1, 2)), ("i,i->", ("i", "i", "", 0, 0, 1)),
+    ("...ij,...jk->...ik", None), ("ii,ij->j", None), ("ij,jj->i", None), ("i,j->ij", None),
+    ("ij,jk->k", None), ("ij,jk->i", None), ("i,i->ii", None)])
+def test_einsum_knows_a_product_of_matrices(spec, found):
+    plan = kernels.product_of(spec)
+    if found is None:
+        assert plan is None
+    else:
+        x, y, z = spec.replace("->", ",").split(",")
+        first, second, back, *counts = plan
+        made = "".join(found[2][i] for i in back)          # from that of the product to `out`
+        assert (*("".join(t[i] for i in order) for t, order in ((x, first), (y, second))),
+                made, *counts) == (*found[:2], z, *found[3:])
 
 
 @pytest.mark.parametrize("index", INDICES, ids=str)
@@ -480,3 +551,11 @@ def test_labels_are_accepted_if_and_only_if_they_are_classes():
         else:
             with pytest.raises(IndexError, match="classes from 0 to 2"):
                 kernels.check_labels(x, labels)
+
+
+@pytest.mark.parametrize("labels, text", [
+    ([True, False], r"bool: y\.astype\(int\)$"), ([0.0, 1.0], r"float64: y\.astype\(int\)$"),
+    (["a", "b"], "<U1$")])
+def test_labels_of_another_kind_are_refused_with_the_cure(labels, text):
+    with pytest.raises(TypeError, match=f"labels must be integers, got {text}"):
+        kernels.check_labels(np.zeros((2, 3)), np.array(labels))

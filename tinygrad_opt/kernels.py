@@ -32,6 +32,10 @@ def zeros_like(x: Array) -> Array:
     return constant("zeros", x.shape, x.dtype) if x.size <= KEPT else np.zeros(x.shape, x.dtype)
 
 
+def ones(n: int, dtype: Any) -> Array:
+    return constant("ones", n, dtype) if n <= KEPT else np.ones(n, dtype)
+
+
 def arange(stop: int, step: int = 1) -> Array:
     return constant("arange", 0, stop, step) if stop <= KEPT else np.arange(0, stop, step)
 
@@ -190,7 +194,6 @@ def log1p_exp_minus(x, out=None):
     e = np.exp(np.negative(out, out=out), out=out)
     u = np.add(e, 1, out=np.empty_like(e))
     lost = (u - 1) - e                                     # rounded off when 1 was added
-    lost /= u
     return np.subtract(np.log(u, out=u), lost, out=out)
 
 
@@ -262,8 +265,7 @@ def normal_cdf(x, out=None):
 
 def sum_rows(x):
     """Σ over axis 0 of a matrix of floats, which BLAS adds up fastest."""
-    n = len(x)
-    return np.dot(constant("ones", n, x.dtype) if n <= KEPT else np.ones(n, x.dtype), x)
+    return np.dot(ones(len(x), x.dtype), x)
 
 
 @primitive(lambda x, y, axis: (x * y).sum(axis=axis, keepdims=True), like=False)
@@ -278,7 +280,7 @@ def dot_along(x, y, axis, out=None):
 def sum_along(x, axis, out=None):
     """Σ over an axis or several, kept with length 1; what lies side by side is added by BLAS."""
     if not x.ndim:
-        return np.add.reduce(x, axis=axis, keepdims=True, out=out)
+        return np.add.reduce(x, axis=axis, out=out)
     axes = sorted(np.lib.array_utils.normalize_axis_tuple(axis, x.ndim))
     kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
     run = 0                                                # how many of the last axes
@@ -289,8 +291,7 @@ def sum_along(x, axis, out=None):
     elif run and x.flags.c_contiguous:
         lead = x.shape[:x.ndim - run]
         n = math.prod(x.shape[x.ndim - run:])
-        one = constant("ones", n, x.dtype) if n <= KEPT else np.ones(n, x.dtype)
-        total = x.reshape((math.prod(lead), n)).dot(one).reshape(lead)
+        total = x.reshape((math.prod(lead), n)).dot(ones(n, x.dtype)).reshape(lead)
         total = np.add.reduce(total, axis=tuple(axes[:len(axes) - run]))
     else:
         return np.add.reduce(x, axis=tuple(axes), keepdims=True, out=out)
@@ -414,7 +415,7 @@ def product_of(subscripts):
     terms, out = subscripts.split("->")
     x, y = terms.split(",")
     if any(len(set(t)) < len(t) for t in (x, y, out)):
-        return None
+        return None                                        # a diagonal, or an ellipsis
     both = [c for c in out if c in x and c in y]
     summed = [c for c in x if c in y and c not in out]
     rows, columns = ([c for c in t if c in out and c not in both] for t in (x, y))
@@ -436,7 +437,7 @@ def einsum(*operands, subscripts, out=None):
 
 
 def _contracted(operands, subscripts):
-    plan = product_of(subscripts) if len(operands) == 2 and "..." not in subscripts else None
+    plan = product_of(subscripts) if len(operands) == 2 else None
     if plan is None:
         return np.einsum(subscripts, *operands)
     x, y = (v.transpose(order) for v, order in zip(operands, plan))
