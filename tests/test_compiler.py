@@ -1065,6 +1065,23 @@ def test_arguments_are_reduced_along_an_axis_given_by_position(reduce):
         assert (got.dtype, got.shape, got.tobytes()) == (want.dtype, want.shape, want.tobytes())
 
 
+@pytest.mark.parametrize("read", [
+    lambda x: float((Tensor(x) * 2).sum()), lambda x: float(x[0]), lambda x: x.tolist()[0],
+    lambda x: 1.0 if x[0] > 0 else 2.0, lambda x: x.__setitem__(0, 5.0),
+])
+def test_a_refusal_that_the_step_swallows_is_raised_all_the_same(read):
+    @compile
+    def step(x):
+        try:
+            factor = read(x)
+        except Exception:
+            factor = 2.0
+        return (Tensor(x) * factor).sum()
+
+    with pytest.raises(CaptureError, match=r"inside a compiled step \(line \d+: "):
+        step(np.ones(2))
+
+
 @pytest.mark.parametrize("of", [copy.copy, copy.deepcopy])
 def test_a_copy_of_a_step_captures_for_itself(of):
     w = Tensor(np.ones(2), requires_grad=True)

@@ -7,7 +7,7 @@ import gc
 import types
 import weakref
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -63,6 +63,7 @@ class Recorder:
         self._written: dict[Any, int] = {}       # what was computed -> its slot
         self._forgotten: set[Tensor] = set()     # whose gradients were set by the step itself
         self._made: list[tuple[Any, Any]] = []   # weak references to what was computed, where
+        self.refusal: Exception | None = None    # the first thing that a replay would leave out
         self._began = tick()
         self._modes = np.geterr()
         self._effects = 0
@@ -181,9 +182,10 @@ class Recorder:
             self.calls.append(Call(action, self._refer(args, keep_tensors=True)))
         self._effects += 1
 
-    def refuse(self, error: Callable[[Any], Exception], x: Any) -> None:
-        """Raise the error about x: a replay would not do this again."""
-        raise error(x)
+    def refuse(self, error: Callable[[Any], Exception], x: Any) -> NoReturn:
+        """Raise the error about x: a replay would not do this again, whoever catches it."""
+        self.refusal = self.refusal or error(x)
+        raise self.refusal
 
     def _outlives(self, t: Tensor) -> bool:
         """Whether it is a leaf that the step finds, rather than one that it makes each time."""
@@ -404,11 +406,11 @@ class ArgumentTrace(Trace):
 
     def decide(self, x: Symbol) -> bool:
         """A branch on values would be taken at the capture only."""
-        raise captured_read(x)
+        self.recorder.refuse(captured_read, x)
 
     def put(self, x: Symbol, places: Any, values: Any) -> None:
         """Writing into an argument would be done at the capture only."""
-        raise captured_write(x)
+        self.recorder.refuse(captured_write, x)
 
 
 class ArgumentArray(Symbol):
@@ -420,6 +422,8 @@ class ArgumentArray(Symbol):
 
     __slots__ = ("__weakref__",)
 
+    trace: ArgumentTrace
+
     __class__ = property(lambda self: np.ndarray)
     base = None
 
@@ -427,7 +431,7 @@ class ArgumentArray(Symbol):
         if any(type(x) is Tensor for x in inputs):
             return NotImplemented
         if attrs.get("out") is not None or method == "at":
-            raise captured_write(self)
+            self._refuse_write()
         return super().__array_ufunc__(ufunc, method, *inputs, **attrs)
 
     def __apply_op__(self, op: Op, inputs: Any, attrs: Any) -> Any:
@@ -439,7 +443,7 @@ class ArgumentArray(Symbol):
         if Tensor in types:
             return NotImplemented
         if func in (np.copyto, np.put, np.putmask, np.place, np.put_along_axis, np.fill_diagonal):
-            raise captured_write(self)
+            self._refuse_write()
         return super().__array_function__(func, types, args, kwargs)
 
     def __getattr__(self, name: str) -> Any:
@@ -447,10 +451,10 @@ class ArgumentArray(Symbol):
             raise AttributeError(name)
         if name in ("fill", "itemset", "partition", "resize", "setfield", "setflags", "sort", "put",
                     "byteswap"):
-            raise captured_write(self)
+            self._refuse_write()
         if name in ("flat", "data", "ctypes", "tobytes", "tolist", "tofile", "item", "dump",
                     "dumps"):
-            raise captured_read(self)
+            self._refuse_read()
         member = getattr(self.array, name)
         if not callable(member):
             return member
@@ -461,10 +465,10 @@ class ArgumentArray(Symbol):
         return (self[i] for i in range(len(self)))
 
     def _refuse_read(self, *args: Any, **kwargs: Any) -> Any:
-        raise captured_read(self)
+        self.trace.recorder.refuse(captured_read, self)
 
     def _refuse_write(self, *args: Any) -> Any:
-        raise captured_write(self)
+        self.trace.recorder.refuse(captured_write, self)
 
     __array__ = __float__ = __int__ = __index__ = __complex__ = _refuse_read
     __repr__ = __str__ = __format__ = __reduce__ = __contains__ = _refuse_read

@@ -106,6 +106,8 @@ class CompiledStep:
             result = self.function(*given, **named)
         finally:
             tracer.reset(token)
+        if recorder.refusal is not None:                   # which the function has caught
+            raise recorder.refusal
         program, result = recorder.program(result), handed_out(result)
         del given, named                                   # and all that the capture has made
         self.programs.pop(key, None)
