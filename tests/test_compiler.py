@@ -1068,6 +1068,7 @@ def test_arguments_are_reduced_along_an_axis_given_by_position(reduce):
 @pytest.mark.parametrize("read", [
     lambda x: float((Tensor(x) * 2).sum()), lambda x: float(x[0]), lambda x: x.tolist()[0],
     lambda x: 1.0 if x[0] > 0 else 2.0, lambda x: x.__setitem__(0, 5.0),
+    lambda x: np.array_equal(x, x),
 ])
 def test_a_refusal_that_the_step_swallows_is_raised_all_the_same(read):
     @compile

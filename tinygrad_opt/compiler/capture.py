@@ -114,7 +114,7 @@ class Recorder:
         if isinstance(made, list | tuple):
             return self._calls(function, arrays, attrs, made), None
         if not isinstance(made, np.ndarray | np.generic):
-            raise captured_read(next(x for x in inputs if hasattr(x, "shape")))
+            self.refuse(captured_read, next(x for x in inputs if hasattr(x, "shape")))
         return self._call(function, arrays, attrs, made), None
 
     def vjps(self, z: Tensor) -> Any:
@@ -159,7 +159,7 @@ class Recorder:
         if value is None or type(value) is Tensor:
             return value
         if id(value) not in self._slot_of:
-            raise captured_gradient(owner)
+            self.refuse(captured_gradient, owner)
         return self.lift(value)
 
     def act(self, action: Callable[..., None], args: Any) -> None:
