@@ -4,7 +4,7 @@ import base64
 import re
 import subprocess
 import sys
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -609,3 +609,15 @@ def test_weights_of_many_sequences_or_other_tokens_are_refused():
         plot_attention(np.ones((2, 2, 3, 3)))
     with pytest.raises(ShapeError, match="2 and 2 tokens"):
         plot_attention(np.ones((3, 3)), "ab")
+
+
+def test_labels_of_a_logarithmic_scale_do_not_overlap():
+    values = [0.17, 0.5, 1.0, 3.0, 7.2]
+    figure = plot_history({"epoch": [1, 2, 3, 4, 5], "loss": values, "gradient_norm": values},
+                          size=(8, 3))
+    figure.canvas.draw()
+    for ax in figure.axes:
+        boxes = sorted((label.get_window_extent() for label in ax.yaxis.get_ticklabels(which="both")
+                        if label.get_text() and ax.bbox.y0 <= label.get_window_extent().y1
+                        <= ax.bbox.y1), key=lambda box: box.y0)
+        assert all(low.y1 <= high.y0 + 1 for low, high in pairwise(boxes))

@@ -365,6 +365,8 @@ def smoothed(values: Array, keep: float = 0.9) -> Array:
 def scale_of(ax: Any, values: Array, log: bool | None) -> None:
     """A logarithmic scale, if asked for; with None, for what spans a factor of 30."""
     seen = values[np.isfinite(values)]
-    if log or (log is None and seen.min(initial=np.inf) > 0
-               and seen.max(initial=0) > 30 * seen.min(initial=np.inf)):
+    least, most = seen.min(initial=np.inf), seen.max(initial=0)
+    if log or (log is None and least > 0 and most > 30 * least):
         ax.set_yscale("log", nonpositive="mask")
+        if 10 * least < most < 100 * least:                # one or two powers of ten are in view
+            ax.yaxis.set_minor_formatter(lambda v, _: f"{v:g}" if f"{v:e}"[0] == "3" else "")
