@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 
 from tinygrad_opt.errors import nearest
 
-__all__ = ["answers", "hint", "missing"]
+__all__ = ["answer_names", "answers", "hint", "missing", "nothing_called"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -290,6 +290,31 @@ def missing(owner: str, name: str, known: Iterable[str], who: str = "",
         none = "none: is __init__ spelled with two underscores each side?"
         said = f"its own attributes: {', '.join(own) or none}"
     return AttributeError(f"{who or owner} has no attribute {name!r}; {said}")
+
+
+class _Elsewhere:
+    """An attribute that only other libraries have."""
+
+    def __init__(self, owner: str, name: str) -> None:
+        self.owner, self.name = owner, name
+
+    def __get__(self, instance: Any, kind: type) -> Any:
+        raise missing(self.owner, self.name, ())
+
+
+def answer_names(kind: type, owner: str) -> None:
+    """Let a class say what its attributes are that other libraries have.
+
+    A ``__getattr__`` would too, and make every attribute of its objects slower to read.
+    """
+    for table in LIBRARIES.values():
+        for name in table.get(owner, {}):
+            setattr(kind, name, _Elsewhere(owner, name))
+
+    def own(self: Any) -> list[str]:
+        return [name for name in object.__dir__(self) if hasattr(self, name)]
+
+    setattr(kind, "__dir__", own)                          # noqa: B010 (mypy knows it is one)
 
 
 def nothing_called(owner: str, known: Iterable[str]) -> Callable[[str], Any]:

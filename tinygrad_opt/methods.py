@@ -12,7 +12,7 @@ import numpy as np
 
 from tinygrad_opt import ops
 from tinygrad_opt.errors import subject
-from tinygrad_opt.hints import answers, missing
+from tinygrad_opt.hints import answers
 
 M = TypeVar("M", bound="Methods")
 
@@ -30,9 +30,6 @@ class Methods:
     _become: Any
     _read: Callable[[], np.ndarray]
     _needs_grad: bool
-
-    def __getattr__(self, name: str) -> Any:
-        raise missing("Tensor", name, dir(type(self)))
 
     # ---- operators -------------------------------------------------------------------------------
 

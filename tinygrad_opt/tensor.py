@@ -29,7 +29,7 @@ from tinygrad_opt.errors import (
     no_rule,
     subject,
 )
-from tinygrad_opt.hints import answers
+from tinygrad_opt.hints import answer_names, answers
 from tinygrad_opt.methods import Methods
 from tinygrad_opt.ops import Joint, Op
 from tinygrad_opt.recording import (
@@ -677,6 +677,7 @@ class _Module(ModuleType):
 
 
 sys.modules[__name__].__class__ = _Module
+answer_names(Methods, "Tensor")
 for _name, _method in vars(Methods).items():               # a user's error names the Tensor
     if callable(_method):
         _method.__qualname__ = f"Tensor.{_name}"
@@ -792,7 +793,7 @@ def backward_pass(
                 if other is not None:
                     part = _like(x, other + part, record)  # never +=: `other` may be shared
                 elif x.op is None and (part is g or values_of(part).base is not None):
-                    part = np.copy(part)                     # a leaf's gradient owns its memory
+                    part = part.copy() if record else part.copy("K")   # a leaf's is its own
                 gradients[x] = part
     return gradients
 

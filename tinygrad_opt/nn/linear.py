@@ -11,7 +11,6 @@ from tinygrad_opt.nn.parameters import as_input, positive, weight_and_bias
 from tinygrad_opt.tensor import Tensor, apply
 
 
-@answers
 def linear(x: Any, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x @ W + b.
 

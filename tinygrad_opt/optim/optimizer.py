@@ -18,7 +18,7 @@ from tinygrad_opt.errors import (
     captured_write,
     nearest,
 )
-from tinygrad_opt.hints import answers, missing
+from tinygrad_opt.hints import answer_names, answers
 from tinygrad_opt.markup import html_table, listing
 from tinygrad_opt.optim import options as check
 from tinygrad_opt.optim.explain import Formula, explanation
@@ -329,9 +329,6 @@ class Optimizer:
         known = [*self.options, "overrides", "frozen"]
         return f"{type(self).__name__} has no option {name!r}; {check.meant(name, known)}"
 
-    def __getattr__(self, name: str) -> Any:
-        raise missing("Optimizer", name, dir(type(self)), type(self).__name__, own=self.options)
-
     def _with(self: Self, options: Mapping[str, Any]) -> Self:
         """These options over mine, as an object that has the rule and nothing to update."""
         twin = object.__new__(type(self))
@@ -632,3 +629,6 @@ class Optimizer:
         if "_entries" not in self.__dict__:                # one that only has the rule
             return f"{type(self).__name__}({given})"
         return f"{type(self).__name__}({given}; {len(self._entries)} parameters, t={self._taken})"
+
+
+answer_names(Optimizer, "Optimizer")
