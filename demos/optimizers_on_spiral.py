@@ -30,6 +30,7 @@ import argparse
 from pathlib import Path
 
 from tinygrad_opt.cli.spiral import EPOCHS, ROWS, learned, picture, table
+from tinygrad_opt.errors import RenderError
 
 
 def main(epochs=EPOCHS, seeds=8, rows=ROWS, out="runs"):
@@ -37,9 +38,14 @@ def main(epochs=EPOCHS, seeds=8, rows=ROWS, out="runs"):
             for row in rows}
     print(table(rows, runs))
     folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    picture(runs).savefig(folder / "spiral.png")
-    print(f"wrote {folder}/spiral.png")
+    try:
+        figure = picture(runs)
+    except RenderError as error:                           # without Matplotlib
+        print(error)
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        figure.savefig(folder / "spiral.png")
+        print(f"wrote {folder}/spiral.png")
     return runs
 
 

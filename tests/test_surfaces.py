@@ -237,6 +237,7 @@ def test_a_race_says_who_came_to_rest_where_no_minimum_is_known():
 
 
 def test_heights_are_told_from_the_minimum_that_the_grid_misses():
+    pytest.importorskip("matplotlib")
     [*_, bar] = plot_race(race("himmelblau", {"SGD": optim.SGD(lr=0.01)}, steps=2)).axes
     assert [t.get_text() for t in bar.get_yticklabels()] == ["0.1", "1", "10", "100"]
 

@@ -58,12 +58,12 @@ def animate(options: argparse.Namespace) -> int:
     from tinygrad_opt.viz.figures import matplotlib_or_error
     from tinygrad_opt.viz.plots.training_animation import TrainingRecorder
 
-    matplotlib_or_error()
     learning = prepared(options)
     x, y = learning.samples.x_train, learning.samples.y_train
     if x.shape[1] != 2:
         raise UsageError(f"{learning.problem.name} has {x.shape[1]} features; the animation shows"
                          " points of the plane, which have two: try spiral or moons")
+    matplotlib_or_error()
     recorder = TrainingRecorder(learning.model, x, y, names=_classes(learning.samples),
                                 frames=options.frames)
     history = learning.run(options, recorder)
