@@ -180,7 +180,7 @@ def copied(x: Any, arrays: list[Any]) -> Any:
     """The result with arrays that the next replay cannot change; Tensors come as constants."""
     if not isinstance(x, Ref):
         return nested(lambda v: copied(v, arrays), x)
-    array = arrays[x.slot].copy()
+    array = arrays[x.slot].copy("K")
     return Tensor(array) if x.is_tensor else array[()]
 
 

@@ -499,7 +499,7 @@ def returned(x: Any) -> Any:
 def handed_out(x: Any) -> Any:
     """A result in memory of its own: Tensors as constants, arrays as arrays."""
     if type(x) is Tensor:
-        return Tensor(x._array.copy())
+        return Tensor(x._array.copy("K"))
     if isinstance(x, Symbol | np.ndarray):
         return np.array(plain(x))[()]
     return nested(handed_out, x)
