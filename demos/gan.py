@@ -12,7 +12,7 @@ from helpers import command_line, save_both
 
 import tinygrad_opt as tg
 from tinygrad_opt import nn
-from tinygrad_opt.viz.figures import drawing, through
+from tinygrad_opt.viz.figures import drawing, legend_below, through
 
 NOISE = 2
 
@@ -69,8 +69,8 @@ def picture(points, made, discriminator, theme):
         ax.scatter(*points[:400].T, s=7, color=page.value, marker="s", label="real")
         ax.scatter(*made[:400].T, s=9, color=page.gradient, marker="^", label="made")
         ax.grid(False)
-        ax.legend(loc="center")
         ax.set(aspect="equal")
+        legend_below(figure)
     return figure
 
 

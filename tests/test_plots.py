@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from itertools import combinations, pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from tinygrad_opt.viz.plots.learning_curves import (  # noqa: E402
     plot_batches,
     plot_compare,
     plot_history,
+    plot_steps,
 )
 from tinygrad_opt.viz.plots.learning_rates import (  # noqa: E402
     lr_find,
@@ -621,3 +623,19 @@ def test_labels_of_a_logarithmic_scale_do_not_overlap():
                         if label.get_text() and ax.bbox.y0 <= label.get_window_extent().y1
                         <= ax.bbox.y1), key=lambda box: box.y0)
         assert all(low.y1 <= high.y0 + 1 for low, high in pairwise(boxes))
+
+
+def test_the_only_finite_loss_of_many_steps_is_seen():
+    history = SimpleNamespace(steps={"loss": [1.5] + 50 * [np.nan]}, findings=[])
+    (line,) = plot_steps(history).axes[0].lines
+    assert line.get_marker() == "o"
+    history.steps["loss"] = 51 * [1.5]
+    (line,) = plot_steps(history).axes[0].lines
+    assert line.get_marker() == "None"
+
+
+def test_grid_lines_are_behind_bars():
+    model, x, y = model_and_data()
+    nn.cross_entropy(model(x), y).backward()
+    (ax,) = plot_gradient_flow(model).axes
+    assert all(ax.xaxis.get_zorder() < bar.get_zorder() for bar in ax.patches)

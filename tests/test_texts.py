@@ -106,6 +106,7 @@ def test_smaller_batches_have_noisier_gradients_and_fewer_epochs_to_go():
     assert [ax.get_title() for ax in figure.axes] == [
         "after epochs", "after seconds", "noise of gradients"]
     assert figure.numbers["seconds"].tolist() == pytest.approx(4 * [0.1, 0.2])
+    assert all(tick % 1 == 0 for tick in figure.axes[0].get_xticks())       # epochs are whole
 
 
 def test_conjugate_gradients_take_the_steps_that_are_told():

@@ -128,8 +128,9 @@ def styled(theme: Theme) -> Iterator[None]:
         "legend.labelcolor": theme.text, "legend.framealpha": 0.85, "figure.facecolor": theme.page,
         "savefig.facecolor": theme.page, "axes.spines.top": False, "axes.spines.right": False,
         "figure.constrained_layout.w_pad": 0.08, "figure.constrained_layout.h_pad": 0.08,
-        "axes.grid": True, "grid.alpha": 0.6, "lines.linewidth": 1.6, "text.usetex": False,
-        "axes.unicode_minus": True, "svg.hashsalt": "tinygrad_opt", "axes.prop_cycle":
+        "axes.grid": True, "axes.axisbelow": True, "grid.alpha": 0.6, "lines.linewidth": 1.6,
+        "text.usetex": False, "axes.unicode_minus": True, "svg.hashsalt": "tinygrad_opt",
+        "axes.prop_cycle":
         f"cycler('color', {[theme.color(hue) for hue in OKABE_ITO if hue != 'yellow']})",
     }):
         yield

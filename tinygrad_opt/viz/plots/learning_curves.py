@@ -147,8 +147,9 @@ def plot_steps(history: Any, **options: Unpack[Options]) -> Any:
     steps = np.arange(1, 1 + len(loss))
     with drawing((6.4, 2.8), {"step": steps, "loss": loss}, **options) as (made, page):
         ax = made.subplots()
-        ax.plot(steps, loss, color=page.value, marker="o" if len(loss) < 30 else None, markersize=3)
         lost = ~np.isfinite(loss)
+        few = len(loss) - lost.sum() < 30                      # a single one makes no line
+        ax.plot(steps, loss, color=page.value, marker="o" if few else None, markersize=3)
         if lost.any():
             ax.axvspan(steps[lost.argmax()] - 0.5, len(loss) + 0.5, color=page.alarm, alpha=0.12)
         scale_of(ax, loss[loss > 0], None)
@@ -293,6 +294,7 @@ def plot_batches(
             ax.set(title=title, xlabel=across)
         epochs.set_ylabel(WORDS.get(column, column.replace("val_", "validation ")))
         last.set(xscale="log", yscale="log", ylabel="‖g − G‖ / ‖G‖", xticks=sizes)
+        epochs.xaxis.get_major_locator().set_params(integer=True)
         seconds.set_xscale("log")
         last.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
         for axis in (last.xaxis, last.yaxis):
