@@ -18,7 +18,7 @@ from interrupts import Burst, bursts, interrupted, usual_time
 
 import tinygrad_opt as tg
 from tinygrad_opt import nn, optim
-from tinygrad_opt.checkpoint import load, save
+from tinygrad_opt.checkpoint import load, save, uninterrupted
 from tinygrad_opt.errors import CheckpointError
 
 SAVED = Path(__file__).with_name("saved")
@@ -71,6 +71,13 @@ def test_every_string_is_a_key(path):
     assert all(same(back["model"][key], arrays[key]) for key in NASTY_KEYS)
     assert all(same(back["again"][key], arrays[key]) for key in NASTY_KEYS)
     assert back["more"] == {key: i for i, key in enumerate(NASTY_KEYS)}
+
+
+def test_names_that_the_formats_take_for_themselves_are_free(path):
+    names = ["file", "allow_pickle", "tree", "__metadata__", "w.npy", "wnpy"]
+    save(path, **{name: np.full(2, i) for i, name in enumerate(names)})
+    assert {name: array.tolist() for name, array in load(path).items()} == {
+        name: [i, i] for i, name in enumerate(names)}
 
 
 def test_plain_values_come_back_equal_and_of_their_types(path):
@@ -126,10 +133,21 @@ def test_numpy_finds_the_right_array_also_where_names_differ_by_npy_only(tmp_pat
     assert load(path)["tree"].tolist() == [3]
 
 
-def test_files_from_numpy_are_read_as_a_model(tmp_path):
-    np.savez(tmp_path / "x.npz", a=np.arange(3), tree=np.float32(1))
+@pytest.mark.parametrize("more", [{}, {"tree": np.float32(1)}, {"tree": np.ones(3)},
+                                  {"tree": np.ones((2, 2), np.uint8)}])
+def test_files_from_numpy_are_read_as_a_model(tmp_path, more):
+    np.savez(tmp_path / "x.npz", a=np.arange(3), **more)
     back = load(tmp_path / "x.npz")
-    assert list(back) == ["model"] and set(back["model"]) == {"a", "tree"}
+    assert list(back) == ["model"] and set(back["model"]) == {"a", *more}
+
+
+def test_arrays_bear_the_names_of_their_places(tmp_path):
+    parts = {"w": np.ones(2)}, {"m": {"wnpy": np.ones(2)}}
+    assert np.load(save(tmp_path / "x.npz", *parts)).files == ["tree", "model/w",
+                                                                "optimizer/m/wnpy"]
+    numpy = pytest.importorskip("safetensors.numpy")
+    names = set(numpy.load_file(save(tmp_path / "x.safetensors", *parts)))
+    assert names == {"w", "optimizer/m/wnpy"}
 
 
 def test_safetensors_of_a_model_bear_its_names_and_are_aligned(tmp_path):
@@ -274,13 +292,66 @@ def test_a_file_that_is_saved_over_keeps_its_permissions(path, mode):
 
 
 @posix
-def test_a_new_file_has_the_permissions_that_the_process_gives(path):
-    before = os.umask(0o027)
+@pytest.mark.parametrize(("umask", "mode"), [(0o027, 0o640), (0, 0o666)])
+def test_a_new_file_has_the_permissions_that_the_process_gives(path, umask, mode):
+    before = os.umask(umask)
     try:
         save(path, epoch=1)
     finally:
         os.umask(before)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+@posix
+def test_what_takes_the_place_of_a_private_file_is_private_while_it_is_written(path, monkeypatch):
+    save(path, epoch=1).chmod(0o600)
+    modes, chmod = [], os.chmod
+
+    def seen(name, mode):
+        modes.append(stat.S_IMODE(os.stat(name).st_mode))
+        chmod(name, mode)
+
+    monkeypatch.setattr(os, "chmod", seen)
+    before = os.umask(0)
+    try:
+        save(path, epoch=2)
+    finally:
+        os.umask(before)
+    assert modes == [0o600]
+
+
+@posix
+def test_the_file_is_on_the_disk_before_it_has_its_name_and_the_folder_after(path, monkeypatch):
+    """And it is locked until then, so that no other process takes it for one that was left."""
+    fcntl, steps, replace = pytest.importorskip("fcntl"), [], os.replace
+
+    def fsync(handle):
+        found = os.fstat(handle)
+        steps.append("folder" if stat.S_ISDIR(found.st_mode) else found.st_size)
+
+    def rename(old, new):
+        steps.append("name")
+        with open(old, "r+b") as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", rename)
+    save(path, epoch=1)
+    assert steps == [path.stat().st_size, "name", "folder"]
+
+
+@posix
+def test_no_file_or_folder_is_left_open(path):
+    def next_descriptor():                      # the lowest that is free
+        handle = os.open(os.devnull, os.O_RDONLY)
+        os.close(handle)
+        return handle
+
+    load(save(path, epoch=1))
+    before = next_descriptor()
+    load(save(path, epoch=2))
+    assert next_descriptor() == before
 
 
 @posix
@@ -320,6 +391,19 @@ def test_what_another_process_is_writing_is_not_removed(path, monkeypatch):
     done.set()
     writer.join()
     assert load(path) == {"epoch": 1} and os.listdir(path.parent) == [path.name]
+
+
+def test_a_file_that_is_removed_before_it_is_locked_is_made_anew(path, monkeypatch):
+    fcntl, made = pytest.importorskip("fcntl"), []
+
+    def late(file, how):
+        made.append(file)
+        if len(made) == 1:
+            os.unlink(file.name)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    save(path, epoch=1)
+    assert len(made) == 2 and made[0].closed and load(path) == {"epoch": 1}
 
 
 def test_a_name_as_long_as_names_may_be_can_be_saved(tmp_path):
@@ -384,6 +468,7 @@ def npy(descr="<f8", shape="(2,)", data=b"\0" * 16):
     (npy(descr="|O"), "Python objects"),
     (npy(descr="nonsense"), "w: "),
     (npy(shape="__import__('os').system('true')"), "w: "),
+    (b"\x93NUMPY\7\0" + npy()[8:], r"npy version \(7, 0\) is not read here"),
     (b"not an array", "w: "),
     (b"", "w: "),
 ])
@@ -428,6 +513,28 @@ def test_pickles_are_refused_and_not_run(tmp_path):
     with pytest.raises(CheckpointError, match="Python objects, which could run code"):
         load(tmp_path / "x.npz")
     assert not (tmp_path / "sprung").exists()
+
+
+def test_another_pickle_is_no_file_of_torch_save(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("strata.pkl", b"")
+    with pytest.raises(CheckpointError, match=r"strata\.pkl: "):
+        load(tmp_path / "x.npz")
+
+
+def test_two_arrays_of_one_name_are_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("w", npy())
+        archive.writestr("w.npy", npy())
+    with pytest.raises(CheckpointError, match="two arrays called 'w'"):
+        load(tmp_path / "x.npz")
+
+
+def test_a_file_of_torch_save_is_refused_with_what_to_do(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("model/data.pkl", b"")
+    with pytest.raises(CheckpointError, match=r"torch\.save, which runs code: .* nn\.from_torch"):
+        load(tmp_path / "x.npz")
 
 
 def test_a_file_that_is_no_archive_is_refused_in_the_words_of_the_format(tmp_path):
@@ -537,6 +644,68 @@ def trained(seed, steps):
         loss.backward()
         optimizer.step()
     return model, optimizer
+
+
+def test_a_run_is_loaded_whole_also_in_another_thread(path):
+    save(path, *trained(0, 3))
+    (model, optimizer), (_, alone) = trained(1, 1), trained(1, 1)
+    worker = threading.Thread(target=load, args=(path, model, optimizer))
+    worker.start()
+    worker.join()
+    assert all_numbers(model, optimizer) == all_numbers(*trained(0, 3))
+    load(path, optimizer=alone)
+    assert alone.state_dict()["t"] == 3
+
+
+def test_what_is_kept_of_a_model_has_its_name_and_fits_such_a_model_only(path):
+    model, optimizer = trained(0, 1)
+    save(path, model)
+    assert list(load(path)) == ["model", "random", "architecture"]
+    with pytest.raises(CheckpointError, match="it holds no optimizer, only model, random"):
+        load(path, model, optimizer)
+    with pytest.raises(CheckpointError, match=r"holds the random generators .* has none"):
+        load(path, nn.MLP([3, 4, 2]))
+    with pytest.raises(CheckpointError, match="the name 'architecture' is taken"):
+        save(path, model, architecture=1)
+
+
+def test_a_state_that_does_not_fit_the_optimizer_leaves_the_model_as_it_was(path):
+    saved, _ = trained(0, 3)
+    save(path, saved, {"nonsense": 1})
+    model, optimizer = trained(1, 1)
+    before = all_numbers(model, optimizer)
+    with pytest.raises(CheckpointError, match="cannot load"):
+        load(path, model, optimizer)
+    with pytest.raises(CheckpointError, match="cannot load"):
+        load(path, optimizer=optimizer)
+    assert all_numbers(model, optimizer) == before
+
+
+@posix
+def test_an_interrupt_waits_until_the_block_has_ended():
+    arrived = []
+
+    def handler(number, frame):
+        arrived.append(number)
+
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        with uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+            assert arrived == []
+        assert arrived == [signal.SIGINT] and signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_random_states_that_are_none_load_nothing(path):
+    model, optimizer = trained(1, 1)
+    before = all_numbers(model, optimizer)
+    save(path, trained(0, 3)[0].state_dict(),
+         random={name: {"bit_generator": "none"} for name in model.generators()})
+    with pytest.raises(CheckpointError, match="cannot load"):
+        load(path, model)
+    assert all_numbers(model, optimizer) == before
 
 
 def interrupted_load(path, n, count):

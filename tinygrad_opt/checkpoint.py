@@ -298,7 +298,7 @@ def _unpack(node: Any, arrays: dict[str, Array]) -> Any:
 
 
 def _where(place: tuple[str, ...]) -> str:
-    return "".join(f"[{key!r}]" for key in place) or "this"
+    return "".join(f"[{key!r}]" for key in place)
 
 
 # ---- npz -----------------------------------------------------------------------------------------
