@@ -369,7 +369,7 @@ def norm(x, axis=None, keepdims=False):
 def matmul(x, y):
     """x @ y. For two matrices ``dot`` is the same and costs half as much to call; a stack of
     matrices times one matrix is one product of all their rows."""
-    if np.ndim(y) != 2 or np.ndim(x) < 2:
+    if getattr(y, "ndim", 0) != 2 or getattr(x, "ndim", 0) < 2:
         return np.matmul(x, y)
     if x.ndim == 2:
         return x.dot(y)
