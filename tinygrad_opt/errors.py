@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -111,6 +110,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def install(extra: str) -> str:
     """The command that adds an extra; in a checkout it names the folder, so that it works there."""
+    from pathlib import Path
+
     folder = Path(__file__).parents[1]
     package = folder if (folder / "pyproject.toml").is_file() else "tinygrad-opt"
     return f'pip install "{package}[{extra}]"'
