@@ -18,10 +18,10 @@ from tinygrad_opt import nn, optim
 
 pytest.importorskip("llvmlite")
 
-from tinygrad_opt.compiler import machine
-from tinygrad_opt.compiler.loops import Loop, Value
-from tinygrad_opt.compiler.native import runner_of
-from tinygrad_opt.compiler.products import Matrix, Product
+from tinygrad_opt.compiler.native import machine_code
+from tinygrad_opt.compiler.native.executable import runner_of
+from tinygrad_opt.compiler.native.loops import Loop, Value
+from tinygrad_opt.compiler.native.matrix_products import Matrix, Product
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 
@@ -443,7 +443,7 @@ def test_products_of_all_layouts(size, turned, dtype):
     a, b, c = matrix(m, k, turned & 1), matrix(k, n, turned & 2), matrix(m, n, turned & 4)
     wanted = a.astype("f8") @ b.astype("f8")
     lie = [Matrix(*(s // x.itemsize for s in x.strides)) for x in (a, b, c)]
-    product = Product(dtype, m, n, k, *lie, machine.lanes(a.itemsize))
+    product = Product(dtype, m, n, k, *lie, machine_code.lanes(a.itemsize))
     for made, arrays in ((product, (a, b, c)), (product.flipped, (b, a, c))):
         c[...] = np.nan
         where = [x.__array_interface__["data"][0] for x in arrays]
@@ -492,9 +492,9 @@ def test_functions_are_right_to_two_units_in_the_last_place(name, dtype):
 
 def test_equal_loops_are_compiled_once(monkeypatch):
     compiled = []
-    monkeypatch.setattr(machine._Machine, "compiled", lambda self, text, level:
+    monkeypatch.setattr(machine_code._Machine, "compiled", lambda self, text, level:
                         compiled.append(text) or _COMPILED(self, text, level))
-    monkeypatch.setattr(machine, "_kept", lambda name: None)
+    monkeypatch.setattr(machine_code, "_kept", lambda name: None)
     loops = [Loop((n,), (("f4", (4,)),) * 2, (Value("load", "f4", (0,)),), ((0, 1),))
              for n in (1234, 1235, 1234)]
     x, y = np.ones(1235, np.float32), np.zeros(1235, np.float32)
@@ -504,16 +504,16 @@ def test_equal_loops_are_compiled_once(monkeypatch):
     assert len(compiled) == 2
 
 
-_COMPILED = machine._Machine.compiled
+_COMPILED = machine_code._Machine.compiled
 
 
 # ---- the cache on disk ---------------------------------------------------------------------------
 
 SCRIPT = """
 import numpy as np, tinygrad_opt as tg
-from tinygrad_opt.compiler import machine
-compiled, original = [], machine._Machine.compiled
-machine._Machine.compiled = lambda self, *a: compiled.append(1) or original(self, *a)
+from tinygrad_opt.compiler.native import machine_code
+compiled, original = [], machine_code._Machine.compiled
+machine_code._Machine.compiled = lambda self, *a: compiled.append(1) or original(self, *a)
 step = tg.compile(lambda x: (x * 3 + 1).sum(), backend="native")
 x = np.arange(5.0, dtype=np.float32)
 step(x)
@@ -557,20 +557,20 @@ def test_interrupted_writing_leaves_nothing(tmp_path, monkeypatch):
 
     def interrupt(*args):
         raise KeyboardInterrupt
-    monkeypatch.setattr(machine.os, "replace", interrupt)
+    monkeypatch.setattr(machine_code.os, "replace", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        machine._keep("name", b"code")
+        machine_code._keep("name", b"code")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_without_llvmlite_one_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "llvmlite", None)
     monkeypatch.setitem(sys.modules, "llvmlite.binding", None)
-    machine.llvm_binding.cache_clear()
+    machine_code.llvm_binding.cache_clear()
     with pytest.raises(ImportError, match=r"native steps need llvmlite: pip install .*\[native\]"):
         tg.compile(lambda: None, backend="native")
     monkeypatch.undo()
-    machine.llvm_binding.cache_clear()
+    machine_code.llvm_binding.cache_clear()
 
 
 # ---- training ------------------------------------------------------------------------------------

@@ -29,14 +29,7 @@ with the line that does it:
     bound.py     a program with its memory, ready to run
     step.py      `compile`, and what it makes of a function
 
-    native.py      a program as machine code
-    lowering.py    what NumPy's calls are, entry by entry
-    fusion.py      which of them share a loop
-    loops.py       a loop, and its code
-    elementary.py  functions of numbers, as instructions
-    products.py    products of matrices
-    stepping.py    the optimizer's step
-    machine.py     compiling, and keeping what was compiled
+    native/      a program as machine code
 """
 
 from tinygrad_opt.compiler.bound import Bound

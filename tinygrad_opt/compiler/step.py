@@ -266,8 +266,7 @@ def compile(function: Any = None, *, check: bool | int = False, backend: str = "
 def _backend(name: str) -> Callable[[Program], Bound]:
     """What makes a program ready to run."""
     if name == "native":
-        from tinygrad_opt.compiler.machine import llvm_binding
-        from tinygrad_opt.compiler.native import Native
+        from tinygrad_opt.compiler.native import Native, llvm_binding
         llvm_binding()                                     # it may have to be installed
         return Native
     if name != "numpy":

@@ -23,7 +23,7 @@ import numpy as np
 from tinygrad_opt import kernels
 from tinygrad_opt.compiler.bound import put
 from tinygrad_opt.compiler.capture import Result
-from tinygrad_opt.compiler.elementary import FUNCTIONS, SUPPORTED
+from tinygrad_opt.compiler.native.elementary_functions import FUNCTIONS, SUPPORTED
 from tinygrad_opt.compiler.program import Call, Program, Ref, Slot, slots_in
 from tinygrad_opt.compiler.tracing import Opaque, steps_of
 from tinygrad_opt.ops import TABLE

@@ -13,7 +13,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_opt.compiler.elementary import FUNCTIONS, Scalars, constant, integer, kind_of, typed
+from tinygrad_opt.compiler.native.elementary_functions import (
+    FUNCTIONS,
+    Scalars,
+    constant,
+    integer,
+    kind_of,
+    typed,
+)
 
 __all__ = ["Loop", "Value", "scattering"]
 

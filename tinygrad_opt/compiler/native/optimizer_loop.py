@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.compiler.elementary import FUNCTIONS
-from tinygrad_opt.compiler.loops import Loop, Value
+from tinygrad_opt.compiler.native.elementary_functions import FUNCTIONS
+from tinygrad_opt.compiler.native.loops import Loop, Value
 from tinygrad_opt.compiler.program import Call
 
 __all__ = ["OptimizerStep", "is_step"]

@@ -1,9 +1,8 @@
 """A program as machine code: loops and products in the place of NumPy's calls.
 
-The calls are lowered (`lowering`), put into common loops (`fusion`), written for LLVM (`loops`,
-`products`) and compiled (`machine`). What NumPy must do itself stays a call between two compiled
-stretches, and so do effects; an optimizer's step is the loop of its rule (`stepping`), over the
-vectors that the optimizer owns, so that a run may change its backend at any step.
+What NumPy must do itself stays a call between two compiled stretches, and so do effects; an
+optimizer's step is the loop of its rule, over the vectors that the optimizer owns, so that a run
+may change its backend at any step.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.compiler.bound import SETTING, Bound, in_modes, ready, timed
-from tinygrad_opt.compiler.fusion import Fused, Unit, writes
-from tinygrad_opt.compiler.loops import Loop, scattering
-from tinygrad_opt.compiler.lowering import Check, Lowering, Pairs, Scatter
-from tinygrad_opt.compiler.machine import Runner, addresses, lanes
-from tinygrad_opt.compiler.products import Matrix, Product
+from tinygrad_opt.compiler.native.fusion import Fused, Unit, writes
+from tinygrad_opt.compiler.native.loops import Loop, scattering
+from tinygrad_opt.compiler.native.lowering import Check, Lowering, Pairs, Scatter
+from tinygrad_opt.compiler.native.machine_code import Runner, addresses, lanes
+from tinygrad_opt.compiler.native.matrix_products import Matrix, Product
+from tinygrad_opt.compiler.native.optimizer_loop import OptimizerStep, is_step
 from tinygrad_opt.compiler.program import Call, Program, Ref, slots_in
-from tinygrad_opt.compiler.stepping import OptimizerStep, is_step
 from tinygrad_opt.tensor import Tensor, deliver, forget_gradients, nested
 
 __all__ = ["Native"]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_opt.compiler.elementary import constant, typed
+from tinygrad_opt.compiler.native.elementary_functions import constant, typed
 
 __all__ = ["Matrix", "Product"]
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tinygrad_opt.compiler.loops import Loop, Value
-from tinygrad_opt.compiler.lowering import Check, Entries, Fold, Lowering, Pairs, Scatter
+from tinygrad_opt.compiler.native.loops import Loop, Value
+from tinygrad_opt.compiler.native.lowering import Check, Entries, Fold, Lowering, Pairs, Scatter
 from tinygrad_opt.compiler.program import Call, slots_in
 
 __all__ = ["Fused", "Unit", "writes"]
