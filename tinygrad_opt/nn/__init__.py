@@ -81,6 +81,7 @@ from tinygrad_opt.nn.positions import (
     sinusoidal_embedding,
 )
 from tinygrad_opt.nn.recurrent import GRU, LSTM, RNN, gru_step, lstm_step, rnn_step
+from tinygrad_opt.nn.stacking import Stack, stack, unstack
 from tinygrad_opt.nn.summary import Summary
 from tinygrad_opt.nn.torch_state import from_torch, to_torch
 
@@ -89,14 +90,15 @@ __all__ = [
     "Bilinear", "Conv1d", "Conv2d", "Dropout", "Embedding", "Flatten", "Identity", "LayerNorm",
     "LeakyReLU", "Linear", "LogSoftmax", "MaxPool2d", "Module", "MultiHeadAttention",
     "PositionalEmbedding", "RMSNorm", "ReLU", "Sequential", "SiLU", "Sigmoid",
-    "SinusoidalEmbedding", "Softmax", "Softplus", "Summary", "Tanh", "TransformerBlock",
-    "activation", "attention", "avg_pool2d", "batch_norm", "bilinear", "binary_cross_entropy",
-    "binary_cross_entropy_with_logits", "conv1d", "conv2d", "cosine_embedding_loss",
-    "cross_entropy", "dropout", "elu", "embedding", "flatten", "from_torch", "gelu", "gru_step",
-    "hinge_loss", "huber_loss", "identity", "init", "kl_div", "l1_loss", "l1_penalty", "l2_penalty",
-    "layer_norm", "leaky_relu", "linear", "log_softmax", "lstm_step", "max_pool2d", "mse_loss",
-    "nll_loss", "rebuild", "relu", "rms_norm", "rnn_step", "sigmoid", "silu",
-    "sinusoidal_embedding", "softmax", "softplus", "tanh", "to_torch",
+    "SinusoidalEmbedding", "Softmax", "Softplus", "Stack", "Summary", "Tanh",
+    "TransformerBlock", "activation", "attention", "avg_pool2d", "batch_norm", "bilinear",
+    "binary_cross_entropy", "binary_cross_entropy_with_logits", "conv1d", "conv2d",
+    "cosine_embedding_loss", "cross_entropy", "dropout", "elu", "embedding", "flatten",
+    "from_torch", "gelu", "gru_step", "hinge_loss", "huber_loss", "identity", "init", "kl_div",
+    "l1_loss", "l1_penalty", "l2_penalty", "layer_norm", "leaky_relu", "linear", "log_softmax",
+    "lstm_step", "max_pool2d", "mse_loss", "nll_loss", "rebuild", "relu", "rms_norm",
+    "rnn_step", "sigmoid", "silu", "sinusoidal_embedding", "softmax", "softplus", "stack",
+    "tanh", "to_torch", "unstack",
 ]
 
 if not TYPE_CHECKING:

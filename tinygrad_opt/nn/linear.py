@@ -101,7 +101,7 @@ class Linear(Module):
         return linear(x, self.weight, self.bias)
 
     def _options(self) -> str:
-        n, m = self.weight.shape
+        n, m = self.weight.shape[-2:]                      # a stack has an axis before them
         return f"{n}, {m}" + ("" if self.bias is not None else ", bias=False")
 
 

@@ -1,0 +1,325 @@
+"""Many small models of one shape as one: every weight gets an axis in front, one entry a model.
+
+A small network costs calls, not arithmetic. K of them in one cost the calls of one.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt import ops
+from tinygrad_opt.errors import ShapeError
+from tinygrad_opt.hints import answers
+from tinygrad_opt.nn import activations
+from tinygrad_opt.nn.dropout import Dropout
+from tinygrad_opt.nn.linear import Linear
+from tinygrad_opt.nn.module import Module
+from tinygrad_opt.nn.networks import MLP, Sequential
+from tinygrad_opt.nn.normalization import LayerNorm, RMSNorm
+from tinygrad_opt.nn.parameters import as_input
+from tinygrad_opt.recording import in_mode
+from tinygrad_opt.tensor import Tensor, as_operand, no_grad
+
+Loss = Callable[[Any, Any], Tensor]
+
+# Each works on the last axis, or entry by entry, whatever stands before it.
+_LAST_AXIS = (MLP, Sequential, Linear, LayerNorm, RMSNorm, Dropout, *(
+    kind for kind in vars(activations).values()
+    if isinstance(kind, type) and issubclass(kind, Module) and kind is not Module))
+
+
+class Stack(Module):
+    """K models of one shape as one; `stack` makes it and `unstack` takes it apart.
+
+    Parameters
+    ----------
+    model : Module
+        The first model, with parameters of shape (K, ...). Vectors are rows of matrices in them:
+        a bias of shape (n,) is (K, 1, n).
+    count : int
+        K.
+    shapes : dict of str to tuple of int
+        Of the parameters of one model.
+
+    Examples
+    --------
+    >>> from tinygrad_opt import nn
+    >>> many = nn.stack([nn.MLP([2, 16, 3], rng=k) for k in range(8)])
+    >>> many.model.layers[0].weight.shape, many.model.layers[0].bias.shape
+    ((8, 2, 16), (8, 1, 16))
+    """
+
+    def __init__(self, model: Module, count: int, shapes: dict[str, tuple[int, ...]]) -> None:
+        self.model, self.count, self._shapes = model, count, shapes
+
+    def forward(self, x: Any) -> Tensor:
+        """What each model makes of x.
+
+        Parameters
+        ----------
+        x : Tensor or array-like of shape (n, features) or (K, n, features)
+            The same samples for all models, or for each its own.
+
+        Returns
+        -------
+        Tensor of shape (K, n, ...)
+        """
+        x = as_input(x, next(iter(self.model.parameters().values()), None))
+        if x.ndim == 2:
+            x = ops.broadcast_to(x, shape=(self.count, *x.shape))
+        if x.ndim != 3 or x.shape[0] != self.count:
+            raise ShapeError(f"a stack of {self.count} takes (n, features), or"
+                             f" ({self.count}, n, features) for each its own; got {x.shape}")
+        result: Tensor = self.model(x)
+        return result
+
+    def loss(self, loss: Loss) -> Loss:
+        """The sum of the models' losses, whose gradient is for each model that of its own loss.
+
+        Parameters
+        ----------
+        loss : callable
+            ``loss(prediction, target)``: the mean over samples, as the losses of `nn` give it.
+
+        Returns
+        -------
+        callable
+            Of the prediction of shape (K, n, ...), and of the target: that of one model for all,
+            or with an axis of length K before its own.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from tinygrad_opt import nn
+        >>> many = nn.stack([nn.Linear(2, 3, rng=k) for k in range(4)])
+        >>> loss = many.loss(nn.cross_entropy)
+        >>> loss(many(np.ones((5, 2))), np.zeros(5, int)).shape
+        ()
+        """
+
+        @functools.wraps(loss)
+        def total(prediction: Any, target: Any) -> Tensor:
+            n = prediction.shape[:2]
+            target = as_operand(target)
+            if target.shape[:2] != n:
+                target = ops.broadcast_to(target, shape=(n[0], *target.shape))
+            size = n[0] * n[1]
+            return n[0] * loss(prediction.reshape((size, *prediction.shape[2:])),
+                               target.reshape((size, *target.shape[2:])))
+
+        return total
+
+    def _options(self) -> str:
+        return f"{self.count}"
+
+
+@answers
+def stack(models: Sequence[Module], x: Any = None) -> Stack:
+    """K models of one shape as one that computes, and is trained, as each by itself.
+
+    Parameters
+    ----------
+    models : sequence of Module
+        Of the same layers and sizes. They are copied, not changed.
+    x : array-like of shape (n, features), optional
+        A few samples, to compare what the stack and the models make of them. It is needed
+        where modules or functions of your own take part.
+
+    Returns
+    -------
+    Stack
+
+    Raises
+    ------
+    ValueError
+        If the models differ in more than numbers, or one would see the others' samples, as
+        batch normalisation does.
+    TypeError
+        If they hold what may do that, and no x is given.
+
+    Notes
+    -----
+    Minimise the sum of the losses, not their mean: ``many.loss(nn.cross_entropy)``. `Dropout`
+    draws for each model from a copy of that model's generator.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import tinygrad_opt as tg
+    >>> from tinygrad_opt import nn
+    >>> x, y = tg.data.moons(100, rng=0)
+    >>> many = nn.stack([nn.MLP([2, 8, 2], rng=k) for k in range(5)])
+    >>> history = tg.fit(many, x, y, loss=many.loss(nn.cross_entropy), optimizer="adam:lr=0.01",
+    ...                  epochs=30, progress=False, seed=0)
+    >>> [tg.train.evaluate(model, x, y, metrics="accuracy")["accuracy"] > 0.8
+    ...  for model in nn.unstack(many)]
+    [True, True, True, True, True]
+    """
+    models = list(models)
+    if not models or not all(isinstance(model, Module) for model in models):
+        raise TypeError("stack takes a list of at least one Module")
+    _check_alike(models)
+    doubtful = next(_doubtful(models[0]), None)
+    if doubtful and x is None:
+        raise TypeError(f"stack cannot tell whether {doubtful} keeps the models apart. Give it"
+                        " some samples, stack(models, x), and it compares.")
+    own = copy.deepcopy(models)                            # generators too, which are drawn from
+    model = copy.deepcopy(models[0])
+    tensors = [m.parameters() for m in own]
+    shapes = {}
+    for path, p in model.parameters().items():
+        shapes[path] = p.shape
+        rows = (1,) * (2 - p.ndim) + p.shape
+        _put(p, np.stack([held[path].data for held in tensors]).reshape(len(models), *rows))
+    for path, module in model.named_modules().items():
+        if isinstance(module, Dropout) and module.rng is not None:
+            module.rng = _Generators([m.named_modules()[path].rng for m in own])
+    made = Stack(model, len(models), shapes)
+    if x is not None:
+        _compare(made, models, x)
+    return made
+
+
+@answers
+def unstack(many: Stack) -> list[Module]:
+    """The models of a stack, each by itself again, as far as they were trained.
+
+    Parameters
+    ----------
+    many : Stack
+
+    Returns
+    -------
+    list of Module
+        Copies; the stack stays as it is.
+
+    Examples
+    --------
+    >>> from tinygrad_opt import nn
+    >>> nn.unstack(nn.stack([nn.Linear(2, 3, rng=k) for k in range(4)]))[2]
+    Linear(2, 3)
+    """
+    if not isinstance(many, Stack):
+        raise TypeError(f"unstack takes what stack made, got {type(many).__name__}")
+    models = []
+    for k in range(many.count):
+        model = copy.deepcopy(many.model)
+        for path, p in model.parameters().items():
+            p.name = path
+            _put(p, p.data[k].reshape(many._shapes[path]).copy())
+        for module in model.named_modules().values():
+            if isinstance(module, Dropout) and isinstance(module.rng, _Generators):
+                module.rng = module.rng.each[k]
+        models.append(model)
+    return models
+
+
+# ---- dropout of each model by its own generator --------------------------------------------------
+
+
+class _Generators(np.random.Generator):
+    """One generator a model, as one: entry k of what is drawn comes from number k."""
+
+    def __init__(self, each: Sequence[np.random.Generator]) -> None:
+        super().__init__(each[0].bit_generator)
+        self.each = list(each)
+
+    def __reduce__(self) -> Any:
+        return _Generators, (self.each,)
+
+    def random(self, size: Any = None, *args: Any, **options: Any) -> Any:
+        return np.stack([g.random(size[1:], *args, **options) for g in self.each])
+
+    @property
+    def bit_generator(self) -> Any:
+        return _States(self.each)
+
+
+class _States:
+    """The states of all, as `save` and `load` see that of one."""
+
+    def __init__(self, each: Sequence[np.random.Generator] = ()) -> None:
+        self.each = each
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return {str(k): g.bit_generator.state for k, g in enumerate(self.each)}
+
+    @state.setter
+    def state(self, state: dict[str, Any]) -> None:
+        for k, g in enumerate(self.each):
+            g.bit_generator.state = state[str(k)]
+
+
+# ---- whether models can be stacked ---------------------------------------------------------------
+
+
+def _put(p: Tensor, values: np.ndarray) -> None:
+    """Give a parameter another shape."""
+    p.grad = None
+    p._array = values
+
+
+def _check_alike(models: Sequence[Module]) -> None:
+    """Refuse models that differ in more than the numbers in their parameters."""
+    first = _anatomy(models[0])
+    for k, model in enumerate(models):
+        other = _anatomy(model)
+        for path in [*first, *other]:
+            one, two = first.get(path, "nothing"), other.get(path, "nothing")
+            if one is not two and one != two:
+                raise ValueError(f"stack needs models that differ in their numbers alone:"
+                                 f" {path or 'the model'} is {one} in model 0 and {two} in"
+                                 f" model {k}")
+
+
+def _anatomy(model: Module) -> dict[str, Any]:
+    """What must be the same in all models, by path."""
+    found: dict[str, Any] = {}
+    for path, module in model.named_modules().items():
+        found[path] = type(module).__name__
+        for name, value in vars(module).items():
+            where = f"{path}.{name}".lstrip(".")
+            parts = value if isinstance(value, list | tuple) else [value]
+            found |= {f"{where}.{i}" if parts is value else where: part
+                      for i, part in enumerate(parts)
+                      if not isinstance(part, Module | Tensor | np.random.Generator | np.ndarray)}
+    for path, p in model.parameters().items():
+        found[f"{path}, its shape and dtype"] = (p.shape, str(p.dtype), p.requires_grad)
+    return found
+
+
+def _doubtful(model: Module) -> Iterator[str]:
+    """What may see other axes than the last; what certainly does is refused."""
+    for path, module in model.named_modules().items():
+        said = f"{type(module).__name__}{f' at {path}' if path else ''}"
+        if module._buffers():
+            raise ValueError(f"stack cannot keep the models apart in {said}: its statistics are"
+                             " those of one model")
+        if type(module) not in _LAST_AXIS or getattr(module, "axis", -1) != -1 or len(
+                getattr(module, "shape", (1,))) != 1:
+            yield said
+        parts = [part for value in vars(module).values()
+                 for part in (value if isinstance(value, list | tuple) else [value])]
+        yield from (f"{part!r} in {said}" for part in parts if callable(part)
+                    and not isinstance(part, Module | np.ufunc)
+                    and getattr(part, "__module__", "") != activations.__name__)
+
+
+def _compare(made: Stack, models: Sequence[Module], x: Any) -> None:
+    """Refuse a stack whose models do not compute what they do by themselves."""
+    made, models = copy.deepcopy((made, models))           # nothing is drawn from theirs
+    with in_mode(made, True), no_grad():
+        together = made(x).data
+        for k, model in enumerate(models):
+            with in_mode(model, True):
+                alone = np.asarray(model(x).data)
+            if together[k].shape != alone.shape or not np.allclose(
+                    together[k], alone, rtol=1e-4, atol=1e-6, equal_nan=True):
+                raise ValueError(f"in the stack, model {k} does not compute what it does by itself:"
+                                 " something in it works on other axes than the last")
