@@ -17,17 +17,8 @@ import numpy as np
 from tinygrad_opt import kernels, ops, vjps
 from tinygrad_opt.errors import ShapeError, no_rule, subject
 from tinygrad_opt.ops import Op
-from tinygrad_opt.tensor import (
-    FUNCTIONS,
-    Tensor,
-    answer,
-    apply,
-    array_of,
-    as_operand,
-    effect,
-    observed,
-    values_of,
-)
+from tinygrad_opt.recording import effect, observed
+from tinygrad_opt.tensor import FUNCTIONS, Tensor, answer, apply, array_of, as_operand, values_of
 
 __all__ = ["READING"]
 

@@ -224,7 +224,7 @@ class Problem:
 
         made = optim.get(text)
         if not optim.lookup.says_rate(text):
-            made.lr = lr or self.rates.get(type(made).__name__.lower(), made.lr)
+            made.lr = lr or self.rates.get(type(made).__name__.lower()) or made.lr
         elif lr:
             raise UsageError(f"{text} has its rate, and --lr {lr:g} says another")
         if self.schedule:

@@ -38,7 +38,7 @@ class Row(NamedTuple):
         from tinygrad_opt import optim
 
         made = optim.get(self.optimizer)
-        return float(made.lr / (1 + made.decay * (EPOCHS - 2)))
+        return made._rate(EPOCHS - 2)
 
 
 ROWS = (

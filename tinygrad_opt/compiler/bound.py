@@ -18,7 +18,8 @@ import numpy as np
 
 from tinygrad_opt.compiler.program import Call, Program, Ref, filled, slots_in
 from tinygrad_opt.errors import CaptureError
-from tinygrad_opt.tensor import Tensor, deliver, forget_gradients, nested, set_gradient
+from tinygrad_opt.recording import nested
+from tinygrad_opt.tensor import Tensor, deliver, forget_gradients, set_gradient
 
 __all__ = ["SETTING", "Bound", "copied", "in_modes", "put", "ready", "timed"]
 

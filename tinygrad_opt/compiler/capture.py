@@ -24,6 +24,7 @@ from tinygrad_opt.errors import (
     subject,
 )
 from tinygrad_opt.ops import TABLE, Joint, Op
+from tinygrad_opt.recording import nested, tick, tracer
 from tinygrad_opt.symbols import ABOUT_THE_SHAPE, Symbol, Trace, plain
 from tinygrad_opt.tensor import (
     Tensor,
@@ -31,10 +32,7 @@ from tinygrad_opt.tensor import (
     deep_values,
     deliver,
     forget_gradients,
-    nested,
     set_gradient,
-    tick,
-    tracer,
     values_of,
 )
 

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.tensor import Tensor, nested
+from tinygrad_opt.recording import nested
+from tinygrad_opt.tensor import Tensor
 
 __all__ = ["Call", "Program", "Ref", "Slot", "filled", "slots_in"]
 

@@ -20,15 +20,8 @@ from tinygrad_opt.compiler.program import Program
 from tinygrad_opt.errors import CaptureError
 from tinygrad_opt.hints import answers
 from tinygrad_opt.markup import listing
-from tinygrad_opt.tensor import (
-    Tensor,
-    default_dtype,
-    differentiating,
-    nested,
-    recording,
-    tracer,
-    values_of,
-)
+from tinygrad_opt.recording import default_dtype, nested, recording, tracer
+from tinygrad_opt.tensor import Tensor, differentiating, values_of
 
 __all__ = ["CompiledStep", "compile", "equal"]
 

@@ -10,7 +10,8 @@ from tinygrad_opt import ops
 from tinygrad_opt.nn import init as initialisers
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.nn.parameters import parameter, positive
-from tinygrad_opt.tensor import Tensor, answer, apply, as_operand, effect, values_of
+from tinygrad_opt.recording import effect
+from tinygrad_opt.tensor import Tensor, answer, apply, as_operand, values_of
 
 
 def embedding(indices: Any, weight: Tensor) -> Tensor:

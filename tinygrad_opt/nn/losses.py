@@ -21,7 +21,8 @@ from tinygrad_opt.hints import answers
 from tinygrad_opt.nn.activations import relu
 from tinygrad_opt.nn.module import matching
 from tinygrad_opt.nn.parameters import as_input
-from tinygrad_opt.tensor import Tensor, answer, apply, as_operand, effect, values_of
+from tinygrad_opt.recording import effect
+from tinygrad_opt.tensor import Tensor, answer, apply, as_operand, values_of
 
 
 def _clipped(x, delta):

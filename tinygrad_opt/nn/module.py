@@ -23,7 +23,8 @@ from tinygrad_opt.hints import answers, missing
 from tinygrad_opt.nn.blueprint import describe
 from tinygrad_opt.nn.init import generator
 from tinygrad_opt.nn.summary import Summary, summarize
-from tinygrad_opt.tensor import Tensor, effect, observed, tick, tracer, unrepeatable, values_of
+from tinygrad_opt.recording import effect, observed, tick, tracer, unrepeatable
+from tinygrad_opt.tensor import Tensor, values_of
 
 
 class Module:

@@ -12,7 +12,8 @@ from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.hints import answers
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.nn.parameters import as_input, parameter, positive
-from tinygrad_opt.tensor import Tensor, answer, apply, default_dtype, effect
+from tinygrad_opt.recording import default_dtype, effect
+from tinygrad_opt.tensor import Tensor, answer, apply
 
 
 def _standardized(x, axis, eps):

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.nn import init as initialisers
-from tinygrad_opt.tensor import Tensor, default_dtype
+from tinygrad_opt.recording import default_dtype
+from tinygrad_opt.tensor import Tensor
 
 
 def parameter(name: str, shape: Any, init: Any, dtype: Any, rng: Any) -> Tensor:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from tinygrad_opt.ops import op
-from tinygrad_opt.optim.optimizer import Optimizer, Params
-from tinygrad_opt.optim.options import Check, decay_rate, flag, number
+from tinygrad_opt.optim.optimizer import Optimizer, Params, Updated
+from tinygrad_opt.optim.options import Check, Options, Shared, decay_rate, flag, number
+from tinygrad_opt.typing import Array, Rate, Unpack
 
 __all__ = ["Adam", "AdamW", "Adamax", "Lion", "Nadam"]
 
@@ -76,8 +77,9 @@ class Adam(Optimizer):
     }
 
     def __init__(
-        self, params: Params = None, lr: Any = 1e-3, *, beta1: float = 0.9, beta2: float = 0.999,
-        eps: float = 1e-8, amsgrad: bool = False, bias_correction: bool = True, **options: Any,
+        self, params: Params = None, lr: Rate = 1e-3, *, beta1: float = 0.9, beta2: float = 0.999,
+        eps: float = 1e-8, amsgrad: bool = False, bias_correction: bool = True,
+        **options: Unpack[Options],
     ) -> None:
         self.beta1, self.beta2, self.eps, self.amsgrad = beta1, beta2, eps, amsgrad
         self.bias_correction = bias_correction
@@ -87,7 +89,9 @@ class Adam(Optimizer):
         """m and v, the first and second moment of the gradient, and the largest v."""
         return {"m": 0.0, "v": 0.0} | ({"v_max": 0.0} if self.amsgrad else {})
 
-    def rule(self, p: Any, g: Any, m: Any, v: Any, *largest: Any, lr: Any, t: Any) -> Any:
+    def rule(
+        self, p: Array, g: Array, m: Array, v: Array, *largest: Array, lr: float, t: int
+    ) -> Updated:
         """First moment over the root of the second, both corrected for bias."""
         m = self.beta1 * m + (1 - self.beta1) * g
         v = self.beta2 * v + (1 - self.beta2) * g**2
@@ -144,9 +148,13 @@ class AdamW(Adam):
     decoupled: ClassVar[bool] = True
 
     def __init__(
-        self, params: Params = None, lr: Any = 1e-3, *, weight_decay: float = 0.01, **options: Any
+        self, params: Params = None, lr: Rate = 1e-3, *, weight_decay: float = 0.01,
+        beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8, amsgrad: bool = False,
+        bias_correction: bool = True, **options: Unpack[Shared],
     ) -> None:
-        super().__init__(params, lr, weight_decay=weight_decay, **options)
+        super().__init__(
+            params, lr, beta1=beta1, beta2=beta2, eps=eps, amsgrad=amsgrad,
+            bias_correction=bias_correction, weight_decay=weight_decay, **options)
 
 
 class Nadam(Optimizer):
@@ -199,8 +207,8 @@ class Nadam(Optimizer):
     }
 
     def __init__(
-        self, params: Params = None, lr: Any = 2e-3, *, beta1: float = 0.9, beta2: float = 0.999,
-        eps: float = 1e-8, psi: float = 0.004, **options: Any,
+        self, params: Params = None, lr: Rate = 2e-3, *, beta1: float = 0.9, beta2: float = 0.999,
+        eps: float = 1e-8, psi: float = 0.004, **options: Unpack[Options],
     ) -> None:
         self.beta1, self.beta2, self.eps, self.psi = beta1, beta2, eps, psi
         super().__init__(params, lr, **options)
@@ -209,7 +217,7 @@ class Nadam(Optimizer):
         """m and v, the first and second moment of the gradient."""
         return {"m": 0.0, "v": 0.0}
 
-    def rule(self, p: Any, g: Any, m: Any, v: Any, *, lr: Any, t: Any) -> Any:
+    def rule(self, p: Array, g: Array, m: Array, v: Array, *, lr: float, t: int) -> Updated:
         """First moment, looked ahead, over the root of the second."""
         mu = self.beta1 * (1 - 0.96 ** (t * self.psi) / 2)
         mu_next = self.beta1 * (1 - 0.96 ** ((t + 1) * self.psi) / 2)
@@ -221,7 +229,7 @@ class Nadam(Optimizer):
         return p - lr * m_hat / (np.sqrt(v_hat) + self.eps), m, v
 
 
-def _factors(t: Any, psi: Any) -> float:
+def _factors(t: float, psi: float) -> float:
     """Product over i ≤ t of 1 − 0.96^(i ψ) / 2, taken up where it was left."""
     t, psi = int(t), float(psi)
     known = _products.get(psi, (0, 1.0))
@@ -281,8 +289,8 @@ class Adamax(Optimizer):
     }
 
     def __init__(
-        self, params: Params = None, lr: Any = 2e-3, *, beta1: float = 0.9, beta2: float = 0.999,
-        eps: float = 1e-8, **options: Any,
+        self, params: Params = None, lr: Rate = 2e-3, *, beta1: float = 0.9, beta2: float = 0.999,
+        eps: float = 1e-8, **options: Unpack[Options],
     ) -> None:
         self.beta1, self.beta2, self.eps = beta1, beta2, eps
         super().__init__(params, lr, **options)
@@ -291,7 +299,7 @@ class Adamax(Optimizer):
         """m, the first moment, and u, the exponentially weighted infinity norm."""
         return {"m": 0.0, "u": 0.0}
 
-    def rule(self, p: Any, g: Any, m: Any, u: Any, *, lr: Any, t: Any) -> Any:
+    def rule(self, p: Array, g: Array, m: Array, u: Array, *, lr: float, t: int) -> Updated:
         """First moment over infinity norm."""
         m = self.beta1 * m + (1 - self.beta1) * g
         u = np.maximum(self.beta2 * u, np.abs(g) + self.eps)
@@ -342,8 +350,8 @@ class Lion(Optimizer):
     decoupled: ClassVar[bool] = True
 
     def __init__(
-        self, params: Params = None, lr: Any = 1e-4, *, beta1: float = 0.9, beta2: float = 0.99,
-        **options: Any,
+        self, params: Params = None, lr: Rate = 1e-4, *, beta1: float = 0.9, beta2: float = 0.99,
+        **options: Unpack[Options],
     ) -> None:
         self.beta1, self.beta2 = beta1, beta2
         super().__init__(params, lr, **options)
@@ -352,7 +360,7 @@ class Lion(Optimizer):
         """m, the first moment of the gradient."""
         return {"m": 0.0}
 
-    def rule(self, p: Any, g: Any, m: Any, *, lr: Any, t: Any) -> Any:
+    def rule(self, p: Array, g: Array, m: Array, *, lr: float, t: int) -> Updated:
         """Step by the sign of the mean."""
         u = np.sign(self.beta1 * m + (1 - self.beta1) * g)
         m = self.beta2 * m + (1 - self.beta2) * g

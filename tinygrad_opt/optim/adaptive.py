@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from tinygrad_opt.optim.optimizer import Optimizer, Params
-from tinygrad_opt.optim.options import Check, decay_rate, flag, momentum, number
+from tinygrad_opt.optim.optimizer import Optimizer, Params, Updated
+from tinygrad_opt.optim.options import Check, Options, decay_rate, flag, momentum, number
+from tinygrad_opt.typing import Array, Rate, Unpack
 
 __all__ = ["AdaDelta", "AdaGrad", "RMSprop"]
 
@@ -61,8 +62,8 @@ class AdaGrad(Optimizer):
     }
 
     def __init__(
-        self, params: Params = None, lr: Any = 0.01, *, eps: float = 1e-10,
-        initial_accumulator: float = 0.0, mean: bool = False, **options: Any,
+        self, params: Params = None, lr: Rate = 0.01, *, eps: float = 1e-10,
+        initial_accumulator: float = 0.0, mean: bool = False, **options: Unpack[Options],
     ) -> None:
         self.eps, self.initial_accumulator, self.mean = eps, initial_accumulator, mean
         super().__init__(params, lr, **options)
@@ -71,7 +72,7 @@ class AdaGrad(Optimizer):
         """h, the sum of squared gradients."""
         return {"h": self.initial_accumulator}
 
-    def rule(self, p: Any, g: Any, h: Any, *, lr: Any, t: Any) -> Any:
+    def rule(self, p: Array, g: Array, h: Array, *, lr: float, t: int) -> Updated:
         """Divide by the root of all squared gradients."""
         h = h + g**2
         mean = h / t if self.mean else h
@@ -135,8 +136,8 @@ class RMSprop(Optimizer):
     }
 
     def __init__(
-        self, params: Params = None, lr: Any = 0.01, *, rho: float = 0.99, eps: float = 1e-8,
-        momentum: float = 0.0, centered: bool = False, **options: Any,
+        self, params: Params = None, lr: Rate = 0.01, *, rho: float = 0.99, eps: float = 1e-8,
+        momentum: float = 0.0, centered: bool = False, **options: Unpack[Options],
     ) -> None:
         self.rho, self.eps, self.momentum, self.centered = rho, eps, momentum, centered
         super().__init__(params, lr, **options)
@@ -146,7 +147,7 @@ class RMSprop(Optimizer):
         return {"h": 0.0} | ({"m": 0.0} if self.centered else {}) | (
             {"v": 0.0} if self.momentum else {})
 
-    def rule(self, p: Any, g: Any, h: Any, *rest: Any, lr: Any, t: Any) -> Any:
+    def rule(self, p: Array, g: Array, h: Array, *rest: Array, lr: float, t: int) -> Updated:
         """Divide by the root of recent squared gradients."""
         h = self.rho * h + (1 - self.rho) * g**2
         kept = [h]
@@ -202,8 +203,8 @@ class AdaDelta(Optimizer):
     options: ClassVar[dict[str, Check]] = Optimizer.options | {"rho": decay_rate, "eps": number()}
 
     def __init__(
-        self, params: Params = None, lr: Any = 1.0, *, rho: float = 0.9, eps: float = 1e-6,
-        **options: Any,
+        self, params: Params = None, lr: Rate = 1.0, *, rho: float = 0.9, eps: float = 1e-6,
+        **options: Unpack[Options],
     ) -> None:
         self.rho, self.eps = rho, eps
         super().__init__(params, lr, **options)
@@ -212,7 +213,7 @@ class AdaDelta(Optimizer):
         """h and d, the second moments of gradients and of steps."""
         return {"h": 0.0, "d": 0.0}
 
-    def rule(self, p: Any, g: Any, h: Any, d: Any, *, lr: Any, t: Any) -> Any:
+    def rule(self, p: Array, g: Array, h: Array, d: Array, *, lr: float, t: int) -> Updated:
         """Scale by what steps have been over what gradients have been."""
         h = self.rho * h + (1 - self.rho) * g**2
         delta = np.sqrt(d + self.eps) / np.sqrt(h + self.eps) * g

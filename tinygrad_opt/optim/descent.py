@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from tinygrad_opt.optim.optimizer import Optimizer, Params
-from tinygrad_opt.optim.options import Check, choice, flag, momentum
+from tinygrad_opt.optim.optimizer import Optimizer, Params, Updated
+from tinygrad_opt.optim.options import Check, Options, choice, flag, momentum
+from tinygrad_opt.typing import Array, Rate, Unpack
 
 __all__ = ["Momentum", "Nesterov", "SGD"]  # noqa: RUF022
 
@@ -66,8 +67,8 @@ class SGD(Optimizer):
     }
 
     def __init__(
-        self, params: Params = None, lr: Any = 0.01, *, momentum: float = 0.0,
-        dampening: float = 0.0, nesterov: bool = False, **options: Any,
+        self, params: Params = None, lr: Rate = 0.01, *, momentum: float = 0.0,
+        dampening: float = 0.0, nesterov: bool = False, **options: Unpack[Options],
     ) -> None:
         self.momentum, self.dampening, self.nesterov = momentum, dampening, nesterov
         super().__init__(params, lr, **options)
@@ -82,7 +83,7 @@ class SGD(Optimizer):
         """v, the last displacement, if there is momentum."""
         return {"v": 0.0} if self.momentum else {}
 
-    def rule(self, p: Any, g: Any, *velocity: Any, lr: Any, t: Any) -> Any:
+    def rule(self, p: Array, g: Array, *velocity: Array, lr: float, t: int) -> Array | Updated:
         """Descend, with momentum along a velocity."""
         if not self.momentum:
             return p - lr * g
@@ -150,8 +151,8 @@ class Momentum(Optimizer):
     }
 
     def __init__(
-        self, params: Params = None, lr: Any = 0.01, *, momentum: float = 0.9,
-        velocity: str = "steps", **options: Any,
+        self, params: Params = None, lr: Rate = 0.01, *, momentum: float = 0.9,
+        velocity: str = "steps", **options: Unpack[Options],
     ) -> None:
         self.momentum, self.velocity = momentum, velocity
         super().__init__(params, lr, **options)
@@ -160,7 +161,7 @@ class Momentum(Optimizer):
         """v, the velocity."""
         return {"v": 0.0}
 
-    def rule(self, p: Any, g: Any, v: Any, *, lr: Any, t: Any) -> Any:
+    def rule(self, p: Array, g: Array, v: Array, *, lr: float, t: int) -> Updated:
         """Descend along a velocity."""
         if self.velocity == "steps":
             v = self.momentum * v - lr * g
@@ -222,7 +223,7 @@ class Nesterov(Momentum):
     [-0.729]
     """
 
-    def rule(self, p: Any, g: Any, v: Any, *, lr: Any, t: Any) -> Any:
+    def rule(self, p: Array, g: Array, v: Array, *, lr: float, t: int) -> Updated:
         """Look ahead along the velocity; both lines read it as it was before."""
         if self.velocity == "steps":
             p = p + self.momentum**2 * v - (1 + self.momentum) * lr * g

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +21,12 @@ from tinygrad_opt.symbols import (
     text,
 )
 
+if TYPE_CHECKING:
+    from tinygrad_opt.optim.optimizer import Optimizer
+    from tinygrad_opt.optim.packing import Entry
+    from tinygrad_opt.optim.plan import Run
+    from tinygrad_opt.typing import Array
+
 __all__ = ["Formula", "explanation"]
 
 _MEANINGS = {"p": "before the step", "g": "the gradient, clipped if asked for",
@@ -30,7 +36,7 @@ _MEANINGS = {"p": "before the step", "g": "the gradient, clipped if asked for",
 class Formula:
     """The lines of a rule: LaTeX in a notebook, Unicode when printed."""
 
-    def __init__(self, optimizer: Any) -> None:
+    def __init__(self, optimizer: Optimizer) -> None:
         self.name = type(optimizer).__name__
         values = {n: np.array([0.5]) for n in ("p", "g", *optimizer.accumulators())}
         self.lines = _lines(optimizer, 0.1, 2, values)
@@ -51,7 +57,9 @@ class Formula:
         return f"$$\n{self.latex}\n$$"
 
 
-def _lines(rule: Any, lr: float, t: int, values: dict[str, Any]) -> list[tuple[str, Symbol]]:
+def _lines(
+    rule: Optimizer, lr: float, t: int, values: dict[str, Array]
+) -> list[tuple[str, Symbol]]:
     """The assignments of a rule on vectors of one entry."""
     trace = Trace(keep_frames=True)
     try:
@@ -62,22 +70,21 @@ def _lines(rule: Any, lr: float, t: int, values: dict[str, Any]) -> list[tuple[s
     return assignments(results)
 
 
-def explanation(optimizer: Any, name: str, index: Any) -> str:
+def explanation(optimizer: Optimizer, name: str, index: int | tuple[int, ...]) -> str:
     """How the last step changed one entry of one parameter, as text."""
     entries = optimizer._entries
     if name not in entries:
         raise KeyError(f"no parameter {name!r}; {nearest(name, entries)}")
     e = entries[name]
     label = _label(e, index)
-    run = _last(optimizer, e)
-    before, state = run.pack.before
+    run, (before, state) = _last(optimizer, e)
     vectors = {"p": before, "g": run.pack.g} | {
         slot: row for slot, row in zip(run.pack.slots, state) if slot in run.slots}
     values = {n: np.array([e.part(v)[index]], np.float64) for n, v in vectors.items()}
     lines = _lines(run.rule, run.rate, run.t, values)
     given = [s for s in inside([x for _, x in lines]) if s.function is None]
     order = [*optimizer.options, "t", *values]
-    given.sort(key=lambda s: order.index(s.name))
+    given.sort(key=lambda s: order.index(s.name or ""))
     now = float(e.values()[index])
     out = [f"{type(optimizer).__name__}, update {run.t} of {label}", "", "with"]
     out += [f"  {text(s)} = {number(_entry(s))}"
@@ -100,7 +107,7 @@ def explanation(optimizer: Any, name: str, index: Any) -> str:
     return "\n".join(out)
 
 
-def _last(optimizer: Any, e: Any) -> Any:
+def _last(optimizer: Optimizer, e: Entry) -> tuple[Run, tuple[Array, Array]]:
     """The run of the last step that holds the parameter, if its values were kept."""
     if optimizer._last is None:
         raise GraphError(
@@ -117,11 +124,11 @@ def _last(optimizer: Any, e: Any) -> Any:
                     "a large model keeps the values before a step only when asked to: now it"
                     " does, so call explain() again after the next step"
                 )
-            return run
+            return run, run.pack.before
     raise GraphError(f"the last step did not update {e.name!r}: it is frozen or had no gradient")
 
 
-def _label(e: Any, index: Any) -> str:
+def _label(e: Entry, index: int | tuple[int, ...]) -> str:
     """The entry of a parameter, as ``W[0, 1]``, once it is one that is there."""
     places = index if isinstance(index, tuple) else (index,)
     first = f"; the first is explain({e.name!r}, {(0,) * len(e.shape)})" if e.size else ""
@@ -139,6 +146,6 @@ def _entry(x: Symbol) -> float:
     return float(np.asarray(x.array).item())
 
 
-def _exact(x: float, dtype: Any) -> str:
+def _exact(x: float, dtype: np.dtype) -> str:
     """All digits that tell a number of this dtype from its neighbours."""
     return str(np.dtype(dtype).type(x))

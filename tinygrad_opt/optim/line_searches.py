@@ -12,27 +12,32 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from tinygrad_opt.errors import GraphError
 from tinygrad_opt.hints import answers
 from tinygrad_opt.optim.options import choice, flag, number
-from tinygrad_opt.tensor import Tensor, backward_pass, first_gradient, with_grad
+from tinygrad_opt.recording import with_grad
+from tinygrad_opt.tensor import Tensor, backward_pass, first_gradient
+from tinygrad_opt.typing import Array, ArrayLike
 
-__all__ = ["SEARCHES", "Array", "LineSearch", "Objective", "Point", "line_search", "quietly",
-           "search"]
+__all__ = ["SEARCHES", "Function", "LineSearch", "Objective", "Params", "Point",
+           "line_search", "quietly",           "search"]
 
-Array = np.ndarray[Any, Any]
 # a search may leave the finite numbers on its way: that is seen in the value of f
 quietly = np.errstate(divide="ignore", invalid="ignore", over="ignore")
+
+
+Function: TypeAlias = Callable[[Any], Tensor]                      # of a Tensor, or a dict of them
+Params: TypeAlias = "ArrayLike | Mapping[str, ArrayLike]"
 
 
 class Objective:
     """f(params) as a function of one vector x; its negative if it is to be maximised."""
 
-    def __init__(self, f: Callable[[Any], Tensor], params: Any, maximize: bool = False) -> None:
+    def __init__(self, f: Function, params: Params, maximize: bool = False) -> None:
         self.f, self.sign = f, -1.0 if maximize else 1.0
         self.named = isinstance(params, Mapping)
         given = dict(params) if isinstance(params, Mapping) else {"": params}
@@ -60,7 +65,7 @@ class Objective:
         """A copy of the vector in the form of the start."""
         return self.form(self.parts(x.copy()))
 
-    def joined(self, parts: Mapping[str, Any]) -> Array:
+    def joined(self, parts: Mapping[str, Array]) -> Array:
         """One vector of all parts; those without a gradient are zero."""
         zeros = ((name, np.zeros(shape)) for name, shape in self.shapes.items())
         flat = [np.ravel(parts.get(name, zero)) for name, zero in zeros]
@@ -112,12 +117,12 @@ class Point:
         with with_grad():
             return backward_pass(self.y, first_gradient(self.y, None, True), record=True)
 
-    def _joined(self, gradients: dict[Tensor, Any]) -> Array:
+    def _joined(self, gradients: dict[Tensor, Array]) -> Array:
         found = {name: gradients[leaf] for name, leaf in self.leaves.items() if leaf in gradients}
         return self.objective.joined(found)
 
 
-def _start(name: str, value: Any) -> Array:
+def _start(name: str, value: ArrayLike) -> Array:
     """The start as an array of finite floats."""
     array = value._array if type(value) is Tensor else np.asarray(value)
     of = f" of {name!r}" if name else ""
@@ -163,7 +168,7 @@ class LineSearch(NamedTuple):
 @answers
 @quietly
 def line_search(
-    f: Callable[[Any], Tensor], params: Any, direction: Any = None, *, method: str = "wolfe",
+    f: Function, params: Params, direction: Params | None = None, *, method: str = "wolfe",
     first: float = 1.0, c1: float = 1e-4, c2: float = 0.9, maximize: bool = False,
 ) -> LineSearch:
     """The step length along a direction, by minimising in one dimension as far as is worth it.

@@ -11,7 +11,7 @@ from typing import Any
 from tinygrad_opt.optim.adam import Adam, Adamax, AdamW, Lion, Nadam
 from tinygrad_opt.optim.adaptive import AdaDelta, AdaGrad, RMSprop
 from tinygrad_opt.optim.descent import SGD, Momentum, Nesterov
-from tinygrad_opt.optim.optimizer import Optimizer
+from tinygrad_opt.optim.optimizer import Optimizer, Params
 from tinygrad_opt.optim.options import SYNONYMS, meant, nearest
 
 __all__ = ["get", "names", "read", "says_rate"]
@@ -27,7 +27,7 @@ _ALIASES = {
     "rms": "rmsprop",
 }
 # what other texts leave unsaid, where it is not what is left unsaid here
-_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
+_DEFAULTS: dict[str, dict[str, dict[str, float]]] = {
     "keras": {"adagrad": {"eps": 1e-7}, "rmsprop": {"lr": 0.001, "rho": 0.9, "eps": 1e-7},
               "adadelta": {"rho": 0.95, "eps": 1e-7}, "adam": {"eps": 1e-7},
               "adamax": {"eps": 1e-7}, "nadam": {"eps": 1e-7}},
@@ -84,7 +84,7 @@ def says_rate(text: str) -> bool:
     return not {"lr", "learning_rate", "defaults"}.isdisjoint(read(text)[1])
 
 
-def _value(text: str) -> Any:
+def _value(text: str) -> object:
     for number in (int, float):
         try:
             return number(text)
@@ -94,7 +94,8 @@ def _value(text: str) -> Any:
 
 
 def get(
-    name: Any, params: Any = None, *, defaults: str | None = None, **options: Any
+    name: str | Optimizer | type[Optimizer], params: Params = None, *, defaults: str | None = None,
+    **options: Any,
 ) -> Optimizer:
     """An optimizer by its name.
 
@@ -153,7 +154,7 @@ def get(
     return rule(params, **usual | ours)
 
 
-def _rule(name: Any) -> type[Optimizer]:
+def _rule(name: object) -> type[Optimizer]:
     if not isinstance(name, str):
         raise TypeError(f"an optimizer is named by a string or its class, got {name!r}")
     word = re.sub(r"[\s_-]", "", name).lower()
@@ -163,7 +164,7 @@ def _rule(name: Any) -> type[Optimizer]:
     return _RULES[word]
 
 
-def _translated(rule: type[Optimizer], given: list[tuple[str, Any]]) -> dict[str, Any]:
+def _translated(rule: type[Optimizer], given: list[tuple[str, object]]) -> dict[str, Any]:
     """The options under our names; refuses one that the rule lacks or that comes twice."""
     known = [*rule.options, "overrides", "frozen"]
     ours = SYNONYMS | ({"alpha": "rho"} if "rho" in known else {})
@@ -176,7 +177,7 @@ def _translated(rule: type[Optimizer], given: list[tuple[str, Any]]) -> dict[str
         else:
             keras = word == "epsilon" and value is None
             pairs.append((word, ours.get(word, word), 1e-7 if keras else value))
-    options: dict[str, Any] = {}
+    options: dict[str, object] = {}
     for word, name, value in pairs:
         if name not in known:
             raise TypeError(f"{rule.__name__} has no option {word!r}; {meant(word, known)}")

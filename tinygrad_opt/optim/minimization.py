@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from tinygrad_opt.hints import answers
 from tinygrad_opt.markup import html_table
-from tinygrad_opt.optim.line_searches import Objective, Point, quietly, search
+from tinygrad_opt.optim.line_searches import (
+    Function,
+    Objective,
+    Params,
+    Point,
+    quietly,
+    search,
+)
 from tinygrad_opt.optim.lookup import get, names, read
 from tinygrad_opt.optim.optimizer import Optimizer
 from tinygrad_opt.optim.options import flag, nearest, number, whole
 from tinygrad_opt.optim.second_order import METHODS, Direction
-from tinygrad_opt.tensor import Tensor
 
 __all__ = ["Result", "conjugate_gradient", "method_of", "minimize"]
+
+
+Method: TypeAlias = str | Direction | Optimizer | type[Optimizer]
 
 
 @dataclass(frozen=True)
@@ -76,8 +84,8 @@ class Result:
 @answers
 @quietly
 def minimize(
-    f: Callable[[Any], Tensor], params: Any, method: Any = "lbfgs", *, steps: int = 1000,
-    tol: float = 1e-6, maximize: bool = False, **options: Any,
+    f: Function, params: Params, method: Method = "lbfgs", *, steps: int = 1000,
+    tol: float = 1e-6, maximize: bool = False, **options: object,
 ) -> Result:
     """Go down a function until its gradient is nearly zero.
 
@@ -157,7 +165,7 @@ def minimize(
 
 @answers
 def conjugate_gradient(
-    f: Callable[[Any], Tensor], params: Any, *, steps: int | None = None, tol: float = 1e-8,
+    f: Function, params: Params, *, steps: int | None = None, tol: float = 1e-8,
     beta: str = "polak_ribiere", restart: int | None = None, maximize: bool = False,
     line_search: str = "wolfe",
 ) -> Result:
@@ -206,7 +214,7 @@ def conjugate_gradient(
         restart=restart, maximize=maximize, line_search=line_search)
 
 
-def method_of(method: Any, **options: Any) -> Direction | Optimizer:
+def method_of(method: Method, **options: Any) -> Direction | Optimizer:
     """The method by its name, with its options, or an optimizer without parameters."""
     if isinstance(method, Direction):
         return method

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -22,24 +22,40 @@ from tinygrad_opt.hints import answer_names, answers
 from tinygrad_opt.markup import html_table, listing
 from tinygrad_opt.optim import options as check
 from tinygrad_opt.optim.explain import Formula, explanation
-from tinygrad_opt.optim.packing import Array, Entry, Pack, bound, gradient, updatable
+from tinygrad_opt.optim.packing import Entry, Gradient, Pack, bound, gradient, updatable
 from tinygrad_opt.optim.plan import BLOCK, Plan, runs_of
-from tinygrad_opt.optim.rule import OF_THE_STEP, results
+from tinygrad_opt.optim.rule import OF_THE_STEP, Versions, results
 from tinygrad_opt.optim.state import load, pickled, saved, unpickle
-from tinygrad_opt.tensor import (
-    Tensor,
-    deep_values,
-    effect,
-    forget_gradients,
-    tick,
-    tracer,
-    unrepeatable,
-)
+from tinygrad_opt.recording import effect, tick, tracer, unrepeatable
+from tinygrad_opt.tensor import Tensor, deep_values, forget_gradients
+from tinygrad_opt.typing import Array, Rate
 
-__all__ = ["Optimizer", "Params"]
+__all__ = ["Optimizer", "Params", "Updated"]
 
 Params = Mapping[str, Tensor] | None
+Arrays: TypeAlias = Mapping[str, Tensor] | Mapping[str, Array]
+Updated: TypeAlias = tuple[Array, ...]                    # p and the accumulators
+RuleState: TypeAlias = dict[str, dict[str, Any]]           # accumulators, and t, by parameter
+Values = TypeVar("Values", bound=Tensor | Array)
 Self = TypeVar("Self", bound="Optimizer")
+
+
+class Signature:
+    """The signature of a class whose ``__init__`` hands ``**options`` on, all options told."""
+
+    def __get__(self, instance: object, kind: type[Optimizer]) -> inspect.Signature:
+        found: dict[str, inspect.Parameter] = {}
+        for c in (c for c in kind.__mro__[:-1] if "__init__" in vars(c)):
+            own = [*inspect.signature(vars(c)["__init__"]).parameters.values()][1:]
+            for p in own:
+                if p.kind is not p.VAR_KEYWORD:
+                    found.setdefault(p.name, p)
+            if all(p.kind is not p.VAR_KEYWORD for p in own):
+                break
+        else:                                  # options that have no __init__ of their own
+            for name in kind.options.keys() - found.keys():
+                found[name] = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY)
+        return inspect.Signature([*found.values()])
 
 
 class Optimizer:
@@ -122,23 +138,24 @@ class Optimizer:
 
     options: ClassVar[dict[str, check.Check]] = {
         "lr": check.rate, "decay": check.number(), "weight_decay": check.number(),
-        "clip_norm": check.number(above=0, optional=True),
-        "clip_norm_each": check.number(above=0, optional=True),
-        "clip_value": check.number(above=0, optional=True),
+        "clip_norm": check.optional(check.number(above=0)),
+        "clip_norm_each": check.optional(check.number(above=0)),
+        "clip_value": check.optional(check.number(above=0)),
         "check_finite": check.choice(None, "raise", "skip"), "maximize": check.flag,
     }
     decoupled: ClassVar[bool] = False          # weight decay beside the step, not in the gradient
 
+    __signature__ = Signature()
     skipped = 0
     _plan: Plan | None = None                  # None until options are set and a step is taken
 
     def __init__(
-        self, params: Params = None, lr: Any = 1e-3, *, decay: float = 0.0,
+        self, params: Params = None, lr: Rate = 1e-3, *, decay: float = 0.0,
         weight_decay: float = 0.0, clip_norm: float | None = None,
         clip_norm_each: float | None = None, clip_value: float | None = None,
         check_finite: str | None = None, maximize: bool = False,
-        overrides: Mapping[str, Mapping[str, Any]] | None = None,
-        frozen: str | Iterable[str] = (), **rule: Any,
+        overrides: check.Overrides | None = None,
+        frozen: str | Iterable[str] = (), **rule: object,
     ) -> None:
         self._set_up({}, False)
         self.lr, self.decay, self.weight_decay = lr, decay, weight_decay
@@ -148,7 +165,7 @@ class Optimizer:
             if name not in self.options:
                 raise TypeError(self._unknown(name))
             setattr(self, name, value)
-        self.overrides: Mapping[str, Mapping[str, Any]] = overrides or {}
+        self.overrides: check.Overrides = overrides or {}
         self.frozen: tuple[str, ...] = frozen                      # type: ignore[assignment]
         self._check_options()
         if params is not None:
@@ -187,7 +204,7 @@ class Optimizer:
         self._targets: list[Tensor] = [e.target for e in entries.values()] if is_bound else []
         self._counts = np.zeros(len(entries) + 1, np.int64)    # updates of each, then all steps
         self._packs: list[Pack] = []
-        self._versions: dict[Any, Any] = {}    # of the rule as in-place calls
+        self._versions: Versions = {}    # of the rule as in-place calls
         self._plan = None
         self._last: Plan | None = None         # whose step `explain` tells of
         self._remembers = False                # a large model's values too, for `explain`
@@ -222,9 +239,9 @@ class Optimizer:
         return self.rule(p, g, *accumulators, lr=lr, t=t)
 
     def updated(
-        self, params: Mapping[str, Any], grads: Mapping[str, Any],
-        state: Mapping[str, Any] | None = None, **options: Any,
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        self, params: Mapping[str, Values], grads: Mapping[str, Values],
+        state: RuleState | None = None, **options: float | Tensor,
+    ) -> tuple[dict[str, Values], RuleState]:
         """What the rule makes of values, which are not written; of Tensors it makes a graph.
 
         Parameters
@@ -270,7 +287,7 @@ class Optimizer:
 
     # ---- options ---------------------------------------------------------------------------------
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         if not name.startswith("_"):
             value = self._checked(name, value)
             if name in vars(self):
@@ -278,7 +295,7 @@ class Optimizer:
             self._forget_plan()
         object.__setattr__(self, name, value)
 
-    def _checked(self, name: str, value: Any) -> Any:
+    def _checked(self, name: str, value: object) -> object:
         """What is kept when an option is set to this value."""
         if name in self.options:
             return self.options[name](name, value)
@@ -290,7 +307,7 @@ class Optimizer:
                 rule._check_options()
             return checked
         if name == "frozen":
-            return check.patterns("frozen", (value,) if isinstance(value, str) else value, names)
+            return check.patterns("frozen", value, names)
         if not hasattr(type(self), name):
             raise AttributeError(self._unknown(name))
         return value
@@ -321,7 +338,7 @@ class Optimizer:
                 raise ValueError(f"{pattern!r} is not frozen; {nearest(pattern, self.frozen)}")
         self.frozen = tuple(p for p in self.frozen if patterns and p not in patterns)
 
-    def _rate(self, t: int) -> Any:
+    def _rate(self, t: int) -> float:
         lr = check.scheduled(self.lr, t) if callable(self.lr) else self.lr
         return lr / (1 + self.decay * t) if self.decay else lr
 
@@ -329,16 +346,16 @@ class Optimizer:
         known = [*self.options, "overrides", "frozen"]
         return f"{type(self).__name__} has no option {name!r}; {check.meant(name, known)}"
 
-    def _with(self: Self, options: Mapping[str, Any]) -> Self:
+    def _with(self: Self, options: Mapping[str, object]) -> Self:
         """These options over mine, as an object that has the rule and nothing to update."""
         twin = object.__new__(type(self))
         twin.__dict__.update({n: self.__dict__[n] for n in self.options} | dict(options))
         return twin
 
-    def _rules(self: Self, overrides: Mapping[str, Mapping[str, Any]],
+    def _rules(self: Self, overrides: check.Overrides,
                names: Iterable[str]) -> dict[str, Self]:
         """name -> the options of that parameter, one object for all that have the same."""
-        twins: dict[Any, Self] = {}
+        twins: dict[tuple[object, ...], Self] = {}
         rules = {}
         for name in names:
             own = {n: value for pattern, given in overrides.items() if fnmatchcase(name, pattern)
@@ -352,7 +369,7 @@ class Optimizer:
     # ---- parameters, packed and planned for ------------------------------------------------------
 
     @property
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> dict[str, Tensor | Array]:
         """What is updated: name -> Tensor, or the array last seen under that name."""
         return {name: e.target for name, e in self._entries.items()}
 
@@ -361,7 +378,7 @@ class Optimizer:
         """What the rule keeps: name -> {accumulator: array}, as views in the parameter's shape."""
         return {name: e.state for name, e in self._entries.items()}
 
-    def _planned(self, gradients: Mapping[str, Any]) -> Plan:
+    def _planned(self, gradients: Mapping[str, Gradient | None]) -> Plan:
         """A plan for these gradients, which are checked and laid out."""
         self._forget_plan()
         self._last = None                      # the gradients that it used may be overwritten
@@ -451,7 +468,7 @@ class Optimizer:
         effect(forget_gradients, self._targets)
 
     @answers
-    def update(self, params: Mapping[str, Any], grads: Mapping[str, Any]) -> None:
+    def update(self, params: Arrays, grads: Arrays) -> None:
         """Update arrays in place, of an optimizer that is not bound to parameters.
 
         Parameters
@@ -481,7 +498,7 @@ class Optimizer:
         else:                                              # a captured step repeats it
             effect(self._update_given, params, deep_values(grads))
 
-    def _update_given(self, params: Mapping[str, Any], grads: Mapping[str, Any]) -> None:
+    def _update_given(self, params: Arrays, grads: Arrays) -> None:
         arrays, gradients = updatable(self._entries, params, grads)
         new = [name for name in arrays if name not in self._entries]
         if new:
@@ -502,7 +519,7 @@ class Optimizer:
         self._targets = [p for p in params.values() if type(p) is Tensor]
         self._advance(plan)
 
-    def _advance(self, plan: Plan, update: Any = None) -> None:
+    def _advance(self, plan: Plan, update: Callable[[], object] | None = None) -> None:
         """Everything that can fail first, then the step, whole or not at all."""
         self.__dict__["_last"] = None          # past __setattr__: each step does it
         if plan.guarded:
@@ -541,13 +558,13 @@ class Optimizer:
 
     # ---- saving and showing ----------------------------------------------------------------------
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return pickled(self)
 
-    def __setstate__(self, kept: dict[str, Any]) -> None:
+    def __setstate__(self, kept: dict[str, object]) -> None:
         unpickle(self, kept)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         """Everything that the next step depends on, by name: counts, options, accumulators.
 
         Returns
@@ -559,7 +576,7 @@ class Optimizer:
         unrepeatable(captured_read, self)                    # a replay would not copy again
         return saved(self)
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
         """Take over a `state_dict`: the next step is the one that would have come next.
 
         Parameters
@@ -591,7 +608,7 @@ class Optimizer:
         """
         return Formula(self)
 
-    def explain(self, name: str, index: Any = ()) -> None:
+    def explain(self, name: str, index: int | tuple[int, ...] = ()) -> None:
         """Print how the last step changed one number, down to what it holds now.
 
         Parameters
@@ -621,8 +638,7 @@ class Optimizer:
             [("option", "value"), *options.items(), ("steps so far", self.t)])
 
     def __repr__(self) -> str:
-        usual = {p.name: p.default for c in reversed(type(self).__mro__)
-                 for p in inspect.signature(c.__init__).parameters.values()}  # type: ignore[misc]
+        usual = {p.name: p.default for p in inspect.signature(type(self)).parameters.values()}
         own = {n: self.__dict__[n] for n in self.options}
         given = ", ".join(f"{n}={v!r}" for n, v in own.items()
                           if (v if type(v) is float else v != usual.get(n)))

@@ -7,14 +7,16 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from fnmatch import fnmatchcase
 from numbers import Real
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 from tinygrad_opt.errors import nearest
+from tinygrad_opt.typing import Rate
 
-__all__ = ["SYNONYMS", "Check", "choice", "decay_rate", "flag", "meant", "momentum", "nearest",
-           "number", "overrides", "patterns", "rate", "scheduled", "whole"]
+__all__ = ["SYNONYMS", "Check", "Options", "Shared", "choice", "decay_rate", "flag", "meant",
+           "momentum", "nearest", "number", "optional", "overrides", "patterns", "positive", "rate",
+           "scheduled", "whole"]
 
 # Keras's and torch's names
 SYNONYMS = {
@@ -35,7 +37,27 @@ _MEANT = {
     "var_list": "the first argument", "name": "leave it out",
 }
 
-Check = Callable[[str, Any], Any]
+Check = Callable[[str, object], Any]         # what is kept depends on the option
+Overrides = Mapping[str, Mapping[str, object]]
+
+
+class Shared(TypedDict, total=False):
+    """Options of every optimizer as editors and type checkers see them; see `Optimizer`."""
+
+    decay: float
+    clip_norm: float | None
+    clip_norm_each: float | None
+    clip_value: float | None
+    check_finite: str | None
+    maximize: bool
+    overrides: Overrides | None
+    frozen: str | Iterable[str]
+
+
+class Options(Shared, total=False):
+    """Those of `Shared`, and the one whose default is not the same everywhere."""
+
+    weight_decay: float
 
 
 def meant(name: str, known: Collection[str]) -> str:
@@ -53,15 +75,12 @@ def number(
     *,
     most: float | None = None,
     above: float | None = None,
-    optional: bool = False,
-) -> Check:
+) -> Callable[[str, object], float]:
     """Check for a finite number in [least, below), [least, most] or (above, below)."""
     left = f"[{least:g}" if above is None else f"({above:g}"
     right = f"{below:g})" if most is None else f"{most:g}]"
 
-    def check(name: str, value: Any) -> float | None:
-        if value is None and optional:
-            return None
+    def check(name: str, value: object) -> float:
         if isinstance(value, np.ndarray) and value.ndim == 0:
             value = value.item()
         if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
@@ -80,14 +99,19 @@ decay_rate = number(0, 1)                  # exponential, of a moving average
 momentum = number(0, most=1)               # the coefficient of a velocity
 
 
-def flag(name: str, value: Any) -> bool:
+def optional(check: Check) -> Check:
+    """Check for None, or for what another check lets through."""
+    return lambda name, value: None if value is None else check(name, value)
+
+
+def flag(name: str, value: object) -> bool:
     """Check for True or False."""
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be True or False, got {value!r}")
     return bool(value)
 
 
-def whole(name: str, value: Any, least: int = 1) -> int:
+def whole(name: str, value: object, least: int = 1) -> int:
     """Check for a whole number."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
         raise TypeError(f"{name} must be a whole number, got {value!r}")
@@ -96,10 +120,10 @@ def whole(name: str, value: Any, least: int = 1) -> int:
     return int(value)
 
 
-def choice(*allowed: Any) -> Check:
+def choice(*allowed: object) -> Check:
     """Check for one of a few values."""
 
-    def check(name: str, value: Any) -> Any:
+    def check(name: str, value: object) -> object:
         if not any(value is a or (isinstance(a, str) and value == a) for a in allowed):
             one_of = ", ".join(map(repr, allowed))
             raise ValueError(f"{name} must be one of {one_of}, got {value!r}")
@@ -108,10 +132,10 @@ def choice(*allowed: Any) -> Check:
     return check
 
 
-_positive = number()
+positive = number()
 
 
-def rate(name: str, value: Any) -> Any:
+def rate(name: str, value: object) -> Rate:
     """Check for a learning rate: a number in [0, inf), or a schedule t -> lr."""
     if callable(value) and not isinstance(value, type):
         return value
@@ -119,17 +143,17 @@ def rate(name: str, value: Any) -> Any:
         raise TypeError(
             f"{name} must be a number or a schedule (a callable t -> {name}), got {value!r}"
         )
-    return _positive(name, value)
+    return positive(name, value)
 
 
-def scheduled(schedule: Callable[[int], Any], t: int) -> float:
+def scheduled(schedule: Callable[[int], float], t: int) -> float:
     """What the schedule says for step t, checked."""
-    return _positive(f"the rate that the schedule gives at t={t}", schedule(t))
+    return positive(f"the rate that the schedule gives at t={t}", schedule(t))
 
 
-def patterns(option: str, given: Iterable[Any], names: Collection[str] | None) -> tuple[str, ...]:
+def patterns(option: str, given: Any, names: Collection[str] | None) -> tuple[str, ...]:
     """Check for patterns of names; one that fits no name would be ignored without a word."""
-    kept = tuple(given)
+    kept = (given,) if isinstance(given, str) else tuple(given)
     for pattern in kept:
         if not isinstance(pattern, str):
             raise TypeError(f"{option} takes patterns of names, got {pattern!r}")
@@ -140,8 +164,8 @@ def patterns(option: str, given: Iterable[Any], names: Collection[str] | None) -
 
 
 def overrides(
-    given: Any, checks: Mapping[str, Check], names: Collection[str] | None
-) -> Mapping[str, Mapping[str, Any]]:
+    given: object, checks: Mapping[str, Check], names: Collection[str] | None
+) -> Overrides:
     """Check for options by pattern of names; a read-only copy."""
     checked = {}
     if not isinstance(given, Mapping):

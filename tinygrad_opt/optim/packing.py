@@ -9,16 +9,17 @@ One vector is what makes a step cost the same for 4 and for 40 small arrays.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.tensor import Tensor, values_of
+from tinygrad_opt.typing import Array, DTypeLike, Shape
 
-__all__ = ["Array", "Entry", "Pack", "bound", "gradient", "updatable"]
+__all__ = ["Entry", "Gradient", "Pack", "bound", "gradient", "updatable"]
 
-Array = np.ndarray[Any, Any]
+Gradient: TypeAlias = Tensor | Array | float
 
 
 class Entry:
@@ -41,7 +42,7 @@ class Entry:
 
     __slots__ = ("dtype", "index", "name", "place", "shape", "size", "state", "target", "value")
 
-    def __init__(self, name: str, shape: tuple[int, ...], dtype: Any, index: int,
+    def __init__(self, name: str, shape: Shape, dtype: DTypeLike, index: int,
                  target: Any = None) -> None:
         self.name, self.shape, self.dtype, self.index = name, tuple(shape), np.dtype(dtype), index
         self.size = int(np.prod(shape, dtype=object))
@@ -96,7 +97,7 @@ class Pack:
         self.g = np.empty(self.size, self.dtype)
         self.state = np.empty((len(slots), self.size), self.dtype)
         self.before: tuple[Array, Array] | None = None
-        self._scratch: dict[Any, Array] = {}
+        self._scratch: dict[tuple[int, np.dtype], Array] = {}
         start = 0
         for e in entries:
             e.place = slice(start, start := start + e.size)
@@ -108,7 +109,7 @@ class Pack:
             if bound and not e.in_place():
                 e.target._array = e.value
 
-    def scratch(self, i: int, dtype: Any, size: int) -> Array:
+    def scratch(self, i: int, dtype: np.dtype, size: int) -> Array:
         """Scratch vector i, in which nothing is kept from one parameter to the next."""
         known = self._scratch.get((i, dtype))
         if known is None or known.size < size:
@@ -125,7 +126,8 @@ class Pack:
 
 
 def _address(a: Array) -> int:
-    return a.__array_interface__["data"][0]
+    address: int = a.__array_interface__["data"][0]
+    return address
 
 
 def _same_memory(a: Array, b: Array) -> bool:
@@ -158,7 +160,7 @@ def _one_vector(arrays: list[Array]) -> Array | None:
 # ---- what callers give, checked before anything is done with it ---------------------------------
 
 
-def bound(who: str, params: Any) -> dict[str, Entry]:
+def bound(who: str, params: object) -> dict[str, Entry]:
     """An entry for each parameter, tied ones once; refuses what is not a dict of leaves."""
     if not isinstance(params, Mapping):
         got = f"a {type(params).__name__}"
@@ -191,7 +193,7 @@ def bound(who: str, params: Any) -> dict[str, Entry]:
 
 
 def updatable(
-    entries: Mapping[str, Entry], params: Any, grads: Any
+    entries: Mapping[str, Entry], params: object, grads: object
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """The arrays of `update`, all of them checked before any is written."""
     if not (isinstance(params, Mapping) and isinstance(grads, Mapping) and params):
@@ -219,7 +221,7 @@ def updatable(
     return arrays, gradients
 
 
-def gradient(name: str, p: Array, g: Any) -> Array:
+def gradient(name: str, p: Array, g: object) -> Array:
     """The gradient of one parameter as an array that fits it."""
     g = values_of(g)
     if not isinstance(g, np.ndarray):

@@ -12,23 +12,27 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tinygrad_opt.errors import GraphError
-from tinygrad_opt.optim.packing import Array, Entry, Pack
-from tinygrad_opt.optim.rule import in_place, numbers, results
+from tinygrad_opt.optim.packing import Entry, Pack
+from tinygrad_opt.optim.rule import Versions, in_place, numbers, results
 from tinygrad_opt.symbols import InPlace
 from tinygrad_opt.tensor import values_of
+from tinygrad_opt.typing import Array
+
+if TYPE_CHECKING:
+    from tinygrad_opt.optim.optimizer import Optimizer
 
 __all__ = ["BLOCK", "REMEMBER", "Plan", "Run", "runs_of"]
 
 BLOCK = 1 << 16          # numbers that are worked on at a time, so that they stay in the cache
 REMEMBER = 1 << 15       # up to so many numbers in all, what a step overwrites is kept
 
-_consume = deque[Any](maxlen=0).extend
-_call: Callable[..., Any] = getattr(operator, "call", partial.__call__)      # Python 3.11 has it
+_consume = deque[object](maxlen=0).extend
+_call: Callable[..., object] = getattr(operator, "call", partial.__call__)      # Python 3.11 has it
 
 
 class Run:
@@ -48,15 +52,15 @@ class Run:
         Whether the gradient is read where it is, not copied into the pack.
     """
 
-    def __init__(self, entries: list[Entry], pack: Pack, rule: Any, count: int,
+    def __init__(self, entries: list[Entry], pack: Pack, rule: Optimizer, count: int,
                  version: InPlace | None, large: bool) -> None:
         self.entries, self.pack, self.rule, self.count = entries, pack, rule, count
         self.version, self.large = version, large
         self.place = slice(entries[0].place.start, entries[-1].place.stop)
         self.slots = list(rule.accumulators())
         self.gradient = pack.g[self.place]     # of the whole run, as one vector
-        self.calls: list[partial[Any]] = []    # of the step
-        self._reading: list[tuple[int, partial[Any], Array, slice]] = []    # a large gradient
+        self.calls: list[partial[object]] = []    # of the step
+        self._reading: list[tuple[int, partial[object], Array, slice]] = []    # a large gradient
         self.rate, self.t = -1.0, 0            # of the last step
         self._constant = rule.lr if type(rule.lr) is float and not rule.decay else None
         self._timeless = version is not None and "t" not in version.reads
@@ -139,8 +143,8 @@ class Run:
 
 
 def runs_of(
-    pack: Pack, active: set[str], rules: Mapping[str, Any], counts: Array,
-    versions: dict[Any, list[InPlace | None]], large: float,
+    pack: Pack, active: set[str], rules: Mapping[str, Optimizer], counts: Array,
+    versions: Versions, large: float,
 ) -> list[Run]:
     """The active parameters of a pack, neighbours with equal options and counts together.
 
@@ -194,15 +198,16 @@ class Plan:
         active = {e.name for e in self.active}
         self.resting = [(e.target, e.name in given) for e in entries if e.name not in active]
         self._by_hand = [run for run in runs if run.version is None]
-        self._before, self._steps = counts, counts.item(-1)
+        self._before = counts
+        self._steps: int = counts.item(-1)
         self._done = [0]                       # steps by this plan
-        self._scatter: list[partial[Any]] = []
+        self._scatter: list[partial[object]] = []
         self._assemble()
 
     @property
     def counts(self) -> Array:
         """How often each parameter has been updated by now, and last how many steps there were."""
-        counts = self._before.copy()
+        counts: Array = self._before.copy()
         counts[[*(e.index for e in self.active), -1]] += self._done[0]
         return counts
 
@@ -213,7 +218,8 @@ class Plan:
 
     def _assemble(self) -> None:
         """Put the calls of all runs in one list, which ends with the count."""
-        self._calls: list[Any] = [*chain(*[run.calls for run in self.runs]), *self._scatter, None]
+        self._calls: list[partial[object] | None] = [
+            *chain(*[run.calls for run in self.runs]), *self._scatter, None]
 
     # ---- gradients -------------------------------------------------------------------------------
 
@@ -306,7 +312,7 @@ class Plan:
         if self._by_hand:
             self._assemble()
 
-    def commit(self, update: Callable[[], Any] | None = None) -> None:
+    def commit(self, update: Callable[[], object] | None = None) -> None:
         """Write the new values, with the count last; by `update`, if machine code does it.
 
         Python runs signal handlers between its own instructions only. All calls are made by one

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from tinygrad_opt.symbols import InPlace, Symbol, Trace
 
-__all__ = ["OF_THE_STEP", "in_place", "numbers", "results", "traced"]
+if TYPE_CHECKING:
+    from tinygrad_opt.optim.optimizer import Optimizer
+
+__all__ = ["OF_THE_STEP", "Versions", "in_place", "numbers", "results", "traced"]
 
 # options of the whole step, which cannot differ from parameter to parameter
 OF_THE_STEP = ("check_finite", "clip_norm", "clip_norm_each", "clip_value")
+
+
+Versions: TypeAlias = dict[tuple[np.dtype, str], list[InPlace | None]]
 
 
 class Incomplete(TypeError):
     """A rule does not return what it must."""
 
 
-def results(rule: Any, returned: Any) -> tuple[Any, ...]:
+def results(rule: Optimizer, returned: object) -> tuple[Any, ...]:
     """What a rule has returned, if it is as many values as it should be."""
     names = ["p", *rule.accumulators()]
     values = returned if isinstance(returned, tuple) else (returned,)
@@ -32,17 +38,17 @@ def results(rule: Any, returned: Any) -> tuple[Any, ...]:
     return values
 
 
-def numbers(rule: Any) -> dict[str, float]:
+def numbers(rule: Optimizer) -> dict[str, float]:
     """The options that a rule computes with, in the order of `options`."""
     return {name: value for name, value in _own(rule).items() if type(value) is float}
 
 
-def _own(rule: Any) -> dict[str, Any]:
+def _own(rule: Optimizer) -> dict[str, object]:
     return {n: getattr(rule, n) for n in rule.options if n not in ("lr", "decay", *OF_THE_STEP)}
 
 
-def traced(rule: Any, trace: Trace, lr: float, t: int, values: Mapping[str, Any]) -> tuple[
-        dict[str, Symbol], dict[str, Symbol], dict[str, Any]]:
+def traced(rule: Optimizer, trace: Trace, lr: float, t: int, values: Mapping[str, object]) -> tuple[
+        dict[str, Symbol], dict[str, Symbol], dict[str, Symbol]]:
     """The rule on symbols for p, g and the accumulators: those, all numbers, the results."""
     fixed = {n: trace.symbol(n, x) for n, x in numbers(rule).items()}
     moving = {"lr": trace.symbol("lr", lr), "t": trace.symbol("t", t)}
@@ -51,8 +57,8 @@ def traced(rule: Any, trace: Trace, lr: float, t: int, values: Mapping[str, Any]
     return vectors, moving | fixed, dict(zip(["p", *rule.accumulators()], results(rule, returned)))
 
 
-def in_place(rule: Any, dtype: Any, lr: float, t: int,
-             known: dict[Any, list[InPlace | None]]) -> InPlace | None:
+def in_place(rule: Optimizer, dtype: np.dtype, lr: float, t: int,
+             known: Versions) -> InPlace | None:
     """The rule as in-place calls for update t, if it can be that; from those that are known."""
     plain = {n: x for n, x in _own(rule).items() if type(x) is not float}
     versions = known.setdefault((dtype, repr(plain)), [])

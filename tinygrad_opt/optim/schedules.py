@@ -21,12 +21,13 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, MISSING, dataclass, fields
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, SupportsFloat
 
 import numpy as np
 
 from tinygrad_opt.hints import nothing_called
 from tinygrad_opt.optim.options import Check, flag, number, rate, whole
+from tinygrad_opt.typing import Array
 
 __all__ = [
     "Plateau",
@@ -87,7 +88,7 @@ class Schedule:
         """This one for `after` steps, then another, which starts at its own t = 0."""
         return _Sequence(self, following, after)
 
-    def values(self, steps: int) -> np.ndarray[Any, Any]:
+    def values(self, steps: int) -> Array:
         """The rates of the first steps, to plot."""
         return np.array([self(t) for t in range(whole("steps", steps, 0))], dtype=float)
 
@@ -233,8 +234,8 @@ class polynomial(_Made):
     last: float = 0.0
 
     def __call__(self, t: int) -> float:
-        left = 1 - min(t / self.steps, 1.0)
-        return self.last + (self.lr - self.last) * left**self.power
+        left: float = (1 - min(t / self.steps, 1.0)) ** self.power
+        return self.last + (self.lr - self.last) * left
 
 
 @dataclass(frozen=True, repr=False)
@@ -442,7 +443,7 @@ class reduce_on_plateau(Schedule):
     def __call__(self, t: int) -> float:
         return self.lr
 
-    def feed(self, loss: Any) -> float:
+    def feed(self, loss: SupportsFloat) -> float:
         """Take note of a loss, once per epoch or per step, and return the rate from now on.
 
         A loss that is nan counts as no better.
@@ -460,7 +461,7 @@ class reduce_on_plateau(Schedule):
         """What the loss so far has led to."""
         return {"lr": self.lr, "best": self.best, "waited": self.waited}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
         """Go on from a `state_dict`."""
         if set(state) != {"lr", "best", "waited"}:
             raise ValueError(f"a plateau's state has lr, best and waited, got {sorted(state)}")

@@ -12,15 +12,19 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from tinygrad_opt.optim.line_searches import SEARCHES, Array, Point
+from tinygrad_opt.optim.line_searches import SEARCHES, Point
 from tinygrad_opt.optim.options import choice, whole
+from tinygrad_opt.typing import Array
 
 __all__ = ["METHODS", "Direction"]
+
+_NOTHING: Array = np.empty(0)
 
 
 @dataclass
@@ -84,10 +88,8 @@ class ConjugateGradient(Direction):
             whole("restart", self.restart)
 
     def forget(self) -> None:
-        self.g: Any = None
-        self.d: Any = None
-        self.hd: Any = None
-        self.expected: Any = None
+        self.g = self.hd = self.expected = _NOTHING
+        self.d: Array | None = None
         self.age = 0
 
     def at(self, point: Point) -> Array:
@@ -115,7 +117,7 @@ class ConjugateGradient(Direction):
         self.expected = self.g + alpha * self.hd
 
 
-_BETAS = {
+_BETAS: dict[str, Callable[[Array, Array, Array, Array], float]] = {
     "fletcher_reeves": lambda new, g, d, hd: (new @ new) / (g @ g),
     "polak_ribiere": lambda new, g, d, hd: max(new @ (new - g) / (g @ g), 0),
     "hestenes_stiefel": lambda new, g, d, hd: new @ (new - g) / (d @ (new - g)),
@@ -129,7 +131,7 @@ class BFGS(Direction):
 
     def forget(self) -> None:
         self.learned = False                             # then the scale of f is not known yet
-        self.inverse: Any = None
+        self.inverse: Array | None = None
 
     def at(self, point: Point) -> Array:
         return -point.gradient if self.inverse is None else -self.inverse @ point.gradient
@@ -195,7 +197,8 @@ class Newton(Direction):
         curvatures, axes = np.linalg.eigh((hessian + hessian.T) / 2)
         sizes = np.abs(curvatures)
         least = np.sqrt(np.finfo(sizes.dtype).eps) * sizes.max()
-        return -axes @ ((axes.T @ point.gradient) / np.maximum(sizes, least))
+        step: Array = axes @ ((axes.T @ point.gradient) / np.maximum(sizes, least))
+        return -step
 
 
 @dataclass

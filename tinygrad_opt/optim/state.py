@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_opt.errors import CheckpointError
 from tinygrad_opt.optim.packing import Entry
+
+if TYPE_CHECKING:
+    from tinygrad_opt.optim.optimizer import Optimizer
 
 __all__ = ["load", "pickled", "saved", "unpickle"]
 
@@ -26,7 +29,7 @@ MOST = 2**53                    # steps: up to here a float counts them exactly
 LARGEST = 2**36                 # numbers in a parameter that is not here yet
 
 
-def saved(optimizer: Any) -> dict[str, Any]:
+def saved(optimizer: Optimizer) -> dict[str, Any]:
     """Everything that the next step depends on, except what a schedule computes."""
     optimizer._forget_plan()
     options, overrides = _settings(optimizer)
@@ -52,20 +55,20 @@ def saved(optimizer: Any) -> dict[str, Any]:
     }
 
 
-def pickled(optimizer: Any) -> dict[str, Any]:
+def pickled(optimizer: Optimizer) -> dict[str, Any]:
     """The state with the parameters and the schedules themselves."""
     return saved(optimizer) | {"settings": _settings(optimizer), "bound": optimizer._bound,
                                "targets": optimizer.parameters}
 
 
-def unpickle(optimizer: Any, kept: Mapping[str, Any]) -> None:
+def unpickle(optimizer: Optimizer, kept: Mapping[str, Any]) -> None:
     """Make a new object the optimizer that has been pickled."""
     options, overrides = kept["settings"]
     settings = options | {"overrides": overrides, "frozen": tuple(kept["frozen"])}
     _write(optimizer, kept, settings, kept["targets"], kept["bound"])
 
 
-def load(optimizer: Any, state: Mapping[str, Any]) -> None:
+def load(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
     """Check that every part fits, list all that does not, or else write all of it."""
     settings: dict[str, Any] = {}
     for check in (_misform, _missettings, _misfits):
@@ -82,7 +85,7 @@ def load(optimizer: Any, state: Mapping[str, Any]) -> None:
     _write(optimizer, state, settings, targets if optimizer._bound else {}, optimizer._bound)
 
 
-def _write(optimizer: Any, state: Mapping[str, Any], settings: dict[str, Any],
+def _write(optimizer: Optimizer, state: Mapping[str, Any], settings: dict[str, Any],
            targets: Mapping[str, Any], is_bound: bool) -> None:
     """Put a state that has been checked in the place of what was there."""
     records = state["parameters"]
@@ -104,7 +107,7 @@ def _write(optimizer: Any, state: Mapping[str, Any], settings: dict[str, Any],
 # ---- what is wrong with a state ------------------------------------------------------------------
 
 
-def _misform(optimizer: Any, state: Any, settings: dict[str, Any]) -> Iterator[str]:
+def _misform(optimizer: Optimizer, state: Any, settings: dict[str, Any]) -> Iterator[str]:
     """Why this is no state of such an optimizer at all."""
     if not isinstance(state, Mapping):
         yield f"it is a {type(state).__name__}, not a dict"
@@ -124,7 +127,7 @@ def _misform(optimizer: Any, state: Any, settings: dict[str, Any]) -> Iterator[s
 
 
 def _missettings(
-    optimizer: Any, state: Mapping[str, Any], settings: dict[str, Any]
+    optimizer: Optimizer, state: Mapping[str, Any], settings: dict[str, Any]
 ) -> Iterator[str]:
     """What is wrong with options, overrides and frozen names, which come to be the settings."""
     given = {n: v for n, v in LATER.items() if n in optimizer.options} | dict(state["options"])
@@ -133,7 +136,7 @@ def _missettings(
         return
     try:
         overrides = {pattern: dict(o) for pattern, o in state["overrides"].items()}
-        places = [("lr", given, optimizer.lr)]
+        places: list[tuple[str, dict[str, Any], object]] = [("lr", given, optimizer.lr)]
         places += [(f"overrides[{pattern!r}] lr", o, optimizer.overrides.get(pattern, {}).get("lr"))
                    for pattern, o in overrides.items()]
         for where, options, present in places:
@@ -148,7 +151,7 @@ def _missettings(
 
 
 def _misfits(
-    optimizer: Any, state: Mapping[str, Any], settings: dict[str, Any]
+    optimizer: Optimizer, state: Mapping[str, Any], settings: dict[str, Any]
 ) -> Iterator[str]:
     """What is wrong with the records, parameter by parameter."""
     entries, records = optimizer._entries, state["parameters"]
@@ -194,7 +197,7 @@ def _short(x: Any) -> str:
 # ---- options and schedules -----------------------------------------------------------------------
 
 
-def _settings(optimizer: Any) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+def _settings(optimizer: Optimizer) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """The options, and those by pattern."""
     return ({n: getattr(optimizer, n) for n in optimizer.options},
             {pattern: dict(given) for pattern, given in optimizer.overrides.items()})
@@ -204,13 +207,13 @@ def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
     return {n: SCHEDULE if callable(value) else value for n, value in options.items()}
 
 
-def _schedules(optimizer: Any) -> list[tuple[str, Any]]:
-    given = {"lr": optimizer.lr}
+def _schedules(optimizer: Optimizer) -> list[tuple[str, Any]]:
+    given: dict[str, Any] = {"lr": optimizer.lr}
     given |= {f"overrides.{p}.lr": o["lr"] for p, o in optimizer.overrides.items() if "lr" in o}
     return [(where, s) for where, s in given.items() if callable(s)]
 
 
-def _load_schedules(optimizer: Any, states: Mapping[str, Any]) -> None:
+def _load_schedules(optimizer: Optimizer, states: Mapping[str, Any]) -> None:
     """All schedules that have a state, or none."""
     before = []
     try:

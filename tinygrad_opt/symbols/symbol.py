@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.ops import Op
-from tinygrad_opt.tensor import nested
+from tinygrad_opt.recording import nested
 
 __all__ = ["ABOUT_THE_SHAPE", "Symbol", "Trace", "Untraceable", "inside", "name_of", "plain"]
 

@@ -14,7 +14,8 @@ from tinygrad_opt.compiler import CompiledStep, equal
 from tinygrad_opt.compiler import compile as captured
 from tinygrad_opt.errors import CaptureError, GraphError, changed_in_place, subject
 from tinygrad_opt.nn.module import Contents
-from tinygrad_opt.tensor import Tensor, effect, observed, tracer
+from tinygrad_opt.recording import effect, observed, tracer
+from tinygrad_opt.tensor import Tensor
 
 __all__ = ["BatchGradients", "Halt", "moved_by_a_pass", "put_back"]
 

@@ -10,17 +10,13 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 
 from tinygrad_opt.errors import RenderError, install
+from tinygrad_opt.typing import Unpack
 from tinygrad_opt.viz.theme import FIGURE_FONT, OKABE_ITO, Theme, theme_of
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-else:
-    Unpack = dict                              # Python 3.10 has none, and none is evaluated
 
 __all__ = ["Options", "Unpack", "drawing", "figure", "legend_below", "png"]
 

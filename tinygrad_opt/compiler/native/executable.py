@@ -23,7 +23,8 @@ from tinygrad_opt.compiler.native.machine_code import Runner, addresses, lanes
 from tinygrad_opt.compiler.native.matrix_products import Matrix, Product
 from tinygrad_opt.compiler.native.optimizer_loop import OptimizerStep, is_step
 from tinygrad_opt.compiler.program import Call, Program, Ref, slots_in
-from tinygrad_opt.tensor import Tensor, deliver, forget_gradients, nested
+from tinygrad_opt.recording import nested
+from tinygrad_opt.tensor import Tensor, deliver, forget_gradients
 
 __all__ = ["Native"]
 

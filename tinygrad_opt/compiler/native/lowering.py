@@ -27,7 +27,7 @@ from tinygrad_opt.compiler.native.elementary_functions import FUNCTIONS, SUPPORT
 from tinygrad_opt.compiler.program import Call, Program, Ref, Slot, slots_in
 from tinygrad_opt.compiler.tracing import Opaque, steps_of
 from tinygrad_opt.ops import TABLE
-from tinygrad_opt.tensor import nested
+from tinygrad_opt.recording import nested
 
 __all__ = ["Check", "Entries", "Fold", "Lowering", "Pairs", "Scatter", "Term"]
 

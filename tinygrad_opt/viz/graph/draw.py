@@ -15,7 +15,8 @@ import numpy as np
 from tinygrad_opt.errors import RenderError
 from tinygrad_opt.hints import answers
 from tinygrad_opt.markup import shaded
-from tinygrad_opt.tensor import Tensor, history, with_grad
+from tinygrad_opt.recording import with_grad
+from tinygrad_opt.tensor import Tensor, history
 from tinygrad_opt.viz.graph import dot as dot_text
 from tinygrad_opt.viz.graph.engines import engines, place, render
 from tinygrad_opt.viz.graph.flow import flow, with_flow

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from itertools import product, takewhile
 from typing import Any
 
-from tinygrad_opt.tensor import tick
+from tinygrad_opt.recording import tick
 from tinygrad_opt.viz.graph.model import Cluster, Graph, Node, Repeat, topological
 from tinygrad_opt.viz.graph.text import visible
 from tinygrad_opt.viz.graph.trace import DEEPEST

@@ -1,0 +1,26 @@
+"""Types that many files name: what users may give, and what the engine works with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from typing_extensions import Unpack
+else:
+    Unpack = dict                              # Python 3.10 has none, and none is evaluated
+
+__all__ = ["Array", "ArrayLike", "Axis", "DTypeLike", "Rate", "Seed", "Shape", "Unpack"]
+
+# Rules, kernels and VJPs are typed as what they say, NumPy code on arrays; the same text runs on
+# Tensors and symbols.
+Array: TypeAlias = np.ndarray
+ArrayLike: TypeAlias = "npt.ArrayLike"         # numbers, nested lists, arrays, and so Tensors
+DTypeLike: TypeAlias = "npt.DTypeLike"
+Shape: TypeAlias = tuple[int, ...]
+Axis: TypeAlias = int | tuple[int, ...] | None
+Rate: TypeAlias = float | Callable[[int], float]                   # a number, or a schedule
+Seed: TypeAlias = "int | np.random.Generator | None"
