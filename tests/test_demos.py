@@ -17,6 +17,8 @@ def test_the_demo_runs(demo, tmp_path):
     text = demo.read_text()
     if any(word in text for word in ("plot", "animate", "write_names", "drawing", "save_both")):
         pytest.importorskip("matplotlib")
+    if "sklearn" in text:
+        pytest.importorskip("sklearn")
     takes_quick = "--quick" in text
     run = subprocess.run(
         [sys.executable, "-W", "error", str(demo), *(["--quick"] if takes_quick else [])],

@@ -25,6 +25,7 @@ ORDER = [
     {"autograd", "nonfinite", "nn", "optim", "compiler", "viz"},
     {"checkpoint", "cases"},
     {"train"},
+    {"interop"},
     {"cli"},
     {"__init__"},
     {"__main__"},
@@ -33,7 +34,7 @@ RANK = {part: i for i, parts in enumerate(ORDER) for part in parts}
 OUTSIDE = {
     "numpy": "everyone", "graphviz": {"viz"}, "matplotlib": {"viz"}, "PIL": {"viz"},
     "pygraphviz": {"viz"}, "tqdm": {"train", "cli"}, "IPython": {"viz"},
-    "safetensors": {"checkpoint"}, "llvmlite": {"compiler"},
+    "safetensors": {"checkpoint"}, "llvmlite": {"compiler"}, "sklearn": {"interop"},
     "typing_extensions": {"typing"},           # by type checkers alone, which bring it
 }
 

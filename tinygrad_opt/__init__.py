@@ -30,7 +30,7 @@ from tinygrad_opt.ops import op
 from tinygrad_opt.tensor import Tensor, history, no_grad, set_default_dtype
 
 if TYPE_CHECKING:
-    from tinygrad_opt import data, optim, train, viz
+    from tinygrad_opt import data, interop, optim, train, viz
     from tinygrad_opt.checkpoint import load, save
     from tinygrad_opt.compiler import compile
     from tinygrad_opt.nn.init import seed
@@ -64,6 +64,7 @@ __all__ = [
     "hessian",
     "history",
     "hvp",
+    "interop",
     "jacobian",
     "load",
     "nn",
@@ -89,6 +90,7 @@ _LATER = {
     "diagnose": "tinygrad_opt.train",
     "draw": "tinygrad_opt.viz",
     "fit": "tinygrad_opt.train",
+    "interop": "tinygrad_opt",
     "load": "tinygrad_opt.checkpoint",
     "optim": "tinygrad_opt",
     "playback": "tinygrad_opt.viz",

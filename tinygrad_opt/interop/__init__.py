@@ -1,0 +1,25 @@
+"""Ways to and from other libraries; each is imported when it is first used.
+
+    TinyClassifier, TinyRegressor      estimators for scikit-learn
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tinygrad_opt.interop.sklearn import TinyClassifier, TinyRegressor
+
+__all__ = ["TinyClassifier", "TinyRegressor"]
+
+# where the names live, none of which is imported before it is used
+_HOMES = {"TinyClassifier": "sklearn", "TinyRegressor": "sklearn"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        from tinygrad_opt.hints import missing
+
+        raise missing("interop", name, __all__)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
