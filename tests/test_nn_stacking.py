@@ -1,6 +1,7 @@
 """Many models as one: each does what it would do by itself, or the stack is refused."""
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -125,6 +126,89 @@ def test_a_copy_draws_by_itself():
     other = copy.deepcopy(many)
     np.testing.assert_array_equal(many(X).data, other(X).data)
     assert many(X).data.shape == (3, 12, 3)
+
+
+# ---- rates ---------------------------------------------------------------------------------------
+
+RATES = [0.2, 0.01, 0.0, 1e-3]
+
+
+@pytest.mark.parametrize("compiled", [None, "numpy", "native"])
+@pytest.mark.parametrize("rule", ["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam",
+                                  "adamw", "adadelta", "adamax", "nadam", "lion"])
+def test_each_model_has_its_own_rate(rule, compiled):
+    if compiled == "native":
+        pytest.importorskip("llvmlite")
+    models = [nn.MLP([2, 5, 3], rng=k, dtype="float64") for k in range(4)]
+    many = nn.stack(models)
+    options = {"decay": 0.1, "weight_decay": 0.01, "clip_value": 0.5}
+    kind = type(optim.get(rule))
+    optimizer = kind(many.parameters(), lr=RATES, **options)
+    alone = [kind(model.parameters(), lr=lr, **options) for model, lr in zip(models, RATES)]
+    run = tg.compile(step, backend=compiled) if compiled else step
+    loss = many.loss(nn.cross_entropy)
+    for _ in range(4):
+        run(many, loss, optimizer, X, Y)
+        for model, o in zip(models, alone):
+            step(model, nn.cross_entropy, o, X, Y)
+    for model, again in zip(models, nn.unstack(many)):
+        for path, p in model.parameters().items():
+            np.testing.assert_allclose(again.parameters()[path].data, p.data, rtol=1e-11,
+                                       atol=1e-14, err_msg=path)
+    assert optimizer.current_lr == pytest.approx([lr / 1.4 for lr in RATES])
+
+
+def test_rates_may_change_and_be_saved(tmp_path):
+    many = nn.stack([nn.Linear(2, 3, rng=k, dtype="float64") for k in range(2)])
+    optimizer = optim.Adam(many.parameters(), lr=0.1)
+    loss = many.loss(nn.cross_entropy)
+    step(many, loss, optimizer, X, Y)
+    optimizer.lr = [0.0, 0.1]
+    before = [p.data.copy() for p in many.parameters().values()]
+    step(many, loss, optimizer, X, Y)
+    for old, p in zip(before, many.parameters().values()):
+        np.testing.assert_array_equal(old[0], p.data[0])
+        assert (old[1] != p.data[1]).any()
+    optimizer.explain("model.weight", (1, 0, 0))
+    for other in (copy.deepcopy(optimizer), pickle.loads(pickle.dumps(optimizer))):
+        assert other.lr == (0.0, 0.1)
+        other.clip_norm = 1.0
+        for p in other.parameters.values():
+            p.grad = np.ones(p.shape)
+        with pytest.raises(ValueError, match="clip_norm"):
+            other.step()
+    tg.save(tmp_path / "run.npz", many, optimizer)
+    fresh = optim.Adam(many.parameters())
+    tg.load(tmp_path / "run.npz", many, fresh)
+    assert fresh.lr == (0.0, 0.1)
+
+
+def test_new_values_by_each_rate():
+    p, g = np.ones((2, 1, 3)), np.full((2, 1, 3), 2.0)
+    new, _ = optim.SGD(lr=[0.1, 1.0]).updated({"p": p}, {"p": g})
+    np.testing.assert_allclose(new["p"][:, 0, 0], [0.8, -1.0])
+
+
+class Normed(optim.Optimizer):
+    """A rule that sees all entries of a parameter."""
+
+    def rule(self, p, g, *, lr, t):
+        return p - lr * g / np.sqrt((g * g).sum())
+
+
+@pytest.mark.parametrize("make, said", [
+    (lambda p: optim.SGD(p, lr=[0.1, 0.2, 0.3]), "3 rates .* these are of 2"),
+    (lambda p: optim.SGD({**p}, lr=[0.1, 0.2]), r"2 rates .* nn.stack\(models\).parameters"),
+    (lambda p: optim.SGD(p, lr=[0.1, -0.2]), r"lr\[1\] must be .* got -0.2"),
+    (lambda p: optim.SGD(p, clip_norm=1.0), "clip_norm would make the models"),
+    (lambda p: optim.SGD(p, clip_norm_each=1.0), "clip_norm_each would make the models"),
+    (lambda p: optim.SGD(p, check_finite="skip"), "check_finite would make the models"),
+    (lambda p: Normed(p), "Normed does not go entry by entry"),
+])
+def test_optimizers_that_would_couple_the_models_are_refused(make, said):
+    many = nn.stack([nn.Linear(2, 3, rng=k) for k in range(2)])
+    with pytest.raises(ValueError, match=said):
+        step(many, many.loss(nn.cross_entropy), make(many.parameters()), X, Y)
 
 
 # ---- what is refused -----------------------------------------------------------------------------

@@ -508,9 +508,9 @@ def test_numbers_out_of_range_are_refused_when_given_and_when_set(name, value):
     assert getattr(opt, name) == before
 
 
-@pytest.mark.parametrize("value", ["0.1", True, None, [0.1], float, np.ones(2)])
+@pytest.mark.parametrize("value", ["0.1", True, None, ["0.1"], float, np.ones((2, 1))])
 def test_a_rate_that_is_no_number_and_no_schedule_is_refused(value):
-    with pytest.raises(TypeError, match="lr must be a number"):
+    with pytest.raises(TypeError, match=r"lr(\[0\])? must be a number"):
         optim.SGD(lr=value)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -22,5 +22,6 @@ ArrayLike: TypeAlias = "npt.ArrayLike"         # numbers, nested lists, arrays, 
 DTypeLike: TypeAlias = "npt.DTypeLike"
 Shape: TypeAlias = tuple[int, ...]
 Axis: TypeAlias = int | tuple[int, ...] | None
-Rate: TypeAlias = float | Callable[[int], float]                   # a number, or a schedule
+# a number, a schedule, or one number a model for the parameters of a stack
+Rate: TypeAlias = float | Callable[[int], float] | Sequence[float]
 Seed: TypeAlias = "int | np.random.Generator | None"

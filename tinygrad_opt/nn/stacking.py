@@ -33,6 +33,14 @@ _LAST_AXIS = (MLP, Sequential, Linear, LayerNorm, RMSNorm, Dropout, *(
     if isinstance(kind, type) and issubclass(kind, Module) and kind is not Module))
 
 
+class Stacked(dict[str, Tensor]):
+    """The parameters of a stack, from which an optimizer knows how many models they are of."""
+
+    def __init__(self, parameters: dict[str, Tensor], models: int) -> None:
+        super().__init__(parameters)
+        self.models = models
+
+
 class Stack(Module):
     """K models of one shape as one; `stack` makes it and `unstack` takes it apart.
 
@@ -77,6 +85,22 @@ class Stack(Module):
                              f" ({self.count}, n, features) for each its own; got {x.shape}")
         result: Tensor = self.model(x)
         return result
+
+    def parameters(self) -> Stacked:
+        """The parameters of all models, for an optimizer with one rate for all or one for each.
+
+        Returns
+        -------
+        dict of str to Tensor
+
+        Examples
+        --------
+        >>> from tinygrad_opt import nn, optim
+        >>> many = nn.stack([nn.Linear(2, 3, rng=k) for k in range(2)])
+        >>> optim.SGD(many.parameters(), lr=[0.1, 0.01])
+        SGD(lr=(0.1, 0.01); 2 parameters, t=0)
+        """
+        return Stacked(super().parameters(), self.count)
 
     def loss(self, loss: Loss) -> Loss:
         """The sum of the models' losses, whose gradient is for each model that of its own loss.
@@ -144,6 +168,9 @@ def stack(models: Sequence[Module], x: Any = None) -> Stack:
 
     Notes
     -----
+    An optimizer of ``many.parameters()`` takes one rate for each model, ``lr=[0.1, 0.01]``, and
+    refuses what would make them depend on each other, such as clip_norm.
+
     Minimise the sum of the losses, not their mean: ``many.loss(nn.cross_entropy)``. `Dropout`
     draws for each model from a copy of that model's generator.
 

@@ -81,7 +81,7 @@ def explanation(optimizer: Optimizer, name: str, index: int | tuple[int, ...]) -
     vectors = {"p": before, "g": run.pack.g} | {
         slot: row for slot, row in zip(run.pack.slots, state) if slot in run.slots}
     values = {n: np.array([e.part(v)[index]], np.float64) for n, v in vectors.items()}
-    lines = _lines(run.rule, run.rate, run.t, values)
+    lines = _lines(run.rule, run.rate_of(e, index), run.t, values)
     given = [s for s in inside([x for _, x in lines]) if s.function is None]
     order = [*optimizer.options, "t", *values]
     given.sort(key=lambda s: order.index(s.name or ""))

@@ -66,9 +66,9 @@ class Optimizer:
     params : dict of str to Tensor, optional
         What ``step()`` updates, such as ``model.parameters()``. A Tensor under two names is
         updated once. Without it the optimizer is unbound and used by ``update(params, grads)``.
-    lr : float or callable
+    lr : float, callable or sequence of float
         The learning rate: a number in [0, inf), or a schedule t -> lr with t = 0 at the first
-        step.
+        step; one number a model for the parameters of `nn.stack`.
     decay : float in [0, inf)
         Inverse time decay: step t uses lr / (1 + decay · t).
     weight_decay : float in [0, inf)
@@ -148,6 +148,7 @@ class Optimizer:
     __signature__ = Signature()
     skipped = 0
     _plan: Plan | None = None                  # None until options are set and a step is taken
+    _models: int | None = None                 # whose parameters these are, if of a stack
 
     def __init__(
         self, params: Params = None, lr: Rate = 1e-3, *, decay: float = 0.0,
@@ -189,11 +190,14 @@ class Optimizer:
         if self._entries:
             raise TypeError(f"this {type(self).__name__} has its parameters; make another one")
         self._set_up(bound(type(self).__name__, params), True)
+        self.__dict__["_models"] = getattr(params, "models", None)
         try:                                   # now they are checked against the names
+            self._check_models()
             self.__dict__.update({n: self._checked(n, getattr(self, n))
                                   for n in ("overrides", "frozen")})
         except (TypeError, ValueError):
             self._set_up({}, False)
+            self.__dict__["_models"] = None
             raise
         self._pack(self._rules(self.overrides, self._entries))
         return self
@@ -274,13 +278,15 @@ class Optimizer:
             raise TypeError(self._unknown(min(unknown)))
         rule, state = self._with(options), state or {}
         lr = rule._rate(max((s["t"] for s in state.values()), default=0))
+        rates = rule.lr if isinstance(rule.lr, tuple) else None
         starts, new, kept = rule.accumulators(), {}, {}
         for name, p in params.items():
             old = state.get(name) or {"t": 0} | {
                 slot: np.full(np.shape(p), start, np.result_type(deep_values(p)))
                 for slot, start in starts.items()}
             t = old["t"] + 1
-            returned = rule._update(p, grads[name], *[old[slot] for slot in starts], lr=lr, t=t)
+            own = lr if rates is None else lr * np.reshape(rates, (-1, *(1,) * (np.ndim(p) - 1)))
+            returned = rule._update(p, grads[name], *[old[slot] for slot in starts], lr=own, t=t)
             new[name], *slots = results(rule, returned)
             kept[name] = dict(zip(starts, slots)) | {"t": t}
         return new, kept
@@ -323,9 +329,10 @@ class Optimizer:
         return self._counts.item(-1) if self._plan is None else self._plan.t
 
     @property
-    def current_lr(self) -> float:
+    def current_lr(self) -> Any:
         """The rate that the next step uses: schedule and decay worked out at the present t."""
-        return self._rate(self.t)
+        rate = self._rate(self.t)
+        return tuple(rate * lr for lr in self.lr) if isinstance(self.lr, tuple) else rate
 
     def freeze(self, *patterns: str) -> None:
         """Stop updating the parameters whose names fit, from the next step on."""
@@ -339,7 +346,9 @@ class Optimizer:
         self.frozen = tuple(p for p in self.frozen if patterns and p not in patterns)
 
     def _rate(self, t: int) -> float:
+        """The rate at step t; what the rates of models are multiplied by."""
         lr = check.scheduled(self.lr, t) if callable(self.lr) else self.lr
+        lr = 1.0 if isinstance(lr, Sequence) else lr
         return lr / (1 + self.decay * t) if self.decay else lr
 
     def _unknown(self, name: str) -> str:
@@ -366,6 +375,21 @@ class Optimizer:
             rules[name] = twins[key]
         return rules
 
+    def _check_models(self) -> None:
+        """Refuse rates that are not one a model, and what would make models depend on others."""
+        given = [self.lr, *(own["lr"] for own in self.overrides.values() if "lr" in own)]
+        counts = {len(lr) for lr in given if isinstance(lr, tuple)}
+        if counts - {self._models}:
+            has = f"these are of {self._models}" if self._models else (
+                "these are not: give nn.stack(models).parameters()")
+            raise ValueError(f"{min(counts - {self._models})} rates are for the parameters of as"
+                             f" many stacked models; {has}")
+        couples = [name for name in ("clip_norm", "clip_norm_each") if getattr(self, name)]
+        couples += ["check_finite"] * (self.check_finite == "skip")
+        if self._models and couples:
+            raise ValueError(f"{couples[0]} would make the models of a stack depend on each other;"
+                             " clip_value and check_finite='raise' do not")
+
     # ---- parameters, packed and planned for ------------------------------------------------------
 
     @property
@@ -381,6 +405,7 @@ class Optimizer:
     def _planned(self, gradients: Mapping[str, Gradient | None]) -> Plan:
         """A plan for these gradients, which are checked and laid out."""
         self._forget_plan()
+        self._check_models()
         self._last = None                      # the gradients that it used may be overwritten
         given = {name: g for name, g in gradients.items() if g is not None}
         if not given:
@@ -400,6 +425,9 @@ class Optimizer:
         large = math.inf if clips or self._remembers or not self._bound else BLOCK
         runs = [run for pack in self._packs for run in runs_of(
             pack, active, rules, self._counts, self._versions, large)]
+        if self._models and any(run.version is None for run in runs):
+            raise ValueError(f"{type(self).__name__} does not go entry by entry: the models of a"
+                             " stack would depend on each other")
         plan = Plan([*self._entries.values()], self._packs, runs, {*given}, self._counts)
         plan.guarded = clips or self.check_finite is not None
         plan.remembers = plan.remembers or self._remembers

@@ -136,9 +136,11 @@ positive = number()
 
 
 def rate(name: str, value: object) -> Rate:
-    """Check for a learning rate: a number in [0, inf), or a schedule t -> lr."""
+    """Check for a learning rate: a number in [0, inf), a schedule t -> lr, or one a model."""
     if callable(value) and not isinstance(value, type):
         return value
+    if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim == 1):
+        return tuple(positive(f"{name}[{k}]", x) for k, x in enumerate(value))
     if not isinstance(value, Real | np.ndarray):
         raise TypeError(
             f"{name} must be a number or a schedule (a callable t -> {name}), got {value!r}"

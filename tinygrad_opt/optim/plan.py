@@ -62,6 +62,9 @@ class Run:
         self.calls: list[partial[object]] = []    # of the step
         self._reading: list[tuple[int, partial[object], Array, slice]] = []    # a large gradient
         self.rate, self.t = -1.0, 0            # of the last step
+        self.rates = np.concatenate([          # of models, entry by entry
+            np.repeat(rule.lr, e.size // len(rule.lr)) for e in entries
+        ]).astype(pack.dtype) if isinstance(rule.lr, tuple) else None
         self._constant = rule.lr if type(rule.lr) is float and not rule.decay else None
         self._timeless = version is not None and "t" not in version.reads
         if version is not None:
@@ -78,6 +81,8 @@ class Run:
         for start in range(self.place.start, self.place.stop, BLOCK):
             stop = min(start + BLOCK, self.place.stop)
             p, g, *state = (vector[start:stop] for vector in (pack.p, pack.g, *rows))
+            if self.rates is not None:
+                state.append(self.rates[start - self.place.start : stop - self.place.start])
             spare = [pack.scratch(i, d, stop - start) for i, d in enumerate(version.scratch)]
             bound = version.bind([p, g, *state, *spare, *cells])
             if self.large:
@@ -90,6 +95,13 @@ class Run:
         """The part of the gradient that belongs to one parameter."""
         start = e.place.start - self.place.start
         return self.gradient[start : start + e.size]
+
+    def rate_of(self, e: Entry, index: int | tuple[int, ...]) -> float:
+        """The rate of the last step for an entry of a parameter."""
+        if self.rates is None:
+            return self.rate
+        start = e.place.start - self.place.start
+        return self.rate * float(self.rates[start : start + e.size].reshape(e.shape)[index])
 
     def read(self, g: Array) -> None:
         """Take the gradient of a large parameter: where it is, or copied if that will not do."""

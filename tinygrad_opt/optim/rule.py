@@ -18,7 +18,7 @@ __all__ = ["OF_THE_STEP", "Versions", "in_place", "numbers", "results", "traced"
 OF_THE_STEP = ("check_finite", "clip_norm", "clip_norm_each", "clip_value")
 
 
-Versions: TypeAlias = dict[tuple[np.dtype, str], list[InPlace | None]]
+Versions: TypeAlias = dict[tuple[np.dtype, bool, str], list[InPlace | None]]
 
 
 class Incomplete(TypeError):
@@ -49,11 +49,16 @@ def _own(rule: Optimizer) -> dict[str, object]:
 
 def traced(rule: Optimizer, trace: Trace, lr: float, t: int, values: Mapping[str, object]) -> tuple[
         dict[str, Symbol], dict[str, Symbol], dict[str, Symbol]]:
-    """The rule on symbols for p, g and the accumulators: those, all numbers, the results."""
+    """The rule on symbols for p, g and the accumulators: those, all numbers, the results.
+
+    ``"rates"`` among the values are those of models, which lr multiplies.
+    """
     fixed = {n: trace.symbol(n, x) for n, x in numbers(rule).items()}
     moving = {"lr": trace.symbol("lr", lr), "t": trace.symbol("t", t)}
     vectors = {n: trace.symbol(n, v) for n, v in values.items()}
-    returned = rule._with(fixed)._update(*vectors.values(), **moving)
+    given = [x for n, x in vectors.items() if n != "rates"]
+    lr_of_each = moving["lr"] * vectors["rates"] if "rates" in vectors else moving["lr"]
+    returned = rule._with(fixed)._update(*given, lr=lr_of_each, t=moving["t"])
     return vectors, moving | fixed, dict(zip(["p", *rule.accumulators()], results(rule, returned)))
 
 
@@ -61,11 +66,12 @@ def in_place(rule: Optimizer, dtype: np.dtype, lr: float, t: int,
              known: Versions) -> InPlace | None:
     """The rule as in-place calls for update t, if it can be that; from those that are known."""
     plain = {n: x for n, x in _own(rule).items() if type(x) is not float}
-    versions = known.setdefault((dtype, repr(plain)), [])
+    rated = isinstance(rule.lr, tuple)
+    versions = known.setdefault((dtype, rated, repr(plain)), [])
     for version in versions:
         if version is None or version.numbers(lr, t, *numbers(rule).values()) is not None:
             return version
-    names = ["p", "g", *rule.accumulators()]
+    names = ["p", "g", *rule.accumulators(), *["rates"] * rated]
     try:
         vectors, given, new = traced(rule, Trace(), lr, t, dict.fromkeys(names, np.ones(1, dtype)))
         rate, count, *fixed = given.values()

@@ -58,13 +58,14 @@ def saved(optimizer: Optimizer) -> dict[str, Any]:
 def pickled(optimizer: Optimizer) -> dict[str, Any]:
     """The state with the parameters and the schedules themselves."""
     return saved(optimizer) | {"settings": _settings(optimizer), "bound": optimizer._bound,
-                               "targets": optimizer.parameters}
+                               "targets": optimizer.parameters, "models": optimizer._models}
 
 
 def unpickle(optimizer: Optimizer, kept: Mapping[str, Any]) -> None:
     """Make a new object the optimizer that has been pickled."""
     options, overrides = kept["settings"]
     settings = options | {"overrides": overrides, "frozen": tuple(kept["frozen"])}
+    optimizer.__dict__["_models"] = kept["models"]
     _write(optimizer, kept, settings, kept["targets"], kept["bound"])
 
 

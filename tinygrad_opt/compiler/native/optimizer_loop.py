@@ -86,6 +86,7 @@ class OptimizerStep:
             pack, size = run.pack, run.pack.dtype.itemsize
             rows = [pack.p, pack.g, *[pack.state[pack.slots.index(slot)] for slot in run.slots]]
             where = [_address(row) + run.place.start * size for row in rows]
+            where += [_address(run.rates)] if run.rates is not None else []
             numbers = _address(run._moving.base)
             where += [numbers + i * size for i in range(run.version.size)]
             gradients = [e.target._gradient for e in run.entries]
@@ -130,7 +131,7 @@ def _update(run: Any) -> Loop | None:
     """The in-place calls of a rule as one loop, which reads and writes each vector once."""
     version, dtype = run.version, run.pack.dtype
     name, size = dtype.str[1:], dtype.itemsize
-    vectors = 2 + len(run.slots)
+    vectors = 2 + len(run.slots) + (run.rates is not None)
     arrays = ((name, (size,)),) * vectors + ((name, (0,)),) * version.size
     values: list[Value] = []
 
