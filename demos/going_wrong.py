@@ -6,11 +6,13 @@ Each run below really goes wrong. The sentence names the layer, the number seen,
 to try; the picture shows values and gradients in each layer, or the losses of the run.
 """
 
-import argparse
+import re
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from helpers import command_line, save_both
 
 import tinygrad_opt as tg
 from tinygrad_opt import nn, optim
@@ -62,7 +64,9 @@ CASES = {                                # what fit says: model and data, loss, 
         (nn.Linear(2, 2, init="zeros", bias=False), (np.ones((64, 2)), np.eye(64, 2))), distance,
         SGD(lr=0.1), {"epochs": 2}),
     "growing loss": (digits(scale=1), CROSS, SGD(lr=1e9), {}),
+    "growing loss: uphill": (spiral(64), CROSS, SGD(lr=0.1, maximize=True), {"epochs": 20}),
     "no gradient": ((Detached(), SPIRAL), CROSS, SGD(lr=0.1), {}),
+    "symmetric units": (spiral(16, init="zeros", activation="tanh"), CROSS, SGD(lr=0.1), {}),
     "dead units": (digits(32), CROSS, SGD(lr=3), {}),
     "saturated units": (digits(32, scale=1, activation="tanh", init=1.0), CROSS, SGD(lr=0.01), {}),
     "saturated output": (digits(scale=1, init=1.0), CROSS, SGD(lr=1e-4), {}),
@@ -82,39 +86,35 @@ CASES = {                                # what fit says: model and data, loss, 
 def run(case, quick=False):
     """Train; the model and its data, and the history with what was found."""
     (model, (x, y)), loss, optimizer, options = CASES[case]
-    with np.errstate(all="ignore"), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", tg.train.TrainingWarning)             # printed below
         history = tg.fit(model, x, y, loss=loss, optimizer=optimizer, progress=False, seed=0,
                          **{"epochs": 3 if len(x) > 300 else 6} | options)
     return model, (x, y, loss), history
 
 
-def gradient_flow(model, x, y, loss):
+def gradient_flow(model, x, y, loss, theme):
     """The gradient of each parameter after one pass."""
+    model.zero_grad()
     nn.cross_entropy(model(x), y).backward()
-    return tg.viz.plot_gradient_flow(model, title="gradients of the parameters")
+    return tg.viz.plot_gradient_flow(model, title="gradients of the parameters", theme=theme)
 
 
 def main(out="runs", quick=False):
     folder = Path(out, "going_wrong")
-    folder.mkdir(parents=True, exist_ok=True)
-    for case in [*CASES][3:6] if quick else CASES:
+    for case in [*CASES][3:8] if quick else CASES:
         model, data, history = run(case)
         print(f"{case}\n    " + "\n    ".join(map(str, history.findings)))
         if case == "overfitting":
-            picture = history.plot(columns=["loss", "val_loss"], title=case)
+            picture = partial(history.plot, columns=["loss", "val_loss"])
         elif "updates" not in case and history.findings[0].where:              # in a layer
-            picture = tg.diagnose(model, *data).plot(title=case)
+            picture = tg.diagnose(model, *data).plot
         else:
-            picture = tg.viz.plot_steps(history, title=case)
-        picture.savefig(folder / f"{(name := case.replace(':', '').replace(' ', '_'))}.png")
+            picture = partial(tg.viz.plot_steps, history)
+        save_both(partial(picture, title=case), folder, (name := re.sub("[: ]+", "_", case)))
         if case in ("no gradient", "dead units", "vanishing gradients"):
-            gradient_flow(model, *data).savefig(folder / f"{name}_flow.png")
-    print(f"wrote a picture of each to {folder}")
+            save_both(partial(gradient_flow, model, *data), folder, f"{name}_flow")
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--out", default="runs")
-    main(**vars(parser.parse_args()))
+    command_line(main, __doc__)

@@ -28,7 +28,11 @@ SENTENCES = {
                                  r" add 1e-12"),
     "growing loss": ("", r"the loss has grown from [\d.]+ to [\d.]+e\+\d+ \(step 2, epoch 1\)\."
                          r" Try a learning rate 10 times smaller"),
+    "growing loss: uphill": ("", r"grown from 1\.22 to [\d.]+ \(step \d+, epoch \d\)\. The"
+                                 r" optimizer goes uphill, as maximize=True asks for: leave that"),
     "no gradient": ("first.weight", r"does not depend on first\.weight, first\.bias \(step 21,"),
+    "symmetric units": ("layers.0", r"all units of layers\.0 have the same weights .* \(step 21,"
+                                    r" epoch 3\)\. Weights begin with random numbers: leave out"),
     "dead units": ("layers.0", r"\d\d of the 32 ReLU units of layers\.0 give 0 for all 32 samples.*"
                                r" \(step 21, epoch 1\)\. Try a smaller learning rate"),
     "saturated units": ("layers.0", r"\d\d% of what tanh gives in layers\.0 .* \(step 21,.*init="),
@@ -48,9 +52,8 @@ SENTENCES = {
 
 
 @pytest.mark.parametrize("case", going_wrong.CASES)
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_each_way_of_going_wrong_is_said_with_its_number_and_step(case):
-    *_, history = going_wrong.run(case)
+    *_, history = going_wrong.run(case)                    # a word of NumPy's would be an error
     kind = case.partition(":")[0]
     finding, = [f for f in history.findings if f.kind == kind]
     where, words = SENTENCES[case]
@@ -81,7 +84,7 @@ def fitted(diagnose, **options):
     options = {"epochs": 8, "batch_size": 64, "optimizer": optim.SGD(lr=20.0), "seed": 0,
                "loss": "cross_entropy", "progress": False} | options
     last = LambdaCallback(on_end=lambda run: captures.append(run._gradients.captures))
-    with np.errstate(all="ignore"), warnings.catch_warnings():
+    with np.errstate(all="ignore"), warnings.catch_warnings():        # or NumPy would, without
         warnings.simplefilter("ignore", TrainingWarning)
         history = tg.fit(model, *SPIRAL, diagnose=diagnose, callbacks=[last], **options)
     told = {name: column for name, column in history.items() if name != "seconds"}
@@ -100,10 +103,10 @@ def test_results_and_captures_are_the_same_without(options):
     assert findings and not nothing
 
 
-def explode(**options):
+def explode(lr=1e6, **options):
     x, y = SPIRAL
     return tg.fit(nn.MLP([2, 8, 3], rng=0), x, y, loss="cross_entropy", progress=False, seed=0,
-                  optimizer=optim.SGD(lr=1e6), **options)
+                  optimizer=optim.SGD(lr=lr), **options)
 
 
 def test_it_is_said_once_at_the_line_that_called_fit():
@@ -113,6 +116,40 @@ def test_it_is_said_once_at_the_line_that_called_fit():
     assert {w.filename for w in seen} == {__file__}
     assert len({f.kind for f in history.findings}) == len(history.findings)
     assert history.findings[0].kind == "growing loss"
+
+
+def test_numpy_is_heard_where_nothing_is_diagnosed_and_where_it_is_to_raise():
+    with pytest.warns(RuntimeWarning, match="encountered in"):
+        explode(1e30, diagnose=False)
+    with np.errstate(all="raise"), pytest.raises(FloatingPointError):
+        explode(1e30)
+
+
+@pytest.mark.parametrize("maximize", [False, True])
+@pytest.mark.filterwarnings("ignore::tinygrad_opt.train.TrainingWarning")
+def test_an_overflow_is_explained_by_what_the_optimizer_was_told(maximize):
+    x = going_wrong.RAMP
+    history = tg.fit(nn.Linear(1, 1, rng=0), x, 3 * x, loss="mse", batch_size=64, epochs=300,
+                     optimizer=optim.SGD(lr=3, maximize=maximize), progress=False)
+    overflow, = (f for f in history.findings if f.kind == "nan or inf")
+    assert ("maximize=True" in overflow.hint) == maximize
+    assert ("learning rate 10 times smaller" in overflow.hint) != maximize
+
+
+def test_a_last_step_that_is_not_finite_is_said_too():
+    x = going_wrong.RAMP
+    with pytest.warns(TrainingWarning, match=r"the last step was not finite \(step 1, epoch 1\)"):
+        history = tg.fit(nn.Linear(1, 1, rng=0), 1e30 * x, x, loss=lambda p, y: (p * y).mean(),
+                         optimizer=optim.SGD(lr=1e10), batch_size=64, epochs=1, progress=False)
+    assert np.isfinite(history["loss"]).all()
+    assert history.findings[0].where == "weight"
+
+
+def test_nan_in_the_validation_data_is_said():
+    with pytest.warns(TrainingWarning, match=r"val_loss is nan \(step 10, epoch 1\)\. x holds nan"):
+        history = tg.fit(nn.Linear(2, 3, rng=0), *SPIRAL, loss="cross_entropy", epochs=3, seed=0,
+                         validation_data=going_wrong.with_a_hole(*SPIRAL), progress=False)
+    assert len(history.findings) == 1
 
 
 @pytest.mark.parametrize(("lr", "grows"), [(1.06, True), (1.012, False)])
@@ -320,11 +357,36 @@ def test_one_bad_epoch_of_validation_is_not_overfitting():
     assert "from 1 in epoch 3 to 1.9," in str(overfitting(all_later, 1.0, 3))
 
 
-@pytest.mark.parametrize(("weights", "advice"), [
-    ("zeros", "weights that are all 0 let nothing through"), (0.01, "larger weights at the start")])
-def test_advice_on_vanishing_gradients_fits_a_relu_network(weights, advice):
+@pytest.mark.parametrize(("last", "advice"), [
+    ("zeros", "weights that are all 0 let nothing through"), (None, "larger weights at the start")])
+def test_advice_on_vanishing_gradients_fits_a_relu_network(last, advice):
     x, y = tg.data.spiral(40, 3, rng=0)
-    model = nn.MLP([2, *[16] * 4, 3], rng=0, init=weights)
+    model = nn.MLP([2, *[16] * 4, 3], rng=0, init=0.01)
+    if last:
+        model.layers[-1].weight.data[...] = 0
     finding, = (f for f in tg.diagnose(model, x, y, "cross_entropy").findings
                 if f.kind == "vanishing gradients")
     assert advice in str(finding)
+
+
+def conv(init):
+    return nn.Sequential(nn.Conv2d(1, 4, 3, init=init, rng=0), nn.Tanh(), nn.Flatten(),
+                         nn.Linear(4 * 36, 10, init=init, rng=1))
+
+
+@pytest.mark.parametrize(("model", "where"), [
+    (nn.MLP([64, 16, 10], "tanh", init="zeros"), "layers.0"),
+    (nn.MLP([64, 16, 10], init=lambda shape, rng: np.full(shape, 0.1)), "layers.0"),
+    (conv("zeros"), "0"), (conv(lambda shape, rng: np.full(shape, 0.1)), "0"),
+    (nn.MLP([64, 10], init="zeros"), None),                # what comes out differs
+    (nn.Sequential(nn.Linear(64, 16, init="zeros"), nn.Tanh(), nn.Linear(16, 10, rng=0)), None),
+    (nn.Sequential(nn.Linear(64, 16, rng=0), nn.Tanh(), nn.Linear(16, 10, init="zeros")), None),
+    (nn.MLP([64, 1, 10], rng=0), None),
+], ids=str)
+def test_units_that_began_alike_are_known_by_weights_and_gradients(model, where):
+    x, y = (part[:100] for part in RUNS["cnn"]().values() if isinstance(part, np.ndarray))
+    x = x if isinstance(model, nn.Sequential) and isinstance(model[0], nn.Conv2d) else (
+        x.reshape(-1, 64))
+    found = tg.diagnose(model, x, y, "cross_entropy").findings
+    assert [f.where for f in found if f.kind == "symmetric units"] == ([where] if where else [])
+    assert where is None or [f.kind for f in found] == ["symmetric units"]

@@ -236,6 +236,8 @@ def test_an_mlp_refuses_an_unknown_norm():
     (lambda: nn.Conv1d(1, 1, 3, padding=-1), "Conv1d: padding needs 1 whole numbers of at least 0"),
     (lambda: nn.Embedding(3, 0), "Embedding: features must be a positive integer, got 0"),
     (lambda: nn.GRU(3, 0), "GRU: hidden must be a positive integer, got 0"),
+    (lambda: nn.LayerNorm(3, 4), r"second argument is eps.*got 4\. .* LayerNorm\(\(3, 4\)\)"),
+    (lambda: nn.RMSNorm((2, 3), 4), r"one tuple: RMSNorm\(\(2, 3, 4\)\)"),
     (lambda: nn.LayerNorm(0), r"LayerNorm: shape\[0\] must be a positive integer, got 0"),
     (lambda: nn.Dropout(1.5), r"p is a probability, in \[0, 1\], got 1\.5"),
     (lambda: nn.Dropout(float("nan")), "p is a probability"),

@@ -457,7 +457,7 @@ def test_gradient_flow_marks_zeros_explosions_and_what_is_missing():
         parameters[name].grad = np.array(g, np.float32)
     figure = plot_gradient_flow(parameters)
     said = [t.get_text() for t in figure.axes[0].texts]
-    assert said == ["1.5", "zero", "explodes", "no gradient", "not finite"]
+    assert said == ["1.5, 2", "zero", "explodes", "no gradient", "not finite"]
     assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == list("abcde")
     with pytest.raises(ValueError, match="backward"):
         plot_gradient_flow({"w": tg.Tensor(1.0, requires_grad=True)})

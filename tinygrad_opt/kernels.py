@@ -540,13 +540,12 @@ def exp_and_total(x, axis, out):
     with np.errstate(over="ignore"):
         e = np.exp(x, out=out)
         total = sum_along(e, axis)
-    if not (np.minimum.reduce(total, axis=None, initial=1) > 1e-6
-            and np.maximum.reduce(total, axis=None, initial=1) < 1e30):
+        if (np.minimum.reduce(total, axis=None, initial=1) > 1e-6
+                and np.maximum.reduce(total, axis=None, initial=1) < 1e30):
+            return e, total, 0
         top = np.maximum.reduce(x, axis=axis, keepdims=True)
-        e = np.exp(np.subtract(x, top, out=out), out=out)
-        total = sum_along(e, axis)
-        return e, total, top
-    return e, total, 0
+        e = np.exp(np.subtract(x, top, out=out), out=out)    # exp of -inf is the 0 that is meant
+        return e, sum_along(e, axis), top
 
 
 def along(column, x, axis):

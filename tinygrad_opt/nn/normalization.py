@@ -208,7 +208,7 @@ class LayerNorm(Module):
     def __init__(
         self, shape: Any, eps: float = 1e-5, affine: bool = True, *, dtype: Any = None
     ) -> None:
-        self.shape = _lengths("LayerNorm", shape)
+        self.shape = _lengths("LayerNorm", shape, eps)
         self.eps = eps
         self.weight, self.bias = _affine(self.shape, affine, dtype)
 
@@ -254,7 +254,7 @@ class RMSNorm(Module):
     def __init__(
         self, shape: Any, eps: float | None = None, affine: bool = True, *, dtype: Any = None
     ) -> None:
-        self.shape = _lengths("RMSNorm", shape)
+        self.shape = _lengths("RMSNorm", shape, eps)
         self.eps = eps
         self.weight = _affine(self.shape, affine, dtype)[0]
 
@@ -265,8 +265,11 @@ class RMSNorm(Module):
         return _one_or_all(self.shape)
 
 
-def _lengths(owner: str, shape: Any) -> tuple[int, ...]:
+def _lengths(owner: str, shape: Any, eps: Any) -> tuple[int, ...]:
     lengths = tuple(shape) if np.iterable(shape) else (shape,)
+    if isinstance(eps, int) and eps >= 1:
+        raise ValueError(f"{owner}: the second argument is eps, a small number, got {eps!r}. The"
+                         f" lengths of several axes are one tuple: {owner}({(*lengths, eps)}).")
     return positive(owner, **{f"shape[{i}]": n for i, n in enumerate(lengths)})
 
 

@@ -54,6 +54,8 @@ GROWN, GROWN_AT_ONCE = 5.0, 1000.0
 OVERFIT = 1.5
 # epochs since the least, and whose median is compared, so that a single bad one does not count
 PATIENCE = 5
+# of the largest weight, or gradient in the model: what rounding makes of no difference
+ALIKE = 1e-5
 # of the cross-entropy of guessing, and steps, for those who begin on a plateau; healthy runs: 0.94
 CHANCE, CHANCE_FROM = 0.99, 300
 
@@ -104,6 +106,23 @@ def no_gradient(look: Look) -> Finding | None:
         f"the loss does not depend on {_listed(lost)}",
         "Are they used in forward()? .detach(), .data, .numpy() and no_grad() cut the graph.",
     ) if lost else None
+
+
+def symmetric_units(look: Look) -> Finding | None:
+    """Units of a hidden layer that began alike: what changes one of them changes all."""
+    gradients = look.probe.gradients
+    for layer in look.probe.layers[:-1]:
+        for name, weights in look.probe.parameters.items():
+            if name.rpartition(".")[0] == layer.name and name in gradients and (
+                    _alike(weights, weights) and _alike(gradients[name], *gradients.values())):
+                return Finding(
+                    "symmetric units", layer.name, float(np.abs(weights).max()),
+                    f"all units of {layer.name} have the same weights and the same gradients: they"
+                    " stay one and the same unit, however long the training",
+                    "Weights begin with random numbers: leave out init=, or give the name of a"
+                    " random one.",
+                )
+    return None
 
 
 def dead_units(look: Look) -> Finding | None:
@@ -217,9 +236,13 @@ def at_chance(look: Look) -> Finding | None:
     )
 
 
+SMALLER_STEPS = "Try a learning rate 10 times smaller, or clip_norm=1 in the optimizer."
+UPHILL = ("The optimizer goes uphill, as maximize=True asks for: leave that out, if the loss is to"
+          " fall.")
+
 BY_LOOK: tuple[Callable[[Look], Finding | None], ...] = (
-    no_gradient, dead_units, saturated_units, saturated_output, gradient_flow, size_of_updates,
-    at_chance)
+    no_gradient, symmetric_units, dead_units, saturated_units, saturated_output, gradient_flow,
+    size_of_updates, at_chance)
 
 
 def overfitting(history: Any, best: float, since: int) -> Finding | None:
@@ -241,8 +264,7 @@ def growing_loss(loss: float, first: float) -> Finding:
     """A loss that is finite and far above the first."""
     return Finding(
         "growing loss", "", loss / first if first else math.inf,
-        f"the loss has grown from {first:.3g} to {loss:.3g}",
-        "Try a learning rate 10 times smaller, or clip_norm=1 in the optimizer.",
+        f"the loss has grown from {first:.3g} to {loss:.3g}", SMALLER_STEPS,
     )
 
 
@@ -356,6 +378,8 @@ def judged(look: Look) -> Iterator[Finding]:
         finding = rule(look)
         if finding:
             yield finding
+            if rule is symmetric_units:                    # the others would follow from it
+                return
 
 
 def spaced(array: Array, count: int) -> Array:
@@ -389,7 +413,7 @@ class Watch(Callback):
     Each loss is compared with a bound. After 20 steps, 80, 320, and so on, a pass (of small batches
     two) is run as it is written, which gives the same numbers as a replay, and its graph is looked
     at before it is gone; so is the step that follows. Nothing is computed that the training would
-    not compute.
+    not compute. NumPy's own warnings of overflow and nan are silent meanwhile.
     """
 
     def on_begin(self, run: Any) -> None:
@@ -416,13 +440,24 @@ class Watch(Callback):
             self._look(run, run.step - self.start)
 
     def on_epoch(self, run: Any) -> None:
-        if not self.validates or "overfitting" in self.said:
+        if not self.validates:
             return
         value = run.history["val_loss"][-1]
         if value < self.best:
             self.best, self.since = value, run.epoch
-        else:
+        elif math.isfinite(value):
             self._say(run, overfitting(run.history, self.best, self.since))
+        elif "nan or inf" not in self.said and not _lost(run.parameters):
+            wrong = in_the_data(*run.validation) or located(
+                run.model, run.loss_function, run.validation, training=False)
+            self._say(run, Finding("nan or inf", "", value, f"val_loss is {value}", wrong))
+
+    def on_end(self, run: Any) -> None:
+        """No later loss tells what the last step did."""
+        lost = _lost(run.parameters)
+        if lost and "nan or inf" not in self.said:
+            self._say(run, Finding("nan or inf", lost, math.nan, "the last step was not finite",
+                                   self.cause(run)))
 
     # ---- the loss ----
 
@@ -445,11 +480,10 @@ class Watch(Callback):
         wrong = in_the_data(*run.batch)
         if wrong:
             return wrong + "."
-        lost = next((name for name, p in run.parameters.items()
-                     if not np.isfinite(p._array).all()), None)
+        lost = _lost(run.parameters)
         with _quiet():
             try:
-                if lost is None:
+                if not lost:
                     found = located(run.model, run.loss_function, run.batch, training=True)
                 else:                                      # the step before wrote it
                     with _values(run.parameters, self.kept):
@@ -459,13 +493,13 @@ class Watch(Callback):
                 found = ""
         past = [abs(v) for v in run.history.steps["loss"][self.start:] if math.isfinite(v)]
         grew = bool(past) and max(past) > 10 * past[0]
-        if found and not grew:
+        if found and not grew and not _goes_uphill(run):
             written = f"step {run.step} wrote it into {lost}; " if lost else ""
             return written + found
         holds = f"{lost} is no longer finite; " if lost else ""
         before = ", ".join(f"{v:.3g}" for v in past[-3:]) or "none"
-        return (f"{holds}losses before it: {before}. The weights have grown too large: try a"
-                " learning rate 10 times smaller, or clip_norm=1.")
+        cure = f"The weights have grown too large. {SMALLER_STEPS}"
+        return f"{holds}losses before it: {before}. {UPHILL if _goes_uphill(run) else cure}"
 
     # ---- the model ----
 
@@ -504,6 +538,8 @@ class Watch(Callback):
         if finding is None or finding.kind in self.said:
             return
         self.said.add(finding.kind)
+        if finding.kind in ("growing loss", "saturated output") and _goes_uphill(run):
+            finding = replace(finding, hint=UPHILL)
         finding = replace(finding, step=run.step if step is None else step, epoch=run.epoch)
         is_told = bool(run.stopped)                        # as the reason
         run.found(finding)
@@ -571,6 +607,22 @@ def _share(name: str, arrays: list[Array]) -> float:
     flat = [np.abs(2 * a - 1 if name == "sigmoid" else a) > (0.98 if name == "sigmoid" else 0.99)
             for a in arrays]
     return float(np.mean([part.mean() for part in flat]))
+
+
+def _alike(values: Array, *beside: Array) -> bool:
+    """Whether all units, of which there are several, have the same numbers."""
+    axis = 0 if values.ndim > 2 else -1                    # of a convolution, of a product
+    return values.ndim > 1 and values.size > 0 and values.shape[axis] > 1 and bool(
+        np.ptp(values, axis).max() <= ALIKE * max(np.abs(part).max(initial=0) for part in beside))
+
+
+def _goes_uphill(run: Any) -> bool:
+    return bool(getattr(run.optimizer, "maximize", False))
+
+
+def _lost(parameters: dict[str, Any]) -> str:
+    """The first parameter that holds nan or inf; empty if none does."""
+    return next((n for n, p in parameters.items() if not np.isfinite(p._array).all()), "")
 
 
 def _listed(names: list[str]) -> str:

@@ -106,9 +106,10 @@ def fit(
     diagnose : bool
         Whether to look now and then at how the run goes, and to say once, as a `TrainingWarning`
         and in ``history.findings``, what goes wrong: nan and where it comes from, a growing loss,
-        dead or saturated units, vanishing or exploding gradients, steps too long or too short,
-        overfitting, accuracy at chance. Results are the same without, except that with ``"native"``
-        the few steps that are looked at are made without machine code.
+        dead, saturated or symmetric units, vanishing or exploding gradients, steps too long or too
+        short, overfitting, accuracy at chance. NumPy does not warn of nan and inf then. Results are
+        the same without, except that with ``"native"`` the few steps that are looked at are made
+        without machine code.
 
     Returns
     -------
@@ -160,7 +161,7 @@ def fit(
         run = Run(model, loss, optimizer, metrics_by_name(metrics), (x, y), validation, batch_size,
                   epochs, accumulate, seed, history, compile,
                   _callbacks(callbacks), Watch() if diagnose else None, screen)
-        with in_mode(model, True), _gentle_interrupt(run):
+        with in_mode(model, True), _gentle_interrupt(run), _one_voice(run):
             run.train()
     return run.history
 
@@ -176,6 +177,8 @@ class Run:
         Those of the model.
     data, batch : (ndarray, ndarray)
         All samples with their targets, and the latest batch of them.
+    validation : (ndarray, ndarray) or None
+        What is measured after each epoch.
     history : History
         What was recorded so far.
     epoch, epochs : int
@@ -198,7 +201,7 @@ class Run:
             raise ValueError(
                 f"compile must be True, False, None, 'check' or 'native', got {compiled!r}.")
         self.model, self.loss_function, self.metrics = model, loss_by_name(loss), metrics
-        self.data, self._validation = data, validation
+        self.data, self.validation = data, validation
         self.batch_size = whole("batch_size", batch_size)
         self.accumulate = whole("accumulate", accumulate)
         self.steps_per_epoch = -(-len(data[0]) // (self.batch_size * self.accumulate))
@@ -258,8 +261,8 @@ class Run:
             row = self._pass()
         except Halt:
             return
-        if self._validation:
-            seen = evaluate(self.model, *self._validation, loss=self.loss_function,
+        if self.validation:
+            seen = evaluate(self.model, *self.validation, loss=self.loss_function,
                             metrics=self.metrics, batch_size=max(self.batch_size, 256))
             row |= {f"val_{name}": value for name, value in seen.items()}
         row["seconds"] = time.perf_counter() - start
@@ -423,6 +426,13 @@ def _flat(arrays: list[Array]) -> Array:
 
 def _norm(vector: Array) -> float:
     return math.sqrt(vector.dot(vector))
+
+
+def _one_voice(run: Run) -> np.errstate:
+    """What is diagnosed, NumPy does not warn of; what is to raise or to be called still is."""
+    heard = np.geterr().items() if run.watch else ()
+    quiet = {fault: "ignore" for fault, told in heard if told == "warn"}
+    return np.errstate(**quiet)                            # type: ignore[arg-type]
 
 
 @contextmanager

@@ -161,7 +161,7 @@ def plot_weights(model: Any, *, columns: int = 2, **options: Unpack[Options]) ->
 
 
 def plot_gradient_flow(model: Any, **options: Unpack[Options]) -> Any:
-    """The mean absolute gradient of each parameter, after a backward pass.
+    """The mean and the largest absolute gradient of each parameter, after a backward pass.
 
     Bars stand on a logarithmic scale. What is zero throughout, missing, not finite or above
     1000 is framed and named, so that a network that does not learn shows where it stops.
@@ -198,7 +198,7 @@ def plot_gradient_flow(model: Any, **options: Unpack[Options]) -> Any:
                 ax.barh(i, high - low, left=low, height=0.8, fill=False, edgecolor=page.alarm,
                         linewidth=1.6)
             ax.text(1.2 * (high if trouble else max(most[i], value)), i,
-                    trouble or f"{mean[i]:.2g}", va="center", fontsize=8.5,
+                    trouble or f"{mean[i]:.2g}, {most[i]:.2g}", va="center", fontsize=8.5,
                     **({"color": page.alarm, "fontweight": "bold"} if trouble else {}))
         ax.set_yticks(range(len(mean)), list(gradients))
         ax.invert_yaxis()
