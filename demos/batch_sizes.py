@@ -8,10 +8,11 @@ the gradients of each size are, at the first weights; and for each size the time
 until its error was at its lowest.
 """
 
-import argparse
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from helpers import command_line, save_both
 
 import tinygrad_opt as tg
 from tinygrad_opt.viz.plots.learning_curves import plot_batch_sizes, plot_batches
@@ -65,17 +66,12 @@ def main(out="runs", quick=False):
         kind = {1: " stochastic", len(x): " batch"}.get(size, "")
         print(f"{size:>12}{lowest:>8.1%}{at + 1:>10}{(at + 1) * -(-len(x) // size):>9}"
               f"{seconds:>9.2f}{np.mean(noises.get(size, 0)):>8.2f}{kind}")
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    plot_batches(runs, noises, title=f"rate {RATE} for all").savefig(folder / "batch_curves.png")
-    figure = plot_batch_sizes(best)
-    figure.savefig(folder / "batch_sizes.png")
-    print(f"wrote {save_numbers(folder / 'batch_sizes.csv', figure)}, .png and batch_curves.png")
+    save_both(partial(plot_batches, runs, noises, title=f"rate {RATE} for all"), out,
+              "batch_curves")
+    save_both(partial(plot_batch_sizes, best), out, "batch_sizes")
+    print(f"wrote {save_numbers(Path(out, 'batch_sizes.csv'), plot_batch_sizes(best))}")
     return runs
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--out", default="runs")
-    main(**vars(parser.parse_args()))
+    command_line(main, __doc__)

@@ -7,10 +7,10 @@ m and v are means that begin at 0, v the slower one. Uncorrected, the first step
 that ruins the first weights, and ten thousand epochs don't mend it.
 """
 
-import argparse
-from pathlib import Path
+from functools import partial
 
 import numpy as np
+from helpers import command_line, save_both
 
 import tinygrad_opt as tg
 from tinygrad_opt.cli.spiral import learned
@@ -30,6 +30,13 @@ def steps(text, count):
     return seen
 
 
+def picture_of_steps(lengths, theme):
+    figure = plot_compare(lengths, "step length / lr", title="steps under a constant gradient",
+                          theme=theme)
+    figure.axes[0].set_xlabel("step")
+    return figure
+
+
 def main(out="runs", quick=False):
     lengths = {name: {"step length / lr": steps(text, 3000)} for name, text in KINDS.items()}
     for name, columns in lengths.items():
@@ -42,18 +49,10 @@ def main(out="runs", quick=False):
     for name, histories in runs.items():
         print(f"{name:18} accuracy on the spiral after {epochs} epochs: "
               + ", ".join(f"{history['accuracy'][-1]:.3f}" for history in histories))
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    figure = plot_compare(lengths, "step length / lr", title="steps under a constant gradient")
-    figure.axes[0].set_xlabel("step")
-    figure.savefig(folder / "bias_correction_steps.png")
-    plot_compare(runs, "accuracy", title="the spiral").savefig(folder / "bias_correction.png")
-    print(f"wrote {folder}/bias_correction.png and bias_correction_steps.png")
+    save_both(partial(picture_of_steps, lengths), out, "bias_correction_steps")
+    save_both(partial(plot_compare, runs, "accuracy", title="the spiral"), out, "bias_correction")
     return lengths, runs
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--out", default="runs")
-    main(**vars(parser.parse_args()))
+    command_line(main, __doc__)

@@ -10,10 +10,11 @@ jumps about; a far too large one explodes and says so at once. Writes one pictur
 film of each. The same without writing code is ``tinygrad-opt descend``.
 """
 
-import argparse
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from helpers import command_line, save_both
 
 import tinygrad_opt as tg
 from tinygrad_opt.viz.plots.descents import (
@@ -40,17 +41,12 @@ def main(out="runs", quick=False, steps=300):
         runs[name] = descend_1d(valleys, tg.optim.get(text), START, steps, x=VIEW,
                                 label=f"{name}: {text}", watch=report)
         print(f"{name:12} {text:34} {outcome(runs[name])}")
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    plot_descent(list(runs.values())).savefig(folder / "descent_1d.png")
+    save_both(partial(plot_descent, list(runs.values())), out, "descent_1d")
     for name, run in runs.items():
         film = animate_descent(run, frames=3 if quick else 100)
-        print(f"wrote {film.save(folder / f'descent_{name}.gif')}")
+        print(f"wrote {film.save(Path(out, f'descent_{name}.gif'))}")
     return runs
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--out", default="runs")
-    main(**vars(parser.parse_args()))
+    command_line(main, __doc__)

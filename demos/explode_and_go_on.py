@@ -7,10 +7,11 @@ again and again. Each best epoch is saved; the explosion is seen at the batch wh
 told; then model and optimizer are loaded, and a rate that falls on plateaus finishes the work.
 """
 
-import argparse
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from helpers import command_line, save_both
 
 import tinygrad_opt as tg
 from tinygrad_opt.train import Checkpoint, History, ReduceOnPlateau, StopOnNonFinite
@@ -29,9 +30,8 @@ def main(out="runs", quick=False):
     x, y = tg.data.spiral(100, 3, rng=0)
     model = tg.nn.MLP([2, 64, 3], rng=0)
     optimizer = tg.optim.Momentum(model.parameters(), lr=0.5)
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    saved = folder / "before_the_explosion.npz"
+    saved = Path(out, "before_the_explosion.npz")
+    saved.parent.mkdir(parents=True, exist_ok=True)
     with np.errstate(all="ignore"):
         lost = tg.fit(model, x, y, optimizer=optimizer, epochs=1000, **OPTIONS, callbacks=[
             double, Checkpoint(saved, best="loss"), StopOnNonFinite(growth=1.5)])
@@ -46,14 +46,10 @@ def main(out="runs", quick=False):
     print(f"after {history.epochs} epochs: loss {history['loss'][-1]:.4f}, accuracy"
           f" {history['accuracy'][-1]:.1%}, the rate fell to {optimizer.lr:g}")
     for name, run in (("exploded", lost), ("went_on", history)):
-        plot_history(run, columns=["loss", "accuracy", "lr"], title=name.replace("_", " ")).savefig(
-            folder / f"{name}.png")
-    print(f"wrote {folder}/exploded.png and went_on.png")
+        save_both(partial(plot_history, run, columns=["loss", "accuracy", "lr"],
+                          title=name.replace("_", " ")), out, name)
     return lost, history
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--out", default="runs")
-    main(**vars(parser.parse_args()))
+    command_line(main, __doc__)

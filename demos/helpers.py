@@ -17,10 +17,10 @@ def command_line(main, text):
 
 
 def save_both(picture, out, name):
-    """Save ``picture(theme)``, light and dark; without Matplotlib, say what to install."""
+    """Save ``picture(theme=...)``, light and dark; without Matplotlib, say what to install."""
     folder = Path(out)
     try:
-        figures = {theme: picture(theme) for theme in ("light", "dark")}
+        figures = {theme: picture(theme=theme) for theme in ("light", "dark")}
     except RenderError as error:
         print(error)
         return

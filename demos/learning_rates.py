@@ -8,10 +8,10 @@ wᵢ by 1 − η λᵢ. A low rate is slow everywhere. A good one is soon down. 
 valley to the other and back. Above 2 / λ each jump leads higher up than the one before.
 """
 
-import argparse
-from pathlib import Path
+from functools import partial
 
 import numpy as np
+from helpers import command_line, save_both
 
 import tinygrad_opt as tg
 from tinygrad_opt.viz.plots.learning_rates import lr_find, plot_learning_rates, plot_schedule
@@ -34,32 +34,26 @@ def losses(lr, steps):
 
 
 def main(out="runs", quick=False):
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
     runs = {name: losses(lr, 50) for name, lr in RATES.items()}
     for name, seen in runs.items():
         print(f"{name:14} loss {seen[0]:.3f} -> {seen[10]:.3f} -> {seen[-1]:.3f}")
-    plot_learning_rates(runs).savefig(folder / "learning_rates.png")
+    save_both(partial(plot_learning_rates, runs), out, "learning_rates")
     x, y = tg.data.digits()
     found = lr_find(tg.nn.MLP([64, 32, 10], rng=0), tg.nn.cross_entropy, x[:500] / 16, y[:500],
                     lambda p: tg.optim.SGD(p, lr=1.0), low=1e-4, high=1e3,
                     steps=30 if quick else 150)
     print(f"suggested learning rate for the digits: {found.suggestion:.2g}")
-    found.plot().savefig(folder / "lr_find.png")
+    save_both(lambda theme: found.plot(theme=theme), out, "lr_find")
     s = tg.optim.schedules
-    plot_schedule({
+    save_both(partial(plot_schedule, {
         "inverse time": s.inverse_time(0.5, 0.05),
         "step": s.step(0.5, every=25, factor=0.5),
         "exponential": s.exponential(0.5, 0.97),
         "cosine": s.cosine(0.5, 100),
         "one cycle": s.one_cycle(0.5, 100),
-    }, 100, title="optim.schedules").savefig(folder / "schedules.png")
-    print(f"wrote {folder}/learning_rates.png, lr_find.png and schedules.png")
+    }, 100, title="optim.schedules"), out, "schedules")
     return runs, found
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--out", default="runs")
-    main(**vars(parser.parse_args()))
+    command_line(main, __doc__)

@@ -7,8 +7,9 @@ a point lies: becoming much less wrong about some points may cost others. Early 
 the spiral, before the arms are told apart, it happens again and again.
 """
 
-import argparse
-from pathlib import Path
+from functools import partial
+
+from helpers import command_line, save_both
 
 from tinygrad_opt.cli.spiral import learned
 from tinygrad_opt.viz.plots.learning_curves import contrary, plot_history
@@ -22,16 +23,10 @@ def main(out="runs", quick=False):
                           for name in ("loss", "accuracy"))
         print(f"epochs {first} to {last}: loss {loss[0]:.4f} -> {loss[1]:.4f}, accuracy"
               f" {accuracy[0]:.1%} -> {accuracy[1]:.1%}")
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    plot_history(history, columns=["loss", "accuracy"], mark_contrary=True).savefig(
-        folder / "loss_and_accuracy.png")
-    print(f"wrote {folder}/loss_and_accuracy.png")
+    save_both(partial(plot_history, history, columns=["loss", "accuracy"], mark_contrary=True), out,
+              "loss_and_accuracy")
     return stretches
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--out", default="runs")
-    main(**vars(parser.parse_args()))
+    command_line(main, __doc__)

@@ -5,8 +5,9 @@
 Two views: over two random directions, and over the plane in which the training moved most.
 """
 
-import argparse
 from pathlib import Path
+
+from helpers import command_line, save_both
 
 import tinygrad_opt as tg
 from tinygrad_opt.viz.plots.loss_landscape import Waypoints, loss_landscape
@@ -20,20 +21,15 @@ def main(out="runs", quick=False):
                      optimizer=tg.optim.Adam(model.parameters(), lr=0.05), callbacks=[way],
                      seed=0, progress=False)
     print(f"loss {history['loss'][-1]:.3f} after {history.epochs} epochs")
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
     for name, points in (("random", None), ("path", way)):
         found = loss_landscape(model, tg.nn.cross_entropy, x, y, n=5 if quick else 41,
                                waypoints=points)
-        found.plot().savefig(folder / f"landscape_{name}.png")
+        save_both(lambda theme: found.plot(theme=theme), out, f"landscape_{name}")  # noqa: B023
         share = "" if found.share is None else f", {found.share:.1%} of the path's variance"
-        print(f"wrote {found.save(folder / f'landscape_{name}.npz')} and .png: the loss from"
+        print(f"wrote {found.save(Path(out, f'landscape_{name}.npz'))}: the loss from"
               f" {found.loss.min():.3f} to {found.loss.max():.3f}{share}")
     return found
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--out", default="runs")
-    main(**vars(parser.parse_args()))
+    command_line(main, __doc__)

@@ -7,7 +7,10 @@ Writes the picture, the animation as GIF and as a page with a scrubber, and all 
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
+
+from helpers import save_both
 
 import tinygrad_opt as tg
 from tinygrad_opt.viz.plots.races import animate_race, plot_race, race
@@ -27,13 +30,10 @@ def main(surface="beale", out="runs", quick=False):
     steps = 20 if quick else SURFACES[surface].steps
     result = race(surface, optimizers(surface), steps=steps)
     print(result)
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    for theme in ("light", "dark"):
-        plot_race(result, theme=theme).savefig(folder / f"race_{surface}_{theme}.png")
-    film = animate_race(result, frames=5 if quick else 100)
+    save_both(partial(plot_race, result), out, f"race_{surface}")
+    film = animate_race(result, frames=5 if quick else 100, theme="auto")
     for suffix in ("gif", "html", "csv"):
-        print(f"wrote {film.save(folder / f'race_{surface}.{suffix}')}")
+        print(f"wrote {film.save(Path(out, f'race_{surface}.{suffix}'))}")
     return result
 
 

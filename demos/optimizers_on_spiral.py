@@ -27,25 +27,18 @@ on the last digit of the first sums.
 """
 
 import argparse
-from pathlib import Path
+from functools import partial
+
+from helpers import save_both
 
 from tinygrad_opt.cli.spiral import EPOCHS, ROWS, learned, picture, table
-from tinygrad_opt.errors import RenderError
 
 
 def main(epochs=EPOCHS, seeds=8, rows=ROWS, out="runs"):
     runs = {row.optimizer: [learned(row.optimizer, seed, epochs) for seed in range(seeds)]
             for row in rows}
     print(table(rows, runs))
-    folder = Path(out)
-    try:
-        figure = picture(runs)
-    except RenderError as error:                           # without Matplotlib
-        print(error)
-    else:
-        folder.mkdir(parents=True, exist_ok=True)
-        figure.savefig(folder / "spiral.png")
-        print(f"wrote {folder}/spiral.png")
+    save_both(partial(picture, runs), out, "spiral")
     return runs
 
 

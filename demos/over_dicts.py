@@ -8,10 +8,10 @@ v first and looks ahead with the new one: its formula is right, the program is a
 diverges at rates at which the method is sound.
 """
 
-import argparse
-from pathlib import Path
+from functools import partial
 
 import numpy as np
+from helpers import command_line, save_both
 
 import tinygrad_opt as tg
 from tinygrad_opt.viz.plots.races import plot_race, race
@@ -62,17 +62,11 @@ def main(out="runs", quick=False):
                                                             PublishedNesterov)):
             nesterov[f"{kind}, lr {lr}"] = found = path(rule(lr=lr, momentum=0.9), steps)
             print(f"Nesterov, {kind}, lr {lr}: |y| = {abs(found[-1][1]):.3g}")
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
     for name, tracks in (("over_dicts", paths), ("nesterov", nesterov)):
         shown = steps if name == "over_dicts" else 12
-        plot_race(race("ravine", tracks, steps=shown)).savefig(folder / f"{name}.png")
-    print(f"wrote {folder}/over_dicts.png and nesterov.png")
+        save_both(partial(plot_race, race("ravine", tracks, steps=shown)), out, name)
     return nesterov
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--out", default="runs")
-    main(**vars(parser.parse_args()))
+    command_line(main, __doc__)

@@ -9,8 +9,10 @@ does not stay near it, once it is off the ridge. ``tinygrad-opt race saddle --op
 sgd,sgd:noise=.05 --start=-1.6,0`` races the first two.
 """
 
-import argparse
+from functools import partial
 from pathlib import Path
+
+from helpers import command_line, save_both
 
 import tinygrad_opt as tg
 from tinygrad_opt.viz.plots.races import animate_race, plot_race, race
@@ -31,16 +33,11 @@ def main(out="runs", quick=False):
                                             "newton").path,
     }, START, steps)
     print(result)
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    plot_race(result).savefig(folder / "saddle.png")
-    print(f"wrote {animate_race(result, frames=3 if quick else 80).save(folder / 'saddle.gif')}"
-          " and .png")
+    save_both(partial(plot_race, result), out, "saddle")
+    film = animate_race(result, frames=3 if quick else 80)
+    print(f"wrote {film.save(Path(out, 'saddle.gif'))}")
     return result
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--out", default="runs")
-    main(**vars(parser.parse_args()))
+    command_line(main, __doc__)

@@ -8,8 +8,10 @@ help with inputs that are rarely seen? The races are ``tinygrad-opt race neuron`
 noisy_neuron``.
 """
 
-import argparse
+from functools import partial
 from pathlib import Path
+
+from helpers import command_line, save_both
 
 import tinygrad_opt as tg
 from tinygrad_opt.viz.plots.races import animate_race, plot_race, race
@@ -64,8 +66,7 @@ def sparse(steps):
 
 
 def main(out="runs", quick=False):
-    folder, scale = Path(out), 50 if quick else 1
-    folder.mkdir(parents=True, exist_ok=True)
+    scale = 50 if quick else 1
     each = {name: race(NEURON, made({name: text}), steps=1000 // scale)
             for name, text in OPTIMIZERS.items()}
     races = {
@@ -77,20 +78,17 @@ def main(out="runs", quick=False):
     }
     for name, result in races.items():
         print(f"\n{name}\n{result}")
-        plot_race(result, cmap="coolwarm").savefig(folder / f"neuron_{name}.png")
+        save_both(partial(plot_race, result, cmap="coolwarm"), out, f"neuron_{name}")
     print()
     for name, result in (races | each).items():
         film = animate_race(result, frames=3 if quick else 60, cmap="coolwarm")
-        print(f"wrote {film.save(folder / f'neuron_{name.lower()}.gif')}")
+        print(f"wrote {film.save(Path(out, f'neuron_{name.lower()}.gif'))}")
     rare = sparse(600 // scale)
     print(f"\nsparse inputs (all weights should be 1)\n{rare}")
-    plot_sparse(rare).savefig(folder / "neuron_sparse.png")
-    print(f"wrote {rare.save(folder / 'neuron_sparse.csv')} and .png")
+    save_both(partial(plot_sparse, rare), out, "neuron_sparse")
+    print(f"wrote {rare.save(Path(out, 'neuron_sparse.csv'))}")
     return races
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--out", default="runs")
-    main(**vars(parser.parse_args()))
+    command_line(main, __doc__)

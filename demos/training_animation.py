@@ -2,8 +2,8 @@
 
     python demos/training_animation.py [--quick] [--optimizer NAME] [--out FOLDER]
 
-By each of the texts' optimizers, or the one that is named. Writes a GIF, a page with a scrubber,
-the last frame, and the numbers as NPZ; ``tinygrad-opt animate spiral`` does too.
+By each of the texts' optimizers, or the one that is named. Writes GIF and last frame, light and
+dark, a page with a scrubber, and the numbers as NPZ; ``tinygrad-opt animate spiral`` does too.
 """
 
 import argparse
@@ -28,13 +28,16 @@ def main(optimizer="adam", out="runs", quick=False):
     opt = tg.optim.get(SETTINGS[optimizer], model.parameters())
     start = time.perf_counter()
     film = animate_training(model, x, y, loss=tg.nn.cross_entropy, optimizer=opt,
-                            epochs=30 if quick else 2000, frames=5 if quick else 100)
+                            epochs=30 if quick else 2000, frames=5 if quick else 100,
+                            theme="auto")
     loss, accuracy = (film.numbers[name][-1] for name in ("loss", "accuracy"))
     print(f"{optimizer}: loss {loss:.3f}, accuracy {accuracy:.1%},"
           f" trained and recorded in {time.perf_counter() - start:.1f} s")
-    for suffix in ("gif", "html", "png", "npz"):
+    night = film.in_dark()
+    for ending in (".html", ".npz", "_light.gif", "_light.png", "_dark.gif", "_dark.png"):
         start = time.perf_counter()
-        path = film.save(Path(out) / f"training_{optimizer}.{suffix}")
+        shown = night if "dark" in ending else film
+        path = shown.save(Path(out, f"training_{optimizer}{ending}"))
         seconds = time.perf_counter() - start
         print(f"wrote {path}: {path.stat().st_size / 1000:.0f} kB in {seconds:.1f} s")
     return film
