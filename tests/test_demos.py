@@ -47,10 +47,9 @@ def test_the_list_of_demos_names_each():
 
 
 @pytest.fixture
-def run(monkeypatch, tmp_path):
+def run(tmp_path):
     """Run a demo here, and see what its ``main`` returns."""
     pytest.importorskip("matplotlib")
-    monkeypatch.syspath_prepend(ROOT / "demos")
     return lambda name, quick=True: importlib.import_module(name).main(tmp_path, quick)
 
 
