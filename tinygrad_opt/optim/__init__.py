@@ -32,6 +32,7 @@ from tinygrad_opt.optim import schedules
 from tinygrad_opt.optim.adam import Adam, Adamax, AdamW, Lion, Nadam
 from tinygrad_opt.optim.adaptive import AdaDelta, AdaGrad, RMSprop
 from tinygrad_opt.optim.descent import SGD, Momentum, Nesterov
+from tinygrad_opt.optim.for_scipy import as_scipy
 from tinygrad_opt.optim.line_searches import LineSearch, line_search
 from tinygrad_opt.optim.lookup import get, names
 from tinygrad_opt.optim.minimization import Result, conjugate_gradient, minimize
@@ -52,6 +53,7 @@ __all__ = [                                # noqa: RUF022 (sorted as Python sort
     "RMSprop",
     "Result",
     "SGD",
+    "as_scipy",
     "conjugate_gradient",
     "get",
     "line_search",

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -23,8 +23,8 @@ from tinygrad_opt.recording import with_grad
 from tinygrad_opt.tensor import Tensor, backward_pass, first_gradient
 from tinygrad_opt.typing import Array, ArrayLike
 
-__all__ = ["SEARCHES", "Function", "LineSearch", "Objective", "Params", "Point",
-           "line_search", "quietly",           "search"]
+__all__ = ["SEARCHES", "Evaluation", "Function", "LineSearch", "Objective", "Params", "Point",
+           "line_search", "quietly", "search"]
 
 # a search may leave the finite numbers on its way: that is seen in the value of f
 quietly = np.errstate(divide="ignore", invalid="ignore", over="ignore")
@@ -75,8 +75,10 @@ class Objective:
         return Point(self, x)
 
 
-class Point:
-    """f at one x: its value now, its derivatives when they are asked for."""
+class Evaluation:
+    """f at one x, with its graph: f may be of any shape."""
+
+    single: ClassVar[bool] = False
 
     def __init__(self, objective: Objective, x: Array) -> None:
         self.objective, self.x = objective, x
@@ -85,19 +87,37 @@ class Point:
         objective.evaluations += 1
         with with_grad():
             y = objective.f(objective.form(self.leaves))
-        if type(y) is not Tensor or y.size != 1:
-            got = f"a Tensor of shape {y.shape}" if type(y) is Tensor else type(y).__name__
-            raise GraphError(f"f must return a Tensor of one entry, got {got}."
-                             " Reduce it with .sum() or .mean().")
+        if type(y) is not Tensor or (self.single and y.size != 1):
+            wanted = "a Tensor of one entry" if self.single else "a Tensor"
+            got = f"one of shape {y.shape}" if type(y) is Tensor else type(y).__name__
+            raise GraphError(f"f must return {wanted}, got {got}."
+                             " Reduce a Tensor with .sum() or .mean().")
         if not y.requires_grad:
             raise GraphError("f does not depend on its argument: compute its value from the"
                              " Tensors that it is given, without .data, .item() or no_grad()")
         self.y = y
-        self.value = objective.sign * y.item()
+
+    def pulled(self, v: Array | None = None) -> Array:
+        """v · ∂f/∂x as one vector; without v the gradient of f, which must have one entry."""
+        return self._joined(backward_pass(self.y, first_gradient(self.y, v)))
+
+    def _joined(self, gradients: dict[Tensor, Array]) -> Array:
+        found = {name: gradients[leaf] for name, leaf in self.leaves.items() if leaf in gradients}
+        return self.objective.joined(found)
+
+
+class Point(Evaluation):
+    """f at one x: its value now, its derivatives when they are asked for."""
+
+    single = True
+
+    def __init__(self, objective: Objective, x: Array) -> None:
+        super().__init__(objective, x)
+        self.value = objective.sign * self.y.item()
 
     @cached_property
     def gradient(self) -> Array:
-        return self._joined(backward_pass(self.y, first_gradient(self.y)))
+        return self.pulled()
 
     def times(self, d: Array) -> Array:
         """∂²f/∂x² · d, by differentiating the product of the gradient with d."""
@@ -116,10 +136,6 @@ class Point:
         """The gradient with its graph, from which every product with the Hessian is taken."""
         with with_grad():
             return backward_pass(self.y, first_gradient(self.y, None, True), record=True)
-
-    def _joined(self, gradients: dict[Tensor, Array]) -> Array:
-        found = {name: gradients[leaf] for name, leaf in self.leaves.items() if leaf in gradients}
-        return self.objective.joined(found)
 
 
 def _start(name: str, value: ArrayLike) -> Array:

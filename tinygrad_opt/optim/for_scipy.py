@@ -1,0 +1,133 @@
+"""A function of named arrays as SciPy's methods take it: of one vector, with its derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from tinygrad_opt.errors import ShapeError
+from tinygrad_opt.hints import answers
+from tinygrad_opt.optim.line_searches import (
+    Evaluation,
+    Function,
+    Objective,
+    Params,
+    Point,
+    quietly,
+)
+from tinygrad_opt.tensor import values_of
+from tinygrad_opt.typing import Array
+
+__all__ = ["ForSciPy", "as_scipy"]
+
+Kind = TypeVar("Kind", bound=Evaluation)
+
+
+class ForSciPy(NamedTuple):
+    """A function of one float64 vector x, with its derivatives.
+
+    Attributes
+    ----------
+    fun : callable
+        x → f(x), a float; or the residuals, a vector.
+    jac : callable
+        x → the gradient; or the Jacobian, a row for each residual.
+    hessp : callable
+        (x, p) → the Hessian at x times the vector p, without forming it; for f of one entry.
+    x0 : ndarray of shape (n,)
+        The start.
+    unflatten : callable
+        x → what it stands for, in the form of the parameters: arrays by their names.
+    """
+
+    fun: Callable[[Array], Any]
+    jac: Callable[[Array], Array]
+    hessp: Callable[[Array, Array], Array]
+    x0: Array
+    unflatten: Callable[[Array], Any]
+
+
+@answers
+def as_scipy(f: Function, params: Params) -> ForSciPy:
+    """A function of parameters as `scipy.optimize` takes it.
+
+    Parameters
+    ----------
+    f : callable
+        As for `minimize`: takes what has the form of `params`, with Tensors in it. It returns a
+        Tensor of one entry; or of many, which are residuals for ``least_squares``.
+    params : array-like, Tensor or dict of str to these
+        Where to start; not changed. It is taken as float64.
+
+    Returns
+    -------
+    ForSciPy
+        ``fun, jac, hessp, x0, unflatten``.
+
+    Raises
+    ------
+    GraphError
+        If f does not return a Tensor that depends on its argument.
+
+    Notes
+    -----
+    A gradient is one backward pass, a Jacobian one for each row. What was computed at the last x
+    is kept: ``jac`` and ``hessp`` at the x of ``fun`` do not compute f again. SciPy's nonlinear
+    constraints take functions in this form too.
+
+    Examples
+    --------
+    >>> def rosenbrock(p):
+    ...     return ((1 - p["x"]) ** 2 + 100 * (p["y"] - p["x"] ** 2) ** 2).sum()
+    >>> problem = as_scipy(rosenbrock, {"x": -1.0, "y": 2.0})
+    >>> problem.fun(problem.x0), problem.jac(problem.x0)
+    (104.0, array([396., 200.]))
+    >>> problem.hessp(problem.x0, np.array([1.0, 0.0]))
+    array([402., 400.])
+    >>> from scipy.optimize import minimize
+    >>> found = minimize(problem.fun, problem.x0, jac=problem.jac, method="BFGS")
+    >>> {name: round(float(value), 3) for name, value in problem.unflatten(found.x).items()}
+    {'x': 1.0, 'y': 1.0}
+    """
+    def start(value: Any) -> Array:
+        return np.array(values_of(value), np.float64)
+
+    objective = Objective(f, {name: start(value) for name, value in params.items()}
+                          if isinstance(params, Mapping) else start(params))
+    latest = Evaluation(objective, objective.start)
+    one = latest.y.size == 1
+
+    def vector(x: Array) -> Array:
+        x = np.array(x, np.float64)
+        if x.shape != objective.start.shape:
+            raise ShapeError(f"x must be of shape {objective.start.shape}, as x0, got {x.shape}")
+        return x
+
+    @quietly
+    def at(x: Array, kind: type[Kind]) -> Kind:
+        """f at x, computed once."""
+        nonlocal latest
+        x = vector(x)
+        if not (isinstance(latest, kind) and np.array_equal(x, latest.x)):
+            latest = kind(objective, x)
+        return latest
+
+    def fun(x: Array) -> Any:
+        return at(x, Point).value if one else at(x, Evaluation).y.data.ravel().copy()
+
+    @quietly
+    def jac(x: Array) -> Array:
+        if one:
+            return np.array(at(x, Point).gradient)
+        values = at(x, Evaluation)
+        rows = np.eye(values.y.size).reshape(-1, *values.y.shape)
+        return np.stack([values.pulled(row) for row in rows])
+
+    @quietly
+    def hessp(x: Array, p: Array) -> Array:
+        return at(x, Point).times(vector(p))
+
+    return ForSciPy(fun, jac, hessp, objective.start.copy(),
+                    lambda x: objective.copied(vector(x)))
