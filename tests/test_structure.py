@@ -35,6 +35,7 @@ OUTSIDE = {
     "numpy": "everyone", "graphviz": {"viz"}, "matplotlib": {"viz"}, "PIL": {"viz"},
     "pygraphviz": {"viz"}, "tqdm": {"train", "cli"}, "IPython": {"viz"},
     "safetensors": {"checkpoint"}, "llvmlite": {"compiler"}, "sklearn": {"interop"},
+    "onnx": {"interop"},
     "typing_extensions": {"typing"},           # by type checkers alone, which bring it
 }
 

@@ -93,7 +93,7 @@ def save(
     >>> saved["epoch"], saved["model"]["w"]
     (7, array([0., 1., 2.]))
     """
-    path = _path("save", path)
+    path = path_of("save", path)
     states = {name: g.bit_generator.state for name, g in _generators(model).items()}
     parts = {"model": model, "optimizer": optimizer, "random": states or None,
              "architecture": model.architecture() if hasattr(model, "architecture") else None}
@@ -105,10 +105,10 @@ def save(
     if _is_safetensors(path):
         write, name = _write_safetensors, _safetensors_name
     arrays: dict[str, Array] = {}
-    with _blaming(path, "cannot save"):
+    with blaming(path, "cannot save"):
         tree = _pack(own | more, (), arrays, name)
         text = json.dumps({"format": FORMAT, "version": VERSION, "tree": tree})
-        with _replacing(path) as file:
+        with replacing(path) as file:
             write(file, text, arrays)
     return path
 
@@ -146,8 +146,8 @@ def load(
 
         tg.load("run.npz", model, optimizer)
     """
-    path = _path("load", path)
-    with _blaming(path, "cannot load"):
+    path = path_of("load", path)
+    with blaming(path, "cannot load"):
         text, arrays = (_read_safetensors if _is_safetensors(path) else _read_npz)(path)
         content = {"model": arrays} if text is None else _parsed(text, arrays)
         _put_back(content, model, optimizer)
@@ -203,7 +203,7 @@ def _is_safetensors(path: Path) -> bool:
     return path.suffix.lower() == ".safetensors"
 
 
-def _path(function: str, path: Any) -> Path:
+def path_of(function: str, path: Any) -> Path:
     """The path, which is easily swapped with the model."""
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"{function} takes the path first, as in"
@@ -230,7 +230,7 @@ def uninterrupted() -> Iterator[None]:
 
 
 @contextmanager
-def _blaming(path: Path, what: str) -> Iterator[None]:
+def blaming(path: Path, what: str) -> Iterator[None]:
     """Turn whatever goes wrong into one kind of error that names the file."""
     try:
         yield
@@ -397,6 +397,9 @@ def _write_safetensors(file: BinaryIO, text: str, arrays: dict[str, Array]) -> N
 def _read_safetensors(path: Path) -> tuple[str | None, dict[str, Array]]:
     with _safetensors().safe_open(path, framework="np") as file:
         arrays = {name: file.get_tensor(name) for name in file.keys()}
+        for name, array in arrays.items():
+            if array.dtype.kind == "V":                    # ml_dtypes, if imported, brings bfloat16
+                raise ValueError(f"{name} holds {array.dtype}, which NumPy alone does not know")
         return (file.metadata() or {}).get(FORMAT), arrays
 
 
@@ -404,7 +407,7 @@ def _read_safetensors(path: Path) -> tuple[str | None, dict[str, Array]]:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path) -> Iterator[BinaryIO]:
     """A new file that takes the place of `path` at the end, if all went well."""
     target = os.path.realpath(path)                        # a link goes on pointing at the file
     folder, name = os.path.split(target)

@@ -1,6 +1,7 @@
 """Ways to and from other libraries; each is imported when it is first used.
 
     TinyClassifier, TinyRegressor      estimators for scikit-learn
+    onnx                               models as ONNX files
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tinygrad_opt.interop import onnx
     from tinygrad_opt.interop.sklearn import TinyClassifier, TinyRegressor
 
-__all__ = ["TinyClassifier", "TinyRegressor"]
+__all__ = ["TinyClassifier", "TinyRegressor", "onnx"]
 
 # where the names live, none of which is imported before it is used
-_HOMES = {"TinyClassifier": "sklearn", "TinyRegressor": "sklearn"}
+_HOMES = {"TinyClassifier": "sklearn", "TinyRegressor": "sklearn", "onnx": "onnx"}
 
 
 def __getattr__(name: str) -> Any:
@@ -22,4 +24,5 @@ def __getattr__(name: str) -> Any:
         from tinygrad_opt.hints import missing
 
         raise missing("interop", name, __all__)
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    home = import_module(f"{__name__}.{_HOMES[name]}")
+    return home if _HOMES[name] == name else getattr(home, name)

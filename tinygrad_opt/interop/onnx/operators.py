@@ -1,0 +1,495 @@
+"""The words of ONNX for what models do: rows of the operator table, and layers.
+
+`WORDS` has a function for each row that ONNX has an operator for; `FORMS` says what other rows
+come to, in NumPy, which is recorded in their place; `LAYERS` has the layers that are one operator.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt import nn, ops
+from tinygrad_opt.interop.onnx.nodes import Extent, Nodes, Step
+from tinygrad_opt.tensor import values_of
+
+__all__ = ["FORMS", "LAYERS", "WORDS"]
+
+Word = Callable[[Step], str]
+
+
+def _same(kind: str, **renamed: str) -> Word:
+    """An operator that is the row, with the row's options under other names."""
+
+    def word(step: Step) -> str:
+        options = {new: step.attrs[old] for new, old in renamed.items() if old in step.attrs}
+        return step.nodes.add(kind, *step.operands(), **options)
+
+    return word
+
+
+def _compared(kind: str) -> Word:
+    """A comparison, of operands in the dtype that they share."""
+
+    def word(step: Step) -> str:
+        return step.nodes.add(kind, *step.operands(np.result_type(*step.arrays)))
+
+    return word
+
+
+def _reduced(kind: str) -> Word:
+    def word(step: Step) -> str:
+        axis = step.attrs.get("axis")
+        if axis == ():
+            return step.nodes.add("Abs" if kind == "ReduceL2" else "Identity", step.operand(0))
+        axes = None if axis is None else step.nodes.vector(_tuple(axis))
+        return step.nodes.add(kind, step.operand(0), *([] if axes is None else [axes]),
+                              keepdims=int(step.attrs.get("keepdims", False)))
+
+    return word
+
+
+def _tuple(axis: Any) -> tuple[int, ...]:
+    return tuple(axis) if isinstance(axis, list | tuple) else (int(axis),)
+
+
+# ---- numbers -------------------------------------------------------------------------------------
+
+
+def _not_equal(step: Step) -> str:
+    return step.nodes.add("Not", _compared("Equal")(step))
+
+
+def _gelu_tanh(step: Step) -> str:
+    return step.nodes.add("Gelu", step.operand(0), approximate="tanh")
+
+
+def _round(step: Step) -> str:
+    scale = 10.0 ** step.attrs.get("decimals", 0)
+    if scale == 1:
+        return step.nodes.add("Round", step.operand(0))
+    power = step.nodes.constant(scale, step.made[0].dtype)
+    return step.nodes.add("Div", step.nodes.add("Round", step.nodes.add(
+        "Mul", step.operand(0), power)), power)
+
+
+def _clip(step: Step) -> str:
+    x = step.operand(0)
+    for i, kind in ((1, "Max"), (2, "Min")):
+        if len(step.inputs) > i and step.inputs[i] is not None:
+            x = step.nodes.add(kind, x, step.operand(i))
+    return x
+
+
+def _where(step: Step) -> str:
+    return step.nodes.add("Where", step.operand(0, bool), step.operand(1), step.operand(2))
+
+
+def _cast(step: Step) -> str:
+    return step.nodes.cast(step.operand(0, step.arrays[0].dtype), step.made[0].dtype)
+
+
+# ---- products ------------------------------------------------------------------------------------
+
+
+def _linear(step: Step) -> str:
+    x, w, b = step.operands()
+    if step.arrays[0].ndim == step.arrays[1].ndim == 2 and step.arrays[2].ndim == 1:
+        return step.nodes.add("Gemm", x, w, b)
+    return step.nodes.add("Add", step.nodes.add("MatMul", x, w), b)
+
+
+def _einsum(step: Step) -> str:
+    subscripts = step.attrs["subscripts"]
+    return step.nodes.add("Einsum", *step.operands(), equation=subscripts)
+
+
+# ---- shapes --------------------------------------------------------------------------------------
+
+
+def _in_shape(nodes: Nodes, x: str, shape: Any) -> str:
+    """Reshape; one length that follows the batch is worked out by ONNX."""
+    following = [i for i, n in enumerate(shape) if isinstance(n, Extent)]
+    if len(following) == 1 and -1 not in shape:
+        shape = [-1 if isinstance(n, Extent) else n for n in shape]
+    return nodes.add("Reshape", x, nodes.vector(shape), allowzero=1 if 0 in shape else None)
+
+
+def _reshape(step: Step) -> str:
+    shape = step.attrs["shape"]
+    return _in_shape(step.nodes, step.operand(0),
+                     (shape,) if isinstance(shape, int) else tuple(shape))
+
+
+def _transpose(step: Step) -> str:
+    axes = step.attrs.get("axes")
+    return step.nodes.add("Transpose", step.operand(0), perm=None if axes is None else [
+        axis % len(axes) for axis in axes])
+
+
+def _squeeze(step: Step) -> str:
+    x, axis = step.arrays[0], step.attrs.get("axis")
+    axes = [i for i, n in enumerate(x.shape) if n == 1] if axis is None else _tuple(axis)
+    return step.nodes.add("Squeeze", step.operand(0), step.nodes.vector(axes))
+
+
+def _expand_dims(step: Step) -> str:
+    return step.nodes.add("Unsqueeze", step.operand(0),
+                          step.nodes.vector(_tuple(step.attrs["axis"])))
+
+
+def _broadcast_to(step: Step) -> str:
+    shape = step.attrs["shape"]
+    return step.nodes.add("Expand", step.operand(0), step.nodes.vector(
+        shape if isinstance(shape, tuple) else (shape,)))
+
+
+def _tile(step: Step) -> str:
+    reps = list(_tuple(step.attrs["reps"]))
+    n = step.arrays[0].ndim
+    x = step.operand(0)
+    if len(reps) > n:
+        x = step.nodes.add("Unsqueeze", x, step.nodes.vector(range(len(reps) - n)))
+    return step.nodes.add("Tile", x, step.nodes.vector([1] * (n - len(reps)) + reps))
+
+
+def _pad(step: Step) -> str:
+    before, after = zip(*step.attrs["pad_width"])
+    return step.nodes.add("Pad", step.operand(0), step.nodes.vector([*before, *after]))
+
+
+def _concatenate(step: Step) -> str:
+    axis = step.attrs.get("axis", 0)
+    parts = step.operands()
+    if axis is None:
+        parts = [_in_shape(step.nodes, x, [-1]) for x in parts]
+    return step.nodes.add("Concat", *parts, axis=axis or 0)
+
+
+# ---- indices -------------------------------------------------------------------------------------
+
+
+def _getitem(step: Step) -> str:
+    """Slices first, then the arrays, of which there may be one, then what drops or adds axes."""
+    index = step.inputs[1] if len(step.inputs) > 1 else step.attrs["index"]
+    parts = list(index) if isinstance(index, tuple) else [index]
+    x, nodes, ndim = step.operand(0), step.nodes, step.arrays[0].ndim
+    taken = sum(1 for p in parts if p is not None and p is not ...)
+    if not any(p is ... for p in parts):
+        parts.append(...)
+    where = next(i for i, p in enumerate(parts) if p is ...)
+    parts[where:where + 1] = [slice(None)] * (ndim - taken)
+    slices: list[Any] = []                                 # each with its axis
+    dropped: list[Any] = []
+    arrays: list[Any] = []
+    added: list[int] = []
+    axis = 0
+    for part in parts:
+        if part is None:
+            added.append(axis - len(dropped) + len(added))
+            continue
+        if isinstance(part, slice):
+            if part != slice(None):
+                slices.append((axis, part))
+        elif isinstance(part, int | np.integer | Extent):
+            dropped.append((axis, part))
+        else:
+            arrays.append((axis, part))
+        axis += 1
+    if slices:
+        x = _sliced(nodes, x, slices)
+    if len(arrays) > 1 or (arrays and dropped):
+        raise NotImplementedError("an index of several arrays")
+    for axis, part in arrays:
+        x = _gathered(nodes, x, part, axis)
+    for axis, part in reversed(dropped):
+        place = nodes.number(part, np.int64) if isinstance(part, Extent) else nodes.constant(
+            np.int64(part))
+        x = nodes.add("Gather", x, place, axis=axis)
+    if added:
+        x = nodes.add("Unsqueeze", x, nodes.vector(added))
+    return x
+
+
+def _sliced(nodes: Nodes, x: str, slices: list[tuple[int, slice]]) -> str:
+    far = np.iinfo(np.int64).max
+    steps = [1 if s.step is None else s.step for _, s in slices]
+    starts = [s.start if s.start is not None else 0 if n > 0 else far
+              for (_, s), n in zip(slices, steps)]
+    stops = [s.stop if s.stop is not None else far if n > 0 else -far
+             for (_, s), n in zip(slices, steps)]
+    axes = [axis for axis, _ in slices]
+    return nodes.add("Slice", x, *map(nodes.vector, (starts, stops, axes, steps)))
+
+
+def _gathered(nodes: Nodes, x: str, indices: Any, axis: int) -> str:
+    if not isinstance(indices, str):
+        array = np.asarray(indices)
+        if array.dtype == bool:
+            if array.ndim != 1:
+                raise NotImplementedError("a mask as an index")
+            array = np.flatnonzero(array)
+        indices = nodes.constant(array.astype(np.int64))
+    return nodes.add("Gather", x, indices, axis=axis)
+
+
+def _take(step: Step) -> str:
+    axis, x = step.attrs.get("axis"), step.operand(0)
+    if axis is None:
+        x, axis = _in_shape(step.nodes, x, [-1]), 0
+    indices = step.operand(1, np.int64)
+    return step.nodes.add("Gather", x, indices, axis=axis)
+
+
+def _take_along_axis(step: Step) -> str:
+    axis, x = step.attrs.get("axis", -1), step.operand(0)
+    if axis is None:
+        x, axis = _in_shape(step.nodes, x, [-1]), 0
+    return step.nodes.add("GatherElements", x, step.operand(1, np.int64), axis=axis)
+
+
+def _cumsum(step: Step) -> str:
+    axis, x = step.attrs.get("axis"), step.operand(0)
+    if axis is None:
+        x, axis = _in_shape(step.nodes, x, [-1]), 0
+    return step.nodes.add("CumSum", x, step.nodes.constant(np.int64(axis)))
+
+
+def _best(kind: str) -> Word:
+    def word(step: Step) -> str:
+        axis, x = step.attrs.get("axis"), step.operand(0, step.arrays[0].dtype)
+        if axis is None:
+            x, axis = _in_shape(step.nodes, x, [-1]), 0
+        return step.nodes.add(kind, x, axis=axis, keepdims=int(step.attrs.get("keepdims", False)))
+
+    return word
+
+
+WORDS: dict[Any, Word] = {
+    ops.add: _same("Add"), ops.subtract: _same("Sub"), ops.multiply: _same("Mul"),
+    ops.divide: _same("Div"), ops.negative: _same("Neg"), ops.positive: _same("Identity"),
+    ops.copy: _same("Identity"), ops.power: _same("Pow"), ops.sqrt: _same("Sqrt"),
+    ops.reciprocal: _same("Reciprocal"), ops.absolute: _same("Abs"), ops.sign: _same("Sign"),
+    ops.floor: _same("Floor"), ops.ceil: _same("Ceil"), ops.exp: _same("Exp"),
+    ops.log: _same("Log"), ops.sin: _same("Sin"), ops.cos: _same("Cos"), ops.tan: _same("Tan"),
+    ops.arcsin: _same("Asin"), ops.arccos: _same("Acos"), ops.arctan: _same("Atan"),
+    ops.sinh: _same("Sinh"), ops.cosh: _same("Cosh"), ops.tanh: _same("Tanh"),
+    ops.arcsinh: _same("Asinh"), ops.arccosh: _same("Acosh"), ops.arctanh: _same("Atanh"),
+    ops.erf: _same("Erf"), ops.relu: _same("Relu"), ops.sigmoid: _same("Sigmoid"),
+    ops.softplus: _same("Softplus"), ops.leaky_relu: _same("LeakyRelu", alpha="slope"),
+    ops.elu: _same("Elu", alpha="alpha"), ops.gelu: _same("Gelu"),
+    ops.gelu_tanh: _gelu_tanh, ops.round: _round,
+    ops.maximum: _same("Max"), ops.minimum: _same("Min"), ops.clip: _clip, ops.where: _where,
+    ops.sum: _reduced("ReduceSum"), ops.mean: _reduced("ReduceMean"),
+    ops.prod: _reduced("ReduceProd"), ops.max: _reduced("ReduceMax"),
+    ops.min: _reduced("ReduceMin"), ops.norm: _reduced("ReduceL2"),
+    ops.logsumexp: _reduced("ReduceLogSumExp"),
+    ops.softmax: _same("Softmax", axis="axis"),
+    ops.log_softmax: _same("LogSoftmax", axis="axis"),
+    ops.matmul: _same("MatMul"), ops.linear: _linear, ops.einsum: _einsum,
+    ops.reshape: _reshape, ops.transpose: _transpose, ops.squeeze: _squeeze,
+    ops.expand_dims: _expand_dims, ops.broadcast_to: _broadcast_to, ops.tile: _tile,
+    ops.pad: _pad, ops.concatenate: _concatenate, ops.cast: _cast, np.ndarray.astype: _cast,
+    ops.getitem: _getitem, ops.take: _take, ops.take_along_axis: _take_along_axis,
+    ops.cumsum: _cumsum, np.argmax: _best("ArgMax"), np.argmin: _best("ArgMin"),
+    np.equal: _compared("Equal"), np.not_equal: _not_equal, np.less: _compared("Less"),
+    np.less_equal: _compared("LessOrEqual"), np.greater: _compared("Greater"),
+    np.greater_equal: _compared("GreaterOrEqual"), np.logical_and: _compared("And"),
+    np.logical_or: _compared("Or"), np.logical_not: _compared("Not"),
+    np.bitwise_and: _compared("And"), np.bitwise_or: _compared("Or"), np.invert: _compared("Not"),
+    np.isnan: _compared("IsNaN"), np.isinf: _compared("IsInf"),
+}
+
+# ---- rows that come to others --------------------------------------------------------------------
+
+
+def _var(x: Any, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Any:
+    centred = x - np.mean(x, axis=axis, keepdims=True)
+    mean = np.mean(centred * centred, axis=axis, keepdims=keepdims)
+    entries = x.size // max(mean.size, 1)
+    return mean * (entries / (entries - ddof)) if ddof else mean
+
+
+def _standardize(x: Any, axis: Any, eps: float) -> Any:
+    return _rescale(x - np.mean(x, axis=axis, keepdims=True), axis, eps)
+
+
+def _rescale(x: Any, axis: Any, eps: float) -> Any:
+    return x / np.sqrt(np.mean(x * x, axis=axis, keepdims=True) + eps)
+
+
+def _gru_gates(a: Any, b: Any) -> Any:
+    n = a.shape[-1] // 3
+    rz = nn.sigmoid(a[..., :2 * n] + b[..., :2 * n])
+    candidate = np.tanh(a[..., 2 * n:] + rz[..., :n] * b[..., 2 * n:])
+    return np.concatenate([rz, candidate], axis=-1)
+
+
+def _lstm_gates(a: Any) -> Any:
+    n = a.shape[-1] // 4
+    return np.concatenate([nn.sigmoid(a[..., :2 * n]), np.tanh(a[..., 2 * n:3 * n]),
+                           nn.sigmoid(a[..., 3 * n:])], axis=-1)
+
+
+def _windows(x: Any, size: tuple[int, ...], stride: tuple[int, ...]) -> Any:
+    axes = len(size)
+    for i, (k, s) in enumerate(zip(size, stride)):         # (…, positions, k, …) for each axis
+        axis = 2 + 2 * i
+        first = np.arange(0, x.shape[axis] - k + 1, s)
+        x = np.take(x, first[:, None] + np.arange(k), axis=axis)
+    return x.transpose(0, 1, *range(2, 2 + 2 * axes, 2), *range(3, 3 + 2 * axes, 2))
+
+
+def _repeat(x: Any, repeats: Any, axis: int | None = None) -> Any:
+    x, axis = (x.reshape(-1), 0) if axis is None else (x, axis)
+    return np.take(x, np.repeat(np.arange(x.shape[axis]), repeats), axis=axis)
+
+
+def _dot(x: Any, y: Any) -> Any:
+    return x @ y if np.ndim(x) and 0 < np.ndim(y) <= 2 else np.tensordot(x, y, (-1, -2)) if (
+        np.ndim(x) and np.ndim(y)) else x * y
+
+
+def _swapaxes(x: Any, axis1: int, axis2: int) -> Any:
+    order = list(range(np.ndim(x)))
+    order[axis1], order[axis2] = order[axis2], order[axis1]
+    return x.transpose(order)
+
+
+def _flip(x: Any, axis: Any = None) -> Any:
+    flipped = range(np.ndim(x)) if axis is None else [a % np.ndim(x) for a in _tuple(axis)]
+    return x[tuple(slice(None, None, -1 if i in flipped else None) for i in range(np.ndim(x)))]
+
+
+def _roll(x: Any, shift: Any, axis: Any = None) -> Any:
+    if axis is None:
+        return _roll(x.reshape(-1), shift, 0).reshape(x.shape)
+    for n, a in np.broadcast(shift, axis):
+        x = np.take(x, np.roll(np.arange(x.shape[a]), n), axis=a)
+    return x
+
+
+def _arctan2(y: Any, x: Any) -> Any:
+    behind = np.where(np.less(y, 0), -math.pi, math.pi)
+    return np.arctan(y / x) + np.where(np.less(x, 0), behind, 0.0)
+
+
+FORMS: dict[Any, Callable[..., Any]] = {
+    ops.square: lambda x: x * x,
+    ops.cbrt: lambda x: np.sign(x) * np.abs(x) ** (1 / 3),
+    ops.trunc: lambda x: np.sign(x) * np.floor(np.abs(x)),
+    ops.floor_divide: lambda x, y: np.floor(x / y),
+    ops.remainder: lambda x, y: x - np.floor(x / y) * y,
+    ops.expm1: lambda x: np.exp(x) - 1,
+    ops.exp2: lambda x: np.exp(x * math.log(2)),
+    ops.log1p: lambda x: np.log(x + 1),
+    ops.log2: lambda x: np.log(x) / math.log(2),
+    ops.log10: lambda x: np.log(x) / math.log(10),
+    ops.logaddexp: lambda x, y: np.maximum(x, y) + nn.softplus(-np.abs(x - y)),
+    ops.hypot: lambda x, y: np.sqrt(x * x + y * y),
+    ops.arctan2: _arctan2,
+    ops.silu: lambda x: x * nn.sigmoid(x),
+    ops.var: _var,
+    ops.std: lambda x, **options: np.sqrt(_var(x, **options)),
+    ops.TABLE["standardize"]: _standardize,
+    ops.TABLE["rescale"]: _rescale,
+    ops.TABLE["scale_and_shift"]: lambda x, weight, bias: x * weight + bias,
+    ops.TABLE["gru_gates"]: _gru_gates,
+    ops.TABLE["lstm_gates"]: _lstm_gates,
+    ops.TABLE["windows"]: _windows,
+    ops.outer: lambda x, y: x.reshape(-1, 1) * y.reshape(1, -1),
+    ops.dot: _dot,
+    ops.ravel: lambda x: x.reshape(-1),
+    ops.swapaxes: _swapaxes,
+    ops.moveaxis: lambda x, source, destination: x.transpose(
+        np.moveaxis(np.empty(range(np.ndim(x))), source, destination).shape),
+    ops.stack: lambda *xs, axis=0: np.concatenate([np.expand_dims(x, axis) for x in xs], axis),
+    ops.flip: _flip,
+    ops.repeat: _repeat,
+    ops.roll: _roll,
+}
+
+# ---- layers --------------------------------------------------------------------------------------
+
+
+def _conv(step: Step, layer: Any) -> list[str]:
+    bias = [] if layer.bias is None else [_array(step, layer.bias)]
+    return [step.nodes.add(
+        "Conv", step.operand(0), _array(step, layer.weight), *bias,
+        strides=layer.stride, pads=layer.padding * 2, kernel_shape=layer.size)]
+
+
+def _pool(step: Step, layer: Any) -> list[str]:
+    size, padding = _two(layer.size), _two(layer.padding)
+    stride = size if layer.stride is None else _two(layer.stride)
+    averages = isinstance(layer, nn.AvgPool2d)
+    return [step.nodes.add(
+        "AveragePool" if averages else "MaxPool", step.operand(0), kernel_shape=size,
+        strides=stride, pads=padding * 2, count_include_pad=1 if averages else None)]
+
+
+def _two(size: Any) -> tuple[int, ...]:
+    return tuple(size) if np.iterable(size) else (size, size)
+
+
+def _batch_norm(step: Step, layer: Any) -> list[str]:
+    return [step.nodes.add(
+        "BatchNormalization", step.operand(0), *_affine(step, layer, layer.running_mean.shape),
+        _array(step, layer.running_mean), _array(step, layer.running_var), epsilon=layer.eps)]
+
+
+def _layer_norm(step: Step, layer: Any) -> list[str]:
+    return [step.nodes.add("LayerNormalization", step.operand(0),
+                           *_affine(step, layer, layer.shape), axis=-len(layer.shape),
+                           epsilon=layer.eps)]
+
+
+def _affine(step: Step, layer: Any, shape: tuple[int, ...]) -> list[str]:
+    """γ and β; 1 and 0 where the layer does without."""
+    if layer.weight is None:
+        dtype = step.made[0].dtype
+        return [step.nodes.constant(make(shape, dtype)) for make in (np.ones, np.zeros)]
+    return [_array(step, layer.weight), _array(step, layer.bias)]
+
+
+# the gates in ONNX's order, as places in ours
+_GATES = {nn.RNN: [0], nn.GRU: [1, 0, 2], nn.LSTM: [0, 3, 1, 2]}
+
+
+def _recurrent(step: Step, layer: Any) -> list[str]:
+    """Time comes first in ONNX, and after it the directions, of which there is one."""
+    nodes, kind = step.nodes, next(kind for kind in _GATES if isinstance(layer, kind))
+    order, hidden = _GATES[kind], layer.weight_hh.shape[0]
+
+    def turned(*weights: Any) -> str:
+        """The gates of each in ONNX's order, outputs first, under one direction."""
+        arrays = [w._array.astype(step.made[0].dtype, copy=False) for w in weights]
+        parts = [np.split(array, len(order), axis=-1)[i].T for array in arrays for i in order]
+        return nodes.constant(np.concatenate(parts)[None], name=nodes.name_of(weights[0]._array))
+
+    x = nodes.add("Transpose", step.operand(0), perm=[1, 0, 2])
+    bias = "" if layer.bias_ih is None else turned(layer.bias_ih, layer.bias_hh)
+    state = [nodes.add("Unsqueeze", step.operand(i), nodes.vector([0]))
+             for i in range(1, len(step.inputs))]
+    results = nodes.add_all(
+        kind.__name__, len(step.made), x, turned(layer.weight_ih), turned(layer.weight_hh), bias,
+        "", *state, hidden_size=hidden, linear_before_reset=1 if kind is nn.GRU else None)
+    outputs = nodes.add("Squeeze", results[0], nodes.vector([1]))
+    return [nodes.add("Transpose", outputs, perm=[1, 0, 2]),
+            *(nodes.add("Squeeze", r, nodes.vector([0])) for r in results[1:])]
+
+
+def _array(step: Step, x: Any) -> str:
+    """A parameter or a buffer, in the dtype of the result."""
+    array, dtype = values_of(x), step.made[0].dtype
+    return step.nodes.constant(array if array.dtype == dtype else array.astype(dtype))
+
+
+LAYERS: dict[type[nn.Module], Callable[[Step, Any], list[str]]] = {
+    nn.Conv1d: _conv, nn.Conv2d: _conv, nn.AvgPool2d: _pool, nn.MaxPool2d: _pool,
+    nn.BatchNorm1d: _batch_norm, nn.BatchNorm2d: _batch_norm, nn.LayerNorm: _layer_norm,
+    nn.RNN: _recurrent, nn.GRU: _recurrent, nn.LSTM: _recurrent,
+}
