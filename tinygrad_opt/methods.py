@@ -5,14 +5,16 @@ Names, argument names and defaults are NumPy's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from tinygrad_opt import ops
 from tinygrad_opt.errors import subject
 from tinygrad_opt.hints import answers
+from tinygrad_opt.ops import Op
+from tinygrad_opt.typing import Array, ArrayLike, Axis, CapsuleType, DTypeLike, Shape
 
 M = TypeVar("M", bound="Methods")
 
@@ -22,73 +24,79 @@ class Methods:
 
     __slots__ = ()
 
-    _array: np.ndarray
-    detach: Callable[[], Any]
-    item: Callable[[], float]
-    _apply: Any                # tinygrad_opt.tensor.apply
-    _answer: Any
-    _become: Any
-    _read: Callable[[], np.ndarray]
+    _array: Array
     _needs_grad: bool
+
+    if TYPE_CHECKING:                          # what tinygrad_opt.tensor adds
+        def _apply(self: M, op: Op, *inputs: object, **attrs: object) -> M: ...
+        def _answer(self, function: Callable[..., object], *args: object) -> Array: ...
+        def _become(self: M, op: Op, *others: object) -> M: ...
+        def _read(self) -> Array: ...
+        def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array: ...
+        def detach(self: M) -> M: ...
+        def item(self) -> float: ...
+        @property
+        def shape(self) -> Shape: ...
 
     # ---- operators -------------------------------------------------------------------------------
 
-    def __add__(self: M, other: Any) -> M:       return self._apply(ops.add, self, other)
-    def __radd__(self: M, other: Any) -> M:      return self._apply(ops.add, other, self)
-    def __sub__(self: M, other: Any) -> M:       return self._apply(ops.subtract, self, other)
-    def __rsub__(self: M, other: Any) -> M:      return self._apply(ops.subtract, other, self)
-    def __mul__(self: M, other: Any) -> M:       return self._apply(ops.multiply, self, other)
-    def __rmul__(self: M, other: Any) -> M:      return self._apply(ops.multiply, other, self)
-    def __truediv__(self: M, other: Any) -> M:   return self._apply(ops.divide, self, other)
-    def __rtruediv__(self: M, other: Any) -> M:  return self._apply(ops.divide, other, self)
-    def __floordiv__(self: M, other: Any) -> M:  return self._apply(ops.floor_divide, self, other)
-    def __rfloordiv__(self: M, other: Any) -> M: return self._apply(ops.floor_divide, other, self)
-    def __mod__(self: M, other: Any) -> M:       return self._apply(ops.remainder, self, other)
-    def __rmod__(self: M, other: Any) -> M:      return self._apply(ops.remainder, other, self)
-    def __pow__(self: M, other: Any) -> M:       return self._apply(ops.power, self, other)
-    def __rpow__(self: M, other: Any) -> M:      return self._apply(ops.power, other, self)
-    def __matmul__(self: M, other: Any) -> M:    return self._apply(ops.matmul, self, other)
-    def __rmatmul__(self: M, other: Any) -> M:   return self._apply(ops.matmul, other, self)
-    def __neg__(self: M) -> M:                   return self._apply(ops.negative, self)
-    def __pos__(self: M) -> M:                   return self._apply(ops.positive, self)
-    def __abs__(self: M) -> M:                   return self._apply(ops.absolute, self)
-    def __getitem__(self: M, index: Any) -> M:   return self._apply(ops.getitem, self, index)
+    def __add__(self: M, y: ArrayLike) -> M:       return self._apply(ops.add, self, y)
+    def __radd__(self: M, y: ArrayLike) -> M:      return self._apply(ops.add, y, self)
+    def __sub__(self: M, y: ArrayLike) -> M:       return self._apply(ops.subtract, self, y)
+    def __rsub__(self: M, y: ArrayLike) -> M:      return self._apply(ops.subtract, y, self)
+    def __mul__(self: M, y: ArrayLike) -> M:       return self._apply(ops.multiply, self, y)
+    def __rmul__(self: M, y: ArrayLike) -> M:      return self._apply(ops.multiply, y, self)
+    def __truediv__(self: M, y: ArrayLike) -> M:   return self._apply(ops.divide, self, y)
+    def __rtruediv__(self: M, y: ArrayLike) -> M:  return self._apply(ops.divide, y, self)
+    def __floordiv__(self: M, y: ArrayLike) -> M:  return self._apply(ops.floor_divide, self, y)
+    def __rfloordiv__(self: M, y: ArrayLike) -> M: return self._apply(ops.floor_divide, y, self)
+    def __mod__(self: M, y: ArrayLike) -> M:       return self._apply(ops.remainder, self, y)
+    def __rmod__(self: M, y: ArrayLike) -> M:      return self._apply(ops.remainder, y, self)
+    def __pow__(self: M, y: ArrayLike) -> M:       return self._apply(ops.power, self, y)
+    def __rpow__(self: M, y: ArrayLike) -> M:      return self._apply(ops.power, y, self)
+    def __matmul__(self: M, y: ArrayLike) -> M:    return self._apply(ops.matmul, self, y)
+    def __rmatmul__(self: M, y: ArrayLike) -> M:   return self._apply(ops.matmul, y, self)
+    def __neg__(self: M) -> M:                     return self._apply(ops.negative, self)
+    def __pos__(self: M) -> M:                     return self._apply(ops.positive, self)
+    def __abs__(self: M) -> M:                     return self._apply(ops.absolute, self)
+    def __getitem__(self: M, index: object) -> M:  return self._apply(ops.getitem, self, index)
 
-    def __iadd__(self: M, other: Any) -> M:      return self._become(ops.add, other)
-    def __isub__(self: M, other: Any) -> M:      return self._become(ops.subtract, other)
-    def __imul__(self: M, other: Any) -> M:      return self._become(ops.multiply, other)
-    def __itruediv__(self: M, other: Any) -> M:  return self._become(ops.divide, other)
-    def __ifloordiv__(self: M, other: Any) -> M: return self._become(ops.floor_divide, other)
-    def __imod__(self: M, other: Any) -> M:      return self._become(ops.remainder, other)
-    def __ipow__(self: M, other: Any) -> M:      return self._become(ops.power, other)
-    def __imatmul__(self: M, other: Any) -> M:   return self._become(ops.matmul, other)
+    def __iadd__(self: M, y: ArrayLike) -> M:      return self._become(ops.add, y)
+    def __isub__(self: M, y: ArrayLike) -> M:      return self._become(ops.subtract, y)
+    def __imul__(self: M, y: ArrayLike) -> M:      return self._become(ops.multiply, y)
+    def __itruediv__(self: M, y: ArrayLike) -> M:  return self._become(ops.divide, y)
+    def __ifloordiv__(self: M, y: ArrayLike) -> M: return self._become(ops.floor_divide, y)
+    def __imod__(self: M, y: ArrayLike) -> M:      return self._become(ops.remainder, y)
+    def __ipow__(self: M, y: ArrayLike) -> M:      return self._become(ops.power, y)
+    def __imatmul__(self: M, y: ArrayLike) -> M:   return self._become(ops.matmul, y)
 
-    def __eq__(self, other: Any) -> Any:         return self._answer(np.equal, self, other)
-    def __ne__(self, other: Any) -> Any:         return self._answer(np.not_equal, self, other)
-    def __lt__(self, other: Any) -> Any:         return self._answer(np.less, self, other)
-    def __le__(self, other: Any) -> Any:         return self._answer(np.less_equal, self, other)
-    def __gt__(self, other: Any) -> Any:         return self._answer(np.greater, self, other)
-    def __ge__(self, other: Any) -> Any:         return self._answer(np.greater_equal, self, other)
-    def __invert__(self) -> Any:                 return self._answer(np.invert, self)
-    def __and__(self, other: Any) -> Any:        return self._answer(np.bitwise_and, self, other)
-    def __rand__(self, other: Any) -> Any:       return self._answer(np.bitwise_and, other, self)
-    def __or__(self, other: Any) -> Any:         return self._answer(np.bitwise_or, self, other)
-    def __ror__(self, other: Any) -> Any:        return self._answer(np.bitwise_or, other, self)
-    def __xor__(self, other: Any) -> Any:        return self._answer(np.bitwise_xor, self, other)
-    def __rxor__(self, other: Any) -> Any:       return self._answer(np.bitwise_xor, other, self)
+    def __eq__(self, y: object) -> Array:      return self._answer(np.equal, self, y)  # type: ignore[override]
+    def __ne__(self, y: object) -> Array:      return self._answer(np.not_equal, self, y)  # type: ignore[override]
+    def __lt__(self, y: ArrayLike) -> Array:   return self._answer(np.less, self, y)
+    def __le__(self, y: ArrayLike) -> Array:   return self._answer(np.less_equal, self, y)
+    def __gt__(self, y: ArrayLike) -> Array:   return self._answer(np.greater, self, y)
+    def __ge__(self, y: ArrayLike) -> Array:   return self._answer(np.greater_equal, self, y)
+    def __invert__(self) -> Array:             return self._answer(np.invert, self)
+    def __and__(self, y: ArrayLike) -> Array:  return self._answer(np.bitwise_and, self, y)
+    def __rand__(self, y: ArrayLike) -> Array: return self._answer(np.bitwise_and, y, self)
+    def __or__(self, y: ArrayLike) -> Array:   return self._answer(np.bitwise_or, self, y)
+    def __ror__(self, y: ArrayLike) -> Array:  return self._answer(np.bitwise_or, y, self)
+    def __xor__(self, y: ArrayLike) -> Array:  return self._answer(np.bitwise_xor, self, y)
+    def __rxor__(self, y: ArrayLike) -> Array: return self._answer(np.bitwise_xor, y, self)
 
-    def __contains__(self, value: Any) -> bool:  return bool((self == value).any())
-    def __float__(self) -> float:                return float(self.item())
-    def __int__(self) -> int:                    return int(self.item())
+    def __contains__(self, value: object) -> bool: return bool((self == value).any())
+    def __float__(self) -> float:                  return float(self.item())
+    def __int__(self) -> int:                      return int(self.item())
 
     # ---- Python's protocols ----------------------------------------------------------------------
 
     def __len__(self) -> int:
         if self._array.ndim == 0:
             raise TypeError(f"len() of {subject(self)}, a single number")
-        return self._array.shape[0]
+        length: int = self._array.shape[0]
+        return length
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self: M) -> Iterator[M]:
         if self._array.ndim == 0:
             raise TypeError(f"iteration over {subject(self)}, a single number")
         return (self[i] for i in range(len(self)))
@@ -109,12 +117,12 @@ class Methods:
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec and self._array.size == 1 else str(self)
 
-    def __dlpack__(self, **options: Any) -> Any:
+    def __dlpack__(self, **options: Any) -> CapsuleType:
         if self._needs_grad:
             raise BufferError(f"{subject(self)} requires grad; export its .detach()")
         return self._read().__dlpack__(**options)
 
-    def __dlpack_device__(self) -> Any:
+    def __dlpack_device__(self) -> tuple[int, int]:
         return self._array.__dlpack_device__()
 
     # ---- methods ---------------------------------------------------------------------------------
@@ -130,81 +138,85 @@ class Methods:
         return self._apply(ops.swapaxes, self, axis1=-1, axis2=-2)
 
     @answers
-    def sum(self: M, axis: Any = None, keepdims: bool = False) -> M:
+    def sum(self: M, axis: Axis = None, keepdims: bool = False) -> M:
         """Sum over the axes; over all of them for None."""
         return self._apply(ops.sum, self, axis=axis, keepdims=keepdims)
 
     @answers
-    def mean(self: M, axis: Any = None, keepdims: bool = False) -> M:
+    def mean(self: M, axis: Axis = None, keepdims: bool = False) -> M:
         """Arithmetic mean over the axes."""
         return self._apply(ops.mean, self, axis=axis, keepdims=keepdims)
 
     @answers
-    def prod(self: M, axis: Any = None, keepdims: bool = False) -> M:
+    def prod(self: M, axis: Axis = None, keepdims: bool = False) -> M:
         """Product over the axes."""
         return self._apply(ops.prod, self, axis=axis, keepdims=keepdims)
 
     @answers
-    def var(self: M, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> M:
+    def var(self: M, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> M:
         """Mean squared distance from the mean; the divisor is n − ddof."""
         return self._apply(ops.var, self, axis=axis, ddof=ddof, keepdims=keepdims)
 
     @answers
-    def std(self: M, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> M:
+    def std(self: M, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> M:
         """Root of `var`."""
         return self._apply(ops.std, self, axis=axis, ddof=ddof, keepdims=keepdims)
 
     @answers
-    def max(self: M, axis: Any = None, keepdims: bool = False) -> M:
+    def max(self: M, axis: Axis = None, keepdims: bool = False) -> M:
         """Largest entry; ties share the gradient equally."""
         return self._apply(ops.max, self, axis=axis, keepdims=keepdims)
 
     @answers
-    def min(self: M, axis: Any = None, keepdims: bool = False) -> M:
+    def min(self: M, axis: Axis = None, keepdims: bool = False) -> M:
         """Smallest entry; ties share the gradient equally."""
         return self._apply(ops.min, self, axis=axis, keepdims=keepdims)
 
     @answers
-    def logsumexp(self: M, axis: Any = None, keepdims: bool = False) -> M:
+    def logsumexp(self: M, axis: Axis = None, keepdims: bool = False) -> M:
         """log Σ exp, without overflow."""
         return self._apply(ops.logsumexp, self, axis=axis, keepdims=keepdims)
 
     @answers
-    def norm(self: M, axis: Any = None, keepdims: bool = False) -> M:
+    def norm(self: M, axis: Axis = None, keepdims: bool = False) -> M:
         """√Σx² over the axes; the gradient at 0 is 0."""
         return self._apply(ops.norm, self, axis=axis, keepdims=keepdims)
 
     @answers
-    def cumsum(self: M, axis: Any = None) -> M:
+    def cumsum(self: M, axis: Axis = None) -> M:
         """Running sum along the axis; of the flattened Tensor for None."""
         return self._apply(ops.cumsum, self, axis=axis)
 
     @answers
-    def argmax(self: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    def argmax(self, axis: int | None = None, keepdims: bool = False) -> Array:
         """Index of the largest entry, as an array."""
-        return np.argmax(self, axis=axis, keepdims=keepdims)
+        found: Array = np.argmax(self, axis=axis, keepdims=keepdims)
+        return found
 
     @answers
-    def argmin(self: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    def argmin(self, axis: int | None = None, keepdims: bool = False) -> Array:
         """Index of the smallest entry, as an array."""
-        return np.argmin(self, axis=axis, keepdims=keepdims)
+        found: Array = np.argmin(self, axis=axis, keepdims=keepdims)
+        return found
 
     @answers
-    def argsort(self: Any, axis: int = -1) -> Any:
+    def argsort(self, axis: int = -1) -> Array:
         """Indices that sort the axis, ties in order, as an array."""
         return np.argsort(self, axis=axis, kind="stable")
 
     @answers
-    def all(self: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    def all(self, axis: Axis = None, keepdims: bool = False) -> Array:
         """Whether all entries are non-zero, as an array."""
-        return np.all(self, axis=axis, keepdims=keepdims)
+        found: Array = np.all(self, axis=axis, keepdims=keepdims)
+        return found
 
     @answers
-    def any(self: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    def any(self, axis: Axis = None, keepdims: bool = False) -> Array:
         """Whether some entry is non-zero, as an array."""
-        return np.any(self, axis=axis, keepdims=keepdims)
+        found: Array = np.any(self, axis=axis, keepdims=keepdims)
+        return found
 
-    def reshape(self: M, *shape: Any) -> M:
+    def reshape(self: M, *shape: int | Sequence[int]) -> M:
         """The same entries in another shape, given as one tuple or as numbers."""
         return self._apply(ops.reshape, self, shape=_one_or_many(shape))
 
@@ -214,7 +226,7 @@ class Methods:
 
     flatten = ravel
 
-    def transpose(self: M, *axes: Any) -> M:
+    def transpose(self: M, *axes: int | Sequence[int] | None) -> M:
         """Axes in the given order; reversed if none is given."""
         given = axes and axes[0] is not None
         return self._apply(ops.transpose, self, axes=_one_or_many(axes) if given else None)
@@ -224,17 +236,17 @@ class Methods:
         return self._apply(ops.swapaxes, self, axis1=axis1, axis2=axis2)
 
     @answers
-    def squeeze(self: M, axis: Any = None) -> M:
+    def squeeze(self: M, axis: Axis = None) -> M:
         """Without axes of length 1."""
         return self._apply(ops.squeeze, self, axis=axis)
 
     @answers
-    def repeat(self: M, repeats: Any, axis: int | None = None) -> M:
+    def repeat(self: M, repeats: ArrayLike, axis: int | None = None) -> M:
         """Each entry repeated; flattened for axis None."""
         return self._apply(ops.repeat, self, repeats=np.asarray(repeats), axis=axis)
 
     @answers
-    def take(self: M, indices: Any, axis: int | None = None) -> M:
+    def take(self: M, indices: ArrayLike, axis: int | None = None) -> M:
         """Entries at the indices along the axis."""
         return self._apply(ops.take, self, indices, axis=axis)
 
@@ -246,13 +258,13 @@ class Methods:
         """Sum of the diagonal."""
         return self._apply(ops.trace, self, offset=offset, axis1=axis1, axis2=axis2)
 
-    def dot(self: M, other: Any) -> M:
+    def dot(self: M, other: ArrayLike) -> M:
         """Product in the sense of ``np.dot``."""
         matrices = self._array.ndim == 2 == np.ndim(other)
         return self._apply(ops.matmul, self, other) if matrices else ops.dot(self, other)
 
     @answers
-    def clip(self: M, min: Any = None, max: Any = None) -> M:
+    def clip(self: M, min: ArrayLike | None = None, max: ArrayLike | None = None) -> M:
         """Limited to [min, max]; at a bound the gradient passes."""
         return self._apply(ops.clip, self, min, max)
 
@@ -260,7 +272,7 @@ class Methods:
         """Rounded, with gradient 0."""
         return self._apply(ops.round, self, decimals=decimals)
 
-    def astype(self: M, dtype: Any, copy: bool = True) -> M:
+    def astype(self: M, dtype: DTypeLike, copy: bool = True) -> M:
         """Converted to another dtype; gradients come back in this one. Integers are constants."""
         wanted = np.dtype(dtype)
         if wanted == self._array.dtype and not copy:
@@ -268,7 +280,7 @@ class Methods:
         return self._apply(ops.cast, self if wanted.kind == "f" else self.detach(), dtype=wanted)
 
     @answers
-    def sort(self: Any, axis: int = -1) -> None:
+    def sort(self, axis: int = -1) -> None:
         """Sort in place along the axis, as ``ndarray.sort``; ``np.sort`` gives a new Tensor."""
         order = np.argsort(self, axis=axis, kind="stable")
         grid = list(np.ogrid[tuple(slice(n) for n in self.shape)])

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -19,14 +19,22 @@ from tinygrad_opt.errors import ShapeError, no_rule, subject
 from tinygrad_opt.ops import Op
 from tinygrad_opt.recording import effect, observed
 from tinygrad_opt.tensor import FUNCTIONS, Tensor, answer, apply, array_of, as_operand, values_of
+from tinygrad_opt.typing import Array, ArrayLike, Axis, DTypeLike, Shape
+
+if TYPE_CHECKING:
+    import inspect
 
 __all__ = ["READING"]
+
+Function = TypeVar("Function", bound=Callable[..., object])
+Sections: TypeAlias = int | Sequence[int]
+Limit: TypeAlias = "ArrayLike | None"
 
 
 # ---- rows, by the signature of their kernel ------------------------------------------------------
 
 
-def _row(row: Op, function: Callable[..., Any]) -> Callable[..., Tensor]:
+def _row(row: Op, function: Callable[..., object]) -> Callable[..., Tensor]:
     """Call a row as NumPy's function is called: inputs first, options by NumPy's names."""
     code = next(vjp for vjp in row.vjps if vjp is not None).__code__
     n_inputs = len(row.vjps)
@@ -34,7 +42,7 @@ def _row(row: Op, function: Callable[..., Any]) -> Callable[..., Tensor]:
     takes_all = bool(code.co_flags & 0x08)                 # the rule ends in **attrs
 
     @functools.cache
-    def signature() -> Any:
+    def signature() -> inspect.Signature:
         import inspect
 
         return inspect.signature(function)
@@ -53,22 +61,22 @@ def _row(row: Op, function: Callable[..., Any]) -> Callable[..., Tensor]:
     return call
 
 
-def _constant(x: Any) -> Any:
+def _constant(x: Array) -> Array:
     """Indices and the like may come as lists."""
     return np.asarray(x) if isinstance(x, list) else x
 
 
-def _plain(function: Callable[..., Any], options: dict[str, Any]) -> None:
+def _plain(function: Callable[..., object], options: Mapping[str, object]) -> None:
     """Refuse options that the rule does not know."""
     unknown = {k: v for k, v in options.items() if v is not None}
     if unknown:
         raise no_rule(function.__name__, unknown)
 
 
-def implements(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def implements(*functions: object) -> Callable[[Function], Function]:
     """Register what NumPy's functions do when they meet a Tensor."""
 
-    def register(ours: Callable[..., Any]) -> Callable[..., Any]:
+    def register(ours: Function) -> Function:
         FUNCTIONS.update(dict.fromkeys(functions, ours))
         return ours
 
@@ -87,7 +95,7 @@ FUNCTIONS.update({np.amax: FUNCTIONS[np.max], np.amin: FUNCTIONS[np.min],
 
 
 # Functions whose answer has no gradient: they read values and answer with arrays.
-READING: frozenset[Any] = frozenset({
+READING: frozenset[Callable[..., object]] = frozenset({
     np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal,
     np.logical_and, np.logical_or, np.logical_xor, np.logical_not,
     np.isfinite, np.isinf, np.isnan, np.signbit,
@@ -106,22 +114,22 @@ FUNCTIONS.update({f: functools.partial(answer, f) for f in READING})
 
 
 @implements(np.where)
-def _where(condition: Any, *branches: Any) -> Any:
+def _where(condition: Array, *branches: Array) -> Tensor | tuple[Array, ...]:
     if not branches:
         return np.nonzero(condition)
     return apply(ops.where, condition, *branches)
 
 
 @implements(np.clip)
-def _clip(a: Any, a_min: Any = None, a_max: Any = None, out: Any = None, *,
-          min: Any = None, max: Any = None, **options: Any) -> Tensor:
+def _clip(a: Array, a_min: Limit = None, a_max: Limit = None, out: object = None, *,
+          min: Limit = None, max: Limit = None, **options: object) -> Tensor:
     _plain(np.clip, {"out": out, **options})
     return apply(ops.clip, a, min if a_min is None else a_min, max if a_max is None else a_max)
 
 
 @implements(np.nan_to_num)
-def _nan_to_num(x: Any, copy: bool = True, nan: float = 0.0, posinf: Any = None,
-                neginf: Any = None) -> Any:
+def _nan_to_num(x: Array, copy: bool = True, nan: float = 0.0, posinf: float | None = None,
+                neginf: float | None = None) -> Array:
     limits = np.finfo(x.dtype)
     x = np.where(np.isnan(x), nan, x)
     x = np.where(np.isposinf(x), limits.max if posinf is None else posinf, x)
@@ -129,30 +137,33 @@ def _nan_to_num(x: Any, copy: bool = True, nan: float = 0.0, posinf: Any = None,
 
 
 @implements(np.full_like)
-def _full_like(a: Any, fill_value: Any, dtype: Any = None, **options: Any) -> Any:
+def _full_like(
+    a: Array, fill_value: ArrayLike, dtype: DTypeLike | None = None, **options: Any
+) -> Array:
     if not isinstance(fill_value, Tensor):
         return np.full_like(values_of(a), fill_value, dtype, **options)
     _plain(np.full_like, {"dtype": dtype, **options})
-    return np.broadcast_to(fill_value, np.shape(a)).copy()
+    filled: Array = np.broadcast_to(fill_value, np.shape(a)).copy()
+    return filled
 
 
 @implements(np.bincount)
-def _bincount(x: Any, /, weights: Any = None, minlength: int = 0) -> Any:
+def _bincount(x: Array, /, weights: Array | None = None, minlength: int = 0) -> Any:
     counts = answer(np.bincount, x, None, minlength)
     return counts if weights is None else ops.scatter(weights, values_of(x), shape=counts.shape)
 
 
 @implements(np.tril)
-def _tril(m: Any, k: int = 0) -> Any:
+def _tril(m: Array, k: int = 0) -> Array:
     return np.where(_on_or_below(m, k), m, 0)
 
 
 @implements(np.triu)
-def _triu(m: Any, k: int = 0) -> Any:
+def _triu(m: Array, k: int = 0) -> Array:
     return np.where(_on_or_below(m, k - 1), 0, m)
 
 
-def _on_or_below(m: Any, k: int) -> np.ndarray:
+def _on_or_below(m: Array, k: int) -> np.ndarray:
     """Where the last two axes of m are on its k-th diagonal or below it."""
     rows, columns = (m.shape[-1:] + m.shape)[-2:]
     return np.tri(rows, columns, k, bool)
@@ -162,37 +173,37 @@ def _on_or_below(m: Any, k: int) -> np.ndarray:
 
 
 @implements(np.fmax)
-def _fmax(x: Any, y: Any) -> Any:
+def _fmax(x: Array, y: Array) -> Array:
     return np.maximum(np.where(np.isnan(x), y, x), np.where(np.isnan(y), x, y))
 
 
 @implements(np.fmin)
-def _fmin(x: Any, y: Any) -> Any:
+def _fmin(x: Array, y: Array) -> Array:
     return np.minimum(np.where(np.isnan(x), y, x), np.where(np.isnan(y), x, y))
 
 
 @implements(np.logaddexp2)
-def _logaddexp2(x: Any, y: Any) -> Any:
+def _logaddexp2(x: Array, y: Array) -> Array:
     return np.logaddexp(x * math.log(2), y * math.log(2)) / math.log(2)
 
 
 @implements(np.deg2rad, np.radians)
-def _radians(x: Any) -> Any:
+def _radians(x: Array) -> Array:
     return x * (math.pi / 180)
 
 
 @implements(np.rad2deg, np.degrees)
-def _degrees(x: Any) -> Any:
+def _degrees(x: Array) -> Array:
     return x * (180 / math.pi)
 
 
 @implements(np.sinc)
-def _sinc(x: Any) -> Any:
+def _sinc(x: Array) -> Array:
     """sin(πx) / πx; near 0 its Taylor series, which has all derivatives right."""
     y = math.pi * x
     near = np.abs(y) < 0.5
     square, far = np.where(near, y * y, 0), np.where(near, 1, y)
-    series: Any = 1
+    series: Array | float = 1
     for k in range(16, 0, -2):
         series = 1 - square * series / (k * (k + 1))
     return np.where(near, series, np.sin(far) / far)
@@ -202,7 +213,9 @@ def _sinc(x: Any) -> Any:
 
 
 @implements(np.linalg.norm)
-def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Tensor:
+def _norm(
+    x: Array, ord: float | str | None = None, axis: Axis = None, keepdims: bool = False
+) -> Tensor:
     axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     if ord is None or (ord == 2 and len(axes) == 1) or (ord == "fro" and len(axes) == 2):
         return apply(ops.norm, x, axis=axis, keepdims=keepdims)
@@ -211,7 +224,9 @@ def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> 
     return _vector_norm(x, axis=axes, keepdims=keepdims, ord=ord)
 
 
-def _vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Tensor:
+def _vector_norm(
+    x: Array, *, axis: Axis = None, keepdims: bool = False, ord: Any = 2
+) -> Any:
     if ord == 2:
         return apply(ops.norm, x, axis=axis, keepdims=keepdims)
     size = np.abs(x if x.dtype.kind == "f" else x.astype(float))       # small integers wrap around
@@ -225,8 +240,8 @@ def _vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: Any =
 
 
 @implements(np.average)
-def _average(a: Any, axis: Any = None, weights: Any = None, returned: bool = False, *,
-             keepdims: bool = False) -> Tensor:
+def _average(a: Array, axis: Any = None, weights: Array | None = None, returned: bool = False, *,
+             keepdims: bool = False) -> Any:
     _plain(np.average, {"returned": returned or None})
     if weights is None:
         return np.mean(a, axis=axis, keepdims=keepdims)
@@ -240,13 +255,13 @@ def _average(a: Any, axis: Any = None, weights: Any = None, returned: bool = Fal
 
 
 @implements(np.ptp)
-def _ptp(a: Any, axis: Any = None, out: Any = None, keepdims: bool = False) -> Tensor:
+def _ptp(a: Array, axis: Axis = None, out: object = None, keepdims: bool = False) -> Any:
     _plain(np.ptp, {"out": out})
     return np.max(a, axis=axis, keepdims=keepdims) - np.min(a, axis=axis, keepdims=keepdims)
 
 
 @implements(np.diff)
-def _diff(a: Any, n: int = 1, axis: int = -1, **options: Any) -> Any:
+def _diff(a: Array, n: int = 1, axis: int = -1, **options: object) -> Array:
     _plain(np.diff, options)
     if n < 0:
         raise ValueError(f"diff needs an order n of at least 0, got {n}.")
@@ -257,7 +272,9 @@ def _diff(a: Any, n: int = 1, axis: int = -1, **options: Any) -> Any:
 
 
 @implements(np.gradient)
-def _gradient(f: Any, *spacing: Any, axis: Any = None, edge_order: int = 1) -> Any:
+def _gradient(
+    f: Array, *spacing: Array | float, axis: Axis = None, edge_order: int = 1
+) -> Array | tuple[Array, ...]:
     axes = range(f.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     steps = spacing * len(axes) if len(spacing) == 1 else spacing or (1,) * len(axes)
     if len(steps) != len(axes) or edge_order not in (1, 2):
@@ -267,7 +284,7 @@ def _gradient(f: Any, *spacing: Any, axis: Any = None, edge_order: int = 1) -> A
     return slopes[0] if len(slopes) == 1 else slopes
 
 
-def _slope(f: Any, spacing: Any, axis: int, edge_order: int) -> Any:
+def _slope(f: Array, spacing: Array | float, axis: int, edge_order: int) -> Array:
     """The slope at each point of the parabola through it and its neighbours."""
     f = np.moveaxis(f, axis, -1)
     if f.shape[-1] <= edge_order:
@@ -289,14 +306,14 @@ def _slope(f: Any, spacing: Any, axis: int, edge_order: int) -> Any:
 
 
 @implements(np.dot)
-def _dot(a: Any, b: Any, out: Any = None) -> Tensor:
+def _dot(a: Array, b: Array, out: object = None) -> Tensor:
     _plain(np.dot, {"out": out})
     return apply(ops.dot, *map(as_operand, (a, b)))
 
 
 @implements(np.einsum)
-def _einsum(subscripts: Any, *operands: Any, out: Any = None, optimize: Any = None,
-            **options: Any) -> Tensor:
+def _einsum(subscripts: str, *operands: Array, out: object = None, optimize: object = None,
+            **options: object) -> Tensor:
     _plain(np.einsum, {"out": out, **options})
     if not isinstance(subscripts, str):
         raise no_rule("einsum without a subscripts string")
@@ -305,7 +322,7 @@ def _einsum(subscripts: Any, *operands: Any, out: Any = None, optimize: Any = No
 
 
 @implements(np.tensordot)
-def _tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
+def _tensordot(a: Array, b: Array, axes: Any = 2) -> Array:
     a, b = as_operand(a), as_operand(b)
     if isinstance(axes, int):
         left, right = list(range(a.ndim - axes, a.ndim)), list(range(axes))
@@ -325,21 +342,22 @@ def _tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
 
 
 @implements(np.inner)
-def _inner(a: Any, b: Any) -> Tensor:
+def _inner(a: Array, b: Array) -> Array:
     if np.ndim(a) == 0 or np.ndim(b) == 0:
-        return a * b
+        return np.multiply(a, b)
     return _tensordot(a, b, axes=(-1, -1))
 
 
 @implements(np.vdot)
-def _vdot(a: Any, b: Any) -> Any:
+def _vdot(a: Array, b: Array) -> Any:
     return np.ravel(a) @ np.ravel(b)
 
 
 @implements(np.cross)
-def _cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1,
-           axis: Any = None) -> Any:
-    axisa, axisb, axisc = (axisa, axisb, axisc) if axis is None else (axis,) * 3
+def _cross(a: Array, b: Array, axisa: int = -1, axisb: int = -1, axisc: int = -1,
+           axis: int | None = None) -> Array:
+    if axis is not None:
+        axisa = axisb = axisc = axis
     a, b = (np.moveaxis(as_operand(v), i, -1) for v, i in ((a, axisa), (b, axisb)))
     if a.shape[-1] != 3 or b.shape[-1] != 3:
         raise ShapeError(f"cross of {a.shape} and {b.shape}: vectors have three components; for"
@@ -349,14 +367,14 @@ def _cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1,
 
 
 @implements(np.kron)
-def _kron(a: Any, b: Any) -> Tensor:
+def _kron(a: Array, b: Array) -> Array:
     a, b = as_operand(a), as_operand(b)
     n = max(a.ndim, b.ndim)
     left = (1,) * (n - a.ndim) + a.shape
     right = (1,) * (n - b.ndim) + b.shape
     split = np.reshape(a, [d for k in left for d in (k, 1)])
     product = split * np.reshape(b, [d for k in right for d in (1, k)])
-    return product.reshape([p * q for p, q in zip(left, right)])
+    return np.reshape(product, [p * q for p, q in zip(left, right)])
 
 
 # ---- linear algebra ------------------------------------------------------------------------------
@@ -368,43 +386,44 @@ def _kron(a: Any, b: Any) -> Tensor:
 
 
 @implements(np.linalg.solve)
-def _solve(a: Any, b: Any) -> Any:
+def _solve(a: Array, b: Array) -> Tensor:
     return apply(ops.solve, as_operand(a), as_operand(b))
 
 
 @implements(np.linalg.inv)
-def _inv(a: Any) -> Any:
+def _inv(a: Array) -> Tensor:
     return apply(ops.solve, a, np.eye(a.shape[-1]))
 
 
 @implements(np.linalg.det)
-def _det(a: Any) -> Any:
+def _det(a: Array) -> Tensor:
     return apply(ops.det, a)
 
 
 @implements(np.linalg.slogdet)
-def _slogdet(a: Any) -> Any:
+def _slogdet(a: Array) -> tuple[Array, ...]:
     return type(np.linalg.slogdet(np.eye(1)))(*apply(ops.slogdet, a))
 
 
 @implements(np.linalg.cholesky)
-def _cholesky(a: Any, /, *, upper: bool = False) -> Any:
-    factor: Any = apply(ops.cholesky, _symmetric(a, "cholesky"))
+def _cholesky(a: Array, /, *, upper: bool = False) -> Tensor:
+    factor = apply(ops.cholesky, _symmetric(a, "cholesky"))
     return factor.mT if upper else factor
 
 
 @implements(np.linalg.eigh)
-def _eigh(a: Any, UPLO: str = "L") -> Any:
-    pairs: Any = apply(ops.eigh, _symmetric(a, "eigh"))
-    return type(np.linalg.eigh(np.eye(1)))(pairs[..., 0, :], pairs[..., 1:, :])
+def _eigh(a: Array, UPLO: str = "L") -> tuple[Array, ...]:
+    pairs = apply(ops.eigh, _symmetric(a, "eigh"))
+    kind: Any = type(np.linalg.eigh(np.eye(1)))
+    return kind(pairs[..., 0, :], pairs[..., 1:, :])
 
 
 @implements(np.linalg.eigvalsh)
-def _eigvalsh(a: Any, UPLO: str = "L") -> Any:
+def _eigvalsh(a: Array, UPLO: str = "L") -> Array:
     return _eigh(a)[0]
 
 
-def _symmetric(a: Any, name: str) -> Any:
+def _symmetric(a: Array, name: str) -> Array:
     """A matrix that is symmetric to rounding, at each replay of a captured step too."""
     array = observed(a, "array", a._array) if type(a) is Tensor else array_of(a)
     effect(_check_symmetry, array, f"{name} of {subject(a)}")
@@ -419,15 +438,15 @@ def _check_symmetry(x: np.ndarray, subject: str) -> None:
 
 
 @implements(np.linalg.svd)
-def _svd(a: Any, full_matrices: bool = True, compute_uv: bool = True,
-         hermitian: bool = False) -> Any:
+def _svd(a: Array, full_matrices: bool = True, compute_uv: bool = True,
+         hermitian: bool = False) -> Array | tuple[Array, ...]:
     if hermitian:
         raise no_rule("linalg.svd", {"hermitian=True": hermitian})
     rows, columns = a.shape[-2:]
     if full_matrices and compute_uv and rows != columns:
         raise no_rule("linalg.svd", {"full_matrices=True (some of its vectors are arbitrary: say"
                                      " full_matrices=False)": full_matrices})
-    triples: Any = apply(ops.svd, a)
+    triples = apply(ops.svd, a)
     u, s, v = vjps.triple(triples, a)
     return type(np.linalg.svd(np.eye(1)))(u, s[..., 0, :], v.mT) if compute_uv else s[..., 0, :]
 
@@ -436,49 +455,51 @@ def _svd(a: Any, full_matrices: bool = True, compute_uv: bool = True,
 
 
 @implements(np.reshape)
-def _reshape(a: Any, shape: Any, order: str = "C", **options: Any) -> Tensor:
+def _reshape(a: Array, shape: Shape | int, order: str = "C", **options: object) -> Array:
     _plain(np.reshape, {"order": None if order == "C" else order, **options})
     return a.reshape(shape)
 
 
 @implements(np.transpose)
-def _transpose(a: Any, axes: Any = None) -> Tensor:
+def _transpose(a: Array, axes: Sequence[int] | None = None) -> Tensor:
     return apply(ops.transpose, a, axes=None if axes is None else tuple(axes))
 
 
 @implements(np.atleast_1d)
-def _atleast_1d(*arrays: Any) -> Any:
+def _atleast_1d(*arrays: Array) -> Array | tuple[Array, ...]:
     return _each(lambda a: a if a.ndim else a.reshape((1,)), arrays)
 
 
 @implements(np.atleast_2d)
-def _atleast_2d(*arrays: Any) -> Any:
+def _atleast_2d(*arrays: Array) -> Array | tuple[Array, ...]:
     return _each(lambda a: a if a.ndim > 1 else a.reshape((1, -1)), arrays)
 
 
 @implements(np.broadcast_arrays)
-def _broadcast_arrays(*arrays: Any, subok: bool = False) -> tuple[Any, ...]:
+def _broadcast_arrays(*arrays: Array, subok: bool = False) -> tuple[Array, ...]:
     shape = np.broadcast_shapes(*(np.shape(a) for a in arrays))
     return tuple(np.broadcast_to(a, shape) for a in arrays)
 
 
-def _each(change: Callable[[Any], Any], arrays: Sequence[Any]) -> Any:
+def _each(
+    change: Callable[[Array], Array], arrays: Sequence[Array]
+) -> Array | tuple[Array, ...]:
     changed = tuple(change(as_operand(a)) for a in arrays)
     return changed[0] if len(changed) == 1 else changed
 
 
 @implements(np.fliplr)
-def _fliplr(m: Any) -> Tensor:
+def _fliplr(m: Array) -> Array:
     return np.flip(m, 1)
 
 
 @implements(np.flipud)
-def _flipud(m: Any) -> Tensor:
+def _flipud(m: Array) -> Array:
     return np.flip(m, 0)
 
 
 @implements(np.rot90)
-def _rot90(m: Any, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Tensor:
+def _rot90(m: Array, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Array:
     turns = {0: m, 2: np.flip(m, tuple(axes))}
     if k % 4 in turns:
         return turns[k % 4]
@@ -486,13 +507,15 @@ def _rot90(m: Any, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Tensor:
 
 
 @implements(np.pad)
-def _pad(array: Any, pad_width: Any, mode: Any = "constant", **options: Any) -> Any:
+def _pad(
+    array: Array, pad_width: ArrayLike, mode: Any = "constant", **options: Any
+) -> Array | Tensor:
     widths = [tuple(int(n) for n in w)
               for w in np.broadcast_to(np.asarray(pad_width), (array.ndim, 2))]
     if mode == "constant":
         fill = options.pop("constant_values", 0)
         _plain(np.pad, options)
-        padded: Any = apply(ops.pad, array, pad_width=tuple(widths))
+        padded: Array | Tensor = apply(ops.pad, array, pad_width=tuple(widths))
         if np.ndim(fill) or fill != 0:
             inside = np.pad(np.ones(array.shape, bool), widths)
             frame = np.pad(np.zeros(array.shape), widths, constant_values=fill)
@@ -511,45 +534,47 @@ _COPYING_PADS = ("edge", "reflect", "symmetric", "wrap")
 
 
 @implements(np.concatenate)
-def _concatenate(arrays: Any, /, axis: Any = 0, out: Any = None, **options: Any) -> Tensor:
+def _concatenate(
+    arrays: Sequence[Array], /, axis: Axis = 0, out: object = None, **options: object
+) -> Tensor:
     _plain(np.concatenate, {"out": out, **options})
     return apply(ops.concatenate, *_parts(arrays), axis=axis)
 
 
 @implements(np.stack)
-def _stack(arrays: Any, axis: int = 0, out: Any = None, **options: Any) -> Tensor:
+def _stack(arrays: Sequence[Array], axis: int = 0, out: object = None, **options: object) -> Tensor:
     _plain(np.stack, {"out": out, **options})
     return apply(ops.stack, *_parts(arrays), axis=axis)
 
 
-def _parts(arrays: Any) -> list[Any]:
+def _parts(arrays: Sequence[Array]) -> list[Array]:
     return [as_operand(a) for a in arrays]
 
 
 @implements(np.append)
-def _append(arr: Any, values: Any, axis: Any = None) -> Any:
+def _append(arr: Array, values: Array, axis: int | None = None) -> Array:
     return np.concatenate([arr, values], axis=axis)
 
 
 @implements(np.vstack)
-def _vstack(tup: Any, **options: Any) -> Tensor:
+def _vstack(tup: Sequence[Array], **options: Any) -> Array:
     return np.concatenate([np.atleast_2d(a) for a in tup], axis=0, **options)
 
 
 @implements(np.hstack)
-def _hstack(tup: Any, **options: Any) -> Tensor:
+def _hstack(tup: Sequence[Array], **options: Any) -> Array:
     parts = [np.atleast_1d(a) for a in tup]
     return np.concatenate(parts, axis=0 if parts[0].ndim == 1 else 1, **options)
 
 
 @implements(np.column_stack)
-def _column_stack(tup: Any) -> Any:
+def _column_stack(tup: Sequence[Array]) -> Array:
     parts = [as_operand(a) for a in tup]
     return np.concatenate([a.reshape((-1, 1)) if a.ndim < 2 else a for a in parts], axis=1)
 
 
 @implements(np.array_split)
-def _array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
+def _array_split(ary: Array, indices_or_sections: Sections, axis: int = 0) -> list[Array]:
     n = ary.shape[axis]
     if isinstance(indices_or_sections, int | np.integer):
         sizes = [len(part) for part in np.array_split(np.arange(n), indices_or_sections)]
@@ -562,7 +587,7 @@ def _array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Tens
 
 
 @implements(np.split)
-def _split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
+def _split(ary: Array, indices_or_sections: Sections, axis: int = 0) -> list[Array]:
     n = ary.shape[axis]
     if isinstance(indices_or_sections, int | np.integer) and n % indices_or_sections:
         raise ShapeError(f"split of {ary.shape}: axis {axis} of length {n} does not divide into"
@@ -571,12 +596,12 @@ def _split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
 
 
 @implements(np.vsplit)
-def _vsplit(ary: Any, indices_or_sections: Any) -> list[Tensor]:
+def _vsplit(ary: Array, indices_or_sections: Sections) -> list[Array]:
     return _split(ary, indices_or_sections, 0)
 
 
 @implements(np.hsplit)
-def _hsplit(ary: Any, indices_or_sections: Any) -> list[Tensor]:
+def _hsplit(ary: Array, indices_or_sections: Sections) -> list[Array]:
     return _split(ary, indices_or_sections, 0 if ary.ndim == 1 else 1)
 
 
@@ -584,21 +609,23 @@ def _hsplit(ary: Any, indices_or_sections: Any) -> list[Tensor]:
 
 
 @implements(np.sort)
-def _sort(a: Any, axis: Any = -1, **options: Any) -> Tensor:
+def _sort(a: Array, axis: Axis = -1, **options: object) -> Tensor:
     if axis is None:
         a, axis = a.ravel(), -1
     return apply(ops.sort, a, axis=axis)
 
 
 @implements(np.partition)
-def _partition(a: Any, kth: Any, axis: int = -1, **options: Any) -> Any:
+def _partition(
+    a: Array, kth: int | Sequence[int], axis: int | None = -1, **options: Any
+) -> Array:
     if axis is None:
         a, axis = a.ravel(), -1
     return np.take_along_axis(a, np.argpartition(a, kth, axis, **options), axis)
 
 
 @implements(np.diag)
-def _diag(v: Any, k: int = 0) -> Any:
+def _diag(v: Array, k: int = 0) -> Any:
     if v.ndim != 1:
         return np.diagonal(v, k)
     n = len(v) + abs(k)
@@ -611,7 +638,7 @@ def _diag(v: Any, k: int = 0) -> Any:
 
 def _array_api_names() -> None:
     """Register what newer versions of NumPy call the same functions."""
-    same: dict[str, Callable[..., Any]] = {
+    same: dict[str, Callable[..., object]] = {
         "astype": lambda x, dtype, **_: x.astype(dtype),
         "matrix_transpose": lambda x: x.mT,
         "unstack": lambda x, axis=0: tuple(np.moveaxis(x, axis, 0)),

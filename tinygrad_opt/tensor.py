@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from operator import attrgetter
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 
@@ -47,22 +47,25 @@ from tinygrad_opt.recording import (
     unrepeatable,
     with_grad,
 )
+from tinygrad_opt.typing import Array, ArrayLike, DTypeLike, Shape
 
-__all__ = ["Tensor", "apply", "backward_pass", "differentiating", "history", "no_grad",
+__all__ = ["Gradient", "Tensor", "apply", "backward_pass", "differentiating", "history", "no_grad",
            "set_default_dtype"]
 
 ndarray = np.ndarray
-_AS_IT_IS: Any = nullcontext()
+Gradient: TypeAlias = "Array | Tensor"              # a Tensor where the backward pass is recorded
+Hook: TypeAlias = "Callable[[Array], ArrayLike | None]"
+_AS_IT_IS = nullcontext()
 
 # What NumPy's functions do when they meet a Tensor; tinygrad_opt.numpy_functions fills it.
-FUNCTIONS: dict[Any, Callable[..., Any]] = {}
+FUNCTIONS: dict[object, Callable[..., object]] = {}
 # What a notebook shows of a Tensor, by MIME type; the package sets it to a drawing of its graph.
-notebook_view: Callable[[Any], dict[str, Any]] | None = None
+notebook_view: Callable[[Tensor], dict[str, object]] | None = None
 
 # ---- recording -----------------------------------------------------------------------------------
 
 
-def apply(op: Op, *inputs: Any, **attrs: Any) -> Tensor:
+def apply(op: Op, *inputs: object, **attrs: object) -> Tensor:
     """Compute z = op(inputs) and, if a gradient may be wanted, remember how.
 
     Parameters
@@ -84,7 +87,7 @@ def apply(op: Op, *inputs: Any, **attrs: Any) -> Tensor:
     ShapeError, IndexError, TypeError
         What the kernel raised, with the names and shapes of the inputs.
     """
-    arrays = []
+    arrays: list[object] = []
     needs = mixed = False
     dtype = None
     for x in inputs:
@@ -140,14 +143,16 @@ def apply(op: Op, *inputs: Any, **attrs: Any) -> Tensor:
 _PLAIN = {float, int, bool, slice, type(None), type(...)}
 
 
-def _float_dtype(inputs: Any) -> np.dtype[Any] | None:
+def _float_dtype(inputs: Iterable[object]) -> np.dtype | None:
     """The dtype on which the float Tensors agree; the default if all Tensors are integers."""
     dtypes = [x._array.dtype for x in inputs if type(x) is Tensor]
     floats = [dtype for dtype in dtypes if dtype.kind == "f"]
     return np.result_type(*floats) if floats else default_dtype() if dtypes else None
 
 
-def _of_one_dtype(op: Op, inputs: Any, arrays: list[Any]) -> Any:
+def _of_one_dtype(
+    op: Op, inputs: tuple[Any, ...], arrays: list[object]
+) -> tuple[object, ...]:
     """The inputs, weak ones converted to the dtype of the float Tensors; `arrays` alike."""
     dtype = None
     for x in inputs:
@@ -176,7 +181,7 @@ def _of_one_dtype(op: Op, inputs: Any, arrays: list[Any]) -> Any:
     return given
 
 
-def entered(x: Any, dtype: Any = None) -> Any:
+def entered(x: object, dtype: np.dtype | None = None) -> Array | float:
     """What an operation works with when it is given x from outside, which is not a Tensor.
 
     Everything that is not a Tensor comes in here: arrays, converted to the dtype if there is one,
@@ -184,7 +189,8 @@ def entered(x: Any, dtype: Any = None) -> Any:
     lists as arrays; and what can stand for no real numbers is refused.
     """
     if isinstance(x, np.generic) and x.dtype.kind in "fiub":
-        return x.item()
+        number: float = x.item()
+        return number
     array = real(array_of(x))
     return converted(array, dtype) if dtype is not None else array
 
@@ -207,25 +213,28 @@ def as_operand(x: Any) -> Any:
     return np.asanyarray(x)
 
 
-def array_of(x: Any) -> ndarray:
+def array_of(x: Any) -> Array:
     """The array that stands behind something array-like."""
     if type(x) is ndarray:
         return x
-    stands_for = getattr(x, "__traced_array__", None)                  # see tinygrad_opt.compiler
+    # see tinygrad_opt.compiler
+    stands_for: Callable[[], Array] | None = getattr(x, "__traced_array__", None)
     return stands_for() if stands_for else np.asanyarray(x)
 
 
-def converted(array: ndarray, dtype: Any, copy: bool = False) -> ndarray:
+def converted(array: Array, dtype: np.dtype, copy: bool = False) -> Array:
     """The array in a dtype, converted anew at each replay of a captured step."""
     if array.dtype == dtype and not copy:
         return array
     program = tracer.get()
     if program is None:
-        return np.asarray(array).astype(dtype)
-    return program.compute(np.ndarray.astype, (array, dtype), {})[0]
+        result: Array = np.asarray(array).astype(dtype)
+    else:
+        result = program.compute(np.ndarray.astype, (array, dtype), {})[0]
+    return result
 
 
-def real(array: ndarray) -> ndarray:
+def real(array: Array) -> Array:
     """The array, if it holds real numbers and nothing beside them."""
     if isinstance(array, np.ma.MaskedArray):
         raise TypeError("a Tensor cannot hold a masked array: its mask would be lost. Fill it"
@@ -235,15 +244,17 @@ def real(array: ndarray) -> ndarray:
     return array
 
 
-def answer(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def answer(function: Callable[..., Any], *args: object, **kwargs: object) -> Array:
     """Ask a function that has no gradient about values: it answers with an array."""
     program = tracer.get()
     if program is None:
-        return function(*deep_values(args), **deep_values(kwargs))
-    return program.lift(program.compute(function, args, kwargs)[0])
+        result: Array = function(*deep_values(args), **deep_values(kwargs))
+    else:
+        result = program.lift(program.compute(function, args, kwargs)[0])
+    return result
 
 
-def records(*operands: Any) -> bool:
+def records(*operands: object) -> bool:
     """Whether an operation on these would be recorded."""
     return any(type(x) is Tensor and x._needs_grad for x in operands) and recording.get()
 
@@ -315,17 +326,17 @@ class Tensor(Methods):
 
     # The values; `data` reads and writes them with checks. Of a leaf it is another object, of the
     # same memory, once the leaf is frozen or hooked: captured steps compare this one slot.
-    _array: ndarray
+    _array: Array
     attrs: dict[str, Any]
     _changed: int               # when the values were last written
     _gradient: Any              # what `grad` holds
-    _hooks: list[Callable[[Any], Any]] | None
+    _hooks: list[Hook] | None
     inputs: tuple[Any, ...]
     name: str | None
     _needs_grad: bool           # what `requires_grad` reads
     op: Op | None
     serial: int
-    _shared: Any                # what its kernel has computed for the VJPs too
+    _shared: object             # what its kernel has computed for the VJPs too
     _spent: bool | None         # leaves: an optimizer has used this grad; None: and has said so
 
     _apply = staticmethod(apply)
@@ -333,10 +344,10 @@ class Tensor(Methods):
 
     def __init__(
         self,
-        data: Any,
+        data: ArrayLike,
         requires_grad: bool = False,
         *,
-        dtype: Any = None,
+        dtype: DTypeLike | None = None,
         name: str | None = None,
     ) -> None:
         self._array = _as_array(data, requires_grad, dtype)
@@ -353,12 +364,12 @@ class Tensor(Methods):
     # ---- the values ------------------------------------------------------------------------------
 
     @property
-    def data(self) -> ndarray:
+    def data(self) -> Array:
         """The values, as an array."""
         return self._read()
 
     @data.setter
-    def data(self, values: Any) -> None:
+    def data(self, values: ArrayLike) -> None:
         self._read()
         new = np.asarray(values, dtype=self._array.dtype)
         if new.shape != self._array.shape:
@@ -386,9 +397,9 @@ class Tensor(Methods):
         self._needs_grad = bool(flag)
 
     @property
-    def grad(self) -> Any:
+    def grad(self) -> Array | None:
         """∂L/∂self: an array, a Tensor after ``create_graph=True``, or None."""
-        g = self._gradient
+        g: Array | None = self._gradient
         program = tracer.get()
         if program is not None:
             g = program.read(self, "grad", g)
@@ -397,7 +408,7 @@ class Tensor(Methods):
         return g
 
     @grad.setter
-    def grad(self, g: Any) -> None:
+    def grad(self, g: ArrayLike | None) -> None:
         if g is not None and np.shape(g) != self._array.shape:
             raise ShapeError(f"the gradient of {subject(self)} cannot have shape {np.shape(g)}")
         if g is not None and (type(g) is not Tensor or tracer.get() is not None):
@@ -405,7 +416,7 @@ class Tensor(Methods):
         effect(set_gradient, self, g)
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> Shape:
         """Length along each axis."""
         return self._array.shape
 
@@ -420,7 +431,7 @@ class Tensor(Methods):
         return self._array.size
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype:
         """Type of the entries."""
         return self._array.dtype
 
@@ -436,9 +447,10 @@ class Tensor(Methods):
                 f"{subject(self)} has {self._array.size} entries, not one;"
                 " reduce it first: .sum() or .mean()"
             )
-        return self._read().item()
+        number: float = self._read().item()
+        return number
 
-    def numpy(self) -> ndarray:
+    def numpy(self) -> Array:
         """The values, as an array that shares memory with the Tensor."""
         return self._read()
 
@@ -446,7 +458,7 @@ class Tensor(Methods):
         """The values, as nested lists of Python numbers."""
         return self._read().tolist()
 
-    def _read(self) -> ndarray:
+    def _read(self) -> Array:
         """The values, for eyes outside the engine: a captured step would freeze what they see."""
         if tracer.get() is not None:
             unrepeatable(captured_read, self)
@@ -459,7 +471,7 @@ class Tensor(Methods):
     # ---- gradients -------------------------------------------------------------------------------
 
     @answers
-    def backward(self, gradient: Any = None, *, create_graph: bool = False) -> None:
+    def backward(self, gradient: ArrayLike | None = None, *, create_graph: bool = False) -> None:
         """Leave ∂self/∂t in ``t.grad`` of every Tensor t that self was computed from.
 
         Leaves add the new gradient to what ``grad`` holds; computed Tensors are set afresh.
@@ -504,7 +516,7 @@ class Tensor(Methods):
                 arrived.append((t, g if type(g) in (ndarray, Tensor) else array_of(g)))
         effect(deliver, arrived)
 
-    def register_hook(self, hook: Callable[[Any], Any]) -> Callable[[], None]:
+    def register_hook(self, hook: Hook) -> Callable[[], None]:
         """Call ``hook(g)`` in each backward pass, when the gradient g of this Tensor is complete.
 
         What the hook returns, if not None, takes the place of g. It is given a read-only
@@ -531,7 +543,7 @@ class Tensor(Methods):
             raise TypeError(f"a hook is a function of the gradient, got {hook!r}")
         hooks = self._hooks = self._hooks or []
 
-        def change(how: Callable[[Any], None]) -> None:
+        def change(how: Callable[[Hook], None]) -> None:
             how(hook)
             if self.op is None:                            # whoever compares its array notices
                 self._array = self._array.view()
@@ -541,7 +553,7 @@ class Tensor(Methods):
 
     # ---- changes in place ------------------------------------------------------------------------
 
-    def __setitem__(self, index: Any, value: Any) -> None:
+    def __setitem__(self, index: object, value: ArrayLike) -> None:
         if records(self, value):
             self._become(ops.put, value, index)
             return
@@ -551,7 +563,7 @@ class Tensor(Methods):
             raise kernel_error(ops.put, (self, value, index), error) from error
         self._changed = tick()
 
-    def _become(self, op: Op, *others: Any) -> Tensor:
+    def _become(self, op: Op, *others: object) -> Tensor:
         """Become op(self, *others) in place, keeping the graph right.
 
         With nothing to record the values are overwritten. Otherwise this object becomes the
@@ -605,24 +617,26 @@ class Tensor(Methods):
             parts.append("requires_grad=True")
         return f"Tensor({', '.join(parts)})"
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+    def _repr_mimebundle_(
+        self, include: object = None, exclude: object = None
+    ) -> dict[str, object]:
         if notebook_view is None or tracer.get() is not None:
             return {"text/plain": repr(self)}
         return notebook_view(self)
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[object, ...]:
         if self.op is not None:
             raise GraphError(
                 f"{subject(self)} was computed; copy or pickle its values: .detach() or .data"
             )
         return Tensor, (self._read(), self._needs_grad), {"name": self.name}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, str | None]) -> None:
         self.name = state["name"]
 
     # ---- NumPy's protocols -----------------------------------------------------------------------
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> ndarray:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         if self._needs_grad and recording.get():
             raise GraphError(
                 f"turning {subject(self)} into an array would lose its graph: use .data for the"
@@ -653,14 +667,17 @@ class Tensor(Methods):
         how = "" if method == "__call__" else f".{method}"
         raise no_rule(ufunc.__name__ + how, options)
 
-    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+    def __array_function__(
+        self, func: Callable[..., object], types: object, args: Sequence[object],
+        kwargs: Mapping[str, object],
+    ) -> object:
         recorded = FUNCTIONS.get(func) or getattr(func, "plain", None)
         if recorded is not None:
             return recorded(*args, **kwargs)
         module = getattr(func, "__module__", "numpy").removeprefix("numpy").lstrip(".")
         raise no_rule(".".join(filter(None, (module, func.__name__))), {})
 
-    def __apply_op__(self, op: Op, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> Tensor:
+    def __apply_op__(self, op: Op, inputs: tuple[object, ...], attrs: dict[str, object]) -> Tensor:
         return apply(op, *inputs, **attrs)
 
 
@@ -672,7 +689,7 @@ _new = Tensor.__new__
 class _Module(ModuleType):
     """This file, which is called by mistake where `Tensor` is meant."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> NoReturn:
         raise TypeError("tg.tensor is a module; PyTorch's tensor here: tg.Tensor(...)")
 
 
@@ -683,7 +700,7 @@ for _name, _method in vars(Methods).items():               # a user's error name
         _method.__qualname__ = f"Tensor.{_name}"
 
 
-def _as_array(data: Any, own: bool, dtype: Any) -> ndarray:
+def _as_array(data: ArrayLike, own: bool, dtype: DTypeLike | None) -> Array:
     """The array of a Tensor: what is wrapped, what is copied and in which dtype."""
     if type(data) is Tensor and data._needs_grad:
         raise GraphError(f"Tensor({subject(data)}) would lose its graph; use .detach() or .copy()")
@@ -735,8 +752,8 @@ def history(end: Tensor, since: int = -1) -> list[Tensor]:
 
 
 def backward_pass(
-    end: Tensor, seed: Any, *, record: bool = False, since: int = -1
-) -> dict[Tensor, Any]:
+    end: Tensor, seed: Gradient, *, record: bool = False, since: int = -1
+) -> dict[Tensor, Array]:
     """Reverse-mode differentiation: from the gradient `seed` of `end` to those of its history.
 
     Parameters
@@ -753,9 +770,9 @@ def backward_pass(
     Returns
     -------
     dict
-        Tensor → ∂L/∂Tensor, for every Tensor that was reached.
+        Tensor → ∂L/∂Tensor, for every Tensor that was reached; Tensors too if `record`.
     """
-    gradients = {end: seed}
+    gradients: dict[Tensor, Any] = {end: seed}
     program = None if record else tracer.get()
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):    # d√x/dx at 0 is inf
         for z in reversed(history(end, since)):
@@ -798,7 +815,7 @@ def backward_pass(
     return gradients
 
 
-def _as_tensor(x: Any, vjp: Any) -> Any:
+def _as_tensor(x: object, vjp: object) -> object:
     """An input as a VJP takes it that is to be recorded; masks, labels, indices stay arrays."""
     return values_of(x) if vjp is None else Tensor(x) if type(x) is ndarray else x
 
@@ -816,7 +833,9 @@ def _like(x: Tensor, g: Any, record: bool) -> Any:
     return g if g.dtype is array.dtype else g.astype(array.dtype, copy=False)
 
 
-def first_gradient(end: Tensor, gradient: Any = None, record: bool = False) -> Any:
+def first_gradient(
+    end: Tensor, gradient: ArrayLike | None = None, record: bool = False
+) -> Gradient:
     """∂end/∂end, or the gradient that is given, checked: where a backward pass starts."""
     if not end._needs_grad:
         raise GraphError(
@@ -841,10 +860,10 @@ def first_gradient(end: Tensor, gradient: Any = None, record: bool = False) -> A
     return Tensor(g) if record else lifted(g)
 
 
-def _hooked(z: Tensor, g: Any) -> Any:
+def _hooked(z: Tensor, g: Gradient) -> Gradient:
     """Let the hooks of z see its gradient and replace it."""
     for hook in list(z._hooks or ()):
-        shown = g
+        shown: Any = g
         if type(g) is ndarray:
             shown = g.view()
             shown.flags.writeable = False
@@ -860,7 +879,7 @@ def _hooked(z: Tensor, g: Any) -> Any:
     return g
 
 
-def set_gradient(t: Tensor, g: Any) -> None:
+def set_gradient(t: Tensor, g: Gradient | None) -> None:
     """Let g be the gradient of t, whatever it was before."""
     t._gradient = g
 
@@ -871,7 +890,7 @@ def forget_gradients(tensors: list[Tensor]) -> None:
         t._gradient = None
 
 
-def deliver(gradients: list[tuple[Tensor, Any]]) -> None:
+def deliver(gradients: list[tuple[Tensor, Gradient]]) -> None:
     """Add gradients to the leaves that they belong to."""
     for t, _ in gradients:
         if t._spent and t._gradient is not None:

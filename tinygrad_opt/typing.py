@@ -9,11 +9,12 @@ import numpy as np
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    from typing_extensions import Unpack
-else:
-    Unpack = dict                              # Python 3.10 has none, and none is evaluated
+    from typing_extensions import CapsuleType, Unpack
+else:                                          # Python 3.10 has none, and none is evaluated
+    CapsuleType, Unpack = object, dict
 
-__all__ = ["Array", "ArrayLike", "Axis", "DTypeLike", "Rate", "Seed", "Shape", "Unpack"]
+__all__ = ["Array", "ArrayLike", "Axis", "CapsuleType", "DTypeLike", "Rate", "Seed", "Shape",
+           "Unpack"]
 
 # Rules, kernels and VJPs are typed as what they say, NumPy code on arrays; the same text runs on
 # Tensors and symbols.
