@@ -30,6 +30,7 @@ with the line that does it:
     step.py      `compile`, and what it makes of a function
 
     native/      a program as machine code
+    javascript/  a program as a JavaScript module
 """
 
 from tinygrad_opt.compiler.bound import Bound

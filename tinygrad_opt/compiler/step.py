@@ -156,6 +156,56 @@ class CompiledStep:
         lines = next(reversed(self.programs.values())).program.lines()
         return f"<p>{escape(self.name)}, {len(lines)} calls:</p>{listing(chr(10).join(lines))}"
 
+    def to_javascript(self, **others: CompiledStep) -> str:
+        """The latest program as a JavaScript module, which goes on from the values of now.
+
+        Parameters
+        ----------
+        **others : CompiledStep
+            Other captured functions, such as ``predict=``; they become functions of the module
+            under their names, and share parameters with the step.
+
+        Returns
+        -------
+        str
+            An ES module without imports. Its default export has ``step(data, rates)``, which
+            returns what the step returns, and the others; `data` holds the arguments in order, or
+            by name, row by row, and `rates` changes options of the optimizer (``{lr: 0.1}``; the
+            rate may be a function of the step count). ``init()`` begins anew, ``memory`` is the one
+            typed array in which everything lies, ``slots`` tells where, and ``program()`` makes
+            another instance.
+
+        Raises
+        ------
+        CaptureError
+            If the step has not been called, or does what has no words in JavaScript: random
+            numbers, running statistics, kernels of one's own. It is named.
+
+        Notes
+        -----
+        Losses agree with NumPy's to rounding: single operations are rounded as NumPy rounds them,
+        sums are added up in double precision. Values that labels and probabilities are checked for
+        are checked no more, but for places out of range.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import tinygrad_opt as tg
+        >>> w = tg.Tensor([1.0, 2.0], requires_grad=True)
+        >>> step = tg.compile(lambda x: (x @ w).sum())
+        >>> _ = step(np.ones((3, 2), np.float32))
+        >>> "export default program();" in step.to_javascript()
+        True
+        """
+        from tinygrad_opt.compiler.javascript import module
+        programs = {}
+        for name, step in {"step": self, **others}.items():
+            if not step.programs:
+                raise CaptureError(f"{step.name} has not been called yet: call it once, so that"
+                                   " there is a program")
+            programs[name] = next(reversed(step.programs.values())).program
+        return module(self.name, programs)
+
     def explain(self, repeats: int = 200) -> str:
         """The latest program as a listing: each call, what it makes, and its share of the time.
 

@@ -91,6 +91,19 @@ class Run:
                                   for i, call in enumerate(bound) if any(a is g for a in call.args)]
             self.calls += bound
 
+    @property
+    def options(self) -> dict[str, float]:
+        """The numbers that the rule computes with, by name."""
+        return numbers(self.rule)
+
+    def branches(self) -> list[InPlace | None]:
+        """The rule as in-place calls: a version for each branch that it takes at some step."""
+        known: Versions = {}
+        for t in (*range(1, 65), *(1 << k for k in range(7, 31))):
+            in_place(self.rule, self.pack.dtype, self.rule._rate(t - 1), t, known)
+        (versions,) = known.values()
+        return versions
+
     def gradient_of(self, e: Entry) -> Array:
         """The part of the gradient that belongs to one parameter."""
         start = e.place.start - self.place.start

@@ -178,6 +178,8 @@ class InPlace:
     scratch : list of dtype
     size, moves : int
         How many numbers there are, and how many of them move, which come first.
+    wanted, conditions : list
+        The numbers as Symbols; those that decide a branch, and what was decided.
     reads : set of str
         Names of the numbers that all this depends on.
     numbers, constants : callable
@@ -204,11 +206,12 @@ class InPlace:
         moves = {n: not set(moving).isdisjoint(inside([n])) for n in used}
         at_each_run, rarely = ([n for n in used if moves[n] is now] for now in (True, False))
         self.size, self.moves = len(used), len(at_each_run)
+        self.wanted, self.conditions = [*at_each_run, *rarely], conditions
         self.reads = {n.name for n in inside([*used, *(n for n, _ in conditions)])}
         arguments = ", ".join(str(x.name) for x in (*moving, *fixed))
         self.numbers = _compiled(arguments, at_each_run, conditions)
         self.constants = _compiled(arguments, rarely, [])
-        self._allocate(vectors, ends, order, [*at_each_run, *rarely])
+        self._allocate(vectors, ends, order, self.wanted)
 
     def _allocate(self, vectors: Sequence[Symbol], ends: dict[int, Symbol], order: list[Symbol],
                   numbers: list[Symbol]) -> None:

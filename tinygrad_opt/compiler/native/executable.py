@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.compiler.bound import SETTING, Bound, in_modes, ready, timed
-from tinygrad_opt.compiler.native.fusion import Fused, Unit, writes
+from tinygrad_opt.compiler.native.fusion import Unit, fuse, writes
 from tinygrad_opt.compiler.native.loops import Loop, scattering
-from tinygrad_opt.compiler.native.lowering import Check, Lowering, Pairs, Scatter
+from tinygrad_opt.compiler.native.lowering import Check, Pairs, Scatter
 from tinygrad_opt.compiler.native.machine_code import Runner, addresses, lanes
 from tinygrad_opt.compiler.native.matrix_products import Matrix, Product
 from tinygrad_opt.compiler.native.optimizer_loop import OptimizerStep, is_step
-from tinygrad_opt.compiler.program import Call, Program, Ref, slots_in
+from tinygrad_opt.compiler.program import Call, Ref, slots_in
 from tinygrad_opt.recording import nested
 from tinygrad_opt.tensor import Tensor, deliver, forget_gradients
 
@@ -54,7 +54,7 @@ class Native(Bound):
     """
 
     def _make_ready(self) -> None:
-        self.fused = fused = _fused(self.program)
+        self.fused = fused = fuse(self.program)
         ends = set(map(fused.root, slots_in(self.program.result)))
         self.stored = fused.stored(ends)
         self._allocate(ends)
@@ -257,17 +257,6 @@ class Native(Bound):
         plain = Product(c.dtype.str[1:], m, n, k, lie[0], lie[1], lie[2], lanes(size))
         best = plain.better()
         return best, ([node.a, node.b, node.out] if best == plain else [node.b, node.a, node.out])
-
-
-def _fused(program: Program) -> Fused:
-    """The units of a program."""
-    low, nodes, barriers = Lowering(program), [], set()
-    for i, call in enumerate(program.calls):
-        lowered = low.of(call)
-        nodes += [(node, i) for node in ([call] if lowered is None else lowered)]
-        if call.is_effect and lowered is None and call.kernel not in SETTING:
-            barriers.add(i)
-    return Fused(low, nodes, barriers)
 
 
 def _settled(units: list[Unit]) -> list[Unit]:

@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from tinygrad_opt.compiler.bound import SETTING
 from tinygrad_opt.compiler.native.loops import Loop, Value
 from tinygrad_opt.compiler.native.lowering import Check, Entries, Fold, Lowering, Pairs, Scatter
-from tinygrad_opt.compiler.program import Call, slots_in
+from tinygrad_opt.compiler.program import Call, Program, slots_in
 
-__all__ = ["Fused", "Unit", "writes"]
+__all__ = ["Fused", "Unit", "fuse", "writes"]
 
 MOST = 24                                # arrays that a loop reads and writes
 
@@ -273,6 +274,17 @@ class Fused:
     def loop(self, unit: Unit, stored: set[int]) -> tuple[Loop, list[int]]:
         """The loop of a unit, and the slots of its arrays in their order."""
         return _Building(self, unit, stored).result()
+
+
+def fuse(program: Program) -> Fused:
+    """The units of a program."""
+    low, nodes, barriers = Lowering(program), [], set()
+    for i, call in enumerate(program.calls):
+        lowered = low.of(call)
+        nodes += [(node, i) for node in ([call] if lowered is None else lowered)]
+        if call.is_effect and lowered is None and call.kernel not in SETTING:
+            barriers.add(i)
+    return Fused(low, nodes, barriers)
 
 
 class _Building:

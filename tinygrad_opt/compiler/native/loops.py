@@ -22,7 +22,7 @@ from tinygrad_opt.compiler.native.elementary_functions import (
     typed,
 )
 
-__all__ = ["Loop", "Value", "scattering"]
+__all__ = ["START", "Loop", "Value", "scattering"]
 
 LONG = 1024                              # so many float32 are added up in float64
 
@@ -129,12 +129,12 @@ def scattering(dtype: str, shape: tuple[int, ...], into: tuple[int, ...], places
                 ((len(steps) - 1, 0, 0),)).merged()
 
 
-_START = {"add": 0, "multiply": 1, "maximum": -math.inf, "minimum": math.inf}
+START = {"add": 0, "multiply": 1, "maximum": -math.inf, "minimum": math.inf}
 
 
 def start_of(name: str, dtype: str) -> Any:
     """What folding starts from."""
-    start = _START[name]
+    start = START[name]
     if math.isinf(start) and kind_of(dtype) != "f":
         limits = np.iinfo(dtype)
         return limits.min if start < 0 else limits.max

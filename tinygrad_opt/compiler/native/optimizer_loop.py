@@ -19,7 +19,7 @@ from tinygrad_opt.compiler.native.elementary_functions import FUNCTIONS
 from tinygrad_opt.compiler.native.loops import Loop, Value
 from tinygrad_opt.compiler.program import Call
 
-__all__ = ["OptimizerStep", "is_step"]
+__all__ = ["OptimizerStep", "is_step", "update_loop"]
 
 _consume = deque[Any](maxlen=0).extend
 _gradient = operator.attrgetter("_gradient")
@@ -80,7 +80,7 @@ class OptimizerStep:
                 for now, kept in zip((pack.p, pack.state), pack.before):
                     updates.append((_copy(now, pack.dtype), [_address(now), _address(kept)]))
         for run in plan.runs:
-            loop = _update(run)
+            loop = update_loop(run, run.version)
             if loop is None:
                 return
             pack, size = run.pack, run.pack.dtype.itemsize
@@ -127,9 +127,9 @@ def _copy(g: Any, dtype: Any) -> Loop | None:
     return loop.merged()
 
 
-def _update(run: Any) -> Loop | None:
+def update_loop(run: Any, version: Any) -> Loop | None:
     """The in-place calls of a rule as one loop, which reads and writes each vector once."""
-    version, dtype = run.version, run.pack.dtype
+    dtype = run.pack.dtype
     name, size = dtype.str[1:], dtype.itemsize
     vectors = 2 + len(run.slots) + (run.rates is not None)
     arrays = ((name, (size,)),) * vectors + ((name, (0,)),) * version.size

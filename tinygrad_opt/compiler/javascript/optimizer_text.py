@@ -1,0 +1,201 @@
+"""An optimizer's step as JavaScript: the loop of its rule, for each branch that it takes."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt.compiler.javascript.loop_text import LoopText
+from tinygrad_opt.compiler.javascript.typed_memory import Function, Memory, Region
+from tinygrad_opt.compiler.javascript.vocabulary import WORDS, heads, index, number, refused
+from tinygrad_opt.compiler.native.optimizer_loop import update_loop
+from tinygrad_opt.compiler.program import Ref
+from tinygrad_opt.symbols import Symbol, inside, name_of
+from tinygrad_opt.tensor import Tensor, deliver
+
+__all__ = ["Update", "place_gradients"]
+
+
+class Update:
+    """An optimizer's step: its vectors in memory, and a function for each of its runs."""
+
+    def __init__(self, module: Memory, optimizer: Any) -> None:
+        self.module, self.optimizer = module, optimizer
+        plan = optimizer._plan
+        if plan is None:                                   # options were set since the last step
+            plan = optimizer._planned({n: e.target._gradient
+                                       for n, e in optimizer._entries.items()})
+        self.plan = plan
+        if optimizer.check_finite is not None:
+            raise refused("check_finite of an optimizer")
+        self.vectors: list[tuple[Region, Region, list[Region]]] = []
+        for pack in plan.packs:
+            place = {"address": pack.p.__array_interface__["data"][0], "nbytes": pack.p.nbytes}
+            p = module.region("p", pack.size, np.array(pack.p), kind="leaf", **place)
+            g = module.region("g", pack.size)
+            rows = [module.region(slot, pack.size, np.array(row))
+                    for slot, row in zip(pack.slots, pack.state)]
+            module.wide = module.wide or pack.dtype == np.float64
+            self.vectors.append((p, g, rows))
+        for e in plan.active:
+            module.names[id(e.target)] = e.name
+        self._names()
+        own = {"lr": optimizer.lr if type(optimizer.lr) is float else math.nan,
+               "decay": optimizer.decay}
+        module.rates |= own
+        self.body: list[str] = []
+        for run in plan.runs:
+            self._run(run)
+
+    def _names(self) -> None:
+        """Show where parameters, gradients and accumulators are."""
+        for run in self.plan.runs:
+            p, g, rows = self._vectors(run)
+            for e in run.entries:
+                where = e.place.start
+                self.module.show(e.name, self.module.written(p, where), e.shape, "parameter")
+                self.module.show(f"{e.name}.grad", self.module.written(g, where), e.shape,
+                                 "gradient")
+                for slot, row in zip(run.pack.slots, rows):
+                    if slot in run.slots:
+                        self.module.show(f"{e.name}.{slot}", self.module.written(row, where),
+                                         e.shape, "state")
+
+    def _vectors(self, run: Any) -> tuple[Region, Region, list[Region]]:
+        place: int = self.plan.packs.index(run.pack)
+        return self.vectors[place]
+
+    def _run(self, run: Any) -> None:
+        """A function that updates the parameters of a run, for each branch of the rule."""
+        optimizer, rule = self.optimizer, type(self.optimizer).__name__
+        same = {n: x for n, x in run.options.items() if x == getattr(optimizer, n)}
+        self.module.rates |= same
+        own = {n: x for n, x in run.options.items() if n not in same}
+        lines = [f"const {n} = {number(x)};" for n, x in own.items()]
+        if same:
+            lines.append(f"const {{{', '.join(same)}}} = R;")
+        if run.rule.lr != optimizer.lr:
+            if callable(run.rule.lr):
+                raise refused("a schedule in the overrides of an optimizer")
+            lines.append(f"const lr = {number(run.rule.lr)};")
+        else:
+            lines += [f"const taken = {self.plan.t} + count;",
+                      "const lr = (typeof R.lr == 'function' ? R.lr(taken) : R.lr)"
+                      " / (1 + R.decay * taken);"]
+            lines.append("must(lr >= 0, `rates.lr must be a number >= 0, got ${R.lr}`);")
+        lines.append(f"const t = {run.count + self.plan._done[0] + 1} + count;")
+        versions = run.branches()
+        if None in versions or any(update_loop(run, v) is None for v in versions):
+            raise refused(f"the rule of {rule}, which does not go entry by entry")
+        for version in versions:
+            lines.append(self._version(run, version))
+        lines.append(f"must(false, {json.dumps(f'{rule} takes a branch that was not traced')});")
+        name = f"update{len(self.module.functions)}"
+        text = "\n  ".join(filter(None, lines))
+        self.module.functions.append(f"function {name}(R) {{\n  {text}\n}}")
+        self.body.append(f"{name}(R);")
+
+    def _version(self, run: Any, version: Any) -> str:
+        """One branch: its conditions, its numbers, its loop."""
+        names: dict[Symbol, str] = {}
+        before: list[str] = []
+        for x in inside([n for n, _ in version.conditions]):
+            names[x] = self._word(x, names)
+        tests = [f"{'' if answer else '!'}({names[n]})" for n, answer in version.conditions]
+        narrow = run.pack.dtype == np.float32
+        for x in inside(version.wanted):
+            if x not in names:
+                text = self._word(x, names)
+                names[x] = text
+                if x.function is not None:
+                    names[x] = f"n{len(before)}"
+                    before.append(f"const {names[x]} = {text};")
+        values = [f"F({names[x]})" if narrow else names[x] for x in version.wanted]
+        before += [f"const c{i} = {text};" for i, text in enumerate(values)]
+        loop = update_loop(run, version)
+        assert loop is not None
+        p, g, rows = self._vectors(run)
+        used = [p, g, *(rows[run.pack.slots.index(slot)] for slot in run.slots)]
+        arrays = [f"M[{self.module.written(region, run.place.start)}" for region in used]
+        arrays += [f"c{i}" for i in range(version.size)]
+        text = LoopText(self.module, loop, arrays).text()
+        return (f"if ({' && '.join(tests) or 'true'}) {{\n    " + "\n    ".join(before)
+                + f"\n    {text}\n    return;\n  }}")
+
+    def _word(self, x: Symbol, names: Mapping[Symbol, str]) -> str:
+        """A number that is computed from numbers."""
+        if x.function is None:
+            return f"({x.name})".replace("inf", "Infinity").replace("nan", "NaN")
+        name = name_of(x.function)
+        if name not in WORDS:
+            raise refused(f"{name} in the rule of {type(self.optimizer).__name__}")
+        self.module.used.add(WORDS[name].split("(")[0])
+        return WORDS[name].format(*[names[v] if isinstance(v, Symbol) else number(v)
+                                    for v in x.inputs])
+
+    def called(self, part: Function, delivered: Mapping[Tensor, Any]) -> str:
+        """Gradients laid end to end, clipped, and the update."""
+        lines: list[str] = []
+        for run in self.plan.runs:
+            g = self._vectors(run)[1]
+            for e in run.entries:
+                ref = delivered.get(e.target)
+                if not isinstance(ref, Ref):
+                    raise refused(f"a step without a gradient of {e.name} from this step")
+                lines += self._gathered(part, ref, g, e)
+        return "\n  ".join([*lines, *self._clipped(), *self.body, "count++;"])
+
+    def _gathered(self, part: Function, ref: Ref, g: Region, e: Any) -> Iterator[str]:
+        region, at = self.module.place(part, ref.slot)
+        if region is g and at == e.place.start:
+            return
+        own = part.fused.slots[ref.slot]
+        size = own.dtype.itemsize
+        flat = [s // size for s in np.empty(e.shape, own.dtype).strides]
+        steps = [0] * (len(e.shape) - len(own.shape)) + [s // size for s in own.strides]
+        yield (f"{heads(e.shape)}M[{index(self.module.written(g, e.place.start), flat)}] ="
+               f" M[{index(self.module.written(region, at), steps)}];")
+
+    def _clipped(self) -> Iterator[str]:
+        o, written = self.optimizer, self.module.written
+        parts = [(run, self._vectors(run)[1]) for run in self.plan.runs]
+        if o.clip_value is not None:
+            for run, g in parts:
+                at = written(g, run.place.start)
+                yield (f"for (let i = {at}; i < {written(g, run.place.stop)}; i++)"
+                       f" M[i] = Math.max(-{o.clip_value!r}, Math.min({o.clip_value!r}, M[i]));")
+        if o.clip_norm_each is not None or o.clip_norm is not None:
+            self.module.used.add("shrink")
+
+        def view(g: Region, place: slice) -> str:
+            return f"M.subarray({written(g, place.start)}, {written(g, place.stop)})"
+
+        if o.clip_norm_each is not None:
+            for run, g in parts:
+                for e in run.entries:
+                    yield f"shrink([{view(g, e.place)}], {o.clip_norm_each!r});"
+        if o.clip_norm is not None:
+            every = ", ".join(view(g, run.place) for run, g in parts)
+            yield f"shrink([{every}], {o.clip_norm!r});"
+
+
+def place_gradients(module: Memory, part: Function, updates: Any) -> None:
+    """Have gradients computed where the optimizer reads them, if nobody else looks at them."""
+    for update in updates:
+        optimizer = update.optimizer
+        if any((optimizer.clip_value, optimizer.clip_norm, optimizer.clip_norm_each)):
+            continue
+        targets = {id(e.target): (e, update._vectors(run)[1])
+                   for run in update.plan.runs for e in run.entries}
+        for call in part.program.calls:
+            for t, ref in call.inputs[0] if call.kernel is deliver else ():
+                e, g = targets.get(id(t), (None, None))
+                own = part.fused.slots[ref.slot]
+                if (e is not None and own.kind == "temporary" and own.shape == e.shape
+                        and own.strides == np.empty(own.shape, own.dtype).strides
+                        and ref.slot not in part.regions):
+                    part.regions[ref.slot] = g, e.place.start
