@@ -25,7 +25,7 @@ ORDER = [
     {"autograd", "nonfinite", "nn", "optim", "compiler", "viz"},
     {"checkpoint", "cases"},
     {"train"},
-    {"interop"},
+    {"interop", "parallel"},
     {"cli"},
     {"__init__"},
     {"__main__"},
@@ -34,7 +34,8 @@ RANK = {part: i for i, parts in enumerate(ORDER) for part in parts}
 OUTSIDE = {
     "numpy": "everyone", "graphviz": {"viz"}, "matplotlib": {"viz"}, "PIL": {"viz"},
     "pygraphviz": {"viz"}, "tqdm": {"train", "cli"}, "IPython": {"viz"},
-    "safetensors": {"checkpoint"}, "llvmlite": {"compiler"}, "sklearn": {"interop"},
+    "safetensors": {"checkpoint"}, "llvmlite": {"compiler"}, "joblib": {"parallel"},
+    "distributed": {"parallel"}, "mpi4py": {"parallel"}, "sklearn": {"interop"},
     "onnx": {"interop"},
     "typing_extensions": {"typing"},           # by type checkers alone, which bring it
 }

@@ -30,7 +30,7 @@ from tinygrad_opt.ops import op
 from tinygrad_opt.tensor import Tensor, history, no_grad, set_default_dtype
 
 if TYPE_CHECKING:
-    from tinygrad_opt import data, interop, optim, train, viz
+    from tinygrad_opt import data, interop, optim, parallel, train, viz
     from tinygrad_opt.checkpoint import load, save
     from tinygrad_opt.compiler import compile
     from tinygrad_opt.nn.init import seed
@@ -72,6 +72,7 @@ __all__ = [
     "op",
     "ops",
     "optim",
+    "parallel",
     "playback",
     "save",
     "seed",
@@ -93,6 +94,7 @@ _LATER = {
     "interop": "tinygrad_opt",
     "load": "tinygrad_opt.checkpoint",
     "optim": "tinygrad_opt",
+    "parallel": "tinygrad_opt",
     "playback": "tinygrad_opt.viz",
     "save": "tinygrad_opt.checkpoint",
     "seed": "tinygrad_opt.nn.init",

@@ -19,6 +19,7 @@ from tinygrad_opt.cli import (  # noqa: F401  (importing a command makes it know
     paths,
     pictures,
     spiral,
+    sweep,
     train,
 )
 from tinygrad_opt.cli.command import COMMANDS, UsageError, parser

@@ -30,6 +30,7 @@ examples:
   tinygrad-opt train digits            learn handwritten digits, about a second
   tinygrad-opt train spiral --lr 0.02  another data set, another learning rate
   tinygrad-opt compare moons           optimizers side by side, each from several starts
+  tinygrad-opt sweep digits --lr 1e-3,1e-2 --optimizer adam,sgd --jobs 2   rank options
   tinygrad-opt spiral --seeds 2        nine published runs of optimizers, beside ours
   tinygrad-opt race beale              the paths of optimizers down a surface, as animation
   tinygrad-opt race neuron --optimizers sgd:lr=1,momentum=.8,newton,adam:0.2

@@ -35,6 +35,7 @@ _NAMES_IN = {                              # imported when one of them is asked 
         "plot_attention plot_confusion plot_gradient_flow plot_samples plot_weights"),
     "plots.races": "animate_race follow plot_race race",
     "plots.sparse_inputs": "learn_sparse plot_sparse",
+    "plots.sweeps": "plot_heat_map plot_parallel_coordinates",
     "plots.surfaces": "SURFACES Surface sampled sigmoid_neuron surface",
     "plots.training_animation": "TrainingRecorder animate_training",
     "plots.training_report": "report",

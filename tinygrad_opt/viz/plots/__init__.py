@@ -4,6 +4,7 @@ learning_curves       histories, several runs side by side, sizes of batches
 learning_rates        what a rate does to the loss, schedules, and a test that suggests a rate
 models                confusion, samples, weights, gradient flow, attention
 decision_regions      the classes that a model predicts over the plane
+sweeps                many trainings with many options
 loss_landscape        the loss around a trained network
 training_animation    a training, frame by frame
 training_report       one page about one run

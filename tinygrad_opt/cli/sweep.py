@@ -1,0 +1,121 @@
+"""``tinygrad-opt sweep``: a network learns with each of many options."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from tinygrad_opt.cli.command import UsageError, argument, at_least, command, positive, rivals
+from tinygrad_opt.cli.learning import DATA, PICTURE, QUIET, TRAINING, look, task_of
+
+__all__ = ["sweep"]
+
+
+def _rates(text: str) -> list[float]:
+    """``1e-3,1e-2``: several rates."""
+    return [positive(part) for part in text.split(",")]
+
+
+@command(
+    *DATA,
+    argument("--optimizer", type=rivals, default="adam", metavar="NAMES",
+             help="such as adam,sgd,sgd:lr=1,momentum=.8 (default: adam)"),
+    argument("--lr", type=_rates, metavar="RATES",
+             help="learning rates, such as 1e-3,1e-2 (default: one that suits optimizer and data)"),
+    argument("--seeds", type=at_least(1), default=1, metavar="N",
+             help="trainings with the same options, from other first weights (default: 1)"),
+    *TRAINING[:3],
+    argument("--jobs", type=int, default=1, metavar="N",
+             help="processes, -1 for all cores; the numbers are the same for any (default: 1)"),
+    argument("--seed", type=at_least(0), default=0, metavar="N",
+             help="what all random numbers come from (default: 0)"),
+    argument("--resume", action="store_true",
+             help="go on where a sweep with the same options was interrupted or killed"),
+    argument("--out", type=Path, metavar="FOLDER", help="where to (default: runs/sweep-DATASET)"),
+    *PICTURE,
+    QUIET,
+    examples="""
+    tinygrad-opt sweep digits --lr 1e-3,1e-2 --optimizer adam,sgd --jobs 2
+    tinygrad-opt sweep moons --lr 1e-4,1e-3,1e-2,1e-1,1 --seeds 3
+    tinygrad-opt sweep digits --lr 1e-3,1e-2 --optimizer adam,sgd --jobs 2 --resume
+    """,
+)
+def sweep(options: argparse.Namespace) -> int:
+    """Train with each of many options, and rank them.
+
+    Every optimizer is tried at every rate. Small networks are trained as one. The loss on the
+    samples to test on decides; trials that explode are kept, below the others.
+
+    Written to the folder: trials.jsonl (a line for each trial as it ends, from which --resume
+    goes on), trials.csv (the table) and, with Matplotlib, sweep.png (the best loss for each
+    optimizer and rate) and parallel.png (all trials).
+    """
+    from tinygrad_opt import nn
+    from tinygrad_opt.parallel import Training
+    from tinygrad_opt.parallel import sweep as run
+
+    task = task_of(options.dataset, options.target)
+    samples = task.load()
+    layers = samples.layers(task.hidden if options.hidden is None else options.hidden)
+    name = Path(options.dataset).stem
+    out = options.out or Path("runs", f"sweep-{name}")
+    out.mkdir(parents=True, exist_ok=True)
+    log = out / "trials.jsonl"
+    if not options.resume:
+        log.unlink(missing_ok=True)
+
+    def model(rng: Any, **unused: Any) -> nn.MLP:
+        return nn.MLP(layers, rng=rng)
+
+    train = Training(model, samples.x_train, samples.y_train, loss="cross_entropy",
+                     epochs=options.epochs or task.epochs, metrics="accuracy",
+                     batch_size=options.batch_size or task.batch_size,
+                     validation_data=(samples.x_test, samples.y_test))
+    trials = _trials(options, task.rates)
+    print(f"{name}: {len(trials)} trials of a network {'-'.join(map(str, layers))}", flush=True)
+    found = run(train, trials, seed=options.seed, jobs=options.jobs, resume=log,
+                progress=not options.quiet)
+    print(found, end="\n\n")
+    files = {log: "a line for each trial; --resume goes on from it",
+             found.save(out / "trials.csv"): "the table"} | _pictures(found, out, look(options))
+    width = max(len(str(path)) for path in files)
+    for path, meaning in files.items():
+        print(f"  {path!s:{width}}  {meaning}")
+    return 130 if found.stopped else 0
+
+
+def _trials(options: argparse.Namespace, rates: dict[str, float]) -> list[dict[str, Any]]:
+    """The options of all trials."""
+    from tinygrad_opt import optim
+
+    trials: list[dict[str, Any]] = []
+    for text in options.optimizer:
+        made, says = optim.get(text), optim.lookup.says_rate(text)
+        if says and options.lr:
+            raise UsageError(f"{text} has its rate, and --lr says others")
+        own = [None] if says else options.lr or [rates.get(type(made).__name__.lower(), made.lr)]
+        for lr in own:
+            one = {"optimizer": text} | ({} if lr is None else {"lr": lr})
+            trials += [one | ({"start": k} if options.seeds > 1 else {})
+                       for k in range(options.seeds)]
+    return trials
+
+
+def _pictures(found: Any, out: Path, chosen: dict[str, Any]) -> dict[Path, str]:
+    """The pictures; without Matplotlib, or with one trial alone, none."""
+    from tinygrad_opt.errors import RenderError
+    from tinygrad_opt.viz.figures import png
+
+    made = {}
+    for name, plot, meaning in [
+        ("sweep.png", found.plot, "the best loss for each of two options"),
+        ("parallel.png", found.plot_parallel, "all trials, an axis for each option"),
+    ]:
+        try:
+            (out / name).write_bytes(png(plot(**chosen)))
+        except (RenderError, ValueError) as error:
+            print(f"no {name}: {error}")
+        else:
+            made[out / name] = meaning
+    return made

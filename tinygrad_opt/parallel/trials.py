@@ -1,0 +1,551 @@
+"""Trials: one function run with many options, over the cores or machines that there are."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import as_completed
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
+
+import numpy as np
+
+from tinygrad_opt.data.arguments import whole
+from tinygrad_opt.errors import CheckpointError, install
+from tinygrad_opt.hints import answers
+from tinygrad_opt.markup import html_table
+from tinygrad_opt.nn import init
+from tinygrad_opt.train.history import History, write_csv
+
+if TYPE_CHECKING:
+    from tinygrad_opt.viz.figures import Options, Unpack
+
+__all__ = ["Sweep", "Trial", "drawing_from", "sweep"]
+
+Settings: TypeAlias = dict[str, Any]                       # options of one trial, by name
+Sampler: TypeAlias = Callable[[np.random.Generator], Settings]
+Space: TypeAlias = Mapping[str, Sequence[Any]] | Sequence[Settings] | Sampler
+ORDER = ("done", "diverged", "failed")
+BY_RUN = ("epoch", "seconds")                              # columns of a history that judge nothing
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training with its options, and what came of it.
+
+    Attributes
+    ----------
+    number : int
+        Its place in the sweep, from 0, which decides its random numbers.
+    options : dict
+        What it was called with.
+    status : {"done", "diverged", "failed"}
+        Diverged: the value that is compared is nan or infinite. Failed: an error was raised.
+    values : dict of str to float
+        What it returned.
+    seconds : float
+        How long it took; of trials that were trained as one, its share.
+    error : str
+        The error of one that failed.
+    """
+
+    number: int
+    options: Settings
+    status: str
+    values: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    error: str = ""
+
+
+class Sweep(Sequence[Trial]):
+    """The trials of a sweep in their order; prints as a table with the best first.
+
+    Parameters
+    ----------
+    trials : iterable of Trial
+    by : str
+        The value that is compared.
+    mode : {"min", "max"}
+    seed : int
+        What all random numbers come from.
+    stopped : str, optional
+        Why trials are missing.
+
+    Examples
+    --------
+    >>> found = Sweep([Trial(0, {"lr": 0.1}, "done", {"loss": 0.5}),
+    ...                Trial(1, {"lr": 9.0}, "diverged", {"loss": float("nan")}),
+    ...                Trial(2, {"lr": 0.3}, "done", {"loss": 0.25})], by="loss")
+    >>> found.best.options
+    {'lr': 0.3}
+    >>> print(found)
+    trial   lr  loss    status  seconds
+        2  0.3  0.25      done        0
+        0  0.1   0.5      done        0
+        1    9   nan  diverged        0
+    """
+
+    def __init__(self, trials: Iterable[Trial], by: str = "loss", mode: str = "min",
+                 seed: int = 0, stopped: str | None = None) -> None:
+        if mode not in ("min", "max"):
+            raise ValueError(f"mode must be 'min' or 'max', got {mode!r}.")
+        self.trials = sorted(trials, key=lambda trial: trial.number)
+        self.by, self.mode, self.seed, self.stopped = by, mode, seed, stopped
+
+    def __len__(self) -> int:
+        return len(self.trials)
+
+    @overload
+    def __getitem__(self, i: int) -> Trial: ...
+
+    @overload
+    def __getitem__(self, i: slice) -> list[Trial]: ...
+
+    def __getitem__(self, i: int | slice) -> Trial | list[Trial]:
+        return self.trials[i]
+
+    def ranked(self) -> list[Trial]:
+        """The best first; then those that diverged, then those that failed."""
+        sign = 1 if self.mode == "min" else -1
+
+        def rank(trial: Trial) -> tuple[int, float]:
+            value = trial.values.get(self.by, math.nan)
+            return ORDER.index(trial.status), sign * value if math.isfinite(value) else math.inf
+
+        return sorted(self.trials, key=rank)
+
+    @property
+    def best(self) -> Trial:
+        """The trial with the best value.
+
+        Raises
+        ------
+        ValueError
+            If none is done.
+        """
+        first = next(iter(self.ranked()), None)
+        if first is None or first.status != "done":
+            raise ValueError(f"none of {len(self)} trials is done: {first and first.error}")
+        return first
+
+    def rows(self) -> list[dict[str, object]]:
+        """One dict per trial, in order: its options, its values, and how it ended."""
+        options = dict.fromkeys(name for trial in self for name in trial.options)
+        values = dict.fromkeys(name for trial in self for name in trial.values)
+        return [{"trial": t.number} | {name: t.options.get(name, "") for name in options}
+                | {name: t.values.get(name, math.nan) for name in values}
+                | {"status": t.status, "seconds": t.seconds} for t in self]
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write all rows as CSV; numbers read back as they are."""
+        rows = self.rows()
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return write_csv(path, [rows[0] if rows else [], *(row.values() for row in rows)])
+
+    def plot(self, x: str | None = None, y: str | None = None,
+             **options: Unpack[Options]) -> Any:
+        """The best value for each pair of two options, as a heat map.
+
+        Parameters
+        ----------
+        x, y : str, optional
+            Names of options; by default the first two that differ between trials.
+        **options
+            Theme, size, dpi and title, as in `viz.figures.Options`.
+        """
+        from tinygrad_opt.viz import plot_heat_map
+
+        return plot_heat_map(self.rows(), self._varied(), self.by, mode=self.mode, x=x, y=y,
+                             **options)
+
+    def plot_parallel(self, **options: Unpack[Options]) -> Any:
+        """All options of all trials, an axis each: a line is a trial, its colour its value."""
+        from tinygrad_opt.viz import plot_parallel_coordinates
+
+        return plot_parallel_coordinates(self.rows(), self._varied(), self.by, mode=self.mode,
+                                         **options)
+
+    def _varied(self) -> list[str]:
+        """Names of the options that differ between trials."""
+        seen: dict[str, set[str]] = {}
+        for trial in self:
+            for name, value in trial.options.items():
+                seen.setdefault(name, set()).add(repr(value))
+        return [name for name, values in seen.items() if len(values) > 1]
+
+    def _cells(self, most: int = 40) -> list[list[str]]:
+        by_number = {row["trial"]: row for row in self.rows()}
+        rows = [by_number[trial.number] for trial in self.ranked()]
+        head = [[*rows[0]]] if rows else []
+        return head + [[f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()]
+                       for row in rows[:most]]
+
+    def __str__(self) -> str:
+        lines = self._cells()
+        if not lines:
+            return "no trials"
+        widths = [max(map(len, column)) for column in zip(*lines)]
+        table = ["  ".join(c.rjust(w) for c, w in zip(line, widths)) for line in lines]
+        more = len(self) - len(lines) + 1
+        errors = [f"trial {t.number}: {t.error}" for t in self if t.error]
+        return "\n".join([*table, *[f"and {more} more"] * (more > 0), *errors[:5],
+                          *[f"stopped: {self.stopped}"] * bool(self.stopped)])
+
+    def _repr_html_(self) -> str:
+        return html_table(self._cells())
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{n} {status}" for status in ORDER
+                           if (n := sum(trial.status == status for trial in self)))
+        return f"<Sweep of {len(self)} trials: {counts}>"
+
+
+@answers
+def sweep(
+    train: Callable[..., Any],
+    space: Space,
+    *,
+    seed: int | None = None,
+    trials: int | None = None,
+    jobs: int = 1,
+    backend: Any = "joblib",
+    resume: str | os.PathLike[str] | None = None,
+    by: str | None = None,
+    mode: str | None = None,
+    progress: bool = True,
+) -> Sweep:
+    """Train with each of many options, and put what came of it in a table.
+
+    Parameters
+    ----------
+    train : callable
+        ``train(rng=..., **options)`` trains and returns a number, a dict of numbers, or a
+        `History`, of which the last row counts. All that is random must come from rng, a
+        `numpy.random.Generator`; layers without an rng of their own draw from it, too. A
+        `Training` trains small networks of equal shapes as one.
+    space : dict, sequence of dict, or callable
+        A grid, ``{"lr": [0.1, 0.01], "hidden": [16, 32]}``, of which every combination is
+        tried; a list of options; or a sampler, ``rng -> options``.
+    seed : int, optional
+        Trial k draws from child k of it, whichever process it runs in.
+    trials : int, optional
+        How often a sampler is asked; for others, the first so many.
+    jobs : int
+        Processes of joblib: 1 stays in this one, -1 takes all cores.
+    backend : "joblib", Dask client, or executor
+        What runs them: a ``distributed.Client``, a ``mpi4py.futures.MPIPoolExecutor``, or
+        anything with ``submit`` as `concurrent.futures` has it.
+    resume : path, optional
+        A log, a line of JSON for each trial, written as they end. Trials that it holds are not
+        run again, except those that failed.
+    by : str, optional
+        Which value is compared: by default val_loss, loss, or the first.
+    mode : {"min", "max"}, optional
+        By default "max" for a name that ends in accuracy, else "min".
+    progress : bool
+        A line on standard error for each trial.
+
+    Returns
+    -------
+    Sweep
+        Ctrl-C ends it, with the trials that are done.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to try, or the log is of another sweep.
+    ImportError
+        If joblib is needed and not there.
+
+    Notes
+    -----
+    The numbers are the same for any number of jobs and any backend. A trial that raises an error
+    or diverges is kept as such. The parent process writes the log, and a line that a kill has
+    cut short is passed over.
+
+    Examples
+    --------
+    >>> def train(lr, rng):
+    ...     x = rng.normal()
+    ...     for _ in range(10):
+    ...         x -= lr * 2 * x
+    ...     return x**2
+    >>> found = sweep(train, {"lr": [0.01, 0.1, 0.4]}, seed=0, progress=False)
+    >>> found.best.options
+    {'lr': 0.4}
+    """
+    if jobs == 0 or not isinstance(jobs, int):
+        raise ValueError(f"jobs is a number of processes, or -1 for all cores; got {jobs!r}")
+    log = _Log(None if resume is None else Path(resume), seed)
+    settings = _settings(space, trials, log.seed)
+    finished = log.finished(settings)
+    waiting = {k for k in range(len(settings)) if k not in finished}
+    split = getattr(train, "groups", None)
+    groups = split(settings) if split else [[k] for k in range(len(settings))]
+    tasks = [[(k, settings[k]) for k in group] for group in groups if waiting & {*group}]
+    run = _Call(train, log.seed, by)
+    stopped = None
+    try:
+        with _interruptible():
+            for found in _completed(run, tasks, jobs, backend):
+                new = [trial for trial in found if trial.number in waiting]
+                finished |= {trial.number: trial for trial in new}
+                log.add(new)
+                if progress:
+                    _tell(new, len(finished), len(settings))
+    except KeyboardInterrupt:
+        stopped = "interrupted"
+    by = by or _compared(next((t.values for t in finished.values() if t.values), {}))
+    return Sweep(finished.values(), by, mode or ("max" if by.endswith("accuracy") else "min"),
+                 log.seed, stopped)
+
+
+# ---- what is tried -------------------------------------------------------------------------------
+
+
+def _settings(space: Space, trials: int | None, seed: int) -> list[Settings]:
+    """The options of all trials."""
+    count = None if trials is None else whole("trials", trials)
+    if callable(space):
+        if count is None:
+            raise ValueError("a sampler needs to know how often it is asked: sweep(..., trials=20)")
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, 0)))
+        found = [dict(space(rng)) for _ in range(count)]
+    elif isinstance(space, Mapping):
+        for name, values in space.items():
+            if isinstance(values, str) or not isinstance(values, Iterable):
+                raise TypeError(f"a grid needs a list of values for {name!r}, got {values!r}")
+        found = [dict(zip(space, values)) for values in itertools.product(*space.values())]
+    else:
+        found = [dict(options) for options in space]
+    if not found:
+        raise ValueError("there is nothing to try: the grid or the list is empty")
+    return found[:count]
+
+
+# ---- one task ------------------------------------------------------------------------------------
+
+
+class _Call:
+    """Runs the trials of one task, wherever it is sent."""
+
+    def __init__(self, train: Callable[..., Any], seed: int, by: str | None) -> None:
+        self.train, self.seed, self.by = train, seed, by
+
+    def __call__(self, task: list[tuple[int, Settings]]) -> list[Trial]:
+        if len(task) > 1:
+            start = time.perf_counter()
+            try:
+                found = self.train.together(           # type: ignore[attr-defined]
+                    [(self._rng(k), options) for k, options in task])
+            except Exception:                          # whose it is shows when each runs alone
+                return [self._alone(k, options) for k, options in task]
+            seconds = (time.perf_counter() - start) / len(task)
+            return [self._ended(k, options, result, seconds)
+                    for (k, options), result in zip(task, found)]
+        return [self._alone(k, options) for k, options in task]
+
+    def _alone(self, k: int, options: Settings) -> Trial:
+        start = time.perf_counter()
+        try:
+            with drawing_from(self._rng(k)) as rng:
+                found = self.train(rng=rng, **options)
+            return self._ended(k, options, found, time.perf_counter() - start)
+        except Exception as error:
+            return Trial(k, options, "failed", {}, time.perf_counter() - start,
+                         f"{type(error).__name__}: {error}")
+
+    def _ended(self, k: int, options: Settings, found: Any, seconds: float) -> Trial:
+        values = _values(found)
+        by = self.by or _compared(values)
+        if by not in values:
+            raise KeyError(f"it gave no {by!r}; there are {', '.join(values) or 'none'}")
+        return Trial(k, options, "done" if math.isfinite(values[by]) else "diverged", values,
+                     seconds)
+
+    def _rng(self, k: int) -> np.random.Generator:
+        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(k,)))
+
+
+@contextmanager
+def drawing_from(rng: np.random.Generator) -> Iterator[np.random.Generator]:
+    """The package's own generator begins by this one, and goes on where it was afterwards."""
+    own = init.generator()
+    before = own.bit_generator.state
+    own.bit_generator.state = np.random.default_rng(rng.spawn(1)[0].integers(2**63)
+                                                    ).bit_generator.state
+    try:
+        yield rng
+    finally:
+        own.bit_generator.state = before
+
+
+def _values(found: Any) -> dict[str, float]:
+    """What a trial returned, as numbers by name."""
+    if isinstance(found, History):
+        if found.stopped == "interrupted":
+            raise KeyboardInterrupt
+        found = {name: column[-1] for name, column in found.items()
+                 if column and name not in BY_RUN and not isinstance(column[-1], tuple)}
+    if not isinstance(found, Mapping):
+        found = {"loss": found}
+    return {str(name): float(value) for name, value in found.items()}
+
+
+def _compared(values: Mapping[str, float]) -> str:
+    """The value that tells which trial is better, if nobody says."""
+    return next((name for name in ("val_loss", "loss") if name in values),
+                next(iter(values), "loss"))
+
+
+# ---- who runs them -------------------------------------------------------------------------------
+
+
+def _completed(run: _Call, tasks: list[Any], jobs: int, backend: Any) -> Iterator[list[Trial]]:
+    """The trials of each task, as they end."""
+    if backend == "joblib":
+        if jobs == 1 or len(tasks) < 2:
+            yield from map(run, tasks)
+            return
+        try:
+            from joblib import Parallel, delayed
+        except ImportError:
+            raise ImportError(f"jobs={jobs} needs joblib: {install('sweep')}") from None
+        yield from Parallel(n_jobs=jobs, return_as="generator_unordered")(
+            delayed(run)(task) for task in tasks)
+    elif hasattr(backend, "scheduler_info"):
+        from distributed import as_completed as ended
+
+        yield from (future.result() for future in ended(backend.map(run, tasks, pure=False)))
+    elif hasattr(backend, "submit"):
+        yield from (future.result()
+                    for future in as_completed([backend.submit(run, task) for task in tasks]))
+    else:
+        raise TypeError('backend is "joblib", a Dask client or an executor with submit(), got'
+                        f" {backend!r}")
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C ends the sweep, also where a training in it would take it for its own.
+
+    `fit` ends well at Ctrl-C where nobody else handles it; such a trial would look done.
+    """
+    asked = []
+
+    def ask(number: int, frame: object) -> None:
+        asked.append(number)
+        raise KeyboardInterrupt
+
+    ours = (threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+    if ours:
+        signal.signal(signal.SIGINT, ask)
+    try:
+        yield
+        if asked:
+            raise KeyboardInterrupt
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _tell(trials: Sequence[Trial], done: int, total: int) -> None:
+    for trial in trials:
+        options = " ".join(f"{name}={_plain(value)}" for name, value in trial.options.items())
+        values = "  ".join(f"{name} {value:.4g}" for name, value in trial.values.items())
+        print(f"{done}/{total}  {options}: {trial.error or values}"
+              f"{'  diverged' * (trial.status == 'diverged')}  ({trial.seconds:.2g} s)",
+              file=sys.stderr, flush=True)
+
+
+# ---- the log -------------------------------------------------------------------------------------
+
+
+class _Log:
+    """A line of JSON for each trial, after one for the sweep; None writes nothing."""
+
+    def __init__(self, path: Path | None, seed: int | None) -> None:
+        self.path, self.lines = path, self._read(path)
+        head = next((line for line in self.lines if "seed" in line), None)
+        if head is not None and seed not in (None, head["seed"]):
+            raise ValueError(f"{path} is the log of a sweep with seed {head['seed']}, not {seed}")
+        given: Any = np.random.SeedSequence(seed if head is None else head["seed"]).entropy
+        self.seed: int = given
+        if path is not None and head is None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._write([{"seed": self.seed}])
+
+    @staticmethod
+    def _read(path: Path | None) -> list[dict[str, Any]]:
+        """All whole lines."""
+        if path is None or not path.exists():
+            return []
+        lines = []
+        for number, text in enumerate(path.read_text(encoding="utf-8").splitlines()):
+            try:
+                line = json.loads(text)
+            except ValueError:                             # cut short by a kill
+                continue
+            if not isinstance(line, dict) or not {"seed", "number"} & line.keys():
+                raise CheckpointError(f"{path} is no log of a sweep: see line {number + 1}")
+            lines.append(line)
+        return lines
+
+    def finished(self, settings: list[Settings]) -> dict[int, Trial]:
+        """The trials that need not be run again."""
+        found = {}
+        for line in self.lines:
+            if "number" not in line:
+                continue
+            try:
+                trial = Trial(**line)
+            except TypeError as error:
+                raise CheckpointError(f"{self.path} is no log of a sweep: {error}") from None
+            k = trial.number
+            if k >= len(settings) or _plain(settings[k]) != trial.options:
+                raise ValueError(f"{self.path} is the log of another sweep: its trial {k} had the"
+                                 f" options {trial.options}")
+            if trial.status != "failed":
+                found[k] = Trial(**{**line, "options": settings[k]})
+        return found
+
+    def add(self, trials: Sequence[Trial]) -> None:
+        self._write([_plain(asdict(trial)) for trial in trials])
+
+    def _write(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """All of them at once, below a line that may have been cut short."""
+        if self.path is None or not lines:
+            return
+        with open(self.path, "ab+") as file:
+            file.seek(0, os.SEEK_END)
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")
+            file.write("".join(f"{json.dumps(line)}\n" for line in lines).encode())
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON holds it: functions and objects by their names."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return getattr(value, "__qualname__", None) or repr(value)
