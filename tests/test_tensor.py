@@ -218,6 +218,34 @@ def test_a_gradient_is_not_the_array_that_backward_was_given():
     assert y.grad == [1]
 
 
+def test_gradients_that_share_memory_unread_are_copies_once_they_are_read():
+    x, w, seed = leaf(np.ones((2, 3))), leaf(np.ones(6)), np.arange(6.0)
+    y = x.reshape(-1) + w
+    y.backward(seed)
+    assert np.shares_memory(x._gradient, w._gradient)
+    for t in (x, w, y):
+        t.grad[...] = -1
+    seed[...] = -2
+    for t in (x, w, y):
+        assert (t.grad == -1).all()
+    y.backward(np.arange(6.0))
+    np.testing.assert_array_equal(x.grad.ravel(), np.arange(6.0) - 1)
+
+
+def test_a_gradient_that_is_a_view_of_what_can_be_written_is_a_copy():
+    x, g = leaf(np.ones((2, 3))), np.ones((2, 3))
+    y = x.T
+    (y * 2).backward(g.T)
+    y.grad[...] = -1
+    np.testing.assert_array_equal(x.grad, 2 * g)
+
+
+def test_gradients_that_a_function_returns_can_be_written_to():
+    for x in (np.array(3.0), np.ones((2, 3))):
+        g = tg.grad(lambda x: (x + 1).sum() if x.ndim else x + 1)(x)
+        g[...] = 0
+
+
 def test_a_constant_wraps_its_array_and_a_parameter_owns_a_copy():
     values = np.ones(3)
     assert Tensor(values).data is values

@@ -287,7 +287,8 @@ class _Run:
             g = np.zeros(x.shape, x.dtype) if g is None else g
             if self.wants_tensors:
                 return g if type(g) is Tensor else Tensor(g)
-            return lifted(values_of(g))
+            g = values_of(g)
+            return lifted(g.copy() if type(g) is np.ndarray and not g.flags.writeable else g)
 
         gradients = tuple(_map(one, x) for x in self.inputs)
         return gradients[0] if self.single else gradients

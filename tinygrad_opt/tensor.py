@@ -506,6 +506,8 @@ class Tensor(Methods):
         """
         with with_grad() if create_graph else _AS_IT_IS:
             seed = first_gradient(self, gradient, create_graph)
+            if type(seed) is ndarray:
+                seed.flags.writeable = False               # so that leaves may share it, unread
             gradients = backward_pass(self, seed, record=create_graph)
         arrived = []
         for t, g in gradients.items():
@@ -810,9 +812,17 @@ def backward_pass(
                 if other is not None:
                     part = _like(x, other + part, record)  # never +=: `other` may be shared
                 elif x.op is None and (part is g or values_of(part).base is not None):
-                    part = part.copy() if record else part.copy("K")   # a leaf's is its own
+                    if type(part) is not ndarray or _may_be_written(part):
+                        part = part.copy() if record else part.copy("K")   # a leaf's is its own
                 gradients[x] = part
     return gradients
+
+
+def _may_be_written(array: ndarray) -> bool:
+    """Whether anybody could write to its memory; `Tensor.grad` copies what nobody can."""
+    while type(array.base) is ndarray:
+        array = array.base
+    return array.flags.writeable or array.base is not None
 
 
 def _as_tensor(x: object, vjp: object) -> object:
