@@ -269,6 +269,8 @@ def ready(call: Call, arrays: list[Any]) -> Callable[[], Any]:
     if call.is_effect:
         return functools.partial(kernel, *inputs, **attrs)
     out = arrays[call.output]
+    if isinstance(kernel, np.ufunc) and kernel is not np.ldexp:        # which takes integers
+        inputs = _numbers_converted(inputs)
     if isinstance(kernel, np.ufunc) and kernel not in (np.maximum, np.minimum):   # deprecated there
         return functools.partial(kernel, *inputs, out, **attrs)
     if kernel in _COPIES:
@@ -287,6 +289,16 @@ def ready(call: Call, arrays: list[Any]) -> Callable[[], Any]:
     if _takes_out(kernel) and not (out.dtype == np.float16 and kernel in _MEANS):
         return functools.partial(kernel, *inputs, out=out, **attrs)
     return functools.partial(_into, out, kernel, inputs, attrs)
+
+
+def _numbers_converted(inputs: Any) -> Any:
+    """Python's numbers beside floats of one dtype as such floats, which NumPy would make at each
+    call: that takes as long as the call itself."""
+    dtypes = {x.dtype for x in inputs if isinstance(x, np.ndarray)}
+    if len(dtypes) != 1 or next(iter(dtypes)).kind != "f":
+        return inputs
+    with np.errstate(over="ignore"):
+        return tuple(np.array(x, *dtypes) if type(x) in (int, float) else x for x in inputs)
 
 
 @functools.cache
