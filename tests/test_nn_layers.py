@@ -385,6 +385,41 @@ def test_a_sequence_in_two_parts_is_the_sequence_in_one(kind):
         net(normal(4, 6, 3))
 
 
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+def test_a_sequence_is_its_steps(kind, bias):
+    net = kind(2, 3, bias, dtype=float, rng=0)
+    x = tg.Tensor(normal(4, 5, 2), requires_grad=True)
+    start = [tg.Tensor(normal(4, 3), requires_grad=True) for _ in range(2)]
+    weights = normal(7, 4, 3)
+
+    def stepped(x, state):
+        outputs = []
+        for t in range(x.shape[1]):
+            state = net.step(x[:, t], state)
+            outputs.append(first(state))
+        return np.stack(outputs, axis=1), state
+
+    def derivatives(run):
+        outputs, state = run(x, tuple(start) if kind is nn.LSTM else start[0])
+        ends = state if isinstance(state, tuple) else (state,)
+        total = sum((w * end).sum() for w, end in zip(weights[5:], ends))
+        total = total + sum((w * outputs[:, t]).sum() for t, w in enumerate(weights[:5]))
+        leaves = [x, *start[:len(ends)], *net.parameters().values()]
+        for leaf in leaves:
+            leaf.grad = None
+        total.backward(create_graph=True)
+        slopes = [leaf.grad for leaf in leaves]
+        for leaf in leaves:
+            leaf.grad = None
+        sum((g * g).sum() for g in slopes).backward()
+        return [outputs.data, *(e.data for e in ends), *(g.data for g in slopes),
+                *(leaf.grad for leaf in leaves)]
+
+    for whole, steps in zip(derivatives(net), derivatives(stepped), strict=True):
+        np.testing.assert_allclose(whole, steps, rtol=1e-10, atol=1e-12)
+
+
 # ---- PyTorch's layout ----------------------------------------------------------------------------
 
 

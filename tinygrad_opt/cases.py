@@ -158,6 +158,7 @@ def joined(**attrs: Any) -> list[Call]:
 SLIDES = [((1, 2, 5), (3,), (1,)), ((2, 1, 7), (2,), (3,)), ((1, 1, 3, 4), (2, 3), (1, 1)),
           ((1, 1, 4, 5), (2, 2), (2, 2)), ((1, 2, 5, 2), (3, 1), (2, 3)), ((0, 1, 4), (2,), (1,))]
 STATES = [((3,), 2), ((1,), 1), ((0,), 2), ((), 3)]        # samples, length of the state
+SEQUENCES = [(2, 3, 2), (1, 1, 1), (0, 2, 2)]              # samples, steps, length of the state
 SQUARE = [matrix(*shape) for shape in [(3, 3), (1, 1), (2, 2), (2, 3, 3), (2, 1, 2, 2), (0, 0)]]
 MASK = np.arange(12).reshape(3, 4) % 5 < 2
 
@@ -311,6 +312,11 @@ CASES: dict[str, list[Call]] = {
     "lstm_gates": [call(real(*n, 4 * h)) for n, h in STATES],
     "lstm_cell_state": [call(real(*n, 4 * h), real(*n, h)) for n, h in STATES],
     "lstm_hidden_state": [call(real(*n, 4 * h), real(*n, h)) for n, h in STATES],
+    "rnn": [call(real(n, time, h), real(n, h), real(h, h)) for n, time, h in SEQUENCES],
+    "gru": [call(real(n, time, 3 * h), real(n, h), real(h, 3 * h), *bias)
+            for n, time, h in SEQUENCES for bias in ([], [real(3 * h)])],
+    "lstm": [call(real(n, time, 4 * h), real(n, h), real(n, h), real(h, 4 * h))
+             for n, time, h in SEQUENCES],
 }
 
 

@@ -1,17 +1,18 @@
 """Recurrent networks: a cell that is stepped along a sequence and carries a state.
 
-Each class is the cell and the loop over it: ``cell.step(x, state)`` goes one step, and calling
-it runs a whole batch of sequences.
+``cell.step(x, state)`` goes one step, in operations that a drawing shows one by one; calling the
+cell runs a whole batch of sequences, in one operation.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 from typing import Any
 
 import numpy as np
 
-from tinygrad_opt import ops
+from tinygrad_opt import kernels, ops
 from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.hints import answers
 from tinygrad_opt.nn import init as initialisers
@@ -20,8 +21,6 @@ from tinygrad_opt.nn.linear import linear
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.nn.parameters import as_input, parameter, positive
 from tinygrad_opt.tensor import Tensor, apply
-
-_sigmoid = ops.sigmoid.kernel
 
 # ---- what gated cells compute --------------------------------------------------------------------
 
@@ -35,12 +34,21 @@ def _parts(gates, count):
     return [gates[..., k * n:(k + 1) * n] for k in range(count)]
 
 
+def _sigmoid(x):
+    """σ(x) by way of tanh: as exact beside 1, which is what a gate is for, and faster."""
+    return 0.5 * np.tanh(0.5 * x) + 0.5
+
+
+def _gru_parts(a, b):
+    """r and z = σ(a + b) side by side, and the candidate state n = tanh(a + r · b)."""
+    n = a.shape[-1] // 3
+    rz = _sigmoid(a[..., :2 * n] + b[..., :2 * n])
+    return rz, np.tanh(a[..., 2 * n:] + rz[..., :n] * b[..., 2 * n:])
+
+
 def _gru_gates(a, b):
-    """r, z = σ(a + b) and the candidate state n = tanh(a + r · b)."""
-    out, n = a + b, a.shape[-1] // 3
-    out[..., :2 * n] = _sigmoid(out[..., :2 * n])
-    out[..., 2 * n:] = np.tanh(a[..., 2 * n:] + out[..., :n] * b[..., 2 * n:])
-    return out
+    """r, z and n side by side."""
+    return np.concatenate(_gru_parts(a, b), axis=-1)
 
 
 def _gru_gates_vjps(g, gates, a, b):
@@ -62,17 +70,20 @@ def _gru_hidden_state_vjp(g, out, gates, h):
     return np.concatenate([np.zeros_like(g), g * (h - n), g * (1 - z)], axis=-1)
 
 
+def _lstm_parts(a):
+    """i and f = σ(a) side by side, the candidate state g = tanh(a), and o = σ(a)."""
+    n = a.shape[-1] // 4
+    return _sigmoid(a[..., :2 * n]), np.tanh(a[..., 2 * n:3 * n]), _sigmoid(a[..., 3 * n:])
+
+
 def _lstm_gates(a):
-    """i, f, o = σ(a) and the candidate state g = tanh(a), in the order i, f, g, o."""
-    out, n = _sigmoid(a), a.shape[-1] // 4
-    out[..., 2 * n:3 * n] = np.tanh(a[..., 2 * n:3 * n])
-    return out
+    """i, f, g and o side by side."""
+    return np.concatenate(_lstm_parts(a), axis=-1)
 
 
 def _lstm_gates_vjp(d, z, a):
     """z (1 − z) behind σ, (1 + z) (1 − z) behind tanh."""
-    n = z.shape[-1] // 4
-    behind_tanh = np.repeat(np.array([0, 0, 1, 0], a.dtype), n)
+    behind_tanh = np.repeat(np.array([0, 0, 1, 0], a.dtype), z.shape[-1] // 4)
     return d * ((z + behind_tanh) * (1 - z))
 
 
@@ -118,9 +129,126 @@ lstm_hidden_state = ops.op(
         1 - (np.tanh(c) if shared is None else shared) ** 2),
     shared=_tanh_of_cell,
 )
+
+# ---- whole sequences -----------------------------------------------------------------------------
+
+# What a layer computes of a whole batch, in one operation: `a` is x @ W_ih and the biases for all
+# steps, (n, time, gates · hidden). Its backward pass goes through the steps in reverse, and then
+# makes the gradient of W_hh by one product of all steps.
+
+
+def _over_time(steps):
+    return np.stack(steps, axis=1)
+
+
+def _weight_gradient(h, states, products):
+    """hᵀ @ ∂L/∂(h @ W), added up over the steps, which begin with h and go on with the states."""
+    before = kernels.as_rows(_over_time([h, *states[:-1]]))
+    return before.mT @ kernels.as_rows(products)
+
+
+def _rnn(a, h, w):
+    """h' = tanh(a + h @ W) for each step."""
+    states = []
+    for t in range(a.shape[1]):
+        h = np.tanh(a[:, t] + kernels.matmul(h, w))
+        states.append(h)
+    return _over_time(states)
+
+
+def _rnn_vjps(g, z, a, h, w):
+    last, back, arrived, gh = a.shape[1] - 1, w.mT, [], None
+    for t in range(last, -1, -1):
+        gh = g[:, t] if gh is None else g[:, t] + gh
+        arrived.append(gh * (1 - z[:, t] * z[:, t]))
+        gh = kernels.matmul(arrived[-1], back)
+    ga = _over_time(arrived[::-1])
+    return [ga, gh, _weight_gradient(h, [z[:, t] for t in range(last + 1)], ga)]
+
+
+def _by_kind(made, a):
+    """What was made in all steps, kind by kind."""
+    time = a.shape[1]
+    return [made[k:k + time] for k in range(0, len(made), time)]
+
+
+def _gru_run(a, h, w, *b):
+    """Of each step h @ W + b, then r and z, then n, then h'."""
+    made = []
+    for t in range(a.shape[1]):
+        product = ops.linear(h, w, *b) if b else kernels.matmul(h, w)
+        gates, n = _gru_parts(a[:, t], product)
+        h = n + _parts(gates, 2)[1] * (h - n)
+        made.append((product, gates, n, h))
+    return tuple(itertools.chain(*zip(*made)))
+
+
+def _gru(a, h, w, *b, shared=None):
+    """h' = n + z (h − n) for each step; see `_gru_parts`."""
+    return _over_time(_by_kind(shared or _gru_run(a, h, w, *b), a)[-1])
+
+
+def _gru_vjps(g, out, a, h, w, *b, shared=None):
+    products, gates, candidates, states = _by_kind(shared or _gru_run(a, h, w, *b), a)
+    back, arrived, by_products, gh = w.mT, [], [], None
+    for t in range(len(states) - 1, -1, -1):
+        gh = g[:, t] if gh is None else g[:, t] + gh
+        (r, z), n = _parts(gates[t], 2), candidates[t]
+        dn = gh * (1 - z) * (1 - n * n)
+        dz = gh * ((states[t - 1] if t else h) - n)
+        d = np.concatenate([dn * _parts(products[t], 3)[2], dz], axis=-1)
+        d = d * (gates[t] * (1 - gates[t]))
+        arrived.append(np.concatenate([d, dn], axis=-1))
+        by_products.append(np.concatenate([d, dn * r], axis=-1))
+        gh = gh * z + kernels.matmul(by_products[-1], back)
+    gb = _over_time(by_products[::-1])
+    return [_over_time(arrived[::-1]), gh, _weight_gradient(h, states, gb), gb]
+
+
+def _lstm_run(a, h, c, w):
+    """Of each step i and f, then i g and f c, then g, then o, then tanh c', then h', then c'."""
+    made = []
+    for t in range(a.shape[1]):
+        gates, g, o = _lstm_parts(a[:, t] + kernels.matmul(h, w))
+        addends = gates * np.concatenate([g, c], axis=-1)
+        ig, fc = _parts(addends, 2)
+        c = ig + fc
+        curved = np.tanh(c)
+        h = o * curved
+        made.append((gates, addends, g, o, curved, h, c))
+    return tuple(itertools.chain(*zip(*made)))
+
+
+def _lstm(a, h, c, w, shared=None):
+    """h' = o tanh c' for each step, with c' = i g + f c; behind them the last c'."""
+    *_, states, cells = _by_kind(shared or _lstm_run(a, h, c, w), a)
+    return _over_time([*states, cells[-1]])
+
+
+def _lstm_vjps(d, out, a, h, c, w, shared=None):
+    gates, addends, candidates, o, curved, states, _ = _by_kind(
+        shared or _lstm_run(a, h, c, w), a)
+    back, arrived, dc, dh = w.mT, [], d[:, len(o)], None
+    for t in range(len(o) - 1, -1, -1):
+        dh = d[:, t] if dh is None else d[:, t] + dh
+        (i, f), (ig, _) = _parts(gates[t], 2), _parts(addends[t], 2)
+        dc = dc + dh * (o[t] - states[t] * curved[t])                  # o (1 − tanh² c)
+        arrived.append(np.concatenate([
+            np.concatenate([dc, dc], axis=-1) * (addends[t] - addends[t] * gates[t]),
+            dc * (i - ig * candidates[t]),                             # i (1 − g²)
+            dh * (states[t] - states[t] * o[t])], axis=-1))            # tanh c · o (1 − o)
+        dc, dh = dc * f, kernels.matmul(arrived[-1], back)
+    da = _over_time(arrived[::-1])
+    return [da, dh, dc, _weight_gradient(h, states, da)]
+
+
+rnn = ops.op("RNN", _rnn, joint=_rnn_vjps)
+gru = ops.op("GRU", _gru, joint=_gru_vjps, shared=_gru_run)
+lstm = ops.op("LSTM", _lstm, joint=_lstm_vjps, shared=_lstm_run)
 ops.register(
     gru_gates=gru_gates, gru_hidden_state=gru_hidden_state, lstm_gates=lstm_gates,
-    lstm_cell_state=lstm_cell_state, lstm_hidden_state=lstm_hidden_state,
+    lstm_cell_state=lstm_cell_state, lstm_hidden_state=lstm_hidden_state, rnn=rnn, gru=gru,
+    lstm=lstm,
 )
 
 # ---- one step ------------------------------------------------------------------------------------
@@ -284,7 +412,7 @@ class _Recurrent(Module):
         -------
         Tensor of shape (n, hidden), or a tuple of two for an LSTM
         """
-        return Tensor(np.zeros((*shape, self.weight_hh.shape[0]), dtype))
+        return Tensor(np.zeros((*shape, self.weight_hh.shape[0]), dtype), name="h")
 
     def step(self, x: Any, state: Any) -> Any:
         """Go one step.
@@ -328,11 +456,11 @@ class _Recurrent(Module):
                              f" with at least one step, got {x.shape}")
         if state is None:
             state = self.first_state(x.shape[:1], x.dtype)
-        outputs = []
-        for t in range(x.shape[1]):
-            state = self.step(x[:, t], state)
-            outputs.append(state[0] if isinstance(state, tuple) else state)
-        return ops.stack(*outputs, axis=1), state
+        return self._run(x, state, *self._weights())
+
+    def _run(self, x: Tensor, state: Any, w_ih: Tensor, w_hh: Tensor, b_ih: Any, b_hh: Any) -> Any:
+        """The outputs of all steps, and the state after the last."""
+        raise NotImplementedError
 
     def _weights(self) -> tuple[Any, ...]:
         self._note()                                       # step may be called by itself
@@ -340,6 +468,11 @@ class _Recurrent(Module):
 
     def _options(self) -> str:
         return f"{self.weight_ih.shape[0]}, {self.weight_hh.shape[0]}"
+
+
+def _sum(b_ih: Any, b_hh: Any) -> Any:
+    """Both biases, which are added to the same."""
+    return None if b_ih is None else b_ih + b_hh
 
 
 class RNN(_Recurrent):
@@ -384,6 +517,10 @@ class RNN(_Recurrent):
     def step(self, x: Any, state: Any) -> Tensor:
         return rnn_step(x, state, *self._weights())
 
+    def _run(self, x: Tensor, state: Any, w_ih: Tensor, w_hh: Tensor, b_ih: Any, b_hh: Any) -> Any:
+        outputs = apply(rnn, linear(x, w_ih, _sum(b_ih, b_hh)), state, w_hh)
+        return outputs, outputs[:, -1]
+
 
 class GRU(_Recurrent):
     """Gated recurrent unit: a state that is kept or replaced, entry by entry; see `gru_step`.
@@ -425,6 +562,11 @@ class GRU(_Recurrent):
     def step(self, x: Any, state: Any) -> Tensor:
         return gru_step(x, state, *self._weights())
 
+    def _run(self, x: Tensor, state: Any, w_ih: Tensor, w_hh: Tensor, b_ih: Any, b_hh: Any) -> Any:
+        b = () if b_hh is None else (b_hh,)
+        outputs = apply(gru, linear(x, w_ih, b_ih), state, w_hh, *b)
+        return outputs, outputs[:, -1]
+
 
 class LSTM(_Recurrent):
     """Long short-term memory, whose state (h, c) is the hidden and the cell state; see `lstm_step`.
@@ -465,7 +607,12 @@ class LSTM(_Recurrent):
     gates = 4
 
     def first_state(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        return super().first_state(shape, dtype), super().first_state(shape, dtype)
+        h = super().first_state(shape, dtype)
+        return h, Tensor(h, name="c")
 
     def step(self, x: Any, state: Any) -> tuple[Tensor, Tensor]:
         return lstm_step(x, state, *self._weights())
+
+    def _run(self, x: Tensor, state: Any, w_ih: Tensor, w_hh: Tensor, b_ih: Any, b_hh: Any) -> Any:
+        both = apply(lstm, linear(x, w_ih, _sum(b_ih, b_hh)), *state, w_hh)
+        return both[:, :-1], (both[:, -2], both[:, -1])

@@ -620,19 +620,6 @@ def _sigmoid(x: Any) -> Any:
     return 1 / (1 + np.exp(-x))
 
 
-def _lstm_gates(a: Any) -> Any:
-    n = a.shape[-1] // 4
-    return np.concatenate([_sigmoid(a[..., :2 * n]), np.tanh(a[..., 2 * n:3 * n]),
-                           _sigmoid(a[..., 3 * n:])], axis=-1)
-
-
-def _gru_gates(a: Any, b: Any) -> Any:
-    n = a.shape[-1] // 3
-    first = _sigmoid(a[..., :2 * n] + b[..., :2 * n])
-    return np.concatenate([first, np.tanh(a[..., 2 * n:] + first[..., :n] * b[..., 2 * n:])],
-                          axis=-1)
-
-
 _TABLE: dict[Any, Callable[..., list[Any]]] = {
     np.sum: _folding("add"), np.ndarray.sum: _folding("add"),
     np.prod: _folding("multiply"), np.ndarray.prod: _folding("multiply"),
@@ -667,9 +654,6 @@ _PLAIN: dict[Any, Callable[..., Any]] = {
 def _rows(count: int) -> dict[Any, Callable[..., list[Any]]]:
     """What later parts of the package have put into the operator table."""
     rows: dict[Any, Callable[..., list[Any]]] = {}
-    for name, plain in (("lstm_gates", _lstm_gates), ("gru_gates", _gru_gates)):
-        if name in TABLE:
-            rows[TABLE[name].kernel] = _opening(plain)
     if "windows" in TABLE:
         rows[Result(TABLE["windows"].vjps[0])] = _unwindowed
         rows[TABLE["add_windows"].kernel] = _add_windows
