@@ -1,6 +1,9 @@
 """Models as ONNX files: what other run-times compute from them."""
 
+import copy
 import os
+import random
+import warnings
 
 import numpy as np
 import pytest
@@ -292,3 +295,219 @@ def test_wrong_arguments_are_told(tmp_path):
     with pytest.raises(tg.CheckpointError, match="no such"):
         interop.save(tmp_path / "none" / "m.onnx", nn.Linear(3, 2), real(2, 3))
     assert os.listdir(tmp_path) == []
+
+
+# ---- what is read --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_was_written_is_read_again(name, tmp_path):
+    model, *inputs = MODELS[name]
+    again = interop.load(interop.save(tmp_path / "m.onnx", model, tuple(inputs)))
+    for n in (1, 2, 5):
+        rows = np.arange(n) % len(inputs[0])
+        with tg.no_grad():
+            expected = flat(model.eval()(*(x[rows] for x in inputs)))
+            results = flat(again(*(x[rows] for x in inputs)))
+        for ours, theirs in zip(expected, results, strict=True):
+            assert ours.shape == theirs.shape and ours.dtype == theirs.dtype
+            np.testing.assert_allclose(tg.Tensor(theirs).data, ours.data, rtol=1e-5, atol=1e-5)
+
+
+def made(path, nodes, inputs, weights=()):
+    """A file of nodes, written by the package onnx; its output is called z."""
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node(kind, given, results, domain=attrs.pop("domain", ""), **attrs)
+         for kind, given, results, attrs in nodes],
+        "g", [value(name, kind, shape) for name, kind, shape in inputs],
+        [value("z", onnx.TensorProto.FLOAT, None)],
+        [onnx.numpy_helper.from_array(array, name) for name, array in weights])
+    model = onnx.helper.make_model(
+        graph, opset_imports=[onnx.helper.make_opsetid("", 20),
+                              onnx.helper.make_opsetid("com.microsoft", 1)], ir_version=8)
+    model = onnx.shape_inference.infer_shapes(model)       # no output may be without a shape
+    for output in model.graph.output:
+        output.type.tensor_type.shape.SetInParent()
+    onnx.save(model, path)
+    return path
+
+
+FLOAT = onnx.TensorProto.FLOAT
+IMAGE = real(2, 4, 7, 6)
+NODES = {                                                  # and what they are given beside x
+    "Conv groups": ("Conv", {"group": 2, "pads": [2, 0, 1, 1], "strides": [2, 1]},
+                    real(6, 2, 3, 2), real(6)),
+    "MaxPool": ("MaxPool", {"kernel_shape": [3, 2], "pads": [0, 1, 1, 0]}),
+    "AveragePool": ("AveragePool", {"kernel_shape": [3, 3], "pads": [1, 1, 0, 1],
+                                    "strides": [2, 2]}),
+    "AveragePool of all": ("AveragePool", {"kernel_shape": [2, 2], "pads": [1, 1, 1, 1],
+                                           "count_include_pad": 1}),
+    "GlobalMaxPool": ("GlobalMaxPool", {}), "GlobalAveragePool": ("GlobalAveragePool", {}),
+    "BatchNormalization": ("BatchNormalization", {"epsilon": 0.1}, real(4), real(4), real(4),
+                           real(4) ** 2),
+    "LayerNormalization": ("LayerNormalization", {"axis": 2}, real(7, 6), real(7, 6)),
+    "PRelu": ("PRelu", {}, real(4, 1, 1)), "Clip": ("Clip", {}, np.float32(-0.5), np.float32(0.3)),
+    "Flatten": ("Flatten", {"axis": 2}), "ReduceMax": ("ReduceMax", {}, np.array([1, -1])),
+    "ReduceSum": ("ReduceSum", {"noop_with_empty_axes": 1}),
+    "Reshape": ("Reshape", {}, np.array([0, -1, 6])), "Tile": ("Tile", {}, np.array([1, 2, 1, 1])),
+    "Slice": ("Slice", {}, np.array([5, 0]), np.array([-99, 9]), np.array([2, -1]),
+              np.array([-2, 3])),
+    "Pad": ("Pad", {}, np.array([1, 0, 0, 2]), np.float32(7), np.array([1, 3])),
+    "Trilu": ("Trilu", {"upper": 0}, np.array(1)), "CumSum": ("CumSum", {}, np.array(-1)),
+    "Softmax": ("Softmax", {"axis": 1}),
+    "Einsum": ("Einsum", {"equation": "abcd,de->ace"}, real(6, 2)),
+    "Split": ("Split", {"num_outputs": 1, "axis": 1}), "Sum": ("Sum", {}, real(1, 6), real(7, 1)),
+    "Transpose": ("Transpose", {}), "Gather": ("Gather", {"axis": 1}, np.array([[3, 0], [-1, 1]])),
+}
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_operators_compute_what_others_compute(name, tmp_path):
+    kind, attrs, *given = NODES[name]
+    names = [f"w{i}" for i in range(len(given))]
+    path = made(tmp_path / "m.onnx", [(kind, ["x", *names], ["z"], attrs)],
+                [("x", FLOAT, IMAGE.shape)], zip(names, given))
+    (theirs,) = runtime.InferenceSession(str(path)).run(None, {"x": IMAGE})
+    model = interop.load(path)
+    np.testing.assert_allclose(model(IMAGE).data, theirs, rtol=1e-5, atol=1e-5)
+    x = tg.Tensor(IMAGE, requires_grad=True)
+    model(x).sum().backward()
+    assert x.grad.shape == IMAGE.shape
+
+
+@pytest.mark.parametrize("attrs", [
+    {"alpha": 0.5, "beta": 2.0, "transA": 1, "transB": 1}, {"transB": 1}, {"alpha": 3.0}])
+def test_products_with_all_their_options(attrs, tmp_path):
+    a = real(3, 5).T if attrs.get("transA") else real(5, 3).T.T
+    b = real(2, 3) if attrs.get("transB") else real(3, 2)
+    a = a.T.copy() if attrs.get("transA") else a
+    path = made(tmp_path / "m.onnx", [("Gemm", ["x", "b", "c"], ["z"], attrs)],
+                [("x", FLOAT, a.shape)], [("b", b), ("c", real(2))])
+    (theirs,) = runtime.InferenceSession(str(path)).run(None, {"x": a})
+    np.testing.assert_allclose(interop.load(path)(a).data, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_a_model_that_was_read_is_trained_copied_saved_and_drawn(tmp_path):
+    x, labels = tg.data.spiral(20, rng=0)
+    path = interop.save(tmp_path / "m.onnx", nn.MLP([2, 16, 3], norm="batch", rng=0), x[:2])
+    model = interop.load(path)
+    twin = copy.deepcopy(model)
+    history = tg.fit(model, x, labels, loss=nn.cross_entropy, epochs=30, progress=False)
+    assert history["loss"][-1] < history["loss"][0]
+    assert model.weights["norms.0.running_mean"].requires_grad is False
+    assert not np.array_equal(model(x).data, twin(x).data)
+    tg.save(tmp_path / "m.npz", model)
+    tg.load(tmp_path / "m.npz", twin)
+    np.testing.assert_array_equal(model(x).data, twin(x).data)
+    assert "layers.0.weight" in tg.draw(model(x[:2])).dot
+    assert "Graph(Gemm, BatchNormalization, Relu, Gemm)" in str(model.summary())
+    with pytest.raises(TypeError, match=r"takes 1 input\(s\), x; got 2"):
+        model(x, x)
+
+
+@pytest.mark.parametrize("nodes, words", [
+    ([("NonMaxSuppression", ["x", "x"], ["y"], {}), ("Relu", ["x"], ["z"], {})],
+     "the operators NonMaxSuppression"),
+    ([("Gelu", ["x"], ["y"], {"domain": "com.microsoft"}), ("Det", ["y"], ["z"], {})],
+     r"operators com\.microsoft\.Gelu, Det"),
+    ([("MaxPool", ["x"], ["z"], {"kernel_shape": [2, 2], "ceil_mode": 1})], "ceil_mode=1"),
+    ([("MaxPool", ["x"], ["z"], {"kernel_shape": [2, 2], "dilations": [2, 1]})],
+     r"dilations=\[2, 1"),
+    ([("GRU", ["x", "w", "w"], ["z"], {"hidden_size": 1})], "linear_before_reset=0"),
+    ([("LSTM", ["x", "w", "w"], ["z"], {"hidden_size": 1, "direction": "reverse"})], "reverse"),
+])
+def test_what_has_no_counterpart_is_refused_by_name(nodes, words, tmp_path):
+    path = made(tmp_path / "m.onnx", nodes, [("x", FLOAT, [1] * 4), ("w", FLOAT, [1] * 3)])
+    with pytest.raises(tg.CheckpointError, match=words):
+        interop.load(path)
+
+
+def test_files_that_are_damaged_are_refused(tmp_path):
+    path = interop.save(tmp_path / "m.onnx", *MODELS["pixels"])
+    content = path.read_bytes()
+    with pytest.raises(tg.CheckpointError, match=r"none\.onnx: no such file"):
+        interop.load(tmp_path / "none.onnx")
+    with pytest.raises(TypeError, match="path first"):
+        interop.load(content)
+    rng = random.Random(0)
+    for i in range(150):
+        broken = bytearray(content if i % 3 else content[:rng.randrange(len(content))])
+        for _ in range(i % 3 * 8):
+            broken[rng.randrange(len(broken))] = rng.randrange(256)
+        path.write_bytes(bytes(broken))
+        try:
+            interop.load(path)
+        except tg.CheckpointError as error:
+            assert str(path) in str(error)
+    tg.save(path, {"w": np.ones(3)})
+    with pytest.raises(tg.CheckpointError, match=r"cannot load .*m\.onnx"):
+        interop.load(path)
+
+
+def test_weights_beside_the_file_are_read_or_missed(tmp_path):
+    model, x = MODELS["pixels"]
+    path = interop.save(tmp_path / "m.onnx", model, x)
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="w", size_threshold=0)
+    np.testing.assert_allclose(interop.load(path)(x).data, model.eval()(x).data, atol=1e-6)
+    (tmp_path / "w").unlink()
+    with pytest.raises(tg.CheckpointError, match="cannot load"):
+        interop.load(path)
+
+
+# ---- PyTorch -------------------------------------------------------------------------------------
+
+
+def torch_models():
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("onnxscript")
+    t = torch.nn
+    torch.manual_seed(0)
+    return {
+        "pixels": (t.Sequential(
+            t.Conv2d(1, 4, 3, padding=1), t.BatchNorm2d(4), t.ReLU(), t.MaxPool2d(2),
+            t.Conv2d(4, 6, 3, stride=2, padding=1, groups=2), t.AvgPool2d(2, padding=1),
+            t.AdaptiveAvgPool2d(1), t.Flatten(), t.Linear(6, 3), t.GELU(), t.LayerNorm(3),
+            t.LogSoftmax(1)), torch.randn(2, 1, 8, 8)),
+        "codes": (t.Sequential(t.Embedding(11, 3), t.Flatten(), t.Linear(12, 2), t.Sigmoid()),
+                  torch.randint(0, 11, (2, 4))),
+        "LSTM": (t.LSTM(3, 5, batch_first=True), torch.randn(2, 4, 3)),
+        "GRU": (t.GRU(3, 5, batch_first=True), torch.randn(2, 4, 3)),
+        "transformer": (t.TransformerEncoderLayer(8, 2, 16, batch_first=True),
+                        torch.randn(2, 5, 8)),
+    }
+
+
+def exported(name, path, **options):
+    torch = pytest.importorskip("torch")
+    model, x = torch_models()[name]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(model.eval(), (x,), path, input_names=["x"], verbose=False, **options)
+    return model, x
+
+
+@pytest.mark.parametrize("name", ["pixels", "codes", "LSTM", "GRU", "transformer"])
+@pytest.mark.parametrize("dynamo", [False, True])
+def test_exports_of_pytorch_compute_the_same(name, dynamo, tmp_path):
+    torch = pytest.importorskip("torch")
+    if name == "transformer" and not dynamo:
+        pytest.skip("the older exporter cannot write it")
+    axes = ({"dynamic_shapes": ({0: "batch"},)} if dynamo else
+            {"dynamic_axes": {"x": {0: "batch"}}})
+    theirs, x = exported(name, tmp_path / "m.onnx", dynamo=dynamo, **axes)
+    ours = interop.load(tmp_path / "m.onnx")
+    for n in (1, 2, 5):
+        given = x[torch.arange(n) % 2]
+        with torch.no_grad():
+            expected = theirs(given)
+        results = ours(given.numpy())
+        if isinstance(expected, tuple):
+            expected, results = expected[0], results[0]
+        np.testing.assert_allclose(results.data, expected.numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_exports_in_older_operator_sets_are_converted(tmp_path):
+    theirs, x = exported("codes", tmp_path / "m.onnx", dynamo=False, opset_version=11)
+    np.testing.assert_allclose(interop.load(tmp_path / "m.onnx")(x.numpy()).data,
+                               theirs(x).detach().numpy(), rtol=1e-5, atol=1e-6)

@@ -279,7 +279,7 @@ def negated(shift):
 
 def untile(g, z, x, reps):
     """Sum the copies: split each axis into (copy, entry) and sum over the copies."""
-    reps = reps if isinstance(reps, tuple) else (reps,)
+    reps = tuple(reps) if np.iterable(reps) else (reps,)
     reps = (1,) * (x.ndim - len(reps)) + reps
     shape = (1,) * (len(reps) - x.ndim) + x.shape
     pairs = [n for pair in zip(reps, shape) for n in pair]

@@ -1,7 +1,8 @@
 """The words of ONNX for what models do: rows of the operator table, and layers.
 
-`WORDS` has a function for each row that ONNX has an operator for; `FORMS` says what other rows
-come to, in NumPy, which is recorded in their place; `LAYERS` has the layers that are one operator.
+`ROWS` and the tables after it hold what is the same here and there. `WORDS` has a function for each
+row that ONNX has an operator for; `FORMS` says what other rows come to, in NumPy, which is recorded
+in their place; `LAYERS` has the layers that are one operator.
 """
 
 from __future__ import annotations
@@ -14,14 +15,43 @@ import numpy as np
 
 from tinygrad_opt import nn, ops
 from tinygrad_opt.interop.onnx.nodes import Extent, Nodes, Step
+from tinygrad_opt.ops import Op
 from tinygrad_opt.tensor import values_of
 
-__all__ = ["FORMS", "LAYERS", "WORDS"]
+__all__ = ["ANSWERS", "FORMS", "GATES", "LAYERS", "OPTIONS", "REDUCTIONS", "ROWS", "WORDS"]
+
+# Operators that are a row of the table, with the same operands, and those of their options that we
+# have, by their names here and there.
+ROWS: dict[str, Op] = {
+    "Add": ops.add, "Sub": ops.subtract, "Mul": ops.multiply, "Div": ops.divide,
+    "Neg": ops.negative, "Pow": ops.power, "Sqrt": ops.sqrt, "Reciprocal": ops.reciprocal,
+    "Abs": ops.absolute, "Sign": ops.sign, "Floor": ops.floor, "Ceil": ops.ceil, "Exp": ops.exp,
+    "Log": ops.log, "Sin": ops.sin, "Cos": ops.cos, "Tan": ops.tan, "Asin": ops.arcsin,
+    "Acos": ops.arccos, "Atan": ops.arctan, "Sinh": ops.sinh, "Cosh": ops.cosh, "Tanh": ops.tanh,
+    "Asinh": ops.arcsinh, "Acosh": ops.arccosh, "Atanh": ops.arctanh, "Erf": ops.erf,
+    "Relu": ops.relu, "Sigmoid": ops.sigmoid, "Softplus": ops.softplus, "Gelu": ops.gelu,
+    "LeakyRelu": ops.leaky_relu, "Elu": ops.elu, "Softmax": ops.softmax,
+    "LogSoftmax": ops.log_softmax, "Max": ops.maximum, "Min": ops.minimum, "MatMul": ops.matmul,
+}
+OPTIONS: dict[str, dict[str, str]] = {
+    "LeakyRelu": {"alpha": "slope"}, "Elu": {"alpha": "alpha"}, "Softmax": {"axis": "axis"},
+    "LogSoftmax": {"axis": "axis"},
+}
+REDUCTIONS: dict[str, Op] = {
+    "ReduceSum": ops.sum, "ReduceMean": ops.mean, "ReduceProd": ops.prod, "ReduceMax": ops.max,
+    "ReduceMin": ops.min, "ReduceL2": ops.norm, "ReduceLogSumExp": ops.logsumexp,
+}
+ANSWERS: dict[str, Callable[..., Any]] = {                 # what has no gradient
+    "Equal": np.equal, "Less": np.less, "LessOrEqual": np.less_equal, "Greater": np.greater,
+    "GreaterOrEqual": np.greater_equal, "And": np.logical_and, "Or": np.logical_or,
+    "Not": np.logical_not, "IsNaN": np.isnan, "IsInf": np.isinf,
+}
+GATES = {nn.RNN: [0], nn.GRU: [1, 0, 2], nn.LSTM: [0, 3, 1, 2]}    # ONNX's order, as places in ours
 
 Word = Callable[[Step], str]
 
 
-def _same(kind: str, **renamed: str) -> Word:
+def _same(kind: str, renamed: dict[str, str]) -> Word:
     """An operator that is the row, with the row's options under other names."""
 
     def word(step: Step) -> str:
@@ -269,38 +299,18 @@ def _best(kind: str) -> Word:
 
 
 WORDS: dict[Any, Word] = {
-    ops.add: _same("Add"), ops.subtract: _same("Sub"), ops.multiply: _same("Mul"),
-    ops.divide: _same("Div"), ops.negative: _same("Neg"), ops.positive: _same("Identity"),
-    ops.copy: _same("Identity"), ops.power: _same("Pow"), ops.sqrt: _same("Sqrt"),
-    ops.reciprocal: _same("Reciprocal"), ops.absolute: _same("Abs"), ops.sign: _same("Sign"),
-    ops.floor: _same("Floor"), ops.ceil: _same("Ceil"), ops.exp: _same("Exp"),
-    ops.log: _same("Log"), ops.sin: _same("Sin"), ops.cos: _same("Cos"), ops.tan: _same("Tan"),
-    ops.arcsin: _same("Asin"), ops.arccos: _same("Acos"), ops.arctan: _same("Atan"),
-    ops.sinh: _same("Sinh"), ops.cosh: _same("Cosh"), ops.tanh: _same("Tanh"),
-    ops.arcsinh: _same("Asinh"), ops.arccosh: _same("Acosh"), ops.arctanh: _same("Atanh"),
-    ops.erf: _same("Erf"), ops.relu: _same("Relu"), ops.sigmoid: _same("Sigmoid"),
-    ops.softplus: _same("Softplus"), ops.leaky_relu: _same("LeakyRelu", alpha="slope"),
-    ops.elu: _same("Elu", alpha="alpha"), ops.gelu: _same("Gelu"),
-    ops.gelu_tanh: _gelu_tanh, ops.round: _round,
-    ops.maximum: _same("Max"), ops.minimum: _same("Min"), ops.clip: _clip, ops.where: _where,
-    ops.sum: _reduced("ReduceSum"), ops.mean: _reduced("ReduceMean"),
-    ops.prod: _reduced("ReduceProd"), ops.max: _reduced("ReduceMax"),
-    ops.min: _reduced("ReduceMin"), ops.norm: _reduced("ReduceL2"),
-    ops.logsumexp: _reduced("ReduceLogSumExp"),
-    ops.softmax: _same("Softmax", axis="axis"),
-    ops.log_softmax: _same("LogSoftmax", axis="axis"),
-    ops.matmul: _same("MatMul"), ops.linear: _linear, ops.einsum: _einsum,
-    ops.reshape: _reshape, ops.transpose: _transpose, ops.squeeze: _squeeze,
-    ops.expand_dims: _expand_dims, ops.broadcast_to: _broadcast_to, ops.tile: _tile,
-    ops.pad: _pad, ops.concatenate: _concatenate, ops.cast: _cast, np.ndarray.astype: _cast,
-    ops.getitem: _getitem, ops.take: _take, ops.take_along_axis: _take_along_axis,
-    ops.cumsum: _cumsum, np.argmax: _best("ArgMax"), np.argmin: _best("ArgMin"),
-    np.equal: _compared("Equal"), np.not_equal: _not_equal, np.less: _compared("Less"),
-    np.less_equal: _compared("LessOrEqual"), np.greater: _compared("Greater"),
-    np.greater_equal: _compared("GreaterOrEqual"), np.logical_and: _compared("And"),
-    np.logical_or: _compared("Or"), np.logical_not: _compared("Not"),
+    **{row: _same(kind, OPTIONS.get(kind, {})) for kind, row in ROWS.items()},
+    **{row: _reduced(kind) for kind, row in REDUCTIONS.items()},
+    **{function: _compared(kind) for kind, function in ANSWERS.items()},
+    ops.positive: _same("Identity", {}), ops.copy: _same("Identity", {}),
+    ops.gelu_tanh: _gelu_tanh, ops.round: _round, ops.clip: _clip, ops.where: _where,
+    ops.linear: _linear, ops.einsum: _einsum, ops.reshape: _reshape, ops.transpose: _transpose,
+    ops.squeeze: _squeeze, ops.expand_dims: _expand_dims, ops.broadcast_to: _broadcast_to,
+    ops.tile: _tile, ops.pad: _pad, ops.concatenate: _concatenate, ops.cast: _cast,
+    np.ndarray.astype: _cast, ops.getitem: _getitem, ops.take: _take,
+    ops.take_along_axis: _take_along_axis, ops.cumsum: _cumsum,
+    np.argmax: _best("ArgMax"), np.argmin: _best("ArgMin"), np.not_equal: _not_equal,
     np.bitwise_and: _compared("And"), np.bitwise_or: _compared("Or"), np.invert: _compared("Not"),
-    np.isnan: _compared("IsNaN"), np.isinf: _compared("IsInf"),
 }
 
 # ---- rows that come to others --------------------------------------------------------------------
@@ -455,14 +465,10 @@ def _affine(step: Step, layer: Any, shape: tuple[int, ...]) -> list[str]:
     return [_array(step, layer.weight), _array(step, layer.bias)]
 
 
-# the gates in ONNX's order, as places in ours
-_GATES = {nn.RNN: [0], nn.GRU: [1, 0, 2], nn.LSTM: [0, 3, 1, 2]}
-
-
 def _recurrent(step: Step, layer: Any) -> list[str]:
     """Time comes first in ONNX, and after it the directions, of which there is one."""
-    nodes, kind = step.nodes, next(kind for kind in _GATES if isinstance(layer, kind))
-    order, hidden = _GATES[kind], layer.weight_hh.shape[0]
+    nodes, kind = step.nodes, next(kind for kind in GATES if isinstance(layer, kind))
+    order, hidden = GATES[kind], layer.weight_hh.shape[0]
 
     def turned(*weights: Any) -> str:
         """The gates of each in ONNX's order, outputs first, under one direction."""

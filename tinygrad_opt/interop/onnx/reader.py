@@ -1,0 +1,471 @@
+"""ONNX files as models: their nodes run as operations of this package, with gradients."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx
+from onnx import checker, helper, inliner, numpy_helper, version_converter
+
+from tinygrad_opt import nn, ops
+from tinygrad_opt.checkpoint import blaming, path_of
+from tinygrad_opt.interop.onnx.operators import ANSWERS, GATES, OPTIONS, REDUCTIONS, ROWS
+from tinygrad_opt.nn import Module
+from tinygrad_opt.tensor import Tensor, as_operand, nested, values_of
+
+__all__ = ["Graph", "load"]
+
+OLDEST = 13                                                # operator set whose words are known here
+
+
+def load(path: str | os.PathLike[str]) -> Graph:
+    """Read an ONNX file as a model that computes, is trained and is drawn like any other.
+
+    Parameters
+    ----------
+    path : str or path
+        Written by `save`, by PyTorch's exporters or by others. Weights that lie in a file beside
+        it are read too.
+
+    Returns
+    -------
+    Graph
+        A module. Arrays of floats in the file are its parameters, by their names there.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, damaged or no ONNX file, or if it holds operators that have no
+        counterpart here: with their names.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from tinygrad_opt import nn
+    >>> from tinygrad_opt.interop import onnx
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = onnx.save(folder + "/m.onnx", nn.MLP([2, 16, 3], rng=0), np.zeros((1, 2)))
+    ...     model = onnx.load(path)
+    >>> model
+    Graph(Gemm, Relu, Gemm)
+    >>> list(model.parameters())
+    ['layers.0.weight', 'layers.0.bias', 'layers.1.weight', 'layers.1.bias']
+    >>> model(np.zeros((5, 2))).shape
+    (5, 3)
+    """
+    path = path_of("load", path)
+    with blaming(path, "cannot load"):
+        proto = onnx.load(path)
+        checker.check_model(proto)
+        if proto.functions:
+            proto = inliner.inline_local_functions(proto)
+        version = next((x.version for x in proto.opset_import if x.domain in _OURS), 0)
+        if version < OLDEST:
+            proto = version_converter.convert_version(proto, OLDEST)
+        return Graph(proto)
+
+
+_OURS = ("", "ai.onnx")                                    # the two names of ONNX's own domain
+
+
+class _Node(NamedTuple):
+    """``outputs = kind(*inputs, **attrs)``; an input or output that is not there is ``""``."""
+
+    kind: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attrs: dict[str, Any]
+
+
+class Graph(Module):
+    """The graph of an ONNX file.
+
+    Calling it takes the inputs of the graph in order, and gives its output, or a tuple of them.
+    Dropout does nothing, and BatchNormalization keeps its statistics, also while training.
+
+    Parameters
+    ----------
+    proto : onnx.ModelProto
+
+    Attributes
+    ----------
+    inputs, outputs : tuple of str
+        Their names.
+
+    Raises
+    ------
+    ValueError
+        If it has operators that have no counterpart here.
+    """
+
+    def __init__(self, proto: Any) -> None:
+        graph = proto.graph
+        self.weights: dict[str, Tensor] = {}
+        self.constants: dict[str, Any] = {}
+        nodes = [_node(node) for node in graph.node]
+        _refuse_unknown(nodes)
+        statistics = {name for node in nodes if node.kind == "BatchNormalization"
+                      for name in node.inputs[3:]}
+        for proto in graph.initializer:
+            array = numpy_helper.to_array(proto)
+            if array.dtype.kind == "f" and array.ndim:
+                trained = proto.name not in statistics
+                self.weights[proto.name] = Tensor(array, trained, name=proto.name)
+            else:
+                self.constants[proto.name] = array
+        self.constants |= {node.outputs[0]: _constant(**node.attrs)
+                           for node in nodes if node.kind == "Constant"}
+        self.nodes = [node for node in nodes if node.kind != "Constant"]
+        known = self.weights.keys() | self.constants.keys()
+        given = [x for x in graph.input if x.name not in known]
+        self.inputs = tuple(x.name for x in given)
+        self.outputs = tuple(x.name for x in graph.output)
+        self._dtypes = [helper.tensor_dtype_to_np_dtype(x.type.tensor_type.elem_type)
+                        for x in given]
+
+    def _members(self) -> Iterator[tuple[str, Any]]:
+        return iter(self.weights.items())
+
+    def forward(self, *inputs: Any) -> Any:
+        if len(inputs) != len(self.inputs):
+            raise TypeError(f"the graph takes {len(self.inputs)} input(s),"
+                            f" {', '.join(self.inputs)}; got {len(inputs)}")
+        values: dict[str, Any] = {"": None, **self.constants, **self.weights}
+        for name, dtype, x in zip(self.inputs, self._dtypes, inputs):
+            floats = np.dtype(dtype).kind == "f"
+            values[name] = as_operand(x) if not floats else (
+                x.astype(dtype, copy=False) if type(x) is Tensor else Tensor(x, dtype=dtype))
+        for node in self.nodes:
+            made = _OPERATORS[node.kind](*(values[name] for name in node.inputs), **node.attrs)
+            several = made if isinstance(made, tuple) else (made,)
+            values.update(zip(node.outputs, several))
+        results = tuple(values[name] for name in self.outputs)
+        return results if len(results) > 1 else results[0]
+
+    def _options(self) -> str:
+        kinds = [node.kind for node in self.nodes]
+        return ", ".join(kinds if len(kinds) < 9 else [*kinds[:4], "…", *kinds[-4:]])
+
+
+# ---- nodes ---------------------------------------------------------------------------------------
+
+
+def _node(node: Any) -> _Node:
+    kind = node.op_type if node.domain in _OURS else f"{node.domain}.{node.op_type}"
+    attrs = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    return _Node(kind, tuple(node.input), tuple(node.output),
+                 {key: nested(_text, _text(value)) for key, value in attrs.items()})
+
+
+def _text(x: Any) -> Any:
+    return x.decode() if isinstance(x, bytes) else x
+
+
+# The only values of options that are known; others are refused when a file is read.
+_ONLY: dict[str, dict[str, tuple[Any, ...]]] = {
+    "Conv": {"auto_pad": ("NOTSET", "VALID")},
+    "MaxPool": {"auto_pad": ("NOTSET", "VALID"), "ceil_mode": (0,), "storage_order": (0,)},
+    "AveragePool": {"auto_pad": ("NOTSET", "VALID"), "ceil_mode": (0,)},
+    "BatchNormalization": {"training_mode": (0,)},
+    "CumSum": {"exclusive": (0,), "reverse": (0,)},
+    "Pad": {"mode": ("constant",)},
+    "ArgMax": {"select_last_index": (0,)}, "ArgMin": {"select_last_index": (0,)},
+    "RNN": {"direction": ("forward",), "activations": (["Tanh"],)},
+    "GRU": {"direction": ("forward",), "activations": (["Sigmoid", "Tanh"],),
+            "linear_before_reset": (1,)},
+    "LSTM": {"direction": ("forward",), "activations": (["Sigmoid", "Tanh", "Tanh"],),
+             "input_forget": (0,)},
+}
+
+
+def _refuse_unknown(nodes: list[_Node]) -> None:
+    """Everything in the nodes that has no counterpart here, in one error."""
+    problems = dict.fromkeys(node.kind for node in nodes
+                             if node.kind not in _OPERATORS and node.kind != "Constant")
+    found = [f"the operators {', '.join(problems)}"] if problems else []
+    for node in nodes:
+        for name, values in _ONLY.get(node.kind, {}).items():
+            default = 0 if name == "linear_before_reset" else values[0]
+            if node.attrs.get(name, default) not in values:
+                found.append(f"{node.kind} with {name}={node.attrs.get(name, default)}")
+        if any(k != 1 for k in node.attrs.get("dilations", ())):
+            found.append(f"{node.kind} with dilations={node.attrs['dilations']}")
+    if found:
+        raise ValueError(f"it needs what there is no counterpart of here:"
+                         f" {'; '.join(dict.fromkeys(found))}")
+
+
+def _constant(**attrs: Any) -> Any:
+    """The value of a Constant, which has one attribute."""
+    ((kind, value),) = attrs.items()
+    if kind == "value":
+        return numpy_helper.to_array(value)
+    return np.array(value, np.float32 if kind.startswith("value_float") else np.int64)
+
+
+def _ints(x: Any) -> list[int]:
+    return [int(n) for n in np.ravel(values_of(x))]
+
+
+# ---- operators -----------------------------------------------------------------------------------
+
+# Each is a function of the node's inputs, with its attributes as options by ONNX's names.
+
+
+def _row(kind: str, row: ops.Op) -> Callable[..., Any]:
+    renamed = OPTIONS.get(kind, {})
+
+    def run(x: Any, *others: Any, **attrs: Any) -> Any:
+        options = {renamed[key]: value for key, value in attrs.items()}
+        for y in others or ((),):
+            x = row(x, *([y] if others else []), **options)
+        return x
+
+    return run
+
+
+def _reduction(row: ops.Op) -> Callable[..., Any]:
+    def run(x: Any, axes: Any = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0) -> Any:
+        axis = None if axes is None else tuple(_ints(axes))
+        if not axis:
+            axis = () if noop_with_empty_axes else None
+        return row(x, axis=axis, keepdims=bool(keepdims))
+
+    return run
+
+
+def _div(x: Any, y: Any) -> Any:
+    whole = all(np.asarray(values_of(v)).dtype.kind in "iu" for v in (x, y))
+    return np.trunc(np.divide(x, y)).astype(x.dtype) if whole else ops.divide(x, y)
+
+
+def _gelu(x: Any, approximate: str = "none") -> Any:
+    return nn.gelu(x, approximate)
+
+
+def _gemm(a: Any, b: Any, c: Any = None, *, alpha: float = 1.0, beta: float = 1.0,
+          transA: int = 0, transB: int = 0) -> Any:
+    a, b = a.T if transA else a, b.T if transB else b
+    if alpha == beta == 1 and c is not None and c.ndim == 1:
+        return nn.linear(a, b, c)
+    z = a @ b if alpha == 1 else (a @ b) * alpha
+    return z if c is None else z + (c if beta == 1 else c * beta)
+
+
+def _padding(x: Any, pads: Any, size: Any, fill: float = 0.0) -> tuple[Any, tuple[int, ...]]:
+    """x, padded if its two sides differ or are wide, and what is left to pad on both."""
+    axes = len(size)
+    before, after = tuple(pads or [0] * 2 * axes)[:axes], tuple(pads or [0] * 2 * axes)[axes:]
+    if before == after and all(2 * p <= k for p, k in zip(before, size)):
+        return x, before
+    widths = ((0, 0), (0, 0), *zip(before, after))
+    return np.pad(x, widths, constant_values=fill), (0,) * axes
+
+
+def _conv(x: Any, w: Any, b: Any = None, *, auto_pad: str = "NOTSET", dilations: Any = None,
+          group: int = 1, kernel_shape: Any = None, pads: Any = None, strides: Any = None) -> Any:
+    size = w.shape[2:]
+    convolve = {1: nn.conv1d, 2: nn.conv2d}.get(len(size))
+    if convolve is None:
+        raise NotImplementedError(f"convolutions over {len(size)} axes")
+    x, padding = _padding(x, pads, size)
+    options = {"stride": tuple(strides or [1] * len(size)), "padding": padding}
+    if group == 1:
+        return convolve(x, w, b, **options)
+    n, m = x.shape[1] // group, w.shape[0] // group
+    return np.concatenate([
+        convolve(x[:, i * n:(i + 1) * n], w[i * m:(i + 1) * m],
+                 None if b is None else b[i * m:(i + 1) * m], **options)
+        for i in range(group)], axis=1)
+
+
+def _pool(kind: str) -> Callable[..., Any]:
+    largest = kind == "MaxPool"
+    pool: Callable[..., Any] = nn.max_pool2d if largest else nn.avg_pool2d
+
+    def run(x: Any, *, kernel_shape: Any, auto_pad: str = "NOTSET", ceil_mode: int = 0,
+            count_include_pad: int = 0, dilations: Any = None, pads: Any = None,
+            storage_order: int = 0, strides: Any = None) -> Any:
+        size, stride = tuple(kernel_shape), tuple(strides or [1] * len(kernel_shape))
+        if len(size) == 1:                                 # a signal is an image of one row
+            pads = [0, pads[0], 0, pads[1]] if pads else None
+            z = run(x[:, :, None], kernel_shape=(1, *size), pads=pads, strides=(1, *stride),
+                    count_include_pad=count_include_pad)
+            return z[:, :, 0]
+        padded, padding = _padding(x, pads, size, -np.inf if largest else 0.0)
+        z = pool(padded, size, stride=stride, padding=padding)
+        if largest or count_include_pad or not any(pads or ()):
+            return z
+        ones, padding = _padding(np.ones((1, 1, *x.shape[2:]), x.dtype), pads, size)
+        return z / pool(ones, size, stride=stride, padding=padding)
+
+    return run
+
+
+def _global_pool(row: ops.Op) -> Callable[..., Any]:
+    return lambda x: row(x, axis=tuple(range(2, x.ndim)), keepdims=True)
+
+
+def _batch_norm(x: Any, weight: Any, bias: Any, mean: Any, var: Any, *, epsilon: float = 1e-5,
+                momentum: float = 0.9, training_mode: int = 0) -> Any:
+    return nn.batch_norm(x, values_of(mean), values_of(var), weight, bias, eps=epsilon)
+
+
+def _layer_norm(x: Any, weight: Any, bias: Any = None, *, axis: int = -1, epsilon: float = 1e-5,
+                stash_type: int = 1) -> Any:
+    z = nn.layer_norm(x, shape=x.shape[axis:], eps=epsilon) * weight
+    return z if bias is None else z + bias
+
+
+def _flatten(x: Any, axis: int = 1) -> Any:
+    return x.reshape((math.prod(x.shape[:axis]), -1))
+
+
+def _reshape(x: Any, shape: Any, allowzero: int = 0) -> Any:
+    return x.reshape(tuple(x.shape[i] if n == 0 and not allowzero else n
+                           for i, n in enumerate(_ints(shape))))
+
+
+def _transpose(x: Any, perm: Any = None) -> Any:
+    return np.transpose(x, perm)
+
+
+def _squeeze(x: Any, axes: Any = None) -> Any:
+    return np.squeeze(x, None if axes is None else tuple(_ints(axes)))
+
+
+def _unsqueeze(x: Any, axes: Any) -> Any:
+    return np.expand_dims(x, tuple(_ints(axes)))
+
+
+def _concat(*xs: Any, axis: int) -> Any:
+    return np.concatenate(xs, axis=axis)
+
+
+def _split(x: Any, split: Any = None, *, axis: int = 0, num_outputs: int = 0) -> Any:
+    length = -(-x.shape[axis] // num_outputs) if split is None else 0
+    ends = list(itertools.accumulate(_ints(split) if split is not None else [length] * num_outputs))
+    return tuple(np.split(x, ends[:-1], axis=axis))
+
+
+def _slice(x: Any, starts: Any, ends: Any, axes: Any = None, steps: Any = None) -> Any:
+    first, last = _ints(starts), _ints(ends)
+    where = range(len(first)) if axes is None else [axis % x.ndim for axis in _ints(axes)]
+    stride = [1] * len(first) if steps is None else _ints(steps)
+    index = [slice(None)] * x.ndim
+    for axis, i, j, k in zip(where, first, last, stride):
+        index[axis] = slice(i, None if k < 0 and j <= -x.shape[axis] - 1 else j, k)
+    return x[tuple(index)]
+
+
+def _gather(x: Any, indices: Any, axis: int = 0) -> Any:
+    return np.take(x, values_of(indices), axis=axis)
+
+
+def _gather_elements(x: Any, indices: Any, axis: int = 0) -> Any:
+    return np.take_along_axis(x, values_of(indices), axis=axis)
+
+
+def _shape(x: Any, start: int = 0, end: int | None = None) -> Any:
+    return np.array(x.shape[start:end], np.int64)
+
+
+def _constant_of_shape(shape: Any, value: Any = None) -> Any:
+    fill = np.zeros(1, np.float32) if value is None else numpy_helper.to_array(value)
+    return np.full(_ints(shape), fill[0], fill.dtype)
+
+
+def _expand(x: Any, shape: Any) -> Any:
+    return np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(_ints(shape))))
+
+
+def _cast(x: Any, to: int, saturate: int = 1) -> Any:
+    return x.astype(helper.tensor_dtype_to_np_dtype(to))
+
+
+def _pad(x: Any, pads: Any, value: Any = None, axes: Any = None, *, mode: str = "constant") -> Any:
+    where = range(x.ndim) if axes is None else _ints(axes)
+    widths, numbers = [(0, 0)] * x.ndim, _ints(pads)
+    for axis, pair in zip(where, zip(numbers, numbers[len(numbers) // 2:])):
+        widths[axis] = pair
+    return np.pad(x, widths, constant_values=0 if value is None else values_of(value).item())
+
+
+def _clip(x: Any, low: Any = None, high: Any = None) -> Any:
+    return np.clip(x, low, high)
+
+
+def _best(function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda x, axis=0, keepdims=1, select_last_index=0: function(
+        x, axis=axis, keepdims=bool(keepdims))
+
+
+def _trilu(x: Any, k: Any = 0, *, upper: int = 1) -> Any:
+    return (np.triu if upper else np.tril)(x, int(k))
+
+
+def _cumsum(x: Any, axis: Any, *, exclusive: int = 0, reverse: int = 0) -> Any:
+    return np.cumsum(x, axis=int(axis))
+
+
+def _recurrent(kind: type[Any]) -> Callable[..., Any]:
+    order = np.argsort(GATES[kind])                        # ours, as places in ONNX's
+    step: Callable[..., Any] = {
+        nn.RNN: nn.rnn_step, nn.GRU: nn.gru_step, nn.LSTM: nn.lstm_step}[kind]
+
+    def ours(w: Any) -> Any:
+        """The gates of one direction, outputs first, in the order that they have here."""
+        n = w.shape[0] // len(order)
+        parts = [w[k * n:(k + 1) * n] for k in order]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def run(x: Any, w: Any, r: Any, b: Any = None, lengths: Any = None, h: Any = None,
+            c: Any = None, peepholes: Any = None, *, layout: int = 0, **attrs: Any) -> Any:
+        if lengths is not None or peepholes is not None:
+            raise NotImplementedError(f"{kind.__name__} with lengths of sequences or peepholes")
+        w, r = ours(w[0]).T, ours(r[0]).T
+        half = 0 if b is None else b.shape[1] // 2
+        biases = () if b is None else (ours(b[0, :half]), ours(b[0, half:]))
+        x = np.swapaxes(x, 0, 1) if layout else x
+        zeros = Tensor(np.zeros((x.shape[1], r.shape[0]), x.dtype))
+        first = [zeros if s is None else s[:, 0] if layout else s[0] for s in (h, c)]
+        state: Any = tuple(first) if kind is nn.LSTM else first[0]
+        outputs = []
+        for t in range(x.shape[0]):
+            state = step(x[t], state, w, r, *biases)
+            outputs.append(state[0] if kind is nn.LSTM else state)
+        ends = state if kind is nn.LSTM else (state,)
+        z = np.stack(outputs)[:, None]                     # (time, direction, samples, hidden)
+        if layout:
+            return (z.transpose(2, 0, 1, 3), *(s[:, None] for s in ends))
+        return (z, *(s[None] for s in ends))
+
+    return run
+
+
+_OPERATORS: dict[str, Callable[..., Any]] = {
+    **{kind: _row(kind, row) for kind, row in ROWS.items()},
+    **{kind: _reduction(row) for kind, row in REDUCTIONS.items()},
+    **ANSWERS,
+    "Div": _div, "Gelu": _gelu, "Gemm": _gemm, "Conv": _conv, "MaxPool": _pool("MaxPool"),
+    "AveragePool": _pool("AveragePool"), "GlobalAveragePool": _global_pool(ops.mean),
+    "GlobalMaxPool": _global_pool(ops.max), "BatchNormalization": _batch_norm,
+    "LayerNormalization": _layer_norm, "Flatten": _flatten, "Reshape": _reshape,
+    "Transpose": _transpose, "Squeeze": _squeeze, "Unsqueeze": _unsqueeze, "Concat": _concat,
+    "Split": _split, "Slice": _slice, "Gather": _gather, "GatherElements": _gather_elements,
+    "Shape": _shape, "ConstantOfShape": _constant_of_shape, "Expand": _expand, "Cast": _cast,
+    "Where": lambda mask, x, y: np.where(mask, x, y), "Pad": _pad, "Clip": _clip,
+    "Identity": lambda x: x, "Dropout": lambda x, *rest, **attrs: x, "Round": np.round,
+    "Tile": lambda x, repeats: np.tile(x, _ints(repeats)),
+    "Sum": lambda *xs: sum(xs[1:], xs[0]), "Range": lambda *ends: np.arange(*map(values_of, ends)),
+    "Einsum": lambda *xs, equation: np.einsum(equation, *xs),
+    "PRelu": lambda x, slope: np.where(np.greater(x, 0), x, x * slope),
+    "Trilu": _trilu, "CumSum": _cumsum, "ArgMax": _best(np.argmax), "ArgMin": _best(np.argmin),
+    **{kind.__name__: _recurrent(kind) for kind in GATES},
+}
