@@ -3,7 +3,7 @@
 import captured
 import pytest
 
-from tinygrad_opt.compiler import Bound, program
+from tinygrad_opt.compiler import bound, program
 
 SHORT, LONG = 30, 2_000                          # steps in a block
 
@@ -27,7 +27,7 @@ def test_twenty_thousand_captured_steps_are_equal_or_refused(block):
 
 
 @pytest.mark.parametrize(("thing", "name", "broken"), [
-    (Bound, "is_current", True),
+    (bound, "all_of", lambda conditions: lambda: True),
     (program.Program, "lifetimes", lambda self: {}),
     (captured.nn.Module, "_note", lambda self: None),
 ], ids=["stale programs", "memory given away too early", "modules not noted"])

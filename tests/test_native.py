@@ -175,6 +175,22 @@ def test_options_do_what_they_do_by_numpy(options, rule, dtype):
     same_training(lambda params: getattr(optim, rule)(params, **OPTIONS[options]()), dtype)
 
 
+class Warming(optim.Optimizer):
+    """A rule that branches on the count, which decides anew from one step to the next."""
+
+    def rule(self, p, g, *, lr, t):
+        return p - lr * t * g if t < 4 else p - lr * g / t
+
+
+@pytest.mark.parametrize("options", [{}, {"decay": 0.1}])
+def test_a_rule_may_branch_on_the_count(options, dtype):
+    counts = []
+    same_training(lambda params: Warming(params, lr=0.1, **options), dtype, steps=8)
+    trained("native", lambda params: Warming(params, lr=0.1, **options), steps=8,
+            each=lambda optimizer, k: counts.append(optimizer.t))
+    assert counts == [*range(1, 9)]
+
+
 def test_a_run_may_change_its_backend_at_any_step():
     make = functools.partial(optim.Adam, lr=0.01)
     mixed = ["native", "native", "numpy", "native", "eager", "native", "numpy", "numpy"]

@@ -139,6 +139,17 @@ def apply(op: Op, *inputs: object, **attrs: object) -> Tensor:
     return z
 
 
+def constant(array: ndarray) -> Tensor:
+    """A Tensor around an array of real numbers, without looking at it: a third of the time."""
+    z = _new(Tensor)
+    z._array = array
+    z._gradient = z._hooks = z.name = z.op = z._shared = None
+    z.serial = z._changed = tick()
+    z._needs_grad = z._spent = False
+    z.inputs, z.attrs = (), {}
+    return z
+
+
 # Python's numbers are weak to NumPy too, and slices are what they are
 _PLAIN = {float, int, bool, slice, type(None), type(...)}
 

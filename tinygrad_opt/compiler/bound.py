@@ -11,19 +11,18 @@ import inspect
 import itertools
 import time
 from collections.abc import Callable
-from operator import attrgetter, is_
 from typing import Any
 
 import numpy as np
 
+from tinygrad_opt.compiler.conditions import all_of
 from tinygrad_opt.compiler.program import Call, Program, Ref, filled, slots_in
 from tinygrad_opt.errors import CaptureError
 from tinygrad_opt.recording import nested
-from tinygrad_opt.tensor import Tensor, deliver, forget_gradients, set_gradient
+from tinygrad_opt.tensor import constant, deliver, forget_gradients, set_gradient
 
 __all__ = ["SETTING", "Bound", "copied", "in_modes", "put", "ready", "timed"]
 
-_array_of = attrgetter("_array")
 SETTING = (deliver, forget_gradients, set_gradient)       # effects that move no array
 
 
@@ -47,6 +46,8 @@ class Bound:
         Of each slot.
     nbytes : int
         Bytes that the temporaries take together.
+    is_current : callable
+        Whether everything outside that it rests on is as it was.
     """
 
     def __init__(self, program: Program) -> None:
@@ -57,8 +58,10 @@ class Bound:
         self._stretches: list[tuple[Any, list[Callable[[], Any]]]] = []
         self._make_ready()
         self._fed = [self.arrays[i] for i in program.arguments]
-        self._tensors = [t for t, _ in program.leaves]
-        self._read = [array for _, array in program.leaves]
+        self.is_current = all_of([
+            *(("{}._array is {}", t, array) for t, array in program.leaves),
+            *((f"not {{}}.{name} != {{}}", x, value) for x, name, value in program.seen),
+            *(("{}._gradient is None", t) for t in program.fresh)])
 
     def _make_ready(self) -> None:
         """Take memory, and put the arrays into the calls."""
@@ -135,15 +138,6 @@ class Bound:
         return "\n".join([*listed, f"{len(lines)} calls, {len(set(blocks.values()))} blocks of"
                                    f" memory, {self.nbytes:,} bytes"])
 
-    @property
-    def is_current(self) -> bool:
-        """Whether everything outside that it rests on is as it was."""
-        return (
-            all(map(is_, map(_array_of, self._tensors), self._read))
-            and not any(getattr(x, name) != value for x, name, value in self.program.seen)
-            and not any(t._gradient is not None for t in self.program.fresh)
-        )
-
     def _make_followed(self) -> None:
         """Wrap the effects that may move Tensors which are read after them."""
         calls = self.program.calls
@@ -168,7 +162,7 @@ class Bound:
     def _let_go(self) -> None:
         """Forget the gradients that lie in memory of its own."""
         own = set(map(id, self.arrays))
-        forget_gradients([t for t in self._tensors if id(t._gradient) in own])
+        forget_gradients([t for t, _ in self.program.leaves if id(t._gradient) in own])
 
 
 def in_modes(runs: Any) -> list[tuple[Any, list[Callable[[], Any]]]]:
@@ -182,7 +176,7 @@ def copied(x: Any, arrays: list[Any]) -> Any:
     if not isinstance(x, Ref):
         return nested(lambda v: copied(v, arrays), x)
     array = arrays[x.slot].copy("K")
-    return Tensor(array) if x.is_tensor else array[()]
+    return constant(array) if x.is_tensor else array[()]
 
 
 def timed(runs: list[Any], repeats: int) -> list[float]:

@@ -57,12 +57,13 @@ class CompiledStep:
             return self.function(*args, **kwargs)
         values: list[Any] = []
         try:
-            key = (recording.get(), default_dtype(), _kind(args, values), _kind(kwargs, values))
+            kinds = tuple([_kind(x, values) for x in args])
+            key = recording.get(), default_dtype(), kinds, _kind(kwargs, values) if kwargs else ()
         except _Computed:                                  # of what others have begun
             return self.function(*args, **kwargs)
         with self._lock:                                   # its memory serves one call at a time
             bound = self.programs.get(key)
-            if bound is None or not bound.is_current:
+            if bound is None or not bound.is_current():
                 return self._capture(key, args, kwargs)
             if self.check and self._checked.get(key, 0) < self.check:
                 return self._compared(key, args, kwargs, bound.preview(values))
@@ -342,7 +343,9 @@ def _bits(x: Any) -> Any:
 
 def _is_fed(x: Any) -> bool:
     """Whether an argument's values are copied in at each call."""
-    return isinstance(x, np.ndarray | np.generic) or (type(x) is Tensor and not x._needs_grad)
+    kind = type(x)                                         # what comes most often, soonest
+    return (kind is np.ndarray or (kind is Tensor and not x._needs_grad)
+            or isinstance(x, np.ndarray | np.generic))
 
 
 def _fed(x: Any, name: str, recorder: Recorder) -> Any:
@@ -352,12 +355,11 @@ def _fed(x: Any, name: str, recorder: Recorder) -> Any:
 
 def _kind(x: Any, values: list[Any]) -> Any:
     """What a program depends on in its arguments; the values that it is fed are put aside."""
-    if type(x) is np.ndarray:                              # most often, and soonest
-        values.append(x)
-        return False, x.shape, x.dtype, x.strides
     if _is_fed(x):
-        values.append(values_of(x))
-        return type(x) is Tensor, x.shape, x.dtype, values[-1].strides
+        is_tensor = type(x) is Tensor
+        array = x._array if is_tensor else x
+        values.append(array)
+        return is_tensor, array.shape, array.dtype, array.strides
     if isinstance(x, list | tuple):
         return type(x), tuple([_kind(v, values) for v in x])
     if isinstance(x, dict):

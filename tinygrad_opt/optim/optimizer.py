@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
@@ -547,20 +547,25 @@ class Optimizer:
         self._targets = [p for p in params.values() if type(p) is Tensor]
         self._advance(plan)
 
-    def _advance(self, plan: Plan, update: Callable[[], object] | None = None) -> None:
+    def _advance(self, plan: Plan) -> None:
         """Everything that can fail first, then the step, whole or not at all."""
         self.__dict__["_last"] = None          # past __setattr__: each step does it
-        if plan.guarded:
-            if self.check_finite is not None and not self._all_finite(plan):
-                return
-            plan.clip(self.clip_value, self.clip_norm_each, self.clip_norm)
+        if plan.guarded and not self._guarded(plan):
+            return
         plan.call_rules()
-        if plan.remembers and update is None:  # else machine code does it
+        if plan.remembers:
             for pack in plan.packs:
                 pack.remember()
         self._used()
-        plan.commit(update)
+        plan.commit()
         self.__dict__["_last"] = plan
+
+    def _guarded(self, plan: Plan) -> bool:
+        """Whether the step may go on, once its gradients have been looked at and clipped."""
+        if self.check_finite is not None and not self._all_finite(plan):
+            return False
+        plan.clip(self.clip_value, self.clip_norm_each, self.clip_norm)
+        return True
 
     def _all_finite(self, plan: Plan) -> bool:
         """Whether the step may go on; raises or counts a skip as `check_finite` says."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
+from array import array
 from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -159,12 +160,12 @@ class Run:
             p, *state = [array.copy() for array in kept]
             g = self.gradient_of(e).reshape(e.shape).copy()
             returned = self.rule._update(p, g, *state, lr=self.rate, t=self.t)
-            for array, value in zip(kept, map(values_of, results(self.rule, returned))):
+            for into, value in zip(kept, map(values_of, results(self.rule, returned))):
                 if np.shape(value) != e.shape:
                     raise ValueError(f"the rule made {np.shape(value)} of {e.name!r}, which is"
                                      f" {e.shape}")
                 self.calls.append(
-                    partial(array.__setitem__, ..., np.asarray(value, array.dtype)))
+                    partial(into.__setitem__, ..., np.asarray(value, into.dtype)))
 
 
 def runs_of(
@@ -225,7 +226,7 @@ class Plan:
         self._by_hand = [run for run in runs if run.version is None]
         self._before = counts
         self._steps: int = counts.item(-1)
-        self._done = [0]                       # steps by this plan
+        self._done = array("q", [0])           # machine code counts on too
         self._scatter: list[partial[object]] = []
         self._assemble()
 
@@ -240,6 +241,11 @@ class Plan:
     def t(self) -> int:
         """Steps so far."""
         return self._steps + self._done[0]
+
+    @property
+    def done(self) -> int:
+        """Steps by this plan."""
+        return self._done[0]
 
     def _assemble(self) -> None:
         """Put the calls of all runs in one list, which ends with the count."""
@@ -337,17 +343,16 @@ class Plan:
         if self._by_hand:
             self._assemble()
 
-    def commit(self, update: Callable[[], object] | None = None) -> None:
-        """Write the new values, with the count last; by `update`, if machine code does it.
+    def commit(self) -> None:
+        """Write the new values, with the count last.
 
         Python runs signal handlers between its own instructions only. All calls are made by one
         of them, so that no Ctrl-C, nor any number of them, comes between two calls.
         """
         done = self._done[0]
-        calls = self._calls if update is None else [update, None]
-        calls[-1] = partial(self._done.__setitem__, 0, done + 1)
+        self._calls[-1] = partial(self._done.__setitem__, 0, done + 1)
         try:
-            _consume(map(_call, calls))
+            _consume(map(_call, self._calls))
         except BaseException:
             if self.remembers and self._done[0] == done:   # else all has been written
                 self._undo()

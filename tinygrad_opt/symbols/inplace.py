@@ -182,6 +182,8 @@ class InPlace:
         The numbers as Symbols; those that decide a branch, and what was decided.
     reads : set of str
         Names of the numbers that all this depends on.
+    arguments : list of str
+        Names of the numbers that are given, in the order of moving and fixed.
     numbers, constants : callable
         (moving, fixed) -> the numbers that move, None where the rule takes another branch for
         these; (moving, fixed) -> the others.
@@ -208,7 +210,8 @@ class InPlace:
         self.size, self.moves = len(used), len(at_each_run)
         self.wanted, self.conditions = [*at_each_run, *rarely], conditions
         self.reads = {n.name for n in inside([*used, *(n for n, _ in conditions)])}
-        arguments = ", ".join(str(x.name) for x in (*moving, *fixed))
+        self.arguments = [str(x.name) for x in (*moving, *fixed)]
+        arguments = ", ".join(self.arguments)
         self.numbers = _compiled(arguments, at_each_run, conditions)
         self.constants = _compiled(arguments, rarely, [])
         self._allocate(vectors, ends, order, self.wanted)

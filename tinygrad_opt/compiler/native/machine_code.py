@@ -24,7 +24,7 @@ from tinygrad_opt.errors import install
 
 __all__ = ["Runner", "addresses", "cache_folder", "lanes", "llvm_binding"]
 
-VERSION = "7"                            # of the code that is written here
+VERSION = "8"                            # of the code that is written here
 PATIENCE = 2.0                           # seconds before a long compilation shows its progress
 
 
@@ -53,6 +53,7 @@ class _Machine:
         for level in (0, 1, 3):
             options = llvm.PipelineTuningOptions(speed_level=level)
             options.loop_vectorization = options.slp_vectorization = level == 3
+            options.loop_unrolling = False                 # before rows are made vectors
             self.passes[level] = llvm.create_pass_builder(self.target, options)
         self.engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), self.target)
         self.loaded: dict[str, int] = {}

@@ -1,30 +1,27 @@
 """An optimizer's step as machine code: the loop of its rule, over the vectors that it owns.
 
-The optimizer keeps its plan: what it updates, the numbers of each step, the count. Its rule is
-already a list of in-place calls over flat vectors; here these become one loop, which reads every
-vector once. Nothing is kept on this side, so that eager and compiled steps can follow each other.
+The optimizer keeps its plan: what it updates, the rates, the count. Its rule is already a list of
+in-place calls over flat vectors; here these become one loop, which reads every vector once, and
+the numbers of the step are computed from the count by another. Nothing is kept on this side, so
+that eager and compiled steps can follow each other.
 """
 
 from __future__ import annotations
 
-import operator
-from collections import deque
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
 
+from tinygrad_opt.compiler.conditions import all_of
 from tinygrad_opt.compiler.native.elementary_functions import FUNCTIONS
 from tinygrad_opt.compiler.native.loops import Loop, Value
 from tinygrad_opt.compiler.program import Call
+from tinygrad_opt.symbols import inside, name_of
 
 __all__ = ["OptimizerStep", "is_step", "update_loop"]
 
-_consume = deque[Any](maxlen=0).extend
-_gradient = operator.attrgetter("_gradient")
-_array = operator.attrgetter("_array")
-_call: Callable[..., Any] = getattr(operator, "call", partial.__call__)
+Step = tuple[Loop, list[int]]                              # a loop, and where its arrays are
 
 
 def is_step(call: Call) -> bool:
@@ -46,67 +43,90 @@ class OptimizerStep:
     def __init__(self, optimizer: Any, runner_of: Callable[..., Any]) -> None:
         self.optimizer, self.runner_of = optimizer, runner_of
         self.plan: Any = None                              # that the loops belong to
-        self.update: Any = None
+        self.kept: list[np.ndarray] = []                   # of each run: its count, rate, options
+        self.rates: list[tuple[Any, np.ndarray]] = []      # runs whose rate is not always the same
 
     def __call__(self) -> None:
         optimizer, plan = self.optimizer, self.optimizer._plan
-        if plan is None or plan is not self.plan or not self._holds(plan) or not plan.prepare():
-            optimizer._step()
-            self._take(optimizer._plan)
-            return
+        if plan is None or plan is not self.plan or not self.holds():
+            return self._by_numpy()
+        for run, rate in self.rates:
+            rate[0] = run.rate = run.rule._rate(plan.t)
+        update = self.gather_and_update
         if plan.guarded:                                   # gradients are looked at, or clipped
-            self.gather.call()
-            optimizer._advance(plan, self.update)
-        else:
-            optimizer._advance(plan, self.gather_and_update)
+            self.gather()
+            if not optimizer._guarded(plan):
+                return None
+            update = self.update
+        optimizer._used()
+        if update() >= 0:                                  # the rule takes another branch now
+            return self._by_numpy()
+        for run in plan.runs:
+            run.t = run.count + plan.done                  # `explain` tells of the last step
+        optimizer.__dict__["_last"] = plan
+        return None
 
-    def _holds(self, plan: Any) -> bool:
-        """Whether values and gradients are where they were."""
-        return (all(map(operator.is_, map(_gradient, self.tensors), self.gradients))
-                and all(map(operator.is_, map(_array, self.tensors), self.values))
-                and not (plan.resting and any(
-                    (t._gradient is not None) is not given for t, given in plan.resting)))
+    def _by_numpy(self) -> None:
+        self.optimizer._step()
+        self._take(self.optimizer._plan)
 
     def _take(self, plan: Any) -> None:
         """Write the loops of a plan; without them, the optimizer goes on by itself."""
         self.plan = None
         if plan is None or any(run.version is None for run in plan.runs):
             return
-        copies: list[Any] = []
-        updates: list[Any] = []
+        numbers: list[Step] = []
+        copies: list[Step] = []
+        updates: list[Step] = []
+        self.kept.clear()
+        self.rates.clear()
         if plan.remembers:                                 # what the step overwrites
             for pack in plan.packs:
                 pack.remember()
-                for now, kept in zip((pack.p, pack.state), pack.before):
-                    updates.append((_copy(now, pack.dtype), [_address(now), _address(kept)]))
+                updates += [(_copy(now, pack.dtype), [_address(now), _address(kept)])
+                            for now, kept in zip((pack.p, pack.state), pack.before)]
         for run in plan.runs:
-            loop = update_loop(run, run.version)
-            if loop is None:
+            loops = self._run(run, plan, copies)
+            if loops is None:
                 return
-            pack, size = run.pack, run.pack.dtype.itemsize
-            rows = [pack.p, pack.g, *[pack.state[pack.slots.index(slot)] for slot in run.slots]]
-            where = [_address(row) + run.place.start * size for row in rows]
-            where += [_address(run.rates)] if run.rates is not None else []
-            numbers = _address(run._moving.base)
-            where += [numbers + i * size for i in range(run.version.size)]
-            gradients = [e.target._gradient for e in run.entries]
-            if run.large and not plan.guarded and _is_plain(gradients[0], pack.dtype):
-                where[1] = _address(gradients[0])          # it is read where it is
-            else:
-                for e, g in zip(run.entries, gradients):
-                    copy = _copy(g, pack.dtype)
-                    if copy is None:
-                        return
-                    copies.append((copy, [_address(g), where[1] + size * (
-                        e.place.start - run.place.start)]))
-            updates.append((loop, where))
-        self.gather = self.runner_of(copies)
-        self.update = self.runner_of(updates).call
-        self.gather_and_update = self.runner_of(copies + updates).call
-        self.tensors = [e.target for e in plan.active]
-        self.gradients = [t._gradient for t in self.tensors]
-        self.values = [t._array for t in self.tensors]
+            numbers.append(loops[0])
+            updates.append(loops[1])
+        updates.append((_COUNT, [plan._done.buffer_info()[0]]))
+        self.gather = self.runner_of(copies).call
+        self.update = self.runner_of(numbers + updates).call
+        self.gather_and_update = self.runner_of(numbers + copies + updates).call
+        self.holds = all_of([
+            *(("{0}._gradient is {1}", e.target, e.target._gradient) for e in plan.active),
+            *(("{0}._array is {1}", e.target, e.target._array) for e in plan.active),
+            *((f"{{}}._gradient is {'not ' * given}None", t) for t, given in plan.resting)])
         self.plan = plan
+
+    def _run(self, run: Any, plan: Any, copies: list[Step]) -> tuple[Step, Step] | None:
+        """The loops of a run: of its numbers and of its vectors."""
+        pack, size = run.pack, run.pack.dtype.itemsize
+        update, numbers = update_loop(run, run.version), _numbers(run)
+        if update is None or numbers is None:
+            return None
+        given = np.array([run.count + 1, run.rate, *run._fixed])
+        self.kept.append(given)
+        if run._constant is None:
+            self.rates.append((run, given[1:]))
+        cells = _address(run._moving.base)
+        rows = [pack.p, pack.g, *[pack.state[pack.slots.index(slot)] for slot in run.slots]]
+        where = [_address(row) + run.place.start * size for row in rows]
+        gradients = [e.target._gradient for e in run.entries]
+        if run.large and not plan.guarded and _is_plain(gradients[0], pack.dtype):
+            where[1] = _address(gradients[0])              # it is read where it is
+        else:
+            for e, g in zip(run.entries, gradients):
+                if not isinstance(g, np.ndarray) or g.dtype != pack.dtype:
+                    return None
+                copies.append((_copy(g, pack.dtype), [
+                    _address(g), where[1] + size * (e.place.start - run.place.start)]))
+        return ((numbers, [plan._done.buffer_info()[0],
+                           *(_address(given) + 8 * i for i in range(len(given))),
+                           *(cells + size * i for i in range(run.version.moves))]),
+                (update, where + [cells + size * i for i in range(run.version.size)]))
 
 
 def _address(array: np.ndarray) -> int:
@@ -118,13 +138,49 @@ def _is_plain(g: Any, dtype: Any) -> bool:
     return isinstance(g, np.ndarray) and g.dtype == dtype and g.flags.c_contiguous
 
 
-def _copy(g: Any, dtype: Any) -> Loop | None:
+def _copy(g: np.ndarray, dtype: Any) -> Loop:
     """A loop that lays a gradient out as its parameter is."""
-    if not isinstance(g, np.ndarray) or g.dtype != dtype:
-        return None
     name, flat = dtype.str[1:], np.empty(g.shape, dtype).strides
     loop = Loop(g.shape, ((name, g.strides), (name, flat)), (Value("load", name, (0,)),), ((0, 1),))
     return loop.merged()
+
+
+_COUNT = Loop((), (("i8", ()),), (Value("load", "i8", (0,)), Value("number", "i8", ("1",)),
+                                  Value("add", "i8", (0, 1))), ((2, 0),))
+
+
+def _numbers(run: Any) -> Loop | None:
+    """What moves from step to step: of the steps done, the count at the first, the rate and the
+    options. It is refused where the rule takes another branch."""
+    version, name = run.version, run.pack.dtype.str[1:]
+    rate, _, *fixed = version.arguments
+    known = {n: i for i, n in enumerate([rate, *fixed], 2)}
+    values = [Value("load", "i8", (0,)), Value("cast", "f8", (0,)), Value("load", "f8", (1,)),
+              Value("add", "f8", (1, 2))]
+    at: dict[Any, int] = {}
+    moving = version.wanted[: version.moves]
+    for s in inside([*moving, *(s for s, _ in version.conditions)]):
+        what = name_of(s.function) if s.function else "load" if s.name in known else "number"
+        if s.function and what not in FUNCTIONS:
+            return None
+        if s.name == "t":
+            at[s] = 3
+            continue
+        operands = {"load": (known.get(s.name),), "number": (float(s.array).hex(),)}.get(
+            what, tuple(at[x] for x in s.inputs))
+        at[s] = len(values)
+        values.append(Value(what, "b1" if s.dtype == bool else "f8", operands))
+    checks = []
+    for s, answer in version.conditions:
+        checks.append(len(values))
+        values.append(Value("cast" if answer else "logical_not", "b1", (at[s],)))
+    first = 2 + len(known)
+    stores = []
+    for i, s in enumerate(moving):
+        values.append(Value("cast", name, (at[s],)))
+        stores.append((len(values) - 1, first + i))
+    arrays = (("i8", ()),) + (("f8", ()),) * (first - 1) + ((name, ()),) * version.moves
+    return Loop((), arrays, tuple(values), tuple(stores), (), tuple(checks))
 
 
 def update_loop(run: Any, version: Any) -> Loop | None:
