@@ -2,6 +2,7 @@
 
     TinyClassifier, TinyRegressor      estimators for scikit-learn
     onnx                               models as ONNX files
+    script                             the same training as a script for another library
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tinygrad_opt.interop import onnx
+    from tinygrad_opt.interop.scripts import script
     from tinygrad_opt.interop.sklearn import TinyClassifier, TinyRegressor
 
-__all__ = ["TinyClassifier", "TinyRegressor", "onnx"]
+__all__ = ["TinyClassifier", "TinyRegressor", "onnx", "script"]
 
 # where the names live, none of which is imported before it is used
-_HOMES = {"TinyClassifier": "sklearn", "TinyRegressor": "sklearn", "onnx": "onnx"}
+_HOMES = {"TinyClassifier": "sklearn", "TinyRegressor": "sklearn", "onnx": "onnx",
+          "script": "scripts"}
 
 
 def __getattr__(name: str) -> Any:

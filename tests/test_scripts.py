@@ -1,0 +1,296 @@
+"""Training scripts for other libraries: each is run, and prints the losses of the training here."""
+
+import copy
+import functools
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+import tinygrad_opt as tg
+from tinygrad_opt import nn, optim
+from tinygrad_opt.interop import script
+from tinygrad_opt.optim import schedules
+
+STEPS = 20
+LIBRARIES = ["torch"]
+RUN_ALL = """
+import contextlib, io, json, pathlib, runpy, sys
+for path in sorted(pathlib.Path(sys.argv[1]).glob("*.py")):
+    printed, said = io.StringIO(), None
+    try:
+        with contextlib.redirect_stdout(printed):
+            runpy.run_path(str(path), run_name="__main__")
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+    print(json.dumps([path.stem, printed.getvalue(), said]))
+"""
+
+
+# ---- what is written -----------------------------------------------------------------------------
+
+
+def data(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def labels(n, classes):
+    return np.arange(n) % classes
+
+
+class Sequences(nn.Module):
+    """A recurrent layer, and what is read off its last state."""
+
+    def __init__(self, cell, reads="outputs", **options):
+        self.cell = cell(2, 5, rng=0, dtype=np.float64, **options)
+        self.head = nn.Linear(5, 3, rng=1, dtype=np.float64)
+        self.reads = reads
+
+    def forward(self, x):
+        outputs, state = self.cell(x)
+        if self.reads == "state":
+            return self.head(state[0] if isinstance(state, tuple) else state)
+        if self.reads == "mean":
+            return self.head(outputs.mean(axis=1))
+        return self.head(outputs[:, -1])
+
+
+class Words(nn.Module):
+    """Means of vectors of words, with a detour past the hidden layer."""
+
+    def __init__(self):
+        self.table = nn.Embedding(7, 4, rng=0, dtype=np.float64)
+        self.inner = nn.Linear(4, 4, rng=1, dtype=np.float64)
+        self.scale = tg.Tensor(np.array([1.0, 2.0, -1.0, 0.5]), requires_grad=True)
+        self.outer = nn.Linear(4, 3, rng=2, dtype=np.float64)
+
+    def forward(self, x):
+        h = self.table(x).mean(axis=1)
+        return self.outer(h + np.tanh(self.inner(h)) * self.scale)
+
+
+def mlp(activation="tanh", sizes=(3, 6, 4), **options):
+    return nn.MLP(sizes, activation, dtype=np.float64, rng=0, **options)
+
+
+def cnn(pool):
+    return nn.Sequential(
+        nn.Conv2d(1, 3, 3, padding=1, rng=0, dtype=np.float64), nn.relu, pool,
+        nn.Conv2d(3, 2, (2, 3), stride=(1, 2), rng=1, dtype=np.float64), np.tanh, nn.Flatten(),
+        nn.Linear(4, 3, rng=2, dtype=np.float64))
+
+
+ACTIVATIONS = {
+    "relu": "relu", "tanh": "tanh", "sigmoid": "sigmoid", "gelu": "gelu", "elu": "elu",
+    "silu": "silu", "softplus": "softplus", "leaky": "leaky_relu", "softmax": "softmax",
+    "log-softmax": "log_softmax", "identity": "identity", "sine": np.sin,
+    "module": nn.LeakyReLU(0.2), "elu2": nn.ELU(0.5), "gelu-tanh": nn.GELU("tanh"),
+}
+X3, LABELS = data(12, 3), labels(12, 4)
+# name -> model, loss, x, y
+MODELS = {
+    "linear": (lambda: nn.Linear(3, 1, rng=0, dtype=np.float64), "mse", X3, data(12, 1, seed=1)),
+    "logistic": (lambda: nn.Linear(3, 1, rng=0, dtype=np.float64),
+                 "binary_cross_entropy_with_logits", X3, labels(12, 2)[:, None] * 1.0),
+    "softmax-regression": (lambda: nn.Linear(3, 4, rng=0, dtype=np.float64), "cross_entropy",
+                           X3, LABELS),
+    **{f"mlp-{name}": (functools.partial(mlp, f), "cross_entropy", X3, LABELS)
+       for name, f in ACTIVATIONS.items()},
+    "batch-norm": (functools.partial(mlp, norm="batch", sizes=(3, 6, 5, 4)), "cross_entropy",
+                   X3, LABELS),
+    "layer-norm": (functools.partial(mlp, norm="layer"), "cross_entropy", X3, LABELS),
+    "rms-norm": (lambda: nn.Sequential(
+        nn.Linear(3, 5, rng=0, dtype=np.float64), nn.RMSNorm(5, dtype=np.float64),
+        nn.Linear(5, 4, rng=1, dtype=np.float64)), "cross_entropy", X3, LABELS),
+    "cnn-max": (lambda: cnn(nn.MaxPool2d(2)), "cross_entropy", data(6, 1, 6, 8), labels(6, 3)),
+    "cnn-mean": (lambda: cnn(nn.AvgPool2d(2)), "cross_entropy", data(6, 1, 6, 8), labels(6, 3)),
+    "conv1d": (lambda: nn.Sequential(
+        nn.Conv1d(2, 3, 3, padding=1, rng=0, dtype=np.float64), nn.tanh, nn.Flatten(),
+        nn.Linear(18, 3, rng=1, dtype=np.float64)), "cross_entropy", data(6, 2, 6), labels(6, 3)),
+    "batch-norm2d": (lambda: nn.Sequential(
+        nn.Conv2d(1, 2, 3, rng=0, dtype=np.float64), nn.BatchNorm2d(2, dtype=np.float64), nn.relu,
+        nn.Flatten(), nn.Linear(8, 3, rng=1, dtype=np.float64)),
+        "cross_entropy", data(6, 1, 4, 4), labels(6, 3)),
+    **{f"{cell.__name__.lower()}-{reads}": (
+        functools.partial(Sequences, cell, reads), "cross_entropy", data(6, 5, 2), labels(6, 3))
+       for cell in (nn.RNN, nn.GRU, nn.LSTM) for reads in ("outputs", "state", "mean")},
+    "gru-plain": (lambda: Sequences(nn.GRU, bias=False), "cross_entropy", data(6, 4, 2),
+                  labels(6, 3)),
+    "embedding": (Words, "cross_entropy", np.random.default_rng(0).integers(0, 7, (9, 4)),
+                  labels(9, 3)),
+    "no-bias": (lambda: nn.MLP([3, 5, 4], bias=False, rng=0, dtype=np.float64), "cross_entropy",
+                X3, LABELS),
+    "xor": (lambda: nn.MLP([2, 3, 1], "tanh", rng=0), "mse",
+            np.array([[0, 0], [0, 1], [1, 0], [1, 1.0]]), np.array([[0], [1], [1], [0.0]])),
+}
+SIGNS = np.sign(data(12, 4, seed=3))
+LOSSES = {
+    "l1": ("l1", data(12, 4, seed=2)), "huber": ("huber", data(12, 4, seed=2)),
+    "huber2": (functools.partial(nn.huber_loss, delta=0.3), data(12, 4, seed=2)),
+    "sum": (functools.partial(nn.mse_loss, reduction="sum"), data(12, 4, seed=2)),
+    "hinge": ("hinge", SIGNS), "own": (lambda p, y: (np.abs(p - y) ** 1.5).mean(), SIGNS),
+    "nll": (lambda p, y: nn.mse_loss(np.exp(p), y * 0.1), SIGNS),
+}
+OPTIMIZERS = {
+    "sgd": lambda: optim.SGD(lr=0.1),
+    "sgd-decay": lambda: optim.SGD(lr=0.1, decay=0.1, weight_decay=0.02),
+    "sgd-momentum": lambda: optim.SGD(lr=0.05, momentum=0.8, dampening=0.2),
+    "sgd-nesterov": lambda: optim.SGD(lr=0.05, momentum=0.8, nesterov=True),
+    "sgd-momentum-decay": lambda: optim.SGD(lr=0.05, momentum=0.8, decay=0.1),
+    "momentum": lambda: optim.Momentum(lr=0.05, weight_decay=0.01),
+    "momentum-gradients": lambda: optim.Momentum(lr=0.05, velocity="gradients", decay=0.05),
+    "momentum-mean": lambda: optim.Momentum(lr=0.1, velocity="mean"),
+    "nesterov": lambda: optim.Nesterov(lr=0.05),
+    "nesterov-decay": lambda: optim.Nesterov(lr=0.05, decay=0.1),
+    "adagrad": lambda: optim.AdaGrad(lr=0.1, initial_accumulator=0.2),
+    "adagrad-mean": lambda: optim.AdaGrad(lr=0.1, mean=True),
+    "rmsprop": lambda: optim.RMSprop(lr=0.01, rho=0.9),
+    "rmsprop-all": lambda: optim.RMSprop(lr=0.01, momentum=0.5, centered=True),
+    "rmsprop-moving": lambda: optim.RMSprop(lr=0.01, momentum=0.5, centered=True, decay=0.1),
+    "adadelta": lambda: optim.AdaDelta(lr=1.0),
+    "adam": lambda: optim.Adam(lr=0.02, beta1=0.8),
+    "adam-decay": lambda: optim.Adam(lr=0.02, weight_decay=0.1, amsgrad=True),
+    "adam-uncorrected": lambda: optim.Adam(lr=0.02, bias_correction=False),
+    "adamw": lambda: optim.AdamW(lr=0.02),
+    "adamax": lambda: optim.Adamax(lr=0.02),
+    "nadam": lambda: optim.Nadam(lr=0.02),
+    "lion": lambda: optim.Lion(lr=0.002, weight_decay=0.1),
+    "clip-value": lambda: optim.SGD(lr=0.1, clip_value=0.05),
+    "clip-norm": lambda: optim.Momentum(lr=0.1, clip_norm=0.1),
+    "clip-each": lambda: optim.SGD(lr=0.1, clip_norm_each=0.05),
+    "maximize": lambda: optim.SGD(lr=0.01, maximize=True),
+    "maximize-lion": lambda: optim.Lion(lr=0.001, maximize=True),
+}
+SCHEDULES = {
+    "constant": schedules.constant(0.02), "inverse": schedules.inverse_time(0.1, 0.2),
+    "step": schedules.step(0.1, every=4, factor=0.5),
+    "exponential": schedules.exponential(0.1, 0.9),
+    "polynomial": schedules.polynomial(0.1, 12, power=2.0, last=0.01),
+    "cosine": schedules.cosine(0.1, 15, last=0.01),
+    "restarts": schedules.cosine(0.1, 4, restarts=True, growth=2.0),
+    "cycle": schedules.one_cycle(0.1, 18),
+    "warm-up": schedules.warm_up(schedules.exponential(0.1, 0.95), 5),
+    "then": schedules.constant(0.1).then(schedules.step(0.1, 3, 0.5) * 0.5, after=6),
+}
+CASES = (
+    {name: (*case, lambda: optim.Adam(lr=0.02)) for name, case in MODELS.items()}
+    | {f"loss-{name}": (mlp, loss, X3, y, lambda: optim.SGD(lr=0.05))
+       for name, (loss, y) in LOSSES.items()}
+    | {f"opt-{name}": (mlp, "cross_entropy", X3, LABELS, make)
+       for name, make in OPTIMIZERS.items()}
+    | {f"lr-{name}": (mlp, "cross_entropy", X3, LABELS, functools.partial(kind, lr=lr))
+       for name, lr in SCHEDULES.items() for kind in [optim.SGD if name != "cycle" else optim.Adam]}
+)
+
+
+def losses_here(name):
+    """What training prints in this library."""
+    make, loss, x, y, optimizer = CASES[name]
+    model, opt = make(), optimizer()
+    dtype = next(iter(model.parameters().values())).dtype
+    opt.bind(model.parameters())
+    loss = tg.train.measure.loss_by_name(loss)
+    x, y = (a.astype(dtype) if a.dtype.kind == "f" else a for a in (x, y))
+    losses = []
+    for _ in range(STEPS):
+        end = loss(model(x), y)
+        opt.zero_grad()
+        end.backward()
+        opt.step()
+        losses.append(float(end))
+    return losses
+
+
+@pytest.fixture(scope="session", params=LIBRARIES)
+def printed(request, tmp_path_factory):
+    """The library, and what its scripts print, all run by one process beside this one."""
+    library = request.param
+    if library != "numpy" and find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
+    folder = tmp_path_factory.mktemp(library)
+    refused = {}
+    for name, (make, loss, x, y, optimizer) in CASES.items():
+        try:
+            text = script(make(), optimizer(), loss, library, x, y, steps=STEPS)
+            text.save(folder / f"{name}.py")
+        except ValueError as error:
+            refused[name] = str(error)
+    run = subprocess.run([sys.executable, "-W", "error", "-c", RUN_ALL, str(folder)],
+                         capture_output=True, text=True, check=True, timeout=500)
+    found = {name: (text, said) for name, text, said in map(json.loads, run.stdout.splitlines())}
+    return library, found, refused, folder
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_script_has_the_losses_of_the_training_here(printed, name):
+    _, found, refused, folder = printed
+    assert name not in refused, refused[name]
+    text, said = found[name]
+    assert said is None, (said, (folder / f"{name}.py").read_text())
+    losses = [float(line.split()[1]) for line in text.splitlines()]
+    np.testing.assert_allclose(losses, losses_here(name), rtol=1e-5,
+                               err_msg=(folder / f"{name}.py").read_text())
+
+
+# ---- how it is written ---------------------------------------------------------------------------
+
+
+def test_few_numbers_stand_in_the_text_and_many_beside_it(tmp_path):
+    few = script(nn.MLP([2, 3, 1], rng=0), "sgd:0.1", "mse", "torch", [[1.0, 2]], [[1.0]])
+    assert few.save(tmp_path / "few.py").read_text() == few and "np.array(" in few
+    many = script(nn.MLP([2, 40, 1], rng=0), "sgd:0.1", "mse", "torch", [[1.0, 2]], [[1.0]])
+    many.save(tmp_path / "deeper" / "many.py")
+    assert sorted(p.name for p in tmp_path.rglob("*.*")) == ["few.py", "many.npz", "many.py"]
+    assert many.arrays["0.weight"].shape == (40, 2)
+
+
+def test_nothing_is_changed_by_it():
+    model = nn.Sequential(nn.Linear(3, 4, rng=0), nn.BatchNorm1d(4), nn.Dropout(0.5, rng=1))
+    opt = optim.Adam(model.parameters())
+    before, drawn = model.state_dict(), copy.deepcopy(model.layers[2].rng)
+    script(model, opt, "mse", "torch", X3, data(12, 4))
+    after = model.state_dict()
+    assert all((after[name] == before[name]).all() for name in before)
+    assert model.layers[2].rng.bit_generator.state == drawn.bit_generator.state
+    assert opt.t == 0 and model.training and all(p.grad is None for p in opt.parameters.values())
+    assert all("forward" not in vars(m) for m in model.named_modules().values())
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("make, loss", [
+    (lambda: nn.MLP([3, 4, 2]), "cross_entropy"), (lambda: nn.Embedding(5, 2), "mse"),
+    (lambda: Sequences(nn.GRU), "cross_entropy"), (lambda: nn.Linear(2, 1), "hinge"),
+    (lambda: nn.Linear(2, 2), "binary_cross_entropy_with_logits"),
+])
+def test_a_batch_is_made_up_where_none_is_given(library, make, loss):
+    text = script(make(), "adam", loss, library)
+    assert text.arrays["x"].shape[0] == 8 == text.arrays["y"].shape[0]
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("make, words", [
+    (lambda: (mlp(), optim.SGD(frozen=["*"]), "mse"), r"frozen=\('\*',\) of SGD"),
+    (lambda: (mlp(), optim.SGD(overrides={"*bias": {"lr": 0.0}}), "mse"), "overrides="),
+    (lambda: (mlp(), optim.SGD(check_finite="skip"), "mse"), "check_finite='skip'"),
+    (lambda: (mlp(), optim.SGD(lr=lambda t: 0.1), "mse"), "lr=<function"),
+    (lambda: (mlp(), optim.SGD(lr=schedules.reduce_on_plateau(0.1)), "mse"), "lr=reduce_on"),
+    (lambda: (mlp(), optim.SGD(), lambda p, y: (np.sort(p) - y).mean()), "the operation sort"),
+    (lambda: (mlp(), optim.SGD(), lambda p, y: (p * np.arange(4.0)).mean() + y.sum()),
+     r"a constant of shape \(4,\)"),
+])
+def test_what_cannot_be_said_is_refused_by_name(library, make, words):
+    model, opt, loss = make()
+    with pytest.raises(ValueError, match=f"a script for .* cannot say .*{words}"):
+        script(model, opt, loss, library, X3, data(12, 4))
+
+
+def test_wrong_arguments_are_told():
+    with pytest.raises(ValueError, match=r"one of 'torch'.* got 'keras'"):
+        script(mlp(), "adam", "mse", "keras")
+    with pytest.raises(TypeError, match=r"nn\.Module, got function"):
+        script(lambda x: x, "adam", "mse", "torch")
+    with pytest.raises(ValueError, match="give a batch"):
+        script(cnn(nn.MaxPool2d(2)), "adam", "cross_entropy", "torch")

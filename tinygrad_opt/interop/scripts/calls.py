@@ -1,0 +1,149 @@
+"""What a model and a loss do with a batch: layers that are called, operations in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tinygrad_opt.interop.scripts.code import Unsaid
+from tinygrad_opt.nn.module import Module
+from tinygrad_opt.recording import in_mode
+from tinygrad_opt.tensor import Tensor
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["Called", "Recording", "record"]
+
+
+@dataclass(frozen=True, eq=False)
+class Called:
+    """A layer, or the loss, that was called.
+
+    Attributes
+    ----------
+    layer : Module or callable
+    path : str
+        Of the layer in its model.
+    inputs : tuple
+        What it was given.
+    results : tuple of Tensor
+        What it gave, in the order in which they stand in it.
+    """
+
+    layer: Any
+    path: str
+    inputs: tuple[Any, ...]
+    results: tuple[Tensor, ...]
+
+    @property
+    def serial(self) -> int:
+        return self.results[0].serial
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One batch, forward.
+
+    Attributes
+    ----------
+    x, y : Tensor
+        The batch.
+    loss : Tensor
+    prediction : Tensor
+    steps : list of Called or Tensor
+        Layers that were called and results of operations between them, in order.
+    """
+
+    model: Module
+    x: Tensor
+    y: Tensor
+    prediction: Tensor
+    loss: Tensor
+    steps: list[Any]
+
+
+def record(
+    model: Module, loss: Callable[[Any, Any], Any], inputs: np.ndarray, targets: np.ndarray,
+    is_layer: Callable[[Any], bool],
+) -> Recording:
+    """Run the model and the loss on a batch, as in training.
+
+    Parameters
+    ----------
+    is_layer : callable
+        Whether a module, or the loss, is one step; what others compute is written out.
+    """
+    dtype = next(iter(model.parameters().values())).dtype
+    # with gradients, so that all is recorded that is made of them
+    x, y = (Tensor(a.astype(dtype), requires_grad=True, name=name) if a.dtype.kind == "f" else
+            Tensor(a, name=name) for name, a in (("x", inputs), ("y", targets)))
+    called: list[Called] = []
+    kept, drawn = model.state_dict(), [          # what a batch moves
+        (rng, rng.bit_generator.state) for rng in model.generators().values()]
+    with in_mode(model, True), _noted(model, is_layer, called):
+        prediction = model(x)
+        end = loss(prediction, y)
+    model.load_state_dict(kept)
+    for rng, state in drawn:
+        rng.bit_generator.state = state
+    if type(end) is not Tensor or end.size != 1:
+        raise Unsaid(f"a loss that is {end!r:.60}, not a Tensor of one entry")
+    if is_layer(loss):
+        called.append(Called(loss, "loss", (prediction, y), (end,)))
+    makers = {id(t): call for call in called for t in call.results
+              if not any(t is given for given in call.inputs)}
+    steps: dict[int, Any] = {}
+    waiting = [end]
+    while waiting:
+        t = waiting.pop()
+        step = makers.get(id(t), t)
+        if id(step) in steps or (step is t and t.op is None):
+            continue
+        steps[id(step)] = step
+        waiting += [i for i in step.inputs for i in _tensors(i)]
+    return Recording(model, x, y, prediction, end,
+                     sorted(steps.values(), key=lambda step: step.serial))
+
+
+@contextmanager
+def _noted(
+    model: Module, is_layer: Callable[[Any], bool], called: list[Called]
+) -> Iterator[None]:
+    """While it lasts, calls of layers are written down."""
+    inside: list[Module] = []
+
+    def noting(path: str, module: Module) -> Callable[..., Any]:
+        forward = module.forward
+
+        def noted(*inputs: Any, **options: Any) -> Any:
+            inside.append(module)
+            try:
+                made = forward(*inputs, **options)
+            finally:
+                inside.pop()
+            if not inside:
+                if options:
+                    raise Unsaid(f"{type(module).__name__} called with {', '.join(options)}=")
+                called.append(Called(module, path, inputs, tuple(_tensors(made))))
+            return made
+
+        return noted
+
+    layers = {path: module for path, module in model.named_modules().items() if is_layer(module)}
+    for path, module in layers.items():
+        vars(module)["forward"] = noting(path, module)
+    try:
+        yield
+    finally:
+        for module in layers.values():
+            del vars(module)["forward"]
+
+
+def _tensors(x: Any) -> list[Tensor]:
+    """The Tensors in a result, also those in tuples and lists of it."""
+    if isinstance(x, list | tuple):
+        return [t for part in x for t in _tensors(part)]
+    return [x] if type(x) is Tensor else []

@@ -1,0 +1,220 @@
+"""Expressions as Python code: what a rule leaves behind on symbols, in the words of a library."""
+
+from __future__ import annotations
+
+import inspect
+import operator
+import re
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt.ops import Op
+from tinygrad_opt.symbols import Symbol, Trace, assignments, inside, name_of
+
+__all__ = ["Functional", "Unsaid", "as_function", "code", "indexed", "literal", "repeated",
+           "source_of"]
+
+# how strongly a text holds together, as Python has it
+TEST, OR, AND, SUM, PRODUCT, SIGN, POWER, ATOM = range(8)
+_INFIX: dict[str, tuple[str, int, int, int]] = {            # and what each operand must bind
+    "add": ("+", SUM, SUM, SUM), "subtract": ("-", SUM, SUM, PRODUCT),
+    "multiply": ("*", PRODUCT, PRODUCT, SIGN), "divide": ("/", PRODUCT, PRODUCT, SIGN),
+    "floor_divide": ("//", PRODUCT, PRODUCT, SIGN), "remainder": ("%", PRODUCT, PRODUCT, SIGN),
+    "matmul": ("@", PRODUCT, PRODUCT, SIGN), "dot": ("@", PRODUCT, PRODUCT, SIGN),
+    "power": ("**", POWER, ATOM, SIGN),
+    "bitwise_and": ("&", AND, AND, SUM), "bitwise_or": ("|", OR, OR, AND),
+    **{name: (sign, TEST, OR, OR) for name, sign in [
+        ("equal", "=="), ("not_equal", "!="), ("greater", ">"), ("greater_equal", ">="),
+        ("less", "<"), ("less_equal", "<=")]},
+}
+_TORCH = {"absolute": "abs", "concatenate": "cat"}
+
+
+class Unsaid(Exception):
+    """There is no code for this in the script's language."""
+
+
+class Functional(Trace):
+    """A trace in which ``x += y`` is ``x = x + y``: the code must not use x under another name."""
+
+    def call(self, function: Callable[..., Any], inputs: Any, attrs: Any) -> Symbol:
+        out = attrs.get("out")
+        if isinstance(out, tuple) and out[0] is inputs[0]:
+            attrs = {name: value for name, value in attrs.items() if name != "out"}
+        return super().call(function, inputs, attrs)
+
+
+def literal(x: Any) -> str:
+    """A number, a bool, a text or a tuple of these."""
+    if isinstance(x, np.generic):
+        x = x.item()
+    if isinstance(x, float) and x == int(x if np.isfinite(x) else 0) and abs(x) < 1e6:
+        return f"{x:.1f}"
+    if isinstance(x, float) and not np.isfinite(x):
+        return f'float("{x}")'
+    return repr(x)
+
+
+def code(x: Any, library: str = "np", helpers: Callable[[Any], str | None] = lambda f: None) -> str:
+    """An expression as Python code; named symbols inside it are written by their names.
+
+    Parameters
+    ----------
+    x : Symbol, array, number, or list or tuple of these
+    library : {"np", "jnp", "torch"}
+        The module in which functions are looked up.
+    helpers : callable
+        What a function is called that no library has; None for one that cannot be called.
+    """
+    return _Writer(library, helpers).whole(x)[0]
+
+
+class _Writer:
+    """Writes an expression; `inside` has put operands first, so there is no deep recursion."""
+
+    def __init__(self, library: str, helpers: Callable[[Any], str | None]) -> None:
+        self.library, self.helpers = library, helpers
+
+    def operand(self, x: Any, least: int = TEST) -> str:
+        text, binds = (x.name, ATOM) if isinstance(x, Symbol) and x.name else self.whole(x)
+        return f"({text})" if binds < least else text
+
+    def whole(self, x: Any) -> tuple[str, int]:
+        if not isinstance(x, Symbol):
+            return self.constant(x)
+        if x.function is None:
+            return str(x.name), ATOM
+        name, inputs = name_of(x.function), x.inputs
+        if name in _INFIX and len(inputs) == 2 and not x.attrs:
+            sign, binds, left, right = _INFIX[name]
+            a, b = self.operand(inputs[0], left), self.operand(inputs[1], right)
+            between = sign if sign == "**" else f" {sign} "
+            return f"{a}{between}{b}", binds
+        if name in ("negative", "positive"):
+            text = self.operand(inputs[0], POWER)
+            return (f"-{text}", SIGN) if name == "negative" else (text, POWER)
+        if name == "square":
+            return f"{self.operand(inputs[0], ATOM)}**2", POWER
+        if name == "reciprocal":
+            return f"1 / {self.operand(inputs[0], SIGN)}", PRODUCT
+        if x.function is operator.getitem:
+            return f"{self.operand(inputs[0], ATOM)}[{indexed(inputs[1], self.operand)}]", ATOM
+        if name in ("astype", "copy") and isinstance(inputs[0], Symbol):
+            return self.whole(inputs[0]) if inputs[0].name is None else (inputs[0].name, ATOM)
+        return self.call(x, name), ATOM
+
+    def call(self, x: Symbol, name: str) -> str:
+        inputs = list(x.inputs)
+        helper = self.helpers(x.function)
+        options = {k: v for k, v in x.attrs.items() if v is not np._NoValue}
+        if helper is not None:
+            head = helper
+        elif _is_method(x.function):
+            head = f"{self.operand(inputs.pop(0), ATOM)}.{name}"
+        elif isinstance(x.function, Op) or not hasattr(np, name):
+            raise Unsaid(name)
+        elif name == "maximum" and self.library == "torch" and not isinstance(inputs[1], Symbol):
+            return f"torch.clamp({self.operand(inputs[0])}, min={self.operand(inputs[1])})"
+        else:
+            words = _TORCH if self.library == "torch" else {}
+            head = f"{self.library}.{words.get(name, name)}"
+        if name == "sum" and head.endswith("reduce"):
+            head = f"{self.library}.sum"
+        given = [self.operand(v) for v in inputs]
+        given += [f"{k}={self.operand(v)}" for k, v in options.items()]
+        return f"{head}({', '.join(given)})"
+
+    def constant(self, x: Any) -> tuple[str, int]:
+        if isinstance(x, list | tuple):
+            inner = ", ".join(self.operand(v) for v in x)
+            if isinstance(x, list):
+                return f"[{inner}]", ATOM
+            return f"({inner},)" if len(x) == 1 else f"({inner})", ATOM
+        if isinstance(x, np.ndarray):
+            return self.array(x)
+        if isinstance(x, np.dtype) or x in (np.float32, np.float64):
+            return f"{self.library}.{np.dtype(x).name}", ATOM
+        if not isinstance(x, bool | int | float | np.generic | str | None):
+            raise Unsaid(f"a {type(x).__name__}")
+        text = literal(x)
+        return text, SIGN if text.startswith("-") else ATOM
+
+    def array(self, x: np.ndarray) -> tuple[str, int]:
+        """Equal entries as a number, equal runs by `repeat`."""
+        if x.size and (x == x.flat[0]).all():
+            value = x.flat[0].item()
+            return self.constant(int(value) if value == int(value) else value)
+        if x.ndim == 1:
+            starts = np.flatnonzero(np.diff(x)) + 1
+            run = int(np.gcd.reduce([*starts, x.size]))
+            entries = [int(v) if v == int(v) else v for v in x[::run].tolist()]
+            if len(entries) <= 16:
+                return f"{self.library}.repeat({self.library}.array({entries}), {run})", ATOM
+        raise Unsaid(f"a constant array of shape {x.shape}")
+
+
+def _is_method(function: Any) -> bool:
+    return inspect.ismethoddescriptor(function) and getattr(
+        function, "__objclass__", None) is np.ndarray
+
+
+def indexed(index: Any, operand: Callable[[Any], str] = repr) -> str:
+    """An index as it is typed between brackets."""
+    parts = index if isinstance(index, tuple) else (index,)
+    words = []
+    for part in parts:
+        if isinstance(part, slice):
+            ends = ["" if v is None else str(v) for v in (part.start, part.stop, part.step)]
+            words.append(":".join(ends[: 3 if part.step is not None else 2]))
+        elif part is None or part is Ellipsis:
+            words.append("None" if part is None else "...")
+        else:
+            words.append(str(int(part)) if isinstance(part, int | np.integer) else operand(part))
+    return ", ".join(words)
+
+
+def repeated(ends: Iterable[Any]) -> bool:
+    """Whether an expression uses what it has computed more than once."""
+    uses = Counter(id(i) for s in inside(ends) for v in (*s.inputs, *s.attrs.values())
+                   for i in (v if isinstance(v, list | tuple) else (v,))
+                   if isinstance(i, Symbol) and i.name is None)
+    return any(count > 1 for count in uses.values())
+
+
+def as_function(
+    name: str, given: Iterable[str], results: Mapping[str, Any], trace: Trace, library: str,
+    helpers: Callable[[Any], str | None], words: str = "",
+) -> str:
+    """A function that computes the results, line by line, by the names of the code that was traced.
+
+    Parameters
+    ----------
+    results : dict of str to Symbol
+        What it returns, in order.
+    """
+    trace.name_locals()
+    lines = assignments(results)
+    made = {id(s) for _, s in lines}
+    body = [f"{target} = {_line(s, library, helpers)}" for target, s in lines]
+    ends = ", ".join(code(x, library, helpers) if id(x) not in made else str(x.name)
+                     for x in results.values())
+    if len(results) == 1 and body and body[-1].startswith(f"{ends} = "):
+        ends = body.pop().partition(" = ")[2]
+    doc = [f'"""{words}"""'] if words else []
+    return f"def {name}({', '.join(given)}):\n" + textwrap.indent(
+        "\n".join([*doc, *body, f"return {ends}"]), "    ")
+
+
+def _line(s: Symbol, library: str, helpers: Callable[[Any], str | None]) -> str:
+    return _Writer(library, helpers).whole(s)[0]
+
+
+def source_of(function: Callable[..., Any], name: str) -> str:
+    """A function of the package as it is written there, under the given name."""
+    text = textwrap.dedent(inspect.getsource(inspect.unwrap(function)))
+    text = re.sub(r"^(@.*\n)+", "", text)
+    return re.sub(r"^def \w+", f"def {name}", text).rstrip()

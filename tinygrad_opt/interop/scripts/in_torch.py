@@ -1,0 +1,441 @@
+"""The training of a model as a script for PyTorch."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt import nn, optim
+from tinygrad_opt.interop.scripts.calls import Called, Recording
+from tinygrad_opt.interop.scripts.code import Unsaid, indexed, literal
+from tinygrad_opt.interop.scripts.sections import Names, Sections
+from tinygrad_opt.interop.scripts.updates import learning_rate, update_of
+from tinygrad_opt.nn.module import Module
+from tinygrad_opt.nn.recurrent import _Recurrent
+from tinygrad_opt.optim import Optimizer
+from tinygrad_opt.tensor import Tensor, values_of
+
+__all__ = ["is_layer", "torch_script"]
+
+
+# ---- layers --------------------------------------------------------------------------------------
+
+
+def _sized(x: Any) -> Any:
+    """One number for all axes, if they are the same."""
+    values = tuple(np.ravel(x).tolist())
+    return values[0] if len(set(values)) == 1 else values
+
+
+def _bias(m: Any) -> str:
+    return "" if m.bias is not None else ", bias=False"
+
+
+def _conv(m: Any) -> str:
+    out, channels = m.weight.shape[:2]
+    options = "".join(f", {name}={_sized(getattr(m, name))}" for name, usual in
+                      (("stride", 1), ("padding", 0)) if _sized(getattr(m, name)) != usual)
+    return f"nn.{type(m).__name__}({channels}, {out}, {_sized(m.size)}{options}{_bias(m)})"
+
+
+def _recurrent(m: Any) -> str:
+    n, h = m.weight_ih.shape[0], m.weight_hh.shape[0]
+    bias = "" if m.bias_ih is not None else ", bias=False"
+    return f"nn.{type(m).__name__}({n}, {h}{bias}, batch_first=True)"
+
+
+def _pool(m: Any) -> str:
+    stride = "" if m.stride is None else f", stride={_sized(m.stride)}"
+    padding = f", padding={_sized(m.padding)}" if np.any(m.padding) else ""
+    return f"nn.{type(m).__name__}({_sized(m.size)}{stride}{padding})"
+
+
+def _norm(m: Any) -> str:
+    shape = m.shape[0] if len(m.shape) == 1 else m.shape
+    eps = "" if m.eps is None else f", eps={m.eps!r}"
+    affine = "" if m.weight is not None else ", elementwise_affine=False"
+    return f"nn.{type(m).__name__}({shape}{eps}{affine})"
+
+
+def _batch_norm(m: Any) -> str:
+    affine = "" if m.weight is not None else ", affine=False"
+    return (f"nn.{type(m).__name__}({len(m.running_mean)}, eps={m.eps!r}, momentum={m.momentum!r}"
+            f"{affine})")
+
+
+_LAYERS: dict[type, Callable[[Any], str]] = {
+    nn.Linear: lambda m: f"nn.Linear({', '.join(map(str, m.weight.shape))}{_bias(m)})",
+    nn.Conv1d: _conv, nn.Conv2d: _conv,
+    nn.MaxPool2d: _pool, nn.AvgPool2d: _pool,
+    nn.BatchNorm1d: _batch_norm, nn.BatchNorm2d: _batch_norm,
+    nn.LayerNorm: _norm, nn.RMSNorm: _norm,
+    nn.Embedding: lambda m: f"nn.Embedding({', '.join(map(str, m.weight.shape))})",
+    nn.Dropout: lambda m: f"nn.Dropout({m.p})",
+    nn.Flatten: lambda m: "nn.Flatten()" if m.start_axis == 1 else f"nn.Flatten({m.start_axis})",
+    nn.RNN: _recurrent, nn.GRU: _recurrent, nn.LSTM: _recurrent,
+}
+# by the row of the operator table that they compute
+_ACTIVATIONS: dict[str, Callable[..., str]] = {
+    "tanh": lambda: "nn.Tanh()", "relu": lambda: "nn.ReLU()", "sigmoid": lambda: "nn.Sigmoid()",
+    "softplus": lambda: "nn.Softplus()", "silu": lambda: "nn.SiLU()", "gelu": lambda: "nn.GELU()",
+    "gelu_tanh": lambda: 'nn.GELU("tanh")', "elu": lambda alpha=1.0: f"nn.ELU({alpha})",
+    "leaky_relu": lambda slope=0.01: f"nn.LeakyReLU({slope})",
+    "softmax": lambda axis=-1: f"nn.Softmax({axis})",
+    "log_softmax": lambda axis=-1: f"nn.LogSoftmax({axis})",
+}
+_LOSSES = {nn.cross_entropy, nn.mse_loss, nn.l1_loss, nn.huber_loss, nn.binary_cross_entropy,
+           nn.binary_cross_entropy_with_logits, nn.nll_loss, nn.kl_div}
+
+
+def is_layer(x: Any) -> bool:
+    """Whether PyTorch has this layer, or this loss."""
+    return type(x) in _LAYERS or getattr(x, "func", x) in _LOSSES
+
+
+# ---- operations ----------------------------------------------------------------------------------
+
+_INFIX = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "power": "**",
+          "matmul": "@", "remainder": "%", "floor_divide": "//"}
+_NAMED = {name: f"torch.{name}" for name in (
+    "tanh relu sigmoid exp expm1 log log1p log2 log10 logaddexp sqrt square sin cos tan sinh cosh"
+    " sign floor ceil trunc maximum minimum where erf hypot arctan arctan2").split()} | {
+    "absolute": "torch.abs", "softplus": "F.softplus", "silu": "F.silu", "gelu": "F.gelu"}
+_REDUCED = {"sum": "sum", "mean": "mean", "max": "amax", "min": "amin", "softmax": "softmax",
+            "log_softmax": "log_softmax", "logsumexp": "logsumexp"}
+
+
+def _operation(t: Tensor, words: list[str], batch: int) -> str:
+    """The code of an operation of the table."""
+    assert t.op is not None
+    name, attrs = t.op.name, {k: v for k, v in t.attrs.items() if v is not None and v is not False}
+    first = _fenced(words[0])
+    if name in _INFIX:
+        return f" {_INFIX[name]} ".join(map(_fenced, words))
+    if name == "linear":
+        return f"{first} @ {words[1]} + {words[2]}"
+    if name in ("negative", "positive"):
+        return f"-{first}" if name == "negative" else first
+    if name in _NAMED and not attrs:
+        return f"{_NAMED[name]}({', '.join(words)})"
+    if name in ("elu", "leaky_relu", "gelu_tanh"):
+        option = {"elu": "alpha", "leaky_relu": "negative_slope"}.get(name, "")
+        given = [f", {option}={literal(v)}" for v in attrs.values()]
+        return (f'F.gelu({words[0]}, approximate="tanh")' if name == "gelu_tanh"
+                else f"F.{name}({words[0]}{''.join(given)})")
+    if name in _REDUCED and attrs.keys() <= {"axis", "keepdims"}:
+        options = [f"dim={attrs['axis']}"] if "axis" in attrs else []
+        options += ["keepdim=True"] if "keepdims" in attrs else []
+        return f"{first}.{_REDUCED[name]}({', '.join(options)})"
+    if name == "getitem":
+        return f"{first}[{indexed(t.inputs[1])}]"
+    if name == "reshape":
+        return f"{first}.reshape({_shape(t.shape, batch)})"
+    if name in ("swapaxes", "transpose") and t.ndim == 2:
+        return f"{first}.T"
+    if name == "swapaxes":
+        return f"{first}.swapaxes({', '.join(map(str, attrs.values()))})"
+    if name == "transpose":
+        return f"{first}.permute({', '.join(map(str, attrs['axes']))})"
+    if name in ("concatenate", "stack"):
+        word = "cat" if name == "concatenate" else "stack"
+        return f"torch.{word}([{', '.join(words)}], dim={attrs.get('axis', 0)})"
+    raise Unsaid(f"the operation {name}")
+
+
+def _fenced(text: str) -> str:
+    """In parentheses, if it is a sum or a product."""
+    depth = 0
+    for c in text:
+        depth += (c in "([{") - (c in ")]}")
+        if (c == " " or text[0] == "-") and not depth:
+            return f"({text})"
+    return text
+
+
+def _shape(shape: tuple[int, ...], batch: int) -> str:
+    """The shape with one axis left open where the batch is."""
+    return ", ".join("-1" if i == 0 and n == batch else str(n) for i, n in enumerate(shape))
+
+
+# ---- the script ----------------------------------------------------------------------------------
+
+
+class _Torch:
+    """Writes the model: as a `nn.Sequential` if one thing follows another, else as a class."""
+
+    def __init__(self, found: Recording) -> None:
+        self.found, self.state = found, {}  # type: Recording, dict[str, np.ndarray]
+        self.layers: dict[str, str] = {}                   # name -> what makes it
+        self.lines: list[str] = []                         # of forward
+        self.loss: list[str] = []
+        self.names: dict[int, str] = {id(found.x): "x", id(found.y): "y",
+                                      id(found.prediction): "prediction"}
+
+    def model(self) -> str:
+        body, tail = self._parts()
+        chain = self._chain(body)
+        if chain is not None:
+            self._write_loss(tail)
+            rows = "".join(f"    {text},\n" for text in chain)
+            return f"model = nn.Sequential(\n{rows})"
+        return self._class(body, tail)
+
+    def _parts(self) -> tuple[list[Any], list[Any]]:
+        """The steps of the model and those of the loss."""
+        end = next((i for i, s in enumerate(self.found.steps)
+                    if _makes(s, self.found.prediction)), -1)
+        return self.found.steps[:end + 1], self.found.steps[end + 1:]
+
+    def _chain(self, steps: list[Any]) -> list[str] | None:
+        """The layers, if each takes what the one before gave."""
+        texts, now = [], self.found.x
+        for i, step in enumerate(steps):
+            if isinstance(step, Called):
+                if len(step.results) != 1 or step.inputs[0] is not now or len(step.inputs) > 1:
+                    return None
+                self._keep(step.layer, str(i))
+                texts.append(self._made(step.layer))
+                now = step.results[0]
+            elif step.op.name in _ACTIVATIONS and step.inputs[0] is now:
+                texts.append(_ACTIVATIONS[step.op.name](**step.attrs))
+                now = step
+            else:
+                self.state = {}
+                return None
+        return texts
+
+    def _class(self, steps: list[Any], tail: list[Any]) -> str:
+        called: dict[int, str] = {}
+        for step in steps:
+            if isinstance(step, Called) and id(step.layer) not in called:
+                name = self._attribute(step.path or type(step.layer).__name__.lower())
+                called[id(step.layer)] = name
+                self.layers[name] = self._made(step.layer)
+                self._keep(step.layer, name)
+        names = Names({*self.names.values()})
+        for step in steps:
+            if isinstance(step, Called):
+                self._call(step, called[id(step.layer)], names)
+            else:
+                self._compute(step, self._target(step, names), self.lines)
+        end = self.names[id(self.found.prediction)]
+        self._write_loss(tail)
+        made = "".join(f"        self.{name} = {text}\n" for name, text in self.layers.items())
+        run = "".join(f"        {line}\n" for line in self.lines)
+        return (f"class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+                f"{made}"
+                f"\n    def forward(self, x):\n{run}        return {end}\n\n\nmodel = Net()")
+
+    def _target(self, t: Tensor, names: Names) -> str:
+        return "prediction" if t is self.found.prediction else names.new(
+            "h" if t.op is not None and t.op.name in _ACTIVATIONS else "z")
+
+    def _call(self, step: Called, layer: str, names: Names) -> None:
+        given = ", ".join(self._operand(i) for i in step.inputs)
+        if isinstance(step.layer, _Recurrent):
+            if len(step.inputs) > 1:
+                raise Unsaid(f"{type(step.layer).__name__} from a given state")
+            outputs, *state = step.results
+            kept = [names.new("state") for _ in state]
+            target = names.new("outputs")
+            self.names[id(outputs)] = target
+            for t, name in zip(state, kept):
+                self.names[id(t)] = f"{name}[0]"           # PyTorch has an axis of layers
+            inner = f"({', '.join(kept)})" if len(kept) > 1 else kept[0]
+            self.lines.append(f"{target}, {inner} = self.{layer}({given})")
+            return
+        [result] = step.results
+        self.names[id(result)] = target = self._target(result, names)
+        self.lines.append(f"{target} = self.{layer}({given})")
+
+    def _write_loss(self, steps: list[Any]) -> None:
+        names = Names({*self.names.values()})
+        for step in steps:
+            if isinstance(step, Called):
+                self.loss.append(f"loss = {self._loss(step)}")
+            else:
+                target = "loss" if step is self.found.loss else names.new("e")
+                self._compute(step, target, self.loss)
+
+    def _compute(self, t: Tensor, target: str, lines: list[str]) -> None:
+        """A line, unless the one line that needs it can hold it."""
+        text = self._operation(t)
+        users = [i for step in self.found.steps for i in step.inputs
+                 for i in (i if isinstance(i, list | tuple) else (i,)) if i is t]
+        if len(users) == 1 and target not in ("prediction", "loss") and len(text) < 60:
+            self.names[id(t)] = text
+        else:
+            self.names[id(t)] = target
+            lines.append(f"{target} = {text}")
+
+    def _loss(self, step: Called) -> str:
+        function = getattr(step.layer, "func", step.layer)
+        given = [self._operand(i) for i in step.inputs]
+        if isinstance(step.layer, functools.partial):
+            if step.layer.args:
+                raise Unsaid(f"a loss with {len(step.layer.args)} arguments before the prediction")
+            for name, value in step.layer.keywords.items():
+                value = values_of(value)
+                given.append(f"{name}=" + (f"torch.tensor({np.asarray(value).tolist()})"
+                                           if np.ndim(value) else literal(value)))
+        if function is nn.kl_div and not any(g.startswith("reduction") for g in given):
+            given.append('reduction="batchmean"')
+        return f"F.{function.__name__}({', '.join(given)})"
+
+    def _operation(self, t: Tensor) -> str:
+        words = [self._operand(i) for i in t.inputs]
+        return _operation(t, words, len(self.found.x))
+
+    def _operand(self, x: Any) -> str:
+        if id(x) in self.names:
+            return self.names[id(x)]
+        if type(x) is Tensor:
+            paths = {id(p): path for path, p in self.found.model.parameters().items()}
+            if id(x) in paths:
+                name = self._attribute(paths[id(x)])
+                self.layers.setdefault(name, f"nn.Parameter(torch.zeros({tuple(x.shape)}))")
+                self.state[name] = x.data
+                return f"self.{name}"
+        values = values_of(x)
+        if np.size(values) == 1:
+            return literal(np.asarray(values).item())
+        if isinstance(x, tuple | slice):
+            return ""                                      # an index
+        raise Unsaid(f"a constant of shape {np.shape(values)}, which was computed by NumPy alone")
+
+    def _made(self, layer: Module) -> str:
+        make = _LAYERS[type(layer)]
+        return make(layer)
+
+    def _keep(self, layer: Module, name: str) -> None:
+        suffix = "_l0" if isinstance(layer, _Recurrent) else ""
+        for own, array in nn.to_torch(layer).items():
+            self.state[f"{name}.{own}{suffix}"] = array
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            self.state[f"{name}.num_batches_tracked"] = np.zeros((), np.int64)
+
+    @staticmethod
+    def _attribute(path: str) -> str:
+        return path.replace(".", "_")
+
+
+def _makes(step: Any, t: Tensor) -> bool:
+    """Whether a step gives this Tensor."""
+    return any(made is t for made in getattr(step, "results", (step,)))
+
+
+def torch_script(found: Recording, opt: Optimizer) -> Sections:
+    """What stands in the script."""
+    made = _Torch(found)
+    model = made.model()
+    if next(iter(found.model.parameters().values())).dtype == np.float64:
+        model += "\nmodel.double()"
+    model += ("\nmodel.load_state_dict({name: torch.from_numpy(arrays[name])"
+              " for name in model.state_dict()})")
+    rate, functions = learning_rate(opt)
+    theirs = _theirs(opt, "t" in rate)
+    if theirs is not None:
+        make, step = _their_step(opt, *theirs, rate)
+    else:
+        rule, make, step = _own_step(opt, rate)
+        functions = "\n\n\n".join(filter(None, [functions, rule]))
+    functional = any("F." in text for text in (model, *made.loss))
+    return Sections(
+        imports=[*["import math"] * ("math." in functions), "", "import numpy as np",
+                 "import torch", "from torch import nn",
+                 *["from torch.nn import functional as F"] * functional],
+        functions=functions, model=model,
+        data='x, y = torch.from_numpy(arrays["x"]), torch.from_numpy(arrays["y"])',
+        optimizer=make, loop=["prediction = model(x)", *made.loss, *step], loss="loss.item()",
+        arrays=made.state)
+
+
+def _their_step(
+    opt: Any, kind: str, options: dict[str, str], rate: str
+) -> tuple[str, list[str]]:
+    """An optimizer of PyTorch: what makes it, and a step."""
+    given = {"lr": rate.replace("(t)", "(0)").partition(" / (1 + ")[0]} | options
+    if opt.weight_decay != type(opt)().weight_decay:       # AdamW has one without a word
+        given["weight_decay"] = literal(opt.weight_decay)
+    if opt.maximize:
+        given["maximize"] = "True"
+    words = ", ".join(f"{name}={value}" for name, value in given.items())
+    lines = ["optimizer.zero_grad()", "loss.backward()", *_clips(opt)]
+    if "t" in rate:
+        lines.append(f'optimizer.param_groups[0]["lr"] = {rate}')
+    return f"optimizer = torch.optim.{kind}(model.parameters(), {words})", [
+        *lines, "optimizer.step()"]
+
+
+def _own_step(opt: Optimizer, rate: str) -> tuple[str, str, list[str]]:
+    """A rule that PyTorch has not: its function, what it starts from, and a step."""
+    update = update_of(opt, "torch")
+    constants = "\n".join(f"{name} = {value!r}" for name, value in update.constants.items())
+    make = "parameters = list(model.parameters())"
+    lr = f"lr={rate}, t=t + 1"
+    if update.slots:
+        zeros = "".join("torch.zeros_like(p), " if not start else
+                        f"torch.full_like(p, {start!r}), " for start in update.slots.values())
+        make += f"\nstate = [({zeros.rstrip() if len(update.slots) == 1 else zeros[:-2]})"
+        make += f" for p in parameters]    # {', '.join(update.slots)} of each"
+        step = f"new, *state[i] = update(p, p.grad, *state[i], {lr})"
+    else:
+        step = f"new = update(p, p.grad, {lr})"
+    lines = ["model.zero_grad()", "loss.backward()", *_clips(opt), "with torch.no_grad():",
+             "    for i, p in enumerate(parameters):", f"        {step}", "        p.copy_(new)"]
+    return "\n\n\n".join(filter(None, [constants, update.text])), make, lines
+
+
+def _clips(opt: Optimizer) -> list[str]:
+    lines = []
+    if opt.clip_value:
+        lines.append(f"nn.utils.clip_grad_value_(model.parameters(), {opt.clip_value!r})")
+    if opt.clip_norm_each:
+        lines += ["for p in model.parameters():",
+                  f"    nn.utils.clip_grad_norm_(p, {opt.clip_norm_each!r})"]
+    if opt.clip_norm:
+        lines.append(f"nn.utils.clip_grad_norm_(model.parameters(), {opt.clip_norm!r})")
+    return lines
+
+
+def _theirs(opt: Any, moves: bool) -> tuple[str, dict[str, str]] | None:
+    """The optimizer of PyTorch with the same rule, and its options; None if there is none.
+
+    Velocities hold gradients there, which is another rule where the rate moves.
+    """
+    usual = type(opt)()
+
+    def options(**names: str) -> dict[str, str]:
+        """Those that are not what both libraries take without a word."""
+        return {name: literal(getattr(opt, own)) for name, own in names.items()
+                if getattr(opt, own) != getattr(usual, own)}
+
+    betas = {"betas": f"({opt.beta1!r}, {opt.beta2!r})"} if (
+        options(beta1="beta1", beta2="beta2") if hasattr(opt, "beta1") else False) else {}
+    match opt:
+        case optim.Momentum():                             # Nesterov is one
+            if opt.velocity == "mean" or (opt.velocity == "steps" and moves) or not opt.momentum:
+                return None
+            ahead = {"nesterov": "True"} if isinstance(opt, optim.Nesterov) else {}
+            return "SGD", {"momentum": literal(opt.momentum)} | ahead
+        case optim.SGD() if not (opt.momentum and moves):
+            given = options(momentum="momentum", dampening="dampening")
+            return "SGD", given | ({"nesterov": "True"} if opt.nesterov else {})
+        case optim.AdaGrad() if not opt.mean:
+            return "Adagrad", options(eps="eps", initial_accumulator_value="initial_accumulator")
+        case optim.RMSprop() if not (opt.momentum and moves):
+            given = options(alpha="rho", eps="eps", momentum="momentum")
+            return "RMSprop", given | ({"centered": "True"} if opt.centered else {})
+        case optim.AdaDelta():
+            return "Adadelta", options(rho="rho", eps="eps")
+        case optim.Adam() if opt.bias_correction:          # AdamW is one
+            return type(opt).__name__, betas | options(eps="eps") | (
+                {"amsgrad": "True"} if opt.amsgrad else {})
+        case optim.Adamax():
+            return "Adamax", betas | options(eps="eps")
+        case optim.Nadam():
+            return "NAdam", betas | options(eps="eps", momentum_decay="psi")
+    return None

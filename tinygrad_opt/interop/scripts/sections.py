@@ -1,0 +1,123 @@
+"""What every script has, whatever its library, and how it is put together."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Names", "Script", "Sections"]
+
+SMALL = 64                                 # numbers that are written into the text
+
+
+class Script(str):
+    """A training script: text, and the arrays that it reads if they are not in the text.
+
+    Attributes
+    ----------
+    arrays : dict of str to ndarray
+        The weights and the data.
+    """
+
+    arrays: dict[str, np.ndarray]
+
+    def save(self, path: str | Path) -> Path:
+        """Write the script, and its arrays beside it as an ``.npz`` of the same name.
+
+        Parameters
+        ----------
+        path : str or path
+            Should end in ``.py``.
+
+        Returns
+        -------
+        Path
+            Of the script.
+        """
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(self, encoding="utf-8")
+        if _size(self.arrays) > SMALL:
+            np.savez(path.with_suffix(".npz"), **self.arrays)    # type: ignore[arg-type]
+        return path
+
+
+@dataclass
+class Sections:
+    """The parts of a script.
+
+    Attributes
+    ----------
+    imports : list of str
+        One to a line; an empty one after those of Python itself.
+    functions, model, data, optimizer : str
+        Lines of code.
+    loop : list of str
+        The lines of a step, which leave the loss in the variable that `loss` reads.
+    arrays : dict of str to ndarray
+        What the lines find in the dict ``arrays``, x and y aside.
+    """
+
+    imports: list[str]
+    functions: str
+    model: str
+    data: str
+    optimizer: str
+    loop: list[str]
+    loss: str
+    arrays: dict[str, np.ndarray]
+
+    def script(self, title: str, x: np.ndarray, y: np.ndarray, steps: int) -> Script:
+        arrays = {**self.arrays, "x": x, "y": y}
+        arrays = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
+        imports = list(self.imports)
+        if _size(arrays) > SMALL:
+            imports.insert(imports.index(""), "from pathlib import Path")
+            load = ("# weights and data, under the name of this file\n"
+                    'arrays = np.load(Path(__file__).with_suffix(".npz"))')
+        else:
+            rows = "".join(f"    {name!r}: {_written(a)},\n" for name, a in arrays.items())
+            load = f"arrays = {{\n{rows}}}"
+        imports = imports[1:] if imports[0] == "" else imports
+        loop = "\n".join([f"for t in range({steps}):", *(f"    {line}" for line in self.loop),
+                          f'    print(f"{{t + 1:4}}  {{{self.loss}:.8g}}")'])
+        functions = f"\n{self.functions}\n" if "def " in self.functions else self.functions
+        model = f"\n{self.model}" if self.model.startswith(("class", "def")) else self.model
+        parts = [f'"""{title}"""', "\n".join(imports), functions, load, model, self.data,
+                 self.optimizer, loop]
+        made = Script("\n\n".join(part for part in parts if part) + "\n")
+        made.arrays = arrays
+        return made
+
+
+def _size(arrays: dict[str, np.ndarray]) -> int:
+    return sum(a.size for a in arrays.values())
+
+
+def _written(x: np.ndarray) -> str:
+    """An array as code, each number as short as it can be read back."""
+    def entries(a: Any) -> str:
+        return f"[{', '.join(map(entries, a))}]" if np.ndim(a) else str(a)
+
+    text = f"np.array({entries(x)}, np.{x.dtype.name})"
+    return text if len(text) < 80 else "\n".join(
+        textwrap.wrap(text, 92, subsequent_indent=" " * 8, break_on_hyphens=False))
+
+
+class Names:
+    """New names, with a number behind them from the second on."""
+
+    def __init__(self, taken: set[str]) -> None:
+        self.taken = set(taken)
+
+    def new(self, stem: str) -> str:
+        name, number = stem, 1
+        while name in self.taken:
+            number += 1
+            name = f"{stem}{number}"
+        self.taken.add(name)
+        return name
