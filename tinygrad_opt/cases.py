@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_opt.ops import TABLE
+from tinygrad_opt.typing import Array
 
 __all__ = ["CASES", "Call", "Domain", "calls_of"]
 
-Array = np.ndarray
 
 
 class Domain(NamedTuple):

@@ -30,6 +30,7 @@ import numpy as np
 from tinygrad_opt.errors import CheckpointError
 from tinygrad_opt.hints import answers
 from tinygrad_opt.tensor import values_of
+from tinygrad_opt.typing import Array
 
 try:
     import fcntl
@@ -41,7 +42,6 @@ __all__ = ["load", "save"]
 FORMAT, VERSION = "tinygrad_opt", 1
 TREE = "tree"                                              # the array that holds the tree
 
-Array = np.ndarray
 
 
 @answers

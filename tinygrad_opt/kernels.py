@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from tinygrad_opt.typing import Array
 
 KEPT = 1 << 16           # constants of up to so many entries are kept
 

@@ -11,10 +11,10 @@ from tinygrad_opt.errors import GraphError, NonFiniteError, caller_line, label, 
 from tinygrad_opt.ops import Joint, Op
 from tinygrad_opt.recording import Setting, tracer, unrepeatable
 from tinygrad_opt.tensor import Tensor, deep_values, values_of
+from tinygrad_opt.typing import Array
 
 __all__ = ["detect_nonfinite", "entries_that"]
 
-Array = np.ndarray
 
 # what to try, by the name of the operation
 CURES = {

@@ -54,7 +54,7 @@ def set_default_dtype(dtype: Any) -> None:
     _default_dtype = chosen
 
 
-def default_dtype() -> np.dtype[Any]:
+def default_dtype() -> np.dtype:
     """The float dtype that Python numbers and lists become."""
     return _default_dtype
 

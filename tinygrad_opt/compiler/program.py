@@ -47,7 +47,7 @@ class Slot:
 
     kind: str
     shape: tuple[int, ...]
-    dtype: np.dtype[Any]
+    dtype: np.dtype
     strides: tuple[int, ...]
     name: str = ""
     array: Any = None

@@ -16,10 +16,10 @@ from tinygrad_opt.errors import CaptureError, GraphError, changed_in_place, subj
 from tinygrad_opt.nn.module import Contents
 from tinygrad_opt.recording import effect, observed, tracer
 from tinygrad_opt.tensor import Tensor
+from tinygrad_opt.typing import Array
 
 __all__ = ["BatchGradients", "Halt", "moved_by_a_pass", "put_back"]
 
-Array = np.ndarray
 MANY = 8                                         # captures, after which they must be worth it
 STATE = attrgetter("_changed", "_needs_grad", "_hooks")
 

@@ -31,10 +31,10 @@ from tinygrad_opt.train.callbacks import Callback
 from tinygrad_opt.train.history import Finding
 from tinygrad_opt.train.measure import loss_by_name
 from tinygrad_opt.train.probe import Layer, Probe, merged, probe, probe_of, rms
+from tinygrad_opt.typing import Array
 
 __all__ = ["Diagnosis", "TrainingWarning", "Watch", "diagnose"]
 
-Array = np.ndarray
 
 # "as much as 40% of your network can be dead" at too high a rate: CS231n, Neural Networks 1;
 # healthy runs: 0.25 of a layer

@@ -27,10 +27,10 @@ from tinygrad_opt.train.diagnosis import Watch, in_the_data
 from tinygrad_opt.train.history import Finding, History
 from tinygrad_opt.train.measure import Means, evaluate, loss_by_name, metrics_by_name
 from tinygrad_opt.train.progress import progress_for
+from tinygrad_opt.typing import Array
 
 __all__ = ["Run", "fit"]
 
-Array = np.ndarray
 Pair = tuple[Array, Array]
 INTERRUPTED = "interrupted"
 MEASURED = ("lr", "gradient_norm", "update_ratio", "seconds")

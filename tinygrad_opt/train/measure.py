@@ -13,10 +13,10 @@ from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.hints import answers, hint
 from tinygrad_opt.recording import in_mode
 from tinygrad_opt.tensor import no_grad
+from tinygrad_opt.typing import Array
 
 __all__ = ["evaluate", "predict"]
 
-Array = np.ndarray
 Metric = Callable[[Array, Array], Any]
 
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from tinygrad_opt.recording import in_mode
 from tinygrad_opt.tensor import Tensor, backward_pass, first_gradient, history
+from tinygrad_opt.typing import Array
 
 __all__ = ["Layer", "Probe", "merged", "probe", "probe_of", "rms"]
 
-Array = np.ndarray
 
 
 @dataclass(frozen=True)

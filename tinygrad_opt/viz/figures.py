@@ -7,16 +7,32 @@ display, is not used at all.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, TypedDict
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import numpy as np
 
 from tinygrad_opt.errors import RenderError, install
-from tinygrad_opt.typing import Unpack
+from tinygrad_opt.typing import Array, ArrayLike, Unpack
 from tinygrad_opt.viz.theme import FIGURE_FONT, OKABE_ITO, Theme, theme_of
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.colorbar import Colorbar
+    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
+    from matplotlib.patheffects import AbstractPathEffect
+
+    class Picture(Figure):
+        """A figure that knows its theme, and the numbers that it shows."""
+
+        theme: Theme
+        numbers: Mapping[str, ArrayLike]
 
 __all__ = ["Options", "Unpack", "drawing", "figure", "legend_below", "png"]
 
@@ -46,10 +62,10 @@ class Options(TypedDict, total=False):
 
 @contextmanager
 def drawing(
-    usual: tuple[float, float], numbers: Any = None, *, theme: str | Theme = "light",
-    size: tuple[float, float] | None = None, dpi: float = 100, title: str = "",
-    layout: str = "constrained",
-) -> Iterator[tuple[Any, Theme]]:
+    usual: tuple[float, float], numbers: Mapping[str, ArrayLike] | None = None, *,
+    theme: str | Theme = "light", size: tuple[float, float] | None = None, dpi: float = 100,
+    title: str = "", layout: str = "constrained",
+) -> Iterator[tuple[Picture, Theme]]:
     """A blank figure and its theme, which all that is drawn inside the block takes.
 
     Parameters
@@ -74,7 +90,7 @@ def drawing(
 
 def figure(
     size: tuple[float, float], theme: str | Theme = "light", *, dpi: float = 100, **options: Any
-) -> Any:
+) -> Picture:
     """A blank figure of so many inches, with an Agg canvas of its own.
 
     On one that is larger than `LARGE` both ways, such as a slide, words and lines grow with it.
@@ -86,15 +102,18 @@ def figure(
     theme = theme_of(theme)
     grown = max(1.0, int(32 * min(side / large for side, large in zip(size, LARGE))) / 32)
     with styled(theme):
-        made: Any = Figure(figsize=(size[0] / grown, size[1] / grown), dpi=dpi * grown,
-                           facecolor=theme.page, **options)
+        made = cast("Picture", Figure(
+            figsize=(size[0] / grown, size[1] / grown), dpi=dpi * grown, facecolor=theme.page,
+            **options))
         FigureCanvasAgg(made)
     made.numbers, made.theme = {}, theme
-    made._repr_png_ = partial(png, made)          # notebooks show it, with or without pyplot
+    vars(made)["_repr_png_"] = partial(png, made)             # notebooks show it without pyplot
     return made
 
 
-def legend_below(made: Any, handles: Any = None, columns: int = 4) -> Any:
+def legend_below(
+    made: Figure, handles: Sequence[Artist] | None = None, columns: int = 4
+) -> Legend | None:
     """A legend under all axes, in as many columns as there is room for."""
     if handles is None:
         handles = [h for ax in made.axes for h in ax.get_legend_handles_labels()[0]]
@@ -132,7 +151,7 @@ def styled(theme: Theme) -> Iterator[None]:
         yield
 
 
-def matplotlib_or_error() -> Any:
+def matplotlib_or_error() -> ModuleType:
     """The module, or one sentence that says how to get it."""
     try:
         import matplotlib
@@ -142,14 +161,14 @@ def matplotlib_or_error() -> Any:
     return matplotlib
 
 
-def png(picture: Any, **options: Any) -> bytes:
+def png(picture: Figure, **options: Any) -> bytes:
     """A figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
     picture.savefig(buffer, format="png", **options)
     return buffer.getvalue()
 
 
-def shown(plot: Callable[[], Any]) -> bytes | None:
+def shown(plot: Callable[[], Figure]) -> bytes | None:
     """What a notebook shows; without Matplotlib, or with nothing to be drawn, text is left."""
     try:
         return png(plot())
@@ -157,20 +176,23 @@ def shown(plot: Callable[[], Any]) -> bytes | None:
         return None
 
 
-def through(colors: Sequence[str]) -> Any:
+def through(colors: Sequence[str]) -> LinearSegmentedColormap:
     """A colour map from the first colour through the others to the last."""
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("through", colors)
 
 
-def contours(ax: Any, x: Any, y: Any, height: Any, levels: Any, cmap: str, start: Any,
-             minima: Any) -> Any:
+def contours(
+    ax: Axes, x: Array, y: Array, height: Array, levels: Array | int, cmap: str,
+    start: Sequence[float], minima: Iterable[Sequence[float]],
+) -> Colorbar:
     """Contours, where paths over them start, and stars at the minima; returns the colour bar."""
     from matplotlib.colors import ListedColormap, to_rgb
     from matplotlib.ticker import MaxNLocator
 
-    page = ax.figure.theme
+    made = cast("Picture", ax.figure)
+    page = made.theme
     colors = matplotlib_or_error().colormaps[cmap](np.linspace(0, 1, 256))[:, :3]
     keep = 0.55 if page.name == "light" else 0.44          # light lines need a darker ground
     pale = ListedColormap(keep * colors + (1 - keep) * np.array(to_rgb(page.page)))
@@ -184,19 +206,19 @@ def contours(ax: Any, x: Any, y: Any, height: Any, levels: Any, cmap: str, start
                 zorder=2)
     for place in minima:
         ax.plot(*place, "*", color=page.star, markeredgecolor="#000000", markersize=13, zorder=10)
-    bar = ax.figure.colorbar(filled, ax=ax, shrink=0.9, pad=0.02, aspect=30, ticks=MaxNLocator(5))
+    bar = made.colorbar(filled, ax=ax, shrink=0.9, pad=0.02, aspect=30, ticks=MaxNLocator(5))
     bar.outline.set_visible(False)
     return bar
 
 
-def ordered(n: int, theme: Theme) -> list[Any]:
+def ordered(n: int, theme: Theme) -> list[tuple[float, ...]]:
     """So many colours in an order that the eye knows: from far off the page to near it."""
     scale = matplotlib_or_error().colormaps["viridis"]
     ends = (0.1, 0.75) if theme.name == "light" else (0.95, 0.4)
     return [scale(v) for v in np.linspace(*ends, n)]
 
 
-def halo(theme: Theme) -> list[Any]:
+def halo(theme: Theme) -> list[AbstractPathEffect]:
     """A path effect: an outline in the page's colour, which keeps lines and words apart."""
     from matplotlib.patheffects import withStroke
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, TypeAlias
 
 __all__ = ["DARK", "FIGURE_FONT", "LIGHT", "MONO", "SANS", "Look", "Theme", "css", "looks",
            "theme_of"]
@@ -109,7 +109,9 @@ CLASSES = ("sky", "orange", "green", "purple", "blue", "vermillion", "yellow", "
 CLASS_MARKERS = "o^sDvPX*<>"
 
 # Each family of optimizers has a hue; within it marker and dashes differ.
-_OPTIMIZERS: dict[str, tuple[str, str, Any]] = {
+Dashes: TypeAlias = str | tuple[int, tuple[int, ...]]      # as Matplotlib's linestyle
+
+_OPTIMIZERS: dict[str, tuple[str, str, Dashes]] = {
     "sgd": ("black", "o", "-"),
     "momentum": ("orange", "s", "--"),
     "nesterov": ("sky", "^", "-."),
@@ -130,7 +132,7 @@ _OPTIMIZERS: dict[str, tuple[str, str, Any]] = {
 _OPTIMIZERS |= {alias: _OPTIMIZERS[name] for alias, name in (
     ("nag", "nesterov"), ("gd", "sgd"), ("gradientdescent", "sgd"), ("batch", "sgd"),
     ("heavyball", "momentum"), ("cg", "conjugategradient"))}
-_OTHERS: list[tuple[str, str, Any]] = [
+_OTHERS: list[tuple[str, str, Dashes]] = [
     ("blue", "o", "-"), ("orange", "D", "--"), ("green", "^", "-."), ("purple", "s", ":"),
     ("vermillion", "v", (0, (5, 1))), ("sky", "X", (0, (3, 1, 1, 1))), ("black", "P", "--")]
 
@@ -141,7 +143,7 @@ class Look:
 
     color: str
     marker: str
-    dashes: Any
+    dashes: Dashes
 
     def line(self, points: int) -> dict[str, Any]:
         """What Matplotlib needs for a line of so many points, about ten of them marked."""
@@ -169,17 +171,18 @@ def looks(names: Iterable[str], theme: str | Theme = "light") -> dict[str, Look]
     '#D55E00'
     """
     theme = theme_of(theme)
-    chosen: dict[str, tuple[str, str, Any]] = {}
+    chosen: dict[str, tuple[str, str, Dashes]] = {}
     names = dict.fromkeys(names)
     alone = len({_pool(name)[0] for name in names}) == 1
     for name in names:
         pool = _pool(name)
         pool = [pool[0], *_OTHERS] if alone else pool
         chosen[name] = next((look for look in pool if look not in chosen.values()), pool[-1])
-    return {name: Look(theme.color(hue), *rest) for name, (hue, *rest) in chosen.items()}
+    return {name: Look(theme.color(hue), marker, dashes)
+            for name, (hue, marker, dashes) in chosen.items()}
 
 
-def _pool(name: str) -> list[tuple[str, str, Any]]:
+def _pool(name: str) -> list[tuple[str, str, Dashes]]:
     """The looks for a label such as "Adam, lr 0.1", the optimizer's own first."""
     letters = re.sub(r"[^a-z]", "", name.lower())
     begins = max((k for k in _OPTIMIZERS if letters.startswith(k)), key=len, default=None)

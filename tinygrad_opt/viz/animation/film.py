@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_opt.typing import Array
 from tinygrad_opt.viz.animation.moving import Part
 from tinygrad_opt.viz.html_page import in_frame
 from tinygrad_opt.viz.tables import save_numbers
@@ -21,7 +22,6 @@ from tinygrad_opt.viz.theme import Theme
 
 __all__ = ["Film", "filmed", "save_gif"]
 
-Array = np.ndarray
 COLORS = 192                                  # in the palette of a GIF
 SUFFIXES = (".gif", ".webp", ".html", ".png", ".svg", ".pdf", ".csv", ".npz")
 

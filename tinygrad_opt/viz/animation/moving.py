@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_opt.typing import Array
+
 __all__ = ["Heat", "Line", "Part", "Words", "arrow", "note", "within"]
 
-Array = np.ndarray
 
 
 class Part:

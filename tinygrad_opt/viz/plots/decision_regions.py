@@ -11,12 +11,12 @@ from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.kernels import sigmoid, softmax
 from tinygrad_opt.recording import in_mode
 from tinygrad_opt.tensor import no_grad
+from tinygrad_opt.typing import Array
 from tinygrad_opt.viz.figures import Options, Unpack, drawing, legend_below, rgb
 from tinygrad_opt.viz.theme import CLASS_MARKERS, CLASSES, Theme
 
 __all__ = ["decision_regions"]
 
-Array = np.ndarray
 LEVELS = 8                                     # of confidence that are told apart
 
 
@@ -68,10 +68,11 @@ def decision_regions(
         ax.imshow(region_colors(count, page)[cells], extent=plane.extent, aspect="auto",
                   interpolation="nearest", zorder=0)
         scatter(ax, x, y, page, size=26, names=names)
-        ax.scatter(*x[wrong].T, s=70, facecolors="none", edgecolors=page.ink, linewidths=0.9,
+        across, up = x[wrong].T
+        ax.scatter(across, up, s=70, facecolors="none", edgecolors=page.ink, linewidths=0.9,
                    zorder=4, label=f"wrong ({wrong.sum()})")
-        across, up = columns or ("x₀", "x₁")
-        ax.set(xlim=plane.extent[:2], ylim=plane.extent[2:], xlabel=across, ylabel=up,
+        names_of = columns or ("x₀", "x₁")
+        ax.set(xlim=plane.extent[:2], ylim=plane.extent[2:], xlabel=names_of[0], ylabel=names_of[1],
                title=f"accuracy {1 - wrong.mean():.1%}")
         legend_below(made, columns=5)
     return made
@@ -98,7 +99,7 @@ class Plane:
             sure = (shares.max(1) - 1 / n) / (1 - 1 / n)
         level = np.clip(np.nan_to_num(sure) * LEVELS, 0, LEVELS - 1)
         cells = best * LEVELS + level.astype(int)
-        return cells.astype(np.uint8).reshape(self.resolution, self.resolution)
+        return np.reshape(cells.astype(np.uint8), (self.resolution, self.resolution))
 
 
 def region_colors(classes: int, theme: Theme) -> Array:

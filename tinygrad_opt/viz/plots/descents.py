@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_opt.typing import Array
 from tinygrad_opt.viz.animation.film import Film, filmed
 from tinygrad_opt.viz.animation.moving import Line, Part, Words, arrow, note, within
 from tinygrad_opt.viz.figures import Options, Unpack, drawing, legend_below, through
@@ -19,7 +20,6 @@ from tinygrad_opt.viz.theme import Theme
 __all__ = ["RUNS", "START", "VIEW", "Descent", "animate_descent", "descend_1d", "outcome",
            "plot_descent", "valleys"]
 
-Array = np.ndarray
 
 # what rate and momentum make of a descent of `valleys`, by optimizers as `optim.get` reads them
 START, VIEW = 4.7, (-5.5, 5.5)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
+from tinygrad_opt.typing import Array
 from tinygrad_opt.viz.figures import rgb
 from tinygrad_opt.viz.theme import Theme
 
 __all__ = ["folded", "folds", "reduced", "shade_colors", "shades", "squares"]
 
-Array = np.ndarray
 SHADES = 15                                    # of red and of blue
 LARGEST = 64                                   # cells of a drawn array along each axis, at most
 
@@ -43,7 +45,7 @@ def squares(values: Array, most: Array) -> Array:
 
 def folds(rows: int, columns: int) -> int:
     """Into how many parts, one below the other, a wide array is cut so that cells are squares."""
-    return max(1, round((columns / (4 * rows)) ** 0.5))
+    return max(1, round(math.sqrt(columns / (4 * rows))))
 
 
 def folded(cells: Array, parts: int) -> Array:

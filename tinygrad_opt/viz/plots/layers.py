@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_opt.typing import ArrayLike
 from tinygrad_opt.viz.figures import Options, Unpack, drawing
 
 __all__ = ["plot_layers"]
@@ -42,8 +43,9 @@ def plot_layers(
     spread = {layer.name: np.percentile(layer.values, SHARES) for layer in layers}
     flow = {layer.name: layer.flow for layer in layers}
     names = [*(name for name in kinds if name not in flow), *flow]     # first those cut off
-    numbers = {"layer": [*flow], "gradient": np.array([*flow.values()], float),
-               **{f"values, {share} %": part for share, part in zip(SHARES, zip(*spread.values()))}}
+    numbers: dict[str, ArrayLike] = {
+        "layer": [*flow], "gradient": np.array([*flow.values()], float),
+        **{f"values, {share} %": part for share, part in zip(SHARES, zip(*spread.values()))}}
     with drawing((7.2, 1.3 + 0.36 * len(names)), numbers, **options) as (made, page):
         left, right = made.subplots(1, 2, sharey=True)
         seen = [size for size in flow.values() if size > 0]

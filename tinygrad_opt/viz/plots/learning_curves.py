@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_opt.typing import Array
 from tinygrad_opt.viz.figures import Options, Unpack, drawing, halo, legend_below, ordered
 from tinygrad_opt.viz.tables import stacked
 from tinygrad_opt.viz.theme import Theme, looks
@@ -15,7 +16,6 @@ from tinygrad_opt.viz.theme import Theme, looks
 __all__ = ["contrary", "plot_batch_sizes", "plot_batches", "plot_compare", "plot_history",
            "plot_steps", "scale_of"]
 
-Array = np.ndarray
 WORDS = {"lr": "learning rate", "gradient_norm": "‖gradient‖", "update_ratio": "‖Δp‖ / ‖p‖",
          "seconds": "seconds"}
 HUES = {"loss": "value", "lr": "purple", "gradient_norm": "gradient"}
@@ -161,7 +161,7 @@ def plot_steps(history: Any, **options: Unpack[Options]) -> Any:
                         xycoords=("data", "axes fraction"), xytext=(4 if early else -4, 0),
                         textcoords="offset points", ha="left" if early else "right", va="top",
                         fontsize=8.5, color=page.alarm, path_effects=halo(page))
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.locator_params("x", integer=True)
     return made
 
 
@@ -205,9 +205,9 @@ def plot_compare(
             for seed, row in enumerate(values):
                 numbers.append((name, {"seed": np.full(length, seed), "epoch": epochs,
                                        column: row}))
-        made.numbers = stacked("run", numbers)
-        scale_of(ax, made.numbers[column], log if "loss" in column or log else False)
-        _leave_out_spikes(ax, made.numbers[column])
+        made.numbers = columns = stacked("run", numbers)
+        scale_of(ax, columns[column], log if "loss" in column or log else False)
+        _leave_out_spikes(ax, columns[column])
         ax.set(xlabel="epoch", ylabel=WORDS.get(column, column))
         if same and len(seeds) > 1:
             ax.set_title(f"mean and range of {len(seeds)} seeds", fontsize=9, color=page.muted)

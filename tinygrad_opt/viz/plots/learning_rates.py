@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.data.arguments import array_of
+from tinygrad_opt.typing import Array
 from tinygrad_opt.viz.figures import Options, Unpack, drawing, legend_below
 from tinygrad_opt.viz.plots.loss_landscape import borrowed
 from tinygrad_opt.viz.tables import Table, stacked
@@ -17,7 +18,6 @@ from tinygrad_opt.viz.theme import looks
 
 __all__ = ["LearningRates", "lr_find", "plot_learning_rates", "plot_schedule"]
 
-Array = np.ndarray
 
 
 def plot_schedule(

@@ -14,12 +14,12 @@ import numpy as np
 from tinygrad_opt.data.arguments import array_of
 from tinygrad_opt.recording import in_mode, tick
 from tinygrad_opt.tensor import no_grad
+from tinygrad_opt.typing import Array
 from tinygrad_opt.viz.figures import Options, Unpack, contours, drawing, halo
 from tinygrad_opt.viz.tables import Table, save_numbers
 
 __all__ = ["Landscape", "Waypoints", "borrowed", "loss_landscape"]
 
-Array = np.ndarray
 
 
 class Waypoints:

@@ -9,12 +9,12 @@ import numpy as np
 
 from tinygrad_opt.data.arguments import array_of
 from tinygrad_opt.errors import ShapeError
+from tinygrad_opt.typing import Array, ArrayLike
 from tinygrad_opt.viz.figures import Options, Unpack, drawing, through
 from tinygrad_opt.viz.plots.heatmaps import reduced, shade_colors, squares
 
 __all__ = ["plot_attention", "plot_confusion", "plot_gradient_flow", "plot_samples", "plot_weights"]
 
-Array = np.ndarray
 EXPLODED = 1e3                                 # a mean gradient above it is marked
 
 
@@ -56,7 +56,7 @@ def plot_confusion(
                 ax.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=8,
                         color="#000000" if light else "#FFFFFF")
         ticks = [str(name) for name in (names or range(n))]
-        slant = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+        slant: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
         ax.set_xticks(range(n), ticks, **(slant if max(map(len, ticks)) > 3 else {}))
         ax.tick_params(length=0)
         ax.set_yticks(range(n), ticks)
@@ -184,7 +184,7 @@ def plot_gradient_flow(model: Any, **options: Unpack[Options]) -> Any:
         mean, most = (np.array([pick(s) for s in sizes]) for pick in (np.mean, np.max))
     good = [v for v in (*mean, *most) if 0 < v < np.inf]
     low, high = (min(good) / 5, max(good) * 3) if good else (1e-8, 1.0)
-    numbers = {"parameter": list(gradients), "mean": mean, "largest": most}
+    numbers: dict[str, ArrayLike] = {"parameter": list(gradients), "mean": mean, "largest": most}
     with drawing((6.4, 1.0 + 0.3 * len(mean)), numbers, **options) as (made, page):
         ax = made.subplots()
         ax.set(xscale="log", xlim=(low, high * 20))
@@ -199,7 +199,8 @@ def plot_gradient_flow(model: Any, **options: Unpack[Options]) -> Any:
                         linewidth=1.6)
             ax.text(1.2 * (high if trouble else max(most[i], value)), i,
                     trouble or f"{mean[i]:.2g}, {most[i]:.2g}", va="center", fontsize=8.5,
-                    **({"color": page.alarm, "fontweight": "bold"} if trouble else {}))
+                    color=page.alarm if trouble else page.text,
+                    fontweight="bold" if trouble else "normal")
         ax.set_yticks(range(len(mean)), list(gradients))
         ax.invert_yaxis()
         ax.set(xlabel="|gradient|: mean (bar) and largest (line)")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.errors import ShapeError
+from tinygrad_opt.typing import Array
 from tinygrad_opt.viz.animation.film import Film, filmed
 from tinygrad_opt.viz.animation.moving import Line, Part, Words, arrow, note, within
 from tinygrad_opt.viz.figures import Options, Unpack, contours, drawing, halo, legend_below, styled
@@ -20,7 +21,6 @@ from tinygrad_opt.viz.theme import looks
 
 __all__ = ["Race", "animate_race", "follow", "plot_race", "race"]
 
-Array = np.ndarray
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_opt.typing import Array
 from tinygrad_opt.viz.figures import Options, Unpack, drawing, legend_below, ordered
 from tinygrad_opt.viz.plots.trajectories import check_optimizers, unbound
 from tinygrad_opt.viz.tables import Table, aligned, stacked
@@ -15,7 +16,6 @@ from tinygrad_opt.viz.theme import CLASS_MARKERS
 
 __all__ = ["SparseRun", "learn_sparse", "plot_sparse"]
 
-Array = np.ndarray
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import numpy as np
 
 from tinygrad_opt.errors import GraphError
 from tinygrad_opt.tensor import Tensor
+from tinygrad_opt.typing import Array
 
 __all__ = ["SURFACES", "Surface", "sampled", "sigmoid_neuron", "surface"]
 
-Array = np.ndarray
 
 
 @dataclass(frozen=True)
@@ -98,11 +98,11 @@ class Surface:
 # ---- the classics --------------------------------------------------------------------------------
 
 
-def _beale(x, y):
+def _beale(x: Array, y: Array) -> Array:
     return (1.5 - x + x * y) ** 2 + (2.25 - x + x * y**2) ** 2 + (2.625 - x + x * y**3) ** 2
 
 
-def _rastrigin(x, y):
+def _rastrigin(x: Array, y: Array) -> Array:
     return 20 + x**2 + y**2 - 10 * (np.cos(2 * np.pi * x) + np.cos(2 * np.pi * y))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from tinygrad_opt.data import minibatches
 from tinygrad_opt.data.arguments import array_of
+from tinygrad_opt.typing import Array
 from tinygrad_opt.viz.animation.film import Film, filmed
 from tinygrad_opt.viz.animation.moving import Heat, Line, Part, Words
 from tinygrad_opt.viz.figures import Options, Unpack, drawing, matplotlib_or_error
@@ -25,7 +26,6 @@ from tinygrad_opt.viz.plots.heatmaps import reduced, shade_colors, squares
 
 __all__ = ["TrainingRecorder", "animate_training"]
 
-Array = np.ndarray
 SHOWN = 6                                      # arrays on the picture, at most
 VALIDATION = ("val_loss", "val_accuracy")      # what a history may have of data not trained on
 

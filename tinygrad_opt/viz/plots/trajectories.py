@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.tensor import Tensor
+from tinygrad_opt.typing import Array
 from tinygrad_opt.viz.plots.surfaces import backward
 
 __all__ = ["Noisy", "Track", "check_optimizers", "run", "unbound"]
 
-Array = np.ndarray
 FAR = 1e2                                      # a run so many views away is lost
 
 
