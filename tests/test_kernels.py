@@ -341,7 +341,8 @@ OTHERS = {"primitive", "single", "constant", "zeros_like", "ones", "arange", "er
 
 def test_every_kernel_is_compared():
     here = {name for name, f in vars(kernels).items()
-            if callable(f) and getattr(f, "__module__", None) == kernels.__name__}
+            if callable(f) and getattr(f, "__module__", None) == kernels.__name__
+            and not isinstance(f, type)}
     assert here == ROWS.keys() | OTHERS
 
 

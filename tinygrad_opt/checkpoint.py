@@ -251,7 +251,8 @@ def blaming(path: Path, what: str) -> Iterator[None]:
 # user's can be mistaken for something else.
 
 
-def _pack(value: Any, place: tuple[str, ...], arrays: dict[str, Array], name: Callable) -> Any:
+def _pack(value: Any, place: tuple[str, ...], arrays: dict[str, Array],
+          name: Callable[[tuple[str, ...]], str | None]) -> Any:
     """The JSON form of a value; its arrays are put aside under names of their own."""
     if value is None or isinstance(value, bool | str) or type(value) in (int, float):
         return value
@@ -363,7 +364,8 @@ def _npy(content: bytes) -> Array:
     if claimed != found:
         raise ValueError(f"its header claims {claimed} bytes of data, the file has {found}")
     order: Any = "F" if fortran else "C"
-    return np.ndarray(shape, dtype, content, stream.tell(), order=order).copy("K")
+    result: Array = np.ndarray(shape, dtype, content, stream.tell(), order=order).copy("K")
+    return result
 
 
 # ---- safetensors ---------------------------------------------------------------------------------

@@ -10,18 +10,19 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
 import numpy as np
 
-from tinygrad_opt.typing import Array
+from tinygrad_opt.typing import Array, Axis, Shape, Size
 
+Fast = TypeVar("Fast", bound=Callable[..., Array])
 KEPT = 1 << 16           # constants of up to so many entries are kept
 
 
 @functools.lru_cache(maxsize=64)
-def constant(make: str, *args: Any) -> Array:
+def constant(make: str, *args: object) -> Array:
     """The array ``np.<make>(*args)``, made once; nobody can write to it."""
     array: Array = getattr(np, make)(*args)
     array.flags.writeable = False
@@ -32,7 +33,7 @@ def zeros_like(x: Array) -> Array:
     return constant("zeros", x.shape, x.dtype) if x.size <= KEPT else np.zeros(x.shape, x.dtype)
 
 
-def ones(n: int, dtype: Any) -> Array:
+def ones(n: int, dtype: np.dtype) -> Array:
     return constant("ones", n, dtype) if n <= KEPT else np.ones(n, dtype)
 
 
@@ -44,16 +45,16 @@ def arange(stop: int, step: int = 1) -> Array:
 
 
 def primitive(
-    plain: Callable[..., Any] | None = None, *, like: bool = True
-) -> Callable[[Any], Any]:
+    plain: Callable[..., Array] | None = None, *, like: bool = True
+) -> Callable[[Fast], Fast]:
     """A function that is fast on arrays, and its plain form for Tensors and formulas.
 
     A captured step repeats it as one call, which writes into `out`. Where the result is `like` the
     first input, `out` is always there, inputs are floats, and float16 is computed in float32.
     """
-    def decorate(fast: Callable[..., Array]) -> Callable[..., Any]:
+    def decorate(fast: Fast) -> Fast:
         @functools.wraps(fast)
-        def called(*inputs: Any, out: Any = None, **attrs: Any) -> Any:
+        def called(*inputs: Any, out: Array | None = None, **attrs: Any) -> Array:
             for x in inputs:
                 if type(x) is not np.ndarray and hasattr(x, "__array_function__"):
                     kinds = tuple(map(type, inputs))
@@ -62,7 +63,7 @@ def primitive(
                         return made
             if not like:
                 return fast(*inputs, out=out, **attrs)
-            first = inputs[0]
+            first: Array = inputs[0]
             if type(first) is not np.ndarray or first.dtype.kind != "f":
                 first = np.asarray(first)
                 if first.dtype.kind != "f":
@@ -76,17 +77,17 @@ def primitive(
             return fast(*inputs, out=np.empty_like(first) if out is None else out, **attrs)
 
         called.plain = plain                               # type: ignore[attr-defined]
-        return called
+        return cast(Fast, called)
 
     return decorate
 
 
-def single(x: Any) -> Any:
+def single(x: Array) -> Array:
     return x.astype(np.float32) if getattr(x, "dtype", None) == np.float16 else x
 
 
 @primitive(np.where, like=False)
-def where(mask, x, y, out=None):
+def where(mask: Array, x: Array | float, y: Array | float, out: Array | None = None) -> Array:
     """np.where without a branch for each entry, which is slow where the mask looks random: the
     bits in which x and y differ are flipped in y where the mask is true."""
     dtype = np.result_type(x, y)
@@ -109,19 +110,19 @@ def where(mask, x, y, out=None):
 # ---- arithmetic ----------------------------------------------------------------------------------
 
 
-def power(x, y):
+def power(x: Array, y: Array) -> Array:
     """xʸ. For whole numbers y NumPy takes its time with negative x, unless it knows them: −1, 2."""
     if not isinstance(y, int | float) or not hasattr(x, "dtype") or x.dtype.kind != "f":
         return np.power(x, y)
     return x * x * x if y == 3 else (x * x) ** 2 if y == 4 else x**y
 
 
-def empty_like_both(x, y):
+def empty_like_both(x: Array, y: Array) -> Array:
     return np.empty(np.broadcast_shapes(np.shape(x), np.shape(y)), np.result_type(x, y))
 
 
 @primitive(np.logaddexp, like=False)
-def logaddexp(x, y, out=None):
+def logaddexp(x: Array, y: Array, out: Array | None = None) -> Array:
     """log(eˣ + eʸ) = max(x, y) + log(1 + e⁻|ˣ⁻ʸ|)."""
     out = empty_like_both(x, y) if out is None else out
     with np.errstate(invalid="ignore"):                    # ∞ − ∞
@@ -134,7 +135,7 @@ def logaddexp(x, y, out=None):
 
 
 @primitive(np.hypot, like=False)
-def hypot(x, y, out=None):
+def hypot(x: Array, y: Array, out: Array | None = None) -> Array:
     """√(x² + y²), by the squares where they neither overflow nor vanish."""
     with np.errstate(over="ignore", under="ignore"):
         z = np.multiply(x, x, out=empty_like_both(x, y) if out is None else out)
@@ -150,24 +151,24 @@ def hypot(x, y, out=None):
 # ---- activations ---------------------------------------------------------------------------------
 
 
-def relu(x):
+def relu(x: Array) -> Array:
     if x.size > KEPT:
         return np.clip(x, 0, np.inf)
     return np.maximum(x, zeros_like(x))                    # NumPy vectorises this, but not (x, 0)
 
 
-def leaky_factor(x, slope=0.01):
+def leaky_factor(x: Array, slope: float = 0.01) -> Array:
     """1 where x > 0, else the slope."""
     factor = (x > 0).astype(x.dtype)
     return np.clip(factor, slope, 1) if 0 <= slope <= 1 else where(x > 0, factor, slope)
 
 
-def leaky_relu(x, slope=0.01, shared=None):
+def leaky_relu(x: Array, slope: float = 0.01, shared: Exponentials | None = None) -> Array:
     return x * (leaky_factor(x, slope) if shared is None else shared)
 
 
 @primitive()
-def elu(x, alpha=1.0, out=None):
+def elu(x: Array, alpha: float = 1.0, out: Array | None = None) -> Array:
     """x where x > 0, else α (eˣ − 1), by eˣ − 1 = 2t / (1 − t) for t = tanh x/2."""
     t = np.clip(x, -np.inf, 0, out=out)
     t *= 0.5
@@ -179,7 +180,7 @@ def elu(x, alpha=1.0, out=None):
 
 
 @primitive()
-def sigmoid(x, out=None):
+def sigmoid(x: Array, out: Array | None = None) -> Array:
     """1 / (1 + e⁻ˣ), which keeps its digits in both tails."""
     with np.errstate(over="ignore"):                       # 1 / (1 + ∞) is right
         z = np.exp(np.negative(x, out=out), out=out)
@@ -188,17 +189,17 @@ def sigmoid(x, out=None):
 
 
 @primitive()
-def log1p_exp_minus(x, out=None):
+def log1p_exp_minus(x: Array, out: Array | None = None) -> Array:
     """log(1 + e⁻|ˣ|)."""
-    np.abs(x, out=out)
-    e = np.exp(np.negative(out, out=out), out=out)
+    size = np.abs(x, out=out)
+    e = np.exp(np.negative(size, out=size), out=size)
     u = np.add(e, 1, out=np.empty_like(e))
     lost = (u - 1) - e                                     # rounded off when 1 was added
     return np.subtract(np.log(u, out=u), lost, out=out)
 
 
 @primitive()
-def softplus(x, out=None):
+def softplus(x: Array, out: Array | None = None) -> Array:
     """log(1 + eˣ) = max(x, 0) + log(1 + e⁻|ˣ|)."""
     z = log1p_exp_minus(x, out=out)
     z += relu(x)
@@ -211,7 +212,7 @@ ERF = [1.1283792743009098, 0.10276905586157796, -1.9183108674114937e-4, -6.19784
        8.763724753642918e-5, -5.668466989185551e-6, 1.4185196697619502e-7]
 
 
-def polynomial_of_erf(x, out, scale=1.0):
+def polynomial_of_erf(x: Array, out: Array | None, scale: float = 1.0) -> Array:
     """atanh(erf(scale · x)) for float32; its infinities are right where it overflows."""
     coefficients = [c * scale**(2 * k + 1) for k, c in enumerate(ERF)]
     with np.errstate(over="ignore"):
@@ -226,7 +227,7 @@ def polynomial_of_erf(x, out, scale=1.0):
 
 
 @functools.cache
-def erf_series():
+def erf_series() -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
     """Taylor series of erf(√u)/√u to u = 1.5², Chebyshev's of exp(x²) erfc(x) in 1/x beyond."""
     near = np.polynomial.Polynomial(
         [2 / math.sqrt(math.pi) * (-1) ** k / (math.factorial(k) * (2 * k + 1)) for k in range(24)])
@@ -236,7 +237,7 @@ def erf_series():
 
 
 @primitive()
-def erf(x, out=None):
+def erf(x: Array, out: Array | None = None) -> Array:
     """erf(x) = 2/√π ∫₀ˣ exp(−t²) dt, to within 4 units in the last place."""
     if x.dtype == np.float32:
         return np.tanh(polynomial_of_erf(x, out), out=out)
@@ -249,7 +250,7 @@ def erf(x, out=None):
 
 
 @primitive()
-def normal_cdf(x, out=None):
+def normal_cdf(x: Array, out: Array | None = None) -> Array:
     """Φ(x) = (1 + erf x/√2) / 2, the normal distribution function."""
     if x.dtype == np.float32:
         z = np.tanh(polynomial_of_erf(x, out, math.sqrt(0.5)), out=out)
@@ -263,13 +264,13 @@ def normal_cdf(x, out=None):
 # ---- reductions ----------------------------------------------------------------------------------
 
 
-def sum_rows(x):
+def sum_rows(x: Array) -> Array:
     """Σ over axis 0 of a matrix of floats, which BLAS adds up fastest."""
     return np.dot(ones(len(x), x.dtype), x)
 
 
 @primitive(lambda x, y, axis: (x * y).sum(axis=axis, keepdims=True), like=False)
-def dot_along(x, y, axis, out=None):
+def dot_along(x: Array, y: Array, axis: Size, out: Array | None = None) -> Array:
     """Σ x · y over an axis or several, kept with length 1."""
     if axis not in (-1, (-1,)) or not x.ndim:
         return sum_along(x * y, axis, out=out)
@@ -277,7 +278,7 @@ def dot_along(x, y, axis, out=None):
 
 
 @primitive(lambda x, axis: x.sum(axis=axis, keepdims=True), like=False)
-def sum_along(x, axis, out=None):
+def sum_along(x: Array, axis: Size, out: Array | None = None) -> Array:
     """Σ over an axis or several, kept with length 1; what lies side by side is added by BLAS."""
     if not x.ndim:
         return np.add.reduce(x, axis=axis, out=out)
@@ -299,7 +300,7 @@ def sum_along(x, axis, out=None):
     return total if out is None else np.positive(total, out=out)
 
 
-def sum_to(g, shape):
+def sum_to(g: Array, shape: Shape) -> Array:
     """Undo broadcasting: sum g over the axes along which an input of the shape was stretched, and
     stretch it along those that a reduction took away."""
     lead = g.ndim - len(shape)
@@ -325,7 +326,7 @@ def sum_to(g, shape):
 
 
 @primitive(np.cumsum, like=False)
-def cumsum(x, axis=None, out=None):
+def cumsum(x: Array, axis: int | None = None, out: Array | None = None) -> Array:
     """np.cumsum; many long rows are added one to the next, rather than entry by entry."""
     if axis is None or x.ndim < 2 or x.size < 4096 or x.size < 64 * x.shape[axis]:
         return np.cumsum(x, axis, out=out)
@@ -336,7 +337,7 @@ def cumsum(x, axis=None, out=None):
     return z if out is None else np.positive(z, out=out)
 
 
-def logsumexp(x, axis=None, keepdims=False):
+def logsumexp(x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
     """log Σ exp x, shifted by the maximum so that exp ≤ 1."""
     top = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
     top = np.where(np.isfinite(top), top, 0).astype(x.dtype)
@@ -348,7 +349,7 @@ def logsumexp(x, axis=None, keepdims=False):
     return np.squeeze(z, axis=axes)
 
 
-def norm(x, axis=None, keepdims=False):
+def norm(x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
     """√Σx², scaled by the largest entry where the squares would overflow or vanish."""
     if x.dtype.kind != "f":
         x = x.astype(float)                                # squares of small integers wrap around
@@ -366,7 +367,7 @@ def norm(x, axis=None, keepdims=False):
 # ---- products of matrices ------------------------------------------------------------------------
 
 
-def matmul(x, y):
+def matmul(x: Array, y: Array) -> Array:
     """x @ y. For two matrices ``dot`` is the same and costs half as much to call; a stack of
     matrices times one matrix is one product of all their rows."""
     if getattr(y, "ndim", 0) != 2 or getattr(x, "ndim", 0) < 2:
@@ -376,12 +377,12 @@ def matmul(x, y):
     return as_rows(x).dot(y).reshape((*x.shape[:-1], y.shape[-1]))
 
 
-def as_rows(x):
+def as_rows(x: Array) -> Array:
     """The rows of a stack of matrices as one matrix."""
     return x if x.ndim == 2 else x.reshape((math.prod(x.shape[:-1]), x.shape[-1]))
 
 
-def linear(x, w, b):
+def linear(x: Array, w: Array, b: Array) -> Array:
     """x @ w + b."""
     if x.ndim > 2 == w.ndim and b.ndim < 2:
         return linear(as_rows(x), w, b).reshape((*x.shape[:-1], w.shape[-1]))
@@ -392,12 +393,12 @@ def linear(x, w, b):
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-def explicit_einsum(subscripts, operands):
+def explicit_einsum(subscripts: str, operands: Sequence[Array]) -> str:
     """Write einsum subscripts out: no spaces, no ellipsis, and a result behind ``->``."""
     spec = subscripts.replace(" ", "")
     unused = [c for c in LETTERS if c not in spec]
-    terms, arrow, out = spec.partition("->")
-    terms = terms.split(",")
+    inputs, arrow, out = spec.partition("->")
+    terms = inputs.split(",")
     widths = [np.ndim(x) - len(t) + 3 for t, x in zip(terms, operands) if "..." in t]
     dots = "".join(unused[: np.max([0, *widths])])
     shown = [t.replace("...", dots[len(dots) - (np.ndim(x) - len(t) + 3) :])
@@ -408,10 +409,21 @@ def explicit_einsum(subscripts, operands):
     return ",".join(shown) + "->" + out.replace("...", dots)
 
 
+class Matrices(NamedTuple):
+    """The order of the axes of two operands and of their product, and how many are in all three,
+    rows, and summed."""
+
+    first: list[int]
+    second: list[int]
+    product: list[int]
+    both: int
+    rows: int
+    summed: int
+
+
 @functools.cache
-def product_of(subscripts):
-    """How an einsum of two operands is a product of matrices, or None: the order of the axes of
-    both and of the result, and how many are in all three, rows, and summed."""
+def product_of(subscripts: str) -> Matrices | None:
+    """How an einsum of two operands is a product of matrices, or None."""
     terms, out = subscripts.split("->")
     x, y = terms.split(",")
     if any(len(set(t)) < len(t) for t in (x, y, out)):
@@ -423,11 +435,11 @@ def product_of(subscripts):
     if not summed or len(first) < len(x) or len(second) < len(y):
         return None                                        # a letter that is summed alone
     orders = [[t.index(c) for c in order] for t, order in ((x, first), (y, second), (found, out))]
-    return *orders, len(both), len(rows), len(summed)
+    return Matrices(orders[0], orders[1], orders[2], len(both), len(rows), len(summed))
 
 
 @primitive(lambda *operands, subscripts: np.einsum(subscripts, *operands), like=False)
-def einsum(*operands, subscripts, out=None):
+def einsum(*operands: Array, subscripts: str, out: Array | None = None) -> Array:
     """np.einsum, and a product of two operands by way of `matmul`.
 
     np.einsum adds up in another order when it is told where to write: it is not.
@@ -436,11 +448,11 @@ def einsum(*operands, subscripts, out=None):
     return z if out is None else np.positive(z, out=out)
 
 
-def _contracted(operands, subscripts):
+def _contracted(operands: Sequence[Array], subscripts: str) -> Array:
     plan = product_of(subscripts) if len(operands) == 2 else None
     if plan is None:
         return np.einsum(subscripts, *operands)
-    x, y = (v.transpose(order) for v, order in zip(operands, plan))
+    x, y = operands[0].transpose(plan.first), operands[1].transpose(plan.second)
     order, both, rows, summed = plan[2:]
     lead, inner = x.shape[:both], x.shape[both + rows:]
     if y.shape[:both + summed] != lead + inner:            # lengths of 1 are stretched
@@ -453,26 +465,26 @@ def _contracted(operands, subscripts):
 # ---- linear algebra: the parts of a decomposition in one array, above each other -----------------
 
 
-def symmetric(x):
+def symmetric(x: Array) -> Array:
     return (x + x.mT) / 2
 
 
-def cholesky(x):
+def cholesky(x: Array) -> Array:
     return np.linalg.cholesky(symmetric(x))
 
 
-def slogdet(x):
+def slogdet(x: Array) -> Array:
     """The sign of det x, then log |det x|."""
     return np.stack(np.linalg.slogdet(x))
 
 
-def eigh(x):
+def eigh(x: Array) -> Array:
     """In each column an eigenvalue of a symmetric matrix, then its eigenvector."""
     values, vectors = np.linalg.eigh(symmetric(x))
     return np.concatenate([values[..., None, :], vectors], axis=-2)
 
 
-def svd(x):
+def svd(x: Array) -> Array:
     """In each column a left singular vector, then its singular value, then the right vector."""
     u, s, vt = np.linalg.svd(x, full_matrices=False)
     return np.concatenate([u, s[..., None, :], vt.mT], axis=-2)
@@ -481,14 +493,14 @@ def svd(x):
 # ---- indexing ------------------------------------------------------------------------------------
 
 
-def reads_each_entry_once(index):
+def reads_each_entry_once(index: object) -> bool:
     """Slices, integers and boolean masks do; integer arrays may repeat."""
     parts = index if isinstance(index, tuple) else (index,)
     return all(not isinstance(p, list | np.ndarray) or np.asarray(p).dtype.kind == "b"
                for p in parts)
 
 
-def scatter(g, index, shape):
+def scatter(g: Array, index: Any, shape: Shape) -> Array:
     """Zeros of the shape, with g added at the index; where the index repeats, entries add up."""
     out = np.zeros(shape, np.asarray(g).dtype)
     if reads_each_entry_once(index):
@@ -501,7 +513,7 @@ def scatter(g, index, shape):
     return out
 
 
-def put(x, value, index):
+def put(x: Array, value: Array, index: Any) -> Array:
     """x with value at the index."""
     out = np.array(x)
     out[index] = value
@@ -511,7 +523,7 @@ def put(x, value, index):
 # ---- probabilities -------------------------------------------------------------------------------
 
 
-def short_axis_first(x, axis):
+def short_axis_first(x: Array, axis: int) -> tuple[Array, int]:
     """A contiguous copy of x to reduce along axis 0, where that is faster than along `axis`.
 
     NumPy reduces a last axis of a few classes some ten times more slowly than a first one.
@@ -521,13 +533,13 @@ def short_axis_first(x, axis):
     return x, axis
 
 
-def less_maximum(x, axis):
+def less_maximum(x: Array, axis: int) -> tuple[Array, int]:
     """x − max x along the axis, so that exp ≤ 1, and which axis of the result that is."""
     t, along = short_axis_first(x, axis)
     return t - np.maximum.reduce(t, axis=along, keepdims=True), along
 
 
-def exp_and_sum(t, axis):
+def exp_and_sum(t: Array, axis: int) -> tuple[Array, Array]:
     """eᵗ and its sum along the axis."""
     e = np.exp(t)
     if axis == 0 and e.ndim == 2:
@@ -535,7 +547,9 @@ def exp_and_sum(t, axis):
     return e, np.add.reduce(e, axis=axis, keepdims=True)
 
 
-def exp_and_total(x, axis, out):
+def exp_and_total(
+    x: Array, axis: int, out: Array | None
+) -> tuple[Array, Array, Array | int]:
     """eˣ and its sum along the axis; less the maximum, if that is needed for honest sums."""
     with np.errstate(over="ignore"):
         e = np.exp(x, out=out)
@@ -548,7 +562,7 @@ def exp_and_total(x, axis, out):
         return e, sum_along(e, axis), top
 
 
-def along(column, x, axis):
+def along(column: Array, x: Array, axis: int) -> Array:
     """A number for each row, stretched as far as NumPy is slow to do it by itself."""
     if axis in (-1, x.ndim - 1) and x.ndim and x.flags.c_contiguous:
         return np.repeat(column, x.shape[-1]).reshape(x.shape)
@@ -556,27 +570,27 @@ def along(column, x, axis):
 
 
 @primitive()
-def softmax(x, axis=-1, out=None):
+def softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
     e, total, _ = exp_and_total(x, axis, out)
     e *= along(np.reciprocal(total), e, axis)
     return e
 
 
 @primitive()
-def log_softmax(x, axis=-1, out=None):
+def log_softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
     _, total, top = exp_and_total(x, axis, out)
     return np.subtract(x, along(np.log(total) + top, x, axis), out=out)
 
 
 @primitive(lambda g, p, axis: p * (g - (g * p).sum(axis=axis, keepdims=True)))
-def softmax_vjp(g, p, axis, out=None):
+def softmax_vjp(g: Array, p: Array, axis: int, out: Array | None = None) -> Array:
     np.subtract(g, along(dot_along(g, p, axis), g, axis), out=out)
     out *= p
     return out
 
 
 @primitive(lambda g, z, axis: g - np.exp(z) * g.sum(axis=axis, keepdims=True))
-def log_softmax_vjp(g, z, axis, out=None):
+def log_softmax_vjp(g: Array, z: Array, axis: int, out: Array | None = None) -> Array:
     np.exp(z, out=out)
     out *= along(sum_along(g, axis), g, axis)
     return np.subtract(g, out, out=out)
@@ -585,7 +599,7 @@ def log_softmax_vjp(g, z, axis, out=None):
 def check(test: Callable[..., None]) -> Callable[..., None]:
     """A function that looks at values and raises: a captured kernel repeats it as it is."""
     @functools.wraps(test)
-    def checked(*inputs):
+    def checked(*inputs: Any) -> None:
         if type(inputs[0]) is np.ndarray or not hasattr(inputs[0], "__check__"):
             test(*inputs)
         else:
@@ -594,7 +608,7 @@ def check(test: Callable[..., None]) -> Callable[..., None]:
 
 
 @check
-def check_labels(x, labels):
+def check_labels(x: Array, labels: Array) -> None:
     if x.ndim != 2 or labels.shape != x.shape[:1]:
         raise ValueError("logits need shape (n, classes) and labels shape (n,), got labels of"
                          f" shape {labels.shape}")
@@ -609,31 +623,34 @@ def check_labels(x, labels):
                          f" {x.shape[1] - 1}")
 
 
-def places_of(labels, shape, axis):
+def places_of(labels: Array, shape: Shape, axis: int) -> Array:
     """Where (i, labelᵢ) stands in a flattened array of the shape whose classes lie on the axis."""
     labels = labels.astype(np.intp, copy=False)                        # room for the product
     n = shape[1]
     return labels * n + arange(n) if axis == 0 else labels + arange(math.prod(shape), n)
 
 
-def exponentials(x, labels):
+Exponentials: TypeAlias = tuple[Array, Array, Array, Array, int]
+
+
+def exponentials(x: Array, labels: Array) -> Exponentials:
     """x less its maxima, exp of that, its sums, and where the labels stand among these."""
     t, along = less_maximum(x, -1)
     return t, *exp_and_sum(t, along), places_of(labels, t.shape, along), along
 
 
-def checked_exponentials(x, labels):
+def checked_exponentials(x: Array, labels: Array) -> Exponentials:
     check_labels(x, labels)
     return exponentials(x, labels)
 
 
-def cross_entropy(x, labels, shared=None):
+def cross_entropy(x: Array, labels: Array, shared: Exponentials | None = None) -> Array:
     """Mean over rows i of log Σⱼ exp xᵢⱼ − xᵢ,labelᵢ, in nats."""
     t, _, total, here, _ = shared or checked_exponentials(x, labels)
     return np.add.reduce(np.log(total).reshape(-1) - t.take(here)) / len(x)
 
 
-def residual(x, labels, shared=None):
+def residual(x: Array, labels: Array, shared: Exponentials | None = None) -> Array:
     """softmax(x) − onehot(labels): how far the predicted distribution is from the labels."""
     _, e, total, here, along = shared or exponentials(x, labels)
     p = e / total

@@ -180,7 +180,8 @@ def _range(values: Any) -> str:
 
 
 def _is_nonfinite(values: Array) -> Array:
-    return ~np.isfinite(values)
+    result: Array = ~np.isfinite(values)
+    return result
 
 
 def _inside_a_capture(x: Any) -> GraphError:

@@ -446,7 +446,7 @@ def _svd(a: Array, full_matrices: bool = True, compute_uv: bool = True,
     if full_matrices and compute_uv and rows != columns:
         raise no_rule("linalg.svd", {"full_matrices=True (some of its vectors are arbitrary: say"
                                      " full_matrices=False)": full_matrices})
-    triples = apply(ops.svd, a)
+    triples: Any = apply(ops.svd, a)
     u, s, v = vjps.triple(triples, a)
     return type(np.linalg.svd(np.eye(1)))(u, s[..., 0, :], v.mT) if compute_uv else s[..., 0, :]
 

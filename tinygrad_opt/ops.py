@@ -18,14 +18,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from tinygrad_opt import kernels, vjps
+from tinygrad_opt.typing import Array, Shape
 
-VJP = Callable[..., Any]
+Kernel: TypeAlias = Callable[..., Any]         # arrays, or numbers
+VJP: TypeAlias = Callable[..., Any]
 
 
 class Op:
@@ -38,8 +40,8 @@ class Op:
     __slots__ = ("kernel", "name", "shared", "symbol", "vjps")
 
     def __init__(
-        self, symbol: str, kernel: Callable[..., Any], vjps: Any,
-        shared: Callable[..., Any] | None = None,
+        self, symbol: str, kernel: Kernel, vjps: tuple[VJP | None, ...] | Joint,
+        shared: Callable[..., object] | None = None,
     ) -> None:
         self.symbol = symbol
         self.kernel = kernel
@@ -47,7 +49,7 @@ class Op:
         self.shared = shared
         self.name = getattr(kernel, "__name__", symbol).strip("_<>")
 
-    def __call__(self, *inputs: Any, **attrs: Any) -> Any:
+    def __call__(self, *inputs: Any, **attrs: object) -> Any:
         if len(inputs) > len(self.vjps):                   # softmax(x, 0) would lose its axis
             raise TypeError(f"{self.name} takes {len(self.vjps)} input(s), got {len(inputs)}:"
                             " give options by name, as in axis=0")
@@ -60,10 +62,10 @@ class Op:
     def __repr__(self) -> str:
         return f"<op {self.name}>"
 
-    def __deepcopy__(self, memo: Any) -> Op:
+    def __deepcopy__(self, memo: object) -> Op:
         return self
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[Callable[[str], Op], tuple[str]]:
         if TABLE.get(self.name) is not self:
             raise TypeError(f"op {self.name} is not in the operator table and cannot be pickled")
         return row_named, (self.name,)
@@ -88,8 +90,8 @@ class Joint:
 
 
 def op(
-    symbol: str, kernel: Callable[..., Any], *vjps: VJP | None, joint: VJP | None = None,
-    shared: Callable[..., Any] | None = None,
+    symbol: str, kernel: Kernel, *vjps: VJP | None, joint: VJP | None = None,
+    shared: Callable[..., object] | None = None,
 ) -> Op:
     """Define an operation by its kernel and one vector-Jacobian product per input.
 
@@ -175,7 +177,7 @@ round        = op("round", np.round, vjps.zero)
 # ---- exponentials and logarithms -----------------------------------------------------------------
 
 
-def _softmax_of_two(x, y):
+def _softmax_of_two(x: Array, y: Array) -> Array:
     """eˣ / (eˣ + eʸ); equal infinities weigh the same."""
     return sigmoid(kernels.where((x == y) & np.isinf(x), 0, x - y))
 
@@ -212,44 +214,44 @@ arctanh = op("arctanh", np.arctanh, lambda g, z, x: g / (1 - x * x))
 # ---- activations ---------------------------------------------------------------------------------
 
 
-def _normal_cdf(x):
+def _normal_cdf(x: Array) -> Array:
     """Φ(x), the normal distribution function."""
     return (1 + erf(x * math.sqrt(0.5))) * 0.5             # Φ(−x) = 1 − Φ(x)
 
 
-def _normal_density(x):
+def _normal_density(x: Array) -> Array:
     return np.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
 
 
-def _gelu(x, shared=None):
+def _gelu(x: Array, shared: Array | None = None) -> Array:
     return x * (kernels.normal_cdf(x) if shared is None else shared)
 
 
-def _gelu_slope(x, cdf):
+def _gelu_slope(x: Array, cdf: Array | None) -> Array:
     return (_normal_cdf(x) if cdf is None else cdf) + x * _normal_density(x)         # Φ + xφ
 
 
 _GELU = math.sqrt(2 / math.pi)
 
 
-def _gelu_tanh_of(x):
+def _gelu_tanh_of(x: Array) -> Array:
     return np.tanh(_GELU * (x + 0.044715 * x * x * x))
 
 
-def _gelu_tanh(x, shared=None):
+def _gelu_tanh(x: Array, shared: Array | None = None) -> Array:
     return 0.5 * x * (1 + (_gelu_tanh_of(x) if shared is None else shared))
 
 
-def _gelu_tanh_slope(x, t):
+def _gelu_tanh_slope(x: Array, t: Array | None) -> Array:
     t = _gelu_tanh_of(x) if t is None else t
     return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * (_GELU * (1 + 3 * 0.044715 * x * x))
 
 
-def _silu(x, shared=None):
+def _silu(x: Array, shared: Array | None = None) -> Array:
     return x * (sigmoid(x) if shared is None else shared)
 
 
-def _silu_slope(x, s):
+def _silu_slope(x: Array, s: Array | None) -> Array:
     s = sigmoid(x) if s is None else s
     return s * (1 + x * (1 - s))
 
@@ -274,7 +276,7 @@ gelu_tanh  = op("gelu tanh", _gelu_tanh,      lambda g, z, x, shared=None: g * _
 # ---- choosing ------------------------------------------------------------------------------------
 
 
-def _clip(x, low=None, high=None):
+def _clip(x: Array, low: Array | None = None, high: Array | None = None) -> Array:
     return np.clip(x, low, high)
 
 
@@ -324,7 +326,7 @@ sum_to    = op("Σ to", kernels.sum_to, lambda g, z, x, shape: g)       # undoes
 # ---- products of matrices ------------------------------------------------------------------------
 
 
-def _matmul_left(g, x, y):
+def _matmul_left(g: Array, x: Array, y: Array) -> Array:
     if y.ndim == 1:
         return np.expand_dims(g, -1) * y
     if x.ndim == 1:
@@ -332,7 +334,7 @@ def _matmul_left(g, x, y):
     return g.dot(y.T) if g.ndim == 2 == y.ndim else matmul(g, y.mT)    # (n,k) = (n,m)(m,k)
 
 
-def _matmul_right(g, x, y):
+def _matmul_right(g: Array, x: Array, y: Array) -> Array:
     if x.ndim == 1:
         return np.expand_dims(g, -2) * np.expand_dims(x, -1) if y.ndim > 1 else g * x
     if y.ndim == 1:
@@ -342,13 +344,17 @@ def _matmul_right(g, x, y):
     return x.T.dot(g) if x.ndim == 2 == g.ndim else x.mT @ g           # (k,m) = (k,n)(n,m)
 
 
-def _diagonal_vjp(g, z, x, offset=0, axis1=0, axis2=1):
+def _diagonal_vjp(
+    g: Array, z: Array, x: Array, offset: int = 0, axis1: int = 0, axis2: int = 1
+) -> Array:
     ends = (axis1, axis2), (-2, -1)
     shape = np.moveaxis(np.empty(x.shape, bool), *ends).shape
     return np.moveaxis(scatter(g, vjps.diagonal_index(shape, offset), shape=shape), *ends[::-1])
 
 
-def _trace_vjp(g, z, x, offset=0, axis1=0, axis2=1):
+def _trace_vjp(
+    g: Array, z: Array, x: Array, offset: int = 0, axis1: int = 0, axis2: int = 1
+) -> Array:
     length = np.diagonal(np.empty(x.shape, bool), offset, axis1, axis2).shape[-1]
     spread = np.broadcast_to(np.expand_dims(g, -1), (*g.shape, length))
     return _diagonal_vjp(spread, z, x, offset, axis1, axis2)
@@ -371,7 +377,7 @@ trace    = op("trace", np.trace, _trace_vjp)
 # ---- linear algebra ------------------------------------------------------------------------------
 
 
-def _cofactor(x):
+def _cofactor(x: Array) -> Array:
     return vjps.cofactors(*vjps.triple(svd(x), x))
 
 
@@ -387,31 +393,31 @@ slogdet  = op("slogdet", kernels.slogdet,                        # the sign is f
 # ---- shape ---------------------------------------------------------------------------------------
 
 
-def _reshape(x, shape):
+def _reshape(x: Array, shape: Shape) -> Array:
     return np.reshape(x, shape)
 
 
-def _transpose(x, axes=None):
+def _transpose(x: Array, axes: Shape | None = None) -> Array:
     return np.transpose(x, axes)
 
 
-def _cast(x, dtype):
+def _cast(x: Array, dtype: np.dtype) -> Array:
     return x.astype(dtype)
 
 
-def _pad(x, pad_width):
+def _pad(x: Array, pad_width: Sequence[tuple[int, int]]) -> Array:
     return np.pad(x, pad_width)
 
 
-def _concatenate(*arrays, axis=0):
+def _concatenate(*arrays: Array, axis: int = 0) -> Array:
     return np.concatenate(arrays, axis=axis)
 
 
-def _stack(*arrays, axis=0):
+def _stack(*arrays: Array, axis: int = 0) -> Array:
     return np.stack(arrays, axis=axis)
 
 
-def _unrepeat(g, z, x, repeats, axis=None):
+def _unrepeat(g: Array, z: Array, x: Array, repeats: Array, axis: int | None = None) -> Array:
     n = x.size if axis is None else x.shape[axis]
     if isinstance(repeats, int):
         lead, rest = ((), ()) if axis is None else (x.shape[:axis % x.ndim],
@@ -444,16 +450,16 @@ copy         = op("copy", np.copy,              lambda g, z, x: g)
 # ---- indexing ------------------------------------------------------------------------------------
 
 
-def _getitem(x, index):
+def _getitem(x: Array, index: Any) -> Array:
     return x[index]
 
 
-def _unwritten(g, z, x, value, index):
+def _unwritten(g: Array, z: Array, x: Array, value: Array, index: Any) -> Array:
     """g, but 0 where x was overwritten."""
     return put(g, 0, index)
 
 
-def _written(g, z, x, value, index):
+def _written(g: Array, z: Array, x: Array, value: Array, index: Any) -> Array:
     """g at the index; where it repeats, only the value that was written last is there."""
     part = g[index]
     if kernels.reads_each_entry_once(index):
@@ -463,19 +469,19 @@ def _written(g, z, x, value, index):
     return np.where(last, part, 0)
 
 
-def _untake(g, z, x, indices, axis=None):
+def _untake(g: Array, z: Array, x: Array, indices: Array, axis: int | None = None) -> Array:
     if axis is None:
         return scatter(g, indices, shape=(x.size,)).reshape(x.shape)
     return scatter(g, (slice(None),) * (axis % x.ndim) + (indices,), shape=x.shape)
 
 
-def _untake_along(g, z, x, indices, axis=-1):
+def _untake_along(g: Array, z: Array, x: Array, indices: Array, axis: int | None = -1) -> Array:
     if axis is None:
         return scatter(g, indices, shape=(x.size,)).reshape(x.shape)
     return scatter(g, vjps.along(axis, indices, x.shape), shape=x.shape)
 
 
-def _unsort(g, z, x, axis=-1):
+def _unsort(g: Array, z: Array, x: Array, axis: int = -1) -> Array:
     return _untake_along(g, z, x, np.argsort(x, axis=axis, kind="stable"), axis)
 
 
@@ -490,7 +496,7 @@ sort     = op("sort", np.sort, _unsort)
 # ---- probabilities -------------------------------------------------------------------------------
 
 
-def _slope_of_logits(x, labels, shared):
+def _slope_of_logits(x: Array, labels: Array, shared: Any) -> Array:
     return residual(x, labels) if shared is None else kernels.residual(x, labels, shared)
 
 
@@ -531,10 +537,10 @@ def register(**rows: Op) -> None:
 
 
 # The rows by the NumPy function that they answer: ufuncs, and reductions by one.
-UFUNCS: dict[Any, Op] = {
+UFUNCS: dict[np.ufunc, Op] = {
     row.kernel: row for row in TABLE.values() if isinstance(row.kernel, np.ufunc)
 } | {np.matmul: matmul, np.power: power, np.logaddexp: logaddexp, np.hypot: hypot}
-REDUCES: dict[Any, Op] = {
+REDUCES: dict[tuple[np.ufunc, str], Op] = {
     (np.add, "reduce"): sum,
     (np.add, "accumulate"): cumsum,
     (np.multiply, "reduce"): prod,

@@ -812,9 +812,10 @@ def backward_pass(
                     continue
                 if x._changed > made:
                     raise changed_in_place(x, op)
-                if not x._needs_grad or x.serial < since or vjps[i] is None:
+                vjp = vjps[i]
+                if not x._needs_grad or x.serial < since or vjp is None:
                     continue
-                part = vjps[i](*operands, **attrs) if parts is None else parts[i]
+                part = vjp(*operands, **attrs) if parts is None else parts[i]
                 array = x._array
                 if (record or type(part) is not ndarray or part.shape != array.shape
                         or part.dtype is not array.dtype):

@@ -14,7 +14,7 @@ else:                                          # Python 3.10 has none, and none 
     CapsuleType, Unpack = object, dict
 
 __all__ = ["Array", "ArrayLike", "Axis", "CapsuleType", "DTypeLike", "Rate", "Seed", "Shape",
-           "Unpack"]
+           "Size",            "Unpack"]
 
 # Rules, kernels and VJPs are typed as what they say, NumPy code on arrays; the same text runs on
 # Tensors and symbols.
@@ -22,6 +22,7 @@ Array: TypeAlias = np.ndarray
 ArrayLike: TypeAlias = "npt.ArrayLike"         # numbers, nested lists, arrays, and so Tensors
 DTypeLike: TypeAlias = "npt.DTypeLike"
 Shape: TypeAlias = tuple[int, ...]
+Size: TypeAlias = int | tuple[int, ...]                            # one for all axes, or one each
 Axis: TypeAlias = int | tuple[int, ...] | None
 # a number, a schedule, or one number a model for the parameters of a stack
 Rate: TypeAlias = float | Callable[[int], float] | Sequence[float]

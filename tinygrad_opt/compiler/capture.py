@@ -209,7 +209,8 @@ class Recorder:
         if TABLE.get(op.name) is op and not _is_random(attrs):
             opened = self._opened(functools.partial(_with_shared, op), arrays, attrs, made)
             if opened is not None:
-                return opened
+                result: tuple[np.ndarray, Any] = opened
+                return result
         if shared:                                         # once for the kernel and the VJPs
             parts = shared["shared"]
             known = (self._calls(op.shared, arrays, attrs, parts) if isinstance(parts, tuple)
@@ -269,32 +270,38 @@ class Recorder:
         made = np.asarray(made)
         call = Call(kernel, self._refer(tuple(inputs)), self._refer(attrs))
         if id(made) in self._slot_of:                      # astype and its kin may do nothing
-            return made
+            result: np.ndarray = made
+            return result
         reads = list(slots_in((call.inputs, call.attrs)))
         known = self._memory.get(id(_owner(made)))
         if known is not None:                              # a part of a temporary costs no call
             self._view(made, *known)
-            return made
+            result = made
+            return result
         for s in reads:                                    # and so does a part of what is outside
             base = s if self.slots[s].base < 0 else self.slots[s].base
             outside = self.slots[base].array
             if outside is not None and _owner(outside) is _owner(made):
                 offset = _address(made) - _address(outside)
                 self._add(_slot("view", made, array=made, base=base, offset=offset), made)
-                return made
+                result = made
+                return result
         if _is_pure(kernel) and not _is_random(attrs):
             if all(map(self._is_frozen, reads)):
                 constant = _copy(made)
                 constant.flags.writeable = _owner(constant).flags.writeable = False
                 self._add(_slot("constant", made, array=constant), made)
-                return made
+                result = made
+                return result
             key = self._key(call, reads)
             if key in self._written:
                 self._alias(made, self._written[key])
-                return made
+                result = made
+                return result
             self._written[key] = len(self.slots)
         self._temporary(call, made)
-        return made
+        result = made
+        return result
 
     def _temporary(self, call: Call, made: np.ndarray) -> None:
         """A new array that this call makes."""
@@ -614,7 +621,8 @@ def _owner(array: Any) -> Any:
 
 
 def _address(array: np.ndarray) -> int:
-    return array.__array_interface__["data"][0]
+    result: int = array.__array_interface__["data"][0]
+    return result
 
 
 def _copy(array: Any) -> np.ndarray:
@@ -625,4 +633,5 @@ def _copy(array: Any) -> np.ndarray:
     block = np.empty(below + above, np.uint8)
     copy = np.ndarray(like.shape, like.dtype, block, below, like.strides)
     np.copyto(copy, array)
-    return copy
+    result: np.ndarray = copy
+    return result

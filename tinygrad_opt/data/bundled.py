@@ -62,7 +62,8 @@ def names() -> list[str]:
     >>> names()[:3], len({letter for name in names() for letter in name})
     (['aaron', 'abby', 'abel'], 26)
     """
-    return _file("names.txt").read_text(encoding="ascii").split()
+    result: list[str] = _file("names.txt").read_text(encoding="ascii").split()
+    return result
 
 
 def _file(name: str) -> Any:

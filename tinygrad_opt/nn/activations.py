@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from tinygrad_opt import ops
 from tinygrad_opt.errors import nearest
 from tinygrad_opt.hints import answers
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.tensor import Tensor, apply
+from tinygrad_opt.typing import ArrayLike
+
+Layer: TypeAlias = Callable[..., Any]          # a module, a function, one of NumPy's
+Activation: TypeAlias = str | Layer
 
 
-def identity(x: Any) -> Any:
+def identity(x: ArrayLike) -> Any:
     """x itself.
 
     Parameters
@@ -33,7 +37,7 @@ def identity(x: Any) -> Any:
     return x
 
 
-def relu(x: Any) -> Tensor:
+def relu(x: ArrayLike) -> Tensor:
     """max(x, 0); the slope at 0 is 0.
 
     Parameters
@@ -58,7 +62,7 @@ def relu(x: Any) -> Tensor:
 
 
 @answers
-def leaky_relu(x: Any, slope: float = 0.01) -> Tensor:
+def leaky_relu(x: ArrayLike, slope: float = 0.01) -> Tensor:
     """x where x > 0, slope · x elsewhere.
 
     Parameters
@@ -85,7 +89,7 @@ def leaky_relu(x: Any, slope: float = 0.01) -> Tensor:
 
 
 @answers
-def elu(x: Any, alpha: float = 1.0) -> Tensor:
+def elu(x: ArrayLike, alpha: float = 1.0) -> Tensor:
     """x where x > 0, α (eˣ − 1) elsewhere.
 
     Parameters
@@ -112,7 +116,7 @@ def elu(x: Any, alpha: float = 1.0) -> Tensor:
 
 
 @answers
-def gelu(x: Any, approximate: str = "none") -> Tensor:
+def gelu(x: ArrayLike, approximate: str = "none") -> Tensor:
     """x Φ(x), for the distribution function Φ of the standard normal distribution.
 
     Parameters
@@ -145,7 +149,7 @@ def gelu(x: Any, approximate: str = "none") -> Tensor:
     return apply(ops.gelu_tanh if approximate == "tanh" else ops.gelu, x)
 
 
-def silu(x: Any) -> Tensor:
+def silu(x: ArrayLike) -> Tensor:
     """x / (1 + e⁻ˣ) = x σ(x), also called swish.
 
     Parameters
@@ -170,7 +174,7 @@ def silu(x: Any) -> Tensor:
     return apply(ops.silu, x)
 
 
-def tanh(x: Any) -> Tensor:
+def tanh(x: ArrayLike) -> Tensor:
     """(eˣ − e⁻ˣ) / (eˣ + e⁻ˣ), the hyperbolic tangent.
 
     Parameters
@@ -191,7 +195,7 @@ def tanh(x: Any) -> Tensor:
     return apply(ops.tanh, x)
 
 
-def sigmoid(x: Any) -> Tensor:
+def sigmoid(x: ArrayLike) -> Tensor:
     """σ(x) = 1 / (1 + e⁻ˣ), exact in both tails.
 
     Parameters
@@ -212,7 +216,7 @@ def sigmoid(x: Any) -> Tensor:
     return apply(ops.sigmoid, x)
 
 
-def softplus(x: Any) -> Tensor:
+def softplus(x: ArrayLike) -> Tensor:
     """log(1 + eˣ), a smooth ReLU; it does not overflow.
 
     Parameters
@@ -233,7 +237,7 @@ def softplus(x: Any) -> Tensor:
 
 
 @answers
-def softmax(x: Any, axis: int = -1) -> Tensor:
+def softmax(x: ArrayLike, axis: int = -1) -> Tensor:
     """exp xᵢ / Σⱼ exp xⱼ along the axis: positive and adding up to 1.
 
     Parameters
@@ -259,7 +263,7 @@ def softmax(x: Any, axis: int = -1) -> Tensor:
 
 
 @answers
-def log_softmax(x: Any, axis: int = -1) -> Tensor:
+def log_softmax(x: ArrayLike, axis: int = -1) -> Tensor:
     """xᵢ − log Σⱼ exp xⱼ along the axis.
 
     Parameters
@@ -294,7 +298,7 @@ class Identity(Module):
     3
     """
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: ArrayLike) -> Any:
         return x
 
 
@@ -308,7 +312,7 @@ class ReLU(Module):
     [0.0, 2.0]
     """
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: ArrayLike) -> Tensor:
         return relu(x)
 
 
@@ -330,7 +334,7 @@ class LeakyReLU(Module):
     def __init__(self, slope: float = 0.01) -> None:
         self.slope = slope
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: ArrayLike) -> Tensor:
         return leaky_relu(x, self.slope)
 
     def _options(self) -> str:
@@ -355,7 +359,7 @@ class ELU(Module):
     def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = alpha
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: ArrayLike) -> Tensor:
         return elu(x, self.alpha)
 
     def _options(self) -> str:
@@ -379,7 +383,7 @@ class GELU(Module):
     def __init__(self, approximate: str = "none") -> None:
         self.approximate = approximate
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: ArrayLike) -> Tensor:
         return gelu(x, self.approximate)
 
     def _options(self) -> str:
@@ -396,7 +400,7 @@ class SiLU(Module):
     [0.0, 100.0]
     """
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: ArrayLike) -> Tensor:
         return silu(x)
 
 
@@ -410,7 +414,7 @@ class Tanh(Module):
     [0.0, 1.0]
     """
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: ArrayLike) -> Tensor:
         return tanh(x)
 
 
@@ -424,7 +428,7 @@ class Sigmoid(Module):
     [0.5, 1.0]
     """
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: ArrayLike) -> Tensor:
         return sigmoid(x)
 
 
@@ -438,7 +442,7 @@ class Softplus(Module):
     [0.0, 1000.0]
     """
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: ArrayLike) -> Tensor:
         return softplus(x)
 
 
@@ -460,7 +464,7 @@ class Softmax(Module):
     def __init__(self, axis: int = -1) -> None:
         self.axis = axis
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: ArrayLike) -> Tensor:
         return softmax(x, self.axis)
 
     def _options(self) -> str:
@@ -482,18 +486,18 @@ class LogSoftmax(Softmax):
     [-1000.0, 0.0]
     """
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: ArrayLike) -> Tensor:
         return log_softmax(x, self.axis)
 
 
-_BY_NAME: dict[str, Callable[..., Any]] = {
+_BY_NAME: dict[str, Layer] = {
     f.__name__: f
     for f in (elu, gelu, identity, leaky_relu, log_softmax, relu, sigmoid, silu, softmax,
               softplus, tanh)
 }
 
 
-def activation(name: Any) -> Callable[..., Any]:
+def activation(name: Activation) -> Layer:
     """The function that an `activation=` means.
 
     Parameters

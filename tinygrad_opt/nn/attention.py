@@ -11,8 +11,8 @@ import numpy as np
 from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.hints import answers
 from tinygrad_opt.nn import init as initialisers
+from tinygrad_opt.nn.activations import Activation, softmax
 from tinygrad_opt.nn.activations import activation as activation_of
-from tinygrad_opt.nn.activations import softmax
 from tinygrad_opt.nn.dropout import Dropout, check_probability
 from tinygrad_opt.nn.dropout import dropout as dropped
 from tinygrad_opt.nn.linear import Linear
@@ -20,22 +20,23 @@ from tinygrad_opt.nn.module import Module
 from tinygrad_opt.nn.normalization import LayerNorm, RMSNorm
 from tinygrad_opt.nn.parameters import as_input, positive
 from tinygrad_opt.tensor import Tensor, answer, as_operand
+from tinygrad_opt.typing import ArrayLike, DTypeLike, Seed
 
 
 @answers
 @overload
 def attention(
-    query: Any, key: Any, value: Any, mask: Any = ..., *,
-    causal: bool = ..., dropout: float = ..., rng: Any = ..., weights: Literal[False] = ...,
+    query: ArrayLike, key: ArrayLike, value: ArrayLike, mask: ArrayLike | None = ..., *,
+    causal: bool = ..., dropout: float = ..., rng: Seed = ..., weights: Literal[False] = ...,
 ) -> Tensor: ...
 @overload
 def attention(
-    query: Any, key: Any, value: Any, mask: Any = ..., *,
-    causal: bool = ..., dropout: float = ..., rng: Any = ..., weights: Literal[True],
+    query: ArrayLike, key: ArrayLike, value: ArrayLike, mask: ArrayLike | None = ..., *,
+    causal: bool = ..., dropout: float = ..., rng: Seed = ..., weights: Literal[True],
 ) -> tuple[Tensor, Tensor]: ...
 def attention(
-    query: Any, key: Any, value: Any, mask: Any = None, *,
-    causal: bool = False, dropout: float = 0.0, rng: Any = None, weights: bool = False,
+    query: ArrayLike, key: ArrayLike, value: ArrayLike, mask: ArrayLike | None = None, *,
+    causal: bool = False, dropout: float = 0.0, rng: Seed = None, weights: bool = False,
 ) -> Any:
     """softmax(Q Kᵀ / √d) V: a mean of the values, weighted by how well their keys fit the query.
 
@@ -90,25 +91,25 @@ def attention(
     if causal:
         scores = scores + _hides_what_follows(*scores.shape[-2:], scores.dtype)
     if mask is not None:
-        mask = as_operand(mask)
-        if mask.dtype.kind not in "bf":
-            raise TypeError(f"attention: a mask is of bool or float, got {mask.dtype}")
-        if mask.dtype.kind == "b":
-            mask = answer(_hides, mask, scores.dtype)
-        scores = scores + mask
+        hides = as_operand(mask)
+        if hides.dtype.kind not in "bf":
+            raise TypeError(f"attention: a mask is of bool or float, got {hides.dtype}")
+        if hides.dtype.kind == "b":
+            hides = answer(_hides, hides, scores.dtype)
+        scores = scores + hides
     p = softmax(scores)
     z = (dropped(p, dropout, rng=rng) if dropout else p) @ v
     return (z, p) if weights else z
 
 
-def _hides(mask: np.ndarray, dtype: Any) -> np.ndarray:
+def _hides(mask: np.ndarray, dtype: DTypeLike | None) -> np.ndarray:
     """0 where the mask is True. Elsewhere so little that nothing is left of a score: −∞ would make
     nan of a row that is hidden as a whole."""
     return np.where(mask, 0, np.finfo(dtype).min / 2)
 
 
 @functools.lru_cache(maxsize=64)
-def _hides_what_follows(n: int, m: int, dtype: Any) -> np.ndarray:
+def _hides_what_follows(n: int, m: int, dtype: DTypeLike | None) -> np.ndarray:
     """The mask of `causal`, as it is added."""
     return _hides(np.tri(n, m, dtype=bool), dtype)
 
@@ -179,7 +180,7 @@ class MultiHeadAttention(Module):
 
     def __init__(
         self, features: int, heads: int, *, causal: bool = False, dropout: float = 0.0,
-        bias: bool = True, dtype: Any = None, rng: Any = None,
+        bias: bool = True, dtype: DTypeLike | None = None, rng: Seed = None,
     ) -> None:
         n, self.heads = positive("MultiHeadAttention", features=features, heads=heads)
         if n % self.heads:
@@ -192,8 +193,8 @@ class MultiHeadAttention(Module):
 
     @answers
     def forward(
-        self, query: Any, key: Any = None, value: Any = None, mask: Any = None, *,
-        weights: bool = False,
+        self, query: ArrayLike, key: ArrayLike | None = None, value: ArrayLike | None = None,
+        mask: ArrayLike | None = None, *, weights: bool = False,
     ) -> Any:
         key = query if key is None else key
         value = key if value is None else value
@@ -279,9 +280,10 @@ class TransformerBlock(Module):
     """
 
     def __init__(
-        self, features: int, heads: int, hidden: int | None = None, activation: Any = "gelu", *,
+        self, features: int, heads: int, hidden: int | None = None,
+        activation: Activation = "gelu", *,
         causal: bool = False, dropout: float = 0.0, norm: str = "layer", norm_first: bool = True,
-        dtype: Any = None, rng: Any = None,
+        dtype: DTypeLike | None = None, rng: Seed = None,
     ) -> None:
         if norm not in ("layer", "rms"):
             raise ValueError(f'TransformerBlock: norm is "layer" or "rms", got {norm!r}')
@@ -297,7 +299,7 @@ class TransformerBlock(Module):
         self.activation, self.norm_first = activation_of(activation), norm_first
 
     @answers
-    def forward(self, x: Any, mask: Any = None, *, weights: bool = False) -> Any:
+    def forward(self, x: ArrayLike, mask: ArrayLike | None = None, *, weights: bool = False) -> Any:
         x = as_input(x, self.linear1.weight)
         found = self.self_attn(self.norm1(x) if self.norm_first else x, mask=mask, weights=weights)
         found, p = found if weights else (found, None)

@@ -15,15 +15,17 @@ import numpy as np
 from tinygrad_opt import ops
 from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.hints import answers
+from tinygrad_opt.nn.init import Init
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.nn.parameters import as_input, positive, weight_and_bias
 from tinygrad_opt.recording import composite
 from tinygrad_opt.tensor import Tensor, apply
+from tinygrad_opt.typing import Array, ArrayLike, DTypeLike, Seed, Shape, Size
 
 # ---- windows -------------------------------------------------------------------------------------
 
 
-def _windows(x, size, stride):
+def _windows(x: Array, size: Shape, stride: Shape) -> Array:
     """Windows of the last axes, (n, c, *positions, *size), without a copy."""
     axes = tuple(range(-len(size), 0))
     every = np.lib.stride_tricks.sliding_window_view(x, size, axes)
@@ -32,7 +34,7 @@ def _windows(x, size, stride):
     return every[index]
 
 
-def _add_windows(w, size, stride, shape):
+def _add_windows(w: Array, size: Shape, stride: Shape, shape: Shape) -> Array:
     """Zeros of the shape, with each window added where it was taken from."""
     out = np.zeros(shape, w.dtype)
     counts = w.shape[-2 * len(size):-len(size)]
@@ -55,7 +57,9 @@ add_windows: ops.Op = ops.op(
 ops.register(windows=windows, add_windows=add_windows)
 
 
-def _slid(name: str, x: Tensor, size: Any, stride: Any, padding: Any, fill: float = 0.0) -> Tensor:
+def _slid(
+    name: str, x: Tensor, size: Shape, stride: Shape, padding: Shape, fill: float = 0.0
+) -> Tensor:
     """Every window of a padded input; an input that is too small is an error that says so."""
     axes = len(size)
     if x.ndim != axes + 2:
@@ -88,7 +92,7 @@ def _per_axis(name: str, axes: int, value: Any, least: int = 1) -> tuple[int, ..
 
 
 def _convolve(
-    name: str, x: Any, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any
+    name: str, x: ArrayLike, weight: Tensor, bias: Tensor | None, stride: Size, padding: Size
 ) -> Tensor:
     """Each filter times each window: (out, in · size) @ (in · size, n · positions)."""
     x = as_input(x, weight)
@@ -114,7 +118,7 @@ def _convolve(
 
 @answers
 def conv1d(
-    x: Any, weight: Tensor, bias: Tensor | None = None, *, stride: Any = 1, padding: Any = 0
+    x: ArrayLike, weight: Tensor, bias: Tensor | None = None, *, stride: Size = 1, padding: Size = 0
 ) -> Tensor:
     """z[o, t] = Σ W[o, c, i] x[c, t·stride + i] + b[o]: filters that slide along a signal.
 
@@ -151,7 +155,7 @@ def conv1d(
 
 @answers
 def conv2d(
-    x: Any, weight: Tensor, bias: Tensor | None = None, *, stride: Any = 1, padding: Any = 0
+    x: ArrayLike, weight: Tensor, bias: Tensor | None = None, *, stride: Size = 1, padding: Size = 0
 ) -> Tensor:
     """z[o, h, w] = Σ W[o, c, i, j] x[c, h·stride + i, w·stride + j] + b[o].
 
@@ -201,14 +205,14 @@ class _Conv(Module):
         self,
         in_channels: int,
         out_channels: int,
-        size: Any,
+        size: Size,
         *,
-        stride: Any = 1,
-        padding: Any = 0,
+        stride: Size = 1,
+        padding: Size = 0,
         bias: bool = True,
-        init: Any = None,
-        dtype: Any = None,
-        rng: Any = None,
+        init: Init = None,
+        dtype: DTypeLike | None = None,
+        rng: Seed = None,
     ) -> None:
         name = type(self).__name__
         n, m = positive(name, in_channels=in_channels, out_channels=out_channels)
@@ -219,7 +223,7 @@ class _Conv(Module):
         self.weight, self.bias = weight_and_bias(
             (m, n, *self.size), fan_in, m, bias, init, dtype, rng)
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: ArrayLike) -> Tensor:
         return _convolve(type(self).__name__, x, self.weight, self.bias, self.stride, self.padding)
 
     def _options(self) -> str:
@@ -311,7 +315,9 @@ class Conv2d(_Conv):
 # ---- pooling -------------------------------------------------------------------------------------
 
 
-def _pooled(name: str, x: Any, size: Any, stride: Any, padding: Any, fill: float) -> Tensor:
+def _pooled(
+    name: str, x: ArrayLike, size: Size, stride: Size | None, padding: Size, fill: float
+) -> Tensor:
     """The windows of a pooling layer, to reduce along axis 0: short last axes are slow in NumPy."""
     x = as_input(x)
     size = _per_axis(f"{name}: size", 2, size)
@@ -324,7 +330,9 @@ def _pooled(name: str, x: Any, size: Any, stride: Any, padding: Any, fill: float
 
 
 @answers
-def max_pool2d(x: Any, size: Any, *, stride: Any = None, padding: Any = 0) -> Tensor:
+def max_pool2d(
+    x: ArrayLike, size: Size, *, stride: Size | None = None, padding: Size = 0
+) -> Tensor:
     """The largest entry of each window of an image.
 
     Parameters
@@ -361,7 +369,9 @@ def max_pool2d(x: Any, size: Any, *, stride: Any = None, padding: Any = 0) -> Te
 
 
 @answers
-def avg_pool2d(x: Any, size: Any, *, stride: Any = None, padding: Any = 0) -> Tensor:
+def avg_pool2d(
+    x: ArrayLike, size: Size, *, stride: Size | None = None, padding: Size = 0
+) -> Tensor:
     """The mean of each window of an image, zeros of the padding included.
 
     Parameters
@@ -413,10 +423,10 @@ class MaxPool2d(Module):
     [[[[5.0, 7.0], [13.0, 15.0]]]]
     """
 
-    def __init__(self, size: Any, *, stride: Any = None, padding: Any = 0) -> None:
+    def __init__(self, size: Size, *, stride: Size | None = None, padding: Size = 0) -> None:
         self.size, self.stride, self.padding = size, stride, padding
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: ArrayLike) -> Tensor:
         return max_pool2d(x, self.size, stride=self.stride, padding=self.padding)
 
     def _options(self) -> str:
@@ -444,5 +454,5 @@ class AvgPool2d(MaxPool2d):
     [[[[2.5, 4.5], [10.5, 12.5]]]]
     """
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: ArrayLike) -> Tensor:
         return avg_pool2d(x, self.size, stride=self.stride, padding=self.padding)

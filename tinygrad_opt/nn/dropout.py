@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tinygrad_opt import ops
@@ -12,10 +10,11 @@ from tinygrad_opt.nn import init
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.nn.parameters import as_input
 from tinygrad_opt.tensor import Tensor, answer
+from tinygrad_opt.typing import ArrayLike, Seed
 
 
 @answers
-def dropout(x: Any, p: float = 0.5, *, training: bool = True, rng: Any = None) -> Tensor:
+def dropout(x: ArrayLike, p: float = 0.5, *, training: bool = True, rng: Seed = None) -> Tensor:
     """Set each entry to 0 with probability p and scale the others by 1 / (1 − p).
 
     Parameters
@@ -60,7 +59,7 @@ def dropout(x: Any, p: float = 0.5, *, training: bool = True, rng: Any = None) -
     return ops.where(kept, x / (1 - p) if p < 1 else x, 0)
 
 
-def _draw(shape: tuple[int, ...], keep: float, rng: Any) -> np.ndarray:
+def _draw(shape: tuple[int, ...], keep: float, rng: Seed) -> np.ndarray:
     """Which entries stay."""
     return init.generator(rng).random(shape) < keep
 
@@ -94,12 +93,12 @@ class Dropout(Module):
     [1.0, 1.0]
     """
 
-    def __init__(self, p: float = 0.5, *, rng: Any = None) -> None:
+    def __init__(self, p: float = 0.5, *, rng: Seed = None) -> None:
         check_probability(p)
         self.p = p
         self.rng = None if rng is None else init.generator(rng)
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: ArrayLike) -> Tensor:
         return dropout(x, self.p, training=self.training, rng=self.rng)
 
     def _options(self) -> str:

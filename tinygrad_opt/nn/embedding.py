@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tinygrad_opt import ops
 from tinygrad_opt.nn import init as initialisers
+from tinygrad_opt.nn.init import Init
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.nn.parameters import parameter, positive
 from tinygrad_opt.recording import effect
 from tinygrad_opt.tensor import Tensor, answer, apply, as_operand, values_of
+from tinygrad_opt.typing import ArrayLike, DTypeLike, Seed
 
 
-def embedding(indices: Any, weight: Tensor) -> Tensor:
+def embedding(indices: ArrayLike, weight: Tensor) -> Tensor:
     """Row i of the table for each index i: shape (...) gives (..., features).
 
     Parameters
@@ -96,13 +96,14 @@ class Embedding(Module):
     """
 
     def __init__(
-        self, rows: int, features: int, *, init: Any = None, dtype: Any = None, rng: Any = None
+        self, rows: int, features: int, *, init: Init = None, dtype: DTypeLike | None = None,
+        rng: Seed = None,
     ) -> None:
         shape = positive("Embedding", rows=rows, features=features)
         start = initialisers.normal if init is None else init
         self.weight = parameter("weight", shape, start, dtype, rng)
 
-    def forward(self, indices: Any) -> Tensor:
+    def forward(self, indices: ArrayLike) -> Tensor:
         return embedding(indices, self.weight)
 
     def _options(self) -> str:

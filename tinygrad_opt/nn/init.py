@@ -15,19 +15,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from tinygrad_opt.hints import nothing_called
 from tinygrad_opt.recording import effect
+from tinygrad_opt.typing import Seed, Shape
 
 __all__ = [
     "constant", "fan_in_uniform", "gain", "generator", "get", "kaiming_normal", "kaiming_uniform",
     "normal", "orthogonal", "seed", "uniform", "xavier_normal", "xavier_uniform", "zeros",
 ]
 
-Initialiser = Callable[..., np.ndarray]
+Initialiser: TypeAlias = Callable[..., np.ndarray]           # of a shape and a generator
+Init: TypeAlias = str | float | Initialiser | None
 
 _generator = np.random.default_rng()
 
@@ -57,7 +59,7 @@ def _restart(n: int) -> None:
     _generator.bit_generator.state = np.random.default_rng(n).bit_generator.state
 
 
-def generator(rng: Any = None) -> np.random.Generator:
+def generator(rng: Seed = None) -> np.random.Generator:
     """The generator that `rng` means.
 
     Parameters
@@ -113,7 +115,7 @@ def gain(activation: str, slope: float = 0.01) -> float:
     return 5 / 3 if name == "tanh" else 1.0
 
 
-def kaiming_uniform(shape: Any, rng: Any = None, *, gain: float = math.sqrt(2)) -> np.ndarray:
+def kaiming_uniform(shape: Shape, rng: Seed = None, *, gain: float = math.sqrt(2)) -> np.ndarray:
     """U(−b, b) with b = gain · √(3 / fan_in): keeps the variance of the forward pass.
 
     Parameters
@@ -144,7 +146,7 @@ def kaiming_uniform(shape: Any, rng: Any = None, *, gain: float = math.sqrt(2)) 
     return uniform(shape, rng, bound=bound)
 
 
-def kaiming_normal(shape: Any, rng: Any = None, *, gain: float = math.sqrt(2)) -> np.ndarray:
+def kaiming_normal(shape: Shape, rng: Seed = None, *, gain: float = math.sqrt(2)) -> np.ndarray:
     """N(0, gain² / fan_in): keeps the variance of the forward pass.
 
     Parameters
@@ -173,7 +175,7 @@ def kaiming_normal(shape: Any, rng: Any = None, *, gain: float = math.sqrt(2)) -
     return generator(rng).normal(0, gain / math.sqrt(max(1, fans(shape)[0])), shape)
 
 
-def fan_in_uniform(shape: Any, rng: Any = None) -> np.ndarray:
+def fan_in_uniform(shape: Shape, rng: Seed = None) -> np.ndarray:
     """U(−b, b) with b = 1 / √fan_in: what PyTorch's Linear and Conv layers start from.
 
     Parameters
@@ -200,7 +202,7 @@ def fan_in_uniform(shape: Any, rng: Any = None) -> np.ndarray:
     return kaiming_uniform(shape, rng, gain=1 / math.sqrt(3))
 
 
-def xavier_uniform(shape: Any, rng: Any = None, *, gain: float = 1.0) -> np.ndarray:
+def xavier_uniform(shape: Shape, rng: Seed = None, *, gain: float = 1.0) -> np.ndarray:
     """U(−b, b) with b = gain · √(6 / (fan_in + fan_out)): forward and backward in balance.
 
     Parameters
@@ -231,7 +233,7 @@ def xavier_uniform(shape: Any, rng: Any = None, *, gain: float = 1.0) -> np.ndar
     return uniform(shape, rng, bound=bound)
 
 
-def xavier_normal(shape: Any, rng: Any = None, *, gain: float = 1.0) -> np.ndarray:
+def xavier_normal(shape: Shape, rng: Seed = None, *, gain: float = 1.0) -> np.ndarray:
     """N(0, 2 gain² / (fan_in + fan_out)): forward and backward in balance.
 
     Parameters
@@ -261,7 +263,7 @@ def xavier_normal(shape: Any, rng: Any = None, *, gain: float = 1.0) -> np.ndarr
     return generator(rng).normal(0, gain * math.sqrt(2 / max(1, sum(fans(shape)))), shape)
 
 
-def orthogonal(shape: Any, rng: Any = None, *, gain: float = 1.0) -> np.ndarray:
+def orthogonal(shape: Shape, rng: Seed = None, *, gain: float = 1.0) -> np.ndarray:
     """gain · Q with orthonormal rows or columns, whichever are fewer: lengths are kept exactly.
 
     Parameters
@@ -297,7 +299,7 @@ def orthogonal(shape: Any, rng: Any = None, *, gain: float = 1.0) -> np.ndarray:
     return gain * (q if rows >= columns else q.T).reshape(shape)
 
 
-def normal(shape: Any, rng: Any = None, *, scale: float = 1.0) -> np.ndarray:
+def normal(shape: Shape, rng: Seed = None, *, scale: float = 1.0) -> np.ndarray:
     """scale · N(0, 1).
 
     Parameters
@@ -321,7 +323,7 @@ def normal(shape: Any, rng: Any = None, *, scale: float = 1.0) -> np.ndarray:
     return generator(rng).normal(0, scale, shape)
 
 
-def uniform(shape: Any, rng: Any = None, *, bound: float = 1.0) -> np.ndarray:
+def uniform(shape: Shape, rng: Seed = None, *, bound: float = 1.0) -> np.ndarray:
     """U(−bound, bound).
 
     Parameters
@@ -344,7 +346,7 @@ def uniform(shape: Any, rng: Any = None, *, bound: float = 1.0) -> np.ndarray:
     return generator(rng).uniform(-bound, bound, shape)
 
 
-def constant(shape: Any, rng: Any = None, *, value: float = 0.0) -> np.ndarray:
+def constant(shape: Shape, rng: Seed = None, *, value: float = 0.0) -> np.ndarray:
     """The same value everywhere.
 
     Parameters
@@ -367,7 +369,7 @@ def constant(shape: Any, rng: Any = None, *, value: float = 0.0) -> np.ndarray:
     return np.full(shape, value, dtype=float)
 
 
-def zeros(shape: Any, rng: Any = None) -> np.ndarray:
+def zeros(shape: Shape, rng: Seed = None) -> np.ndarray:
     """0 everywhere.
 
     Parameters
@@ -389,7 +391,7 @@ def zeros(shape: Any, rng: Any = None) -> np.ndarray:
     return np.zeros(shape)
 
 
-def fans(shape: Any) -> tuple[int, int]:
+def fans(shape: Shape) -> tuple[int, int]:
     """How many numbers each output is summed from, and how many each input goes into."""
     if len(shape) < 2:
         return (math.prod(shape),) * 2
@@ -406,7 +408,7 @@ NAMES: dict[str, Initialiser] = {
 }
 
 
-def get(init: Any) -> Initialiser:
+def get(init: Init) -> Initialiser:
     """The initialiser that a layer's `init=` means.
 
     Parameters

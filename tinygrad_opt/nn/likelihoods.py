@@ -6,8 +6,6 @@ so that a captured step computes and checks them anew at each replay.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tinygrad_opt import kernels, ops
@@ -17,16 +15,17 @@ from tinygrad_opt.nn.losses import pair, reduced
 from tinygrad_opt.nn.parameters import as_input
 from tinygrad_opt.recording import effect
 from tinygrad_opt.tensor import Tensor, answer, apply, as_operand, values_of
+from tinygrad_opt.typing import Array, ArrayLike, DTypeLike
 
 # ---- many classes --------------------------------------------------------------------------------
 
 
 @answers
 def cross_entropy(
-    logits: Any,
-    target: Any,
+    logits: ArrayLike,
+    target: ArrayLike,
     *,
-    weight: Any = None,
+    weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
     ignore_index: int | None = None,
     reduction: str = "mean",
@@ -102,10 +101,10 @@ def cross_entropy(
 
 @answers
 def nll_loss(
-    log_probabilities: Any,
-    labels: Any,
+    log_probabilities: ArrayLike,
+    labels: ArrayLike,
     *,
-    weight: Any = None,
+    weight: ArrayLike | None = None,
     ignore_index: int | None = None,
     reduction: str = "mean",
 ) -> Tensor:
@@ -146,7 +145,8 @@ def nll_loss(
 
 @answers
 def kl_div(
-    log_prediction: Any, target: Any, *, log_target: bool = False, reduction: str = "batchmean"
+    log_prediction: ArrayLike, target: ArrayLike, *, log_target: bool = False,
+    reduction: str = "batchmean",
 ) -> Tensor:
     """p (log p − log q): how much is lost by taking q for the true distribution p.
 
@@ -197,8 +197,8 @@ def kl_div(
 
 
 def _of_labels(
-    name: str, x: Tensor, y: Any, log_p: ops.Op, weight: Any, smoothing: float,
-    ignored: int | None, reduction: str,
+    name: str, x: Tensor, y: Array | Tensor, log_p: ops.Op, weight: ArrayLike | None,
+    smoothing: float, ignored: int | None, reduction: str,
 ) -> Tensor:
     """The loss of log_p(x) for class indices y, each of which stands for a one-hot row."""
     if x.ndim != 2 or y.shape != x.shape[:1]:
@@ -228,7 +228,7 @@ def _weighted(p: Tensor, w: Tensor | None) -> Tensor:
     return p if w is None else p * w
 
 
-def _class_weight(name: str, x: Tensor, weight: Any) -> Tensor | None:
+def _class_weight(name: str, x: Tensor, weight: ArrayLike | None) -> Tensor | None:
     """A Tensor with a number for each class."""
     if weight is None:
         return None
@@ -239,7 +239,9 @@ def _class_weight(name: str, x: Tensor, weight: Any) -> Tensor | None:
     return weight
 
 
-def _one_hot(labels: np.ndarray, classes: int, dtype: Any, ignored: int | None) -> np.ndarray:
+def _one_hot(
+    labels: np.ndarray, classes: int, dtype: DTypeLike | None, ignored: int | None
+) -> np.ndarray:
     """1 in the column of each row's label, 0 elsewhere and in the rows that are ignored."""
     hot = (labels[:, None] == np.arange(classes)).astype(dtype)
     if ignored is not None:
@@ -271,12 +273,12 @@ def _check_not_negative(p: np.ndarray) -> None:
 # ---- two classes ---------------------------------------------------------------------------------
 
 
-def _binary_entropy(p, y):
+def _binary_entropy(p: Array, y: Array) -> Array:
     """−y log p − (1 − y) log(1 − p)."""
     return -(y * _log(p) + (1 - y) * _log(1 - p))
 
 
-def _binary_entropy_of_logits(x, y, a):
+def _binary_entropy_of_logits(x: Array, y: Array, a: Array) -> Array:
     """a y log(1 + e⁻ˣ) + (1 − y) log(1 + eˣ): with t = log(1 + e⁻|ˣ|) the two logarithms are
     max(−x, 0) + t and max(x, 0) + t."""
     no = 1 - y
@@ -286,7 +288,7 @@ def _binary_entropy_of_logits(x, y, a):
     return kernels.relu(-x) * yes + kernels.relu(x) * no + t * (yes + no)
 
 
-def _log(p):
+def _log(p: Array) -> Array:
     """log p, and −100 below e⁻¹⁰⁰."""
     return np.where(p > 0, np.maximum(np.log(np.where(p > 0, p, 1)), -100), -100)
 
@@ -306,7 +308,9 @@ ops.register(binary_entropy=binary_entropy, binary_entropy_of_logits=binary_entr
 
 
 @answers
-def binary_cross_entropy(prediction: Any, target: Any, *, reduction: str = "mean") -> Tensor:
+def binary_cross_entropy(
+    prediction: ArrayLike, target: ArrayLike, *, reduction: str = "mean"
+) -> Tensor:
     """−y log p − (1 − y) log(1 − p), for probabilities p.
 
     Prefer `binary_cross_entropy_with_logits`, which keeps its precision where p is near 0 or 1.
@@ -351,7 +355,8 @@ def binary_cross_entropy(prediction: Any, target: Any, *, reduction: str = "mean
 
 @answers
 def binary_cross_entropy_with_logits(
-    logits: Any, target: Any, *, pos_weight: Any = None, reduction: str = "mean"
+    logits: ArrayLike, target: ArrayLike, *, pos_weight: ArrayLike | None = None,
+    reduction: str = "mean",
 ) -> Tensor:
     """a y log(1 + e⁻ˣ) + (1 − y) log(1 + eˣ): with a = 1 the binary cross entropy of p = σ(x).
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tinygrad_opt import ops
 from tinygrad_opt.hints import answers
+from tinygrad_opt.nn.init import Init
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.nn.parameters import as_input, positive, weight_and_bias
 from tinygrad_opt.tensor import Tensor, apply
+from tinygrad_opt.typing import ArrayLike, DTypeLike, Seed
 
 
-def linear(x: Any, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def linear(x: ArrayLike, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x @ W + b.
 
     Parameters
@@ -90,14 +90,14 @@ class Linear(Module):
         out_features: int,
         bias: bool = True,
         *,
-        init: Any = None,
-        dtype: Any = None,
-        rng: Any = None,
+        init: Init = None,
+        dtype: DTypeLike | None = None,
+        rng: Seed = None,
     ) -> None:
         n, m = positive("Linear", in_features=in_features, out_features=out_features)
         self.weight, self.bias = weight_and_bias((n, m), n, m, bias, init, dtype, rng)
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: ArrayLike) -> Tensor:
         return linear(x, self.weight, self.bias)
 
     def _options(self) -> str:
@@ -106,7 +106,7 @@ class Linear(Module):
 
 
 @answers
-def bilinear(x: Any, y: Any, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def bilinear(x: ArrayLike, y: ArrayLike, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """zₖ = xᵀ Wₖ y + bₖ.
 
     Parameters
@@ -177,16 +177,16 @@ class Bilinear(Module):
         out_features: int,
         bias: bool = True,
         *,
-        init: Any = None,
-        dtype: Any = None,
-        rng: Any = None,
+        init: Init = None,
+        dtype: DTypeLike | None = None,
+        rng: Seed = None,
     ) -> None:
         m, n, out = positive("Bilinear", in1_features=in1_features, in2_features=in2_features,
                              out_features=out_features)
         # fan_in is that of the first input, as in PyTorch
         self.weight, self.bias = weight_and_bias((out, m, n), m, out, bias, init, dtype, rng)
 
-    def forward(self, x: Any, y: Any) -> Tensor:
+    def forward(self, x: ArrayLike, y: ArrayLike) -> Tensor:
         return bilinear(x, y, self.weight, self.bias)
 
     def _options(self) -> str:

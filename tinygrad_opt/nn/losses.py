@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -23,13 +22,14 @@ from tinygrad_opt.nn.module import matching
 from tinygrad_opt.nn.parameters import as_input
 from tinygrad_opt.recording import effect
 from tinygrad_opt.tensor import Tensor, answer, apply, as_operand, values_of
+from tinygrad_opt.typing import Array, ArrayLike
 
 
-def _clipped(x, delta):
+def _clipped(x: Array, delta: float) -> Array:
     return np.clip(x, -delta, delta)
 
 
-def _huber(x, delta, shared=None):
+def _huber(x: Array, delta: float, shared: Array | None = None) -> Array:
     """½ x² where |x| ≤ δ, δ (|x| − ½ δ) beyond, without the square of an outlier."""
     near = _clipped(x, delta) if shared is None else shared
     return near * (x - 0.5 * near)
@@ -42,7 +42,7 @@ ops.register(huber=huber)
 
 
 @answers
-def mse_loss(prediction: Any, target: Any, *, reduction: str = "mean") -> Tensor:
+def mse_loss(prediction: ArrayLike, target: ArrayLike, *, reduction: str = "mean") -> Tensor:
     """(x − y)², the squared error.
 
     Parameters
@@ -71,7 +71,7 @@ def mse_loss(prediction: Any, target: Any, *, reduction: str = "mean") -> Tensor
 
 
 @answers
-def l1_loss(prediction: Any, target: Any, *, reduction: str = "mean") -> Tensor:
+def l1_loss(prediction: ArrayLike, target: ArrayLike, *, reduction: str = "mean") -> Tensor:
     """|x − y|, the absolute error; its slope at 0 is 0.
 
     Parameters
@@ -101,7 +101,7 @@ def l1_loss(prediction: Any, target: Any, *, reduction: str = "mean") -> Tensor:
 
 @answers
 def huber_loss(
-    prediction: Any, target: Any, *, delta: float = 1.0, reduction: str = "mean"
+    prediction: ArrayLike, target: ArrayLike, *, delta: float = 1.0, reduction: str = "mean"
 ) -> Tensor:
     """½ e² where |e| ≤ δ for e = x − y, δ (|e| − ½ δ) beyond: an outlier pulls with force δ.
 
@@ -142,7 +142,7 @@ def huber_loss(
 
 @answers
 def cosine_embedding_loss(
-    x1: Any, x2: Any, target: Any, *, margin: float = 0.0, reduction: str = "mean"
+    x1: ArrayLike, x2: ArrayLike, target: ArrayLike, *, margin: float = 0.0, reduction: str = "mean"
 ) -> Tensor:
     """1 − cos(x₁, x₂) for pairs that belong together, max(0, cos(x₁, x₂) − margin) for others.
 
@@ -190,7 +190,7 @@ def cosine_embedding_loss(
 
 @answers
 def hinge_loss(
-    scores: Any, target: Any, *, margin: float = 1.0, reduction: str = "mean"
+    scores: ArrayLike, target: ArrayLike, *, margin: float = 1.0, reduction: str = "mean"
 ) -> Tensor:
     """max(0, margin − y x): nothing once the score x is on the right side by the margin.
 
@@ -319,7 +319,7 @@ def _penalty(
 # ---- what losses share ---------------------------------------------------------------------------
 
 
-def pair(name: str, x: Any, y: Any) -> tuple[Tensor, Tensor]:
+def pair(name: str, x: ArrayLike, y: ArrayLike) -> tuple[Tensor, Tensor]:
     """Prediction and target as float Tensors of one shape."""
     x = as_input(x, y)
     y = as_input(y, x)

@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 from itertools import chain
 from operator import is_
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -23,8 +23,12 @@ from tinygrad_opt.hints import answers, missing
 from tinygrad_opt.nn.blueprint import describe
 from tinygrad_opt.nn.init import generator
 from tinygrad_opt.nn.summary import Summary, summarize
-from tinygrad_opt.recording import effect, observed, tick, tracer, unrepeatable
+from tinygrad_opt.recording import Tracer, effect, observed, tick, tracer, unrepeatable
 from tinygrad_opt.tensor import Tensor, values_of
+from tinygrad_opt.typing import Array, ArrayLike, DTypeLike
+
+Held = TypeVar("Held")
+Path: TypeAlias = "tuple[str, Module, Module | Tensor]"    # where it is, who holds it, what it is
 
 
 class Module:
@@ -91,7 +95,7 @@ class Module:
         if vars(self).get("training", True) != mode:
             self._change(_set_training, mode)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
         if tracer.get() is not None:                         # as in _note, for less
             self._note()
         return self.forward(*args, **kwargs)
@@ -106,7 +110,7 @@ class Module:
         """
         raise NotImplementedError(f"{type(self).__name__} needs a method forward(self, x)")
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         if name in self._reserved:
             raise AttributeError(f"{name!r} is a method of Module: choose another attribute name")
         if _is_parameter(vars(self).get(name)) and _is_constant(value):
@@ -123,20 +127,21 @@ class Module:
             for path, _, tensor in self._tensors():
                 _name(tensor, path)
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        raise missing("Module", name, [*vars(self), *dir(type(self))], type(self).__name__,
-                      own=vars(self))
+    if not TYPE_CHECKING:                      # which would take any attribute for one
+        def __getattr__(self, name):
+            if name.startswith("__"):
+                raise AttributeError(name)
+            raise missing("Module", name, [*vars(self), *dir(type(self))], type(self).__name__,
+                          own=vars(self))
 
     # ---- the tree --------------------------------------------------------------------------------
 
-    def _members(self) -> Iterator[tuple[str, Any]]:
+    def _members(self) -> Iterator[tuple[str, Module | Tensor]]:
         """The Tensors and Modules that this module holds itself, with their names."""
         for name, value in vars(self).items():
             yield from _held(value, name)
 
-    def _walk(self, prefix: str = "", above: tuple[Module, ...] = ()) -> Iterator[Any]:
+    def _walk(self, prefix: str = "", above: tuple[Module, ...] = ()) -> Iterator[Path]:
         """Every path below to a module or parameter: the path, who holds it, what it is.
 
         A module that holds one above it leads nowhere.
@@ -151,7 +156,7 @@ class Module:
 
     def _tensors(self) -> Iterator[tuple[str, Module, Tensor]]:
         """Every path to every parameter, with the module that holds it."""
-        return (entry for entry in self._walk() if type(entry[2]) is Tensor)
+        return ((path, held_by, x) for path, held_by, x in self._walk() if type(x) is Tensor)
 
     def parameters(self) -> dict[str, Tensor]:
         """Every parameter of the tree by its path, in the order of definition, each once.
@@ -193,7 +198,7 @@ class Module:
         >>> list(nn.MLP([2, 4, 3]).named_modules())
         ['', 'layers.0', 'layers.1']
         """
-        found: dict[str, Any] = {"": self}
+        found: dict[str, Module] = {"": self}
         for path, _, module in self._walk():
             if isinstance(module, Module):
                 _enter(found, path, module)
@@ -210,7 +215,7 @@ class Module:
             known.update(map(id, contents.modules))
             observed(contents, "unchanged", True)
 
-    def _change(self, action: Callable[..., None], *args: Any) -> None:
+    def _change(self, action: Callable[..., None], *args: object) -> None:
         """Change an attribute. A captured step does so again, but for modules that it makes."""
         program = tracer.get()
         if program is not None:
@@ -222,7 +227,7 @@ class Module:
                 return effect(action, self, *args)
         return action(self, *args)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         """For copy and pickle: computed Tensors go as their values, without their graph."""
         return {name: _without_graph(value) for name, value in vars(self).items()}
 
@@ -230,7 +235,7 @@ class Module:
 
     def _state(self) -> dict[str, Tensor | np.ndarray]:
         """What is saved: parameters, a tied one under each of its paths, and buffers."""
-        state: dict[str, Any] = {}
+        state: dict[str, Tensor | Array] = {}
         for path, _, tensor in self._tensors():
             _enter(state, path, tensor)
         for path, module in [("", self), *((path, x) for path, _, x in self._walk())]:
@@ -263,7 +268,7 @@ class Module:
             unrepeatable(captured_read, next(iter(state.values())))
         return {path: np.array(values_of(x)) for path, x in state.items()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, ArrayLike]) -> None:
         """Take over the values of a `state_dict`, written into the arrays that are there.
 
         Parameters
@@ -338,7 +343,7 @@ class Module:
                     found[f"{path}.{name}" if path else name] = value
         return found
 
-    def architecture(self) -> dict[str, Any]:
+    def architecture(self) -> dict[str, object]:
         """What it is made of, as plain data. `save` keeps it, and `nn.rebuild` makes it anew.
 
         Returns
@@ -444,7 +449,7 @@ class Module:
         for tensor in self.parameters().values():
             tensor.grad = None
 
-    def astype(self, dtype: Any) -> Module:
+    def astype(self, dtype: DTypeLike) -> Module:
         """Convert all parameters and buffers in place.
 
         Parameters
@@ -481,7 +486,9 @@ class Module:
 
     # ---- showing it ------------------------------------------------------------------------------
 
-    def summary(self, input_shape: Any = None, *, dtype: Any = None) -> Summary:
+    def summary(
+        self, input_shape: ArrayLike | None = None, *, dtype: DTypeLike | None = None
+    ) -> Summary:
         """A table of the layers, the shapes that they give and how many parameters they have.
 
         Parameters
@@ -538,12 +545,12 @@ class Contents:
         All modules of the tree; the list keeps them alive.
     """
 
-    def __init__(self, root: Any) -> None:
+    def __init__(self, root: object) -> None:
         self.modules: list[Module] = []
-        self._holders: list[Iterable[Any]] = []            # live views: attributes, lists, dicts
-        self._owners: list[Any] = []                       # of each, the object
+        self._holders: list[Iterable[object]] = []            # live views: attributes, lists, dicts
+        self._owners: list[object] = []                       # of each, the object
         met: set[int] = set()
-        stack: list[Any] = [root]
+        stack: list[object] = [root]
         while stack:
             x = stack.pop()
             if id(x) in met or not isinstance(x, Module | list | tuple | dict | partial):
@@ -559,7 +566,7 @@ class Contents:
                 self._owners.append(x)
         self._were = self._now()
 
-    def _now(self) -> list[Any]:
+    def _now(self) -> list[object]:
         return [*chain.from_iterable(self._holders), self]           # self marks the end
 
     @property
@@ -588,7 +595,7 @@ class Contents:
         return same
 
 
-def _is_same(x: Any, y: Any) -> bool:
+def _is_same(x: object, y: object) -> bool:
     """The same object, or an equal number or word."""
     return x is y or (type(x) is type(y) and isinstance(x, bool | int | float | str) and x == y)
 
@@ -603,7 +610,7 @@ def _set_training(module: Module, mode: bool) -> None:
 
 # By step that is being captured, the ids of the modules whose contents it compares, and of those
 # that it has made itself.
-_NOTED: WeakKeyDictionary[Any, tuple[set[int], set[int]]] = WeakKeyDictionary()
+_NOTED: WeakKeyDictionary[Tracer, tuple[set[int], set[int]]] = WeakKeyDictionary()
 
 
 def matching(parameters: dict[str, Tensor], pattern: str) -> dict[str, Tensor]:
@@ -614,7 +621,7 @@ def matching(parameters: dict[str, Tensor], pattern: str) -> dict[str, Tensor]:
     return chosen
 
 
-def _held(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+def _held(value: object, path: str) -> Iterator[tuple[str, Module | Tensor]]:
     """Tensors and Modules in a value, also in lists, tuples and dicts, with dotted paths."""
     if type(value) is Tensor or isinstance(value, Module):
         yield path, value
@@ -630,18 +637,18 @@ def _held(value: Any, path: str) -> Iterator[tuple[str, Any]]:
         raise TypeError(f"{path} is a set, whose order differs between runs: use a list")
 
 
-def _leads_to(module: Module, member: Any) -> bool:
+def _leads_to(module: Module, member: object) -> bool:
     """Whether a member knows the module that it is given to: its owner's names are not its own."""
     return isinstance(member, Module) and (
         member is module or any(x is module for _, _, x in member._walk()))
 
 
-def _is_parameter(x: Any) -> bool:
+def _is_parameter(x: object) -> TypeGuard[Tensor]:
     """A leaf that requires grad, or one that has a name: it did, and has been frozen."""
     return type(x) is Tensor and x.op is None and (x._needs_grad or x.name is not None)
 
 
-def _is_constant(x: Any) -> bool:
+def _is_constant(x: object) -> bool:
     """An array or a nameless Tensor that no gradient flows to."""
     return isinstance(x, np.ndarray | list) or (
         type(x) is Tensor and x.op is None and not _is_parameter(x))
@@ -653,19 +660,19 @@ def _name(tensor: Tensor, path: str) -> None:
         tensor.name = path
 
 
-def _enter(table: dict[str, Any], path: str, value: Any) -> None:
+def _enter(table: dict[str, Held], path: str, value: Held) -> None:
     """Put a thing into a table by its path, unless another one has that path."""
     if table.setdefault(path, value) is not value:
         raise ValueError(f"two different things are both called {path!r}: rename a dict key")
 
 
-def _each_once(table: dict[str, Any]) -> dict[str, Any]:
+def _each_once(table: dict[str, Held]) -> dict[str, Held]:
     """The table without the later paths to a thing that it has already."""
     first: dict[int, str] = {}
     return {path: x for path, x in table.items() if first.setdefault(id(x), path) == path}
 
 
-def _without_graph(value: Any) -> Any:
+def _without_graph(value: Any) -> object:
     """The value with constants in place of the computed Tensors in it; itself if there are none."""
     if type(value) is Tensor:
         return value if value.op is None else Tensor(value._array)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -13,17 +13,20 @@ import numpy as np
 from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.hints import answers
 from tinygrad_opt.nn import init as initialisers
+from tinygrad_opt.nn.activations import Activation, Layer
 from tinygrad_opt.nn.activations import activation as activation_of
 from tinygrad_opt.nn.dropout import Dropout
+from tinygrad_opt.nn.init import Init
 from tinygrad_opt.nn.linear import Linear
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.nn.normalization import BatchNorm1d, LayerNorm
 from tinygrad_opt.nn.parameters import positive
 from tinygrad_opt.tensor import Tensor
+from tinygrad_opt.typing import ArrayLike, DTypeLike, Seed
 
 
 @answers
-def flatten(x: Any, start_axis: int = 1) -> Tensor:
+def flatten(x: ArrayLike, start_axis: int = 1) -> Tensor:
     """All axes from `start_axis` on as one: (n, c, h, w) becomes (n, c·h·w).
 
     Parameters
@@ -73,7 +76,7 @@ class Flatten(Module):
     def __init__(self, start_axis: int = 1) -> None:
         self.start_axis = start_axis
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: ArrayLike) -> Tensor:
         return flatten(x, self.start_axis)
 
     def _options(self) -> str:
@@ -103,7 +106,7 @@ class Sequential(Module):
     ['0.weight', '0.bias', '2.weight', '2.bias']
     """
 
-    def __init__(self, *layers: Callable[..., Any]) -> None:
+    def __init__(self, *layers: Layer) -> None:
         for layer in layers:
             if not callable(layer):
                 raise TypeError(f"Sequential takes layers one by one, got {type(layer).__name__}")
@@ -112,7 +115,7 @@ class Sequential(Module):
                                 f" one, {layer.__name__}(...)")
         self.layers = list(layers)
 
-    def _members(self) -> Iterator[tuple[str, Any]]:
+    def _members(self) -> Iterator[tuple[str, Module | Tensor]]:
         return ((str(i), x) for i, x in enumerate(self.layers) if isinstance(x, Module | Tensor))
 
     def forward(self, x: Any) -> Any:
@@ -123,7 +126,7 @@ class Sequential(Module):
     def __len__(self) -> int:
         return len(self.layers)
 
-    def __iter__(self) -> Iterator[Callable[..., Any]]:
+    def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers)
 
     def __getitem__(self, i: int | slice) -> Any:
@@ -181,16 +184,16 @@ class MLP(Module):
 
     def __init__(
         self,
-        sizes: Any,
-        activation: Any = "relu",
+        sizes: Sequence[int],
+        activation: Activation = "relu",
         *,
         dropout: float = 0.0,
         norm: str | None = None,
-        output: Any = None,
+        output: Activation | None = None,
         bias: bool = True,
-        init: Any = None,
-        dtype: Any = None,
-        rng: Any = None,
+        init: Init = None,
+        dtype: DTypeLike | None = None,
+        rng: Seed = None,
     ) -> None:
         sizes = _sizes(sizes)
         if norm not in (None, "layer", "batch"):
@@ -207,7 +210,7 @@ class MLP(Module):
         self.dropout = Dropout(dropout, rng=rng) if dropout else None
         self.output = None if output is None else activation_of(output)
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: ArrayLike) -> Tensor:
         *hidden, last = self.layers
         for i, layer in enumerate(hidden):
             x = layer(x)
@@ -224,14 +227,14 @@ class MLP(Module):
         return name if self.output is None else f"{name}, output={_name(self.output)}"
 
 
-def _sizes(sizes: Any) -> list[int]:
+def _sizes(sizes: Sequence[int]) -> list[int]:
     numbers = list(sizes) if np.iterable(sizes) and not isinstance(sizes, str) else [sizes]
     if len(numbers) < 2:
         raise ValueError(f"MLP needs the numbers of inputs and of outputs at least, got {sizes!r}")
     return list(positive("MLP", **{f"sizes[{i}]": n for i, n in enumerate(numbers)}))
 
 
-def _suiting(activation: Any) -> initialisers.Initialiser:
+def _suiting(activation: Layer) -> initialisers.Initialiser:
     """The initialiser before an activation: He's where half of it is cut off, else Glorot's."""
     name = _name(activation)
     gain = initialisers.gain(name)
@@ -240,6 +243,6 @@ def _suiting(activation: Any) -> initialisers.Initialiser:
     return functools.partial(family, gain=gain)
 
 
-def _name(function: Any) -> str:
+def _name(function: Layer) -> str:
     """What a function, or a module that serves as one, is called."""
     return getattr(function, "__name__", type(function).__name__)

@@ -14,9 +14,10 @@ from tinygrad_opt.nn.module import Module
 from tinygrad_opt.nn.parameters import as_input, parameter, positive
 from tinygrad_opt.recording import default_dtype, effect
 from tinygrad_opt.tensor import Tensor, answer, apply
+from tinygrad_opt.typing import Array, ArrayLike, DTypeLike, Shape, Size
 
 
-def _standardized(x, axis, eps):
+def _standardized(x: Array, axis: Shape, eps: float) -> tuple[Array, Array]:
     """(x − mean) / √(var + ε) along the axes, and that root."""
     n = math.prod(x.shape[a] for a in axis)
     z = x - kernels.sum_along(x, axis) / n
@@ -25,11 +26,16 @@ def _standardized(x, axis, eps):
     return z, spread
 
 
-def _standardize(x, axis, eps, shared=None):
+def _standardize(
+    x: Array, axis: Shape, eps: float, shared: tuple[Array, Array] | None = None
+) -> Array:
     return (_standardized(x, axis, eps) if shared is None else shared)[0]
 
 
-def _standardize_vjp(g, z, x, axis, eps, shared=None):
+def _standardize_vjp(
+    g: Array, z: Array, x: Array, axis: Shape, eps: float,
+    shared: tuple[Array, Array] | None = None,
+) -> Array:
     """What moves the mean or the variance has no effect: it is taken out of g."""
     if shared is not None:
         n = math.prod(x.shape[a] for a in axis)
@@ -43,18 +49,20 @@ def _standardize_vjp(g, z, x, axis, eps, shared=None):
     return along / spread
 
 
-def _length(x, axis, eps):
+def _length(x: Array, axis: Shape, eps: float) -> Array:
     """√(mean of x² + ε) along the axes."""
     n = math.prod(x.shape[a] for a in axis)
     return np.sqrt(kernels.dot_along(x, x, axis) / n + eps)
 
 
-def _rescale(x, axis, eps, shared=None):
+def _rescale(x: Array, axis: Shape, eps: float, shared: Array | None = None) -> Array:
     """x / √(mean of x² + ε) along the axes."""
     return x / (_length(x, axis, eps) if shared is None else shared)
 
 
-def _rescale_vjp(g, z, x, axis, eps, shared=None):
+def _rescale_vjp(
+    g: Array, z: Array, x: Array, axis: Shape, eps: float, shared: Array | None = None
+) -> Array:
     """What moves the length has no effect: it is taken out of g."""
     if shared is not None:
         n = math.prod(x.shape[a] for a in axis)
@@ -63,7 +71,7 @@ def _rescale_vjp(g, z, x, axis, eps, shared=None):
     return (g - z * (g * z).mean(axis=axis, keepdims=True)) / length
 
 
-def _scale_and_shift(x, weight, bias):
+def _scale_and_shift(x: Array, weight: Array, bias: Array) -> Array:
     z = x * weight
     z += bias
     return z
@@ -80,8 +88,8 @@ ops.register(standardize=standardize, rescale=rescale, scale_and_shift=scale_and
 
 @answers
 def layer_norm(
-    x: Any, weight: Tensor | None = None, bias: Tensor | None = None, *,
-    shape: Any = None, eps: float = 1e-5,
+    x: ArrayLike, weight: Tensor | None = None, bias: Tensor | None = None, *,
+    shape: Size | None = None, eps: float = 1e-5,
 ) -> Tensor:
     """γ (x − mean) / √(var + ε) + β, each sample by its own mean and variance.
 
@@ -121,7 +129,8 @@ def layer_norm(
 
 @answers
 def rms_norm(
-    x: Any, weight: Tensor | None = None, *, shape: Any = None, eps: float | None = None
+    x: ArrayLike, weight: Tensor | None = None, *, shape: Size | None = None,
+    eps: float | None = None,
 ) -> Tensor:
     """γ x / √(mean of x² + ε), each sample by its own root mean square.
 
@@ -161,16 +170,17 @@ def rms_norm(
 
 
 def _over_last_axes(
-    name: str, op: ops.Op, x: Any, weight: Tensor | None, bias: Tensor | None, shape: Any,
-    eps: float,
+    name: str, op: ops.Op, x: ArrayLike, weight: Tensor | None, bias: Tensor | None,
+    shape: Size | None, eps: float,
 ) -> Tensor:
     """Normalise over the last axes, then scale and shift."""
     x = as_input(x, weight)
     if shape is None:
         shape = x.shape[-1:] if weight is None else weight.shape
-    if x.shape[x.ndim - len(shape):] != tuple(shape):
-        raise ShapeError(f"{name} over {tuple(shape)}: the input has shape {x.shape}")
-    return _affine_of(apply(op, x, axis=tuple(range(-len(shape), 0)), eps=eps), weight, bias)
+    lengths = (shape,) if isinstance(shape, int) else tuple(shape)
+    if x.shape[x.ndim - len(lengths):] != lengths:
+        raise ShapeError(f"{name} over {lengths}: the input has shape {x.shape}")
+    return _affine_of(apply(op, x, axis=tuple(range(-len(lengths), 0)), eps=eps), weight, bias)
 
 
 class LayerNorm(Module):
@@ -206,13 +216,13 @@ class LayerNorm(Module):
     """
 
     def __init__(
-        self, shape: Any, eps: float = 1e-5, affine: bool = True, *, dtype: Any = None
+        self, shape: Size, eps: float = 1e-5, affine: bool = True, *, dtype: DTypeLike | None = None
     ) -> None:
         self.shape = _lengths("LayerNorm", shape, eps)
         self.eps = eps
         self.weight, self.bias = _affine(self.shape, affine, dtype)
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: ArrayLike) -> Tensor:
         return layer_norm(x, self.weight, self.bias, shape=self.shape, eps=self.eps)
 
     def _options(self) -> str:
@@ -252,20 +262,21 @@ class RMSNorm(Module):
     """
 
     def __init__(
-        self, shape: Any, eps: float | None = None, affine: bool = True, *, dtype: Any = None
+        self, shape: Size, eps: float | None = None, affine: bool = True, *,
+        dtype: DTypeLike | None = None,
     ) -> None:
         self.shape = _lengths("RMSNorm", shape, eps)
         self.eps = eps
         self.weight = _affine(self.shape, affine, dtype)[0]
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: ArrayLike) -> Tensor:
         return rms_norm(x, self.weight, shape=self.shape, eps=self.eps)
 
     def _options(self) -> str:
         return _one_or_all(self.shape)
 
 
-def _lengths(owner: str, shape: Any, eps: Any) -> tuple[int, ...]:
+def _lengths(owner: str, shape: Any, eps: object) -> tuple[int, ...]:
     lengths = tuple(shape) if np.iterable(shape) else (shape,)
     if isinstance(eps, int) and eps >= 1:
         raise ValueError(f"{owner}: the second argument is eps, a small number, got {eps!r}. The"
@@ -279,7 +290,7 @@ def _one_or_all(shape: tuple[int, ...]) -> str:
 
 @answers
 def batch_norm(
-    x: Any, mean: np.ndarray | None = None, var: np.ndarray | None = None,
+    x: ArrayLike, mean: np.ndarray | None = None, var: np.ndarray | None = None,
     weight: Tensor | None = None, bias: Tensor | None = None, *,
     training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
 ) -> Tensor:
@@ -352,7 +363,7 @@ def _follow(x: np.ndarray, mean: np.ndarray, var: np.ndarray, momentum: float) -
     var += momentum * (x.var(axis=axis) * (n / (n - 1)) - var)
 
 
-def _all_but_channels(x: Any) -> tuple[int, ...]:
+def _all_but_channels(x: Array | Tensor) -> tuple[int, ...]:
     return (0, *range(2, x.ndim))
 
 
@@ -364,7 +375,7 @@ class _BatchNorm(Module):
 
     def __init__(
         self, channels: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True,
-        *, dtype: Any = None,
+        *, dtype: DTypeLike | None = None,
     ) -> None:
         shape = positive(type(self).__name__, channels=channels)
         self.eps, self.momentum = eps, momentum
@@ -372,7 +383,7 @@ class _BatchNorm(Module):
         self.running_mean = np.zeros(shape, dtype or default_dtype())
         self.running_var = np.ones(shape, dtype or default_dtype())
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: ArrayLike) -> Tensor:
         if np.ndim(x) not in self.axes:
             raise ShapeError(f"{type(self).__name__} needs {' or '.join(map(str, self.axes))} axes,"
                              f" got shape {np.shape(x)}")
@@ -472,7 +483,9 @@ def _affine_of(z: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
     return z if bias is None else z + bias
 
 
-def _affine(shape: Any, wanted: bool, dtype: Any) -> tuple[Tensor | None, Tensor | None]:
+def _affine(
+    shape: Shape, wanted: bool, dtype: DTypeLike | None
+) -> tuple[Tensor | None, Tensor | None]:
     """γ = 1 and β = 0."""
     if not wanted:
         return None, None

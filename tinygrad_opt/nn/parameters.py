@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.nn import init as initialisers
+from tinygrad_opt.nn.init import Init
 from tinygrad_opt.recording import default_dtype
 from tinygrad_opt.tensor import Tensor
+from tinygrad_opt.typing import ArrayLike, DTypeLike, Seed, Shape
 
 
-def parameter(name: str, shape: Any, init: Any, dtype: Any, rng: Any) -> Tensor:
+def parameter(
+    name: str, shape: Shape, init: Init | None, dtype: DTypeLike | None, rng: Seed
+) -> Tensor:
     """A leaf that requires grad, drawn by an initialiser."""
     values = np.asarray(initialisers.get(init)(shape, rng))
     if values.shape != tuple(shape):
@@ -22,7 +26,7 @@ def parameter(name: str, shape: Any, init: Any, dtype: Any, rng: Any) -> Tensor:
 
 
 def weight_and_bias(
-    shape: Any, fan_in: int, out: int, bias: bool, init: Any, dtype: Any, rng: Any
+    shape: Shape, fan_in: int, out: int, bias: bool, init: Init, dtype: DTypeLike | None, rng: Seed
 ) -> tuple[Tensor, Tensor | None]:
     """What most layers have: both U(−1/√fan_in, 1/√fan_in) as in PyTorch, or `init` and 0."""
     rng = initialisers.generator(rng)                      # one for both: a seed would repeat
@@ -33,7 +37,7 @@ def weight_and_bias(
     return weight, parameter("bias", (out,), start if init is None else "zeros", dtype, rng)
 
 
-def as_input(x: Any, like: Any = None) -> Tensor:
+def as_input(x: ArrayLike, like: Any = None) -> Tensor:
     """x as a Tensor of floats: arrays and integers in the dtype of `like`, or in the default.
 
     `like` is what stands beside x: only a float Tensor decides.

@@ -5,17 +5,17 @@ Attention takes its input for a set; without them it could not tell "ab" from "b
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tinygrad_opt import ops
 from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.hints import answers
 from tinygrad_opt.nn import init as initialisers
+from tinygrad_opt.nn.init import Init
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.nn.parameters import as_input, parameter, positive
 from tinygrad_opt.tensor import Tensor
+from tinygrad_opt.typing import ArrayLike, DTypeLike, Seed
 
 
 class PositionalEmbedding(Module):
@@ -56,13 +56,14 @@ class PositionalEmbedding(Module):
     """
 
     def __init__(
-        self, length: int, features: int, *, init: Any = None, dtype: Any = None, rng: Any = None
+        self, length: int, features: int, *, init: Init = None, dtype: DTypeLike | None = None,
+        rng: Seed = None,
     ) -> None:
         shape = positive("PositionalEmbedding", length=length, features=features)
         start = initialisers.normal if init is None else init
         self.weight = parameter("weight", shape, start, dtype, rng)
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: ArrayLike) -> Tensor:
         x, (length, features) = as_input(x, self.weight), self.weight.shape
         if x.ndim < 2 or x.shape[-2] > length or x.shape[-1] != features:
             raise ShapeError(f"there are positions for sequences of shape (..., up to {length},"
@@ -75,7 +76,7 @@ class PositionalEmbedding(Module):
 
 
 @answers
-def sinusoidal_embedding(positions: Any, features: int, *, base: float = 10000.0) -> Tensor:
+def sinusoidal_embedding(positions: ArrayLike, features: int, *, base: float = 10000.0) -> Tensor:
     """Position t as sines and cosines of many frequencies, like the hands of many clocks.
 
         P₂ᵢ = sin(t ωᵢ),  P₂ᵢ₊₁ = cos(t ωᵢ),  ωᵢ = base^(−2i / features)
@@ -142,7 +143,7 @@ class SinusoidalEmbedding(Module):
     def __init__(self, features: int, *, base: float = 10000.0) -> None:
         (self.features,), self.base = positive("SinusoidalEmbedding", features=features), base
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: ArrayLike) -> Tensor:
         x = as_input(x)
         if x.ndim < 2 or x.shape[-1] != self.features:
             raise ShapeError(f"SinusoidalEmbedding needs shape (..., time, {self.features}), got"

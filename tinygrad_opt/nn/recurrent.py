@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import itertools
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from tinygrad_opt.nn.linear import linear
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.nn.parameters import as_input, parameter, positive
 from tinygrad_opt.tensor import Tensor, apply
+from tinygrad_opt.typing import Array, ArrayLike, DTypeLike, Seed
 
 # ---- what gated cells compute --------------------------------------------------------------------
 
@@ -28,30 +30,30 @@ from tinygrad_opt.tensor import Tensor, apply
 # gate would cost an array of zeros for each in the backward pass.
 
 
-def _parts(gates, count):
+def _parts(gates: Array, count: int) -> list[Array]:
     """The gates, which stand side by side along the last axis."""
     n = gates.shape[-1] // count
     return [gates[..., k * n:(k + 1) * n] for k in range(count)]
 
 
-def _sigmoid(x):
+def _sigmoid(x: Array) -> Array:
     """σ(x) by way of tanh: as exact beside 1, which is what a gate is for, and faster."""
     return 0.5 * np.tanh(0.5 * x) + 0.5
 
 
-def _gru_parts(a, b):
+def _gru_parts(a: Array, b: Array) -> tuple[Array, Array]:
     """r and z = σ(a + b) side by side, and the candidate state n = tanh(a + r · b)."""
     n = a.shape[-1] // 3
     rz = _sigmoid(a[..., :2 * n] + b[..., :2 * n])
     return rz, np.tanh(a[..., 2 * n:] + rz[..., :n] * b[..., 2 * n:])
 
 
-def _gru_gates(a, b):
+def _gru_gates(a: Array, b: Array) -> Array:
     """r, z and n side by side."""
     return np.concatenate(_gru_parts(a, b), axis=-1)
 
 
-def _gru_gates_vjps(g, gates, a, b):
+def _gru_gates_vjps(g: Array, gates: Array, a: Array, b: Array) -> list[Array]:
     """What reaches the sums inside σ, σ and tanh, by a and by b."""
     (gr, gz, gn), (r, z, n) = _parts(g, 3), _parts(gates, 3)
     dn = gn * (1 - n * n)
@@ -59,55 +61,57 @@ def _gru_gates_vjps(g, gates, a, b):
     return [np.concatenate([dr, dz, dn], axis=-1), np.concatenate([dr, dz, dn * r], axis=-1)]
 
 
-def _gru_hidden_state(gates, h):
+def _gru_hidden_state(gates: Array, h: Array) -> Array:
     """n + z (h − n)."""
     _, z, n = _parts(gates, 3)
     return n + z * (h - n)
 
 
-def _gru_hidden_state_vjp(g, out, gates, h):
+def _gru_hidden_state_vjp(g: Array, out: Array, gates: Array, h: Array) -> Array:
     _, z, n = _parts(gates, 3)
     return np.concatenate([np.zeros_like(g), g * (h - n), g * (1 - z)], axis=-1)
 
 
-def _lstm_parts(a):
+def _lstm_parts(a: Array) -> tuple[Array, Array, Array]:
     """i and f = σ(a) side by side, the candidate state g = tanh(a), and o = σ(a)."""
     n = a.shape[-1] // 4
     return _sigmoid(a[..., :2 * n]), np.tanh(a[..., 2 * n:3 * n]), _sigmoid(a[..., 3 * n:])
 
 
-def _lstm_gates(a):
+def _lstm_gates(a: Array) -> Array:
     """i, f, g and o side by side."""
     return np.concatenate(_lstm_parts(a), axis=-1)
 
 
-def _lstm_gates_vjp(d, z, a):
+def _lstm_gates_vjp(d: Array, z: Array, a: Array) -> Array:
     """z (1 − z) behind σ, (1 + z) (1 − z) behind tanh."""
     behind_tanh = np.repeat(np.array([0, 0, 1, 0], a.dtype), z.shape[-1] // 4)
     return d * ((z + behind_tanh) * (1 - z))
 
 
-def _lstm_cell_state(gates, c):
+def _lstm_cell_state(gates: Array, c: Array) -> Array:
     """f c + i g."""
     i, f, g, _ = _parts(gates, 4)
     return f * c + i * g
 
 
-def _lstm_cell_state_vjp(d, out, gates, c):
+def _lstm_cell_state_vjp(d: Array, out: Array, gates: Array, c: Array) -> Array:
     i, _, g, _ = _parts(gates, 4)
     return np.concatenate([d * g, d * c, d * i, np.zeros_like(d)], axis=-1)
 
 
-def _tanh_of_cell(gates, c):
+def _tanh_of_cell(gates: Array, c: Array) -> Array:
     return np.tanh(c)
 
 
-def _lstm_hidden_state(gates, c, shared=None):
+def _lstm_hidden_state(gates: Array, c: Array, shared: Array | None = None) -> Array:
     """o tanh(c)."""
     return _parts(gates, 4)[3] * (np.tanh(c) if shared is None else shared)
 
 
-def _lstm_hidden_state_vjp(d, out, gates, c, shared=None):
+def _lstm_hidden_state_vjp(
+    d: Array, out: Array, gates: Array, c: Array, shared: Array | None = None
+) -> Array:
     do = d * (np.tanh(c) if shared is None else shared)
     none = np.zeros_like(do)
     return np.concatenate([none, none, none, do], axis=-1)
@@ -137,17 +141,20 @@ lstm_hidden_state = ops.op(
 # makes the gradient of W_hh by one product of all steps.
 
 
-def _over_time(steps):
+Made: TypeAlias = tuple[Array, ...]                        # of all steps, kind after kind
+
+
+def _over_time(steps: Sequence[Array]) -> Array:
     return np.stack(steps, axis=1)
 
 
-def _weight_gradient(h, states, products):
+def _weight_gradient(h: Array, states: Sequence[Array], products: Array) -> Array:
     """hᵀ @ ∂L/∂(h @ W), added up over the steps, which begin with h and go on with the states."""
     before = kernels.as_rows(_over_time([h, *states[:-1]]))
     return before.mT @ kernels.as_rows(products)
 
 
-def _rnn(a, h, w):
+def _rnn(a: Array, h: Array, w: Array) -> Array:
     """h' = tanh(a + h @ W) for each step."""
     states = []
     for t in range(a.shape[1]):
@@ -156,8 +163,9 @@ def _rnn(a, h, w):
     return _over_time(states)
 
 
-def _rnn_vjps(g, z, a, h, w):
-    last, back, arrived, gh = a.shape[1] - 1, w.mT, [], None
+def _rnn_vjps(g: Array, z: Array, a: Array, h: Array, w: Array) -> list[Array]:
+    last, back, arrived = a.shape[1] - 1, w.mT, []
+    gh: Any = None                                         # the gradient of a state
     for t in range(last, -1, -1):
         gh = g[:, t] if gh is None else g[:, t] + gh
         arrived.append(gh * (1 - z[:, t] * z[:, t]))
@@ -166,13 +174,13 @@ def _rnn_vjps(g, z, a, h, w):
     return [ga, gh, _weight_gradient(h, [z[:, t] for t in range(last + 1)], ga)]
 
 
-def _by_kind(made, a):
+def _by_kind(made: Made, a: Array) -> list[Made]:
     """What was made in all steps, kind by kind."""
     time = a.shape[1]
     return [made[k:k + time] for k in range(0, len(made), time)]
 
 
-def _gru_run(a, h, w, *b):
+def _gru_run(a: Array, h: Array, w: Array, *b: Array) -> Made:
     """Of each step h @ W + b, then r and z, then n, then h'."""
     made = []
     for t in range(a.shape[1]):
@@ -183,14 +191,17 @@ def _gru_run(a, h, w, *b):
     return tuple(itertools.chain(*zip(*made)))
 
 
-def _gru(a, h, w, *b, shared=None):
+def _gru(a: Array, h: Array, w: Array, *b: Array, shared: Made | None = None) -> Array:
     """h' = n + z (h − n) for each step; see `_gru_parts`."""
     return _over_time(_by_kind(shared or _gru_run(a, h, w, *b), a)[-1])
 
 
-def _gru_vjps(g, out, a, h, w, *b, shared=None):
+def _gru_vjps(
+    g: Array, out: Array, a: Array, h: Array, w: Array, *b: Array, shared: Made | None = None
+) -> list[Array]:
     products, gates, candidates, states = _by_kind(shared or _gru_run(a, h, w, *b), a)
-    back, arrived, by_products, gh = w.mT, [], [], None
+    back, arrived, by_products = w.mT, [], []
+    gh: Any = None
     for t in range(len(states) - 1, -1, -1):
         gh = g[:, t] if gh is None else g[:, t] + gh
         (r, z), n = _parts(gates[t], 2), candidates[t]
@@ -205,7 +216,7 @@ def _gru_vjps(g, out, a, h, w, *b, shared=None):
     return [_over_time(arrived[::-1]), gh, _weight_gradient(h, states, gb), gb]
 
 
-def _lstm_run(a, h, c, w):
+def _lstm_run(a: Array, h: Array, c: Array, w: Array) -> Made:
     """Of each step i and f, then i g and f c, then g, then o, then tanh c', then h', then c'."""
     made = []
     for t in range(a.shape[1]):
@@ -219,16 +230,19 @@ def _lstm_run(a, h, c, w):
     return tuple(itertools.chain(*zip(*made)))
 
 
-def _lstm(a, h, c, w, shared=None):
+def _lstm(a: Array, h: Array, c: Array, w: Array, shared: Made | None = None) -> Array:
     """h' = o tanh c' for each step, with c' = i g + f c; behind them the last c'."""
     *_, states, cells = _by_kind(shared or _lstm_run(a, h, c, w), a)
     return _over_time([*states, cells[-1]])
 
 
-def _lstm_vjps(d, out, a, h, c, w, shared=None):
+def _lstm_vjps(
+    d: Array, out: Array, a: Array, h: Array, c: Array, w: Array, shared: Made | None = None
+) -> list[Array]:
     gates, addends, candidates, o, curved, states, _ = _by_kind(
         shared or _lstm_run(a, h, c, w), a)
-    back, arrived, dc, dh = w.mT, [], d[:, len(o)], None
+    back, arrived, dc = w.mT, [], d[:, len(o)]
+    dh: Any = None
     for t in range(len(o) - 1, -1, -1):
         dh = d[:, t] if dh is None else d[:, t] + dh
         (i, f), (ig, _) = _parts(gates[t], 2), _parts(addends[t], 2)
@@ -256,7 +270,8 @@ ops.register(
 
 @answers
 def rnn_step(
-    x: Any, h: Any, w_ih: Tensor, w_hh: Tensor, b_ih: Any = None, b_hh: Any = None
+    x: ArrayLike, h: ArrayLike, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None,
+    b_hh: Tensor | None = None,
 ) -> Tensor:
     """h' = tanh(x @ W_ih + b_ih + h @ W_hh + b_hh).
 
@@ -292,7 +307,8 @@ def rnn_step(
 
 @answers
 def gru_step(
-    x: Any, h: Any, w_ih: Tensor, w_hh: Tensor, b_ih: Any = None, b_hh: Any = None
+    x: ArrayLike, h: ArrayLike, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None,
+    b_hh: Tensor | None = None,
 ) -> Tensor:
     """h' = (1 − z) n + z h, with reset gate r, update gate z and candidate state n.
 
@@ -334,7 +350,8 @@ def gru_step(
 
 @answers
 def lstm_step(
-    x: Any, state: tuple[Any, Any], w_ih: Tensor, w_hh: Tensor, b_ih: Any = None, b_hh: Any = None
+    x: ArrayLike, state: tuple[Any, Any], w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None,
+    b_hh: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """c' = f c + i g and h' = o tanh(c'): input, forget and output gate, candidate state g.
 
@@ -388,7 +405,7 @@ class _Recurrent(Module):
 
     def __init__(
         self, in_features: int, hidden: int, bias: bool = True, *,
-        dtype: Any = None, rng: Any = None,
+        dtype: DTypeLike | None = None, rng: Seed = None,
     ) -> None:
         n, h = positive(type(self).__name__, in_features=in_features, hidden=hidden)
         rng = initialisers.generator(rng)
@@ -399,7 +416,7 @@ class _Recurrent(Module):
         self.bias_ih = parameter("bias_ih", (width,), start, dtype, rng) if bias else None
         self.bias_hh = parameter("bias_hh", (width,), start, dtype, rng) if bias else None
 
-    def first_state(self, shape: tuple[int, ...], dtype: Any) -> Any:
+    def first_state(self, shape: tuple[int, ...], dtype: DTypeLike | None) -> Any:
         """The state before the first step: zeros.
 
         Parameters
@@ -414,7 +431,7 @@ class _Recurrent(Module):
         """
         return Tensor(np.zeros((*shape, self.weight_hh.shape[0]), dtype), name="h")
 
-    def step(self, x: Any, state: Any) -> Any:
+    def step(self, x: ArrayLike, state: Any) -> Any:
         """Go one step.
 
         Parameters
@@ -429,7 +446,7 @@ class _Recurrent(Module):
         """
         raise NotImplementedError
 
-    def forward(self, x: Any, state: Any = None) -> tuple[Tensor, Any]:
+    def forward(self, x: ArrayLike, state: Any = None) -> tuple[Tensor, Any]:
         """Run whole sequences.
 
         Parameters
@@ -514,7 +531,7 @@ class RNN(_Recurrent):
     ((5, 20, 8), (5, 8))
     """
 
-    def step(self, x: Any, state: Any) -> Tensor:
+    def step(self, x: ArrayLike, state: Any) -> Tensor:
         return rnn_step(x, state, *self._weights())
 
     def _run(self, x: Tensor, state: Any, w_ih: Tensor, w_hh: Tensor, b_ih: Any, b_hh: Any) -> Any:
@@ -559,7 +576,7 @@ class GRU(_Recurrent):
 
     gates = 3
 
-    def step(self, x: Any, state: Any) -> Tensor:
+    def step(self, x: ArrayLike, state: Any) -> Tensor:
         return gru_step(x, state, *self._weights())
 
     def _run(self, x: Tensor, state: Any, w_ih: Tensor, w_hh: Tensor, b_ih: Any, b_hh: Any) -> Any:
@@ -606,11 +623,11 @@ class LSTM(_Recurrent):
 
     gates = 4
 
-    def first_state(self, shape: tuple[int, ...], dtype: Any) -> Any:
+    def first_state(self, shape: tuple[int, ...], dtype: DTypeLike | None) -> Any:
         h = super().first_state(shape, dtype)
         return h, Tensor(h, name="c")
 
-    def step(self, x: Any, state: Any) -> tuple[Tensor, Tensor]:
+    def step(self, x: ArrayLike, state: Any) -> tuple[Tensor, Tensor]:
         return lstm_step(x, state, *self._weights())
 
     def _run(self, x: Tensor, state: Any, w_ih: Tensor, w_hh: Tensor, b_ih: Any, b_hh: Any) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.hints import answers
 from tinygrad_opt.nn import activations
 from tinygrad_opt.nn.dropout import Dropout
+from tinygrad_opt.nn.init import generator
 from tinygrad_opt.nn.linear import Linear
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.nn.networks import MLP, Sequential
@@ -205,7 +206,8 @@ def stack(models: Sequence[Module], x: Any = None) -> Stack:
         _put(p, np.stack([held[path].data for held in tensors]).reshape(len(models), *rows))
     for path, module in model.named_modules().items():
         if isinstance(module, Dropout) and module.rng is not None:
-            module.rng = _Generators([m.named_modules()[path].rng for m in own])
+            twins = [cast(Dropout, m.named_modules()[path]) for m in own]
+            module.rng = _Generators([generator(twin.rng) for twin in twins])
     made = Stack(model, len(models), shapes)
     if x is not None:
         _compare(made, models, x)

@@ -101,7 +101,8 @@ class _Rewriting:
     def whole(self, x: Any) -> Symbol:
         """A vector with its factor multiplied in; numbers as they are."""
         if not isinstance(x, _Scaled):
-            return x
+            result: Symbol = x
+            return result
         return x.vector if x.factor is self.one else self.call(np.multiply, x.vector, x.factor)
 
     def positive(self, x: Symbol) -> bool:

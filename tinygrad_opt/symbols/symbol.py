@@ -209,8 +209,9 @@ def name_of(function: Any) -> str:
     """What a function is called: ``sum`` for np.sum, np.add.reduce, ndarray.sum and ops.sum."""
     owner = getattr(function, "__self__", None)
     if isinstance(owner, np.ufunc):
-        return {"add": "sum", "multiply": "prod", "maximum": "max", "minimum": "min"}.get(
-            owner.__name__, owner.__name__)
+        result: str = {"add": "sum", "multiply": "prod", "maximum": "max", "minimum": "min"}.get(
+                   owner.__name__, owner.__name__)
+        return result
     return function.name if isinstance(function, Op) else getattr(function, "__name__", "call")
 
 

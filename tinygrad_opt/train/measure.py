@@ -140,7 +140,8 @@ def accuracy(prediction: Array, y: Array) -> float:
             raise ShapeError(f"accuracy of predictions {prediction.shape} needs labels of shape"
                              f" {prediction.shape[:-1]} or one-hot rows, got {y.shape}")
         right = prediction.argmax(-1) == labels
-    return np.count_nonzero(right) / right.size
+    result: float = np.count_nonzero(right) / right.size
+    return result
 
 
 # ---- helpers -------------------------------------------------------------------------------------
@@ -170,7 +171,8 @@ LOSSES = {
 def loss_by_name(loss: Any) -> Callable[[Any, Any], Any]:
     """A function of (prediction, y), or that of a name such as ``"cross_entropy"``."""
     if callable(loss):
-        return loss
+        result: Callable[[Any, Any], Any] = loss
+        return result
     if not isinstance(loss, str):
         raise TypeError("loss must be a function of (prediction, y) such as nn.cross_entropy, or"
                         f" its name, got {loss!r}.")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, cast
 
 import numpy as np
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
         theme: Theme
         numbers: Mapping[str, ArrayLike]
+
+Color: TypeAlias = str | tuple[float, ...]
 
 __all__ = ["Options", "Unpack", "drawing", "figure", "legend_below", "png"]
 
@@ -176,7 +178,7 @@ def shown(plot: Callable[[], Figure]) -> bytes | None:
         return None
 
 
-def through(colors: Sequence[str]) -> LinearSegmentedColormap:
+def through(colors: Sequence[Color]) -> LinearSegmentedColormap:
     """A colour map from the first colour through the others to the last."""
     from matplotlib.colors import LinearSegmentedColormap
 
@@ -211,7 +213,7 @@ def contours(
     return bar
 
 
-def ordered(n: int, theme: Theme) -> list[tuple[float, ...]]:
+def ordered(n: int, theme: Theme) -> list[Color]:
     """So many colours in an order that the eye knows: from far off the page to near it."""
     scale = matplotlib_or_error().colormaps["viridis"]
     ends = (0.1, 0.75) if theme.name == "light" else (0.95, 0.4)

@@ -296,4 +296,5 @@ def address(array: np.ndarray) -> int:
 
 
 def _view(slot: Any, block: np.ndarray) -> np.ndarray:
-    return np.ndarray(slot.shape, slot.dtype, block, slot.offset, slot.strides)
+    result: np.ndarray = np.ndarray(slot.shape, slot.dtype, block, slot.offset, slot.strides)
+    return result

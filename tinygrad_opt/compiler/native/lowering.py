@@ -655,8 +655,15 @@ def _rows(count: int) -> dict[Any, Callable[..., list[Any]]]:
     """What later parts of the package have put into the operator table."""
     rows: dict[Any, Callable[..., list[Any]]] = {}
     if "windows" in TABLE:
-        rows[Result(TABLE["windows"].vjps[0])] = _unwindowed
+        rows[_vjp("windows")] = _unwindowed
         rows[TABLE["add_windows"].kernel] = _add_windows
-    rows[Result(TABLE["take"].vjps[0])] = _untake
-    rows[Result(TABLE["getitem"].vjps[0])] = _unread
+    rows[_vjp("take")] = _untake
+    rows[_vjp("getitem")] = _unread
     return rows
+
+
+def _vjp(name: str) -> Result:
+    """The first VJP of a row."""
+    vjp = TABLE[name].vjps[0]
+    assert vjp is not None
+    return Result(vjp)

@@ -78,7 +78,8 @@ class _Machine:
         self.engine.add_object_file(llvm_binding().object_file.ObjectFileRef.from_data(code))
         self.engine.finalize_object()
         self.loaded[name] = address = self.engine.get_function_address(name)
-        return address
+        result: int = address
+        return result
 
 
 _machine = functools.cache(_Machine)

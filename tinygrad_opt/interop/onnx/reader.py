@@ -16,7 +16,8 @@ from tinygrad_opt import nn, ops
 from tinygrad_opt.checkpoint import blaming, path_of
 from tinygrad_opt.interop.onnx.operators import ANSWERS, GATES, OPTIONS, REDUCTIONS, ROWS
 from tinygrad_opt.nn import Module
-from tinygrad_opt.tensor import Tensor, as_operand, nested, values_of
+from tinygrad_opt.recording import nested
+from tinygrad_opt.tensor import Tensor, as_operand, values_of
 
 __all__ = ["Graph", "load"]
 
@@ -416,7 +417,7 @@ def _cumsum(x: Any, axis: Any, *, exclusive: int = 0, reverse: int = 0) -> Any:
 
 def _recurrent(kind: type[Any]) -> Callable[..., Any]:
     order = np.argsort(GATES[kind])                        # ours, as places in ONNX's
-    step: Callable[..., Any] = {
+    step: Any = {
         nn.RNN: nn.rnn_step, nn.GRU: nn.gru_step, nn.LSTM: nn.lstm_step}[kind]
 
     def ours(w: Any) -> Any:

@@ -26,9 +26,9 @@ from tinygrad_opt.interop.onnx.nodes import Extent, Nodes, Repeated, Step
 from tinygrad_opt.interop.onnx.operators import FORMS, LAYERS, WORDS
 from tinygrad_opt.nn import Module
 from tinygrad_opt.ops import Op
-from tinygrad_opt.recording import Setting, default_dtype, no_grad, tracer
+from tinygrad_opt.recording import Setting, default_dtype, nested, no_grad, tracer
 from tinygrad_opt.symbols import ABOUT_THE_SHAPE
-from tinygrad_opt.tensor import Tensor, deep_values, nested, values_of
+from tinygrad_opt.tensor import Tensor, deep_values, values_of
 
 __all__ = ["save"]
 
@@ -118,7 +118,7 @@ def _proto(model: Module, example: Any) -> Any:
             known += one.word(step)
     if len(small.calls) != len(large.calls):
         raise ValueError(f"forward does more for {n + 1} samples than for {n}, or less")
-    results = [nodes.constant(x) if not isinstance(x, str) else x
+    results = [x if isinstance(x, str) else nodes.constant(x)
                for x in _named(_merged(small.result, large.result, n), known)]
     return _model_of(nodes, small, large, inputs, nodes.outputs(results, small.names))
 
@@ -241,7 +241,7 @@ class _Run:
         token = tracer.set(self)
         try:
             with no_grad():
-                result = model(*inputs)
+                result: Any = model(*inputs)
         finally:
             tracer.reset(token)
         returned = [values_of(x) for x in _flat(result)]

@@ -213,7 +213,8 @@ def _with_page(palette: list[int], frame: Array) -> list[int]:
     seen, counts = np.unique(frame.reshape(-1, 3), axis=0, return_counts=True)
     page = seen[counts.argmax()].astype(int)
     colors[np.abs(colors - page).sum(1).argmin()] = page
-    return colors.ravel().tolist()
+    result: list[int] = colors.ravel().tolist()
+    return result
 
 
 def _save_images(images: Iterable[Any], path: Any, fps: float, hold: float = 2.0,

@@ -290,7 +290,8 @@ class GraphView:
         texts = {"svg": "svg", "html": "html", "htm": "html", "gv": "dot", "dot": "dot"}
         if suffix in texts:
             path.write_text(getattr(self, texts[suffix]), encoding="utf-8", newline="\n")
-            return path
+            result: Path = path
+            return result
         if suffix not in ("png", "pdf"):
             raise ValueError(
                 f"cannot save a drawing as {path.name!r}: the name must end in .svg, .png, .pdf,"
@@ -305,9 +306,11 @@ class GraphView:
             path = path.with_suffix(".gv")
             path.write_text(self.dot, encoding="utf-8", newline="\n")
             warnings.warn(f"Wrote {path} (text). {error}", stacklevel=2)
-            return path
+            result = path
+            return result
         path.write_bytes(picture)
-        return path
+        result = path
+        return result
 
     def show(self) -> None:
         """Open the drawing in a browser."""

@@ -178,7 +178,8 @@ class _Listed:
         words += [f"{k}={shorten(visible(str(v)), 12)}" for k, v in call.attrs.items()
                   if v is not None and v is not False and k not in ("keepdims", "dtype", "shape")
                   and not list(_slots_in(v))]
-        return call.name + (f"({', '.join(words)})" if words else "")
+        result: str = call.name + (f"({', '.join(words)})" if words else "")
+        return result
 
     def _memory(self, call: Any) -> str:
         """Which block a call writes to, and whether over what it reads."""

@@ -286,4 +286,5 @@ def _view(descent: Descent) -> tuple[float, float]:
 def _colors(descent: Descent, page: Theme) -> Array:
     """From green to red on the way; the last of them stand out from the page."""
     hues = [page.color(hue) for hue in ("green", "yellow", "vermillion", "late")]
-    return through(hues)(pace([descent.track], np.ptp(descent.x)))
+    result: Array = through(hues)(pace([descent.track], np.ptp(descent.x)))
+    return result

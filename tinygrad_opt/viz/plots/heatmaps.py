@@ -53,7 +53,8 @@ def folded(cells: Array, parts: int) -> Array:
     n, rows, columns = cells.shape
     more = [(0, 0), (0, 0), (0, -columns % parts)]
     full = np.pad(cells, more, constant_values=SHADES)
-    return full.reshape(n, rows, parts, -1).swapaxes(1, 2).reshape(n, rows * parts, -1)
+    result: Array = full.reshape(n, rows, parts, -1).swapaxes(1, 2).reshape(n, rows * parts, -1)
+    return result
 
 
 def shade_colors(theme: Theme) -> Array:
@@ -61,4 +62,5 @@ def shade_colors(theme: Theme) -> Array:
     negative, middle, positive = rgb([theme.negative, theme.neutral, theme.positive]).astype(float)
     part = np.abs(np.linspace(-1, 1, 2 * SHADES + 1))[:, None] ** 0.8
     full = np.repeat([negative, positive], [SHADES, SHADES + 1], axis=0)
-    return np.round(full * part + middle * (1 - part)).astype(np.uint8)
+    result: Array = np.round(full * part + middle * (1 - part)).astype(np.uint8)
+    return result

@@ -99,11 +99,13 @@ class Surface:
 
 
 def _beale(x: Array, y: Array) -> Array:
-    return (1.5 - x + x * y) ** 2 + (2.25 - x + x * y**2) ** 2 + (2.625 - x + x * y**3) ** 2
+    z: Array = (1.5 - x + x * y) ** 2 + (2.25 - x + x * y**2) ** 2 + (2.625 - x + x * y**3) ** 2
+    return z
 
 
 def _rastrigin(x: Array, y: Array) -> Array:
-    return 20 + x**2 + y**2 - 10 * (np.cos(2 * np.pi * x) + np.cos(2 * np.pi * y))
+    result: Array = 20 + x**2 + y**2 - 10 * (np.cos(2 * np.pi * x) + np.cos(2 * np.pi * y))
+    return result
 
 
 def sigmoid_neuron(

@@ -92,9 +92,11 @@ class _Readable(Trace):
         made = super().call(function, inputs, attrs)
         x: Any = inputs[0]
         if name == "reshape" and made.shape == x.shape:
-            return x
+            result: Symbol = x
+            return result
         if name == "moveaxis" and x.ndim == 2:
-            return x.transpose() if made.shape == x.shape[::-1] else x
+            result = x.transpose() if made.shape == x.shape[::-1] else x
+            return result
         if not _is_said(name, inputs, made):
             raise Untraceable(f"{name} in a formula")
         return made
@@ -210,6 +212,7 @@ class Derivatives:
             inputs = [self._argument(trace, x, name, plainly)
                       for x, name in zip(z.inputs, self.symbols)]
             try:
+                assert rule is not None
                 made = rule(g, result, *inputs, **z.attrs)
                 words = text(made)
             except Exception:                              # a user's own rule may do anything

@@ -152,7 +152,8 @@ class Playback:
         """Write the page to a file."""
         path = Path(path)
         path.write_text(self.html, encoding="utf-8", newline="\n")
-        return path
+        result: Path = path
+        return result
 
     def show(self) -> None:
         """Open the page in a browser."""
