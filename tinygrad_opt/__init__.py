@@ -30,9 +30,10 @@ from tinygrad_opt.ops import op
 from tinygrad_opt.tensor import Tensor, history, no_grad, set_default_dtype
 
 if TYPE_CHECKING:
-    from tinygrad_opt import data, interop, optim, parallel, train, viz
+    from tinygrad_opt import data, interop, live, optim, parallel, train, viz
     from tinygrad_opt.checkpoint import load, save
     from tinygrad_opt.compiler import compile
+    from tinygrad_opt.live import playground
     from tinygrad_opt.nn.init import seed
     from tinygrad_opt.nonfinite import detect_nonfinite
     from tinygrad_opt.train import History, diagnose, fit
@@ -66,6 +67,7 @@ __all__ = [
     "hvp",
     "interop",
     "jacobian",
+    "live",
     "load",
     "nn",
     "no_grad",
@@ -74,6 +76,7 @@ __all__ = [
     "optim",
     "parallel",
     "playback",
+    "playground",
     "save",
     "seed",
     "set_default_dtype",
@@ -92,10 +95,12 @@ _LATER = {
     "draw": "tinygrad_opt.viz",
     "fit": "tinygrad_opt.train",
     "interop": "tinygrad_opt",
+    "live": "tinygrad_opt",
     "load": "tinygrad_opt.checkpoint",
     "optim": "tinygrad_opt",
     "parallel": "tinygrad_opt",
     "playback": "tinygrad_opt.viz",
+    "playground": "tinygrad_opt.live",
     "save": "tinygrad_opt.checkpoint",
     "seed": "tinygrad_opt.nn.init",
     "train": "tinygrad_opt",

@@ -16,6 +16,7 @@ from tinygrad_opt.cli import (  # noqa: F401  (importing a command makes it know
     check,
     demo,
     graphs,
+    live_pages,
     paths,
     pictures,
     spiral,

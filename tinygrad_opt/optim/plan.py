@@ -98,10 +98,13 @@ class Run:
         return numbers(self.rule)
 
     def branches(self) -> list[InPlace | None]:
-        """The rule as in-place calls: a version for each branch that it takes at some step."""
+        """The rule as in-place calls: a version for each branch that it takes at some step, and
+        for options that are 0 now and might not be, or the other way round."""
+        others = (self.rule._with({n: 0.0 if x else 0.5}) for n, x in self.options.items())
         known: Versions = {}
-        for t in (*range(1, 65), *(1 << k for k in range(7, 31))):
-            in_place(self.rule, self.pack.dtype, self.rule._rate(t - 1), t, known)
+        for rule in (self.rule, *(o for o in others if [*o.accumulators()] == self.slots)):
+            for t in (*range(1, 65), *(1 << k for k in range(7, 31))):
+                in_place(rule, self.pack.dtype, rule._rate(t - 1), t, known)
         (versions,) = known.values()
         return versions
 

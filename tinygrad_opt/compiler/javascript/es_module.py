@@ -33,7 +33,8 @@ __all__ = ["module"]
 _MODULE = """\
 // {title}
 export function program() {{
-const M = new {memory}({size}), F = Math.fround;
+{constants}
+const M = new {memory}(end), F = Math.fround;
 const filled = (at, text) => M.set(new {memory}(Uint8Array.from(
   atob(text), c => c.charCodeAt(0)).buffer), at);
 const feed = (data, k, name, at, size) => {{
@@ -43,8 +44,7 @@ const feed = (data, k, name, at, size) => {{
   M.set(flat, at);
 }};
 const must = (truth, what) => {{ if (!truth) throw new RangeError(what); }};
-{helpers}{constants}
-const slots = {slots};
+{helpers}const slots = {slots};
 const rates = {rates};
 let count = 0;
 {functions}
@@ -108,7 +108,7 @@ class _Module(Memory):
         for i, region in enumerate(self.regions):
             constants.append(f"const o{i} = {at};")
             at = f"o{i} + {region.size}"
-        whole = sum(region.size for region in self.regions)
+        constants.append(f"const end = {at};")
         init = "".join(self._filled(i, region) for i, region in enumerate(self.regions)
                        if region.values is not None and np.any(region.values))
         helpers = "".join(f"const {h} = {text};\n" for h, text in HELPERS.items()
@@ -117,14 +117,17 @@ class _Module(Memory):
         shown = ",\n  ".join(f"{json.dumps(n)}: {where}" for n, where in self.shown.items())
         return _MODULE.format(
             title=f"{name}: {calls} calls as JavaScript, written by tinygrad_opt",
-            memory=memory, size=whole, helpers=helpers, constants="\n".join(constants),
+            memory=memory, helpers=helpers, constants="\n".join(constants),
             slots=f"{{\n  {shown}}}", rates=_object(self.rates),
             functions="\n".join(self.functions), init=init, exports=", ".join(self.parts))
 
     def _filled(self, i: int, region: Region) -> str:
-        first = region.values.flat[0]
-        if region.size > 1 and np.all(region.values == first):
+        first, steps = region.values.flat[0], np.diff(region.values)
+        if steps.size and not np.any(steps):
             return f"  M.fill({number(first)}, o{i}, o{i} + {region.size});\n"
+        if steps.size > 1 and region.values.dtype.kind == "i" and not np.any(np.diff(steps)):
+            return (f"  for (let i = 0; i < {region.size}; i++)"
+                    f" M[o{i} + i] = {number(first)} + {number(steps[0])} * i;\n")
         values = region.values.astype("<f8" if self.wide else "<f4")
         return f'  filled(o{i}, "{base64.b64encode(values.tobytes()).decode()}");\n'
 
@@ -156,6 +159,10 @@ class _Module(Memory):
                 body.append(self._unit(part, unit))
         for t, array in program.leaves:
             self.show(*self._leaf(t, array))
+        for t, g in delivered.items():                     # of what no optimizer has laid out
+            if isinstance(g, Ref) and is_plain(part.fused.slots[g.slot]):
+                owner = self.names.get(id(t)) or t.name
+                self.show(f"{owner}.grad", self.at(part, g.slot), t.shape, "gradient")
         given = "data, given" if updates else "data"
         rates = ["const R = {...rates, ...given};"] if updates else []
         body.append(f"return {self._result(part, program.result)};")
@@ -193,6 +200,8 @@ class _Module(Memory):
                 if kernel is deliver and t in delivered:
                     raise refused("a second backward() that adds to the gradients of the first")
                 delivered[t] = g
+                if g is None:                              # t.grad = None
+                    del delivered[t]
             return ""
         if call.is_effect and is_step(call):
             return updates[id(_owner(call))].called(part, delivered)

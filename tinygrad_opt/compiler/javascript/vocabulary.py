@@ -40,7 +40,8 @@ WORDS: dict[str, str] = EXACT | {
         "sin", "cos", "tan", "sinh", "cosh", "tanh")},
 }
 OF_TRUTH = {"add": "({0} || {1})", "multiply": "({0} && {1})", "maximum": "({0} || {1})",
-             "minimum": "({0} && {1})"}
+             "minimum": "({0} && {1})",
+             "logical_and": "({0} && {1})", "logical_or": "({0} || {1})", "logical_not": "(!{0})"}
 
 # what JavaScript lacks
 HELPERS = {

@@ -1,0 +1,48 @@
+"""``tinygrad-opt playground``: pages that compute, without Python."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tinygrad_opt.cli.command import argument, argument_errors, command, file, listed, room_for
+from tinygrad_opt.cli.learning import THEME
+
+__all__ = ["playground"]
+
+
+def _entrant(text: str) -> str:
+    from tinygrad_opt.optim import get
+
+    with argument_errors():
+        get(text)
+    return text
+
+
+@command(
+    argument("data", nargs="?", metavar="DATASET",
+             help="spiral, moons, circles, xor, blobs or vertical, or a CSV file of two columns and"
+                  " a class (default: all of the former)"),
+    argument("--optimizers", type=listed(_entrant), metavar="NAMES",
+             help="such as sgd,adam:0.01 (default: all)"),
+    argument("--out", type=file(".html", ".htm"), default=Path("playground.html"), metavar="FILE",
+             help="where to (default: playground.html)"),
+    THEME,
+    examples="""
+    tinygrad-opt playground
+    tinygrad-opt playground spiral --optimizers sgd,momentum,adam
+    tinygrad-opt playground points.csv --out mine.html
+    """,
+)
+def playground(options: argparse.Namespace) -> None:
+    """Make a page on which a network learns, with every number to be seen.
+
+    The reader chooses data, noise, layers, activation, batch, optimizer and rate; plays, pauses,
+    takes single steps, and goes forward and backward through one of them, layer by layer. The page
+    runs the engine's own program and needs neither Python nor a network.
+    """
+    from tinygrad_opt.live import playground as page_of
+
+    page = page_of(None, options.data, optimizers=options.optimizers, theme=options.theme)
+    size = len(str(page).encode()) / 1000
+    print(f"{page.save(room_for(options.out))}  {size:.0f} kB: open it in a browser")

@@ -1,0 +1,110 @@
+"""A page that computes: what it runs is packed into one file, beside what it shows."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tinygrad_opt.viz.html_page import html_page, in_frame, open_in_browser
+from tinygrad_opt.viz.theme import CLASSES, DARK, LIGHT
+
+__all__ = ["LivePage", "live_page", "object_text", "packed"]
+
+HERE = Path(__file__).parent
+
+# what every page does first: unpack its modules, and run them as a script
+START = """\
+"use strict";
+const byId = id => document.getElementById(id);
+async function unpacked(id) {
+  const bytes = Uint8Array.from(atob(byId(id).textContent.trim()), c => c.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  const script = document.createElement("script");
+  script.textContent = `window.LIVE = ${await new Response(stream).text()};`;
+  document.head.append(script);
+  return window.LIVE;
+}
+"""
+
+
+class LivePage:
+    """A page that computes in the browser.
+
+    Notebooks show it; ``.save(path)`` writes it, ``.show()`` opens it in a browser, ``str(page)``
+    is the whole file, and ``.fragment`` is an element for pages of one's own, such as the
+    documentation.
+    """
+
+    def __init__(self, page: str, title: str, height: int = 900) -> None:
+        self.page, self.title, self.height = page, title, height
+
+    def __str__(self) -> str:
+        return self.page
+
+    def __repr__(self) -> str:
+        return f"<LivePage {self.title!r}, {len(self.page.encode()) / 1000:.0f} kB>"
+
+    def save(self, path: str | Path) -> Path:
+        """Write the page, and return where."""
+        path = Path(path)
+        path.write_text(self.page, encoding="utf-8")
+        return path
+
+    def show(self) -> None:
+        """Open the page in a browser."""
+        open_in_browser(self.page, "tinygrad_opt_live_")
+
+    @property
+    def fragment(self) -> str:
+        """The page as an element, in a frame of its own."""
+        return in_frame(self.page, self.title, f"width:100%;height:{self.height}px")
+
+    def _repr_html_(self) -> str:
+        return self.fragment
+
+
+def live_page(name: str, title: str, modules: str, data: Mapping[str, Any] | None = None,
+              theme: str = "auto", height: int = 900) -> LivePage:
+    """The page of the files ``<name>.html``, ``.css`` and ``.js`` beside this one.
+
+    Parameters
+    ----------
+    name, title : str
+    modules : str
+        What ``LIVE`` is, as JavaScript.
+    data : dict, optional
+        Of what JSON can write, one element each.
+    """
+    def file(suffix: str) -> str:
+        return (HERE / f"{name}.{suffix}").read_text(encoding="utf-8")
+
+    colors = {"light": [LIGHT.color(c) for c in CLASSES], "dark": [DARK.color(c) for c in CLASSES]}
+    body = file("html") + f'\n<script type="text/plain" id="modules">{packed(modules)}</script>'
+    scripts = [START, *((HERE / f"{part}.js").read_text(encoding="utf-8")
+                        for part in re.findall(r"// uses (\w+)\.js", file("js"))), file("js")]
+    style = (HERE / "live.css").read_text(encoding="utf-8") + file("css")
+    page = html_page(title, body, style=style, script="\n".join(scripts), theme=theme,
+                     data={**(data or {}), "colors": colors})
+    return LivePage(page, title, height)
+
+
+def packed(text: str) -> str:
+    """Text, compressed, as text."""
+    return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+
+
+def object_text(x: Any) -> str:
+    """Nested dicts and lists as JavaScript; a text that is a function stays one."""
+    if isinstance(x, dict):
+        return "{" + ",\n".join(f"{json.dumps(str(k))}: {object_text(v)}"
+                                for k, v in x.items()) + "}"
+    if isinstance(x, list | tuple):
+        return f"[{', '.join(map(object_text, x))}]"
+    if isinstance(x, str) and "=>" in x:
+        return x
+    return json.dumps(x)
