@@ -31,7 +31,7 @@ def is_step(call: Call) -> bool:
 
 
 class OptimizerStep:
-    """Steps of an optimizer. Where its plan is another one, it makes a step of its own first.
+    """Steps of an optimizer, by loops for as long as its plan holds.
 
     Parameters
     ----------
@@ -43,54 +43,71 @@ class OptimizerStep:
     def __init__(self, optimizer: Any, runner_of: Callable[..., Any]) -> None:
         self.optimizer, self.runner_of = optimizer, runner_of
         self.plan: Any = None                              # that the loops belong to
+        self.left: Any = None                              # a plan of which no loops can be made
         self.kept: list[np.ndarray] = []                   # of each run: its count, rate, options
-        self.rates: list[tuple[Any, np.ndarray]] = []      # runs whose rate is not always the same
+        self.moving: list[tuple[Any, Any]] = []            # runs for which Python computes numbers
 
     def __call__(self) -> None:
-        optimizer, plan = self.optimizer, self.optimizer._plan
-        if plan is None or plan is not self.plan or not self.holds():
-            return self._by_numpy()
-        for run, rate in self.rates:
-            rate[0] = run.rate = run.rule._rate(plan.t)
-        update = self.gather_and_update
-        if plan.guarded:                                   # gradients are looked at, or clipped
+        if not self._by_loops():
+            self.optimizer._step()
+
+    def _by_loops(self) -> bool:
+        """Make the step, or leave it out as its options say; False if NumPy is to make it."""
+        optimizer = self.optimizer
+        plan = optimizer._plan or optimizer._planned(
+            {n: e.target._gradient for n, e in optimizer._entries.items()})
+        if plan is not self.plan and not self._take(plan):
+            return False
+        update = self.update
+        if not self.holds():                               # gradients may lie elsewhere now
+            if plan.large or not plan.gather_gradients():
+                self.plan = None
+                return False
+        elif plan.guarded:
             self.gather()
-            if not optimizer._guarded(plan):
-                return None
-            update = self.update
+        else:
+            update = self.gather_and_update
+        for run, given in self.moving:
+            if given is None:
+                if not run.prepare(plan.t, plan.done):
+                    return False
+            else:
+                given[1] = run.rate = run.rule._rate(plan.t)
+        optimizer.__dict__["_last"] = None
+        if plan.guarded and not optimizer._guarded(plan):
+            return True
         optimizer._used()
         if update() >= 0:                                  # the rule takes another branch now
-            return self._by_numpy()
+            return False
         for run in plan.runs:
             run.t = run.count + plan.done                  # `explain` tells of the last step
         optimizer.__dict__["_last"] = plan
-        return None
+        return True
 
-    def _by_numpy(self) -> None:
-        self.optimizer._step()
-        self._take(self.optimizer._plan)
-
-    def _take(self, plan: Any) -> None:
-        """Write the loops of a plan; without them, the optimizer goes on by itself."""
-        self.plan = None
-        if plan is None or any(run.version is None for run in plan.runs):
-            return
+    def _take(self, plan: Any) -> bool:
+        """Write the loops of a plan, if it holds and there are such."""
+        if plan is self.left or not plan.gather_gradients():
+            return False
+        plan.release()
+        self.plan, self.left = None, plan
+        if any(run.version is None for run in plan.runs):
+            return False
         numbers: list[Step] = []
         copies: list[Step] = []
         updates: list[Step] = []
         self.kept.clear()
-        self.rates.clear()
+        self.moving.clear()
         if plan.remembers:                                 # what the step overwrites
             for pack in plan.packs:
                 pack.remember()
                 updates += [(_copy(now, pack.dtype), [_address(now), _address(kept)])
                             for now, kept in zip((pack.p, pack.state), pack.before)]
         for run in plan.runs:
-            loops = self._run(run, plan, copies)
-            if loops is None:
-                return
-            numbers.append(loops[0])
-            updates.append(loops[1])
+            made = self._run(run, plan)
+            if made is None:
+                return False
+            for steps, its in zip((numbers, copies, updates), made):
+                steps += its
         updates.append((_COUNT, [plan._done.buffer_info()[0]]))
         self.gather = self.runner_of(copies).call
         self.update = self.runner_of(numbers + updates).call
@@ -99,43 +116,45 @@ class OptimizerStep:
             *(("{0}._gradient is {1}", e.target, e.target._gradient) for e in plan.active),
             *(("{0}._array is {1}", e.target, e.target._array) for e in plan.active),
             *((f"{{}}._gradient is {'not ' * given}None", t) for t, given in plan.resting)])
-        self.plan = plan
+        self.plan, self.left = plan, None
+        return True
 
-    def _run(self, run: Any, plan: Any, copies: list[Step]) -> tuple[Step, Step] | None:
-        """The loops of a run: of its numbers and of its vectors."""
+    def _run(self, run: Any, plan: Any) -> tuple[list[Step], list[Step], list[Step]] | None:
+        """The loops of a run: of its numbers, of its gradients where they are copied, and of its
+        vectors."""
         pack, size = run.pack, run.pack.dtype.itemsize
-        update, numbers = update_loop(run, run.version), _numbers(run)
-        if update is None or numbers is None:
+        gradients = [e.target._gradient for e in run.entries]
+        update = update_loop(run, run.version)
+        if update is None or not all(type(g) is np.ndarray and g.dtype == pack.dtype
+                                     for g in gradients):
             return None
+        rows = [pack.p, pack.g, *[pack.state[pack.slots.index(slot)] for slot in run.slots]]
+        where = [_address(row) + run.place.start * size for row in rows]
+        copies = []
+        if run.large and not plan.guarded and gradients[0].flags.c_contiguous:
+            where[1] = _address(gradients[0])              # it is read where it is
+        else:
+            copies = [(_copy(g, pack.dtype), [
+                _address(g), where[1] + size * (e.place.start - run.place.start)])
+                for e, g in zip(run.entries, gradients)]
+        cells = [_address(run._moving.base) + size * i for i in range(run.version.size)]
+        updates = [(update, where + cells)]
+        numbers = _numbers(run)
+        if numbers is None:
+            self.moving.append((run, None))
+            return [], copies, updates
         given = np.array([run.count + 1, run.rate, *run._fixed])
         self.kept.append(given)
         if run._constant is None:
-            self.rates.append((run, given[1:]))
-        cells = _address(run._moving.base)
-        rows = [pack.p, pack.g, *[pack.state[pack.slots.index(slot)] for slot in run.slots]]
-        where = [_address(row) + run.place.start * size for row in rows]
-        gradients = [e.target._gradient for e in run.entries]
-        if run.large and not plan.guarded and _is_plain(gradients[0], pack.dtype):
-            where[1] = _address(gradients[0])              # it is read where it is
-        else:
-            for e, g in zip(run.entries, gradients):
-                if not isinstance(g, np.ndarray) or g.dtype != pack.dtype:
-                    return None
-                copies.append((_copy(g, pack.dtype), [
-                    _address(g), where[1] + size * (e.place.start - run.place.start)]))
-        return ((numbers, [plan._done.buffer_info()[0],
-                           *(_address(given) + 8 * i for i in range(len(given))),
-                           *(cells + size * i for i in range(run.version.moves))]),
-                (update, where + [cells + size * i for i in range(run.version.size)]))
+            self.moving.append((run, given))
+        inputs = [_address(given) + 8 * i for i in range(len(given))]
+        return [(numbers, [plan._done.buffer_info()[0], *inputs,
+                           *cells[: run.version.moves]])], copies, updates
 
 
 def _address(array: np.ndarray) -> int:
     where: int = array.__array_interface__["data"][0]
     return where
-
-
-def _is_plain(g: Any, dtype: Any) -> bool:
-    return isinstance(g, np.ndarray) and g.dtype == dtype and g.flags.c_contiguous
 
 
 def _copy(g: np.ndarray, dtype: Any) -> Loop:
