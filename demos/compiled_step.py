@@ -5,11 +5,10 @@
 Draws the list too: each call, what it reads, and the block of memory that it writes to.
 """
 
-import argparse
 import time
-from pathlib import Path
 
 import numpy as np
+from helpers import command_line, save_drawing
 
 import tinygrad_opt as tg
 
@@ -49,10 +48,7 @@ def main(out="runs", quick=False):
     print(f"{steps} steps: loss {slow[0]:.3f} -> {slow[-1]:.3f}, equal to the bit")
     print(f"a step: {slow_time:.0f} µs eager, {fast_time:.0f} µs compiled\n")
     print(compiled.explain(repeats=20))
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    drawing = tg.draw(compiled, direction="TB", engine="builtin")
-    print(f"wrote {drawing.save(folder / 'compiled_step.svg')}")
+    save_drawing(tg.draw(compiled, direction="TB", engine="builtin"), out, "compiled_step")
 
     try:
         tg.compile(lambda x: x if float(x.sum()) > 0 else -x)(np.ones(3))
@@ -61,7 +57,4 @@ def main(out="runs", quick=False):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--out", default="runs")
-    main(**vars(parser.parse_args()))
+    command_line(main, __doc__)

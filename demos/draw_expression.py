@@ -1,17 +1,17 @@
 """tanh(a·b + c) as a picture: values, gradients, the way back, and the style of lectures.
 
-    python demos/draw_expression.py
+    python demos/draw_expression.py [--out FOLDER]
 
-Writes expression.svg, expression-backward.svg and expression-split.svg into the current folder.
 No Graphviz is needed.
 """
 
 import numpy as np
+from helpers import command_line, save_drawing
 
 import tinygrad_opt as tg
 
 
-def main():
+def main(out="runs", quick=False):
     a = tg.Tensor(2.0, requires_grad=True, name="a")
     b = tg.Tensor(-3.0, requires_grad=True, name="b")
     c = tg.Tensor(5.5, requires_grad=True, name="c")
@@ -25,11 +25,12 @@ def main():
     view = tg.draw(y)
     print(view)
 
-    print("\nwrote", view.save("expression.svg"))
-    print("wrote", tg.draw(y, grads=True).save("expression-backward.svg"),
-          "  beside each arrow runs the gradient, times the local derivative")
-    print("wrote", tg.draw(y, style="split").save("expression-split.svg"))
+    print()
+    save_drawing(view, out, "expression")
+    save_drawing(tg.draw(y, style="split"), out, "expression_split")
+    print("beside each arrow runs the gradient, times the local derivative:")
+    save_drawing(tg.draw(y, grads=True), out, "expression_backward")
 
 
 if __name__ == "__main__":
-    main()
+    command_line(main, __doc__)

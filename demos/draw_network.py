@@ -1,12 +1,12 @@
 """Networks as pictures: a frame around each layer, equal layers as one, 50 steps folded.
 
-    python demos/draw_network.py
+    python demos/draw_network.py [--out FOLDER]
 
-Writes network.svg, layers.svg, deep.svg and recurrent.svg into the current folder. A weight that
-many steps use is drawn once and then as W ↗ wherever it is used again.
+A weight that many steps use is drawn once and then as W ↗ wherever it is used again.
 """
 
 import numpy as np
+from helpers import command_line, save_drawing
 
 import tinygrad_opt as tg
 from tinygrad_opt import nn
@@ -25,7 +25,7 @@ def recurrent_loss(steps, rng):
     return loss
 
 
-def main():
+def main(out="runs", quick=False):
     rng = np.random.default_rng(0)
     model = nn.MLP([2, 64, 3], rng=rng)
     x, labels = rng.normal(size=(64, 2)), rng.integers(0, 3, 64)
@@ -33,16 +33,15 @@ def main():
     loss.name = "loss"
     loss.backward()
 
-    whole = tg.draw(loss)
-    print(whole)
-    print("\nwrote", whole.save("network.svg"))
-    closed = tg.draw(model, x.astype("float32"), depth=0)
-    print("wrote", closed.save("layers.svg"), "  ", closed.graph.caption)
-    deep = tg.draw(nn.MLP([2, *[16] * 31, 3], rng=rng), x.astype("float32"))
-    print("wrote", deep.save("deep.svg"), "    ", deep.graph.caption)
-    folded = tg.draw(recurrent_loss(50, rng))
-    print("wrote", folded.save("recurrent.svg"), folded.graph.caption)
+    x = x.astype("float32")
+    views = {"network": tg.draw(loss), "layers": tg.draw(model, x, depth=0),
+             "deep": tg.draw(nn.MLP([2, *[16] * 31, 3], rng=rng), x),
+             "unrolled": tg.draw(recurrent_loss(50, rng))}
+    print(views["network"])
+    for name, view in views.items():
+        print(f"\n{view.graph.caption}")
+        save_drawing(view, out, name)
 
 
 if __name__ == "__main__":
-    main()
+    command_line(main, __doc__)

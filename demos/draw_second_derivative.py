@@ -1,16 +1,15 @@
 """A derivative has a graph as well: draw it, and go back through it for the second derivative.
 
-    python demos/draw_second_derivative.py
-
-Writes first-derivative.svg and second-derivative.svg into the current folder.
+    python demos/draw_second_derivative.py [--out FOLDER]
 """
 
 import numpy as np
+from helpers import command_line, save_drawing
 
 import tinygrad_opt as tg
 
 
-def main():
+def main(out="runs", quick=False):
     x = tg.Tensor(0.5, requires_grad=True, dtype="float64", name="x")
     np.tanh(x).backward(create_graph=True)
     first, x.grad = x.grad, None
@@ -24,9 +23,9 @@ def main():
           f"dy/dx   = 1 − y²      {float(first):.8f}   {1 - t * t:.8f}\n"
           f"d²y/dx² = −2y(1 − y²) {float(second):.8f}  {-2 * t * (1 - t * t):.8f}\n")
     print(tg.draw(first), "\n")
-    print("wrote", tg.draw(first).save("first-derivative.svg"))
-    print("wrote", tg.draw(second).save("second-derivative.svg"))
+    save_drawing(tg.draw(first), out, "first_derivative")
+    save_drawing(tg.draw(second), out, "second_derivative")
 
 
 if __name__ == "__main__":
-    main()
+    command_line(main, __doc__)

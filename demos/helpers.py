@@ -30,8 +30,8 @@ def save_both(picture, out, name):
     print(f"wrote {folder / name}_light.png and _dark.png")
 
 
-def save_drawing(view, out, name):
-    """Save a drawing as SVG, which follows its reader's colour scheme."""
+def save_drawing(view, out, name, kind="svg"):
+    """Save a drawing, or a page of kind "html", which follow their reader's colour scheme."""
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    print("wrote", view.save(folder / f"{name}.svg"))
+    print("wrote", view.save(folder / f"{name}.{kind}"))
