@@ -447,7 +447,7 @@ def test_the_tour_links_all_that_it_made_from_one_page(tmp_path, capsys):
     folder = tmp_path / "my tour"
     files = Links((folder / "index.html").read_text(encoding="utf-8")).files
     assert files == {"digits/graph.svg", "digits/history.csv", "neuron.svg", "backprop.html",
-                     "compare/compare.png", "compare/compare.csv", "race.png", "race.html",
+                     "compare/compare.svg", "compare/compare.csv", "race.svg", "race.html",
                      "race.csv"}
     assert all((folder / file).stat().st_size > 100 for file in files)
     for typed in re.findall(r"^\$ tinygrad-opt (.*)$", out, re.M):

@@ -132,7 +132,8 @@ def test_every_picture_takes_a_size_dots_and_a_title(line):
     done(f"{line} --size 800x450 --dpi 80 --title T --out a.png a.svg")
     with Image.open("a.png") as image:
         assert image.size == (800, 450)
-    assert "<!-- T -->" in Path("a.svg").read_text(encoding="utf-8")
+    text = Path("a.svg").read_text(encoding="utf-8")
+    assert text.count(">T</text>") == 2 and "prefers-color-scheme" in text     # light and dark
 
 
 def test_descents_are_one_picture_or_a_film_of_each(capsys):
@@ -348,3 +349,10 @@ def test_pictures_of_a_csv_file_have_the_names_of_its_columns_and_classes(tmp_pa
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("length", "width")
     legend = next(ax.get_legend() for ax in films[0].figure.axes if ax.get_legend())
     assert [text.get_text() for text in legend.get_texts()] == ["cat", "dog"]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_drawing_of_one_theme_is_drawn_once(theme):
+    done(f"race beale --steps 3 --theme {theme} --title T --out a.svg")
+    text = Path("a.svg").read_text(encoding="utf-8")
+    assert "prefers-color-scheme" not in text and text.count("<!-- T -->") == 1

@@ -118,7 +118,7 @@ def _stops(out: Path, epochs: int) -> Iterator[Stop]:
              "Each learns the same data from the same first weights.",
              ("compare", "moons", "--seeds", "2", "--epochs", "50", "--quiet",
               "--out", str(out / "compare")),
-             ("compare/compare.png", "compare/compare.csv")),
+             ("compare/compare.svg", "compare/compare.csv")),
     ]
     yield _race(out)
 
@@ -128,7 +128,7 @@ def _race(out: Path) -> Stop:
     from tinygrad_opt.errors import RenderError
     from tinygrad_opt.viz.figures import matplotlib_or_error
 
-    files = ["race.png", "race.html", "race.csv"]
+    files = ["race.svg", "race.html", "race.csv"]
     try:
         matplotlib_or_error()
     except RenderError as error:

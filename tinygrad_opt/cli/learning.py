@@ -175,8 +175,8 @@ TRAINING = (
 )
 QUIET = argument("--quiet", action="store_true", help="show no progress")
 THEME = argument("--theme", choices=("auto", "light", "dark"), default="auto",
-                 help="colours; with auto a page follows its reader's system, and pictures are"
-                      " light (default: auto)")
+                 help="colours; with auto pages and SVG follow their reader's system, and other"
+                      " pictures are light (default: auto)")
 TITLE = argument("--title", default="", metavar="TEXT", help="above the picture")
 PICTURE = (
     THEME,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,7 @@ def _path(one: Any, surface: Any, start: Any, steps: int, by_samples: bool, *,
 
 def _written(result: Any, path: Path, options: argparse.Namespace) -> str:
     """Write one file, and say what it is."""
+    from tinygrad_opt.viz.figures import save_picture
     from tinygrad_opt.viz.plots.races import animate_race, plot_race
 
     if kind_of(path) == NUMBERS:
@@ -161,7 +163,7 @@ def _written(result: Any, path: Path, options: argparse.Namespace) -> str:
     chosen = look(options) | ({"cmap": "coolwarm"} if options.surface.endswith("neuron") else {})
     chosen["arrows"] = options.arrows
     if kind_of(path) == STILL:
-        plot_race(result, **chosen).savefig(path)
+        save_picture(partial(plot_race, result), path, **chosen)
         return f"{path}  all paths, and the value against the step"
     film = animate_race(result, frames=options.frames, **chosen)
     with Counter("frames", options.quiet) as watch:
@@ -210,7 +212,7 @@ def descend(options: argparse.Namespace) -> None:
     the first valley, momentum gets over the hills, too large a rate jumps about or explodes.
     """
     from tinygrad_opt import optim
-    from tinygrad_opt.viz.figures import matplotlib_or_error
+    from tinygrad_opt.viz.figures import matplotlib_or_error, save_picture
     from tinygrad_opt.viz.plots import descents as d
 
     matplotlib_or_error()
@@ -223,7 +225,7 @@ def descend(options: argparse.Namespace) -> None:
         print(f"{name:12} {label:34} {d.outcome(runs[name])}")
     for path in map(room_for, options.out):
         if kind_of(path) == STILL:
-            d.plot_descent([*runs.values()], **look(options)).savefig(path)
+            save_picture(partial(d.plot_descent, [*runs.values()]), path, **look(options))
             print(f"{path}  {len(runs)} descents")
             continue
         for name, run in runs.items():

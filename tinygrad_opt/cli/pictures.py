@@ -103,7 +103,7 @@ def landscape(options: argparse.Namespace) -> int:
     al., 2018). The loss is that of the samples learned from, all in one batch.
     """
     from tinygrad_opt import nn
-    from tinygrad_opt.viz.figures import matplotlib_or_error
+    from tinygrad_opt.viz.figures import matplotlib_or_error, save_picture
     from tinygrad_opt.viz.plots.loss_landscape import Waypoints, loss_landscape
 
     if any(kind_of(path) == STILL for path in options.out):
@@ -121,7 +121,7 @@ def landscape(options: argparse.Namespace) -> int:
           f" {found.loss.max():.4g}")
     for path in map(room_for, options.out):
         if kind_of(path) == STILL:
-            found.plot(**look(options)).savefig(path)
+            save_picture(found.plot, path, **look(options))
             print(f"{path}  the loss at {found.loss.size} points")
         else:
             print(f"{found.save(path)}  its numbers at {found.loss.size} points")

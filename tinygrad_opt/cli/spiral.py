@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -92,6 +93,7 @@ def spiral(options: argparse.Namespace) -> None:
     runs: dict[str, list[Any]] = {}
     rows = options.rows or ROWS
     from tinygrad_opt import optim
+    from tinygrad_opt.viz.figures import save_picture
 
     for row, label in zip(rows, labelled([row.optimizer for row in rows], optim.get), strict=True):
         runs[label] = []
@@ -105,7 +107,7 @@ def spiral(options: argparse.Namespace) -> None:
         if path.suffix.lower() == ".csv":
             save_histories(path, runs)
         else:
-            picture(runs, **look(options)).savefig(path)
+            save_picture(partial(picture, runs), path, **look(options))
         print(path)
 
 

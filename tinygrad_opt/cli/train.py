@@ -7,6 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -129,7 +130,7 @@ def compare(options: argparse.Namespace) -> None:
     Seed k gives all optimizers the same first weights and the same order of the samples.
 
     Written to the folder: compare.csv (every epoch of every run) and, with Matplotlib,
-    compare.png (the loss against the epoch, with the range).
+    compare.png and compare.svg (the loss against the epoch, with the range).
     """
     problem = Problem(options)
     entrants = labelled(options.optimizers, problem.optimizer)
@@ -147,7 +148,7 @@ def compare(options: argparse.Namespace) -> None:
     print(f"{problem.name}: {seeds}, {len(problem.samples.x_test)} samples to test on\n")
     print(_table(runs), end="\n\n")
     print(f"{save_histories(out / 'compare.csv', runs)}  every epoch of every run")
-    _plot(out / "compare.png", runs, look(options))
+    _plot([out / "compare.png", out / "compare.svg"], runs, look(options))
 
 
 def _history(learning: Learning) -> Any:
@@ -188,15 +189,16 @@ def save_histories(path: Path, runs: dict[str, list[Any]]) -> Path:
     return write_csv(path, [["optimizer", "seed", *next(iter(runs.values()))[0]], *rows])
 
 
-def _plot(path: Path, runs: dict[str, list[Any]], chosen: dict[str, Any]) -> None:
+def _plot(paths: Sequence[Path], runs: dict[str, list[Any]], chosen: dict[str, Any]) -> None:
     """Draw the losses; without Matplotlib, say how to get it."""
     from tinygrad_opt.errors import RenderError
-    from tinygrad_opt.viz.figures import png
+    from tinygrad_opt.viz.figures import save_picture
     from tinygrad_opt.viz.plots.learning_curves import plot_compare
 
     try:
-        path.write_bytes(png(plot_compare(runs, **chosen | {"size": chosen["size"] or (9.6, 4.6)})))
+        for path in paths:
+            save_picture(partial(plot_compare, runs), path,
+                         **chosen | {"size": chosen["size"] or (9.6, 4.6)})
+            print(f"{path}  the training loss of each, mean and range")
     except RenderError as error:
         print(f"no plot: {error}")
-    else:
-        print(f"{path}  the training loss of each, mean and range")

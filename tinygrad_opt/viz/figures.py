@@ -7,9 +7,11 @@ display, is not used at all.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, cast
 
@@ -17,7 +19,7 @@ import numpy as np
 
 from tinygrad_opt.errors import RenderError, install
 from tinygrad_opt.typing import Array, ArrayLike, Unpack
-from tinygrad_opt.viz.theme import FIGURE_FONT, OKABE_ITO, Theme, theme_of
+from tinygrad_opt.viz.theme import FIGURE_FONT, NIGHT, OKABE_ITO, Theme, theme_of
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -36,8 +38,9 @@ if TYPE_CHECKING:
 
 Color: TypeAlias = str | tuple[float, ...]
 
-__all__ = ["Options", "Unpack", "drawing", "figure", "legend_below", "png"]
+__all__ = ["Options", "Unpack", "drawing", "figure", "legend_below", "png", "save_picture"]
 
+POINTS = 72                                    # an inch, as SVG is drawn
 LARGE = (9.6, 4.8)                             # inches; see `figure`
 
 
@@ -168,6 +171,45 @@ def png(picture: Figure, **options: Any) -> bytes:
     buffer = io.BytesIO()
     picture.savefig(buffer, format="png", **options)
     return buffer.getvalue()
+
+
+def save_picture(plot: Callable[..., Picture], path: Path, **options: Unpack[Options]) -> Path:
+    """Save what ``plot(**options)`` draws; an SVG of theme "auto" follows its reader's system."""
+    made = plot(**options)
+    if path.suffix.lower() == ".svg" and options.get("theme") == "auto":
+        dark = plot(**{**options, "theme": "dark"})
+        width, height = made.get_size_inches() * POINTS
+        text = "\n".join([
+            '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+            f' width="{width:g}pt" height="{height:g}pt" viewBox="0 0 {width:g} {height:g}">',
+            "<style>svg{max-width:100%;height:auto}text{white-space:pre}"
+            f"@media {NIGHT}{{.light{{display:none}}.dark{{display:inline}}}}</style>",
+            f'<g class="light">{svg_inside(made, made)}</g>',
+            f'<g class="dark" display="none">{svg_inside(dark, dark)}</g></svg>', ""])
+        path.write_text(text, encoding="utf-8", newline="\n")
+    else:
+        made.savefig(path)
+    return path
+
+
+def svg_inside(figure: Picture, artist: Artist) -> str:
+    """What an artist of a figure draws, as the inside of an SVG element."""
+    from matplotlib.backends.backend_svg import RendererSVG
+
+    text, dpi, figure.dpi = io.StringIO(), figure.dpi, POINTS
+    width, height = figure.get_size_inches() * POINTS
+    try:
+        with matplotlib_or_error().rc_context({
+                "svg.fonttype": "none", "svg.hashsalt": figure.theme.name}):
+            pen: Any = RendererSVG(                        # type: ignore[no-untyped-call]
+                width, height, text, image_dpi=POINTS,
+                metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+            artist.draw(pen)
+            pen.finalize()
+    finally:
+        figure.dpi = dpi
+    inside = text.getvalue().partition("</style>\n </defs>")[2].rpartition("</svg>")[0]
+    return re.sub("<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), inside).strip()
 
 
 def shown(plot: Callable[[], Figure]) -> bytes | None:

@@ -96,10 +96,13 @@ def theme_of(name: str | Theme) -> Theme:
     return themes[name]
 
 
+NIGHT = "screen and (prefers-color-scheme: dark)"          # paper is white for everybody
+
+
 def css(theme: str | Theme = "auto") -> str:
     """The colours of a theme as CSS variables; ``"auto"`` follows the reader's system."""
     if theme == "auto":
-        return f"{LIGHT.css}\n@media (prefers-color-scheme:dark){{{DARK.css}}}"
+        return f"{LIGHT.css}\n@media {NIGHT}{{{DARK.css}}}"
     return theme_of(theme).css
 
 

@@ -1,7 +1,7 @@
 "use strict";
 const $ = id => document.getElementById(id), read = id => JSON.parse($(id).textContent);
 const about = read("about"), svg = $("film"), at = $("at");
-const night = matchMedia("(prefers-color-scheme: dark)");
+const night = matchMedia("screen and (prefers-color-scheme: dark)");
 
 async function inflate(text) {
   const bytes = Uint8Array.from(atob(text), c => c.charCodeAt(0));
@@ -48,6 +48,7 @@ async function start() {
   }
   function play() { $("play").textContent = "❚❚"; tick(); }
 
+  $("whole").onclick = () => $("whole").textContent = svg.classList.toggle("large") ? "−" : "+";
   $("play").onclick = () => timer ? pause() : play();
   at.oninput = () => { pause(); show(+at.value); };
   document.onkeydown = e => {

@@ -7,25 +7,23 @@ shows the same film as a GIF, sharp at every size.
 from __future__ import annotations
 
 import base64
-import io
 import json
-import re
 import zlib
 from pathlib import Path
 from typing import Any
 
 from tinygrad_opt.viz.animation.moving import Words
-from tinygrad_opt.viz.figures import matplotlib_or_error
+from tinygrad_opt.viz.figures import POINTS, svg_inside
 from tinygrad_opt.viz.html_page import html_page
 
-__all__ = ["film_page", "fragment"]
+__all__ = ["film_page"]
 
-POINTS = 72                                    # an inch, as SVG is drawn
-STYLE = """#film{display:block;width:100%;height:auto;min-width:560px}
+STYLE = """#film{display:block;margin:auto;width:100%;height:auto}#film.large{min-width:720px}
 #film text{white-space:pre}.wide{overflow-x:auto}
 .bar{display:flex;gap:8px;align-items:center;margin-top:8px}
 input{flex:1;min-width:60px;accent-color:var(--value)}
 output{min-width:6em;text-align:right;color:var(--muted);font-variant-numeric:tabular-nums}
+@media (min-width:760px){#whole{display:none}}@media (max-width:480px){output{min-width:0}}
 @media print{.bar{display:none}}"""
 BODY = """<div class="wide"><svg id="film" role="img"></svg></div>
 <div class="bar"><button id="play" aria-label="play or pause" title="space">▶</button>
@@ -33,7 +31,7 @@ BODY = """<div class="wide"><svg id="film" role="img"></svg></div>
 <output id="count"></output>
 <select id="speed" aria-label="speed"><option value=".25">¼×</option><option value=".5">½×</option>
 <option value="1" selected>1×</option><option value="2">2×</option><option value="4">4×</option>
-</select></div>"""
+</select><button id="whole" aria-label="larger or whole" title="larger or whole">+</button></div>"""
 
 
 def film_page(film: Any, fps: float) -> str:
@@ -52,35 +50,16 @@ def film_page(film: Any, fps: float) -> str:
 
 def _drawn(film: Any) -> dict[str, Any]:
     """What stands still, and of each artist what it draws in each frame; 0 if nothing changed."""
-    figure, dpi = film.figure, film.figure.dpi
-    figure.dpi = POINTS
-    try:
-        with film.moving(hidden=True):
-            still = fragment(figure, figure)
-        with film.moving():
-            artists: list[list[Any]] = []
-            for part, artist in ((owner, a) for owner in film.parts for a in owner.artists):
-                drawn: list[Any] = [None]
-                artists.append([])
-                for frame in range(film.frames):
-                    part.show(frame)
-                    drawn.append(fragment(figure, artist))
-                    artists[-1].append(drawn[-1] if drawn[-1] != drawn[-2] else 0)
-    finally:
-        figure.dpi = dpi
+    figure = film.figure
+    with film.moving(hidden=True):
+        still = svg_inside(figure, figure)
+    with film.moving():
+        artists: list[list[Any]] = []
+        for part, artist in ((owner, a) for owner in film.parts for a in owner.artists):
+            drawn: list[Any] = [None]
+            artists.append([])
+            for frame in range(film.frames):
+                part.show(frame)
+                drawn.append(svg_inside(figure, artist))
+                artists[-1].append(drawn[-1] if drawn[-1] != drawn[-2] else 0)
     return {"still": still, "artists": artists}
-
-
-def fragment(figure: Any, artist: Any) -> str:
-    """What an artist of a figure draws, as the inside of an SVG element."""
-    from matplotlib.backends.backend_svg import RendererSVG
-
-    text = io.StringIO()
-    width, height = figure.get_size_inches() * POINTS
-    with matplotlib_or_error().rc_context({"svg.fonttype": "none", "svg.hashsalt": "film"}):
-        pen = RendererSVG(width, height, text, image_dpi=POINTS,
-                          metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-        artist.draw(pen)
-        pen.finalize()
-    inside = text.getvalue().partition("</style>\n </defs>")[2].rpartition("</svg>")[0]
-    return re.sub("<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), inside).strip()

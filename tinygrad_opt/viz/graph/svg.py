@@ -17,7 +17,7 @@ from tinygrad_opt.viz.graph.layout import Box, Layout, Point
 from tinygrad_opt.viz.graph.look import BORDER, PAD_X, SMALL, TITLE, Shape, ink, legend
 from tinygrad_opt.viz.graph.model import Back, Graph, Node
 from tinygrad_opt.viz.graph.text import shorten, width
-from tinygrad_opt.viz.theme import DARK, LIGHT, MONO, SANS, Theme
+from tinygrad_opt.viz.theme import DARK, LIGHT, MONO, NIGHT, SANS, Theme
 
 __all__ = ["svg"]
 
@@ -102,7 +102,7 @@ def _style() -> str:
     rules.append(f"{here} text.halo{{stroke:{DARK.page}}}")
     rules.append(f"{here} .alias .box{{stroke:{DARK.kinds['parameter'][1]}}}")
     return ("<style>svg.tg-auto{color-scheme:light dark}"
-            f"@media (prefers-color-scheme: dark){{{' '.join(rules)}}}</style>")
+            f"@media {NIGHT}{{{' '.join(rules)}}}</style>")
 
 
 class _Pen:

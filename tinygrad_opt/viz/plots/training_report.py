@@ -22,7 +22,7 @@ from tinygrad_opt.viz.html_page import html_page
 from tinygrad_opt.viz.plots.decision_regions import class_shares, decision_regions
 from tinygrad_opt.viz.plots.learning_curves import plot_history
 from tinygrad_opt.viz.plots.models import plot_confusion, plot_samples, plot_weights
-from tinygrad_opt.viz.theme import theme_of
+from tinygrad_opt.viz.theme import NIGHT, theme_of
 
 __all__ = ["report"]
 
@@ -36,7 +36,13 @@ pre,.wide{overflow-x:auto}.warn{color:var(--alarm);font-weight:bold}
 @media print{main{display:block}img{max-height:22cm}}
 table{border-collapse:collapse;font-size:.87em;font-variant-numeric:tabular-nums}
 td,th{padding:2px 12px 2px 0;text-align:right}
-td:first-child,th:first-child,.about td{text-align:left}"""
+th{vertical-align:bottom}td:first-child,th:first-child,.about td{text-align:left}
+@media screen and (max-width:640px){body{padding:0 10px}.graph svg .page{fill:none!important}
+.numbers table{font-size:.63em}.numbers :is(td,th){padding-right:5px}
+.wide{background:linear-gradient(90deg,var(--page) 30%,transparent) 0 0/40px 100% local,
+linear-gradient(270deg,var(--page) 30%,transparent) 100% 0/40px 100% local,
+linear-gradient(90deg,var(--edge),transparent) 0 0/12px 100%,
+linear-gradient(270deg,var(--edge),transparent) 100% 0/12px 100%;background-repeat:no-repeat}}"""
 
 
 def report(
@@ -91,7 +97,7 @@ def report(
     def shown(title: str, about: str, plot: Callable[..., Any], *args: Any, **options: Any) -> str:
         """A section that is a picture, in one theme or in both."""
         urls = [_svg_url(plot(*args, **options, theme=one)) for one in themes]
-        dark = "".join(f'<source media="(prefers-color-scheme:dark)" srcset="{url}">'
+        dark = "".join(f'<source media="{NIGHT}" srcset="{url}">'
                        for url in urls[1:])
         return _section(title, f'<picture>{dark}<img src="{urls[0]}"'
                                f' alt="{escape(about)}"></picture>')
@@ -106,7 +112,8 @@ def report(
                               f"{_graph(model, x, theme)}</div>", "all"))
     parts += [shown("Weights", "every parameter as red (positive) and blue (negative) squares",
                     plot_weights, model),
-              _section("Numbers", f'<div class="wide">{_numbers(history)}</div>', "all long")]
+              _section("Numbers", f'<div class="wide">{_numbers(history)}</div>',
+                       "all long numbers")]
     body = "\n".join([f"<h1>{escape(title)}</h1>\n<main>", *parts, "</main>"])
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(html_page(title, body, style=STYLE, theme=theme), encoding="utf-8",
@@ -188,7 +195,8 @@ def _numbers(history: Any) -> str:
     """One row an epoch; of many, the first and the last ones."""
     rows = list(zip(*(history[column] for column in history)))
     cut = rows if len(rows) <= 40 else [*rows[:20], ["…"] * len(list(history)), *rows[-20:]]
-    return html_table([history, *cut])
+    names = [name.replace("_", "_\u200b") for name in history]      # where a line may break
+    return html_table([names, *cut])
 
 
 def _svg_url(figure: Any) -> str:
