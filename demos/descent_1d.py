@@ -39,7 +39,7 @@ def main(out="runs", quick=False, steps=300):
     runs = {}
     for name, text in RUNS.items():
         runs[name] = descend_1d(valleys, tg.optim.get(text), START, steps, x=VIEW,
-                                label=f"{name}: {text}", watch=report)
+                                label=f"{name}\n{text}", watch=report)
         print(f"{name:12} {text:34} {outcome(runs[name])}")
     save_both(partial(plot_descent, list(runs.values())), out, "descent_1d")
     for name, run in runs.items():

@@ -42,7 +42,7 @@ def picture(model, t, theme):
         u = solution(model, t).data
     with drawing((6.4, 4.0), theme=theme) as (figure, page):
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
-        above.plot(t, exact(t), color=page.muted, linewidth=4, label="exact")
+        above.plot(t, exact(t), color=page.grid, linewidth=7, label="exact")
         above.plot(t, u, "--", color=page.value, label="the network")
         above.legend()
         above.set(ylabel="u(t)")

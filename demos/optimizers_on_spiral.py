@@ -31,12 +31,15 @@ from functools import partial
 
 from helpers import save_both
 
+from tinygrad_opt import optim
+from tinygrad_opt.cli.command import labelled
 from tinygrad_opt.cli.spiral import EPOCHS, ROWS, learned, picture, table
 
 
 def main(epochs=EPOCHS, seeds=8, rows=ROWS, out="runs"):
-    runs = {row.optimizer: [learned(row.optimizer, seed, epochs) for seed in range(seeds)]
-            for row in rows}
+    labels = labelled([row.optimizer for row in rows], optim.get)
+    runs = {label: [learned(row.optimizer, seed, epochs) for seed in range(seeds)]
+            for label, row in zip(labels, rows)}
     print(table(rows, runs))
     save_both(partial(picture, runs), out, "spiral")
     return runs

@@ -12,7 +12,7 @@ from helpers import command_line, save_both
 
 import tinygrad_opt as tg
 from tinygrad_opt import nn
-from tinygrad_opt.viz.figures import drawing
+from tinygrad_opt.viz.figures import drawing, halo
 from tinygrad_opt.viz.theme import CLASS_MARKERS, CLASSES
 
 PLANE = 2
@@ -55,7 +55,7 @@ def picture(model, x, y, theme, side=10):
             left.scatter(*where[y == digit].T, s=8, color=page.color(CLASSES[digit % 8]),
                          marker=CLASS_MARKERS[digit % len(CLASS_MARKERS)])
             left.text(*np.median(where[y == digit], axis=0), str(digit), fontsize=12, va="center",
-                      ha="center", fontweight="bold", bbox={"fc": page.page, "ec": "none"})
+                      ha="center", fontweight="bold", path_effects=halo(page), zorder=5)
         left.set(title="where test digits lie", xlim=(-3, 3), ylim=(-3, 3), aspect="equal")
         right.imshow(tiles.reshape(10 * side, 10 * side), interpolation="nearest",
                      cmap="gray_r" if page.name == "light" else "gray", extent=(-2.2, 2.2) * 2)

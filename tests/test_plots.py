@@ -13,7 +13,7 @@ import pytest
 import tinygrad_opt as tg
 from tinygrad_opt import nn, optim
 from tinygrad_opt.errors import RenderError, ShapeError, install
-from tinygrad_opt.train import Finding
+from tinygrad_opt.train import Finding, History
 from tinygrad_opt.viz.tables import save_numbers
 from tinygrad_opt.viz.theme import looks, theme_of
 
@@ -639,3 +639,28 @@ def test_grid_lines_are_behind_bars():
     nn.cross_entropy(model(x), y).backward()
     (ax,) = plot_gradient_flow(model).axes
     assert all(ax.xaxis.get_zorder() < bar.get_zorder() for bar in ax.patches)
+
+
+def test_ranges_of_many_runs_stand_beside_the_curves():
+    two = [{"loss": [2.0, 1.0]}, {"loss": [3.0, 2.0]}]
+    few, many = (plot_compare({f"run {i}": two for i in range(n)}).axes[0] for n in (5, 6))
+    assert len(few.collections) == 5 and "at the end" not in few.get_title()
+    bars = [bar.get_segments()[0] for bar in many.collections]
+    assert len({bar[0][0] for bar in bars}) == 6               # none hides another
+    assert all((bar[:, 1] == [1, 2]).all() and bar[0][0] > 2 for bar in bars)
+    assert many.get_title().startswith("mean, and the range at the end, of 2 seeds")
+
+
+@pytest.mark.parametrize(("losses", "place"), [
+    ([1.0] + 49 * [9.0], 0.16), ([5.0] + 49 * [1.0], 0.94)])
+def test_what_goes_wrong_is_named_where_the_curve_is_not(losses, place):
+    finding = Finding("growing loss", "", 9.0, "it grows", "Try less.", 2, 1)
+    history = History(findings=[finding], steps={"loss": losses})
+    note, = plot_steps(history).axes[0].texts
+    assert note.xy == (2, place)
+
+
+def test_rates_of_which_none_explodes_fill_the_picture():
+    calm, wild = (plot_learning_rates({"a": [2.0, last]}).axes[0].get_ylim()[1]
+                  for last in (1.0, 9.0))
+    assert calm < 2.1 < wild

@@ -16,6 +16,7 @@ from tinygrad_opt.viz.theme import Theme, looks
 __all__ = ["contrary", "plot_batch_sizes", "plot_batches", "plot_compare", "plot_history",
            "plot_steps", "scale_of"]
 
+CROWD = 5                                      # runs whose ranges do not hide each other
 WORDS = {"lr": "learning rate", "gradient_norm": "‖gradient‖", "update_ratio": "‖Δp‖ / ‖p‖",
          "seconds": "seconds"}
 HUES = {"loss": "value", "lr": "purple", "gradient_norm": "gradient"}
@@ -77,11 +78,12 @@ def plot_history(
             ax.set_ylabel(WORDS.get(name, name))
             if name == "lr":
                 ax.set_ylim(bottom=0)
-            for i, span in enumerate(spans):
-                ax.axvspan(*span, color=page.alarm, alpha=0.15, linewidth=0,
-                           label=None if i else "loss and accuracy fall")
-            if len(parts) > 1 or (spans and name == "accuracy"):
+            for span in spans:
+                ax.axvspan(*span, color=page.alarm, alpha=0.15, linewidth=0)
+            if len(parts) > 1:
                 ax.legend(loc="best")
+        if spans:
+            axes[0].set_title("shaded: loss and accuracy fall", fontsize=9, color=page.alarm)
         axes[-1].set_xlabel("epoch")
         axes[-1].set_xlim(min(epochs[0], epochs[-1] - 1e-9), epochs[-1])
         axes[-1].xaxis.get_major_locator().set_params(integer=True)
@@ -157,7 +159,10 @@ def plot_steps(history: Any, **options: Unpack[Options]) -> Any:
         for row, finding in enumerate(f for f in history.findings if f.step):
             ax.axvline(finding.step, color=page.alarm, linestyle=":", linewidth=1.4)
             early = finding.step < len(loss) / 2
-            ax.annotate(f"{finding.kind}, step {finding.step}", (finding.step, 0.94 - 0.1 * row),
+            reach = finding.step + (1 if early else -1) * len(loss) // 3
+            beside = loss[slice(*sorted((max(finding.step - 1, 0), max(reach, 0))))]
+            place = 0.16 + 0.1 * row if _at_the_top(ax, beside) else 0.94 - 0.1 * row
+            ax.annotate(f"{finding.kind}, step {finding.step}", (finding.step, place),
                         xycoords=("data", "axes fraction"), xytext=(4 if early else -4, 0),
                         textcoords="offset points", ha="left" if early else "right", va="top",
                         fontsize=8.5, color=page.alarm, path_effects=halo(page))
@@ -170,6 +175,8 @@ def plot_compare(
     **options: Unpack[Options],
 ) -> Any:
     """One column of several runs; of runs with several seeds, the mean and the range.
+
+    Of more than five runs the ranges, which would hide each other, stand beside the curves.
 
     Parameters
     ----------
@@ -191,14 +198,20 @@ def plot_compare(
         ax, chosen = made.subplots(), looks(runs, page)
         numbers, every = [], {name: _seeds(name, given, column) for name, given in runs.items()}
         same = len({len(seeds) for seeds in every.values()}) == 1
-        for name, seeds in every.items():
+        crowded = len(every) > CROWD
+        for place, (name, seeds) in enumerate(every.items(), 1):
             length = min(len(s[column]) for s in seeds)
             values = np.array([s[column][:length] for s in seeds], float)
             epochs = np.asarray(seeds[0].get("epoch", range(1, length + 1))[:length])
             look, mean = chosen[name], values.mean(0)
             label = name if same or len(seeds) == 1 else f"{name} ({len(seeds)} seeds)"
             ax.plot(epochs, mean, **look.line(length), label=label)
-            if len(seeds) > 1:
+            if crowded and len(seeds) > 1:
+                beside = epochs[-1] + 0.012 * place * (epochs[-1] - epochs[0])
+                ax.vlines(beside, values[:, -1].min(), values[:, -1].max(), color=look.color,
+                          linewidth=2)
+                ax.plot(beside, mean[-1], color=look.color, marker=look.marker, markersize=5)
+            elif len(seeds) > 1:
                 ax.fill_between(epochs, values.min(0), values.max(0), color=look.color, alpha=0.15,
                                 linewidth=0)
             _mark_lost(ax, epochs, mean, look.color)
@@ -210,7 +223,8 @@ def plot_compare(
         _leave_out_spikes(ax, columns[column])
         ax.set(xlabel="epoch", ylabel=WORDS.get(column, column))
         if same and len(seeds) > 1:
-            ax.set_title(f"mean and range of {len(seeds)} seeds", fontsize=9, color=page.muted)
+            what = "mean, and the range at the end," if crowded else "mean and range"
+            ax.set_title(f"{what} of {len(seeds)} seeds", fontsize=9, color=page.muted)
         legend_below(made)
     return made
 
@@ -296,8 +310,11 @@ def plot_batches(
         last.set(xscale="log", yscale="log", ylabel="‖g − G‖ / ‖G‖", xticks=sizes)
         epochs.xaxis.get_major_locator().set_params(integer=True)
         seconds.set_xscale("log")
+        few = np.divide(*seconds.dataLim.intervalx[::-1]) < 30
+        seconds.xaxis.get_major_locator().set_params(subs=(1, 2, 5) if few else (1,))
+        seconds.xaxis.set_minor_formatter("")
         last.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
-        for axis in (last.xaxis, last.yaxis):
+        for axis in (seconds.xaxis, last.xaxis, last.yaxis):
             axis.set_major_formatter("{x:g}")
         last.minorticks_off()
         legend_below(made, columns=6)
@@ -305,6 +322,15 @@ def plot_batches(
 
 
 # ---- details -------------------------------------------------------------------------------------
+
+
+def _at_the_top(ax: Axes, values: Array) -> bool:
+    """Whether half of the values lie in the upper third of the axes."""
+    seen = values[np.isfinite(values)]
+    ax.get_ylim()                                          # the scale is set when it is asked for
+    places = ax.transAxes.inverted().transform(
+        ax.transData.transform(np.column_stack([np.zeros(len(seen)), seen])))
+    return len(seen) > 0 and float(np.nanmedian(places[:, 1])) > 2 / 3
 
 
 def _leave_out_spikes(ax: Any, values: Array) -> None:

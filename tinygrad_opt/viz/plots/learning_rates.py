@@ -81,7 +81,9 @@ def plot_learning_rates(
     losses = {str(k): np.asarray(v, float) for k, v in runs.items()}
     start = max(v[0] for v in losses.values() if len(v) and math.isfinite(v[0]))
     low = min(v[np.isfinite(v)].min(initial=np.inf) for v in losses.values())
+    most = np.concatenate([*losses.values()]).max()        # nan where one is
     top = start + max(start - min(low, 0.0), 1e-9)         # losses may be negative
+    top = min(top, start + 0.04 * (start - low)) if most <= start > low else top
     numbers = stacked("rate", [(name, {"step": np.arange(len(v)), "loss": v})
                                for name, v in losses.items()])
     with drawing((6.4, 4.0), numbers, **options) as (made, page):

@@ -197,10 +197,11 @@ def plot_gradient_flow(model: Any, **options: Unpack[Options]) -> Any:
             if trouble:
                 ax.barh(i, high - low, left=low, height=0.8, fill=False, edgecolor=page.alarm,
                         linewidth=1.6)
-            ax.text(1.2 * (high if trouble else max(most[i], value)), i,
-                    trouble or f"{mean[i]:.2g}, {most[i]:.2g}", va="center", fontsize=8.5,
-                    color=page.alarm if trouble else page.text,
-                    fontweight="bold" if trouble else "normal")
+            ax.annotate(trouble or f"{mean[i]:.2g}, {most[i]:.2g}",
+                        (high if trouble else max(most[i], value), i), xytext=(6, 0),
+                        textcoords="offset points", va="center", fontsize=8.5,
+                        color=page.alarm if trouble else page.text,
+                        fontweight="bold" if trouble else "normal")
         ax.set_yticks(range(len(mean)), list(gradients))
         ax.invert_yaxis()
         ax.set(xlabel="|gradient|: mean (bar) and largest (line)")
