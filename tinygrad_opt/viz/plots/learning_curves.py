@@ -324,7 +324,7 @@ def plot_batches(
 # ---- details -------------------------------------------------------------------------------------
 
 
-def _at_the_top(ax: Axes, values: Array) -> bool:
+def _at_the_top(ax: Any, values: Array) -> bool:
     """Whether half of the values lie in the upper third of the axes."""
     seen = values[np.isfinite(values)]
     ax.get_ylim()                                          # the scale is set when it is asked for
