@@ -332,7 +332,9 @@ def answers(function: Function) -> Function:
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
-            return function(*args, **kwargs)
+            if kwargs:
+                return function(*args, **kwargs)
+            return function(args[0]) if len(args) == 1 else function(*args)    # for less
         except TypeError as error:
             if error.__traceback__ is None or error.__traceback__.tb_next is not None:
                 raise                          # from inside: the arguments did fit

@@ -305,7 +305,7 @@ def sum_to(g: Array, shape: Shape) -> Array:
     stretch it along those that a reduction took away."""
     lead = g.ndim - len(shape)
     if g.ndim - lead == 1 <= lead and g.dtype.kind == "f":
-        g = sum_rows(as_rows(g))
+        g = sum_rows(g if g.ndim == 2 else as_rows(g))
         if g.shape == shape:
             return g
     elif lead > 0:
@@ -386,7 +386,7 @@ def linear(x: Array, w: Array, b: Array) -> Array:
     """x @ w + b."""
     if x.ndim > 2 == w.ndim and b.ndim < 2:
         return linear(as_rows(x), w, b).reshape((*x.shape[:-1], w.shape[-1]))
-    z = matmul(x, w)
+    z = x.dot(w) if x.ndim == 2 == w.ndim else matmul(x, w)
     return np.add(z, b, out=z)
 
 

@@ -327,21 +327,25 @@ sum_to    = op("Σ to", kernels.sum_to, lambda g, z, x, shape: g)       # undoes
 
 
 def _matmul_left(g: Array, x: Array, y: Array) -> Array:
+    if g.ndim == y.ndim == 2:
+        return g.dot(y.T)                                              # (n,k) = (n,m)(m,k)
     if y.ndim == 1:
         return np.expand_dims(g, -1) * y
     if x.ndim == 1:
         return matmul(y, np.expand_dims(g, -1))[..., 0]
-    return g.dot(y.T) if g.ndim == 2 == y.ndim else matmul(g, y.mT)    # (n,k) = (n,m)(m,k)
+    return matmul(g, y.mT)
 
 
 def _matmul_right(g: Array, x: Array, y: Array) -> Array:
+    if g.ndim == x.ndim == 2:
+        return x.T.dot(g)                                              # (k,m) = (k,n)(n,m)
     if x.ndim == 1:
         return np.expand_dims(g, -2) * np.expand_dims(x, -1) if y.ndim > 1 else g * x
     if y.ndim == 1:
         return matmul(x.mT, np.expand_dims(g, -1))[..., 0]
     if y.ndim == 2 < x.ndim:                                           # all rows at once
         return kernels.as_rows(x).mT @ kernels.as_rows(g)
-    return x.T.dot(g) if x.ndim == 2 == g.ndim else x.mT @ g           # (k,m) = (k,n)(n,m)
+    return x.mT @ g
 
 
 def _diagonal_vjp(

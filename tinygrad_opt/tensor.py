@@ -802,7 +802,8 @@ def backward_pass(
             if record:
                 operands = [g, z, *map(_as_tensor, inputs, op.vjps)]
             else:
-                operands = [x._array if type(x) is Tensor else x for x in (g, z, *inputs)]
+                operands = [g, z._array,
+                            *[x._array if type(x) is Tensor else x for x in inputs]]
                 if op.shared is not None:
                     attrs = {**attrs, "shared": z._shared}
             vjps = op.vjps if program is None else program.vjps(z)
@@ -850,8 +851,9 @@ def _like(x: Tensor, g: Any, record: bool) -> Any:
     elif not hasattr(g, "reshape") or isinstance(g, np.generic):
         g = np.asarray(g)
     if g.shape != array.shape:
-        g = np.asarray(kernels.sum_to(g, array.shape)) if type(g) is ndarray else ops.sum_to(
-            g, shape=array.shape)
+        total = kernels.sum_to if type(g) is ndarray else ops.sum_to
+        g = total(g, shape=array.shape)
+        g = np.asarray(g) if isinstance(g, np.generic) else g
     return g if g.dtype is array.dtype else g.astype(array.dtype, copy=False)
 
 

@@ -76,7 +76,7 @@ def cross_entropy(
     1000.0
     """
     x, y = as_input(logits), as_operand(target)
-    if y.dtype.kind != "f" and reduction == "mean" and x.size and not (
+    if y.dtype.kind != "f" and reduction == "mean" and x._array.size and not (
         weight is not None or label_smoothing or ignore_index is not None
     ):
         return apply(ops.cross_entropy, x, y)              # the common case, in one operation
