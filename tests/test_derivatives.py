@@ -173,8 +173,9 @@ def by_slopes(g, z, x, i):
         ahead, behind = x.copy(), x.copy()
         ahead[k] += 1e-5
         behind[k] -= 1e-5
-        out[k] = np.sum(g * (z.op.kernel(*inputs[:i], ahead, *inputs[i + 1:])
-                             - z.op.kernel(*inputs[:i], behind, *inputs[i + 1:]))) / 2e-5
+        made = [z.op.kernel(*inputs[:i], near, *inputs[i + 1:], **z.attrs)
+                for near in (ahead, behind)]
+        out[k] = np.sum(g * (made[0] - made[1])) / 2e-5
     return out
 
 
@@ -203,6 +204,9 @@ MEANING = {
     "{g} · (log(1 − {0}) − log({0}))": lambda g, z, x, i: g * np.log(1 / z.inputs[0]._array - 1),
     "{g} at the entries of each window": lambda g, z, x, i: ops.TABLE["windows"](
         g, size=z.attrs["size"], stride=z.attrs["stride"]),
+    "{g} times {0}, less its mean and divided by its spread, summed over all axes that {x} has not":
+        by_units,
+    "{g}, summed over all axes that {x} has not": by_units,
     "{g} · {z} · (1 − {z}) of σ, {g} · (1 − {z} · {z}) of tanh": by_gate,
 }
 

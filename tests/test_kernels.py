@@ -180,6 +180,12 @@ ROWS = {
     "normal_cdf": (kernels.normal_cdf, lambda x: np.reshape(
         [(1 + math.erf(v / math.sqrt(2))) / 2 for v in x.ravel()], x.shape),
         [(x,) for x in ENTRIES], 6),
+    "normal_density": (kernels.normal_density, kernels.normal_density.plain,
+                       [(x,) for x in [np.linspace(-6, 6, 401), np.array([0, -0.0, INF, NAN]),
+                                       np.zeros((0, 3)), np.array(-0.7)]], 40),
+    "axis_first": (kernels.axis_first, lambda x, axis: np.moveaxis(x, axis, 0).copy(),
+                   [(x, axis) for x in [rng.normal(size=(50, 9)), FLOATS[4]] for axis in (0, -1)],
+                   0),
     "erf": (kernels.erf, lambda x: np.reshape([math.erf(v) for v in x.ravel()], x.shape),
             [(x,) for x in ENTRIES], 4),
     "sum_rows": (kernels.sum_rows, lambda x: x.sum(axis=0),

@@ -300,6 +300,10 @@ CASES: dict[str, list[Call]] = {
     **rows([call(real(2, 3, 4), axis=axis, eps=eps)
             for axis in [(-1,), (0,), (0, 2), (-2, -1), (0, 1, 2)] for eps in (1e-5, 0.3)],
            "standardize rescale"),
+    "normalize": [call(real(*x), real(*w), real(*w), axis=axis, eps=eps) for x, w, axis in [
+        ((4, 3), (3,), (-1,)), ((2, 3, 4), (3, 4), (-2, -1)), ((2, 3, 4), (4,), (-1,)),
+        ((4, 3), (3,), (0,)), ((4, 3, 2), (3, 1), (0, 2)), ((3, 1), (1,), (-1,)),
+        ((0, 3), (3,), (-1,))] for eps in (1e-5, 0.3)],
     "scale_and_shift": [call(real(*x), real(*w), real(*b)) for x, w, b in [
         ((5, 3), (3,), (3,)), ((2, 3, 4), (3, 1), (3, 1)), ((3, 4), (3, 4), ()),
         ((0, 3), (3,), (3,)), ((3, 4), (4,), (3, 1))]],

@@ -219,16 +219,12 @@ def _normal_cdf(x: Array) -> Array:
     return (1 + erf(x * math.sqrt(0.5))) * 0.5             # Φ(−x) = 1 − Φ(x)
 
 
-def _normal_density(x: Array) -> Array:
-    return np.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
-
-
 def _gelu(x: Array, shared: Array | None = None) -> Array:
     return x * (kernels.normal_cdf(x) if shared is None else shared)
 
 
 def _gelu_slope(x: Array, cdf: Array | None) -> Array:
-    return (_normal_cdf(x) if cdf is None else cdf) + x * _normal_density(x)         # Φ + xφ
+    return (_normal_cdf(x) if cdf is None else cdf) + x * kernels.normal_density(x)   # Φ + xφ
 
 
 _GELU = math.sqrt(2 / math.pi)
@@ -251,9 +247,9 @@ def _silu(x: Array, shared: Array | None = None) -> Array:
     return x * (sigmoid(x) if shared is None else shared)
 
 
-def _silu_slope(x: Array, s: Array | None) -> Array:
+def _silu_slope(z: Array, x: Array, s: Array | None) -> Array:
     s = sigmoid(x) if s is None else s
-    return s * (1 + x * (1 - s))
+    return s + z * (1 - s)
 
 
 erf        = op("erf", kernels.erf,           lambda g, z, x: g * (np.exp(-x * x) * (2 / math.sqrt(math.pi))))
@@ -266,7 +262,7 @@ leaky_relu = op("leaky relu", kernels.leaky_relu,
 elu        = op("elu", kernels.elu,           lambda g, z, x, alpha=1.0: kernels.where(x > 0, g, g * (z + alpha)))
 sigmoid    = op("σ", kernels.sigmoid,         lambda g, z, x: g * (z * (1 - z)))
 softplus   = op("softplus", kernels.softplus, lambda g, z, x: g * sigmoid(x))
-silu       = op("silu", _silu,                lambda g, z, x, shared=None: g * _silu_slope(x, shared),
+silu       = op("silu", _silu,                lambda g, z, x, shared=None: g * _silu_slope(z, x, shared),
                                               shared=kernels.sigmoid)
 gelu       = op("gelu", _gelu,                lambda g, z, x, shared=None: g * _gelu_slope(x, shared),
                                               shared=kernels.normal_cdf)

@@ -281,11 +281,15 @@ def _binary_entropy(p: Array, y: Array) -> Array:
 def _binary_entropy_of_logits(x: Array, y: Array, a: Array) -> Array:
     """a y log(1 + e⁻ˣ) + (1 − y) log(1 + eˣ): with t = log(1 + e⁻|ˣ|) the two logarithms are
     max(−x, 0) + t and max(x, 0) + t."""
-    no = 1 - y
-    yes = y if isinstance(a, float) and a == 1 else a * y
+    no, yes = 1 - y, _times(a, y)
     t = kernels.log1p_exp_minus(x)
     x = np.float64(x) if isinstance(x, int | float) else x
-    return kernels.relu(-x) * yes + kernels.relu(x) * no + t * (yes + no)
+    return kernels.relu(-x) * yes + kernels.relu(x) * no + (t if yes is y else t * (yes + no))
+
+
+def _times(a: Array | float, y: Array) -> Array:
+    """a y, which is y itself where a is the number 1."""
+    return y if isinstance(a, float) and a == 1 else a * y
 
 
 def _log(p: Array) -> Array:
@@ -300,7 +304,7 @@ binary_entropy = ops.op(
 )
 binary_entropy_of_logits = ops.op(
     "binary cross entropy of logits", _binary_entropy_of_logits,
-    lambda g, z, x, y, a: g * ((1 - y) * ops.sigmoid(x) - a * y * ops.sigmoid(-x)),
+    lambda g, z, x, y, a: g * ((1 - y) * ops.sigmoid(x) - _times(a, y) * ops.sigmoid(-x)),
     lambda g, z, x, y, a: g * (a * ops.softplus(-x) - ops.softplus(x)),
     lambda g, z, x, y, a: g * y * ops.softplus(-x),
 )
@@ -395,6 +399,6 @@ def binary_cross_entropy_with_logits(
 
 
 def _check_probabilities(what: str, p: np.ndarray, hint: str = "") -> None:
-    if not ((p >= 0) & (p <= 1)).all():
+    if not (np.min(p, initial=0) >= 0 and np.max(p, initial=1) <= 1):
         raise ValueError(f"{what} must be in [0, 1], they go from {p.min():.4g} to"
                          f" {p.max():.4g}.{hint}")

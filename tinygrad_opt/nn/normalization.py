@@ -77,13 +77,63 @@ def _scale_and_shift(x: Array, weight: Array, bias: Array) -> Array:
     return z
 
 
+def _normalized(
+    x: Array, weight: Array, bias: Array, axis: Shape, eps: float
+) -> tuple[Array, Array, Array]:
+    """x − mean, 1 / √(var + ε), and that times γ."""
+    n = math.prod(x.shape[a] for a in axis)
+    z = x - kernels.sum_along(x, axis) / n
+    inverse = 1 / _length(z, axis, eps)
+    return z, inverse, inverse * weight
+
+
+def _normalize(
+    x: Array, weight: Array, bias: Array, axis: Shape, eps: float,
+    shared: tuple[Array, Array, Array] | None = None,
+) -> Array:
+    """γ (x − mean) / √(var + ε) + β."""
+    z, _, scale = _normalized(x, weight, bias, axis, eps) if shared is None else shared
+    z = z * scale
+    z += bias
+    return z
+
+
+def _normalize_vjps(
+    g: Array, out: Array, x: Array, weight: Array, bias: Array, axis: Shape, eps: float,
+    shared: tuple[Array, Array, Array] | None = None,
+) -> list[Array]:
+    """As for `standardize`, for γ by channel, or in the shape of the last axes."""
+    n = math.prod(x.shape[a] for a in axis)
+    if shared is None:
+        z = x - x.mean(axis=axis, keepdims=True)
+        inverse = 1 / np.sqrt((z * z).mean(axis=axis, keepdims=True) + eps)
+        along = g * weight * inverse
+        along = (along - along.mean(axis=axis, keepdims=True)
+                 - z * (along * z).mean(axis=axis, keepdims=True) * (inverse * inverse))
+        return [along, g * z * inverse, g]
+    z, inverse, scale = shared
+    gz, along = g * z, g * scale
+    if scale.shape == inverse.shape:
+        summed = kernels.sum_along(gz, axis)
+        moved, slope = summed * scale, summed * inverse
+    else:
+        moved = kernels.dot_along(along, z, axis)
+        slope = inverse.reshape((1, inverse.size)) @ gz.reshape((inverse.size, n))
+        slope = slope.reshape(weight.shape)
+    along -= kernels.sum_along(along, axis) / n
+    along -= z * (moved * (inverse * inverse / n))
+    return [along, slope, g]
+
+
 standardize = ops.op("standardize", _standardize, _standardize_vjp, shared=_standardized)
 rescale = ops.op("rescale", _rescale, _rescale_vjp, shared=_length)
 scale_and_shift = ops.op("scale and shift", _scale_and_shift,
                          lambda g, z, x, weight, bias: g * weight,
                          lambda g, z, x, weight, bias: g * x,
                          lambda g, z, x, weight, bias: g)
-ops.register(standardize=standardize, rescale=rescale, scale_and_shift=scale_and_shift)
+normalize = ops.op("normalize", _normalize, joint=_normalize_vjps, shared=_normalized)
+ops.register(standardize=standardize, rescale=rescale, scale_and_shift=scale_and_shift,
+             normalize=normalize)
 
 
 @answers
@@ -180,7 +230,7 @@ def _over_last_axes(
     lengths = (shape,) if isinstance(shape, int) else tuple(shape)
     if x.shape[x.ndim - len(lengths):] != lengths:
         raise ShapeError(f"{name} over {lengths}: the input has shape {x.shape}")
-    return _affine_of(apply(op, x, axis=tuple(range(-len(lengths), 0)), eps=eps), weight, bias)
+    return _affine_of(op, x, weight, bias, axis=tuple(range(-len(lengths), 0)), eps=eps)
 
 
 class LayerNorm(Module):
@@ -337,17 +387,16 @@ def batch_norm(
         channels = "channels" if like is None else f"{like.shape[0]}"
         raise ShapeError(f"batch norm needs shape (n, {channels}, ...), got {x.shape}")
     along = (-1,) + (1,) * (x.ndim - 2)                    # (channels,) along axis 1
+    weight, bias = (p if p is None or x.ndim == 2 else p.reshape(along) for p in (weight, bias))
     if training or mean is None or var is None:
         if x.size <= x.shape[1]:
             raise ShapeError(f"batch norm needs more than one value per channel to train on, got"
                              f" shape {x.shape}. Call model.eval() to use the running statistics.")
         if mean is not None and var is not None:
             effect(_follow, x._array, mean, var, momentum)  # a captured step follows too
-        z = apply(standardize, x, axis=_all_but_channels(x), eps=eps)
-    else:                                                  # asked anew at each replay
-        z = (x - mean.reshape(along)) * answer(_inverse_root, var, eps, along)
-    return _affine_of(z, *(p if p is None or x.ndim == 2 else p.reshape(along)
-                           for p in (weight, bias)))
+        return _affine_of(standardize, x, weight, bias, axis=_all_but_channels(x), eps=eps)
+    x = x - mean.reshape(along)                            # both are asked anew at each replay
+    return _affine_of(ops.multiply, x, weight, bias, answer(_inverse_root, var, eps, along))
 
 
 def _inverse_root(var: np.ndarray, eps: float, shape: tuple[int, ...]) -> np.ndarray:
@@ -475,8 +524,13 @@ class BatchNorm2d(_BatchNorm):
     axes = (4,)
 
 
-def _affine_of(z: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    """γ z + β."""
+def _affine_of(
+    op: ops.Op, x: Tensor, weight: Tensor | None, bias: Tensor | None, *others: Array, **attrs: object
+) -> Tensor:
+    """γ op(x) + β."""
+    if op is standardize and weight is not None and bias is not None:
+        return apply(normalize, x, weight, bias, **attrs)
+    z = apply(op, x, *others, **attrs)
     if weight is not None and bias is not None:
         return apply(scale_and_shift, z, weight, bias)
     z = z if weight is None else z * weight

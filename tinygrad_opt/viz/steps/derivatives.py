@@ -46,6 +46,8 @@ CARRIED: dict[str, str | tuple[str, ...]] = {
     "cumsum": "sums of {g} from each entry to the end",
     "gelu_tanh": "{g} · the slope of the curve at {x}",
     "binary_entropy": ("", "{g} · (log(1 − {0}) − log({0}))"),
+    "normalize": (_SLOPES, "{g} times {0}, less its mean and divided by its spread, summed over all"
+                  " axes that {x} has not", "{g}, summed over all axes that {x} has not"),
     "add_windows": "{g} at the entries of each window",
     "lstm_gates": "{g} · {z} · (1 − {z}) of σ, {g} · (1 − {z} · {z}) of tanh",
 }
