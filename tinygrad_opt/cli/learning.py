@@ -217,6 +217,7 @@ class Problem:
         self.init, self.schedule, self.clip_norm = options.init, options.schedule, options.clip_norm
         self.compile = "native" if options.native else None
         self.callbacks: list[Any] = []
+        self.parallel: Any = None
 
     def optimizer(self, text: str, lr: float | None = None) -> Any:
         """An optimizer as it was asked for; without a rate, at the one that suits the data."""
@@ -271,7 +272,8 @@ class Learning:
                 epochs=self.problem.epochs, batch_size=self.problem.batch_size,
                 metrics=["accuracy"], validation_data=(s.x_test, s.y_test),
                 callbacks=[*self.problem.callbacks, *callbacks], seed=self.seed,
-                progress=progress, compile=self.problem.compile, diagnose=diagnose)
+                progress=progress, compile=self.problem.compile, diagnose=diagnose,
+                parallel=self.problem.parallel)
 
     def run(self, options: argparse.Namespace, *callbacks: Any) -> Any:
         """Say what is trained, and train until it is done, interrupted or exploding."""

@@ -7,7 +7,9 @@ import math
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -31,6 +33,9 @@ __all__ = ["compare", "save_histories", "train"]
 
 @command(
     *LEARNING,
+    argument("--parallel", choices=("mpi",),
+             help="several processes train as one, each with a part of every batch: mpiexec -n 2"
+                  " python -m mpi4py -m tinygrad_opt train digits --parallel mpi"),
     argument("--out", type=Path, metavar="FOLDER", help="where to (default: runs/DATASET)"),
     examples="""
     tinygrad-opt train digits
@@ -59,10 +64,22 @@ def train(options: argparse.Namespace) -> int:
     growing loss, dead or saturated units, vanishing or exploding gradients, steps too long or
     too short, overfitting, accuracy at chance.
     """
+    learning = prepared(options)
+    if options.parallel:
+        from tinygrad_opt.parallel import mpi
+
+        learning.problem.parallel = mpi()
+        if mpi.rank:                                       # the first one tells and writes
+            with redirect_stdout(StringIO()):
+                return exit_code(learning.run(options))
+    return _trained(learning, options)
+
+
+def _trained(learning: Learning, options: argparse.Namespace) -> int:
+    """Train, and write what came of it."""
     from tinygrad_opt.checkpoint import save
     from tinygrad_opt.train import evaluate
 
-    learning = prepared(options)
     problem, samples, model = learning.problem, learning.samples, learning.model
     out = options.out or Path("runs", problem.name)
     out.mkdir(parents=True, exist_ok=True)

@@ -24,6 +24,7 @@ from tinygrad_opt.optim import options as check
 from tinygrad_opt.optim.explain import Formula, explanation
 from tinygrad_opt.optim.packing import Entry, Gradient, Pack, bound, gradient, updatable
 from tinygrad_opt.optim.plan import BLOCK, Plan, runs_of
+from tinygrad_opt.optim.reduction import Reduction
 from tinygrad_opt.optim.rule import OF_THE_STEP, Versions, results
 from tinygrad_opt.optim.state import load, pickled, saved, unpickle
 from tinygrad_opt.recording import effect, tick, tracer, unrepeatable
@@ -91,6 +92,11 @@ class Optimizer:
         ``{"*.bias": {"weight_decay": 0.0}, "layers.0.*": {"lr": 1e-4}}``.
     frozen : str or sequence of str
         Patterns of names that are not updated; their accumulators rest too.
+    reduce : callable, optional
+        ``reduce(vectors, layout)`` puts the gradients of several processes together before they
+        are checked and clipped, such as ``parallel.mpi.mean``: it writes into the vectors, one
+        for each dtype, in which flags stand behind the gradients, 1 for a parameter that has
+        one. The layout is a tuple of (name, shape, dtype).
 
     Attributes
     ----------
@@ -148,6 +154,8 @@ class Optimizer:
     __signature__ = Signature()
     skipped = 0
     _plan: Plan | None = None                  # None until options are set and a step is taken
+    reduce: check.Reduce | None = None
+    _reduced = False                           # whether the gradients are those of all processes
     _models: int | None = None                 # whose parameters these are, if of a stack
 
     def __init__(
@@ -156,9 +164,11 @@ class Optimizer:
         clip_norm_each: float | None = None, clip_value: float | None = None,
         check_finite: str | None = None, maximize: bool = False,
         overrides: check.Overrides | None = None,
-        frozen: str | Iterable[str] = (), **rule: object,
+        frozen: str | Iterable[str] = (), reduce: check.Reduce | None = None, **rule: object,
     ) -> None:
         self._set_up({}, False)
+        if reduce is not None:
+            self.reduce = reduce
         self.lr, self.decay, self.weight_decay = lr, decay, weight_decay
         self.clip_norm, self.clip_norm_each, self.clip_value = clip_norm, clip_norm_each, clip_value
         self.check_finite, self.maximize = check_finite, maximize
@@ -211,6 +221,7 @@ class Optimizer:
         self._versions: Versions = {}    # of the rule as in-place calls
         self._plan = None
         self._last: Plan | None = None         # whose step `explain` tells of
+        self._reduction: Reduction | None = None
         self._remembers = False                # a large model's values too, for `explain`
 
     # ---- what a rule defines ---------------------------------------------------------------------
@@ -314,6 +325,8 @@ class Optimizer:
             return checked
         if name == "frozen":
             return check.patterns("frozen", value, names)
+        if name == "reduce" and value is not None and not callable(value):
+            raise TypeError(f"reduce must be a function (vectors, layout), got {value!r}")
         if not hasattr(type(self), name):
             raise AttributeError(self._unknown(name))
         return value
@@ -352,7 +365,7 @@ class Optimizer:
         return lr / (1 + self.decay * t) if self.decay else lr
 
     def _unknown(self, name: str) -> str:
-        known = [*self.options, "overrides", "frozen"]
+        known = [*self.options, "overrides", "frozen", "reduce"]
         return f"{type(self).__name__} has no option {name!r}; {check.meant(name, known)}"
 
     def _with(self: Self, options: Mapping[str, object]) -> Self:
@@ -475,7 +488,33 @@ class Optimizer:
         """
         effect(self._step)                     # a captured step repeats it
 
+    def reduce_gradients(self) -> None:
+        """Put the gradients of all processes together now, by `reduce`, before step() does it.
+
+        Examples
+        --------
+        >>> w = Tensor([1.0], requires_grad=True)
+        >>> def double(vectors, layout):
+        ...     vectors[0][:] *= 2
+        >>> opt = Optimizer({"w": w}, reduce=double)
+        >>> w.grad = Tensor([3.0]).data
+        >>> opt.reduce_gradients()
+        >>> w.grad
+        array([6.], dtype=float32)
+        """
+        if self.reduce is not None and not self._reduced:
+            if self._reduction is None:
+                self._reduction = Reduction(self._entries)
+            self._reduction(self.reduce)
+            self._reduced = True
+
     def _step(self) -> None:
+        if self.reduce is not None:
+            self.reduce_gradients()
+            self._reduced = False
+        self._own_step()
+
+    def _own_step(self) -> None:
         if not self._bound:
             raise TypeError(
                 f"{type(self).__name__} has no parameters: give them to step() by"
@@ -521,6 +560,8 @@ class Optimizer:
         """
         if self._bound:
             raise TypeError("this optimizer is bound to its parameters: call step()")
+        if self.reduce is not None:
+            raise TypeError("reduce= goes with parameters that are bound: give them at the start")
         if tracer.get() is None:
             self._update_given(params, grads)
         else:                                              # a captured step repeats it

@@ -41,6 +41,10 @@ Check = Callable[[str, object], Any]         # what is kept depends on the optio
 Overrides = Mapping[str, Mapping[str, object]]
 
 
+# (vectors, layout), see `reduction`
+Reduce = Callable[[list[np.ndarray], tuple[tuple[str, tuple[int, ...], str], ...]], object]
+
+
 class Shared(TypedDict, total=False):
     """Options of every optimizer as editors and type checkers see them; see `Optimizer`."""
 
@@ -52,6 +56,7 @@ class Shared(TypedDict, total=False):
     maximize: bool
     overrides: Overrides | None
     frozen: str | Iterable[str]
+    reduce: Reduce | None
 
 
 class Options(Shared, total=False):

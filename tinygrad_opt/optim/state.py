@@ -58,14 +58,15 @@ def saved(optimizer: Optimizer) -> dict[str, Any]:
 def pickled(optimizer: Optimizer) -> dict[str, Any]:
     """The state with the parameters and the schedules themselves."""
     return saved(optimizer) | {"settings": _settings(optimizer), "bound": optimizer._bound,
-                               "targets": optimizer.parameters, "models": optimizer._models}
+                               "targets": optimizer.parameters, "models": optimizer._models,
+                               "reduce": optimizer.reduce}
 
 
 def unpickle(optimizer: Optimizer, kept: Mapping[str, Any]) -> None:
     """Make a new object the optimizer that has been pickled."""
     options, overrides = kept["settings"]
     settings = options | {"overrides": overrides, "frozen": tuple(kept["frozen"])}
-    optimizer.__dict__["_models"] = kept["models"]
+    optimizer.__dict__.update(_models=kept["models"], reduce=kept["reduce"])
     _write(optimizer, kept, settings, kept["targets"], kept["bound"])
 
 

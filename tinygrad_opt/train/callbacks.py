@@ -35,7 +35,15 @@ class Callback:
     >>> class Halve(Callback):
     ...     def on_epoch(self, run):
     ...         run.optimizer.lr /= 2
+
+    Attributes
+    ----------
+    writes : bool
+        Whether it writes files: of several processes that train together, the first alone has
+        it then.
     """
+
+    writes = False
 
     def on_begin(self, run: Any) -> None:
         """Before the first epoch."""
@@ -273,6 +281,8 @@ class Checkpoint(_Watch):
     Callbacks begin anew: early stopping knows nothing of the epochs before.
     """
 
+    writes = True
+
     def __init__(
         self,
         path: str | os.PathLike[str],
@@ -303,6 +313,8 @@ class CSVLog(Callback):
     ----------
     path : str or path
     """
+
+    writes = True
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)

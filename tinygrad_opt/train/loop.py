@@ -55,6 +55,7 @@ def fit(
     history: History | None = None,
     compile: bool | str | None = None,
     diagnose: bool = True,
+    parallel: Any = None,
 ) -> History:
     """Train a model: shuffle, predict, differentiate the loss, step; again and again.
 
@@ -111,6 +112,10 @@ def fit(
         the same without, except that with ``"native"`` the few steps that are looked at are made
         without machine code.
 
+    parallel : Ranks, optional
+        ``parallel.mpi()``: each of several processes computes a part of every batch, and all take
+        the same step. See `tinygrad_opt.parallel.mpi`.
+
     Returns
     -------
     History
@@ -158,9 +163,10 @@ def fit(
         raise ValueError("fit needs at least one sample, got none.")
     validation = None if validation_data is None else _pair(validation_data)
     with progress_for(progress) as screen:
-        run = Run(model, loss, optimizer, metrics_by_name(metrics), (x, y), validation, batch_size,
-                  epochs, accumulate, seed, history, compile,
-                  _callbacks(callbacks), Watch() if diagnose else None, screen)
+        made = Run if parallel is None else parallel.run
+        run = made(model, loss, optimizer, metrics_by_name(metrics), (x, y), validation,
+                   batch_size, epochs, accumulate, seed, history, compile,
+                   _callbacks(callbacks), Watch() if diagnose else None, screen)
         with in_mode(model, True), _gentle_interrupt(run), _one_voice(run):
             run.train()
     return run.history
@@ -266,7 +272,7 @@ class Run:
                             metrics=self.metrics, batch_size=max(self.batch_size, 256))
             row |= {f"val_{name}": value for name, value in seen.items()}
         row["seconds"] = time.perf_counter() - start
-        self.history.append(row)
+        self.history.append(self._agreed(row))
         self._tell("on_epoch")
 
     def _pass(self) -> dict[str, Any]:
@@ -274,16 +280,12 @@ class Run:
         n, group = len(self.data[0]), self.batch_size * self.accumulate
         shuffle = self.batch_size < n
         rng = np.random.default_rng([self.history.seed, self.epoch]) if shuffle else None
-        batches = minibatches(*self.data, self.batch_size, shuffle=shuffle, rng=rng)
+        batches = self._batches(rng)
         means = Means(self.metrics)
         for start in range(0, n, group):
             rows, loss = min(group, n - start), 0.0
             for xb, yb in islice(batches, self.accumulate):
-                self.batch, share = (xb, yb), len(xb) / rows
-                prediction = self._gradients(xb, yb, share)
-                means.add(self.loss, prediction, yb)
-                prediction = None              # the graph goes before the next one is made
-                loss += share * self.loss
+                loss += self._train_on(xb, yb, rows, means)
             self.history.steps["loss"].append(loss)
             last = start + rows == n
             measured = self._measured_step() if last else self._take_step()
@@ -291,7 +293,26 @@ class Run:
                 hook(self)
             if self.stopped and not last:
                 raise Halt
-        return {"epoch": self.epoch, **means.means(), **measured}
+        return {"epoch": self.epoch, **self._means(means), **measured}
+
+    def _batches(self, rng: np.random.Generator | None) -> Iterator[Any]:
+        """Those of an epoch, shuffled if there is a generator."""
+        return minibatches(*self.data, self.batch_size, shuffle=rng is not None, rng=rng)
+
+    def _train_on(self, x: Array, y: Array, rows: int, means: Means) -> float:
+        """Leave the gradients of a batch, of so many rows of its step; its part of the loss."""
+        self.batch, share = (x, y), len(x) / rows
+        prediction = self._gradients(x, y, share)
+        means.add(self.loss, prediction, y)
+        return share * self.loss
+
+    def _means(self, means: Means) -> dict[str, float]:
+        """The loss and the metrics of an epoch."""
+        return means.means()
+
+    def _agreed(self, row: dict[str, Any]) -> dict[str, Any]:
+        """What is recorded of an epoch; of several processes, the same on each."""
+        return row
 
     def _look(self, loss: Array) -> None:
         """Between the forward and the backward pass of each batch."""

@@ -48,8 +48,11 @@ class OptimizerStep:
         self.moving: list[tuple[Any, Any]] = []            # runs for which Python computes numbers
 
     def __call__(self) -> None:
+        if self.optimizer.reduce is not None:
+            self.optimizer.reduce_gradients()
+            self.optimizer._reduced = False
         if not self._by_loops():
-            self.optimizer._step()
+            self.optimizer._own_step()
 
     def _by_loops(self) -> bool:
         """Make the step, or leave it out as its options say; False if NumPy is to make it."""
