@@ -20,7 +20,8 @@ from tinygrad_opt.data.arguments import samples
 from tinygrad_opt.errors import install
 from tinygrad_opt.optim import Optimizer
 from tinygrad_opt.optim.reduction import Layout
-from tinygrad_opt.tensor import Tensor, tick
+from tinygrad_opt.recording import tick
+from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.train.batch import Halt
 from tinygrad_opt.train.callbacks import Callback
 from tinygrad_opt.train.loop import INTERRUPTED, Run
@@ -169,7 +170,7 @@ class Ranks:
         -------
         float
         """
-        return n / max(self.comm.allreduce(n), 1)
+        return float(n / max(self.comm.allreduce(n), 1))
 
     def shard(self, *arrays: Any) -> Any:
         """The part of this rank: rows that follow each other, as many as the others or one less.

@@ -133,6 +133,7 @@ class OptimizerStep:
             return None
         rows = [pack.p, pack.g, *[pack.state[pack.slots.index(slot)] for slot in run.slots]]
         where = [_address(row) + run.place.start * size for row in rows]
+        where += [_address(run.rates)] if run.rates is not None else []
         copies = []
         if run.large and not plan.guarded and gradients[0].flags.c_contiguous:
             where[1] = _address(gradients[0])              # it is read where it is
