@@ -525,7 +525,8 @@ class BatchNorm2d(_BatchNorm):
 
 
 def _affine_of(
-    op: ops.Op, x: Tensor, weight: Tensor | None, bias: Tensor | None, *others: Array, **attrs: object
+    op: ops.Op, x: Tensor, weight: Tensor | None, bias: Tensor | None, *others: Array,
+    **attrs: object,
 ) -> Tensor:
     """γ op(x) + β."""
     if op is standardize and weight is not None and bias is not None:

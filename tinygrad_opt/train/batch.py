@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from tinygrad_opt.errors import CaptureError, GraphError, changed_in_place, subj
 from tinygrad_opt.nn.module import Contents
 from tinygrad_opt.recording import effect, observed, tracer
 from tinygrad_opt.tensor import Tensor
-from tinygrad_opt.typing import Array
+from tinygrad_opt.typing import Array, Loss, Model
 
 __all__ = ["BatchGradients", "Halt", "moved_by_a_pass", "put_back"]
 
@@ -46,7 +46,7 @@ class BatchGradients:
     """
 
     def __init__(
-        self, model: Any, loss: Callable[..., Any], parameters: dict[str, Tensor],
+        self, model: Model, loss: Loss, parameters: dict[str, Tensor],
         look: Callable[[Array], None], compiled: bool | str | None, predicts: bool,
     ) -> None:
         self.model, self.loss, self.parameters = model, loss, parameters
@@ -61,9 +61,9 @@ class BatchGradients:
         self.calls = self.captures = 0
         self.before: Moved | None = None                   # what a capture has found
         self.losses: list[Array] = []                      # of this batch, each time it was run
-        self.witness: Callable[..., None] | None = None    # sees the next pass, before it is gone
+        self.witness: Callable[..., object] | None = None    # sees the next pass, before it is gone
 
-    def written(self, x: Any, y: Any, share: float) -> Any:
+    def written(self, x: Array, y: Array, share: float) -> object:
         """The pass itself; `share` is what the batch counts in the step's loss."""
         if self.replay is not None:
             self.captures += 1
@@ -86,7 +86,7 @@ class BatchGradients:
             witness(prediction, loss)
         return prediction if self.predicts else None
 
-    def __call__(self, x: Array, y: Array, share: float = 1.0) -> Any:
+    def __call__(self, x: Array, y: Array, share: float = 1.0) -> object:
         """The prediction, if it is wanted; the gradients are left in the parameters."""
         self.before, self.losses = None, []
         if self.replay is None or self.witness is not None:
@@ -109,7 +109,7 @@ class BatchGradients:
                 self._give_up(f"{type(error).__name__}: {error}")
         return self.written(x, y, share)                   # if this fails too, it fails alone
 
-    def _as_written(self, x: Array, y: Array, share: float) -> Any:
+    def _as_written(self, x: Array, y: Array, share: float) -> object:
         """Run the batch without the replay, which does the same to the bit."""
         replay, self.replay = self.replay, None
         try:
@@ -117,7 +117,7 @@ class BatchGradients:
         finally:
             self.replay = replay
 
-    def _compared(self, x: Array, y: Array, share: float) -> Any:
+    def _compared(self, x: Array, y: Array, share: float) -> object:
         """Run the batch captured or replayed, then from the same start as it is written."""
         for p in self.parameters.values():
             p.grad                                         # noqa: B018  moves it out of a program
@@ -135,7 +135,7 @@ class BatchGradients:
                 )
         return prediction
 
-    def _left(self, prediction: Any) -> dict[str, Any]:
+    def _left(self, prediction: object) -> dict[str, object]:
         """What a pass leaves behind, by name."""
         gradients, buffers, generators = moved_by_a_pass(self.model, self.parameters)
         return {
@@ -180,14 +180,16 @@ class BatchGradients:
 # ---- what a pass moves ---------------------------------------------------------------------------
 
 
-Moved = tuple[list[tuple[Tensor, Any]], list[tuple[Array, Array]], list[tuple[Any, Any]]]
+Moved: TypeAlias = tuple[
+    list[tuple[Tensor, Array | None]], list[tuple[Array, Array]],
+    list[tuple[np.random.Generator, Mapping[str, Any]]]]
 
 
-def _modules(model: Any) -> list[Any]:
+def _modules(model: object) -> list[object]:
     return [*model.named_modules().values()] if hasattr(model, "named_modules") else []
 
 
-def moved_by_a_pass(model: Any, parameters: dict[str, Tensor]) -> Moved:
+def moved_by_a_pass(model: object, parameters: dict[str, Tensor]) -> Moved:
     """Gradients, running statistics and random generators, each with its value."""
     buffers = [getattr(module, name) for module in _modules(model)
                for name in getattr(module, "buffers", ())]
@@ -210,7 +212,7 @@ def put_back(moved: Moved) -> None:
 # ---- whether a replay leaves nothing out ---------------------------------------------------------
 
 
-def _made_of_known_parts(model: Any) -> bool:
+def _made_of_known_parts(model: object) -> bool:
     """Whether all modules, and the functions in them, are this package's or NumPy's."""
     modules = _modules(model)
     return bool(modules) and all(
@@ -219,13 +221,13 @@ def _made_of_known_parts(model: Any) -> bool:
     )
 
 
-def _holds_only_known(value: Any) -> bool:
+def _holds_only_known(value: object) -> bool:
     if isinstance(value, list | tuple):
         return all(map(_holds_only_known, value))
     return not callable(value) or _is_known(value)
 
 
-def _is_known(function: Any) -> bool:
+def _is_known(function: object) -> bool:
     """Whether a function has no other effects than those that a capture notes."""
     if isinstance(function, functools.partial):
         function = function.func

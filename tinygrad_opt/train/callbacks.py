@@ -10,11 +10,15 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tinygrad_opt import checkpoint
 from tinygrad_opt.data.arguments import whole
 from tinygrad_opt.train.history import write_csv
+from tinygrad_opt.typing import Array
+
+if TYPE_CHECKING:
+    from tinygrad_opt.train.loop import Run
 
 __all__ = [
     "CSVLog",
@@ -45,22 +49,22 @@ class Callback:
 
     writes = False
 
-    def on_begin(self, run: Any) -> None:
+    def on_begin(self, run: Run) -> None:
         """Before the first epoch."""
 
-    def on_loss(self, run: Any) -> None:
+    def on_loss(self, run: Run) -> None:
         """After a forward pass, before its gradients: `run.loss` is the loss of the batch."""
 
-    def on_step(self, run: Any) -> None:
+    def on_step(self, run: Run) -> None:
         """After a step of the optimizer."""
 
-    def on_epoch(self, run: Any) -> None:
+    def on_epoch(self, run: Run) -> None:
         """After an epoch and its validation: the last row of `run.history` is this epoch's."""
 
-    def on_end(self, run: Any) -> None:
+    def on_end(self, run: Run) -> None:
         """After the last epoch, also of a run that was stopped; not after an error."""
 
-    def on_finding(self, run: Any) -> None:
+    def on_finding(self, run: Run) -> None:
         """When something goes wrong: ``run.history.findings[-1]`` says what."""
 
 
@@ -78,13 +82,13 @@ class LambdaCallback(Callback):
 
     def __init__(
         self,
-        on_epoch: Callable[[Any], Any] | None = None,
+        on_epoch: Callable[[Run], object] | None = None,
         *,
-        on_begin: Callable[[Any], Any] | None = None,
-        on_loss: Callable[[Any], Any] | None = None,
-        on_step: Callable[[Any], Any] | None = None,
-        on_end: Callable[[Any], Any] | None = None,
-        on_finding: Callable[[Any], Any] | None = None,
+        on_begin: Callable[[Run], object] | None = None,
+        on_loss: Callable[[Run], object] | None = None,
+        on_step: Callable[[Run], object] | None = None,
+        on_end: Callable[[Run], object] | None = None,
+        on_finding: Callable[[Run], object] | None = None,
     ) -> None:
         given = {"on_epoch": on_epoch, "on_begin": on_begin, "on_loss": on_loss,
                  "on_step": on_step, "on_end": on_end, "on_finding": on_finding}
@@ -108,7 +112,7 @@ class _Watch(Callback):
         self.monitor, self.mode, self.min_delta = monitor, mode, min_delta
         self.patience = whole("patience", patience)
 
-    def on_begin(self, run: Any) -> None:
+    def on_begin(self, run: Run) -> None:
         self.column = self.monitor or ("val_loss" if "val_loss" in run.history else "loss")
         if self.column not in run.history:
             raise ValueError(
@@ -119,7 +123,7 @@ class _Watch(Callback):
         self.sign = -1 if larger else 1
         self.best, self.best_epoch, self.waited = math.inf, 0, 0
 
-    def better(self, run: Any) -> bool:
+    def better(self, run: Run) -> bool:
         """Whether the epoch is the best so far, which nan never is."""
         value = self.sign * run.history[self.column][-1]
         if value < self.best - self.min_delta:
@@ -168,11 +172,11 @@ class EarlyStopping(_Watch):
         super().__init__(monitor, mode, min_delta, patience)
         self.restore_best = restore_best
 
-    def on_begin(self, run: Any) -> None:
+    def on_begin(self, run: Run) -> None:
         super().on_begin(run)
-        self._weights: dict[str, Any] | None = None
+        self._weights: dict[str, Array] | None = None
 
-    def on_epoch(self, run: Any) -> None:
+    def on_epoch(self, run: Run) -> None:
         if self.better(run):
             if self.restore_best:
                 self._weights = run.model.state_dict()
@@ -181,7 +185,7 @@ class EarlyStopping(_Watch):
             run.stop(f"{self.column} has not been better than {best:.4g}, in epoch"
                      f" {self.best_epoch}, for {self.waited} epochs")
 
-    def on_end(self, run: Any) -> None:
+    def on_end(self, run: Run) -> None:
         if self._weights is not None:
             run.model.load_state_dict(self._weights)
         self._weights = None
@@ -218,13 +222,13 @@ class ReduceOnPlateau(_Watch):
             raise ValueError(f"min_lr must be at least 0, got {min_lr!r}.")
         self.factor, self.min_lr = factor, min_lr
 
-    def on_begin(self, run: Any) -> None:
+    def on_begin(self, run: Run) -> None:
         super().on_begin(run)
         if callable(run.optimizer.lr):
             raise TypeError("ReduceOnPlateau needs a learning rate that is a number: a schedule"
                             " would set it back at every step.")
 
-    def on_epoch(self, run: Any) -> None:
+    def on_epoch(self, run: Run) -> None:
         if not self.better(run) and self.waited >= self.patience:
             lr = run.optimizer.lr
             run.optimizer.lr = min(lr, max(lr * self.factor, self.min_lr))
@@ -246,10 +250,10 @@ class StopOnNonFinite(Callback):
             raise ValueError(f"growth must be above 1, got {growth!r}.")
         self.growth = growth
 
-    def on_begin(self, run: Any) -> None:
+    def on_begin(self, run: Run) -> None:
         self.first: float | None = None
 
-    def on_loss(self, run: Any) -> None:
+    def on_loss(self, run: Run) -> None:
         self.first = run.loss if self.first is None else self.first
         if not math.isfinite(run.loss) or run.loss > self.growth * abs(self.first):
             run.stop(f"the loss was {run.loss:.4g} in step {run.step + 1}, epoch {run.epoch};"
@@ -294,11 +298,11 @@ class Checkpoint(_Watch):
         super().__init__(best, mode)
         self.path, self.every = os.fspath(path), whole("every", every)
 
-    def on_begin(self, run: Any) -> None:
+    def on_begin(self, run: Run) -> None:
         if self.monitor is not None:
             super().on_begin(run)
 
-    def on_epoch(self, run: Any) -> None:
+    def on_epoch(self, run: Run) -> None:
         if run.epoch % self.every or (self.monitor is not None and not self.better(run)):
             return
         path = Path(self.path.replace("{epoch}", str(run.epoch)))
@@ -319,8 +323,8 @@ class CSVLog(Callback):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
 
-    def on_begin(self, run: Any) -> None:
+    def on_begin(self, run: Run) -> None:
         run.history.save(self.path)
 
-    def on_epoch(self, run: Any) -> None:
+    def on_epoch(self, run: Run) -> None:
         write_csv(self.path, [[column[-1] for column in run.history.values()]], "a")

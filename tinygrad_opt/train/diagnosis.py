@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,13 +25,17 @@ from tinygrad_opt.kernels import log_softmax
 from tinygrad_opt.markup import html_list, html_table
 from tinygrad_opt.nonfinite import detect_nonfinite, entries_that
 from tinygrad_opt.recording import in_mode
-from tinygrad_opt.tensor import backward_pass, first_gradient
+from tinygrad_opt.tensor import Tensor, backward_pass, first_gradient
 from tinygrad_opt.train.batch import moved_by_a_pass, put_back
 from tinygrad_opt.train.callbacks import Callback
-from tinygrad_opt.train.history import Finding
+from tinygrad_opt.train.history import Finding, History
 from tinygrad_opt.train.measure import loss_by_name
 from tinygrad_opt.train.probe import Layer, Probe, merged, probe, probe_of, rms
-from tinygrad_opt.typing import Array
+from tinygrad_opt.typing import Array, ArrayLike, Loss, Model, Unpack
+
+if TYPE_CHECKING:
+    from tinygrad_opt.train.loop import Run
+    from tinygrad_opt.viz.figures import Options, Picture
 
 __all__ = ["Diagnosis", "TrainingWarning", "Watch", "diagnose"]
 
@@ -245,10 +249,10 @@ BY_LOOK: tuple[Callable[[Look], Finding | None], ...] = (
     size_of_updates, at_chance)
 
 
-def overfitting(history: Any, best: float, since: int) -> Finding | None:
+def overfitting(history: History, best: float, since: int) -> Finding | None:
     """A validation loss that rises while the training loss falls."""
     loss, validation = history["loss"], history["val_loss"]
-    epoch, latest = history["epoch"][-1], float(np.median(validation[-PATIENCE:]))
+    epoch, latest = int(history["epoch"][-1]), float(np.median(validation[-PATIENCE:]))
     if (epoch - since < PATIENCE or not best > 0 or not latest > OVERFIT * best
             or not loss[-1] < loss[-1 - (epoch - since)]):
         return None
@@ -304,7 +308,7 @@ class Diagnosis:
              f"{layer.values.mean():.2g} ± {layer.values.std():.2g}", f"{rms(layer.gradient):.2g}")
             for layer in layers)]
 
-    def plot(self, **options: Any) -> Any:
+    def plot(self, **options: Unpack[Options]) -> Picture:
         """Outputs and gradients by layer, as `viz.plot_layers` draws them."""
         from tinygrad_opt.viz import plot_layers
 
@@ -326,7 +330,7 @@ class Diagnosis:
 
 
 def diagnose(
-    model: Any, x: Any, y: Any, loss: Callable[[Any, Any], Any] | str, *, limit: int = 1000,
+    model: Model, x: ArrayLike, y: ArrayLike, loss: Loss | str, *, limit: int = 1000,
 ) -> Diagnosis:
     """Look at one pass of a model, forward and backward, and say what is wrong.
 
@@ -389,7 +393,7 @@ def spaced(array: Array, count: int) -> Array:
 
 
 def located(
-    model: Any, loss: Callable[..., Any], batch: tuple[Array, Array], *, training: bool
+    model: Model, loss: Loss, batch: tuple[Array, Array], *, training: bool
 ) -> str:
     """The operation that first gives nan or inf in a pass; empty if all goes well."""
     (x, y), moved = batch, moved_by_a_pass(model, model.parameters())
@@ -416,7 +420,7 @@ class Watch(Callback):
     not compute. NumPy's own warnings of overflow and nan are silent meanwhile.
     """
 
-    def on_begin(self, run: Any) -> None:
+    def on_begin(self, run: Run) -> None:
         self.said: set[str] = set()
         self.start = run.step
         self.first, self.bound = math.nan, MOST
@@ -430,16 +434,16 @@ class Watch(Callback):
         self.validates = "val_loss" in run.history
         self.best, self.since = math.inf, run.epoch
 
-    def on_loss(self, run: Any) -> None:
+    def on_loss(self, run: Run) -> None:
         if not run.loss <= self.bound:
             self._odd_loss(run)
 
-    def on_step(self, run: Any) -> None:
+    def on_step(self, run: Run) -> None:
         self.last_batch = run.batch
         if run.step >= self.next:
             self._look(run, run.step - self.start)
 
-    def on_epoch(self, run: Any) -> None:
+    def on_epoch(self, run: Run) -> None:
         if not self.validates:
             return
         value = run.history["val_loss"][-1]
@@ -448,11 +452,12 @@ class Watch(Callback):
         elif math.isfinite(value):
             self._say(run, overfitting(run.history, self.best, self.since))
         elif "nan or inf" not in self.said and not _lost(run.parameters):
-            wrong = in_the_data(*run.validation) or located(
-                run.model, run.loss_function, run.validation, training=False)
+            validation = run.validation or run.data
+            wrong = in_the_data(*validation) or located(
+                run.model, run.loss_function, validation, training=False)
             self._say(run, Finding("nan or inf", "", value, f"val_loss is {value}", wrong))
 
-    def on_end(self, run: Any) -> None:
+    def on_end(self, run: Run) -> None:
         """No later loss tells what the last step did."""
         lost = _lost(run.parameters)
         if lost and "nan or inf" not in self.said:
@@ -461,7 +466,7 @@ class Watch(Callback):
 
     # ---- the loss ----
 
-    def _odd_loss(self, run: Any) -> None:
+    def _odd_loss(self, run: Run) -> None:
         """It is not finite, or above the bound."""
         grown = run.loss > GROWN_AT_ONCE * self.first
         if math.isfinite(run.loss):
@@ -475,7 +480,7 @@ class Watch(Callback):
         if grown or math.isnan(run.loss):
             self.next = sys.maxsize                        # what follows, follows from this
 
-    def cause(self, run: Any) -> str:
+    def cause(self, run: Run) -> str:
         """Where the nan or inf of this loss comes from, and what to try."""
         wrong = in_the_data(*run.batch)
         if wrong:
@@ -503,7 +508,7 @@ class Watch(Callback):
 
     # ---- the model ----
 
-    def _look(self, run: Any, steps: int) -> None:
+    def _look(self, run: Run, steps: int) -> None:
         """Set the bound, once; then in turn ask to see the next pass, and judge it."""
         if math.isnan(self.first) and steps >= self.window:
             losses = run.history.steps["loss"][self.start:self.start + self.window]
@@ -521,19 +526,19 @@ class Watch(Callback):
             run.show(self._witness)
         self.next = run.step + 1 if self.waits else self.start + self.due
 
-    def _witness(self, run: Any, prediction: Any, loss: Any) -> None:
+    def _witness(self, run: Run, prediction: object, loss: Tensor) -> None:
         """A pass before its graph is gone; the last batch of an epoch may be too small for it."""
         x, y = run.batch
         if len(x) >= min(ENOUGH, run.batch_size, len(run.data[0])):
             with np.errstate(all="ignore"):
                 self.seen.append(probe_of(run.parameters, x, y, prediction, loss))
 
-    def _updates(self, run: Any) -> dict[str, float]:
+    def _updates(self, run: Run) -> dict[str, float]:
         """‖Δp‖ / ‖p‖ of the weights in the latest step."""
         return {name: rms(p._array - self.kept[name]) / max(rms(self.kept[name]), 1e-30)
                 for name, p in run.parameters.items() if p.ndim > 1 and p.requires_grad}
 
-    def _say(self, run: Any, finding: Finding | None, step: int | None = None) -> None:
+    def _say(self, run: Run, finding: Finding | None, step: int | None = None) -> None:
         """Once of each kind, as a warning at the line that called `fit`."""
         if finding is None or finding.kind in self.said:
             return
@@ -616,11 +621,11 @@ def _alike(values: Array, *beside: Array) -> bool:
         np.ptp(values, axis).max() <= ALIKE * max(np.abs(part).max(initial=0) for part in beside))
 
 
-def _goes_uphill(run: Any) -> bool:
+def _goes_uphill(run: Run) -> bool:
     return bool(getattr(run.optimizer, "maximize", False))
 
 
-def _lost(parameters: dict[str, Any]) -> str:
+def _lost(parameters: dict[str, Tensor]) -> str:
     """The first parameter that holds nan or inf; empty if none does."""
     return next((n for n, p in parameters.items() if not np.isfinite(p._array).all()), "")
 
@@ -637,12 +642,12 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _copies(parameters: dict[str, Any]) -> dict[str, Array]:
+def _copies(parameters: dict[str, Tensor]) -> dict[str, Array]:
     return {name: p._array.copy() for name, p in parameters.items()}
 
 
 @contextmanager
-def _values(parameters: dict[str, Any], values: dict[str, Array]) -> Iterator[None]:
+def _values(parameters: dict[str, Tensor], values: dict[str, Array]) -> Iterator[None]:
     """Other values in the parameters for a while, in the same memory."""
     now = _copies(parameters)
     try:

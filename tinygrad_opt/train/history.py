@@ -8,10 +8,14 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_opt.errors import RenderError
 from tinygrad_opt.markup import html_list, html_table
+from tinygrad_opt.typing import Unpack
+
+if TYPE_CHECKING:
+    from tinygrad_opt.viz.figures import Options, Picture
 
 __all__ = ["Finding", "History"]
 
@@ -47,7 +51,7 @@ class Finding:
         return f"{self.kind}: {self.what}{when}. {self.hint}"
 
 
-class History(Mapping[str, list[Any]]):
+class History(Mapping[str, list[float]]):
     """The record of a training run: a dict of columns with one entry per epoch.
 
     Parameters
@@ -103,10 +107,10 @@ class History(Mapping[str, list[Any]]):
 
     def __init__(
         self,
-        columns: Mapping[str, Sequence[Any]] | None = None,
+        columns: Mapping[str, Sequence[float]] | None = None,
         steps: Mapping[str, Sequence[float]] | None = None,
-        seed: Any = None,
-        findings: Iterable[Any] = (),
+        seed: int | Sequence[int] | None = None,
+        findings: Iterable[Finding | Mapping[str, Any]] = (),
     ) -> None:
         self._columns = {name: list(column) for name, column in (columns or {}).items()}
         if len({len(column) for column in self._columns.values()}) > 1:
@@ -114,10 +118,11 @@ class History(Mapping[str, list[Any]]):
             raise ValueError(f"the columns of a history must be of one length, got {sizes}.")
         self.steps = {name: list(values) for name, values in (steps or {}).items()}
         self.steps = {"loss": [], "lr": []} | self.steps
-        self.seed, self.stopped = seed, None  # type: Any, str | None
+        self.seed: Any = seed                              # or several numbers
+        self.stopped: str | None = None
         self.findings = [f if isinstance(f, Finding) else Finding(**f) for f in findings]
 
-    def __getitem__(self, name: str) -> list[Any]:
+    def __getitem__(self, name: str) -> list[float]:
         if name not in self._columns:
             known = ", ".join(self._columns) or "none yet"
             raise KeyError(f"no column {name!r} was recorded; there are: {known}")
@@ -134,7 +139,7 @@ class History(Mapping[str, list[Any]]):
         """Number of epochs recorded."""
         return len(next(iter(self._columns.values()), ()))
 
-    def append(self, row: Mapping[str, Any]) -> None:
+    def append(self, row: Mapping[str, float]) -> None:
         """Add an epoch: a value for each column, the same columns every time."""
         self._columns = self._columns or {name: [] for name in row}
         if row.keys() != self._columns.keys():
@@ -143,7 +148,7 @@ class History(Mapping[str, list[Any]]):
         for name, value in row.items():
             self._columns[name].append(value)
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[dict[str, float]]:
         """One dict per epoch."""
         return [dict(zip(self._columns, row)) for row in zip(*self._columns.values())]
 
@@ -158,7 +163,7 @@ class History(Mapping[str, list[Any]]):
             raise ValueError(f"{name} has no number to choose from, in {self.epochs} epochs.")
         value = pick(numbers)
         at = values.index(value)
-        return self._columns.get("epoch", range(1, self.epochs + 1))[at], value
+        return int(self._columns["epoch"][at]) if "epoch" in self else at + 1, value
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the columns as CSV; every number reads back as the same number."""
@@ -166,7 +171,7 @@ class History(Mapping[str, list[Any]]):
         path.parent.mkdir(parents=True, exist_ok=True)
         return write_csv(path, [self._columns, *zip(*self._columns.values())])
 
-    def plot(self, **options: Any) -> Any:
+    def plot(self, **options: Unpack[Options]) -> Picture:
         """The columns as a Matplotlib figure; options are those of ``viz.plot_history``."""
         from tinygrad_opt.viz import plot_history
 
@@ -178,7 +183,7 @@ class History(Mapping[str, list[Any]]):
 
         return shown(self.plot)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         """What a checkpoint keeps; ``History(**state)`` is this history again."""
         return {"columns": dict(self._columns), "steps": dict(self.steps), "seed": self.seed,
                 "findings": [asdict(finding) for finding in self.findings]}
@@ -210,12 +215,12 @@ class History(Mapping[str, list[Any]]):
         return f"<History of {self.epochs} epochs: {names}>"
 
 
-def write_csv(path: Path, rows: Iterable[Iterable[Any]], mode: str = "w") -> Path:
+def write_csv(path: Path, rows: Iterable[Iterable[object]], mode: str = "w") -> Path:
     """Write rows into a file, or with mode "a" below those that it holds."""
     with open(path, mode, newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
     return path
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -25,9 +25,16 @@ from tinygrad_opt.train.batch import BatchGradients, Halt
 from tinygrad_opt.train.callbacks import Callback, LambdaCallback
 from tinygrad_opt.train.diagnosis import Watch, in_the_data
 from tinygrad_opt.train.history import Finding, History
-from tinygrad_opt.train.measure import Means, evaluate, loss_by_name, metrics_by_name
+from tinygrad_opt.train.measure import (
+    Means,
+    Metric,
+    Metrics,
+    evaluate,
+    loss_by_name,
+    metrics_by_name,
+)
 from tinygrad_opt.train.progress import progress_for
-from tinygrad_opt.typing import Array
+from tinygrad_opt.typing import Array, ArrayLike, Loss, Model
 
 __all__ = ["Run", "fit"]
 
@@ -36,19 +43,30 @@ INTERRUPTED = "interrupted"
 MEASURED = ("lr", "gradient_norm", "update_ratio", "seconds")
 
 
+class Stepper(Protocol):
+    """What changes parameters along their gradients: an Optimizer, or a class of one's own."""
+
+    def step(self) -> object: ...
+
+    def zero_grad(self) -> object: ...
+
+
+Chosen: TypeAlias = str | Stepper | Callable[[dict[str, Tensor]], Stepper]
+
+
 @answers
 def fit(
-    model: Any,
-    x: Any,
-    y: Any,
+    model: Model,
+    x: ArrayLike,
+    y: ArrayLike,
     *,
-    loss: Callable[[Any, Any], Tensor] | str,
-    optimizer: Any = "adam",
+    loss: Loss | str,
+    optimizer: Chosen = "adam",
     epochs: int = 10,
     batch_size: int = 32,
-    validation_data: tuple[Any, Any] | None = None,
-    metrics: Any = (),
-    callbacks: Iterable[Any] = (),
+    validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+    metrics: Metrics = (),
+    callbacks: Iterable[Callback | Callable[[Run], object]] = (),
     progress: bool | str = True,
     seed: int | None = None,
     accumulate: int = 1,
@@ -198,8 +216,9 @@ class Run:
     """
 
     def __init__(
-        self, model: Any, loss: Any, optimizer: Any, metrics: Mapping[str, Any], data: Pair,
-        validation: Pair | None, batch_size: int, epochs: int, accumulate: int, seed: Any,
+        self, model: Any, loss: Loss | str, optimizer: Chosen,
+        metrics: Mapping[str, Metric], data: Pair,
+        validation: Pair | None, batch_size: int, epochs: int, accumulate: int, seed: int | None,
         history: History | None, compiled: bool | str | None, callbacks: Sequence[Callback],
         watch: Watch | None, screen: Callback,
     ) -> None:
@@ -225,8 +244,8 @@ class Run:
         self._gradients = BatchGradients(
             model, self.loss_function, self.parameters, self._look, compiled, bool(metrics))
         native = compiled == "native" and isinstance(self.optimizer, Optimizer)
-        self._update: Any = (captured(self.optimizer.step, backend="native") if native
-                             else self.optimizer.step)
+        self._update: Callable[[], object] = (
+            captured(self.optimizer.step, backend="native") if native else self.optimizer.step)
 
     def stop(self, reason: str) -> None:
         """End the training after the step in hand; from `on_loss`, before it."""
@@ -246,7 +265,7 @@ class Run:
         self.optimizer.zero_grad()
         self._tell("on_end")
 
-    def show(self, witness: Callable[[Run, Any, Tensor], Any]) -> None:
+    def show(self, witness: Callable[[Run, Any, Tensor], object]) -> None:
         """Let someone see the next pass, before its graph is gone: its prediction and loss."""
         self._gradients.witness = functools.partial(witness, self)
 
@@ -275,7 +294,7 @@ class Run:
         self.history.append(self._agreed(row))
         self._tell("on_epoch")
 
-    def _pass(self) -> dict[str, Any]:
+    def _pass(self) -> dict[str, float]:
         """Train on every sample once."""
         n, group = len(self.data[0]), self.batch_size * self.accumulate
         shuffle = self.batch_size < n
@@ -355,7 +374,7 @@ class Run:
 # ---- what fit is given ---------------------------------------------------------------------------
 
 
-def _pair(data: Any) -> Pair:
+def _pair(data: object) -> Pair:
     """Validation data as arrays."""
     if not isinstance(data, tuple | list) or len(data) != 2:
         raise TypeError(f"validation_data must be a pair (x, y), got {type(data).__name__}"
@@ -365,7 +384,7 @@ def _pair(data: Any) -> Pair:
     return x, y
 
 
-def _callbacks(given: Any) -> list[Any]:
+def _callbacks(given: Iterable[Callback | Callable[[Run], object]]) -> list[Callback]:
     if isinstance(given, Callback) or not isinstance(given, Iterable):
         raise TypeError(f"callbacks must be a list, such as [EarlyStopping()], got {given!r}.")
     given = [*given]
@@ -376,13 +395,13 @@ def _callbacks(given: Any) -> list[Any]:
     return [c if isinstance(c, Callback) else LambdaCallback(c) for c in given]
 
 
-def _hooks(callbacks: Iterable[Callback], moment: str) -> list[Callable[[Run], Any]]:
+def _hooks(callbacks: Iterable[Callback], moment: str) -> list[Callable[[Run], object]]:
     """Bound methods of the callbacks that do something at this moment."""
     hooks = [getattr(callback, moment) for callback in callbacks]
     return [h for h in hooks if getattr(h, "__func__", h) is not getattr(Callback, moment)]
 
 
-def _parameters(model: Any) -> dict[str, Any]:
+def _parameters(model: Model) -> dict[str, Tensor]:
     if isinstance(model, type):
         raise TypeError(f"fit needs a model, got the class {model.__name__}: make one of it, as in"
                         f" fit({model.__name__}(...), x, y).")
@@ -393,7 +412,7 @@ def _parameters(model: Any) -> dict[str, Any]:
     return parameters
 
 
-def _optimizer(optimizer: Any, parameters: dict[str, Any]) -> Any:
+def _optimizer(optimizer: Any, parameters: dict[str, Tensor]) -> Any:
     """An optimizer of the parameters, whatever form it was given in."""
     if isinstance(optimizer, str):
         from tinygrad_opt import optim
@@ -413,7 +432,7 @@ def _optimizer(optimizer: Any, parameters: dict[str, Any]) -> Any:
     return optimizer
 
 
-def _columns(metrics: Mapping[str, Any], validates: bool) -> list[str]:
+def _columns(metrics: Mapping[str, Metric], validates: bool) -> list[str]:
     """What is recorded of each epoch."""
     measured = ["loss", *metrics]
     taken = {"loss", "epoch", *MEASURED} & metrics.keys()
@@ -467,7 +486,7 @@ def _gentle_interrupt(run: Run) -> Iterator[None]:
         yield
         return
 
-    def ask(number: int, frame: Any) -> None:
+    def ask(number: int, frame: object) -> None:
         if run.stopped == INTERRUPTED:
             raise KeyboardInterrupt
         run.stop(INTERRUPTED)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -13,15 +13,16 @@ from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.hints import answers, hint
 from tinygrad_opt.recording import in_mode
 from tinygrad_opt.tensor import no_grad
-from tinygrad_opt.typing import Array
+from tinygrad_opt.typing import Array, ArrayLike, Loss, Predicts
 
 __all__ = ["evaluate", "predict"]
 
-Metric = Callable[[Array, Array], Any]
+Metric: TypeAlias = Callable[[Array, Array], float]
+Metrics: TypeAlias = str | Metric | Iterable[str | Metric] | Mapping[str, str | Metric]
 
 
 @answers
-def predict(model: Any, x: Any, *, batch_size: int = 256) -> Array:
+def predict(model: Predicts, x: ArrayLike, *, batch_size: int = 256) -> Array:
     """What the model makes of x, batch by batch, in evaluation mode and without a graph.
 
     Parameters
@@ -49,12 +50,12 @@ def predict(model: Any, x: Any, *, batch_size: int = 256) -> Array:
 
 @answers
 def evaluate(
-    model: Any,
-    x: Any,
-    y: Any,
+    model: Predicts,
+    x: ArrayLike,
+    y: ArrayLike,
     *,
-    loss: Callable[[Any, Any], Any] | str | None = None,
-    metrics: Any = (),
+    loss: Loss | str | None = None,
+    metrics: Metrics = (),
     batch_size: int = 256,
 ) -> dict[str, float]:
     """Loss and metrics of a model on data, in evaluation mode and without a graph.
@@ -98,12 +99,12 @@ class Means:
 
     KEPT = 1 << 20                                         # numbers kept for the metrics at a time
 
-    def __init__(self, metrics: Mapping[str, Any]) -> None:
+    def __init__(self, metrics: Mapping[str, Metric]) -> None:
         self.metrics, self.sums = metrics, dict.fromkeys(metrics, 0.0)
         self.batches: list[tuple[Array, Array]] = []
         self.loss, self.count, self.kept = 0.0, 0, 0
 
-    def add(self, loss: float, prediction: Any, y: Array) -> None:
+    def add(self, loss: float, prediction: object, y: Array) -> None:
         self.loss += loss * len(y)
         self.count += len(y)
         if self.metrics:
@@ -147,18 +148,16 @@ def accuracy(prediction: Array, y: Array) -> float:
 # ---- helpers -------------------------------------------------------------------------------------
 
 
-def metrics_by_name(metrics: Any) -> dict[str, Metric]:
+def metrics_by_name(metrics: Metrics) -> dict[str, Metric]:
     """Metrics by their names."""
-    if isinstance(metrics, str) or callable(metrics):
-        metrics = [metrics]
-    if not isinstance(metrics, Mapping):
-        metrics = {m if isinstance(m, str) else getattr(m, "__name__", "metric"): m
-                   for m in metrics}
-    for metric in metrics.values():
+    given: Any = [metrics] if isinstance(metrics, str) or callable(metrics) else metrics
+    if not isinstance(given, Mapping):
+        given = {m if isinstance(m, str) else getattr(m, "__name__", "metric"): m for m in given}
+    for metric in given.values():
         if not callable(metric) and metric != "accuracy":
             raise ValueError(f"no metric {metric!r}; give a function of (prediction, y), or"
                              ' "accuracy".')
-    return {name: accuracy if m == "accuracy" else m for name, m in metrics.items()}
+    return {name: accuracy if m == "accuracy" else m for name, m in given.items()}
 
 
 # what textbooks and other libraries call the losses of nn
@@ -168,11 +167,10 @@ LOSSES = {
 }
 
 
-def loss_by_name(loss: Any) -> Callable[[Any, Any], Any]:
+def loss_by_name(loss: Loss | str) -> Loss:
     """A function of (prediction, y), or that of a name such as ``"cross_entropy"``."""
     if callable(loss):
-        result: Callable[[Any, Any], Any] = loss
-        return result
+        return loss
     if not isinstance(loss, str):
         raise TypeError("loss must be a function of (prediction, y) such as nn.cross_entropy, or"
                         f" its name, got {loss!r}.")
@@ -183,5 +181,5 @@ def loss_by_name(loss: Any) -> Callable[[Any, Any], Any]:
     name = LOSSES.get(loss, loss)
     if name not in known:
         raise ValueError(f"no loss is called {loss!r}; {hint('nn', loss, [*known, *LOSSES])}")
-    found: Callable[[Any, Any], Any] = getattr(nn, name)
+    found: Loss = getattr(nn, name)
     return found

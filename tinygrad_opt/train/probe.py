@@ -6,13 +6,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import Any
 
 import numpy as np
 
 from tinygrad_opt.recording import in_mode
 from tinygrad_opt.tensor import Tensor, backward_pass, first_gradient, history
-from tinygrad_opt.typing import Array
+from tinygrad_opt.typing import Array, Loss, Model
 
 __all__ = ["Layer", "Probe", "merged", "probe", "probe_of", "rms"]
 
@@ -72,7 +71,7 @@ class Probe:
     gradients: dict[str, Array]
 
 
-def probe(model: Any, loss: Callable[..., Any], x: Array, y: Array) -> Probe:
+def probe(model: Model, loss: Loss, x: Array, y: Array) -> Probe:
     """Look at a pass in evaluation mode; nothing is written, no ``.grad`` either."""
     with in_mode(model, False), np.errstate(all="ignore"):
         prediction = model(x)
@@ -82,8 +81,8 @@ def probe(model: Any, loss: Callable[..., Any], x: Array, y: Array) -> Probe:
 
 
 def probe_of(
-    parameters: dict[str, Tensor], x: Array, y: Array, prediction: Any, end: Tensor,
-    gradient_of: Callable[[Tensor], Any] = attrgetter("_gradient"),
+    parameters: dict[str, Tensor], x: Array, y: Array, prediction: object, end: Tensor,
+    gradient_of: Callable[[Tensor], Array | None] = attrgetter("_gradient"),
 ) -> Probe:
     """Look at a pass that has been made; by default its gradients are where `backward` left them.
     """
@@ -133,7 +132,7 @@ def rms(values: Array) -> float:
 
 def _layers(
     nodes: list[Tensor], rows: int, parameters: dict[str, Tensor],
-    gradient_of: Callable[[Tensor], Any],
+    gradient_of: Callable[[Tensor], Array | None],
 ) -> list[Layer]:
     """The operations in order of creation, gathered by the layer whose parameters came last."""
     owner = {p: (name.rpartition(".")[0] or name) for name, p in parameters.items()}

@@ -8,10 +8,13 @@ import sys
 import time
 import warnings
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_opt.errors import install
 from tinygrad_opt.train.callbacks import Callback
+
+if TYPE_CHECKING:
+    from tinygrad_opt.train.loop import Run
 
 __all__ = ["progress_for"]
 
@@ -22,18 +25,18 @@ PAUSE = 0.1                       # seconds between two drawings of the bar
 class Quiet(Callback, AbstractContextManager["Quiet"]):
     """Shows nothing."""
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         """Leave the screen tidy, whatever happened."""
 
 
 class Lines(Quiet):
     """``epoch 12/30 [####------] 0.2 s left  loss 0.123  val_accuracy 0.97  lr 0.003``"""
 
-    def on_begin(self, run: Any) -> None:
+    def on_begin(self, run: Run) -> None:
         self.start, self.first = time.perf_counter(), run.epoch
         self.every = max(1, -(-(run.epochs - self.first) // LINES))
 
-    def on_epoch(self, run: Any) -> None:
+    def on_epoch(self, run: Run) -> None:
         done, total = run.epoch - self.first, run.epochs - self.first
         if done % self.every and run.epoch != run.epochs and not run.stopped:
             return
@@ -46,7 +49,7 @@ class Lines(Quiet):
         print(f"epoch {run.epoch:{width}}/{run.epochs} [{bar:-<10}] {when:>11}  {_figures(run)}",
               file=sys.stderr, flush=True)
 
-    def on_end(self, run: Any) -> None:
+    def on_end(self, run: Run) -> None:
         if run.stopped:
             print(f"stopped: {run.stopped}", file=sys.stderr, flush=True)
 
@@ -55,32 +58,33 @@ class Bar(Quiet):
     """tqdm's bar over all steps, with the figures of the last epoch."""
 
     def __init__(self, tqdm: Any) -> None:
-        self.tqdm, self.bar = tqdm, None  # type: Any, Any
+        self.tqdm = tqdm
+        self.bar: Any = None
 
-    def on_begin(self, run: Any) -> None:
+    def on_begin(self, run: Run) -> None:
         self.drawn, self.first = 0.0, run.step
         total = (run.epochs - run.epoch) * run.steps_per_epoch
         self.bar = self.tqdm(total=total, unit="step", dynamic_ncols=True)
 
-    def on_step(self, run: Any) -> None:
+    def on_step(self, run: Run) -> None:
         now = time.perf_counter()
         if now - self.drawn > PAUSE:
             self.drawn = now
             self._draw(run)
 
-    def on_finding(self, run: Any) -> None:
+    def on_finding(self, run: Run) -> None:
         self.bar.clear()                                   # the warning gets a line of its own
 
-    def on_end(self, run: Any) -> None:
+    def on_end(self, run: Run) -> None:
         self._draw(run, f"  stopped: {run.stopped}" if run.stopped else "")
 
-    def _draw(self, run: Any, more: str = "") -> None:
+    def _draw(self, run: Run, more: str = "") -> None:
         self.bar.n = run.step - self.first
         self.bar.set_description_str(f"epoch {run.epoch}/{run.epochs}", refresh=False)
         self.bar.set_postfix_str((_figures(run) or f"loss {run.loss:.4g}") + more, refresh=False)
         self.bar.refresh()
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         if self.bar is not None:
             self.bar.close()
 
@@ -119,7 +123,7 @@ def _can_redraw() -> bool:
     return height > 1 and not os.environ.get("CI") and os.environ.get("TERM") != "dumb"
 
 
-def _figures(run: Any) -> str:
+def _figures(run: Run) -> str:
     """The last epoch's loss, metrics and rate."""
     hidden = ("epoch", "gradient_norm", "update_ratio", "seconds")
     shown = {k: column for k, column in run.history.items() if k not in hidden and column}

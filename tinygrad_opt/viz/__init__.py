@@ -14,13 +14,46 @@ tables      the numbers behind a picture
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tinygrad_opt.hints import missing
 from tinygrad_opt.viz.graph.draw import GraphView, draw, notebook_bundle
 from tinygrad_opt.viz.graph.model import Cluster, Edge, Graph, Node, Row
 from tinygrad_opt.viz.graph.modules import scope
 from tinygrad_opt.viz.graph.trace import trace
+
+if TYPE_CHECKING:                          # as type checkers and editors see them
+    from tinygrad_opt.viz.animation.film import Film, save_gif
+    from tinygrad_opt.viz.plots.decision_regions import decision_regions
+    from tinygrad_opt.viz.plots.descents import animate_descent, descend_1d, plot_descent
+    from tinygrad_opt.viz.plots.layers import plot_layers
+    from tinygrad_opt.viz.plots.learning_curves import (
+        contrary,
+        plot_batch_sizes,
+        plot_batches,
+        plot_compare,
+        plot_history,
+        plot_steps,
+    )
+    from tinygrad_opt.viz.plots.learning_rates import lr_find, plot_learning_rates, plot_schedule
+    from tinygrad_opt.viz.plots.loss_landscape import Waypoints, loss_landscape
+    from tinygrad_opt.viz.plots.models import (
+        plot_attention,
+        plot_confusion,
+        plot_gradient_flow,
+        plot_samples,
+        plot_weights,
+    )
+    from tinygrad_opt.viz.plots.races import animate_race, follow, plot_race, race
+    from tinygrad_opt.viz.plots.sparse_inputs import learn_sparse, plot_sparse
+    from tinygrad_opt.viz.plots.surfaces import SURFACES, Surface, sampled, sigmoid_neuron, surface
+    from tinygrad_opt.viz.plots.sweeps import plot_heat_map, plot_parallel_coordinates
+    from tinygrad_opt.viz.plots.training_animation import TrainingRecorder, animate_training
+    from tinygrad_opt.viz.plots.training_report import report
+    from tinygrad_opt.viz.steps import formula as formula
+    from tinygrad_opt.viz.steps.explanation import explain
+    from tinygrad_opt.viz.steps.page import playback
+    from tinygrad_opt.viz.tables import save_numbers
 
 _NAMES_IN = {                              # imported when one of them is asked for
     "animation.film": "Film save_gif",
@@ -46,17 +79,68 @@ _NAMES_IN = {                              # imported when one of them is asked 
 _MODULE_OF = {name: module for module, names in _NAMES_IN.items() for name in names.split()}
 
 __all__ = [
-    "Cluster", "Edge", "Graph", "GraphView", "Node", "Row", "draw", "notebook_bundle", "scope",
-    "trace", *sorted(_MODULE_OF),
+    "SURFACES",
+    "Cluster",
+    "Edge",
+    "Film",
+    "Graph",
+    "GraphView",
+    "Node",
+    "Row",
+    "Surface",
+    "TrainingRecorder",
+    "Waypoints",
+    "animate_descent",
+    "animate_race",
+    "animate_training",
+    "contrary",
+    "decision_regions",
+    "descend_1d",
+    "draw",
+    "explain",
+    "follow",
+    "learn_sparse",
+    "loss_landscape",
+    "lr_find",
+    "notebook_bundle",
+    "playback",
+    "plot_attention",
+    "plot_batch_sizes",
+    "plot_batches",
+    "plot_compare",
+    "plot_confusion",
+    "plot_descent",
+    "plot_gradient_flow",
+    "plot_heat_map",
+    "plot_history",
+    "plot_layers",
+    "plot_learning_rates",
+    "plot_parallel_coordinates",
+    "plot_race",
+    "plot_samples",
+    "plot_schedule",
+    "plot_sparse",
+    "plot_steps",
+    "plot_weights",
+    "race",
+    "report",
+    "sampled",
+    "save_gif",
+    "save_numbers",
+    "scope",
+    "sigmoid_neuron",
+    "surface",
+    "trace",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "formula":
-        return import_module(f"{__name__}.steps.formula")
-    module = _MODULE_OF.get(name)
-    if module is None:
-        raise missing("viz", name, __all__)
-    value = getattr(import_module(f"{__name__}.{module}"), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:
+    def __getattr__(name: str) -> object:
+        if name == "formula":
+            return import_module(f"{__name__}.steps.formula")
+        module = _MODULE_OF.get(name)
+        if module is None:
+            raise missing("viz", name, __all__)
+        value = getattr(import_module(f"{__name__}.{module}"), name)
+        globals()[name] = value
+        return value

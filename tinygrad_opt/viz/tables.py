@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from tinygrad_opt.typing import ArrayLike
+
+if TYPE_CHECKING:
+    pass
+
 import csv
 import os
 from collections.abc import Iterable, Mapping
@@ -36,7 +43,7 @@ class Table:
         return save_numbers(path, self.columns())
 
 
-def save_numbers(path: str | os.PathLike[str], numbers: Any) -> Path:
+def save_numbers(path: str | os.PathLike[str], numbers: Mapping[str, ArrayLike]) -> Path:
     """Write columns of one length as CSV, or any arrays as NPZ; the suffix chooses.
 
     Parameters

@@ -10,15 +10,18 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_opt.typing import Array
+from tinygrad_opt.typing import Array, ArrayLike
 from tinygrad_opt.viz.animation.moving import Part
 from tinygrad_opt.viz.html_page import in_frame
 from tinygrad_opt.viz.tables import save_numbers
 from tinygrad_opt.viz.theme import Theme
+
+if TYPE_CHECKING:
+    from tinygrad_opt.viz.figures import Picture
 
 __all__ = ["Film", "filmed", "save_gif"]
 
@@ -45,8 +48,8 @@ class Film:
     """
 
     def __init__(
-        self, figure: Any, parts: Sequence[Part], frames: int, *, theme: Theme, fps: float = 15,
-        title: str = "animation", numbers: Mapping[str, Any] | None = None,
+        self, figure: Picture, parts: Sequence[Part], frames: int, *, theme: Theme, fps: float = 15,
+        title: str = "animation", numbers: Mapping[str, ArrayLike] | None = None,
     ) -> None:
         if frames < 1:
             raise ValueError("an animation needs at least one frame.")
@@ -55,7 +58,7 @@ class Film:
         self.in_dark: Callable[[], Film] | None = None       # the same film, for the page alone
         self.show(frames - 1)
 
-    def show(self, frame: int) -> Any:
+    def show(self, frame: int) -> Picture:
         """Put the figure into the state of a frame, and return it."""
         if not -self.frames <= frame < self.frames:
             raise IndexError(f"there is no frame {frame}: the film has {self.frames}.")
@@ -63,12 +66,12 @@ class Film:
             part.show(frame % self.frames)
         return self.figure
 
-    def images(self, watch: Callable[[int, int], Any] | None = None) -> Iterator[Array]:
+    def images(self, watch: Callable[[int, int], object] | None = None) -> Iterator[Array]:
         """Each frame as bytes of shape (height, width, 3); only what moves is drawn anew.
 
         ``watch(done, all)`` is called after each.
         """
-        canvas = self.figure.canvas
+        canvas: Any = self.figure.canvas
         with self.moving():
             canvas.draw()
             background = canvas.copy_from_bbox(self.figure.bbox)
@@ -84,7 +87,7 @@ class Film:
 
     def save(
         self, path: str | os.PathLike[str], *, fps: float | None = None,
-        watch: Callable[[int, int], Any] | None = None,
+        watch: Callable[[int, int], object] | None = None,
     ) -> Path:
         """Write the animation, one picture of it, or its numbers.
 

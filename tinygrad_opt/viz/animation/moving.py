@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_opt.typing import Array
+from tinygrad_opt.typing import Array, ArrayLike
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Heat", "Line", "Part", "Words", "arrow", "note", "within"]
 
@@ -36,7 +39,7 @@ class Heat(Part):
         In data coordinates; by default 0 to 1.
     """
 
-    def __init__(self, axes: Any, cells: Array, colors: Array, extent: Any = None) -> None:
+    def __init__(self, axes: Axes, cells: Array, colors: Array, extent: Any = None) -> None:
         self.cells, self.colors = cells, colors
         self.image = axes.imshow(colors[cells[-1]], extent=extent or (0, 1, 0, 1), aspect="auto",
                                  interpolation="none", zorder=0)
@@ -61,7 +64,8 @@ class Line(Part):
     """
 
     def __init__(
-        self, axes: Any, x: Any, y: Any, until: Sequence[int] | None = None, **options: Any
+        self, axes: Axes, x: ArrayLike, y: ArrayLike, until: Sequence[int] | None = None,
+        **options: Any,
     ) -> None:
         points = within(axes, x, y)
         self.frames = points if until is None else [points[:n] for n in until]
@@ -83,14 +87,14 @@ class Words(Part):
         self.text.set_text(self.words[frame])
 
 
-def note(axes: Any, x: float, y: float, **options: Any) -> Any:
+def note(axes: Axes, x: float, y: float, **options: Any) -> Any:
     """A text in front of an axes, at a place in shares of it, for what is said in each frame."""
     box = {"facecolor": axes.get_facecolor(), "alpha": 0.8, "linewidth": 0, "pad": 2}
     return axes.text(x, y, "", transform=axes.transAxes, fontweight="bold", zorder=8, bbox=box,
                      **options)
 
 
-def within(axes: Any, x: Any, y: Any, views: float = 20.0) -> Array:
+def within(axes: Axes, x: ArrayLike, y: ArrayLike, views: float = 20.0) -> Array:
     """The points of lines, of shape (..., 2), those far outside moved to some views from the axes.
 
     A run that explodes thus leaves the picture in the direction that it took, and no number is
@@ -108,7 +112,9 @@ def within(axes: Any, x: Any, y: Any, views: float = 20.0) -> Array:
         return np.where(far, moved, points)
 
 
-def arrow(axes: Any, x: Any, y: Any, dx: Any, dy: Any, head: float = 6.0) -> tuple[Array, Array]:
+def arrow(
+    axes: Axes, x: ArrayLike, y: ArrayLike, dx: Any, dy: Any, head: float = 6.0
+) -> tuple[Array, Array]:
     """Arrows from (x, y) to (x + dx, y + dy) as strokes, with heads of so many pixels."""
     to = axes.transData
     tail = to.transform(np.column_stack([x, y]))

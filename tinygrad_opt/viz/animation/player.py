@@ -10,11 +10,14 @@ import base64
 import json
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_opt.viz.animation.moving import Words
 from tinygrad_opt.viz.figures import POINTS, svg_inside
 from tinygrad_opt.viz.html_page import html_page
+
+if TYPE_CHECKING:
+    from tinygrad_opt.viz.animation.film import Film
 
 __all__ = ["film_page"]
 
@@ -34,7 +37,7 @@ BODY = """<div class="wide"><svg id="film" role="img"></svg></div>
 </select><button id="whole" aria-label="larger or whole" title="larger or whole">+</button></div>"""
 
 
-def film_page(film: Any, fps: float) -> str:
+def film_page(film: Film, fps: float) -> str:
     """The page that plays a film; one that follows the reader's system holds its dark twin too."""
     films = [_drawn(one) for one in (film, *([film.in_dark()] if film.in_dark else []))]
     width, height = (POINTS * side for side in film.figure.get_size_inches())
@@ -48,7 +51,7 @@ def film_page(film: Any, fps: float) -> str:
     return html_page(film.title, BODY, style=STYLE, script=script, data=data, theme=theme)
 
 
-def _drawn(film: Any) -> dict[str, Any]:
+def _drawn(film: Film) -> dict[str, Any]:
     """What stands still, and of each artist what it draws in each frame; 0 if nothing changed."""
     figure = film.figure
     with film.moving(hidden=True):

@@ -2,6 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tinygrad_opt.typing import ArrayLike, Model
+
+if TYPE_CHECKING:
+    from matplotlib.collections import PathCollection
+
+    from tinygrad_opt.viz.figures import Picture
+
+if TYPE_CHECKING:
+    pass
+
 from typing import Any
 
 import numpy as np
@@ -21,9 +34,10 @@ LEVELS = 8                                     # of confidence that are told apa
 
 
 def decision_regions(
-    model: Any, x: Any, y: Any, *, resolution: int = 200, names: Any = None,
-    columns: Any = None, **options: Unpack[Options],
-) -> Any:
+    model: Model, x: ArrayLike, y: ArrayLike, *, resolution: int = 200,
+    names: Sequence[object] | None = None, columns: Sequence[str] | None = None,
+    **options: Unpack[Options],
+) -> Picture:
     """The data points over the class that the model predicts everywhere around them.
 
     A colour is the fuller, the surer the model is.
@@ -114,7 +128,9 @@ def class_color(c: int, theme: Theme) -> str:
     return theme.color(CLASSES[c % len(CLASSES)])
 
 
-def scatter(ax: Any, x: Array, y: Array, theme: Theme, size: float, names: Any = None) -> list[Any]:
+def scatter(
+    ax: Any, x: Array, y: Array, theme: Theme, size: float, names: Sequence[object] | None = None
+) -> list[PathCollection]:
     """The data points: a colour and a marker for each class."""
     return [
         ax.scatter(*x[y == c].T, s=size, color=class_color(c, theme),
@@ -124,7 +140,7 @@ def scatter(ax: Any, x: Array, y: Array, theme: Theme, size: float, names: Any =
     ]
 
 
-def class_shares(model: Any, x: Array) -> Array:
+def class_shares(model: Model, x: Array) -> Array:
     """The share of each class that a model gives each point, without a graph."""
     with in_mode(model, False), no_grad():
         out = model(x)
@@ -140,7 +156,7 @@ def class_shares(model: Any, x: Array) -> Array:
         return softmax(scores)
 
 
-def points_and_labels(x: Any, y: Any) -> tuple[Array, Array]:
+def points_and_labels(x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
     """Points of the plane and labels from 0, or what is wrong with them."""
     x, y = map(array_of, (x, y))
     if x.ndim != 2 or x.shape[1] != 2:

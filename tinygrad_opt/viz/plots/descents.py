@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,11 @@ from tinygrad_opt.viz.figures import Options, Unpack, drawing, legend_below, thr
 from tinygrad_opt.viz.plots.trajectories import Track, check_optimizers, pace, paced, run
 from tinygrad_opt.viz.tables import Table, stacked
 from tinygrad_opt.viz.theme import Theme
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from tinygrad_opt.viz.figures import Picture
 
 __all__ = ["RUNS", "START", "VIEW", "Descent", "animate_descent", "descend_1d", "outcome",
            "plot_descent", "valleys"]
@@ -68,7 +73,7 @@ class Descent(Table):
         return {"step": np.arange(len(t.points)), "x": t.points[:, 0], "value": t.values,
                 "slope": t.gradients[:, 0]}
 
-    def plot(self, **options: Unpack[Options]) -> Any:
+    def plot(self, **options: Unpack[Options]) -> Picture:
         """The same as `plot_descent`."""
         return plot_descent(self, **options)
 
@@ -88,7 +93,7 @@ def descend_1d(
     *,
     x: tuple[float, float] = (-2.0, 2.0),
     label: str = "",
-    watch: Callable[[int, float, float], Any] | None = None,
+    watch: Callable[[int, float, float], object] | None = None,
 ) -> Descent:
     """Run an optimizer down a function of one number.
 
@@ -153,7 +158,7 @@ def outcome(descent: Descent) -> str:
 
 def plot_descent(
     descents: Descent | Sequence[Descent], *, columns: int = 3, **options: Unpack[Options]
-) -> Any:
+) -> Picture:
     """Descents of functions of one number: the curve, and where each step came to.
 
     The points go from green to red on their way. The view of a run that explodes grows with it.
@@ -216,7 +221,7 @@ def animate_descent(
     track = descent.track
     at = paced([track], np.ptp(descent.x), frames)
 
-    def draw(options: Any) -> tuple[Any, list[Part]]:
+    def draw(options: Options) -> tuple[Picture, list[Part]]:
         with drawing((6.4, 4.0), descent.columns(), **options) as (made, page):
             ax = made.subplots()
             _draw_curve(ax, descent, page)
@@ -230,7 +235,7 @@ def animate_descent(
     return filmed(draw, len(at), options, fps=fps, title=descent.label or "descent")
 
 
-def _moving(ax: Any, descent: Descent, at: Array, page: Theme) -> list[Part]:
+def _moving(ax: Axes, descent: Descent, at: Array, page: Theme) -> list[Part]:
     track = descent.track
     x, y, slope = track.points[:, 0], track.values, track.gradients[:, 0]
     half = 0.09 * np.ptp(_view(descent))
@@ -258,7 +263,7 @@ def _moving(ax: Any, descent: Descent, at: Array, page: Theme) -> list[Part]:
     return parts
 
 
-def _draw_curve(ax: Any, descent: Descent, page: Theme) -> None:
+def _draw_curve(ax: Axes, descent: Descent, page: Theme) -> None:
     """The function over its view, with room above for what is said."""
     view = _view(descent)
     x = np.linspace(*view, 400)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_opt.typing import ArrayLike
 from tinygrad_opt.viz.figures import Options, Unpack, drawing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from tinygrad_opt.viz.figures import Picture
 
 __all__ = ["plot_layers"]
 
@@ -17,7 +22,7 @@ SHARES = (5, 25, 50, 75, 95)                   # percentiles of the values
 
 def plot_layers(
     layers: Sequence[Any], findings: Iterable[Any] = (), **options: Unpack[Options]
-) -> Any:
+) -> Picture:
     """The values that each layer gives, and the size of the gradient that comes back to it.
 
     A thin line holds 90 % of the values, the thick part half of them, the dot is their median.
@@ -83,9 +88,9 @@ def _owner(where: str, layers: Sequence[Any]) -> str:
     return where if any(layer.name == where for layer in layers) else where.rpartition(".")[0]
 
 
-def _wide_scale(ax: Any, values: np.ndarray) -> None:
+def _wide_scale(ax: Axes, values: np.ndarray) -> None:
     """A scale for values that span many sizes, linear near 0."""
     sizes = np.abs(values[values != 0])
     if len(sizes) and sizes.max() > 100 * np.median(sizes):
         ax.set_xscale("symlog", linthresh=float(np.median(sizes)))
-        ax.xaxis.get_major_locator().set_params(numticks=5)
+        ax.locator_params("x", numticks=5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,11 @@ from tinygrad_opt.typing import Array
 from tinygrad_opt.viz.figures import Options, Unpack, drawing, halo, legend_below, ordered
 from tinygrad_opt.viz.tables import stacked
 from tinygrad_opt.viz.theme import Theme, looks
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from tinygrad_opt.viz.figures import Picture
 
 __all__ = ["contrary", "plot_batch_sizes", "plot_batches", "plot_compare", "plot_history",
            "plot_steps", "scale_of"]
@@ -23,9 +28,9 @@ HUES = {"loss": "value", "lr": "purple", "gradient_norm": "gradient"}
 
 
 def plot_history(
-    history: Mapping[str, Any], *, columns: Sequence[str] | None = None,
+    history: Mapping[str, Sequence[float]], *, columns: Sequence[str] | None = None,
     log: bool | None = None, mark_contrary: bool = False, **options: Unpack[Options],
-) -> Any:
+) -> Picture:
     """Loss, metrics, learning rate and gradient norm of a run, one under the other.
 
     Training is a thin line with its moving average, validation a dashed line with markers.
@@ -92,7 +97,8 @@ def plot_history(
 
 
 def contrary(
-    history: Mapping[str, Any], *, metric: str = "accuracy", by: float = 0.01, over: int = 5
+    history: Mapping[str, Sequence[float]], *, metric: str = "accuracy", by: float = 0.01,
+    over: int = 5,
 ) -> list[tuple[int, int]]:
     """Where the loss falls and the accuracy falls too: the first and last epoch of each stretch.
 
@@ -130,7 +136,7 @@ def contrary(
     return found
 
 
-def plot_steps(history: Any, **options: Unpack[Options]) -> Any:
+def plot_steps(history: Any, **options: Unpack[Options]) -> Picture:
     """The loss of every step, and where something went wrong; shaded from where it is not finite.
 
     Parameters
@@ -173,7 +179,7 @@ def plot_steps(history: Any, **options: Unpack[Options]) -> Any:
 def plot_compare(
     runs: Mapping[str, Any], column: str = "loss", *, log: bool | None = None,
     **options: Unpack[Options],
-) -> Any:
+) -> Picture:
     """One column of several runs; of runs with several seeds, the mean and the range.
 
     Of more than five runs the ranges, which would hide each other, stand beside the curves.
@@ -231,7 +237,7 @@ def plot_compare(
 
 def plot_batch_sizes(
     results: Mapping[int, tuple[float, float]], **options: Unpack[Options]
-) -> Any:
+) -> Picture:
     """Training time and validation error against the size of the batches.
 
     Parameters
@@ -269,7 +275,7 @@ def plot_batch_sizes(
 def plot_batches(
     runs: Mapping[int, Any], noise: Mapping[int, Sequence[float]], *, column: str = "val_error",
     **options: Unpack[Options],
-) -> Any:
+) -> Picture:
     """Learning curves of sizes of batches, by epochs and by seconds, and how noisy gradients are.
 
     Parameters
@@ -324,7 +330,7 @@ def plot_batches(
 # ---- details -------------------------------------------------------------------------------------
 
 
-def _at_the_top(ax: Any, values: Array) -> bool:
+def _at_the_top(ax: Axes, values: Array) -> bool:
     """Whether half of the values lie in the upper third of the axes."""
     seen = values[np.isfinite(values)]
     ax.get_ylim()                                          # the scale is set when it is asked for
@@ -333,7 +339,7 @@ def _at_the_top(ax: Any, values: Array) -> bool:
     return len(seen) > 0 and float(np.nanmedian(places[:, 1])) > 2 / 3
 
 
-def _leave_out_spikes(ax: Any, values: Array) -> None:
+def _leave_out_spikes(ax: Axes, values: Array) -> None:
     """Let a rare spike leave the picture at the top, where it would flatten all other curves."""
     seen = np.sort(values[np.isfinite(values)])
     if len(seen) < 100 or ax.get_yscale() == "log":
@@ -352,7 +358,7 @@ def _seeds(name: str, given: Any, column: str) -> list[Mapping[str, Any]]:
     return seeds
 
 
-def _curve(ax: Any, epochs: Array, values: Array, hue: str, name: str, page: Theme) -> None:
+def _curve(ax: Axes, epochs: Array, values: Array, hue: str, name: str, page: Theme) -> None:
     if name.startswith("val_"):
         ax.plot(epochs, values, color=page.ink, linestyle="--", linewidth=1.2, marker="o",
                 markersize=3.5, markevery=max(len(values) // 15, 1), label="validation")
@@ -368,7 +374,7 @@ def _curve(ax: Any, epochs: Array, values: Array, hue: str, name: str, page: The
     _mark_lost(ax, epochs, values, page.alarm)
 
 
-def _mark_lost(ax: Any, epochs: Array, values: Array, color: str) -> None:
+def _mark_lost(ax: Axes, epochs: Array, values: Array, color: str) -> None:
     """Say where a run stopped being numbers."""
     lost = ~np.isfinite(values)
     if lost.any():
@@ -390,7 +396,7 @@ def smoothed(values: Array, keep: float = 0.9) -> Array:
     return out
 
 
-def scale_of(ax: Any, values: Array, log: bool | None) -> None:
+def scale_of(ax: Axes, values: Array, log: bool | None) -> None:
     """A logarithmic scale, if asked for; with None, for what spans a factor of 30."""
     seen = values[np.isfinite(values)]
     least, most = seen.min(initial=np.inf), seen.max(initial=0)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_opt.data.arguments import array_of
-from tinygrad_opt.typing import Array
+from tinygrad_opt.typing import Array, ArrayLike, Loss, Model
 from tinygrad_opt.viz.figures import Options, Unpack, drawing, legend_below
 from tinygrad_opt.viz.plots.loss_landscape import borrowed
 from tinygrad_opt.viz.tables import Table, stacked
 from tinygrad_opt.viz.theme import looks
+
+if TYPE_CHECKING:
+    from tinygrad_opt.viz.figures import Picture
 
 __all__ = ["LearningRates", "lr_find", "plot_learning_rates", "plot_schedule"]
 
@@ -22,7 +25,7 @@ __all__ = ["LearningRates", "lr_find", "plot_learning_rates", "plot_schedule"]
 
 def plot_schedule(
     schedules: Any, steps: int, *, log: bool = False, **options: Unpack[Options]
-) -> Any:
+) -> Picture:
     """Learning rates against the step.
 
     Parameters
@@ -62,7 +65,7 @@ def plot_schedule(
 
 def plot_learning_rates(
     runs: Mapping[Any, Sequence[float]], **options: Unpack[Options]
-) -> Any:
+) -> Picture:
     """Loss against step for learning rates low, good, high and very high, in one picture.
 
     Parameters
@@ -120,7 +123,7 @@ class LearningRates(Table):
         """Rates and losses, one row each."""
         return {"lr": self.rates, "loss": self.losses}
 
-    def plot(self, **options: Unpack[Options]) -> Any:
+    def plot(self, **options: Unpack[Options]) -> Picture:
         """Loss against rate, as a Matplotlib figure with such `Options`."""
         with drawing((6.4, 3.6), self.columns(), **options) as (made, page):
             ax = made.subplots()
@@ -136,10 +139,10 @@ class LearningRates(Table):
 
 
 def lr_find(
-    model: Any,
-    loss: Callable[[Any, Any], Any],
-    x: Any,
-    y: Any,
+    model: Model,
+    loss: Loss,
+    x: ArrayLike,
+    y: ArrayLike,
     optimizer: Callable[[Any], Any],
     *,
     low: float = 1e-5,

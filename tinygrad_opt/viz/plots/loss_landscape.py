@@ -7,16 +7,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_opt.data.arguments import array_of
 from tinygrad_opt.recording import in_mode, tick
-from tinygrad_opt.tensor import no_grad
-from tinygrad_opt.typing import Array
+from tinygrad_opt.tensor import Tensor, no_grad
+from tinygrad_opt.typing import Array, ArrayLike, Loss, Model, Seed
 from tinygrad_opt.viz.figures import Options, Unpack, contours, drawing, halo
 from tinygrad_opt.viz.tables import Table, save_numbers
+
+if TYPE_CHECKING:
+    from tinygrad_opt.viz.figures import Picture
 
 __all__ = ["Landscape", "Waypoints", "borrowed", "loss_landscape"]
 
@@ -42,7 +45,7 @@ class Waypoints:
     [[1.0, 2.0]]
     """
 
-    def __init__(self, model: Any, limit: int = 100) -> None:
+    def __init__(self, model: Model, limit: int = 100) -> None:
         self.model, self.limit, self.every, self._count = model, limit, 1, 0
         self._points: list[Array] = []
         self()
@@ -97,7 +100,7 @@ class Landscape(Table):
         return save_numbers(path, {name: array for name, array in vars(self).items()
                                    if isinstance(array, np.ndarray)})
 
-    def plot(self, *, cmap: str = "viridis", **options: Unpack[Options]) -> Any:
+    def plot(self, *, cmap: str = "viridis", **options: Unpack[Options]) -> Picture:
         """A curve, or contours with the path, as a Matplotlib figure with such `Options`."""
         with drawing((5.6, 4.6), self.columns(), **options) as (made, page):
             ax = made.subplots()
@@ -125,17 +128,17 @@ class Landscape(Table):
 
 
 def loss_landscape(
-    model: Any,
-    loss: Callable[[Any, Any], Any],
-    x: Any,
-    y: Any,
+    model: Model,
+    loss: Loss,
+    x: ArrayLike,
+    y: ArrayLike,
     *,
     dimensions: int = 2,
     n: int = 31,
     span: float = 1.0,
     waypoints: Any = None,
-    rng: Any = 0,
-    watch: Callable[[int, int], Any] | None = None,
+    rng: Seed = 0,
+    watch: Callable[[int, int], object] | None = None,
 ) -> Landscape:
     """The loss around the weights that the model has now, which it has again afterwards.
 
@@ -213,7 +216,7 @@ def _flat(arrays: Any) -> Array:
     return np.concatenate([np.ravel(a).astype(float) for a in arrays])
 
 
-def _set(parameters: Mapping[str, Any], vector: Array) -> None:
+def _set(parameters: Mapping[str, Tensor], vector: Array) -> None:
     """Write a vector into the parameters, in place, so that optimizers keep their views."""
     now, ends = tick(), np.cumsum([p.size for p in parameters.values()])
     for p, part in zip(parameters.values(), np.split(vector, ends)):
@@ -222,7 +225,7 @@ def _set(parameters: Mapping[str, Any], vector: Array) -> None:
 
 
 @contextmanager
-def borrowed(parameters: Mapping[str, Any]) -> Iterator[None]:
+def borrowed(parameters: Mapping[str, Tensor]) -> Iterator[None]:
     """The parameters, bit for bit as they were afterwards."""
     before = [(p, p._array, p._array.copy(), p.grad, p._spent) for p in parameters.values()]
     try:
@@ -234,7 +237,7 @@ def borrowed(parameters: Mapping[str, Any]) -> Iterator[None]:
             p._changed, p.grad, p._spent = tick(), grad, spent
 
 
-def _direction(parameters: Mapping[str, Any], rng: np.random.Generator) -> Array:
+def _direction(parameters: Mapping[str, Tensor], rng: np.random.Generator) -> Array:
     """A random direction, of each filter as long as the filter; nothing for vectors."""
     parts = []
     for p in parameters.values():

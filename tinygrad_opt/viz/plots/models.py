@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_opt.data.arguments import array_of
 from tinygrad_opt.errors import ShapeError
-from tinygrad_opt.typing import Array, ArrayLike
+from tinygrad_opt.typing import Array, ArrayLike, Model
 from tinygrad_opt.viz.figures import Options, Unpack, drawing, through
 from tinygrad_opt.viz.plots.heatmaps import reduced, shade_colors, squares
+
+if TYPE_CHECKING:
+    from tinygrad_opt.viz.figures import Picture
 
 __all__ = ["plot_attention", "plot_confusion", "plot_gradient_flow", "plot_samples", "plot_weights"]
 
@@ -19,9 +22,9 @@ EXPLODED = 1e3                                 # a mean gradient above it is mar
 
 
 def plot_confusion(
-    labels: Any, predicted: Any, *, names: Sequence[str] | None = None,
+    labels: ArrayLike, predicted: ArrayLike, *, names: Sequence[str] | None = None,
     **options: Unpack[Options],
-) -> Any:
+) -> Picture:
     """How often each class was taken for each other.
 
     Parameters
@@ -67,9 +70,10 @@ def plot_confusion(
 
 
 def plot_samples(
-    x: Any, labels: Any, scores: Any = None, *, shape: tuple[int, int] | None = None,
-    names: Sequence[str] | None = None, count: int = 20, **options: Unpack[Options],
-) -> Any:
+    x: ArrayLike, labels: ArrayLike, scores: ArrayLike | None = None, *,
+    shape: tuple[int, int] | None = None, names: Sequence[str] | None = None, count: int = 20,
+    **options: Unpack[Options],
+) -> Picture:
     """Images with what they were taken for, the wrong ones first and the surest of them at the top.
 
     Parameters
@@ -119,7 +123,7 @@ def plot_samples(
     return made
 
 
-def plot_weights(model: Any, *, columns: int = 2, **options: Unpack[Options]) -> Any:
+def plot_weights(model: Model, *, columns: int = 2, **options: Unpack[Options]) -> Picture:
     """Every parameter as red (positive) and blue (negative) squares, scaled to its own maximum.
 
     Parameters
@@ -160,7 +164,7 @@ def plot_weights(model: Any, *, columns: int = 2, **options: Unpack[Options]) ->
     return made
 
 
-def plot_gradient_flow(model: Any, **options: Unpack[Options]) -> Any:
+def plot_gradient_flow(model: Model, **options: Unpack[Options]) -> Picture:
     """The mean and the largest absolute gradient of each parameter, after a backward pass.
 
     Bars stand on a logarithmic scale. What is zero throughout, missing, not finite or above
@@ -210,9 +214,9 @@ def plot_gradient_flow(model: Any, **options: Unpack[Options]) -> Any:
 
 
 def plot_attention(
-    weights: Any, tokens: Sequence[str] = (), *, keys: Sequence[str] | None = None,
+    weights: ArrayLike, tokens: Sequence[str] = (), *, keys: Sequence[str] | None = None,
     columns: int = 2, **options: Unpack[Options],
-) -> Any:
+) -> Picture:
     """How much each place of a sequence takes from each other, head by head.
 
     Parameters
@@ -279,7 +283,7 @@ def _trouble(gradient: Any, mean: float, most: float) -> str:
     return "zero" if most == 0 else "explodes" if mean > EXPLODED else ""
 
 
-def _classes(labels: Any, predicted: Any) -> tuple[Array, Array]:
+def _classes(labels: ArrayLike, predicted: ArrayLike) -> tuple[Array, Array]:
     labels, predicted = map(array_of, (labels, predicted))
     if predicted.ndim == 2:
         predicted = predicted.argmax(1) if predicted.shape[1] > 1 else predicted[:, 0] > 0
@@ -306,7 +310,7 @@ def _square(x: Array) -> tuple[int, int]:
     return side, side
 
 
-def _parameters(model: Any) -> dict[str, Any]:
+def _parameters(model: Model) -> dict[str, Any]:
     parameters = model if isinstance(model, Mapping) else model.parameters()
     if not parameters:
         raise ValueError("there are no parameters to be shown.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from tinygrad_opt.viz.plots.surfaces import Surface, surface
 from tinygrad_opt.viz.plots.trajectories import Track, check_optimizers, paced, run
 from tinygrad_opt.viz.tables import Table, aligned, stacked
 from tinygrad_opt.viz.theme import looks
+
+if TYPE_CHECKING:
+    from tinygrad_opt.viz.figures import Picture
 
 __all__ = ["Race", "animate_race", "follow", "plot_race", "race"]
 
@@ -43,7 +46,7 @@ class Race(Table):
             f"d_{a}": track.gradients[:, 0], f"d_{b}": track.gradients[:, 1],
         }) for name, track in self.tracks.items()])
 
-    def plot(self, **options: Unpack[Options]) -> Any:
+    def plot(self, **options: Unpack[Options]) -> Picture:
         """The same as `plot_race`."""
         return plot_race(self, **options)
 
@@ -72,12 +75,12 @@ class Race(Table):
 
 def race(
     f: Any,
-    optimizers: Mapping[str, Any],
+    optimizers: Mapping[str, object],
     start: Sequence[float] | None = None,
     steps: int = 100,
     *,
     unit: str = "step",
-    watch: Callable[[int, int], Any] | None = None,
+    watch: Callable[[int, int], object] | None = None,
 ) -> Race:
     """Run optimizers over a surface, all from one start, and keep their paths.
 
@@ -174,7 +177,7 @@ def follow(f: Any, points: Any) -> Track:
 
 def plot_race(
     race: Race, *, cmap: str = "viridis", arrows: str | None = None, **options: Unpack[Options]
-) -> Any:
+) -> Picture:
     """All paths of a race over the contours of its surface, and the value against the step.
 
     Parameters
@@ -220,7 +223,7 @@ def animate_race(
     """
     at = paced(list(race.tracks.values()), race.surface.size, frames)
 
-    def draw(options: Any) -> tuple[Any, list[Part]]:
+    def draw(options: Options) -> tuple[Picture, list[Part]]:
         stage = _RaceStage(race, cmap, arrows, options)
         return stage.figure, stage.parts(at)
     return filmed(draw, len(at), options, fps=fps, title=f"race on {race.surface.name}")
@@ -232,7 +235,7 @@ ARROWS = ("gradient", "value")                 # colours of the theme: −gradie
 class _RaceStage:
     """The axes of a race: the map, and the heights against the steps."""
 
-    def __init__(self, race: Race, cmap: str, arrows: str | None, options: Any) -> None:
+    def __init__(self, race: Race, cmap: str, arrows: str | None, options: Options) -> None:
         named = (name for name in race.tracks if name.lower().startswith((arrows or "").lower()))
         self.race, self.arrows = race, next(named, None) if arrows else None
         self.watched: Any = race.tracks.get(self.arrows or "")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_opt.typing import Array
+from tinygrad_opt.typing import Array, Seed
 from tinygrad_opt.viz.figures import Options, Unpack, drawing, legend_below, ordered
 from tinygrad_opt.viz.plots.trajectories import check_optimizers, unbound
 from tinygrad_opt.viz.tables import Table, aligned, stacked
 from tinygrad_opt.viz.theme import CLASS_MARKERS
+
+if TYPE_CHECKING:
+    from tinygrad_opt.viz.figures import Picture
 
 __all__ = ["SparseRun", "learn_sparse", "plot_sparse"]
 
@@ -47,7 +50,7 @@ class SparseRun(Table):
             **{f"rate_{i}": self.rates[name][:, i] for i in range(n)},
         }) for name, w in self.weights.items()])
 
-    def plot(self, **options: Unpack[Options]) -> Any:
+    def plot(self, **options: Unpack[Options]) -> Picture:
         """The same as `plot_sparse`."""
         return plot_sparse(self, **options)
 
@@ -68,7 +71,7 @@ def learn_sparse(
     steps: int = 600,
     *,
     noise: float = 0.2,
-    rng: Any = 0,
+    rng: Seed = 0,
 ) -> SparseRun:
     """Learn y = Σ xᵢ + noise, a sample a step, with inputs xᵢ that are 1 in some samples, else 0.
 
@@ -129,7 +132,7 @@ def learn_sparse(
     return SparseRun(each, present, weights, rates)
 
 
-def plot_sparse(run: SparseRun, **options: Unpack[Options]) -> Any:
+def plot_sparse(run: SparseRun, **options: Unpack[Options]) -> Picture:
     """The weights of rare and frequent inputs on their way to 1, and the rate of each step.
 
     Above, what was learned; below, how far a step went for one unit of gradient. Each optimizer

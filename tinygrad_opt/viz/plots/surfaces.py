@@ -11,7 +11,7 @@ import numpy as np
 
 from tinygrad_opt.errors import GraphError
 from tinygrad_opt.tensor import Tensor
-from tinygrad_opt.typing import Array
+from tinygrad_opt.typing import Array, ArrayLike, Seed
 
 __all__ = ["SURFACES", "Surface", "sampled", "sigmoid_neuron", "surface"]
 
@@ -72,7 +72,7 @@ class Surface:
         """Width and height of the view."""
         return np.array([np.ptp(self.x), np.ptp(self.y)])
 
-    def __call__(self, x: Any, y: Any) -> Any:
+    def __call__(self, x: ArrayLike, y: ArrayLike) -> Any:
         return self.f(x, y)
 
     def gradient(self, x: float, y: float) -> tuple[float, float]:
@@ -109,7 +109,7 @@ def _rastrigin(x: Array, y: Array) -> Array:
 
 
 def sigmoid_neuron(
-    x: Any, y: Any, *, view: tuple[float, float] = (-6.0, 6.0),
+    x: ArrayLike, y: ArrayLike, *, view: tuple[float, float] = (-6.0, 6.0),
     minima: tuple[tuple[float, float], ...] = (),
 ) -> Surface:
     """The error of one sigmoid neuron over its data, as a surface over weight and bias.
@@ -199,7 +199,7 @@ for _name, _steps, *_rates in (
         SURFACES[_name], steps=_steps, rates=dict(zip(_OPTIMIZERS, _rates)))
 
 
-def surface(f: Any, **options: Any) -> Surface:
+def surface(f: str | Surface | Callable[..., Any], **options: Any) -> Surface:
     """A surface by its name, or one made of a function of two numbers.
 
     Parameters
@@ -240,7 +240,7 @@ def surface(f: Any, **options: Any) -> Surface:
 
 def sampled(
     f: Surface, optimizer: Any, start: Sequence[float] | None = None, seen: int = 200,
-    batch: int | None = None, rng: Any = 0,
+    batch: int | None = None, rng: Seed = 0,
 ) -> list[list[float]]:
     """The path of an optimizer over the errors of samples, so many to a step, by samples seen.
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_opt.data import minibatches
 from tinygrad_opt.data.arguments import array_of
-from tinygrad_opt.typing import Array
+from tinygrad_opt.typing import Array, ArrayLike, Loss, Model
 from tinygrad_opt.viz.animation.film import Film, filmed
 from tinygrad_opt.viz.animation.moving import Heat, Line, Part, Words
 from tinygrad_opt.viz.figures import Options, Unpack, drawing, matplotlib_or_error
@@ -24,6 +24,11 @@ from tinygrad_opt.viz.plots.decision_regions import (
 )
 from tinygrad_opt.viz.plots.heatmaps import reduced, shade_colors, squares
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from tinygrad_opt.viz.figures import Picture
+
 __all__ = ["TrainingRecorder", "animate_training"]
 
 SHOWN = 6                                      # arrays on the picture, at most
@@ -31,11 +36,11 @@ VALIDATION = ("val_loss", "val_accuracy")      # what a history may have of data
 
 
 def animate_training(
-    model: Any,
-    x: Any,
-    y: Any,
+    model: Model,
+    x: ArrayLike,
+    y: ArrayLike,
     *,
-    loss: Callable[[Any, Any], Any],
+    loss: Loss,
     optimizer: Any,
     epochs: int = 1000,
     batch_size: int | None = None,
@@ -134,8 +139,8 @@ class TrainingRecorder:
     """
 
     def __init__(
-        self, model: Any, x: Any, y: Any, *, frames: int = 100, resolution: int = 88,
-        names: Any = None,
+        self, model: Model, x: ArrayLike, y: ArrayLike, *, frames: int = 100, resolution: int = 88,
+        names: Sequence[object] | None = None,
     ) -> None:
         self.x, self.y = points_and_labels(x, y)
         self.names = names
@@ -224,7 +229,7 @@ class TrainingRecorder:
         some = np.linspace(0, len(self.rows) - 1, min(self.limit, len(self.rows))).round()
         rows = [self.rows[int(i)] for i in some]
 
-        def draw(options: Any) -> tuple[Any, list[Part]]:
+        def draw(options: Options) -> tuple[Picture, list[Part]]:
             stage = _TrainingStage(self, rows, scale, options)
             return stage.figure, stage.parts
         return filmed(draw, len(rows), options, fps=fps, title="training")
@@ -242,7 +247,7 @@ class TrainingRecorder:
 class _TrainingStage:
     """The axes of the training animation, and what moves on them."""
 
-    def __init__(self, recorder: TrainingRecorder, rows: Any, scale: str, options: Any) -> None:
+    def __init__(self, recorder: TrainingRecorder, rows: Any, scale: str, options: Options) -> None:
         self.recorder, self.rows, self.scale = recorder, rows, scale
         with drawing((6.4, 4.8), recorder.columns(), layout="none", **options) as (
                 self.figure, self.theme):
@@ -305,7 +310,7 @@ class _TrainingStage:
                                     color=self.theme.muted)
             self.parts.append(Words(text, [f"±{m:.2g}" for m in most[name]]))
 
-    def _curves(self, key: str, hue: str, ax: Any) -> None:
+    def _curves(self, key: str, hue: str, ax: Axes) -> None:
         epochs = np.array([row["epoch"] for row in self.rows])
         lines = {name: np.array([row.get(name, math.nan) for row in self.rows])
                  for name in (key, f"val_{key}") if name in self.rows[-1]}

@@ -9,13 +9,14 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_opt.data.arguments import array_of
 from tinygrad_opt.markup import html_rows, html_table
 from tinygrad_opt.tensor import Tensor
+from tinygrad_opt.typing import Array, ArrayLike, Model
 from tinygrad_opt.viz.figures import styled
 from tinygrad_opt.viz.graph.draw import draw
 from tinygrad_opt.viz.html_page import html_page
@@ -23,6 +24,9 @@ from tinygrad_opt.viz.plots.decision_regions import class_shares, decision_regio
 from tinygrad_opt.viz.plots.learning_curves import plot_history
 from tinygrad_opt.viz.plots.models import plot_confusion, plot_samples, plot_weights
 from tinygrad_opt.viz.theme import NIGHT, theme_of
+
+if TYPE_CHECKING:
+    from tinygrad_opt.viz.figures import Picture
 
 __all__ = ["report"]
 
@@ -46,13 +50,13 @@ linear-gradient(270deg,var(--edge),transparent) 100% 0/12px 100%;background-repe
 
 
 def report(
-    history: Any,
-    model: Any,
+    history: Mapping[str, Sequence[float]],
+    model: Model,
     path: str | os.PathLike[str],
     *,
     optimizer: Any = None,
-    x: Any = None,
-    y: Any = None,
+    x: ArrayLike | None = None,
+    y: ArrayLike | None = None,
     names: Sequence[str] | None = None,
     columns: Sequence[str] | None = None,
     title: str = "Training report",
@@ -94,7 +98,9 @@ def report(
         raise ValueError(f"a report is a page: the name must end in .html, got {path.name!r}.")
     themes = ["light", "dark"] if theme == "auto" else [theme_of(theme).name]
 
-    def shown(title: str, about: str, plot: Callable[..., Any], *args: Any, **options: Any) -> str:
+    def shown(
+        title: str, about: str, plot: Callable[..., Picture], *args: object, **options: object
+    ) -> str:
         """A section that is a picture, in one theme or in both."""
         urls = [_svg_url(plot(*args, **options, theme=one)) for one in themes]
         dark = "".join(f'<source media="{NIGHT}" srcset="{url}">'
@@ -128,7 +134,7 @@ def _section(title: str, content: str, kind: str = "") -> str:
     return f'<section class="{kind}"><h2>{title}</h2>\n{content}</section>'
 
 
-def _summary(history: Any, model: Any, optimizer: Any) -> str:
+def _summary(history: Mapping[str, Sequence[float]], model: Model, optimizer: Any) -> str:
     """Model, optimizer, epochs, results and versions, as a list."""
     parameters = model.parameters()
     count = sum(p.size for p in parameters.values())
@@ -164,7 +170,8 @@ def _described(optimizer: Any) -> str:
 
 
 def _samples(
-    shown: Any, model: Any, x: Any, labels: Any, names: Any, columns: Any,
+    shown: Callable[..., str], model: Model, x: Array, labels: Array,
+    names: Sequence[object] | None, columns: Sequence[str] | None,
 ) -> Iterator[str]:
     """What the model says about samples, in the pictures that suit their shape."""
     scores = class_shares(model, x)
@@ -182,7 +189,7 @@ def _samples(
                     plot_confusion, labels, scores, names=names)
 
 
-def _graph(model: Any, x: Any, theme: str) -> str:
+def _graph(model: Model, x: Array, theme: str) -> str:
     """The computation of the first samples; SVG without a program from elsewhere."""
     out = model(x[:4])
     if not isinstance(out, Tensor) or not out.requires_grad:
@@ -191,7 +198,7 @@ def _graph(model: Any, x: Any, theme: str) -> str:
     return svg[svg.index("<svg"):]
 
 
-def _numbers(history: Any) -> str:
+def _numbers(history: Mapping[str, Sequence[float]]) -> str:
     """One row an epoch; of many, the first and the last ones."""
     rows = list(zip(*(history[column] for column in history)))
     cut = rows if len(rows) <= 40 else [*rows[:20], ["…"] * len(list(history)), *rows[-20:]]
@@ -199,7 +206,7 @@ def _numbers(history: Any) -> str:
     return html_table([names, *cut])
 
 
-def _svg_url(figure: Any) -> str:
+def _svg_url(figure: Picture) -> str:
     """A figure as the address of an SVG image."""
     buffer = io.BytesIO()
     with styled(figure.theme):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.tensor import Tensor
-from tinygrad_opt.typing import Array
+from tinygrad_opt.typing import Array, Seed
 from tinygrad_opt.viz.plots.surfaces import backward
 
 __all__ = ["Noisy", "Track", "check_optimizers", "run", "unbound"]
@@ -67,7 +67,7 @@ class Noisy:
     rng : int or Generator
     """
 
-    def __init__(self, optimizer: Any, noise: float, rng: Any = 0) -> None:
+    def __init__(self, optimizer: Any, noise: float, rng: Seed = 0) -> None:
         self.optimizer, self.noise, self.rng = optimizer, noise, np.random.default_rng(rng)
 
     def update(self, params: Any, grads: Mapping[str, Any]) -> None:
