@@ -16,6 +16,7 @@ from tinygrad_opt import nn, optim
 
 pytest.importorskip("llvmlite")
 
+import native_demos
 import native_exactness
 
 from tinygrad_opt.compiler.native import machine_code
@@ -582,6 +583,41 @@ def test_interrupted_writing_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_ctrl_c_while_compiling_leaves_nothing_half_written(tmp_path, monkeypatch):
+    monkeypatch.setenv("TINYGRAD_OPT_CACHE", str(tmp_path))
+    compiled = []
+
+    def compile_two(self, text, level):
+        compiled.append(text)
+        if len(compiled) == 3:
+            raise KeyboardInterrupt
+        return _COMPILED(self, text, level)
+
+    def make(backend):
+        model = nn.MLP([3, 19, 2], rng=0)                  # of a size that nothing else has
+        optimizer = optim.Adam(model.parameters())
+
+        @tg.compile(backend=backend)
+        def step(x, y):
+            loss = nn.mse_loss(model(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            return loss
+        return step
+
+    monkeypatch.setattr(machine_code._Machine, "compiled", compile_two)
+    x, y = np.ones((17, 3), np.float32), np.zeros((17, 2), np.float32)
+    native, plain = make("native"), make("numpy")
+    with pytest.raises(KeyboardInterrupt):                 # the call itself has been made by then
+        native(x, y)
+    assert len(list(tmp_path.iterdir())) == 2
+    assert all(machine_code._kept(file.stem) for file in tmp_path.iterdir())
+    plain(x, y)
+    for _ in range(3):
+        np.testing.assert_allclose(native(x, y).item(), plain(x, y).item(), rtol=1e-5)
+
+
 def test_without_llvmlite_one_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "llvmlite", None)
     monkeypatch.setitem(sys.modules, "llvmlite.binding", None)
@@ -609,6 +645,25 @@ def test_fit_trains_natively(optimizer):
     assert runs[0][0]["accuracy"] == runs[1][0]["accuracy"]
     for a, b in zip(*(m.parameters().values() for _, m in runs)):
         close(a.data, b.data, 1e-4)
+
+
+def same_learning(name, quick):
+    (wanted, _), (found, _) = (
+        native_demos.learned(name, backend, quick) for backend in ("numpy", "native"))
+    _, apart = native_demos.RUNS[name]
+    np.testing.assert_allclose(found, wanted, rtol=apart, atol=apart)
+
+
+@pytest.mark.parametrize("name", ["moons", "spiral", "digits", "autoencoder", "sine_rnn"])
+def test_a_demo_begins_to_learn_as_much_as_by_numpy(name):
+    same_learning(name, quick=True)
+
+
+@pytest.mark.drill
+@pytest.mark.parametrize("name", native_demos.RUNS)
+def test_a_demo_learns_as_much_as_by_numpy(name):
+    pytest.importorskip("matplotlib")
+    same_learning(name, quick=False)
 
 
 def test_the_command_line_trains_natively(tmp_path, capsys):
