@@ -31,30 +31,32 @@ def network():
 
 
 def from_demo(name, *files, **options):
-    """Run a demo and keep some of what it writes."""
+    """Run a demo and keep some of what it writes; what has no suffix is drawn light and dark."""
     with tempfile.TemporaryDirectory() as folder:
         import_module(name).main(out=folder, **options)
         for file in files:
-            shutil.copy(Path(folder) / file, DOCS)
+            twins = [f"{file}_{theme}.png" for theme in ("light", "dark")]
+            for twin in [file] if "." in file else twins:
+                shutil.copy(Path(folder) / twin, DOCS)
 
 
 def main():
     DOCS.mkdir(exist_ok=True)
     network()
     from_demo("compiled_step", "compiled_step.svg", quick=True)
-    from_demo("optimizer_race", "race_beale_light.png")
-    from_demo("descent_1d", "descent_1d.png", quick=True)
-    from_demo("training_animation", "training_adam.gif")
-    from_demo("sigmoid_neuron", "neuron_optimizers.png", "neuron_sparse.png")
-    from_demo("batch_sizes", "batch_curves.png")
-    from_demo("loss_landscape", "landscape_path.png")
-    from_demo("learning_rates", "learning_rates.png")
-    from_demo("optimizers_on_spiral", "spiral.png")
-    from_demo("going_wrong", "going_wrong/vanishing_gradients.png")
-    from_demo("write_names", "write_names_light.png", "attention_light.png")
-    from_demo("vae", "vae_light.png")
-    from_demo("diffusion", "diffusion_light.png")
-    from_demo("reinforce", "reinforce_light.png")
+    from_demo("optimizer_race", "race_beale")
+    from_demo("descent_1d", "descent_1d", quick=True)
+    from_demo("training_animation", "training_adam_light.gif", "training_adam_dark.gif")
+    from_demo("sigmoid_neuron", "neuron_optimizers", "neuron_sparse")
+    from_demo("batch_sizes", "batch_curves")
+    from_demo("loss_landscape", "landscape_path")
+    from_demo("learning_rates", "learning_rates")
+    from_demo("optimizers_on_spiral", "spiral")
+    from_demo("going_wrong", "going_wrong/vanishing_gradients")
+    from_demo("write_names", "write_names", "attention")
+    from_demo("vae", "vae")
+    from_demo("diffusion", "diffusion")
+    from_demo("reinforce", "reinforce")
 
 
 if __name__ == "__main__":

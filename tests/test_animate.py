@@ -181,6 +181,15 @@ def test_a_gif_shows_what_was_drawn(tmp_path):
             assert np.abs(shown - frames[i]).max() <= 8
 
 
+def test_the_page_of_a_gif_is_not_tinted(tmp_path):
+    """Pillow takes a colour near white for white, where the palette holds both."""
+    page, marks = np.full((1, 60, 60, 3), 255, np.uint8), np.arange(200, 256)
+    page[0, 30, :56] = np.stack([marks, marks[::-1], np.full(56, 253)], axis=-1)
+    page[0, :8, :8] = [248, 251, 253]
+    with Image.open(save_gif(page, tmp_path / "a.gif")) as gif:
+        assert gif.convert("RGB").getpixel((20, 20)) == (255, 255, 255)
+
+
 def test_the_page_shows_the_frames_of_the_gif(training, ravine, tmp_path):
     """In a browser whose fonts may differ, so words and edges count for little."""
     api = pytest.importorskip("playwright.sync_api")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Film", "filmed", "save_gif"]
 
-COLORS = 192                                  # in the palette of a GIF
+PAGE = 191                                    # of the page, and so many others, in a GIF
 SUFFIXES = (".gif", ".webp", ".html", ".png", ".svg", ".pdf", ".csv", ".npz")
 
 
@@ -196,28 +196,20 @@ def save_gif(images: Any, path: str | os.PathLike[str], *, fps: float = 15,
     samples = [np.asarray(f)[::2, ::2] for f in [*frames[:: len(frames) // 6 + 1], frames[-1]]]
     # the default method would merge a thin line's colour with a large area's
     palette = Image.fromarray(np.concatenate(samples)).quantize(
-        COLORS, Image.Quantize.MAXCOVERAGE)
-    colors = _with_page(palette.getpalette() or [], samples[-1])
-    palette.putpalette(colors)
+        PAGE, Image.Quantize.MAXCOVERAGE)
+    seen, counts = np.unique(samples[-1].reshape(-1, 3), axis=0, return_counts=True)
+    page = seen[counts.argmax()]                             # Pillow would take one near it
+    colors = [*(palette.getpalette() or []), *bytes(3 * PAGE)][: 3 * PAGE] + page.tolist()
     before, packed = None, []
     for frame in frames:
         cells = np.asarray(frame.quantize(palette=palette, dither=Image.Dither.NONE))
-        change = cells if before is None else np.where(cells == before, COLORS, cells)
+        cells = np.where((np.asarray(frame) == page).all(axis=-1), PAGE, cells)
+        change = cells if before is None else np.where(cells == before, PAGE + 1, cells)
         image = Image.fromarray(change.astype(np.uint8))     # what stays is transparent
-        image.putpalette([*colors[: 3 * COLORS], 0, 0, 0])
+        image.putpalette([*colors, 0, 0, 0])
         packed.append(image)
         before = cells
-    return _save_images(packed, path, fps, hold, optimize=False, disposal=1, transparency=COLORS)
-
-
-def _with_page(palette: list[int], frame: Array) -> list[int]:
-    """The palette with the commonest colour of a frame, its page, exactly as it is."""
-    colors = np.array(palette).reshape(-1, 3)
-    seen, counts = np.unique(frame.reshape(-1, 3), axis=0, return_counts=True)
-    page = seen[counts.argmax()].astype(int)
-    colors[np.abs(colors - page).sum(1).argmin()] = page
-    result: list[int] = colors.ravel().tolist()
-    return result
+    return _save_images(packed, path, fps, hold, optimize=False, disposal=1, transparency=PAGE + 1)
 
 
 def _save_images(images: Iterable[Any], path: Any, fps: float, hold: float = 2.0,
