@@ -69,7 +69,8 @@ def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..
     -----
     The gradient is recorded, and can be differentiated in turn, inside another `grad`, and where an
     argument is a Tensor that requires grad: a loss made of derivatives by x then has gradients for
-    the weights that f uses.
+    the weights that f uses. Elsewhere it is a constant, as an adversarial example needs it, and a
+    loss made of it sends nothing back through it to the weights.
 
     Examples
     --------
