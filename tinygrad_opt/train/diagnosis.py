@@ -241,8 +241,9 @@ def at_chance(look: Look) -> Finding | None:
 
 
 SMALLER_STEPS = "Try a learning rate 10 times smaller, or clip_norm=1 in the optimizer."
-UPHILL = ("The optimizer goes uphill, as maximize=True asks for: leave that out, if the loss is to"
-          " fall.")
+UPHILL = "maximize=True makes the optimizer go uphill: leave it out, if the loss is to fall."
+
+FROM_STEPS = ("growing loss", "saturated output", "large updates")
 
 BY_LOOK: tuple[Callable[[Look], Finding | None], ...] = (
     no_gradient, symmetric_units, dead_units, saturated_units, saturated_output, gradient_flow,
@@ -498,13 +499,13 @@ class Watch(Callback):
                 found = ""
         past = [abs(v) for v in run.history.steps["loss"][self.start:] if math.isfinite(v)]
         grew = bool(past) and max(past) > 10 * past[0]
-        if found and not grew and not _goes_uphill(run):
+        if found and not grew and not goes_uphill(run):
             written = f"step {run.step} wrote it into {lost}; " if lost else ""
             return written + found
         holds = f"{lost} is no longer finite; " if lost else ""
         before = ", ".join(f"{v:.3g}" for v in past[-3:]) or "none"
         cure = f"The weights have grown too large. {SMALLER_STEPS}"
-        return f"{holds}losses before it: {before}. {UPHILL if _goes_uphill(run) else cure}"
+        return f"{holds}losses before it: {before}. {UPHILL if goes_uphill(run) else cure}"
 
     # ---- the model ----
 
@@ -543,7 +544,7 @@ class Watch(Callback):
         if finding is None or finding.kind in self.said:
             return
         self.said.add(finding.kind)
-        if finding.kind in ("growing loss", "saturated output") and _goes_uphill(run):
+        if finding.kind in FROM_STEPS and goes_uphill(run):
             finding = replace(finding, hint=UPHILL)
         finding = replace(finding, step=run.step if step is None else step, epoch=run.epoch)
         is_told = bool(run.stopped)                        # as the reason
@@ -621,7 +622,7 @@ def _alike(values: Array, *beside: Array) -> bool:
         np.ptp(values, axis).max() <= ALIKE * max(np.abs(part).max(initial=0) for part in beside))
 
 
-def _goes_uphill(run: Run) -> bool:
+def goes_uphill(run: Run) -> bool:
     return bool(getattr(run.optimizer, "maximize", False))
 
 

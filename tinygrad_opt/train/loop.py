@@ -23,7 +23,7 @@ from tinygrad_opt.recording import in_mode
 from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.train.batch import BatchGradients, Halt
 from tinygrad_opt.train.callbacks import Callback, LambdaCallback
-from tinygrad_opt.train.diagnosis import Watch, in_the_data
+from tinygrad_opt.train.diagnosis import UPHILL, Watch, goes_uphill, in_the_data
 from tinygrad_opt.train.history import Finding, History
 from tinygrad_opt.train.measure import (
     Means,
@@ -368,7 +368,8 @@ class Run:
         """What to do about a loss that is not finite or far too large."""
         if self.watch and not math.isfinite(self.loss):
             return self.watch.cause(self).rstrip(".")
-        return in_the_data(*self.batch) or "try a smaller learning rate"
+        steps = UPHILL.rstrip(".") if goes_uphill(self) else "try a smaller learning rate"
+        return in_the_data(*self.batch) or steps
 
 
 # ---- what fit is given ---------------------------------------------------------------------------
