@@ -99,8 +99,9 @@ def apply(op: Op, *inputs: object, **attrs: object) -> Tensor:
             needs = needs or x._needs_grad
             arrays.append(array)
         else:
-            if type(x) not in _PLAIN and (
-                    type(x) is not ndarray or op.vjps[len(arrays)] is not None):
+            kind = type(x)
+            if kind not in _PLAIN and not (op.vjps[len(arrays)] is None and (
+                    kind is ndarray or (isinstance(x, tuple) and _PLAIN.issuperset(map(type, x))))):
                 mixed = True
             arrays.append(x)
     program = tracer.get()
@@ -517,7 +518,7 @@ class Tensor(Methods):
         """
         with with_grad() if create_graph else _AS_IT_IS:
             seed = first_gradient(self, gradient, create_graph)
-            if type(seed) is ndarray:
+            if gradient is not None and type(seed) is ndarray:
                 seed.flags.writeable = False               # so that leaves may share it, unread
             gradients = backward_pass(self, seed, record=create_graph)
         arrived = []
