@@ -4,6 +4,8 @@ import signal
 
 import pytest
 
+collect_ignore = ["typing"]                  # scripts for type checkers; see test_typing.py
+
 
 @pytest.fixture(autouse=True)
 def interrupts_arrive():

@@ -1,13 +1,27 @@
 """What editors and type checkers see of the package."""
 
+import ast
 import inspect
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 from typing import get_type_hints
 
 import pytest
 
-from tinygrad_opt import optim
+import tinygrad_opt as tg
+from tinygrad_opt import optim, viz
 from tinygrad_opt.optim.options import Options
 
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "tinygrad_opt"
+SCRIPTS = sorted((ROOT / "tests/typing").glob("*.py"))
+
+MOST_ANY = 1290
 RULES = [getattr(optim, name) for name in optim.__all__
          if inspect.isclass(getattr(optim, name)) and issubclass(getattr(optim, name),
                                                                  optim.Optimizer)]
@@ -25,7 +39,7 @@ def test_options_are_typed_as_the_base_class_takes_them():
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_a_signature_tells_every_option_and_its_default(rule):
     parameters = inspect.signature(rule).parameters
-    assert {*parameters} == {"params", "overrides", "frozen", *rule.options}
+    assert {*parameters} == {*inspect.signature(optim.Optimizer).parameters, *rule.options}
     opt = rule()
     for name in rule.options:
         assert parameters[name].default == getattr(opt, name), name
@@ -47,3 +61,52 @@ def test_a_signature_stops_where_options_are_not_handed_on():
             super().__init__(params, lr=1 / size)
 
     assert [*inspect.signature(Plain).parameters] == ["params", "size"]
+
+
+# ---- a user's script -----------------------------------------------------------------------------
+
+
+def checked(*command):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([*command, *map(str, SCRIPTS)], cwd=ROOT, env=environment,
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_mypy_accepts_a_script_that_uses_every_part():
+    pytest.importorskip("mypy")
+    checked(sys.executable, "-m", "mypy", "--strict", "--no-error-summary")
+
+
+def test_pyright_accepts_a_script_that_uses_every_part():
+    beside = Path(sys.executable).with_name("pyright")
+    pyright = str(beside) if beside.exists() else shutil.which("pyright")
+    if pyright is None:
+        pytest.skip("pyright is not installed")
+    checked(pyright, "--pythonpath", sys.executable)
+
+
+def test_the_script_runs(capsys):
+    pytest.importorskip("matplotlib")
+    runpy.run_path(str(ROOT / "tests/typing/every_part.py"))
+
+
+# ---- the package itself --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", [tg, viz], ids=lambda part: part.__name__)
+def test_type_checkers_see_the_names_that_are_imported_later(part):
+    later = part._LATER if part is tg else part._MODULE_OF
+    seen = {alias.asname or alias.name for block in ast.parse(Path(part.__file__).read_text()).body
+            if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.dump(block.test)
+            for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert {*later} <= seen and {*later} <= {*part.__all__}
+    assert {*part.__all__} <= {*dir(part)}
+
+
+def test_any_is_rare():
+    """Lines that name `Any`: where anything may stand, or what NumPy's stubs do not tell."""
+    lines = [f"{path.relative_to(ROOT)}:{i}" for path in sorted(PACKAGE.rglob("*.py"))
+             for i, line in enumerate(path.read_text().splitlines(), 1)
+             if re.search(r"\bAny\b", line)]
+    assert len(lines) <= MOST_ANY, f"{len(lines)} lines; the last: {lines[-1]}"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Any, Protocol
+from contextvars import ContextVar, Token
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import numpy as np
+
+from tinygrad_opt.typing import DTypeLike
 
 __all__ = ["Tracer", "default_dtype", "no_grad", "set_default_dtype"]
 
@@ -19,10 +21,10 @@ recording: ContextVar[bool] = ContextVar("recording", default=True)
 # How many functions of tinygrad_opt.autograd are running: inside one, gradients stay recorded.
 differentiating: ContextVar[int] = ContextVar("differentiating", default=0)
 
-_default_dtype = np.dtype(np.float32)
+_default_dtype: np.dtype = np.dtype(np.float32)
 
 
-def set_default_dtype(dtype: Any) -> None:
+def set_default_dtype(dtype: DTypeLike) -> None:
     """Choose the float dtype that Python numbers and lists become.
 
     Parameters
@@ -59,6 +61,10 @@ def default_dtype() -> np.dtype:
     return _default_dtype
 
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
 class Setting:
     """A block, or a decorated function, in which a context variable has a value of its own.
 
@@ -68,7 +74,7 @@ class Setting:
 
     def __init__(self, variable: ContextVar[Any], value: Any) -> None:
         self._variable, self._value = variable, value
-        self._tokens: list[Any] = []
+        self._tokens: list[Token[Any]] = []
 
     def __enter__(self) -> None:
         self._tokens.append(self._variable.set(self._value))
@@ -76,7 +82,7 @@ class Setting:
     def __exit__(self, *exc: object) -> None:
         self._variable.reset(self._tokens.pop())
 
-    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         import inspect
 
         if inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function):
@@ -87,7 +93,7 @@ class Setting:
             )
 
         @functools.wraps(function)
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
+        def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
             with Setting(self._variable, self._value):
                 return function(*args, **kwargs)
 
@@ -162,7 +168,9 @@ class Tracer(Protocol):
     it act instead of acting by itself. `tinygrad_opt.compiler` has the one that captures, and
     `tinygrad_opt.nonfinite` one that only looks on."""
 
-    def compute(self, function: Any, inputs: Any, attrs: dict[str, Any]) -> tuple[Any, Any]:
+    def compute(
+        self, function: Callable[..., Any], inputs: Iterable[object], attrs: dict[str, Any]
+    ) -> tuple[Any, Any]:
         """The value of an Op or a NumPy function, and what a kernel shares with its VJPs."""
 
     def vjps(self, z: Any) -> Any:
@@ -174,10 +182,10 @@ class Tracer(Protocol):
     def read(self, owner: Any, name: str, value: Any) -> Any:
         """Someone looks at an attribute: refuse, note it, or give what may be looked at."""
 
-    def act(self, action: Callable[..., None], args: Any) -> None:
+    def act(self, action: Callable[..., None], args: tuple[object, ...]) -> None:
         """Do something that is not a computation, now and at each replay."""
 
-    def refuse(self, error: Callable[[Any], Exception], x: Any) -> None:
+    def refuse(self, error: Callable[[Any], Exception], x: object) -> None:
         """Raise the error about x, if what is being done to it could not be done again."""
 
 
@@ -196,7 +204,7 @@ def lifted(array: Any) -> Any:
     return array if program is None else program.lift(array)
 
 
-def effect(action: Callable[..., None], *args: Any) -> None:
+def effect(action: Callable[..., None], *args: object) -> None:
     """Do something that is not a computation, now and at each replay of a captured step."""
     program = tracer.get()
     if program is None:
@@ -205,7 +213,7 @@ def effect(action: Callable[..., None], *args: Any) -> None:
         program.act(action, args)
 
 
-def unrepeatable(error: Callable[[Any], Exception], x: Any) -> None:
+def unrepeatable(error: Callable[[Any], Exception], x: object) -> None:
     """Something that a replay would not do again: where a step is captured, an error about x."""
     program = tracer.get()
     if program is not None:

@@ -8,9 +8,9 @@ import itertools
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from html import escape
-from typing import Any
+from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar, overload
 
 import numpy as np
 
@@ -25,12 +25,17 @@ from tinygrad_opt.tensor import Tensor, differentiating, values_of
 
 __all__ = ["CompiledStep", "compile", "equal"]
 
+Key: TypeAlias = tuple[object, ...]             # what a program is made for
 KEPT = 8                                     # programs a step keeps, the latest used
 SETTLED = 2                                  # calls after which a step has set what it sets
 CHECKED = 3                                  # calls of each kind that check=True compares
 
 
-class CompiledStep:
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class CompiledStep(Generic[P, R]):
     """What `compile` makes of a function.
 
     Attributes
@@ -39,20 +44,20 @@ class CompiledStep:
         The programs that are kept, by the kinds of their arguments, the latest used last.
     """
 
-    def __init__(self, function: Callable[..., Any], check: bool | int = False,
+    def __init__(self, function: Callable[P, R], check: bool | int = False,
                  backend: str = "numpy") -> None:
         functools.update_wrapper(self, function)
         self.backend, self._bound = backend, _backend(backend)
         self.check = CHECKED if check is True else int(check)
-        self._checked: dict[Any, int] = {}   # how many calls have been checked, by kind
+        self._checked: dict[Key, int] = {}   # how many calls have been checked, by kind
         self.name = getattr(function, "__name__", "the step")
-        self.function = function
-        self.programs: OrderedDict[Any, Bound] = OrderedDict()
+        self.function: Callable[..., R] = function
+        self.programs: OrderedDict[Key, Bound] = OrderedDict()
         self._captures = 0
-        self._settling: dict[Any, int] = {}  # how many calls in a row have left things behind
+        self._settling: dict[Key, int] = {}  # how many calls in a row have left things behind
         self._lock = threading.RLock()
 
-    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         if tracer.get() is not None or differentiating.get():   # it is a part of something larger
             return self.function(*args, **kwargs)
         values: list[Any] = []
@@ -70,9 +75,11 @@ class CompiledStep:
             self.programs.move_to_end(key)
             if self._settling:
                 self._settling.pop(key, None)
-            return bound.run(values)
+            return bound.run(values)                       # type: ignore[no-any-return]
 
-    def _compared(self, key: Any, args: Any, kwargs: Any, replayed: Any) -> Any:
+    def _compared(
+        self, key: Key, args: Iterable[object], kwargs: Mapping[str, object], replayed: object
+    ) -> R:
         """Run the function as it is written, and compare it with what a replay does instead."""
         before = self.programs[key].program
         result = self._capture(key, args, kwargs)
@@ -90,7 +97,7 @@ class CompiledStep:
             )
         return result
 
-    def _capture(self, key: Any, args: Any, kwargs: Any) -> Any:
+    def _capture(self, key: Key, args: Iterable[object], kwargs: Mapping[str, object]) -> R:
         """Run the function as it is written, and keep the program that it made."""
         recorder = Recorder()
         token = tracer.set(recorder)
@@ -157,7 +164,7 @@ class CompiledStep:
         lines = next(reversed(self.programs.values())).program.lines()
         return f"<p>{escape(self.name)}, {len(lines)} calls:</p>{listing(chr(10).join(lines))}"
 
-    def to_javascript(self, **others: CompiledStep) -> str:
+    def to_javascript(self, **others: CompiledStep[..., Any]) -> str:
         """The latest program as a JavaScript module, which goes on from the values of now.
 
         Parameters
@@ -200,7 +207,8 @@ class CompiledStep:
         """
         from tinygrad_opt.compiler.javascript import module
         programs = {}
-        for name, step in {"step": self, **others}.items():
+        steps: dict[str, CompiledStep[..., Any]] = {"step": self, **others}
+        for name, step in steps.items():
             if not step.programs:
                 raise CaptureError(f"{step.name} has not been called yet: call it once, so that"
                                    " there is a program")
@@ -221,8 +229,18 @@ class CompiledStep:
             return next(reversed(self.programs.values())).listing(repeats)
 
 
+@overload
+def compile(
+    function: None = None, *, check: bool | int = ..., backend: str = ...
+) -> Callable[[Callable[P, R]], CompiledStep[P, R]]: ...
+@overload
+def compile(
+    function: Callable[P, R], *, check: bool | int = ..., backend: str = ...
+) -> CompiledStep[P, R]: ...
 @answers
-def compile(function: Any = None, *, check: bool | int = False, backend: str = "numpy") -> Any:
+def compile(
+    function: Callable[P, R] | None = None, *, check: bool | int = False, backend: str = "numpy"
+) -> CompiledStep[P, R] | Callable[[Callable[P, R]], CompiledStep[P, R]]:
     """Capture a training step at its first call, and replay it from then on.
 
     Parameters
@@ -301,7 +319,7 @@ def compile(function: Any = None, *, check: bool | int = False, backend: str = "
     (9.0, 36.0)
     """
     if function is None:
-        return functools.partial(compile, check=check, backend=backend)
+        return lambda f: compile(f, check=check, backend=backend)
     if not callable(function):
         raise TypeError(f"compile() takes a function, got {type(function).__name__}: {function!r}")
     return CompiledStep(function, check, backend)

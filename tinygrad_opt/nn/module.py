@@ -28,6 +28,7 @@ from tinygrad_opt.tensor import Tensor, values_of
 from tinygrad_opt.typing import Array, ArrayLike, DTypeLike
 
 Held = TypeVar("Held")
+M = TypeVar("M", bound="Module")
 Path: TypeAlias = "tuple[str, Module, Module | Tensor]"    # where it is, who holds it, what it is
 
 
@@ -361,7 +362,7 @@ class Module:
 
     # ---- changing all of it ----------------------------------------------------------------------
 
-    def train(self, mode: bool = True) -> Module:
+    def train(self: M, mode: bool = True) -> M:
         """Set the whole tree to training mode, or out of it.
 
         Parameters
@@ -383,7 +384,7 @@ class Module:
             module.training = bool(mode)
         return self
 
-    def eval(self) -> Module:
+    def eval(self: M) -> M:
         """Set the whole tree to evaluation: no dropout, running statistics.
 
         Returns
@@ -399,7 +400,7 @@ class Module:
         """
         return self.train(False)
 
-    def requires_grad_(self, pattern: str | bool = "*", flag: bool = True) -> Module:
+    def requires_grad_(self: M, pattern: str | bool = "*", flag: bool = True) -> M:
         """Freeze or unfreeze the parameters whose path matches a pattern.
 
         Parameters
@@ -449,7 +450,7 @@ class Module:
         for tensor in self.parameters().values():
             tensor.grad = None
 
-    def astype(self, dtype: DTypeLike) -> Module:
+    def astype(self: M, dtype: DTypeLike) -> M:
         """Convert all parameters and buffers in place.
 
         Parameters

@@ -53,7 +53,7 @@ class BatchGradients:
         self.look, self.predicts = look, predicts
         self.asked, self.checks = bool(compiled), compiled == "check"
         known = _is_known(loss) and _made_of_known_parts(model)
-        self.replay: CompiledStep | None = None
+        self.replay: CompiledStep[..., object] | None = None
         heard = tracer.get() is not None                   # as it is written, by detect_nonfinite
         if not heard and (self.asked or (compiled is None and known)):
             backend = "native" if compiled == "native" else "numpy"

@@ -24,6 +24,7 @@ from tinygrad_opt.viz.graph.trace import trace
 
 if TYPE_CHECKING:                          # as type checkers and editors see them
     from tinygrad_opt.viz.animation.film import Film, save_gif
+    from tinygrad_opt.viz.figures import Picture as Picture
     from tinygrad_opt.viz.plots.decision_regions import decision_regions
     from tinygrad_opt.viz.plots.descents import animate_descent, descend_1d, plot_descent
     from tinygrad_opt.viz.plots.layers import plot_layers
@@ -44,7 +45,7 @@ if TYPE_CHECKING:                          # as type checkers and editors see th
         plot_samples,
         plot_weights,
     )
-    from tinygrad_opt.viz.plots.races import animate_race, follow, plot_race, race
+    from tinygrad_opt.viz.plots.races import Race, animate_race, follow, plot_race, race
     from tinygrad_opt.viz.plots.sparse_inputs import learn_sparse, plot_sparse
     from tinygrad_opt.viz.plots.surfaces import SURFACES, Surface, sampled, sigmoid_neuron, surface
     from tinygrad_opt.viz.plots.sweeps import plot_heat_map, plot_parallel_coordinates
@@ -66,7 +67,7 @@ _NAMES_IN = {                              # imported when one of them is asked 
     "plots.loss_landscape": "Waypoints loss_landscape",
     "plots.models": (
         "plot_attention plot_confusion plot_gradient_flow plot_samples plot_weights"),
-    "plots.races": "animate_race follow plot_race race",
+    "plots.races": "Race animate_race follow plot_race race",
     "plots.sparse_inputs": "learn_sparse plot_sparse",
     "plots.sweeps": "plot_heat_map plot_parallel_coordinates",
     "plots.surfaces": "SURFACES Surface sampled sigmoid_neuron surface",
@@ -86,6 +87,7 @@ __all__ = [
     "Graph",
     "GraphView",
     "Node",
+    "Race",
     "Row",
     "Surface",
     "TrainingRecorder",
@@ -144,3 +146,6 @@ if not TYPE_CHECKING:
         value = getattr(import_module(f"{__name__}.{module}"), name)
         globals()[name] = value
         return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
