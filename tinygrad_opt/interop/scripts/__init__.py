@@ -10,7 +10,7 @@ import numpy as np
 from tinygrad_opt import nn
 from tinygrad_opt.data.arguments import whole
 from tinygrad_opt.hints import answers
-from tinygrad_opt.interop.scripts import in_torch
+from tinygrad_opt.interop.scripts import in_jax, in_numpy, in_torch
 from tinygrad_opt.interop.scripts.calls import Recording, record
 from tinygrad_opt.interop.scripts.code import Unsaid
 from tinygrad_opt.interop.scripts.sections import Script, Sections
@@ -25,6 +25,8 @@ __all__ = ["Script", "script"]
 Writer: TypeAlias = Callable[[Recording, Optimizer], Sections]
 # by name: how it is spelled, what is one step there, what writes a script
 _LIBRARIES: dict[str, tuple[str, Callable[[Any], bool], Writer]] = {
+    "jax": ("JAX", in_jax.is_layer, in_jax.jax_script),
+    "numpy": ("NumPy", in_numpy.is_layer, in_numpy.numpy_script),
     "torch": ("PyTorch", in_torch.is_layer, in_torch.torch_script),
 }
 
@@ -45,7 +47,7 @@ def script(
         With or without parameters, or as `optim.get` takes it.
     loss : callable or str
         As for `fit`.
-    library : {"torch"}
+    library : {"torch", "jax", "numpy"}
     x, y : array-like, optional
         The batch that the script trains on. Without them it is a few random samples, for models
         whose first layer says what an input is.
@@ -98,8 +100,11 @@ def script(
         sections = write(found, opt)
     except Unsaid as error:
         raise ValueError(f"a script for {name} cannot say {error}") from error
+    drops = any(isinstance(m, nn.Dropout) and m.p for m in model.named_modules().values())
+    losses = (". Dropout draws other random numbers here:\nthe losses are the same on average only"
+              if drops else " and prints the same losses")
     title = (f"{type(model).__name__} trained by {type(opt).__name__}, in {name}.\n\nWritten by"
-             " tinygrad_opt: it starts from the same weights and prints the same losses.\n")
+             f" tinygrad_opt: it starts from the same weights{losses}.\n")
     return sections.script(title, found.x.data, found.y.data, whole("steps", steps))
 
 

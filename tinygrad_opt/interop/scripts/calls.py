@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinygrad_opt.interop.scripts.code import Unsaid
 from tinygrad_opt.nn.module import Module
-from tinygrad_opt.recording import in_mode
+from tinygrad_opt.recording import in_mode, tick
 from tinygrad_opt.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ class Recording:
     prediction : Tensor
     steps : list of Called or Tensor
         Layers that were called and results of operations between them, in order.
+    spans : list of (str, Module, int, int)
+        Modules that hold no others, by path, and between which times they were called.
     """
 
     model: Module
@@ -63,6 +65,12 @@ class Recording:
     prediction: Tensor
     loss: Tensor
     steps: list[Any]
+    spans: list[tuple[str, Module, int, int]]
+
+    def module_of(self, step: Any) -> tuple[str, Module | None]:
+        """The path and the module that has computed a step; None for what stands between them."""
+        return next(((path, module) for path, module, start, end in self.spans
+                     if start < step.serial < end), ("", None))
 
 
 def record(
@@ -81,9 +89,10 @@ def record(
     x, y = (Tensor(a.astype(dtype), requires_grad=True, name=name) if a.dtype.kind == "f" else
             Tensor(a, name=name) for name, a in (("x", inputs), ("y", targets)))
     called: list[Called] = []
+    spans: list[tuple[str, Module, int, int]] = []
     kept, drawn = model.state_dict(), [          # what a batch moves
         (rng, rng.bit_generator.state) for rng in model.generators().values()]
-    with in_mode(model, True), _noted(model, is_layer, called):
+    with in_mode(model, True), _noted(model, is_layer, called, spans):
         prediction = model(x)
         end = loss(prediction, y)
     model.load_state_dict(kept)
@@ -105,12 +114,13 @@ def record(
         steps[id(step)] = step
         waiting += [i for i in step.inputs for i in _tensors(i)]
     return Recording(model, x, y, prediction, end,
-                     sorted(steps.values(), key=lambda step: step.serial))
+                     sorted(steps.values(), key=lambda step: step.serial), spans)
 
 
 @contextmanager
 def _noted(
-    model: Module, is_layer: Callable[[Any], bool], called: list[Called]
+    model: Module, is_layer: Callable[[Any], bool], called: list[Called],
+    spans: list[tuple[str, Module, int, int]],
 ) -> Iterator[None]:
     """While it lasts, calls of layers are written down."""
     inside: list[Module] = []
@@ -119,12 +129,16 @@ def _noted(
         forward = module.forward
 
         def noted(*inputs: Any, **options: Any) -> Any:
-            inside.append(module)
+            layer, start = is_layer(module), tick()
+            inside.extend([module] * layer)
             try:
                 made = forward(*inputs, **options)
             finally:
-                inside.pop()
-            if not inside:
+                if layer:
+                    inside.pop()
+            if len(module.named_modules()) == 1:
+                spans.append((path, module, start, tick()))
+            if layer and not inside:
                 if options:
                     raise Unsaid(f"{type(module).__name__} called with {', '.join(options)}=")
                 called.append(Called(module, path, inputs, tuple(_tensors(made))))
@@ -132,13 +146,13 @@ def _noted(
 
         return noted
 
-    layers = {path: module for path, module in model.named_modules().items() if is_layer(module)}
-    for path, module in layers.items():
+    modules = model.named_modules()
+    for path, module in modules.items():
         vars(module)["forward"] = noting(path, module)
     try:
         yield
     finally:
-        for module in layers.values():
+        for module in modules.values():
             del vars(module)["forward"]
 
 

@@ -34,6 +34,9 @@ _INFIX: dict[str, tuple[str, int, int, int]] = {            # and what each oper
 _TORCH = {"absolute": "abs", "concatenate": "cat"}
 
 
+_OPERATORS = {Trace.__module__, "numpy.lib.mixins"}        # whose variables say nothing
+
+
 class Unsaid(Exception):
     """There is no code for this in the script's language."""
 
@@ -47,6 +50,23 @@ class Functional(Trace):
             attrs = {name: value for name, value in attrs.items() if name != "out"}
         return super().call(function, inputs, attrs)
 
+    def symbol(self, name: str, value: Any) -> Symbol:
+        self.taken = {*getattr(self, "taken", ()), name}
+        return super().symbol(name, value)
+
+    def name_locals(self) -> None:
+        """Only the function that was traced may use a name again, as in ``g = -g``."""
+        frames = [frame for frame in reversed((self.frames or {}).values())
+                  if frame.f_code.co_name != "called"      # around every primitive
+                  and frame.f_globals["__name__"] not in _OPERATORS]
+        for frame in frames:
+            for name, x in frame.f_locals.items():
+                if (isinstance(x, Symbol) and x.trace is self and x.name is None
+                        and (frame is frames[0] or name not in self.taken)):
+                    x.name = name
+                    self.taken.add(name)
+        self.frames = None
+
 
 def literal(x: Any) -> str:
     """A number, a bool, a text or a tuple of these."""
@@ -59,7 +79,10 @@ def literal(x: Any) -> str:
     return repr(x)
 
 
-def code(x: Any, library: str = "np", helpers: Callable[[Any], str | None] = lambda f: None) -> str:
+def code(
+    x: Any, library: str = "np", helpers: Callable[[Any], str | None] = lambda f: None,
+    shapes: Mapping[tuple[int, ...], str] = {},
+) -> str:
     """An expression as Python code; named symbols inside it are written by their names.
 
     Parameters
@@ -69,15 +92,18 @@ def code(x: Any, library: str = "np", helpers: Callable[[Any], str | None] = lam
         The module in which functions are looked up.
     helpers : callable
         What a function is called that no library has; None for one that cannot be called.
+    shapes : dict
+        Shapes of arrays, and how they are written.
     """
-    return _Writer(library, helpers).whole(x)[0]
+    return _Writer(library, helpers, shapes).whole(x)[0]
 
 
 class _Writer:
     """Writes an expression; `inside` has put operands first, so there is no deep recursion."""
 
-    def __init__(self, library: str, helpers: Callable[[Any], str | None]) -> None:
-        self.library, self.helpers = library, helpers
+    def __init__(self, library: str, helpers: Callable[[Any], str | None],
+                 shapes: Mapping[tuple[int, ...], str] = {}) -> None:
+        self.library, self.helpers, self.shapes = library, helpers, shapes
 
     def operand(self, x: Any, least: int = TEST) -> str:
         text, binds = (x.name, ATOM) if isinstance(x, Symbol) and x.name else self.whole(x)
@@ -110,7 +136,19 @@ class _Writer:
     def call(self, x: Symbol, name: str) -> str:
         inputs = list(x.inputs)
         helper = self.helpers(x.function)
-        options = {k: v for k, v in x.attrs.items() if v is not np._NoValue}
+        options = {k: v for k, v in x.attrs.items()
+                   if v is not np._NoValue and v is not None and v is not False}
+        if name in ("transpose", "swapaxes") and x.ndim == 2 and _is_method(x.function):
+            return f"{self.operand(inputs[0], ATOM)}.T"
+        if name == "swapaxes" and inputs[1:] in ([-1, -2], [-2, -1]):
+            return f"{self.operand(inputs[0], ATOM)}.mT"
+        if name in ("reshape", "transpose", "swapaxes"):
+            first = self.operand(inputs.pop(0), ATOM)
+            numbers = [n for v in (*inputs, *options.values())
+                       for n in (v if isinstance(v, list | tuple) else [v])]
+            if name == "reshape" and -1 not in numbers and len(numbers) > 1:
+                numbers[0] = -1                            # the batch may be of any size
+            return f"{first}.{name}({', '.join(map(str, numbers))})"
         if helper is not None:
             head = helper
         elif _is_method(x.function):
@@ -129,6 +167,11 @@ class _Writer:
         return f"{head}({', '.join(given)})"
 
     def constant(self, x: Any) -> tuple[str, int]:
+        if isinstance(x, tuple) and all(type(n) is int for n in x) and x in self.shapes:
+            return self.shapes[x], ATOM
+        if isinstance(x, slice) or (isinstance(x, tuple) and any(
+                isinstance(part, slice) or part is Ellipsis for part in x)):
+            return f"np.s_[{indexed(x, self.operand)}]", ATOM
         if isinstance(x, list | tuple):
             inner = ", ".join(self.operand(v) for v in x)
             if isinstance(x, list):
@@ -148,6 +191,8 @@ class _Writer:
         if x.size and (x == x.flat[0]).all():
             value = x.flat[0].item()
             return self.constant(int(value) if value == int(value) else value)
+        if x.ndim == 1 and x.size > 1 and (x == np.arange(x.size)).all():
+            return f"{self.library}.arange({x.size})", ATOM
         if x.ndim == 1:
             starts = np.flatnonzero(np.diff(x)) + 1
             run = int(np.gcd.reduce([*starts, x.size]))

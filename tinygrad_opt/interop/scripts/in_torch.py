@@ -373,7 +373,6 @@ def _their_step(
 def _own_step(opt: Optimizer, rate: str) -> tuple[str, str, list[str]]:
     """A rule that PyTorch has not: its function, what it starts from, and a step."""
     update = update_of(opt, "torch")
-    constants = "\n".join(f"{name} = {value!r}" for name, value in update.constants.items())
     make = "parameters = list(model.parameters())"
     lr = f"lr={rate}, t=t + 1"
     if update.slots:
@@ -386,7 +385,7 @@ def _own_step(opt: Optimizer, rate: str) -> tuple[str, str, list[str]]:
         step = f"new = update(p, p.grad, {lr})"
     lines = ["model.zero_grad()", "loss.backward()", *_clips(opt), "with torch.no_grad():",
              "    for i, p in enumerate(parameters):", f"        {step}", "        p.copy_(new)"]
-    return "\n\n\n".join(filter(None, [constants, update.text])), make, lines
+    return update.whole, make, lines
 
 
 def _clips(opt: Optimizer) -> list[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Names", "Script", "Sections"]
+__all__ = ["Names", "Script", "Sections", "listed"]
 
 SMALL = 64                                 # numbers that are written into the text
 
@@ -83,8 +84,9 @@ class Sections:
             rows = "".join(f"    {name!r}: {_written(a)},\n" for name, a in arrays.items())
             load = f"arrays = {{\n{rows}}}"
         imports = imports[1:] if imports[0] == "" else imports
-        loop = "\n".join([f"for t in range({steps}):", *(f"    {line}" for line in self.loop),
-                          f'    print(f"{{t + 1:4}}  {{{self.loss}:.8g}}")'])
+        body = [*self.loop, f'print(f"{{t + 1:4}}  {{{self.loss}:.8g}}")']
+        loop = "\n".join([f"for t in range({steps}):",
+                          *(f"    {line}".rstrip() for line in body)])
         functions = f"\n{self.functions}\n" if "def " in self.functions else self.functions
         model = f"\n{self.model}" if self.model.startswith(("class", "def")) else self.model
         parts = [f'"""{title}"""', "\n".join(imports), functions, load, model, self.data,
@@ -92,6 +94,12 @@ class Sections:
         made = Script("\n\n".join(part for part in parts if part) + "\n")
         made.arrays = arrays
         return made
+
+
+def listed(head: str, names: Iterable[str], tail: str) -> str:
+    """A line with names between head and tail, on as many lines as it needs."""
+    return "\n".join(textwrap.wrap(f"{head}{', '.join(names)}{tail}", 96, subsequent_indent="    ",
+                                   break_long_words=False, break_on_hyphens=False))
 
 
 def _size(arrays: dict[str, np.ndarray]) -> int:

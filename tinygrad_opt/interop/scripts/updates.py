@@ -39,6 +39,12 @@ class Update:
     constants: dict[str, float]
     text: str
 
+    @property
+    def whole(self) -> str:
+        """The constants, then the function."""
+        constants = "\n".join(f"{name} = {value!r}" for name, value in self.constants.items())
+        return "\n\n\n".join(filter(None, [constants, self.text]))
+
 
 def refuse_options(optimizer: Optimizer) -> None:
     """Say by name which options of an optimizer no script knows."""

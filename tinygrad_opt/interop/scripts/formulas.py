@@ -1,0 +1,417 @@
+"""What a model computes and its backward pass as lines of code, derived from the operator table.
+
+Each operation is run on symbols: its kernel for the line of the forward pass, its vector-Jacobian
+products for those of the backward pass. What takes several lines becomes a function of the script.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt import kernels, ops
+from tinygrad_opt.compiler.native import lowering
+from tinygrad_opt.interop.scripts.code import (
+    Functional,
+    Unsaid,
+    as_function,
+    code,
+    literal,
+    repeated,
+    source_of,
+)
+from tinygrad_opt.ops import Op
+from tinygrad_opt.symbols import Symbol, Untraceable
+from tinygrad_opt.tensor import Tensor, values_of
+
+__all__ = ["Formulas"]
+
+
+def _cross_entropy(x, labels):
+    """Mean of −log softmax(x) at the labels."""
+    return -np.mean(ops.log_softmax(x)[np.arange(len(x)), labels])
+
+
+def _residual(x, labels):
+    """softmax(x) − onehot(labels)."""
+    return ops.softmax(x) - (labels[:, None] == np.arange(x.shape[1]))
+
+
+def _erf(x):
+    """NumPy has none."""
+    return np.vectorize(math.erf)(x).astype(x.dtype)
+
+
+def _linear(x, w, b):
+    return x @ w + b
+
+
+def _scatter(g, index, shape):
+    """Zeros of the shape, with g added where the index points."""
+    out = np.zeros(shape, g.dtype)
+    np.add.at(out, index, g)
+    return out
+
+
+# by kernel: the plain forms of what is no formula there; each is compared with it when it is used
+_PLAIN: dict[Any, Callable[..., Any]] = lowering._PLAIN | {
+    kernels.cross_entropy: _cross_entropy, kernels.residual: _residual,
+    kernels.linear: _linear, kernels.matmul: lambda x, y: x @ y,
+}
+for _own in (np.mean, np.ndarray.mean, np.var, np.ndarray.var, np.clip, np.ndarray.clip,
+             kernels.softmax, kernels.log_softmax, kernels.sigmoid):
+    _PLAIN.pop(_own)
+_BY_SOURCE: dict[Any, Callable[..., Any]] = {
+    kernels.softmax: lowering._softmax, kernels.log_softmax: lowering._log_softmax,
+    kernels.sigmoid: lowering._sigmoid, kernels.erf: _erf, kernels.scatter: _scatter,
+    kernels.linear: _linear,
+}
+_STEMS = {
+    "linear": "z", "matmul": "z", "add": "z", "scale_and_shift": "z", "standardize": "normed",
+    "rescale": "normed", "windows": "patches", "rnn": "states", "gru": "states", "lstm": "states",
+    "getitem": "part", "reshape": "shaped", "transpose": "turned", "swapaxes": "turned",
+    "pad": "padded", "max": "largest", "min": "smallest", "mean": "mean", "sum": "total",
+    "take": "vectors", "subtract": "e", "multiply": "product", "square": "squares",
+} | dict.fromkeys(("tanh", "relu", "sigmoid", "gelu", "gelu_tanh", "elu", "leaky_relu", "silu",
+                   "softplus", "softmax", "log_softmax"), "h")
+
+
+class _Opened(Functional):
+    """Runs the kernels of operations too, by their plain forms."""
+
+    def apply(self, op: Op, inputs: Any, attrs: Any) -> Any:
+        if op.kernel in _BY_SOURCE and op.kernel not in _PLAIN:
+            return self.call(op.kernel, inputs, attrs)
+        try:
+            return _PLAIN.get(op.kernel, op.kernel)(*inputs, **attrs)
+        except Untraceable:                                # a function of the script
+            return self.call(op.kernel, inputs, attrs)
+
+
+class Formulas:
+    """Lines of code for operations, and the functions that they call.
+
+    Parameters
+    ----------
+    library : {"np", "jnp"}
+    theirs : dict
+        By row of the operator table: how a call is written in that library.
+    called : dict
+        By kernel: the function of that library which is the same.
+    batch : int
+        How many samples there are: an axis of that length is left open.
+    """
+
+    def __init__(
+        self, library: str, batch: int, theirs: Mapping[str, Callable[..., str]] = {},
+        called: Mapping[Any, str] = {},
+    ) -> None:
+        self.library, self.batch, self.theirs, self.called = library, batch, theirs, called
+        self.names: dict[int, str] = {}                    # of Tensors, by id
+        self.functions: dict[str, str] = {}
+
+    # ---- names -----------------------------------------------------------------------------------
+
+    @staticmethod
+    def stem(t: Tensor) -> str:
+        """What the result of an operation is called, but for a number."""
+        return _STEMS.get(t.op.name, "a") if t.op is not None else "a"
+
+    def name(self, steps: Iterable[Tensor], taken: set[str]) -> None:
+        """Give each its name: z and h, or z1, h1, z2, h2 where there are several."""
+        steps = [t for t in steps if id(t) not in self.names]
+        counts = Counter(map(self.stem, steps))
+        numbers: Counter[str] = Counter()
+        for t in steps:
+            stem = self.stem(t)
+            while True:
+                numbers[stem] += 1
+                name = f"{stem}{numbers[stem]}" if counts[stem] > 1 else (
+                    stem if numbers[stem] == 1 else f"{stem}{numbers[stem]}")
+                if name not in taken:
+                    break
+            taken.add(name)
+            self.names[id(t)] = name
+
+    # ---- lines -----------------------------------------------------------------------------------
+
+    def forward(self, t: Tensor) -> str:
+        """The value of an operation."""
+        assert t.op is not None
+        own = self.theirs.get(t.op.name)
+        if own is not None:
+            return own(*[self._word(x) for x in t.inputs], **t.attrs)
+        kernel = _PLAIN.get(t.op.kernel, t.op.kernel)
+        if _loops(kernel):
+            return self._called(t, kernel, [self._word(x) for x in t.inputs])
+        return self._said(t, kernel, t.op.name, {}, t._array)
+
+    def backward(self, t: Tensor, place: int, gradient: str) -> str:
+        """The gradient of one input of an operation, in its shape."""
+        assert t.op is not None
+        vjp = t.op.vjps[place]
+        x = t.inputs[place]
+        name = f"{t.op.name}_vjp"
+        if not isinstance(t.op.vjps, ops.Joint) and sum(v is not None for v in t.op.vjps) > 1:
+            name += f"_{place + 1}"
+        known = {"g": (gradient, np.ones_like(t._array)), "z": (self.names[id(t)], t._array)}
+        return self._said(t, vjp, name, known, None, x)
+
+    def backward_together(self, t: Tensor, gradient: str) -> tuple[str, list[str]] | None:
+        """The gradients of all inputs from one call, if they are computed in one loop.
+
+        Returns
+        -------
+        call : str
+            What gives them all.
+        shaped : list of str
+            For each, how it takes the shape of its input: ``{}.sum(axis=0)``; at the end "" for
+            those that are more than there are inputs.
+        """
+        assert t.op is not None
+        vjps = t.op.vjps
+        if not isinstance(vjps, ops.Joint) or not _loops(vjps.vjp):
+            return None
+        words = [gradient, self.names[id(t)], *[self._word(x) for x in t.inputs]]
+        made = vjps.vjp(np.ones_like(t._array), t._array, *map(values_of, t.inputs), **t.attrs)
+        trace = Functional()
+        shaped = [code(_in_shape(trace.symbol("{}", part), x, self._word(x)), self.library)
+                  for part, x in zip(made, t.inputs)]
+        return self._called(t, vjps.vjp, words), shaped + [""] * (len(made) - len(shaped))
+
+    def _said(
+        self, t: Tensor, function: Any, name: str, first: dict[str, tuple[str, np.ndarray]],
+        value: Any, like: Any = None,
+    ) -> str:
+        """The call of a kernel or a VJP as code; as a call of a new function, if it is long."""
+        words = [w for w, _ in first.values()] + [self._word(x) for x in t.inputs]
+        try:
+            trace, made = self._traced(t, function, [*first.values()], words, value)
+            made = _in_shape(made, like, self._word(like))
+            if not repeated([made]) and not trace.branches:
+                there = zip(words, [*[t] * len(first), *t.inputs])
+                text = code(made, self.library, self._helper, {
+                    x.shape: f"{w}.shape" for w, x in there
+                    if type(x) is Tensor and x.ndim and w.isidentifier()})
+                if len(text) <= 80:
+                    return text
+        except (Untraceable, Unsaid):
+            return self._called(t, function, words)
+        letters = self._letters(function, len(words))
+        given = [w if isinstance(x, Symbol | np.ndarray | Tensor) else None
+                 for w, x in zip(letters, [*[np.ones(1)] * len(first), *t.inputs])]
+        trace, made = self._traced(t, function, [*first.values()], letters, value)
+        shown = [w for w in given if w]
+        text = as_function(name, shown, {"result": made}, trace, self.library, self._helper,
+                           _about(function, name))
+        call = self._add(name, text)
+        used = [w for w, g in zip(words, given) if g]
+        whole = f"{call}({', '.join(used)})"
+        if like is not None and np.shape(values_of(like)) != made.shape:
+            stand_in = Functional().symbol(whole, made.array)
+            return code(_in_shape(stand_in, like, self._word(like)), self.library, self._helper)
+        return whole
+
+    def _traced(
+        self, t: Tensor, function: Any, first: list[tuple[str, np.ndarray]], words: list[str],
+        value: Any,
+    ) -> tuple[Functional, Any]:
+        """The function run on symbols for the inputs of an operation, and what it made."""
+        trace = _Opened(keep_frames=True)
+        arrays = [a for _, a in first] + [values_of(x) for x in t.inputs]
+        given = [trace.symbol(w, a) if isinstance(a, np.ndarray) else a
+                 for w, a in zip(words, arrays)]
+        made = function(*given, **t.attrs)
+        if value is not None and not np.allclose(
+                made.array, value, rtol=1e-4, atol=1e-6, equal_nan=True):
+            raise Untraceable("it changes what it was given")
+        return trace, made
+
+    def _called(self, t: Tensor, function: Any, words: list[str]) -> str:
+        """A call of the package's own function, which is copied into the script."""
+        assert t.op is not None
+        if getattr(function, "__name__", "<lambda>") == "<lambda>":
+            raise Unsaid(f"the operation {t.op.name}")
+        options = [f"{k}={literal(v)}" for k, v in t.attrs.items()]
+        return f"{self._copied(function)}({', '.join([*filter(None, words), *options])})"
+
+    def _copied(self, function: Any) -> str:
+        """The name of a function of the package that has been copied into the script."""
+        function = inspect.unwrap(_BY_SOURCE.get(function, function))
+        name = function.__name__.strip("_")
+        if not function.__module__.startswith("tinygrad_opt"):
+            raise Unsaid(f"the function {name}")
+        if name not in self.functions:
+            self.functions[name] = ""                      # its own helpers stand before it
+            tree = ast.parse(source_of(function, name))
+            text = ast.unparse(ast.fix_missing_locations(
+                _Alone(vars(inspect.getmodule(function)), self._copied).visit(tree)))
+            del self.functions[name]
+            return self._add(name, text)
+        return name
+
+    # ---- pieces ----------------------------------------------------------------------------------
+
+    def _word(self, x: Any) -> str:
+        """What an input of an operation is called."""
+        if x is None:
+            return ""
+        if id(x) in self.names:
+            return self.names[id(x)]
+        values = values_of(x)
+        if isinstance(values, np.ndarray) and values.size > 1:
+            if values.ndim and (values == values.flat[0]).all():
+                shape = ", ".join("len(x)" if not i and n == self.batch else str(n)
+                                  for i, n in enumerate(values.shape))
+                return (f"np.full(({shape}), {literal(values.flat[0])})" if values.flat[0] else
+                        f"np.zeros(({shape}))")
+            raise Unsaid(f"a constant of shape {values.shape}, which was computed by NumPy alone")
+        if isinstance(values, np.ndarray | np.generic | int | float | bool) and np.size(values):
+            return literal(np.asarray(values).item())
+        return ""                                          # an index, a shape
+
+    def _helper(self, function: Any) -> str | None:
+        """The name of a function of the script for what NumPy has not."""
+        if function in self.called:
+            return self.called[function]
+        if function in _BY_SOURCE:
+            name = function.__name__
+            return self._add(name, _without_types(source_of(_BY_SOURCE[function], name)))
+        if function in _PLAIN:
+            trace = _Opened(keep_frames=True)
+            x = trace.symbol("x", np.full((1, 1), 0.5))
+            made = _PLAIN[function](x)
+            return self._add(function.__name__, as_function(
+                function.__name__, ["x"], {"result": made}, trace, self.library, self._helper,
+                _about(function, "")))
+        if inspect.isfunction(function) and function.__module__.startswith("tinygrad_opt"):
+            return self._copied(function)
+        return None
+
+    def _add(self, name: str, text: str) -> str:
+        """Keep a function, under another name if one of that name says something else."""
+        text = re.sub(r"\bnp\.", f"{self.library}.", text)
+        body = text.partition("(")[2]
+        number = 1
+        while name in self.functions and self.functions[name].partition("(")[2] != body:
+            number += 1
+            name = f"{name.rstrip('0123456789')}{number}"
+        self.functions.setdefault(name, f"def {name}({body}")
+        return name
+
+    def _letters(self, function: Any, count: int) -> list[str]:
+        """The names of the parameters in the source."""
+        names = [p.name for p in inspect.signature(function).parameters.values()
+                 if p.kind is p.POSITIONAL_OR_KEYWORD]
+        return names[:count] if len(names) >= count else [*"gzxywvu"][:count]
+
+
+def _in_shape(made: Any, like: Any, name: str) -> Any:
+    """Summed over the axes along which an input was stretched; stretched where it was reduced."""
+    if like is None:
+        return made
+    shape, own = np.shape(values_of(like)), np.shape(made.array)
+    lead = tuple(range(len(own) - len(shape)))
+    if lead:
+        made = made.sum(axis=lead if len(lead) > 1 else lead[0])
+    kept = np.shape(made.array)
+    first = len(shape) - len(kept)
+    ones = tuple(i for i, n in enumerate(kept) if shape[first + i] == 1 != n)
+    if ones:
+        made = made.sum(axis=ones, keepdims=True)
+    if np.shape(made.array) == shape:
+        return made
+    if not made.ndim:
+        whole = made.trace.symbol(name, values_of(like))
+        return made.trace.call(np.full_like, (whole, made), {})
+    return made.trace.call(np.broadcast_to, (made, shape), {})
+
+
+def _about(function: Any, name: str) -> str:
+    """The first line of its docstring."""
+    return (inspect.getdoc(function) or "").partition("\n")[0]
+
+
+class _Alone(ast.NodeTransformer):
+    """Makes a function of the package one that stands alone: without types, without what kernels
+    and VJPs share, and with its helpers under the names that they have been copied to."""
+
+    def __init__(self, known: Mapping[str, Any], copied: Callable[[Any], str]) -> None:
+        self.known, self.copied = known, copied
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        node.returns = None
+        arguments = node.args
+        for argument in (*arguments.args, *arguments.kwonlyargs):
+            argument.annotation = None
+        if arguments.args and arguments.args[-1].arg == "shared":
+            arguments.args.pop()
+            arguments.defaults.pop()
+        for i, argument in enumerate(arguments.kwonlyargs):
+            if argument.arg == "shared":
+                del arguments.kwonlyargs[i], arguments.kw_defaults[i]
+        self.own = {a.arg for a in arguments.args}
+        return self.generic_visit(node)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+        node = self.generic_visit(node)                    # type: ignore[assignment]
+        assert node.value is not None
+        return ast.Assign([node.target], node.value)
+
+    def visit_IfExp(self, node: ast.IfExp) -> ast.AST:
+        shared = any(isinstance(n, ast.Name) and n.id == "shared" for n in ast.walk(node.test))
+        return self.visit(node.body) if shared else self.generic_visit(node)
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> ast.AST:
+        first = node.values[0]
+        if isinstance(first, ast.Name) and first.id == "shared":
+            return self.visit(node.values[1])
+        return self.generic_visit(node)
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        node = self.generic_visit(node)                    # type: ignore[assignment]
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
+        if name == "matmul":
+            return ast.BinOp(node.args[0], ast.MatMult(), node.args[1])
+        return node
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        if isinstance(node.value, ast.Name) and node.value.id in ("kernels", "ops", "vjps"):
+            return ast.Name(self._helper(getattr(self.known[node.value.id], node.attr)))
+        return self.generic_visit(node)
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        found = self.known.get(node.id)
+        if node.id not in self.own and (isinstance(found, Op) or (
+                inspect.isfunction(found) and found.__module__.startswith("tinygrad_opt"))):
+            return ast.Name(self._helper(found))
+        return node
+
+    def _helper(self, found: Any) -> str:
+        function = found.kernel if isinstance(found, Op) else found
+        return "matmul" if function is kernels.matmul else self.copied(function)
+
+
+def _loops(function: Any) -> bool:
+    """Whether a function of the package, or a helper of it, goes through its input in a loop."""
+    function = inspect.unwrap(function)
+    if not (inspect.isfunction(function) and function.__module__.startswith("tinygrad_opt.nn")):
+        return False
+    if function.__name__ == "<lambda>":
+        return False
+    known = vars(inspect.getmodule(function))
+    return any(isinstance(node, ast.For) for node in ast.walk(ast.parse(
+        source_of(function, "f")))) or any(
+        _loops(known[n]) for n in function.__code__.co_names if inspect.isfunction(known.get(n)))
+
+
+def _without_types(text: str) -> str:
+    """A function without annotations."""
+    return ast.unparse(ast.fix_missing_locations(_Alone({}, str).visit(ast.parse(text))))

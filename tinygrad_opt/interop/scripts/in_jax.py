@@ -1,0 +1,104 @@
+"""The training of a model as a script for JAX: plain functions, and `jax.value_and_grad`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt import kernels, nn
+from tinygrad_opt.interop.scripts.calls import Called, Recording
+from tinygrad_opt.interop.scripts.formulas import Formulas
+from tinygrad_opt.interop.scripts.in_numpy import Program, clips, copied, state
+from tinygrad_opt.interop.scripts.sections import Sections
+from tinygrad_opt.interop.scripts.updates import learning_rate, update_of
+from tinygrad_opt.optim import Optimizer
+
+__all__ = ["is_layer", "jax_script"]
+
+_OPERATIONS = {
+    **{name: f"jax.nn.{name}({{}})".format for name in ("relu", "sigmoid", "softplus", "silu")},
+    "gelu": "jax.nn.gelu({}, approximate=False)".format,
+    "gelu_tanh": "jax.nn.gelu({}, approximate=True)".format,
+    "elu": lambda x, alpha=1.0: f"jax.nn.elu({x}, {alpha})",
+    "leaky_relu": lambda x, slope=0.01: f"jax.nn.leaky_relu({x}, {slope})",
+    "softmax": lambda x, axis=-1: f"jax.nn.softmax({x}, axis={axis})",
+    "log_softmax": lambda x, axis=-1: f"jax.nn.log_softmax({x}, axis={axis})",
+}
+_FUNCTIONS = {kernels.softmax: "jax.nn.softmax", kernels.log_softmax: "jax.nn.log_softmax",
+              kernels.sigmoid: "jax.nn.sigmoid", kernels.softplus: "jax.nn.softplus",
+              kernels.erf: "jax.scipy.special.erf"}
+
+
+def is_layer(x: Any) -> bool:
+    """JAX has convolutions and windows; of all others the operations are written."""
+    return isinstance(x, nn.Conv1d | nn.Conv2d | nn.MaxPool2d)          # AvgPool2d is one
+
+
+def _convolution(m: Any, x: str, names: dict[int, str]) -> str:
+    pads = [(p, p) for p in m.padding]
+    bias = "" if m.bias is None else f" + {names[id(m.bias)]}[:{', None' * len(m.size)}]"
+    return (f"jax.lax.conv_general_dilated({x}, {names[id(m.weight)]}, {tuple(m.stride)},"
+            f" {pads}){bias}")
+
+
+def _pooling(m: Any, x: str) -> str:
+    size, stride, padding = (tuple(np.broadcast_to(v, 2).tolist()) for v in (
+        m.size, m.size if m.stride is None else m.stride, m.padding))
+    pads = [(0, 0), (0, 0), *((p, p) for p in padding)]
+    first, fold = ("0.0", "add") if isinstance(m, nn.AvgPool2d) else ("-jnp.inf", "max")
+    text = (f"jax.lax.reduce_window({x}, {first}, jax.lax.{fold}, {(1, 1, *size)},"
+            f" {(1, 1, *stride)}, {pads})")
+    return f"{text} / {math.prod(size)}" if fold == "add" else text
+
+
+def jax_script(found: Recording, opt: Optimizer) -> Sections:
+    """What stands in the script."""
+    formulas = Formulas("jnp", len(found.x), _OPERATIONS, _FUNCTIONS)
+    program = Program(found, formulas, 'parameters["{}"]')
+    program.random = "jax.random.bernoulli(jax.random.fold_in(key, {number}), {share}, {shape})"
+    taken = {*program.names.values(), "t"}
+    for step in found.steps:
+        if isinstance(step, Called) and id(step.results[0]) not in program.names:
+            stem = "pooled" if isinstance(step.layer, nn.MaxPool2d) else "convolved"
+            number = next(n for n in range(1, 1000) if f"{stem}{n}" not in taken)
+            program.names[id(step.results[0])] = f"{stem}{number}"
+            taken.add(f"{stem}{number}")
+    formulas.name([s for s in found.steps if not isinstance(s, Called)], taken)
+
+    def line(step: Any) -> list[str]:
+        if not isinstance(step, Called):
+            return program.compute(step)
+        x = program.names[id(step.inputs[0])]
+        made = program.names[id(step.results[0])]
+        pools = isinstance(step.layer, nn.MaxPool2d)
+        return [f"{made} = " + (_pooling(step.layer, x) if pools else
+                                _convolution(step.layer, x, program.names))]
+
+    forward = program.by_module(found.steps, line)
+    drops = any("(key" in text for text in forward)
+    rate, schedule = learning_rate(opt)
+    update = update_of(opt, "jnp")
+    key = ", key" * drops
+    body = "".join(f"    {text}\n" for text in forward)
+    loss = f"def loss_of(parameters, x, y{key}):\n{body}    return loss"
+    functions = program.functions(update.whole, schedule)
+    double = found.loss.dtype == np.float64
+    kept = ", *state[name]" if update.slots else ""
+    fold = ", jax.random.key(t)" * drops
+    return Sections(
+        imports=[*program.imports(functions), "import jax", "import jax.numpy as jnp",
+                 "import numpy as np",
+                 *['\njax.config.update("jax_enable_x64", True)'] * double],
+        functions="\n\n\n".join(filter(None, [functions, loss])),
+        model=copied(program, "jnp.array(arrays[name])"),
+        data='x, y = jnp.array(arrays["x"]), jnp.array(arrays["y"])',
+        optimizer="\n\n".join(filter(None, [
+            "loss_and_gradients = jax.jit(jax.value_and_grad(loss_of))",
+            state(update.slots, "jnp")])),
+        loop=[f"loss, gradients = loss_and_gradients(parameters, x, y{fold})", *clips(opt, "jnp"),
+              "for name, p in parameters.items():",
+              "    g = gradients[name]",
+              f"    parameters[name]{kept} = update(p, g{kept}, lr={rate}, t=t + 1)"],
+        loss="loss", arrays=program.arrays)

@@ -1,0 +1,204 @@
+"""The training of a model as a program in NumPy: forward, backward and update, line by line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tinygrad_opt import nn
+from tinygrad_opt.interop.scripts.calls import Recording
+from tinygrad_opt.interop.scripts.code import literal
+from tinygrad_opt.interop.scripts.formulas import Formulas
+from tinygrad_opt.interop.scripts.sections import Sections, listed
+from tinygrad_opt.interop.scripts.updates import learning_rate, update_of
+from tinygrad_opt.nn.module import Module
+from tinygrad_opt.optim import Optimizer
+from tinygrad_opt.tensor import Tensor
+
+__all__ = ["Program", "is_layer", "numpy_script"]
+
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.RMSNorm)
+_STEMS = {"weight": "W", "bias": "b", "weight_ih": "W_ih", "weight_hh": "W_hh", "bias_ih": "b_ih",
+          "bias_hh": "b_hh"}
+
+
+def is_layer(x: Any) -> bool:
+    """Nothing is: all operations are written."""
+    return False
+
+
+def parameter_names(model: Module) -> dict[str, str]:
+    """Path -> W, b, scale, …, with the number of the layer where there are several."""
+    modules, stems = model.named_modules(), {}
+    for path in model.parameters():
+        owner, _, own = path.rpartition(".")
+        norm = isinstance(modules.get(owner), _NORMS)
+        stems[path] = ({"weight": "scale", "bias": "shift"} if norm else _STEMS).get(own, own)
+    numbers: dict[str, dict[str, int]] = {}
+    for path, stem in stems.items():                       # W and b of a layer have one number
+        owners = numbers.setdefault({"b": "W"}.get(stem, stem), {})
+        owners.setdefault(path.rpartition(".")[0], len(owners) + 1)
+    names = {}
+    for path, stem in stems.items():
+        owners = numbers[{"b": "W"}.get(stem, stem)]
+        names[path] = stem + (str(owners[path.rpartition(".")[0]]) if len(owners) > 1 else "")
+    return names
+
+
+class Program:
+    """The lines of a recording, and what stands around them in NumPy and in JAX.
+
+    Parameters
+    ----------
+    found : Recording
+    formulas : Formulas
+    parameter : str
+        How a parameter is written, with its name in the place of ``{}``.
+    """
+
+    def __init__(self, found: Recording, formulas: Formulas, parameter: str = "{}") -> None:
+        self.found, self.formulas = found, formulas
+        self.paths = {name: path for path, name in parameter_names(found.model).items()}
+        tensors = found.model.parameters()
+        self.names = formulas.names
+        self.names.update({id(tensors[path]): parameter.format(name)
+                           for name, path in self.paths.items()})
+        self.names.update({id(found.x): "x", id(found.y): "y"})
+        self.names.update({id(found.prediction): "prediction", id(found.loss): "loss"})
+        self.arrays = {name: tensors[path].data for name, path in self.paths.items()}
+        self.random, self.drawn = "", 0                    # how dropout draws, and how often
+
+    def by_module(self, steps: list[Any], write: Callable[[Any], list[str]]) -> list[str]:
+        """The lines of all steps, with the module above those that it computes."""
+        lines, before = [], ""
+        for step in steps:
+            written, (path, module) = write(step), self.found.module_of(step)
+            title = f"{path}: {module!r}".removeprefix(": ") if module is not None else ""
+            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+                title += "; running statistics, which evaluation needs, are left out"
+            lines += [f"# {title}"] * bool(written and title and title != before) + written
+            before = title if written else before
+        return lines
+
+    def compute(self, t: Tensor) -> list[str]:
+        """The line of an operation."""
+        _, module = self.found.module_of(t)
+        drawn = []
+        if isinstance(module, nn.Dropout) and t.op is not None and t.op.name == "where":
+            self.drawn += 1
+            kept = self.names[id(t.inputs[0])] = f"kept{self.drawn}"
+            shape = ", ".join(map(str, ["len(x)", *t.shape[1:]]))
+            text = self.random.format(shape=f"({shape})", share=1 - module.p, number=self.drawn)
+            drawn = [f"{kept} = {text}"]
+        return [*drawn, f"{self.names[id(t)]} = {self.formulas.forward(t)}"]
+
+    def functions(self, update: str, rate: str) -> str:
+        return "\n\n\n".join(filter(None, [*self.formulas.functions.values(), rate, update]))
+
+    def imports(self, functions: str) -> list[str]:
+        return [*(f"import {name}" for name in ("itertools", "math") if f"{name}." in functions),
+                ""]
+
+
+class _Backward:
+    """The backward pass of a program."""
+
+    def __init__(self, program: Program) -> None:
+        self.formulas, self.names = program.formulas, program.names
+        steps = program.found.steps
+        self.wanted = {id(p) for p in program.found.model.parameters().values()}
+        for t in steps:
+            if any(id(x) in self.wanted for x in t.inputs):
+                self.wanted.add(id(t))
+        self.there = {"dloss"}                             # gradients that have a value already
+        self.lines = ["dloss = 1.0", *program.by_module(steps[::-1], self._of)]
+
+    def _of(self, t: Tensor) -> list[str]:
+        """The gradients of the inputs of an operation."""
+        gradient = f"d{self.names[id(t)]}"
+        if id(t) not in self.wanted or gradient not in self.there:
+            return []
+        together = self.formulas.backward_together(t, gradient)
+        if together is not None:
+            return self._unpacked(t, *together)
+        return [self._added(f"d{self.names[id(x)]}", self.formulas.backward(t, place, gradient))
+                for place, x in enumerate(t.inputs) if id(x) in self.wanted]
+
+    def _unpacked(self, t: Tensor, call: str, shaped: list[str]) -> list[str]:
+        """The line of a call that gives several gradients, and what brings them into shape."""
+        targets, lines = [], []
+        for x, shape in zip([*t.inputs, *[None] * len(shaped)], shaped):
+            wanted = x is not None and id(x) in self.wanted
+            target = f"d{self.names[id(x)]}" if wanted else "_"
+            fresh = f"more_{target}" if target in self.there else target
+            targets.append(fresh)
+            if wanted and (shape != "{}" or fresh != target):
+                lines.append(self._added(target, shape.format(fresh)))
+            self.there |= {target} - {"_"}
+        return [f"{', '.join(targets)} = {call}", *lines]
+
+    def _added(self, target: str, text: str) -> str:
+        if target in self.there:
+            return f"{target} = {target} + {text}"
+        self.there.add(target)
+        return f"{target} = {text}"
+
+
+def numpy_script(found: Recording, opt: Optimizer) -> Sections:
+    """What stands in the script."""
+    program = Program(found, Formulas("np", len(found.x)))
+    program.random = "rng.random({shape}) < {share}"
+    program.formulas.name(found.steps, {*program.names.values(), "t"})
+    forward, backward = program.by_module(found.steps, program.compute), _Backward(program)
+    rate, schedule = learning_rate(opt)
+    update = update_of(opt, "np")
+    functions = program.functions(update.whole, schedule)
+    names = [*program.paths]
+    comma = "," * (len(names) == 1)
+    gradients = [f'"{name}": d{name}' for name in names if f"d{name}" in backward.there]
+    gathered = listed("gradients = {", gradients, "}").splitlines()
+    kept = ", *state[name]" if update.slots else ""
+    drops = any("rng." in line for line in forward)
+    loop = ["# forward", *forward, "", "# backward: d… is the gradient of the loss by …",
+            *backward.lines, "", *gathered, *clips(opt, "np"),
+            "for name, g in gradients.items():", "    p = parameters[name]",
+            f"    p[...]{kept} = update(p, g{kept}, lr={rate}, t=t + 1)"]
+    return Sections(
+        imports=[*program.imports(functions), "import numpy as np"],
+        functions=functions, model="\n".join([
+            "# they are written in place", copied(program, "arrays[name].copy()"),
+            listed("", names, f"{comma} = parameters.values()")]),
+        data='x, y = arrays["x"], arrays["y"]' + drops * "\nrng = np.random.default_rng(0)",
+        optimizer=state(update.slots, "np"), loop=loop, loss="loss", arrays=program.arrays)
+
+
+def copied(program: Program, value: str) -> str:
+    """The parameters as a dict, each with the value that is given in code."""
+    names = [f'"{name}"' for name in program.paths]
+    comma = "," * (len(names) == 1)
+    return listed(f"parameters = {{name: {value} for name in (", names, f"{comma})}}")
+
+
+def state(slots: dict[str, float], library: str) -> str:
+    """What an optimizer keeps of each parameter at first."""
+    starts = [f"{library}.full_like(p, {start!r})" if start else f"{library}.zeros_like(p)"
+              for start in slots.values()]
+    row = f"({', '.join(starts)}{',' * (len(starts) == 1)})"
+    text = f"state = {{name: {row} for name, p in parameters.items()}}"
+    return f"# {', '.join(slots)} of each parameter\n{text}" if slots else ""
+
+
+def clips(opt: Optimizer, library: str) -> list[str]:
+    """The gradients made smaller, as the options say."""
+    lines = []
+    each = "{{name: {} for name, g in gradients.items()}}"
+    if opt.clip_value:
+        most = literal(opt.clip_value)
+        lines.append("gradients = " + each.format(f"{library}.clip(g, -{most}, {most})"))
+    if opt.clip_norm_each:
+        text = f"g * min(1.0, {literal(opt.clip_norm_each)} / {library}.linalg.norm(g))"
+        lines.append("gradients = " + each.format(text))
+    if opt.clip_norm:
+        lines += [f"norm = {library}.sqrt(sum({library}.sum(g**2) for g in gradients.values()))",
+                  "gradients = " + each.format(f"g * min(1.0, {literal(opt.clip_norm)} / norm)")]
+    return lines
