@@ -30,30 +30,35 @@ from tinygrad_opt.interop.scripts.code import (
 from tinygrad_opt.ops import Op
 from tinygrad_opt.symbols import Symbol, Untraceable
 from tinygrad_opt.tensor import Tensor, values_of
+from tinygrad_opt.typing import Array
 
 __all__ = ["Formulas"]
 
 
-def _cross_entropy(x, labels):
+def _cross_entropy(x: Array, labels: Array) -> Array:
     """Mean of −log softmax(x) at the labels."""
-    return -np.mean(ops.log_softmax(x)[np.arange(len(x)), labels])
+    loss: Array = -np.mean(ops.log_softmax(x)[np.arange(len(x)), labels])
+    return loss
 
 
-def _residual(x, labels):
+def _residual(x: Array, labels: Array) -> Array:
     """softmax(x) − onehot(labels)."""
-    return ops.softmax(x) - (labels[:, None] == np.arange(x.shape[1]))
+    onehot = labels[:, None] == np.arange(x.shape[1])
+    slopes: Array = ops.softmax(x) - onehot
+    return slopes
 
 
-def _erf(x):
+def _erf(x: Array) -> Array:
     """NumPy has none."""
-    return np.vectorize(math.erf)(x).astype(x.dtype)
+    values: Array = np.vectorize(math.erf)(x)
+    return values.astype(x.dtype)
 
 
-def _linear(x, w, b):
+def _linear(x: Array, w: Array, b: Array) -> Array:
     return x @ w + b
 
 
-def _scatter(g, index, shape):
+def _scatter(g: Array, index: object, shape: tuple[int, ...]) -> Array:
     """Zeros of the shape, with g added where the index points."""
     out = np.zeros(shape, g.dtype)
     np.add.at(out, index, g)
@@ -245,13 +250,13 @@ class Formulas:
     def _copied(self, function: Any) -> str:
         """The name of a function of the package that has been copied into the script."""
         function = inspect.unwrap(_BY_SOURCE.get(function, function))
-        name = function.__name__.strip("_")
+        name: str = function.__name__.strip("_")
         if not function.__module__.startswith("tinygrad_opt"):
             raise Unsaid(f"the function {name}")
         if name not in self.functions:
             self.functions[name] = ""                      # its own helpers stand before it
             tree = ast.parse(source_of(function, name))
-            text = ast.unparse(ast.fix_missing_locations(
+            text: str = ast.unparse(ast.fix_missing_locations(
                 _Alone(vars(inspect.getmodule(function)), self._copied).visit(tree)))
             del self.functions[name]
             return self._add(name, text)
@@ -349,8 +354,6 @@ class _Alone(ast.NodeTransformer):
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         node.returns = None
         arguments = node.args
-        for argument in (*arguments.args, *arguments.kwonlyargs):
-            argument.annotation = None
         if arguments.args and arguments.args[-1].arg == "shared":
             arguments.args.pop()
             arguments.defaults.pop()
@@ -360,19 +363,23 @@ class _Alone(ast.NodeTransformer):
         self.own = {a.arg for a in arguments.args}
         return self.generic_visit(node)
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        return ast.arg(node.arg)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
         node = self.generic_visit(node)                    # type: ignore[assignment]
-        assert node.value is not None
-        return ast.Assign([node.target], node.value)
+        return None if node.value is None else ast.Assign([node.target], node.value)
 
     def visit_IfExp(self, node: ast.IfExp) -> ast.AST:
         shared = any(isinstance(n, ast.Name) and n.id == "shared" for n in ast.walk(node.test))
-        return self.visit(node.body) if shared else self.generic_visit(node)
+        kept: ast.AST = self.visit(node.body) if shared else self.generic_visit(node)
+        return kept
 
     def visit_BoolOp(self, node: ast.BoolOp) -> ast.AST:
         first = node.values[0]
         if isinstance(first, ast.Name) and first.id == "shared":
-            return self.visit(node.values[1])
+            node = self.visit(node.values[1])
+            return node
         return self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
