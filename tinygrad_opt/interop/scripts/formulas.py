@@ -55,10 +55,11 @@ def _erf(x: Array) -> Array:
 
 
 def _linear(x: Array, w: Array, b: Array) -> Array:
-    return x @ w + b
+    z: Array = x @ w + b
+    return z
 
 
-def _scatter(g: Array, index: object, shape: tuple[int, ...]) -> Array:
+def _scatter(g: Array, index: Any, shape: tuple[int, ...]) -> Array:
     """Zeros of the shape, with g added where the index points."""
     out = np.zeros(shape, g.dtype)
     np.add.at(out, index, g)
