@@ -72,7 +72,7 @@ def test_random_numbers_are_those_of_numpy(tmp_path):
     found = in_node(tmp_path, f"""return {json.dumps([str(s) for s in seeds])}.map(seed => {{
       const a = new Generator(seed), b = new Generator(seed);
       return [[a.random(), a.uniform(-2, 3), a.permutation(11), a.permutation(3), a.random()],
-              b.permutation(1000)]; }});""", "lab")
+              b.permutation(1000)]; }});""", "updates", "lab")
     for seed, ((first, second, order, short, last), long) in zip(seeds, found):
         a, b = np.random.default_rng(seed), np.random.default_rng(seed)
         assert first == a.random() and second == a.uniform(-2, 3)
@@ -91,7 +91,7 @@ def test_schedules_are_those_of_the_package(tmp_path):
         "warm up": schedules.warm_up(1.0, 40, start=1 / 40),
     }
     found = in_node(tmp_path, """return Object.fromEntries(Object.entries(SCHEDULES).map(
-      ([name, f]) => [name, Array.from({length: 500}, (_, t) => f(t, 400))]));""", "lab")
+      ([name, f]) => [name, Array.from({length: 500}, (_, t) => f(t, 400))]));""", "updates", "lab")
     assert found.keys() == ours.keys()
     for name, schedule in ours.items():
         if name != "warm up":
@@ -139,7 +139,7 @@ def test_the_same_seed_gives_what_python_gives(tmp_path, pack):
         for (let i = 0; i < 60; i++) lab.step();
         lab.reset();
         for (let i = 0; i < 60; i++) lab.step();
-        return lab.losses; }});""", "lab")
+        return lab.losses; }});""", "updates", "lab")
     for settings, losses in zip(SETTINGS, found):
         wanted = python_losses(*settings)
         np.testing.assert_allclose(losses[:10], wanted[:10], rtol=1e-6, err_msg=str(settings))
@@ -155,9 +155,9 @@ def test_every_rule_explains_the_step_that_it_took(tmp_path, pack):
         const lab = new Lab(pack, {{data: "spiral", activation: "tanh", widths: [4], rule, lr: 0.01,
           rates: {{weight_decay: decay}}}});
         for (let i = 0; i < 5; i++) lab.step();
-        const now = lab.values(), lines = [0, 3, 9].map(k => [lab.explain(k), now[k]]);
+        const now = lab.values(), lines = [0, 3, 9].map(k => [lab.updates.explain(k), now[k]]);
         out[`${{rule}} ${{decay}}`] = lines;
-      }} return out;""", "lab")
+      }} return out;""", "updates", "lab")
     for rule, entries in found.items():
         for lines, now in entries:
             told = [line[3] for line in lines if line[0] == "p"]
@@ -185,7 +185,7 @@ def test_settings_change_while_it_learns(tmp_path, pack):
       const {{train, test}} = lab.measure();
       return [kept, still, sizes, lab.parameters.map(p => p.name),
         lab.look().map(m => m.length), train, test];
-    """, "lab")
+    """, "updates", "lab")
     kept, still, sizes, named, maps, train, test = found
     assert kept and still
     assert sizes == [[4, 4], [4], [4, 3], [3]]
@@ -287,13 +287,13 @@ def opened(browser, path, **options):
     return tab
 
 
-@pytest.mark.parametrize("width", [1280, 820, 390])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_opens_at_every_width(browser, page, width, scheme):
-    tab = opened(browser, page, viewport={"width": width, "height": 800}, color_scheme=scheme)
-    assert tab.evaluate("document.documentElement.scrollWidth") <= width
-    assert tab.complaints == [] and tab.asked == [page.as_uri()]
-    tab.close()
+def until(tab, expression):
+    """Wait for something on a page, whose policy lets nobody evaluate text."""
+    for _ in range(1000):
+        if tab.evaluate(expression):
+            return
+        tab.wait_for_timeout(20)
+    pytest.fail(f"never: {expression}")
 
 
 def test_it_is_played_by_keys_alone(browser, page):
@@ -304,7 +304,7 @@ def test_it_is_played_by_keys_alone(browser, page):
     assert steps() == 3
     tab.keyboard.press(" ")
     assert tab.inner_text("#play") == "Pause"
-    tab.wait_for_function("playground.lab.steps > 20")
+    until(tab, "playground.lab.steps > 20")
     tab.keyboard.press(" ")
     assert tab.inner_text("#play") == "Play" and steps() > 20
     tab.keyboard.press("r")
@@ -379,10 +379,188 @@ def test_a_network_of_the_reader_goes_on_from_its_weights(browser, tmp_path):
     tab.close()
 
 
-def test_axe_finds_nothing_serious(browser, page):
+# ---- numbers that can be changed -----------------------------------------------------------------
+
+
+def graph():
+    a, c = (tg.Tensor(v, requires_grad=True, name=n) for v, n in ((2.0, "a"), (0.5, "c")))
+    x = tg.Tensor([1.0, 2.0], name="x")
+    w = tg.Tensor([[1.0, -1.0], [0.5, 2.0]], requires_grad=True, name="w")
+    return ((np.tanh(x @ w) * a - c) ** 2).sum(), {"a": a, "c": c, "x": x, "w": w}
+
+
+@pytest.fixture(scope="module")
+def graph_page(tmp_path_factory):
+    path = tmp_path_factory.mktemp("live") / "editable.html"
+    live.editable(graph()[0], path, optimizers=["sgd", "adam"], engine="builtin", title="a < b")
+    return path
+
+
+def test_values_and_gradients_follow_a_changed_number(browser, graph_page):
+    tab = opened(browser, graph_page)
+    loss, leaves = graph()
+    leaves["a"].data[...] = -0.7
+    leaves["x"].data[1] = 0.25
+    x, w, a, c = (leaves[n] for n in "xwac")
+    loss = ((np.tanh(x @ w) * a - c) ** 2).sum()
+    loss.backward()
+    tab.get_by_label("a", exact=True).fill("-0.7")
+    tab.get_by_label("x[1]", exact=True).fill("0.25")
+    assert float(tab.inner_text("#loss").replace("−", "-")) == pytest.approx(loss.item(), rel=1e-4)
+    found = tab.evaluate("""() => Object.fromEntries(editable.nodes.filter(node => node.learns)
+      .map(node => [node.name, Array.from(editable.gradient(node))]))""")
+    for name in "awc":
+        np.testing.assert_allclose(found[name], leaves[name].grad.ravel(), rtol=1e-5)
+    shown = tab.text_content("#view g.node.parameter:has(title:text-matches('^a ')) .grad")
+    assert float(shown.replace("−", "-")) == pytest.approx(a.grad.item(), rel=1e-3)
+    assert tab.complaints == []
+    tab.close()
+
+
+def test_a_step_downhill_is_the_optimizers(browser, graph_page):
+    tab = opened(browser, graph_page)
+    loss, leaves = graph()
+    learning = {n: t for n, t in leaves.items() if t.requires_grad}
+    opt = optim.SGD(learning, lr=0.01)
+    for _ in range(11):
+        x, w, a, c = (leaves[n] for n in "xwac")
+        loss = ((np.tanh(x @ w) * a - c) ** 2).sum()
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+    tab.keyboard.press("d")
+    tab.click("#ten")
+    found = tab.evaluate("""() => Object.fromEntries(editable.nodes.filter(node => node.learns)
+      .map(node => [node.name, Array.from(editable.read(node))]))""")
+    for name, t in learning.items():
+        np.testing.assert_allclose(found[name], t.data.ravel(), rtol=1e-5)
+    tab.click("#back")
+    assert tab.inner_text("#loss") == tab.inner_text("#start")
+    tab.get_by_label("w[0, 1]", exact=True).focus()
+    tab.keyboard.press("ArrowUp")
+    assert tab.input_value("[aria-label='w[0, 1]']") == "-0.9"
+    assert tab.complaints == []
+    tab.close()
+
+
+def test_a_graph_of_many_numbers_is_refused():
+    w = tg.Tensor(np.zeros(2001, np.float32), requires_grad=True)
+    with pytest.raises(tg.RenderError, match="2,001 numbers are too many"):
+        live.editable((w * 2).sum(), engine="builtin")
+
+
+# ---- the race ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def race_page(tmp_path_factory):
+    path = tmp_path_factory.mktemp("live") / "race.html"
+    live.race(path=path)
+    return path
+
+
+def test_a_race_is_that_of_the_package(browser, race_page):
+    from tinygrad_opt.viz import SURFACES
+    tab = opened(browser, race_page)
+    assert len(race_page.read_bytes()) < 100_000
+    for k, name in enumerate(n for n in SURFACES if n != "noisy_neuron"):
+        surface = SURFACES[name]
+        tab.evaluate(f"race.useSurface(race.pack.surfaces[{k}])")
+        tab.evaluate("byId('all').click()")
+        found = tab.evaluate("""() => { for (let i = 0; i < 25; i++) race.forward();
+          return Object.fromEntries(race.runnersOf().map(
+            r => [r.name, [r.path.at(-1), r.rates.lr]])); }""")
+        for rule, (end, rate) in found.items():
+            p = {n: np.array(v, float) for n, v in zip("xy", surface.start)}
+            opt = getattr(optim, rule)(lr=rate)
+            for _ in range(25):
+                slope = surface.gradient(*map(float, p.values()))
+                opt.update(p, dict(zip("xy", map(np.float64, slope))))
+            wanted = [float(v) for v in p.values()]
+            assert end == pytest.approx(wanted, rel=1e-6, abs=1e-9), (name, rule)
+    assert tab.complaints == []
+    tab.close()
+
+
+FORMULAS = {
+    "x^2 + 5y**2 - 3": lambda x, y: x**2 + 5 * y**2 - 3,
+    "-x^2*y/2 + sin(3x)·cos(y)": lambda x, y: -(x**2) * y / 2 + np.sin(3 * x) * np.cos(y),
+    "exp(-(x²+y²)/2) + max(x, y) * abs(x - 2y)": lambda x, y: (
+        np.exp(-(x**2 + y**2) / 2) + np.maximum(x, y) * np.abs(x - 2 * y)),
+    "log(x^2+1) − sqrt(y^2 + pi) + tanh(x) / cosh(y) + 2^x + relu(y) + min(x, 1)^3": lambda x, y: (
+        np.log(x**2 + 1) - np.sqrt(y**2 + np.pi) + np.tanh(x) / np.cosh(y) + 2.0**x
+        + np.maximum(y, 0) + np.minimum(x, 1) ** 3),
+    "2 (x + 1)(y - 1) tan(x/3) sinh(y/2)": lambda x, y: (
+        2 * (x + 1) * (y - 1) * np.tan(x / 3) * np.sinh(y / 2)),
+}
+
+
+@needs_node
+def test_a_formula_is_computed_and_differentiated_by_the_rows_of_the_table(tmp_path):
+    from tinygrad_opt.live.formulas import operations
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(6, 2)).tolist()
+    found = in_node(tmp_path, f"""const operations = {operations()};
+      return {json.dumps(list(FORMULAS))}.map(text => {{ const f = new Formula(text, operations);
+        return {json.dumps(points)}.map(p => [f.height(...p), f.gradient(...p)]);
+      }});""", "formula")
+    for (text, f), rows in zip(FORMULAS.items(), found):
+        for point, (height, gradient) in zip(points, rows):
+            x, y = (tg.Tensor(np.float64(v), requires_grad=True) for v in point)
+            z = f(x, y)
+            z.backward()
+            assert height == pytest.approx(z.item(), rel=1e-12), text
+            slope = [float(x.grad), float(y.grad)]
+            assert gradient == pytest.approx(slope, rel=1e-10, abs=1e-12), text
+
+
+@needs_node
+@pytest.mark.parametrize("text, complaint", [
+    ("", "a formula of x and y is wanted"), ("x +", "ends too early"), ("foo(x)", "no foo"),
+    ("(x", ") is missing at the end"), ("x ) y", ") was not expected"), ("x # y", "what is #"),
+    ("max(x)", "max takes 2 numbers"), ("sin(x, y)", "sin takes 1 number"), ("neg(x)", "no neg"),
+    ("constructor(x)", "there is no constructor"),
+])
+def test_a_wrong_formula_is_told(tmp_path, text, complaint):
+    from tinygrad_opt.live.formulas import operations
+    told = in_node(tmp_path, f"""try {{ new Formula({json.dumps(text)}, {operations()}); }}
+      catch (error) {{ return error.message; }} return "none";""", "formula")
+    assert complaint in told
+
+
+def test_the_race_is_run_by_keys_and_from_any_start(browser, race_page):
+    tab = opened(browser, race_page)
+    tab.fill("#formula", "x^2 + y^2 / 4")
+    tab.click("#own button")
+    tab.focus("#map")
+    tab.keyboard.press("ArrowLeft")
+    tab.keyboard.press("ArrowUp")
+    assert tab.evaluate("race.runnersOf()[0].path[0]") == pytest.approx([-2.55, 2.25])
+    tab.click("#map", position={"x": 300, "y": 200})
+    tab.focus("#play")
+    tab.keyboard.press("ArrowRight")
+    assert tab.inner_text("#steps") == "1"
+    tab.keyboard.press("Enter")
+    until(tab, "Number(byId('steps').textContent) > 5")
+    tab.keyboard.press("Enter")
+    assert tab.inner_text("#play") == "Start"
+    tab.select_option("#surface", "2")
+    assert tab.evaluate("race.ground().name") == "Himmelblau" and tab.complaints == []
+    tab.close()
+
+
+# ---- all of them ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["page", "graph_page", "race_page"])
+def any_page(request):
+    return request.getfixturevalue(request.param)
+
+
+def test_axe_finds_nothing_serious(browser, any_page):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     for scheme in ("light", "dark"):
-        tab = opened(browser, page, color_scheme=scheme)
+        tab = opened(browser, any_page, color_scheme=scheme)
         tab.keyboard.press("ArrowRight")
         tab.keyboard.press("b")
         found = axe.Axe().run(tab).response["violations"]
@@ -390,3 +568,25 @@ def test_axe_finds_nothing_serious(browser, page):
                    if v["impact"] in ("serious", "critical")]
         assert serious == []
         tab.close()
+
+
+@pytest.mark.parametrize("width", [1280, 820, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_opens_at_every_width(browser, any_page, width, scheme):
+    tab = opened(browser, any_page, viewport={"width": width, "height": 800}, color_scheme=scheme)
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    assert tab.complaints == [] and tab.asked == [any_page.as_uri()]
+    tab.close()
+
+
+def test_the_command_makes_each_page(tmp_path, capsys):
+    from tinygrad_opt.cli import main
+    out = tmp_path / "page.html"
+    for given, shown in ((["playground", "moons", "--optimizers", "sgd:0.1"], "Playground"),
+                         (["playground", "--race", "--optimizers", "sgd"], "Race"),
+                         (["play", "(a*b)**2", "a=2", "b=3", "--edit"], "(a*b)**2")):
+        assert main([*given, "--out", str(out)]) == 0
+        assert f"<title>{shown}</title>" in out.read_text(encoding="utf-8")
+    assert main(["playground", "moons", "--race", "--out", str(out)]) == 2
+    assert main(["playground", "nowhere.csv", "--out", str(out)]) == 1
+    assert "nowhere.csv" in capsys.readouterr().err

@@ -90,11 +90,14 @@ def draw(options: argparse.Namespace) -> int:
     *WHAT,
     argument("--out", type=file(".html", ".htm"), default=Path("backprop.html"), metavar="FILE",
              help="where to, such as lesson.html (default: backprop.html)"),
+    argument("--edit", action="store_true",
+             help="a page on which the numbers can be changed: values and gradients follow"),
     TITLE,
     *MODEL,
     examples="""
     tinygrad-opt play "tanh(a*b + c)" a=2 b=-3 c=10
     tinygrad-opt play "(a*b + c)**2" a=2 b=-3 c=10 --out square.html
+    tinygrad-opt play "(a*b + c)**2" a=2 b=-3 c=10 --edit --out edit.html
     tinygrad-opt play "sum(relu(x @ w))" "x=[1,2]" "w=[[1,-1],[0.5,2]]"
     tinygrad-opt play runs/moons/weights.npz --data moons --rows 8
     """,
@@ -109,7 +112,14 @@ def play(options: argparse.Namespace) -> None:
     """
     from tinygrad_opt.viz.steps.page import playback
 
-    page = playback(_computed(options, number=True), name=options.title or options.formula)
+    loss, title = _computed(options, number=True), options.title or options.formula
+    if options.edit:
+        from tinygrad_opt.live import editable
+
+        live = editable(loss, title=title)
+        print(f"{live.save(room_for(options.out))}  open it in a browser")
+        return
+    page = playback(loss, name=title)
     print(f"{page.save(room_for(options.out))}  {len(page.script['steps'])} steps: open it in a"
           " browser")
 

@@ -207,10 +207,7 @@ class Lab {
     });
   }
 
-  newRule() {
-    this.updates = this.rule.make({n: this.total});
-    this.before = null;
-  }
+  newRule() { this.updates = new Updates(this.rule, this.total); }
 
   values() { return this.gathered("at"); }
   gradients() { return this.gathered("grad"); }
@@ -257,18 +254,9 @@ class Lab {
   }
 
   update() {
-    const {updates} = this, p = updates.slots.p, n = this.total, values = this.values(), g = this.gradients();
-    const state = Object.fromEntries(this.rule.state.map(name => {
-      const {at} = updates.slots[`p.${name}`];
-      return [name, updates.memory.slice(at, at + n)];
-    }));
-    const lr = this.rate(), given = {...this.settings.rates, lr};
-    updates.memory.set(values, p.at);
-    updates.step([g], given);
-    this.write(updates.memory.subarray(p.at, p.at + n));
+    const rates = {...this.settings.rates, lr: this.rate()};
+    this.write(this.updates.step(this.values(), this.gradients(), rates));
     this.steps++;
-    this.before = {p: values, g, state, t: this.steps, numbers: {...updates.rates, ...given}};
-    this.updated = this.steps;
   }
 
   step() {
@@ -276,13 +264,6 @@ class Lab {
     this.update();
     this.losses.push(loss);
     return loss;
-  }
-
-  // the lines of the last update of one number
-  explain(k) {
-    const {p, g, state, numbers} = this.before;
-    const own = Object.fromEntries(Object.entries(state).map(([name, values]) => [name, values[k]]));
-    return this.rule.lines({...numbers, ...own, p: p[k], g: g[k], t: this.updates.count});
   }
 
   measure() {

@@ -69,7 +69,8 @@ class LivePage:
 
 
 def live_page(name: str, title: str, modules: str, data: Mapping[str, Any] | None = None,
-              theme: str = "auto", height: int = 900) -> LivePage:
+              theme: str = "auto", height: int = 900, body: Mapping[str, str] | None = None,
+              ) -> LivePage:
     """The page of the files ``<name>.html``, ``.css`` and ``.js`` beside this one.
 
     Parameters
@@ -79,16 +80,20 @@ def live_page(name: str, title: str, modules: str, data: Mapping[str, Any] | Non
         What ``LIVE`` is, as JavaScript.
     data : dict, optional
         Of what JSON can write, one element each.
+    body : dict of str to str, optional
+        HTML for places such as ``$SVG$``.
     """
     def file(suffix: str) -> str:
         return (HERE / f"{name}.{suffix}").read_text(encoding="utf-8")
 
     colors = {"light": [LIGHT.color(c) for c in CLASSES], "dark": [DARK.color(c) for c in CLASSES]}
-    body = file("html") + f'\n<script type="text/plain" id="modules">{packed(modules)}</script>'
-    scripts = [START, *((HERE / f"{part}.js").read_text(encoding="utf-8")
-                        for part in re.findall(r"// uses (\w+)\.js", file("js"))), file("js")]
+    html = re.sub(r"\$([A-Z]+)\$", lambda m: (body or {})[m[1]], file("html"))
+    html += f'\n<script type="text/plain" id="modules">{packed(modules)}</script>'
+    uses = re.findall(r"(\w+)\.js", file("js").partition("\n")[0])
+    scripts = [START, *((HERE / f"{part}.js").read_text(encoding="utf-8") for part in uses),
+               file("js")]
     style = (HERE / "live.css").read_text(encoding="utf-8") + file("css")
-    page = html_page(title, body, style=style, script="\n".join(scripts), theme=theme,
+    page = html_page(title, html, style=style, script="\n".join(scripts), theme=theme,
                      data={**(data or {}), "colors": colors})
     return LivePage(page, title, height)
 

@@ -1,54 +1,11 @@
-// uses lab.js
+// uses common.js updates.js lab.js
 
-const n = (x, digits = 4) => {
-  if (!Number.isFinite(x)) return String(x).replace("Infinity", "∞").replace("-", "−");
-  const size = Math.abs(x);
-  if (!size || (size >= 1e-4 && size < 1e6)) return String(+x.toPrecision(digits)).replace("-", "−");
-  const [mantissa, exponent] = x.toExponential(digits - 2).split("e");
-  return `${String(+mantissa).replace("-", "−")} · 10${superscript(String(+exponent))}`;
-};
-const told = x => x < 0 || (x && Math.abs(x) < 1e-4) ? `(${n(x)})` : n(x);
-const superscript = text => text.replace(/[-\d]/g, c => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(c)]);
-const make = (tag, options = {}, ...children) => {
-  const element = Object.assign(document.createElement(tag), options);
-  element.append(...children);
-  return element;
-};
 const SHAPES = ["circle", "triangle", "square", "diamond", "cross", "star", "circle", "triangle"];
 const BATCHES = [1, 2, 4, 8, 16, 32, 64, 128];
 const RATES = {SGD: 0.3, Momentum: 0.03, Nesterov: 0.03, AdaGrad: 0.1, AdaDelta: 1, Lion: 0.003};
 
-let lab, theme, playing = false, picked = {layer: 0, from: 0, to: 0, bias: false}, stage = null, frames = 0, curve = [];
+let lab, playing = false, picked = {layer: 0, from: 0, to: 0, bias: false}, stage = null, frames = 0, curve = [];
 let wires = [], columns = [];
-
-// ---- colours ----
-
-function readTheme() {
-  const style = getComputedStyle(document.documentElement), rgb = name => {
-    const hex = style.getPropertyValue(`--${name}`).trim();
-    return [1, 3, 5].map(i => parseInt(hex.slice(i, i + 2), 16));
-  };
-  const dark = style.colorScheme.includes("dark") && !style.colorScheme.includes("light");
-  const hues = JSON.parse(byId("colors").textContent)[dark ? "dark" : "light"];
-  theme = Object.fromEntries(["page", "panel", "text", "muted", "grid", "positive", "negative", "neutral", "value", "gradient", "edge"]
-    .map(name => [name, rgb(name)]));
-  theme.classes = hues.map(hex => [1, 3, 5].map(i => parseInt(hex.slice(i, i + 2), 16)));
-}
-const css = ([r, g, b], alpha = 1) => `rgba(${r},${g},${b},${alpha})`;
-const mixed = (a, b, t) => a.map((v, i) => v + (b[i] - v) * t);
-
-// canvases are as sharp as the screen
-function sharp(canvas) {
-  const {width, height} = canvas.getBoundingClientRect(), ratio = Math.min(devicePixelRatio || 1, 2);
-  if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
-    canvas.width = Math.round(width * ratio);
-    canvas.height = Math.round(height * ratio);
-  }
-  const pen = canvas.getContext("2d");
-  pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-  pen.clearRect(0, 0, width, height);
-  return {pen, width, height};
-}
 
 function mark(pen, shape, x, y, r) {
   pen.beginPath();
@@ -179,7 +136,7 @@ function drawWires() {
   wires.forEach(({from, to}, l) => {
     const p = parameterOf(l, false), M = lab.net.memory, {out} = lab.layers[l];
     const value = what === "gradient" ? k => M[p.grad.at + k]
-      : what === "change" && lab.before ? k => M[p.at + k] - lab.before.p[p.start + k] : k => M[p.at + k];
+      : what === "change" && lab.updates.before ? k => M[p.at + k] - lab.updates.before.p[p.start + k] : k => M[p.at + k];
     let most = 1e-12;
     for (let k = 0; k < p.size; k++) most = Math.max(most, Math.abs(value(k)));
     if (what === "weight") most = Math.max(most, 1);
@@ -248,11 +205,10 @@ function fillParameters() {
 
 function drawLines() {
   const box = byId("lines"), p = lab.parameters.find(q => q.name === byId("parameter").value);
-  const lines = lab.before ? lab.explain(p.start + Number(byId("entry").value))
-    : lab.rule.lines(Object.fromEntries([...lab.rule.state, "p", "g", "t", ...Object.keys(lab.updates.rates)].map(k => [k, NaN])));
+  const lines = lab.updates.explain(p.start + Number(byId("entry").value));
   box.replaceChildren(...lines.flatMap(([name, formula, numbers, result]) => [
     make("div", {className: "formula", textContent: `${name} ← ${formula}`}),
-    lab.before ? make("div", {className: "with number"}, `${numbers} = `, make("b", {textContent: n(result, 6)}))
+    lab.updates.before ? make("div", {className: "with number"}, `${numbers} = `, make("b", {textContent: n(result, 6)}))
       : make("div", {className: "quiet", textContent: "take a step to see the numbers"})]));
 }
 
@@ -623,23 +579,11 @@ function showSettings() {
   if (s.activation) byId("activation").value = s.activation;
   byId("fewer").disabled = s.widths.length === 0;
   byId("more").disabled = s.widths.length >= deepest();
-  byId("options").replaceChildren(...Object.entries(lab.rule.options).map(([name, [usual, low, high]]) => {
-    const letter = window.LIVE.letters[name], value = s.rates[name] ?? usual, words = name.replace(/_/g, " ").replace(/(\D)(\d)/, "$1 $2"),
-      label = letter && letter !== name ? `${words[0].toUpperCase()}${words.slice(1)} ${letter}` : words, id = `option-${name}`;
-    const decay = high > 0.99 && high < 1;  // such as 0.999: told apart by what is missing to 1
-    const output = make("output", {textContent: n(value, 4)});
-    const input = make("input", {type: "range", id, step: "any"});
-    Object.assign(input, decay ? {min: 0, max: -Math.log10(1 - high), value: -Math.log10(1 - value)} : {min: low, max: high, value});
-    input.oninput = () => {
-      const v = decay ? 1 - 10 ** -Number(input.value) : Number(input.value);
-      output.textContent = n(v, 4);
-      input.setAttribute("aria-valuetext", n(v, 4));
+  byId("options").replaceChildren(...Object.entries(lab.rule.options).map(([name, [usual, ...range]]) =>
+    optionField(name, s.rates[name] ?? usual, range, window.LIVE.letters, v => {
       lab.change({rates: {...lab.settings.rates, [name]: v}});
       writePython();
-    };
-    input.setAttribute("aria-valuetext", n(value, 4));
-    return make("div", {className: "field"}, make("label", {textContent: label, htmlFor: id}), output, input);
-  }));
+    })));
   writePython();
 }
 

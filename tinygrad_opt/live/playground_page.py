@@ -7,10 +7,9 @@ from typing import Any
 
 from tinygrad_opt.live.live_page import LivePage, live_page, object_text
 from tinygrad_opt.live.points import points_of
-from tinygrad_opt.live.rules import rules_of
+from tinygrad_opt.live.rules import letters_of, rules_of
 from tinygrad_opt.live.trainable import family, given_network, slope_of, start_of
 from tinygrad_opt.nn.module import Module
-from tinygrad_opt.symbols import letter
 
 __all__ = ["playground"]
 
@@ -82,8 +81,7 @@ def playground(
         "starts": {a: start_of(a) for a in activations},
         "texts": {a: slope_of(a) for a in activations},
     }
-    contents["letters"] = {n: letter(n) for rule in contents["rules"].values()
-                           for n in rule["options"]}
+    contents["letters"] = letters_of(contents["rules"])
     page = live_page("playground", title, object_text(contents), theme=theme, height=1000)
     if path is not None:
         page.save(path)

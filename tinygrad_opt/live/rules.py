@@ -20,7 +20,7 @@ from tinygrad_opt.optim.optimizer import Optimizer
 from tinygrad_opt.symbols import Symbol, inside, letter, name_of, text
 from tinygrad_opt.tensor import Tensor
 
-__all__ = ["formula_of", "rule_of", "rules_of"]
+__all__ = ["formula_of", "letters_of", "rule_of", "rules_of"]
 
 # domains of options, for sliders
 _RANGES: dict[str, tuple[float, float]] = {
@@ -30,27 +30,34 @@ _RANGES: dict[str, tuple[float, float]] = {
 _FIRST = 7_000_001         # numbers of seven digits that stand for names in a text
 
 
-def rules_of(chosen: Any = None) -> dict[str, dict[str, Any]]:
+def rules_of(chosen: Any = None, dtype: Any = np.float32) -> dict[str, dict[str, Any]]:
     """The optimizers of a page, by the names of their classes.
 
     Parameters
     ----------
     chosen : sequence of str or Optimizer, optional
         As `optim.get` takes them; all rules of the package by default.
+    dtype : dtype
+        Of the numbers that they update.
     """
     made = [optim.get(o) if isinstance(o, str) else o for o in (
         chosen or ["sgd", "momentum", "nesterov", "adam", *sorted(
             set(names()) - {"sgd", "momentum", "nesterov", "adam"})])]
-    return {type(o).__name__: rule_of(o) for o in made}
+    return {type(o).__name__: rule_of(o, dtype) for o in made}
 
 
-def rule_of(optimizer: Optimizer) -> dict[str, Any]:
+def letters_of(rules: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """How the options of rules are written, β₁ for ``beta1``."""
+    return {name: letter(name) for rule in rules.values() for name in rule["options"]}
+
+
+def rule_of(optimizer: Optimizer, dtype: Any = np.float32) -> dict[str, Any]:
     """A rule: the module that updates a vector of any length, and its lines with numbers in."""
     options = {n: getattr(optimizer, n) for n in optimizer.options}
     plain = {n: x for n, x in options.items() if type(x) in (float, bool, str)}
 
     def text_of(sizes: Mapping[str, int]) -> str:
-        w = Tensor(np.zeros(sizes["n"], np.float32), requires_grad=True, name="p")
+        w = Tensor(np.zeros(sizes["n"], dtype), requires_grad=True, name="p")
         own = type(optimizer)({"p": w}, **plain)
 
         @compile
@@ -59,7 +66,7 @@ def rule_of(optimizer: Optimizer) -> dict[str, Any]:
             own.step()
 
         start = own.state_dict()
-        update(np.zeros(sizes["n"], np.float32))
+        update(np.zeros(sizes["n"], dtype))
         own.load_state_dict(start)                         # before the first update
         module: str = update.to_javascript()
         return module

@@ -122,10 +122,11 @@ class _Module(Memory):
             functions="\n".join(self.functions), init=init, exports=", ".join(self.parts))
 
     def _filled(self, i: int, region: Region) -> str:
-        first, steps = region.values.flat[0], np.diff(region.values)
-        if steps.size and not np.any(steps):
+        first, many = region.values.flat[0], region.size > 1
+        if many and np.all(region.values == first):
             return f"  M.fill({number(first)}, o{i}, o{i} + {region.size});\n"
-        if steps.size > 1 and region.values.dtype.kind == "i" and not np.any(np.diff(steps)):
+        steps = np.diff(region.values) if many and region.values.dtype.kind == "i" else [0]
+        if np.all(steps == steps[0]) and steps[0]:         # places that kernels keep
             return (f"  for (let i = 0; i < {region.size}; i++)"
                     f" M[o{i} + i] = {number(first)} + {number(steps[0])} * i;\n")
         values = region.values.astype("<f8" if self.wide else "<f4")

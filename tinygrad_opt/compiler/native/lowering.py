@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -575,18 +576,28 @@ def _check_labels(low: Lowering, out: int, x: Any, labels: Any) -> list[Any]:
     return [Check(term, (n,))]
 
 
-def _scatter(low: Lowering, out: int, g: Any, index: Any, shape: Any) -> list[Any]:
-    """Zeros, with g at what slices and integers pick."""
-    made = low.slots[out]
+def _picked(low: Lowering, slot: int, index: Any) -> int:
+    """A view of what slices and integers pick from a slot."""
+    whole = low.slots[slot]
     parts = index if isinstance(index, tuple) else (index,)
     if not all(p is None or p is ... or isinstance(p, int | np.integer | slice) for p in parts):
         raise Unknown
-    whole = np.ndarray(made.shape, made.dtype, np.zeros(sum(made.reach), np.uint8),
-                       made.reach[0], made.strides)
-    part = whole[index]
-    if not isinstance(part, np.ndarray) or not part.size:
+    alike = np.ndarray(whole.shape, whole.dtype, np.zeros(sum(whole.reach), np.uint8),
+                       whole.reach[0], whole.strides)
+    part = alike[index if ... in parts else (*parts, ...)]
+    if not part.size:
         raise Unknown
-    place = low.view(out, part.shape, part.strides, _address(part) - _address(whole))
+    return low.view(slot, part.shape, part.strides, _address(part) - _address(alike))
+
+
+def _read(low: Lowering, out: int, x: Any, index: Any) -> list[Any]:
+    """What slices and integers pick, copied."""
+    return _same(low, out, Ref(_picked(low, x.slot, index)))
+
+
+def _scatter(low: Lowering, out: int, g: Any, index: Any, shape: Any) -> list[Any]:
+    """Zeros, with g at what slices and integers pick."""
+    place = _picked(low, out, index)
     return [Entries(out, number(low.dtype(out), 0)),
             *_over(low, place, low.term(g, low.dtype(out)))]
 
@@ -633,7 +644,7 @@ _TABLE: dict[Any, Callable[..., list[Any]]] = {
     np.concatenate: _joined, np.stack: _stacked,
     kernels.scatter: _scatter, np.zeros_like: _zeros, np.pad: _pad, kernels.sum_to: _sum_to,
     kernels.erf: _entrywise("erf"),
-    np.take: _take, np.ndarray.take: _take, put: _put,
+    operator.getitem: _read, np.take: _take, np.ndarray.take: _take, put: _put,
     kernels.check_labels.__wrapped__: _check_labels,                   # type: ignore[attr-defined]
 }
 

@@ -134,14 +134,18 @@ class Playback:
         return script(self.graph, self.flow, self.names)
 
     @functools.cached_property
-    def html(self) -> str:
-        """The page, complete in itself."""
+    def drawing(self) -> str:
+        """The graph as SVG; its boxes carry the ids of the nodes."""
         shapes = {node.id: _shape(node) for node in self.graph.nodes.values()}
         layout = place(self.graph, shapes, self.engine, ROOM)
-        drawing = svg(self.graph, shapes, layout, theme=self.theme)
-        drawing = re.sub(r'<text class="shape muted"[^>]*></text>', "", drawing)
+        drawn = svg(self.graph, shapes, layout, theme=self.theme)
+        return re.sub(r'<text class="shape muted"[^>]*></text>', "", drawn)
+
+    @functools.cached_property
+    def html(self) -> str:
+        """The page, complete in itself."""
         title = f"Backpropagation: {visible(self.graph.name)}"
-        parts = {"TITLE": escape(title), "SVG": drawing}
+        parts = {"TITLE": escape(title), "SVG": self.drawing}
         template = PAGE.read_text(encoding="utf-8")
         style, body, code = re.split(r"</?(?:style|script)>\n", template)[1:4]
         body = re.sub(r"\$([A-Z]+)\$", lambda m: parts[m[1]], body)
