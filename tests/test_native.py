@@ -13,6 +13,9 @@ from test_nn_compiled import LOSSES, MODELS, numbers
 
 import tinygrad_opt as tg
 from tinygrad_opt import nn, optim
+from tinygrad_opt.cases import CASES, Domain, calls_of
+from tinygrad_opt.ops import TABLE
+from tinygrad_opt.tensor import apply
 
 pytest.importorskip("llvmlite")
 
@@ -114,6 +117,44 @@ def test_every_layer_computes_what_numpy_computes(name, dtype):
         return model, lambda x: (model(x) ** 2).mean()
 
     compare(make, batches(dtype, inputs), dtype)
+
+
+def same_operation(name, call, dtype):
+    """An operation and its VJPs, on Tensors and weighted by numbers of all sizes."""
+    found = []
+    for backend in ("native", "numpy"):
+        rng = np.random.default_rng(0)
+        inputs = [tg.Tensor(x, requires_grad=True) if isinstance(domain, Domain) else x
+                  for x, domain in zip(call.draw(rng, dtype), call.inputs)]
+        given = [x for x in inputs if isinstance(x, tg.Tensor)]
+        weights = rng.normal(size=np.shape(apply(TABLE[name], *inputs, **call.attrs)))
+
+        @tg.compile(backend=backend)
+        def step(u):
+            z = apply(TABLE[name], *inputs, **call.attrs)   # noqa: B023
+            for x in given:                                # noqa: B023
+                x.grad = None
+            if z.requires_grad:
+                (z * u).sum().backward()
+            return z
+
+        for _ in range(2):
+            z = step(weights.astype(dtype))
+        found.append([z.data, *(x.grad for x in given if x.grad is not None)])
+    for a, b in zip(*found):
+        close(a, b, TOLERANCE[np.dtype(dtype).name], 1.0)  # some vanish but for rounding
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_operation_computes_what_numpy_computes(name):
+    same_operation(name, calls_of(name)[0], np.float32)
+
+
+@pytest.mark.drill
+@pytest.mark.parametrize("name", CASES)
+def test_every_call_of_an_operation_computes_what_numpy_computes(name, dtype):
+    for call in calls_of(name):
+        same_operation(name, call, dtype)
 
 
 # ---- optimizers ----------------------------------------------------------------------------------

@@ -6,6 +6,7 @@
     matrix_products.py       a product of matrices, and its code
     elementary_functions.py  functions of numbers, as instructions
     optimizer_loop.py        the optimizer's step as a loop
+    function_code.py         a function for LLVM, and its loops
     machine_code.py          compiling with LLVM, and keeping what was compiled
     executable.py            a program with its memory, ready to run
 """

@@ -9,6 +9,7 @@ function.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from tinygrad_opt.compiler.native.elementary_functions import (
     kind_of,
     typed,
 )
+from tinygrad_opt.compiler.native.function_code import FunctionCode
 
 __all__ = ["START", "Loop", "Value", "scattering"]
 
@@ -142,87 +144,47 @@ def start_of(name: str, dtype: str) -> Any:
 
 
 class _Writer:
-    """Writes the two functions of a loop: one on a table of arrays, which calls one on arrays
-    that are known to lie apart."""
+    """Writes the function of a loop."""
 
     def __init__(self, loop: Loop, name: str) -> None:
-        import llvmlite.ir as ir
-        self.ir, self.loop = ir, loop
-        self.module = ir.Module(name)
-        pointer, self.i64, self.i32 = ir.IntType(8).as_pointer(), ir.IntType(64), ir.IntType(32)
-        count = len(loop.arrays)
-        outer = ir.Function(self.module, ir.FunctionType(self.i32, [pointer.as_pointer()]), name)
-        inner = ir.Function(self.module, ir.FunctionType(self.i32, [pointer] * count), name + "_")
-        inner.linkage = "internal"
-        inner.attributes.add("noinline")
-        for argument in inner.args:
-            argument.add_attribute("noalias")
-        b = ir.IRBuilder(outer.append_basic_block())
-        b.ret(b.call(inner, [b.load(b.gep(outer.args[0], [self.i64(k)])) for k in range(count)]))
-        self.b, self.pointers = ir.IRBuilder(inner.append_basic_block()), inner.args
-        self.function = inner
+        self.loop, self.code = loop, FunctionCode(name, len(loop.arrays), integer(8))
+        self.b, self.i64, self.i32 = self.code.b, self.code.i64, self.code.i32
         self.refused: Any = None
+        # what is collected in a register along the last axis: and in which dtype
+        long = bool(loop.shape) and loop.shape[-1] > LONG
+        self.kept = [(name, v, array, "f8" if long and dtype == "f4" else dtype)
+                     for name, v, array in loop.folds for dtype, strides in [loop.arrays[array]]
+                     if loop.shape and not strides[-1]]
 
     def text(self) -> str:
         b, loop = self.b, self.loop
         if loop.checks:
             self.refused = b.alloca(self.i32)
             b.store(self.i32(0), self.refused)
-        if 0 not in loop.shape or loop.folds:
-            for name, _, array in loop.folds:              # what is folded starts afresh
-                dtype, strides = loop.arrays[array]
-                space = tuple(n if s else 1 for n, s in zip(loop.shape, strides))
-                start = constant(dtype, start_of(name, dtype))
-                self._nest(space, lambda at, array=array, start=start: self._store(
-                    array, at, start))
-            if 0 not in loop.shape:
-                self._nest(loop.shape, self._entry, self._inner_folds())
-        b.ret(b.load(self.refused) if loop.checks else self.i32(0))
-        return str(self.module)
+        for name, _, array in loop.folds:                  # what is folded starts afresh
+            dtype, strides = loop.arrays[array]
+            space = tuple(n if s else 1 for n, s in zip(loop.shape, strides))
+            start = constant(dtype, start_of(name, dtype))
+            self._nest(space, lambda at, array=array, start=start: self._store(array, at, start))
+        if 0 not in loop.shape:
+            self._nest(loop.shape[:-1], self._row if loop.shape else self._entry)
+        return self.code.text(b.load(self.refused) if loop.checks else None)
 
-    def _inner_folds(self) -> list[tuple[str, int, int, str]]:
-        """What is collected in a register along the last axis, and in which dtype."""
-        loop = self.loop
-        if not loop.shape:
-            return []
-        kept = [f for f in loop.folds if not loop.arrays[f[2]][1][-1]]
-        wide = {"f4": "f8"} if loop.shape[-1] > LONG else {}
-        return [(*f, wide.get(loop.arrays[f[2]][0], loop.arrays[f[2]][0])) for f in kept]
+    def _nest(self, shape: tuple[int, ...], body: Callable[..., Any], at: Any = ()) -> None:
+        """Loops over a space."""
+        if not shape:
+            body([*at])
+        else:
+            self.code.loop(0, shape[0], 1, lambda i: self._nest(shape[1:], body, (*at, i)))
 
-    def _nest(self, shape: tuple[int, ...], body: Any, kept: Any = ()) -> None:
-        """Loops over a space; what is kept is collected along the last axis."""
-        b, at = self.b, []
-        ends = []
-        for axis, n in enumerate(shape):
-            before = b.block
-            head = self.function.append_basic_block()
-            b.branch(head)
-            b.position_at_end(head)
-            i = b.phi(self.i64)
-            i.add_incoming(self.i64(0), before)
-            registers = []
-            if axis == len(shape) - 1:
-                for name, _, _, dtype in kept:
-                    register = b.phi(typed(dtype))
-                    register.add_incoming(constant(dtype, start_of(name, dtype)), before)
-                    registers.append(register)
-            at.append(i)
-            ends.append((head, i, n, registers))
-        carried = body(at, *([ends[-1][3]] if kept else []))
-        for head, i, n, registers in reversed(ends):
-            after = b.add(i, self.i64(1), flags=("nuw", "nsw"))
-            i.add_incoming(after, b.block)
-            for register, value in zip(registers, carried or ()):
-                register.add_incoming(value, b.block)
-            leave = self.function.append_basic_block()
-            b.cbranch(b.icmp_unsigned("<", after, self.i64(n)), head, leave)
-            b.position_at_end(leave)
-            if registers:
-                for (name, _, array, dtype), value in zip(kept, carried):
-                    own = self.loop.arrays[array][0]
-                    outer = [*at[:-1], self.i64(0)]
-                    value = Scalars(b, own).cast(value, dtype)
-                    self._fold(name, array, outer, value)
+    def _row(self, at: list[Any]) -> None:
+        """All entries along the last axis."""
+        starts = [constant(dtype, start_of(name, dtype)) for name, _, _, dtype in self.kept]
+        found = self.code.loop(0, self.loop.shape[-1], 1, lambda i, *registers: self._entry(
+            [*at, i], registers), starts)
+        for (name, _, array, dtype), value in zip(self.kept, found):
+            own = Scalars(self.b, self.loop.arrays[array][0])
+            self._fold(name, array, [*at, self.i64(0)], own.cast(value, dtype))
 
     def _entry(self, at: list[Any], registers: Any = ()) -> list[Any]:
         """Everything for one entry; what registers collect is returned."""
@@ -246,14 +208,14 @@ class _Writer:
             b.store(b.or_(b.load(self.refused), bad), self.refused)
         for v, array, *where in loop.stores:
             self._store(array, at, values[v], [values[w] for w in where])
-        inner = [f[:3] for f in self._inner_folds()]
+        inner = [f[:3] for f in self.kept]
         for name, v, array in loop.folds:
             if (name, v, array) not in inner:
                 self._fold(name, array, at, values[v])
         return [
             FUNCTIONS[name](Scalars(b, dtype, reassociate=True), register,
                             Scalars(b, dtype).cast(values[v], loop.values[v].dtype))
-            for (name, v, _, dtype), register in zip(self._inner_folds(), registers)]
+            for (name, v, _, dtype), register in zip(self.kept, registers)]
 
     def _fold(self, name: str, array: int, at: list[Any], value: Any) -> None:
         dtype = self.loop.arrays[array][0]
@@ -267,7 +229,7 @@ class _Writer:
         for i, stride in [*zip(at, strides), *((w, np.dtype(dtype).itemsize) for w in where)]:
             if stride:
                 offset = b.add(offset, b.mul(i, self.i64(stride), flags=("nsw",)), flags=("nsw",))
-        return b.gep(self.pointers[array], [offset], inbounds=True)
+        return b.gep(self.code.arrays[array], [offset], inbounds=True)
 
     def _load(self, array: int, at: list[Any], where: Any = ()) -> Any:
         b, dtype = self.b, self.loop.arrays[array][0]

@@ -211,7 +211,11 @@ class Lowering:
             return array
 
         def referred(x: Any) -> Any:
-            return Ref(slots[id(x)][0]) if isinstance(x, np.ndarray) else nested(referred, x)
+            if not isinstance(x, np.ndarray):
+                return nested(referred, x)
+            if id(x) not in slots:                         # one that the formula makes by itself
+                raise Unknown
+            return Ref(slots[id(x)][0])
 
         with np.errstate(all="ignore"):
             try:
@@ -486,13 +490,6 @@ def _entrywise(name: str) -> Callable[..., list[Any]]:
         if dtype != low.dtype(x.slot):
             raise Unknown
         return [Entries(out, (name, dtype, x.slot))]
-    return row
-
-
-def _opening(plain: Callable[..., Any]) -> Callable[..., list[Any]]:
-    def row(low: Lowering, out: int, *inputs: Any, **attrs: Any) -> list[Any]:
-        low.must_be_alike(out, inputs)
-        return low._opened(plain, Call(plain, inputs, attrs, out))
     return row
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_opt.compiler.native.elementary_functions import constant, typed
+from tinygrad_opt.compiler.native.function_code import FunctionCode
 
 __all__ = ["Matrix", "Product"]
 
@@ -100,28 +101,18 @@ class _Writer:
     def __init__(self, product: Product, name: str) -> None:
         import llvmlite.ir as ir
         self.ir, self.p, self.size = ir, product, np.dtype(product.dtype).itemsize
-        self.i32, self.i64 = ir.IntType(32), ir.IntType(64)
         self.scalar = typed(product.dtype)
         self.vector = ir.VectorType(self.scalar, product.lanes)
-        pointer = self.scalar.as_pointer()
-        self.module = ir.Module(name)
-        outer = ir.Function(self.module, ir.FunctionType(
-            self.i32, [pointer.as_pointer()]), name)
-        inner = ir.Function(self.module, ir.FunctionType(self.i32, [pointer] * 3), name + "_")
-        inner.linkage = "internal"
-        inner.attributes.add("noinline")
-        for argument in inner.args:
-            argument.add_attribute("noalias")
-        b = ir.IRBuilder(outer.append_basic_block())
-        b.ret(b.call(inner, [b.load(b.gep(outer.args[0], [self.i64(k)])) for k in range(3)]))
-        self.function, self.b = inner, ir.IRBuilder(inner.append_basic_block())
+        self.code = FunctionCode(name, 3, self.scalar)
+        self.b, self.i32, self.i64 = self.code.b, self.code.i32, self.code.i64
+        self.module, self._loop = self.code.module, self.code.loop
         self.fma = ir.Function(self.module, ir.FunctionType(
             self.vector, [self.vector] * 3),
             f"llvm.fma.v{product.lanes}f{8 * self.size}")
 
     def text(self) -> str:
         p, b = self.p, self.b
-        self.a, self.rows, self.c = self.function.args
+        self.a, self.rows, self.c = self.code.arrays
         self.adds = p.k > DEPTH
         high, wide = p.tile
         if p.copies:
@@ -135,8 +126,7 @@ class _Writer:
             for begin, end, r in _spans(p.registers, wide):
                 self._loop(first, last, depth, lambda k, begin=begin, end=end, r=r, depth=depth:
                            self._loop(begin, end, r, lambda j: self._strip(k, j, depth, r)))
-        b.ret(self.i32(0))
-        return str(self.module)
+        return self.code.text()
 
     def _room(self, entries: int) -> Any:
         """Memory of the function's own."""
@@ -177,26 +167,6 @@ class _Writer:
             self._at(self.strip, (k, width), (c, 1)))))
         return self.strip
 
-    def _loop(self, begin: int, end: Any, step: int, body: Any) -> None:
-        b = self.b
-        if end == begin:
-            return
-        if isinstance(end, int) and end - begin == step:
-            body(self.i64(begin))
-            return
-        before, head = b.block, self.function.append_basic_block()
-        b.branch(head)
-        b.position_at_end(head)
-        i = b.phi(self.i64)
-        i.add_incoming(self.i64(begin), before)
-        body(i)
-        after = b.add(i, self.i64(step))
-        i.add_incoming(after, b.block)
-        leave = self.function.append_basic_block()
-        b.cbranch(b.icmp_unsigned("<", after, self.i64(end) if isinstance(end, int) else end),
-                  head, leave)
-        b.position_at_end(leave)
-
     def _at(self, base: Any, *parts: tuple[Any, int]) -> Any:
         offset = self.i64(0)
         for i, stride in parts:
@@ -208,34 +178,24 @@ class _Writer:
         p, b = self.p, self.b
         step = wide * p.lanes if p.copies else p.b.row
         zero = self.ir.Constant(self.vector, [constant(p.dtype, 0)] * p.lanes)
-        before, head = b.block, self.function.append_basic_block()
-        b.branch(head)
-        b.position_at_end(head)
-        k = b.phi(self.i64)
-        k.add_incoming(self.i64(0), before)
-        sums = [[b.phi(self.vector) for _ in range(wide)] for _ in range(high)]
-        across = []
-        for w in range(wide):
-            place = self._at(rows, (k, step), (self.i64(w), p.lanes))
-            if p.copies:
-                place = b.bitcast(place, self.vector.as_pointer())
-                across.append(b.load(place, align=self.size))
-            else:
-                across.append(self._partly(j, w, wide, place))
-        done = []
-        for h in range(high):
-            x = b.load(self._at(self.a, (i, p.a.row), (self.i64(h), p.a.row),
-                                (k, p.a.column), (k0, p.a.column)))
-            x = self._splat(x)
+
+        def row(k: Any, *sums: Any) -> list[Any]:
+            across = []
             for w in range(wide):
-                sums[h][w].add_incoming(zero, before)
-                done.append(b.call(self.fma, [x, across[w], sums[h][w]]))
-                sums[h][w].add_incoming(done[-1], head)
-        after = b.add(k, self.i64(1))
-        k.add_incoming(after, head)
-        leave = self.function.append_basic_block()
-        b.cbranch(b.icmp_unsigned("<", after, self.i64(depth)), head, leave)
-        b.position_at_end(leave)
+                place = self._at(rows, (k, step), (self.i64(w), p.lanes))
+                if p.copies:
+                    place = b.bitcast(place, self.vector.as_pointer())
+                    across.append(b.load(place, align=self.size))
+                else:
+                    across.append(self._partly(j, w, wide, place))
+            done = []
+            for h in range(high):
+                x = self._splat(b.load(self._at(self.a, (i, p.a.row), (self.i64(h), p.a.row),
+                                                (k, p.a.column), (k0, p.a.column))))
+                done += [b.call(self.fma, [x, across[w], sums[h * wide + w]]) for w in range(wide)]
+            return done
+
+        done = self._loop(0, depth, 1, row, [zero] * (high * wide))
         if p.c.column != 1:
             self._scatter(done, i, j, high, wide)
             return

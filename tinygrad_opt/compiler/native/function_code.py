@@ -1,0 +1,78 @@
+"""A function for LLVM: what it is given, and its loops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tinygrad_opt.compiler.native.elementary_functions import integer
+
+__all__ = ["FunctionCode"]
+
+
+class FunctionCode:
+    """A function of a table of arrays, while it is written.
+
+    All that it does is to call another one, whose arguments are the arrays and are known to lie
+    apart: so LLVM may read and write several entries at once.
+
+    Parameters
+    ----------
+    name : str
+    count : int
+        How many arrays there are.
+    entry : llvmlite.ir.Type
+        What they are said to hold.
+
+    Attributes
+    ----------
+    b : llvmlite.ir.IRBuilder
+        At the end of what has been written.
+    arrays : list
+        Addresses.
+    """
+
+    def __init__(self, name: str, count: int, entry: Any) -> None:
+        import llvmlite.ir as ir
+        self.i32, self.i64 = integer(32), integer(64)
+        self.module, pointer = ir.Module(name), entry.as_pointer()
+        table = ir.FunctionType(self.i32, [pointer.as_pointer()])
+        outer = ir.Function(self.module, table, name)
+        inner = ir.Function(self.module, ir.FunctionType(self.i32, [pointer] * count), name + "_")
+        inner.linkage = "internal"
+        inner.attributes.add("noinline")
+        for argument in inner.args:
+            argument.add_attribute("noalias")
+        b = ir.IRBuilder(outer.append_basic_block())
+        b.ret(b.call(inner, [b.load(b.gep(outer.args[0], [self.i64(k)])) for k in range(count)]))
+        self.b, self.arrays = ir.IRBuilder(inner.append_basic_block()), inner.args
+
+    def text(self, refused: Any = None) -> str:
+        """The module, once the function has ended; it returns 0, or what says that it refused."""
+        self.b.ret(self.i32(0) if refused is None else refused)
+        return str(self.module)
+
+    def loop(self, begin: int, end: Any, step: int, body: Callable[..., Any],
+             carried: Any = ()) -> Any:
+        """Do ``body(i, *carried)`` for i from begin to end; it gives what is carried on, and the
+        last of that is returned."""
+        b, start, stop = self.b, self.i64(begin), self.i64(end) if isinstance(end, int) else end
+        if end == begin:
+            return carried
+        if isinstance(end, int) and end - begin == step:
+            return body(start, *carried)
+        before, head = b.block, b.append_basic_block()
+        b.branch(head)
+        b.position_at_end(head)
+        phis = [b.phi(x.type) for x in (start, *carried)]
+        found = body(*phis)
+        if not carried:
+            found = ()
+        after = b.add(phis[0], self.i64(step), flags=("nuw", "nsw"))
+        for phi, first, then in zip(phis, (start, *carried), (after, *found)):
+            phi.add_incoming(first, before)
+            phi.add_incoming(then, b.block)
+        leave = b.append_basic_block()
+        b.cbranch(b.icmp_unsigned("<", after, stop), head, leave)
+        b.position_at_end(leave)
+        return found
