@@ -16,7 +16,9 @@ from tinygrad_opt.errors import nearest
 
 __all__ = ["demo"]
 
-DEMOS = Path(__file__).parents[2] / "demos"                # in a checkout
+# in the checkout that is installed from, or the one that is the current folder
+DEMOS = next((root / "demos" for root in (Path(__file__).parents[2], Path())
+              if (root / "demos" / "helpers.py").is_file()), Path("demos"))
 NEURON = ("tanh(a*b + c)", "a=2", "b=-3", "c=6.5")
 
 
@@ -61,7 +63,8 @@ def _one(options: argparse.Namespace) -> int:
     texts = {path.stem: path.read_text(encoding="utf-8") for path in sorted(DEMOS.glob("*.py"))}
     texts = {name: text for name, text in texts.items() if f"python demos/{name}.py" in text}
     if not texts:
-        raise UsageError("the demos come with the source, not with the installed package")
+        raise UsageError("the demos come with the source, not with the installed package: run this"
+                         " in its folder")
     if options.name == "list":
         wide = max(map(len, texts))
         for name, text in texts.items():
