@@ -4,7 +4,7 @@
     python benchmarks/compare.py --only spiral,moons --contestants eager,compiled,torch,numpy
     python benchmarks/compare.py --only models --contestants eager,compiled,torch --fastest
     python benchmarks/compare.py --json all.json --picture docs/benchmark.svg
-    python benchmarks/compare.py --from all.json --picture docs/benchmark_dark.svg --theme dark
+    python benchmarks/compare.py --from all.json --picture benchmark.png --theme dark
 
 Every contestant runs in a process of its own, on one thread and one core, in float32, from the
 same weights and data; the losses of the first 20 steps are compared (relative tolerance 1e-3; ours,
@@ -23,6 +23,7 @@ import argparse
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import measuring
@@ -92,7 +93,8 @@ def arguments():
                         help="one thread, but let the system move processes between cores")
     parser.add_argument("--json", type=Path, help="write everything here")
     parser.add_argument("--picture", type=Path, help="draw the training steps here")
-    parser.add_argument("--theme", choices=["light", "dark"], default="light")
+    parser.add_argument("--theme", choices=["auto", "light", "dark"], default="auto",
+                        help="of the picture; with auto an SVG follows its reader's system")
     parser.add_argument("--from", type=Path, dest="old", help="measure nothing, read this JSON")
     return parser.parse_args()
 
@@ -107,7 +109,9 @@ def main():
     if options.picture:
         from picture import draw
 
-        draw(found, options.theme).savefig(options.picture)
+        from tinygrad_opt.viz.figures import save_picture
+
+        save_picture(partial(draw, found), options.picture, theme=options.theme)
     wrong = [f"{run['job']}, {name}: {row['absent']}" for run in found["runs"]
              for name, row in run["results"].items() if "WRONG" in row.get("absent", "")]
     sys.exit("\n".join(wrong) or None)

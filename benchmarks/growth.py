@@ -14,6 +14,7 @@ import gc
 import json
 import math
 import statistics
+from functools import partial
 from pathlib import Path
 
 import measuring
@@ -125,7 +126,7 @@ def main():
     parser.add_argument("--largest", type=float, default=1e7, help="leave out larger sizes")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--picture", type=Path)
-    parser.add_argument("--theme", choices=["light", "dark"], default="light")
+    parser.add_argument("--theme", choices=["auto", "light", "dark"], default="auto")
     options = parser.parse_args()
     measuring.on_one_thread()
     found = {"machine": measuring.facts(measuring.pin()),
@@ -134,7 +135,9 @@ def main():
     if options.json:
         options.json.write_text(json.dumps(found, indent=1))
     if options.picture:
-        draw(found["curves"], options.theme).savefig(options.picture)
+        from tinygrad_opt.viz.figures import save_picture
+
+        save_picture(partial(draw, found["curves"]), options.picture, theme=options.theme)
 
 
 if __name__ == "__main__":
