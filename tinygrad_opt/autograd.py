@@ -22,6 +22,7 @@ import numpy as np
 from tinygrad_opt import ops
 from tinygrad_opt.errors import GradientError, GraphError, ShapeError
 from tinygrad_opt.hints import answers
+from tinygrad_opt.kernels import created
 from tinygrad_opt.recording import differentiating, lifted, no_grad, with_grad
 from tinygrad_opt.tensor import Tensor, apply, backward_pass, first_gradient, values_of
 
@@ -124,7 +125,7 @@ def value_and_grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> C
                 f"grad() needs a function that returns a Tensor of one entry, got {_what(y)}."
                 " Reduce it with .sum() or .mean(), or use jacobian()."
             )
-        return run.given_back(y), run.pull(np.ones(y.shape, y.dtype))
+        return run.given_back(y), run.pull(None)
 
     return both
 
@@ -285,7 +286,8 @@ class _Run:
 
         def one(x: Tensor) -> Any:
             g = found.get(x)
-            g = np.zeros(x.shape, x.dtype) if g is None else g
+            if g is None:
+                g = created("zeros", x.shape, x.dtype, like=x._array)
             if self.wants_tensors:
                 return g if type(g) is Tensor else Tensor(g)
             g = values_of(g)
@@ -300,7 +302,7 @@ class _Run:
             raise GraphError(f"jacobian() needs a function that returns Tensors, got {_what(y)}")
         rows = []
         for i in range(y.size):
-            seed = np.zeros(y.size, y.dtype)
+            seed = created("zeros", y.size, y.dtype, like=y._array)
             seed[i] = 1
             rows.append(self.pull(seed.reshape(y.shape), y))
         if not rows:

@@ -205,6 +205,15 @@ def captured_write(x: Any) -> CaptureError:
     )
 
 
+def captured_foreign(x: Any) -> CaptureError:
+    """The error for an array of another library in a step that is being captured."""
+    kind = type(getattr(x, "_array", x))
+    return CaptureError(
+        f"{subject(x)} holds an array of {kind.__module__}.{kind.__qualname__}, and compiled steps"
+        " work on NumPy's alone. Do without the decorator, or give arrays of NumPy."
+    )
+
+
 def captured_read(x: Any) -> CaptureError:
     """The error for looking at values while a step is being captured, with the line that does."""
     return CaptureError(

@@ -11,11 +11,13 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
+from typing import Any, NamedTuple, TypeAlias, TypeGuard, TypeVar, cast
 
 import numpy as np
 
 from tinygrad_opt.typing import Array, Axis, Shape, Size
+
+ndarray = np.ndarray
 
 Fast = TypeVar("Fast", bound=Callable[..., Array])
 KEPT = 1 << 16           # constants of up to so many entries are kept
@@ -30,15 +32,48 @@ def constant(make: str, *args: object) -> Array:
 
 
 def zeros_like(x: Array) -> Array:
-    return constant("zeros", x.shape, x.dtype) if x.size <= KEPT else np.zeros(x.shape, x.dtype)
+    return constant("zeros", x.shape, x.dtype) if x.size <= KEPT and (
+        type(x) is ndarray or not is_duck(x)) else created("zeros", x.shape, x.dtype, like=x)
 
 
-def ones(n: int, dtype: np.dtype) -> Array:
-    return constant("ones", n, dtype) if n <= KEPT else np.ones(n, dtype)
+def ones(n: int, like: Array) -> Array:
+    return constant("ones", n, like.dtype) if n <= KEPT and (
+        type(like) is ndarray or not is_duck(like)) else created("ones", n, like.dtype, like=like)
 
 
-def arange(stop: int, step: int = 1) -> Array:
-    return constant("arange", 0, stop, step) if stop <= KEPT else np.arange(0, stop, step)
+def arange(stop: int, step: int = 1, *, like: Array) -> Array:
+    return constant("arange", 0, stop, step) if stop <= KEPT and (
+        type(like) is ndarray or not is_duck(like)) else created("arange", 0, stop, step, like=like)
+
+
+# ---- arrays of other libraries -------------------------------------------------------------------
+
+
+def is_duck(x: object) -> TypeGuard[Array]:
+    """Whether x is an array of another library that speaks NumPy's protocols, as CuPy's do."""
+    kind = type(x)
+    return kind is not ndarray and hasattr(kind, "__array_function__") and not (
+        issubclass(kind, ndarray) or hasattr(kind, "__apply_op__"))
+
+
+def asarray(x: Any, dtype: Any = None) -> Any:
+    """np.asarray, which leaves arrays of other libraries where they are."""
+    if not is_duck(x):
+        return np.asarray(x, dtype)
+    return x if dtype is None or x.dtype == dtype else x.astype(dtype)
+
+
+def created(make: str, *args: Any, like: Any) -> Array:
+    """The array ``np.<make>(*args)``, of the library that `like` belongs to."""
+    array: Array = getattr(np, make)(*args, **({"like": like} if is_duck(like) else {}))
+    return array
+
+
+def moved(x: Any, like: Any) -> Any:
+    """Arrays of NumPy, in a tuple or alone, as those of the library that `like` belongs to."""
+    if isinstance(x, tuple):
+        return tuple(moved(part, like) for part in x)
+    return np.asarray(x, like=like) if isinstance(x, list | ndarray) and is_duck(like) else x
 
 
 # ---- functions that NumPy lacks ------------------------------------------------------------------
@@ -61,11 +96,13 @@ def primitive(
                     made = x.__array_function__(called, kinds, inputs, attrs)
                     if made is not NotImplemented:
                         return made
+                    if plain is not None and is_duck(x):
+                        return plain(*inputs, **attrs)
             if not like:
                 return fast(*inputs, out=out, **attrs)
             first: Array = inputs[0]
             if type(first) is not np.ndarray or first.dtype.kind != "f":
-                first = np.asarray(first)
+                first = asarray(first)
                 if first.dtype.kind != "f":
                     first = first.astype(float)
                 inputs = (first, *inputs[1:])
@@ -285,7 +322,7 @@ def normal_density(x: Array, out: Array | None = None) -> Array:
 
 def sum_rows(x: Array) -> Array:
     """Σ over axis 0 of a matrix of floats, which BLAS adds up fastest."""
-    return np.dot(ones(len(x), x.dtype), x)
+    return np.dot(ones(len(x), x), x)
 
 
 @primitive(lambda x, y, axis: (x * y).sum(axis=axis, keepdims=True), like=False)
@@ -311,7 +348,7 @@ def sum_along(x: Array, axis: Size, out: Array | None = None) -> Array:
     elif run and x.flags.c_contiguous:
         lead = x.shape[:x.ndim - run]
         n = math.prod(x.shape[x.ndim - run:])
-        total = x.reshape((math.prod(lead), n)).dot(ones(n, x.dtype)).reshape(lead)
+        total = x.reshape((math.prod(lead), n)).dot(ones(n, x)).reshape(lead)
         total = np.add.reduce(total, axis=tuple(axes[:len(axes) - run]))
     else:
         return np.add.reduce(x, axis=tuple(axes), keepdims=True, out=out)
@@ -335,7 +372,7 @@ def sum_to(g: Array, shape: Shape) -> Array:
         g = g.sum(axis=stretched, keepdims=True)
     if g.shape == shape:
         return g
-    whole = np.empty(shape, g.dtype)
+    whole = created("empty", shape, g.dtype, like=g)
     try:
         whole[...] = g
     except ValueError:
@@ -368,7 +405,8 @@ def axis_first(x: Array, axis: int) -> Array:
 
 def logsumexp(x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
     """log Σ exp x, shifted by the maximum so that exp ≤ 1."""
-    top = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
+    top = np.max(x, axis=axis, keepdims=True) if x.size or is_duck(x) else (
+        np.max(x, axis=axis, keepdims=True, initial=-np.inf))
     top = np.where(np.isfinite(top), top, 0).astype(x.dtype)
     with np.errstate(divide="ignore"):                                 # log 0 = −∞ is right
         z = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
@@ -525,12 +563,14 @@ def svd(x: Array) -> Array:
 def reads_each_entry_once(index: object) -> bool:
     """Slices, integers and boolean masks do; integer arrays may repeat."""
     parts = index if isinstance(index, tuple) else (index,)
-    return all(not isinstance(p, list | np.ndarray) or np.asarray(p).dtype.kind == "b"
-               for p in parts)
+    return all(asarray(p).dtype.kind == "b" for p in parts
+               if isinstance(p, list) or (hasattr(p, "shape") and p.shape != ()))
 
 
 def scatter(g: Array, index: Any, shape: Shape) -> Array:
     """Zeros of the shape, with g added at the index; where the index repeats, entries add up."""
+    if is_duck(g):
+        return _scattered(g, index, shape)
     out = np.zeros(shape, np.asarray(g).dtype)
     if reads_each_entry_once(index):
         out[index] = g
@@ -542,9 +582,17 @@ def scatter(g: Array, index: Any, shape: Shape) -> Array:
     return out
 
 
+def _scattered(g: Array, index: Any, shape: Shape) -> Array:
+    """`scatter` for arrays of other libraries, whose ufuncs may have no ``at``."""
+    places = created("arange", math.prod(shape), like=g).reshape(shape)[moved(index, g)]
+    sums = np.bincount(places.reshape(-1), np.broadcast_to(g, places.shape).reshape(-1),
+                       math.prod(shape))
+    return sums.reshape(shape).astype(g.dtype)
+
+
 def put(x: Array, value: Array, index: Any) -> Array:
     """x with value at the index."""
-    out = np.array(x)
+    out = np.copy(x)
     out[index] = value
     return out
 
@@ -565,7 +613,8 @@ def short_axis_first(x: Array, axis: int) -> tuple[Array, int]:
 def less_maximum(x: Array, axis: int) -> tuple[Array, int]:
     """x − max x along the axis, so that exp ≤ 1, and which axis of the result that is."""
     t, along = short_axis_first(x, axis)
-    return t - np.maximum.reduce(t, axis=along, keepdims=True), along
+    largest = np.max if type(t) is not ndarray and is_duck(t) else np.maximum.reduce
+    return t - largest(t, axis=along, keepdims=True), along
 
 
 def exp_and_sum(t: Array, axis: int) -> tuple[Array, Array]:
@@ -573,7 +622,8 @@ def exp_and_sum(t: Array, axis: int) -> tuple[Array, Array]:
     e = np.exp(t)
     if axis == 0 and e.ndim == 2:
         return e, sum_rows(e)
-    return e, np.add.reduce(e, axis=axis, keepdims=True)
+    added = np.sum if type(e) is not ndarray and is_duck(e) else np.add.reduce
+    return e, added(e, axis=axis, keepdims=True)
 
 
 def exp_and_total(
@@ -583,10 +633,11 @@ def exp_and_total(
     with np.errstate(over="ignore"):
         e = np.exp(x, out=out)
         total = sum_along(e, axis)
-        if (np.minimum.reduce(total, axis=None, initial=1) > 1e-6
+        if (not is_duck(total) and np.minimum.reduce(total, axis=None, initial=1) > 1e-6
                 and np.maximum.reduce(total, axis=None, initial=1) < 1e30):
             return e, total, 0
-        top = np.maximum.reduce(x, axis=axis, keepdims=True)
+        largest = np.max if is_duck(x) else np.maximum.reduce
+        top = largest(x, axis=axis, keepdims=True)
         e = np.exp(np.subtract(x, top, out=out), out=out)    # exp of -inf is the 0 that is meant
         return e, sum_along(e, axis), top
 
@@ -647,7 +698,8 @@ def check_labels(x: Array, labels: Array) -> None:
     if not labels.dtype.isnative:
         labels = labels.astype(labels.dtype.newbyteorder("="))
     unsigned = labels.view(f"u{labels.itemsize}")                      # negatives wrap around
-    if len(labels) and np.maximum.reduce(unsigned) >= x.shape[1]:
+    largest = np.maximum.reduce if type(unsigned) is ndarray else np.max
+    if len(labels) and largest(unsigned) >= x.shape[1]:
         raise IndexError(f"labels go from {labels.min()} to {labels.max()}, classes from 0 to"
                          f" {x.shape[1] - 1}")
 
@@ -656,7 +708,9 @@ def places_of(labels: Array, shape: Shape, axis: int) -> Array:
     """Where (i, labelᵢ) stands in a flattened array of the shape whose classes lie on the axis."""
     labels = labels.astype(np.intp, copy=False)                        # room for the product
     n = shape[1]
-    return labels * n + arange(n) if axis == 0 else labels + arange(math.prod(shape), n)
+    if axis == 0:
+        return labels * n + arange(n, like=labels)
+    return labels + arange(math.prod(shape), n, like=labels)
 
 
 Exponentials: TypeAlias = tuple[Array, Array, Array, Array, int]
@@ -676,7 +730,9 @@ def checked_exponentials(x: Array, labels: Array) -> Exponentials:
 def cross_entropy(x: Array, labels: Array, shared: Exponentials | None = None) -> Array:
     """Mean over rows i of log Σⱼ exp xᵢⱼ − xᵢ,labelᵢ, in nats."""
     t, _, total, here, _ = shared or checked_exponentials(x, labels)
-    return np.add.reduce(np.log(total).reshape(-1) - t.take(here)) / len(x)
+    losses = np.log(total).reshape(-1) - t.take(here)
+    added = np.sum if type(losses) is not ndarray and is_duck(losses) else np.add.reduce
+    return added(losses) / len(x)
 
 
 def residual(x: Array, labels: Array, shared: Exponentials | None = None) -> Array:

@@ -464,8 +464,9 @@ def _written(g: Array, z: Array, x: Array, value: Array, index: Any) -> Array:
     part = g[index]
     if kernels.reads_each_entry_once(index):
         return part
-    turn = np.arange(part.size).reshape(part.shape)
-    last = kernels.put(np.zeros(x.shape, int), turn, index)[index] == turn
+    turn = kernels.created("arange", part.size, like=part).reshape(part.shape)
+    none = kernels.created("zeros", x.shape, int, like=part)
+    last = kernels.put(none, turn, index)[index] == turn
     return np.where(last, part, 0)
 
 

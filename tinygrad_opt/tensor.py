@@ -119,7 +119,7 @@ def apply(op: Op, *inputs: object, **attrs: object) -> Tensor:
     except Exception as error:
         raise kernel_error(op, inputs, error) from error
     if type(data) is not ndarray:
-        data = np.asarray(data)
+        data = np.asarray(data) if isinstance(data, np.generic) else kernels.asarray(data)
     if data.dtype is not dtype and data.dtype.kind == "f" and op is not ops.cast:
         data = entered(data, _float_dtype(inputs) or data.dtype)
     z = _new(Tensor)                                       # slots filled directly: this runs often
@@ -171,10 +171,11 @@ def _of_one_dtype(
         if type(x) is Tensor and x._array.dtype is not dtype and x._array.dtype.kind == "f":
             dtype = x._array.dtype if dtype is None else np.result_type(dtype, x._array.dtype)
     alone = not any(type(x) is Tensor for x in inputs)
+    duck = next(filter(kernels.is_duck, arrays), None)     # what is given from outside comes to it
     given = inputs
     for i, (x, vjp) in enumerate(zip(inputs, op.vjps)):
         kind = type(x)
-        if kind is ndarray and (vjp is None or x.dtype is dtype):
+        if kind is ndarray and (vjp is None or (x.dtype is dtype and duck is None)):
             continue                                       # an index, labels, a mask; or it fits
         if (kind in _PLAIN and not (alone and vjp)) or (kind is Tensor and (
                 vjp is None or dtype is None or x._array.dtype.kind == "f")):
@@ -187,7 +188,7 @@ def _of_one_dtype(
             x = Tensor(x, dtype=dtype, name=x.name)
             array = x._array
         else:
-            x = array = entered(x, dtype)
+            x = array = kernels.moved(entered(x, dtype), duck)
         arrays[i] = array
         given = (*given[:i], x, *given[i + 1:])
     return given
@@ -222,7 +223,7 @@ def as_operand(x: Any) -> Any:
     """A Tensor or an array as it is, also one of a step that is captured; anything else as one."""
     if type(x) is Tensor or type(x) is ndarray or hasattr(x, "__traced_array__"):
         return x
-    return np.asanyarray(x)
+    return x if kernels.is_duck(x) else np.asanyarray(x)
 
 
 def array_of(x: Any) -> Array:
@@ -231,7 +232,9 @@ def array_of(x: Any) -> Array:
         return x
     # see tinygrad_opt.compiler
     stands_for: Callable[[], Array] | None = getattr(x, "__traced_array__", None)
-    return stands_for() if stands_for else np.asanyarray(x)
+    if stands_for:
+        return stands_for()
+    return x if kernels.is_duck(x) else np.asanyarray(x)
 
 
 def converted(array: Array, dtype: np.dtype, copy: bool = False) -> Array:
@@ -240,7 +243,7 @@ def converted(array: Array, dtype: np.dtype, copy: bool = False) -> Array:
         return array
     program = tracer.get()
     if program is None:
-        result: Array = np.asarray(array).astype(dtype)
+        result: Array = kernels.asarray(array).astype(dtype)
     else:
         result = program.compute(np.ndarray.astype, (array, dtype), {})[0]
     return result
@@ -383,7 +386,7 @@ class Tensor(Methods):
     @data.setter
     def data(self, values: ArrayLike) -> None:
         self._read()
-        new = np.asarray(values, dtype=self._array.dtype)
+        new = kernels.asarray(values, self._array.dtype)
         if new.shape != self._array.shape:
             raise ShapeError(f"data of {subject(self)} cannot take values of shape {new.shape}")
         if self._needs_grad and new is not self._array:
@@ -634,7 +637,7 @@ class Tensor(Methods):
     def _repr_mimebundle_(
         self, include: object = None, exclude: object = None
     ) -> dict[str, object]:
-        if notebook_view is None or tracer.get() is not None:
+        if notebook_view is None or tracer.get() is not None or kernels.is_duck(self._array):
             return {"text/plain": repr(self)}
         return notebook_view(self)
 
@@ -733,7 +736,8 @@ def _as_array(data: ArrayLike, own: bool, dtype: DTypeLike | None) -> Array:
         wanted = np.dtype(array.dtype.type)                # of this machine's byte order
     if own and wanted.kind != "f":
         raise TypeError(f"only floats can require gradients, got {wanted}")
-    return converted(np.asarray(array), wanted, copy=own)
+    array = array if type(array) is ndarray else kernels.asarray(array)
+    return converted(array, wanted, copy=own)
 
 
 # ---- the backward pass ---------------------------------------------------------------------------
@@ -879,7 +883,9 @@ def first_gradient(
     if record and type(gradient) is Tensor:
         return gradient.astype(end.dtype)
     if gradient is None:
-        g = kernels.constant("ones", end._array.shape, end._array.dtype)
+        array = end._array
+        g = kernels.constant("ones", array.shape, array.dtype) if type(array) is ndarray else (
+            kernels.created("ones", array.shape, array.dtype, like=array))
     else:
         g = converted(array_of(values_of(gradient)), end.dtype, copy=True)
     return Tensor(g) if record else lifted(g)
@@ -934,7 +940,7 @@ def deliver(gradients: list[tuple[Tensor, Gradient]]) -> None:
         elif type(g) is Tensor:
             t._gradient = t._gradient + g
         else:
-            t._gradient = np.asarray(values_of(t._gradient) + g)
+            t._gradient = kernels.asarray(values_of(t._gradient) + g)
 
 
 # ---- small conversions ---------------------------------------------------------------------------

@@ -92,7 +92,7 @@ def share(g: Array, z: Array, x: Array, axis: Axis, keepdims: bool) -> Array:
 def product_before(x: Array) -> Array:
     """Along the last axis, the product of all entries before each one, by doubling."""
     def shift(y: Array, by: int) -> Array:
-        return np.concatenate([np.ones((*y.shape[:-1], by), y.dtype), y[..., :-by]], axis=-1)
+        return np.concatenate([np.ones_like(y[..., :by]), y[..., :-by]], axis=-1)
 
     y, by = shift(x, 1), 1
     while by < x.shape[-1]:
@@ -150,10 +150,10 @@ def einsum(i: int, g: Array, operands: Sequence[Array], subscripts: str) -> Arra
         fresh = letter
         if letter in target:
             fresh = next(unused)
-            factors.append((letter + fresh, np.eye(n, dtype=g.dtype)))
+            factors.append((letter + fresh, kernels.created("eye", n, None, 0, g.dtype, like=g)))
         target += fresh
         if not any(letter in term for term, _ in factors):
-            factors.append((letter, np.ones(n, dtype=g.dtype)))
+            factors.append((letter, kernels.created("ones", n, g.dtype, like=g)))
     spec = ",".join(term for term, _ in factors) + "->" + target
     return kernels.einsum(*[x for _, x in factors], subscripts=spec)
 
@@ -254,7 +254,7 @@ def cofactors(u: Array, s: Array, v: Array) -> Array:
 def cofactor(g: Array, u: Array, s: Array, v: Array) -> Array:
     """The cofactors of Σ + E differ from those of Σ by −Eⱼᵢ Pᵢⱼ at (i, j) and Σⱼ Eⱼⱼ Pᵢⱼ at (i, i),
     where Pᵢⱼ is the product of all singular values but the i-th and the j-th."""
-    same = np.eye(s.shape[-1], dtype=bool)
+    same = kernels.created("eye", s.shape[-1], None, 0, bool, like=s)
     p = np.where(same, 0, product_of_others(np.where(same, 1, s), -1))
     h = u.mT @ g @ v
     traces = (np.where(same, h, 0) @ p).sum(axis=-2, keepdims=True)

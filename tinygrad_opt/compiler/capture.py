@@ -17,12 +17,14 @@ from tinygrad_opt.compiler.tracing import steps_of
 from tinygrad_opt.errors import (
     CaptureError,
     caller_line,
+    captured_foreign,
     captured_gradient,
     captured_read,
     captured_write,
     line_text,
     subject,
 )
+from tinygrad_opt.kernels import is_duck
 from tinygrad_opt.ops import TABLE, Joint, Op
 from tinygrad_opt.recording import nested, tick, tracer
 from tinygrad_opt.symbols import ABOUT_THE_SHAPE, Symbol, Trace, plain
@@ -92,6 +94,8 @@ class Recorder:
 
     def feed(self, value: Any, name: str) -> Any:
         """What stands for an array or a Tensor among the arguments while the step is captured."""
+        if is_duck(values_of(value)):
+            self.refuse(captured_foreign, value)
         array = _copy(values_of(value))
         taken = sum(self.slots[i].name.split(" ")[0] == name for i in self.arguments)
         name = f"{name} {taken}" if taken else name        # several in one argument
@@ -357,6 +361,8 @@ class Recorder:
         memory = self._memory.get(id(_owner(array)))
         if memory is not None:
             return self._view(array, *memory)
+        if is_duck(array):
+            self.refuse(captured_foreign, array if tensor is None else tensor)
         if tensor is not None and tensor.op is not None and tensor.serial > self._began:
             raise CaptureError(
                 f"{subject(tensor)} was computed in another thread than the compiled step that uses"

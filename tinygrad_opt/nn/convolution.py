@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt import ops
+from tinygrad_opt import kernels, ops
 from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.hints import answers
 from tinygrad_opt.nn.init import Init
@@ -36,7 +36,7 @@ def _windows(x: Array, size: Shape, stride: Shape) -> Array:
 
 def _add_windows(w: Array, size: Shape, stride: Shape, shape: Shape) -> Array:
     """Zeros of the shape, with each window added where it was taken from."""
-    out = np.zeros(shape, w.dtype)
+    out = kernels.created("zeros", shape, w.dtype, like=w)
     counts = w.shape[-2 * len(size):-len(size)]
     for offset in itertools.product(*map(range, size)):
         steps = [slice(o, o + s * (n - 1) + 1, s) for o, s, n in zip(offset, stride, counts)]

@@ -6,6 +6,7 @@ import numpy as np
 
 from tinygrad_opt import ops
 from tinygrad_opt.hints import answers
+from tinygrad_opt.kernels import moved
 from tinygrad_opt.nn import init
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.nn.parameters import as_input
@@ -56,6 +57,7 @@ def dropout(x: ArrayLike, p: float = 0.5, *, training: bool = True, rng: Seed = 
     # draws the same numbers each time, as it does where nothing is captured.
     rng = init.generator() if rng is None else rng
     kept = answer(_draw, x.shape, 1 - p, rng=rng)
+    kept = moved(kept, x._array)
     return ops.where(kept, x / (1 - p) if p < 1 else x, 0)
 
 

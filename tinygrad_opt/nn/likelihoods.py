@@ -243,7 +243,7 @@ def _one_hot(
     labels: np.ndarray, classes: int, dtype: DTypeLike | None, ignored: int | None
 ) -> np.ndarray:
     """1 in the column of each row's label, 0 elsewhere and in the rows that are ignored."""
-    hot = (labels[:, None] == np.arange(classes)).astype(dtype)
+    hot = (labels[:, None] == kernels.created("arange", classes, like=labels)).astype(dtype)
     if ignored is not None:
         hot[labels == ignored] = 0
     return hot
@@ -399,6 +399,6 @@ def binary_cross_entropy_with_logits(
 
 
 def _check_probabilities(what: str, p: np.ndarray, hint: str = "") -> None:
-    if not (np.min(p, initial=0) >= 0 and np.max(p, initial=1) <= 1):
+    if p.size and not (p.min() >= 0 and p.max() <= 1):
         raise ValueError(f"{what} must be in [0, 1], they go from {p.min():.4g} to"
                          f" {p.max():.4g}.{hint}")

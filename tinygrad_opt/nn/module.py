@@ -20,6 +20,7 @@ import numpy as np
 
 from tinygrad_opt.errors import CheckpointError, captured_read, captured_write
 from tinygrad_opt.hints import answers, missing
+from tinygrad_opt.kernels import asarray, moved
 from tinygrad_opt.nn.blueprint import describe
 from tinygrad_opt.nn.init import generator
 from tinygrad_opt.nn.summary import Summary, summarize
@@ -267,7 +268,7 @@ class Module:
         state = self._state()
         if state:                                          # a replay would not copy again
             unrepeatable(captured_read, next(iter(state.values())))
-        return {path: np.array(values_of(x)) for path, x in state.items()}
+        return {path: np.copy(values_of(x)) for path, x in state.items()}
 
     def load_state_dict(self, state: Mapping[str, ArrayLike]) -> None:
         """Take over the values of a `state_dict`, written into the arrays that are there.
@@ -297,7 +298,7 @@ class Module:
         own = self._state()
         if own:
             unrepeatable(captured_write, next(iter(own.values())))
-        values = {path: np.asarray(values_of(x)) for path, x in state.items()}
+        values = {path: asarray(values_of(x)) for path, x in state.items()}
         problems = [f"{path} is missing" for path in own if path not in values]
         problems += [f"{path} is not known here" for path in values if path not in own]
         written: dict[int, str] = {}
@@ -315,7 +316,8 @@ class Module:
                 f"the state does not fit this {type(self).__name__}: {'; '.join(problems)}."
             )
         for path, target in own.items():
-            np.copyto(values_of(target), values[path], casting="same_kind")
+            array = values_of(target)
+            np.copyto(array, moved(values[path], array), casting="same_kind")
             if type(target) is Tensor:
                 target._changed = tick()
 

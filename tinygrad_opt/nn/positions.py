@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinygrad_opt import ops
+from tinygrad_opt import kernels, ops
 from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.hints import answers
 from tinygrad_opt.nn import init as initialisers
@@ -148,7 +148,7 @@ class SinusoidalEmbedding(Module):
         if x.ndim < 2 or x.shape[-1] != self.features:
             raise ShapeError(f"SinusoidalEmbedding needs shape (..., time, {self.features}), got"
                              f" {x.shape}")
-        places = Tensor(np.arange(x.shape[-2], dtype=x.dtype))
+        places = Tensor(kernels.created("arange", 0, x.shape[-2], 1, x.dtype, like=x._array))
         return x + sinusoidal_embedding(places, self.features, base=self.base)
 
     def _options(self) -> str:

@@ -85,7 +85,8 @@ def _lstm_gates(a: Array) -> Array:
 
 def _lstm_gates_vjp(d: Array, z: Array, a: Array) -> Array:
     """z (1 − z) behind σ, (1 + z) (1 − z) behind tanh."""
-    behind_tanh = np.repeat(np.array([0, 0, 1, 0], a.dtype), z.shape[-1] // 4)
+    order = kernels.created("array", [0, 0, 1, 0], a.dtype, like=a)
+    behind_tanh = np.repeat(order, z.shape[-1] // 4)
     return d * ((z + behind_tanh) * (1 - z))
 
 
@@ -429,7 +430,9 @@ class _Recurrent(Module):
         -------
         Tensor of shape (n, hidden), or a tuple of two for an LSTM
         """
-        return Tensor(np.zeros((*shape, self.weight_hh.shape[0]), dtype), name="h")
+        own = self.weight_hh
+        return Tensor(kernels.created("zeros", (*shape, own.shape[0]), dtype, like=own._array),
+                      name="h")
 
     def step(self, x: ArrayLike, state: Any) -> Any:
         """Go one step.

@@ -467,9 +467,10 @@ class Optimizer:
         def starts(e: Entry) -> dict[str, float]:
             return dict.fromkeys(slots, 0.0) | rules[e.name].accumulators()
 
-        self._packs = [
-            Pack([e for e in entries if e.dtype == dtype], slots, starts, self._bound)
-            for dtype in dict.fromkeys(e.dtype for e in entries)]
+        groups: dict[object, list[Entry]] = {}
+        for e in entries:
+            groups.setdefault((e.dtype, type(e.values())), []).append(e)
+        self._packs = [Pack(group, slots, starts, self._bound) for group in groups.values()]
 
     # ---- stepping --------------------------------------------------------------------------------
 

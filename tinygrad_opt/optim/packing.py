@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tinygrad_opt.errors import ShapeError
+from tinygrad_opt.kernels import created, is_duck
 from tinygrad_opt.tensor import Tensor, values_of
 from tinygrad_opt.typing import Array, DTypeLike, Shape
 
@@ -68,7 +69,7 @@ class Entry:
 
 
 class Pack:
-    """Parameters of one dtype, end to end in one vector, with their state beside it.
+    """Parameters of one dtype and library, end to end in one vector, with their state beside it.
 
     Parameters
     ----------
@@ -94,8 +95,8 @@ class Pack:
         if joined is None:
             joined = np.concatenate([a.ravel() for a in arrays], dtype=self.dtype)
         self.p: Array = joined
-        self.g = np.empty(self.size, self.dtype)
-        self.state = np.empty((len(slots), self.size), self.dtype)
+        self.g = created("empty", self.size, self.dtype, like=joined)
+        self.state = created("empty", (len(slots), self.size), self.dtype, like=joined)
         self.before: tuple[Array, Array] | None = None
         self._scratch: dict[tuple[int, np.dtype], Array] = {}
         start = 0
@@ -131,6 +132,8 @@ def _address(a: Array) -> int:
 
 
 def _same_memory(a: Array, b: Array) -> bool:
+    if is_duck(a) or is_duck(b):
+        return a is b
     return _address(a) == _address(b) and b.flags.c_contiguous
 
 
@@ -141,7 +144,7 @@ def _one_vector(arrays: list[Array]) -> Array | None:
     other at every step.
     """
     first = arrays[0]
-    if not all(a.flags.c_contiguous and a.flags.writeable for a in arrays):
+    if is_duck(first) or not all(a.flags.c_contiguous and a.flags.writeable for a in arrays):
         return None
     if len(arrays) == 1:
         return first.reshape(-1)
@@ -207,8 +210,9 @@ def updatable(
     arrays, gradients = {}, {}
     for name, p in params.items():
         a = values_of(p)
-        if not isinstance(a, np.ndarray) or a.dtype.kind != "f" or not a.flags.writeable:
-            got = f"{a.dtype}" if isinstance(a, np.ndarray) else type(a).__name__
+        known = (isinstance(a, np.ndarray) and a.flags.writeable) or is_duck(a)
+        if not known or a.dtype.kind != "f":
+            got = f"{a.dtype}" if hasattr(a, "dtype") else type(a).__name__
             raise TypeError(f"parameter {name!r} must be a writeable float array, got {got}")
         entry = entries.get(name)
         if entry is not None and (entry.shape, entry.dtype) != (a.shape, a.dtype):
@@ -224,7 +228,7 @@ def updatable(
 def gradient(name: str, p: Array, g: object) -> Array:
     """The gradient of one parameter as an array that fits it."""
     g = values_of(g)
-    if not isinstance(g, np.ndarray):
+    if not (isinstance(g, np.ndarray) or is_duck(g)):
         if not isinstance(g, float | int | np.floating) or p.shape:
             raise TypeError(f"the gradient of {name!r} must be an array, got {type(g).__name__}")
         g = np.asarray(g, p.dtype)
@@ -238,7 +242,8 @@ def gradient(name: str, p: Array, g: object) -> Array:
 def _apart(named: list[tuple[str, Array]]) -> None:
     """Refuse arrays that share memory: each would be updated once for every name it has."""
     bounds = sorted(
-        (*np.lib.array_utils.byte_bounds(a), i) for i, (_, a) in enumerate(named) if a.size
+        (*np.lib.array_utils.byte_bounds(a), i) for i, (_, a) in enumerate(named)
+        if a.size and not is_duck(a)
     )
     end, owner = -1, -1
     for low, high, i in bounds:

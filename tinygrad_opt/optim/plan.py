@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinygrad_opt.errors import GraphError
+from tinygrad_opt.kernels import asarray, is_duck
 from tinygrad_opt.optim.packing import Entry, Pack
 from tinygrad_opt.optim.rule import Versions, in_place, numbers, results
 from tinygrad_opt.symbols import InPlace
@@ -168,7 +169,7 @@ class Run:
                     raise ValueError(f"the rule made {np.shape(value)} of {e.name!r}, which is"
                                      f" {e.shape}")
                 self.calls.append(
-                    partial(into.__setitem__, ..., np.asarray(value, into.dtype)))
+                    partial(into.__setitem__, ..., asarray(value, into.dtype)))
 
 
 def runs_of(
@@ -192,7 +193,8 @@ def runs_of(
     for group in groups:
         first, rule = group[0], rules[group[0].name]
         count = counts.item(first.index)
-        version = in_place(rule, pack.dtype, rule._rate(counts.item(-1)), count + 1, versions)
+        version = None if is_duck(pack.p) else in_place(
+            rule, pack.dtype, rule._rate(counts.item(-1)), count + 1, versions)
         runs.append(Run(group, pack, rule, count, version, first.size >= large))
     return runs
 
