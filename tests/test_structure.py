@@ -25,7 +25,7 @@ ORDER = [
     {"autograd", "nonfinite", "nn", "optim", "compiler", "viz"},
     {"checkpoint", "cases"},
     {"train"},
-    {"interop", "live", "parallel"},
+    {"exercises", "interop", "live", "parallel"},
     {"cli"},
     {"__init__"},
     {"__main__"},

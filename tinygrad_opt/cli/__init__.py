@@ -15,6 +15,7 @@ from typing import Any
 from tinygrad_opt.cli import (  # noqa: F401  (importing a command makes it known)
     check,
     demo,
+    exercise,
     graphs,
     live_pages,
     paths,

@@ -41,6 +41,7 @@ examples:
   tinygrad-opt draw "tanh(a*b+c)" a=2 b=-3 c=10   the graph of a formula, as a picture
   tinygrad-opt play "tanh(a*b+c)" a=2 b=-3 c=10   backpropagation through it, step by step
   tinygrad-opt check                   every gradient rule against finite differences
+  tinygrad-opt exercise list           learn by doing: gaps to fill, and a judge
   tinygrad-opt train --help            all that can be chosen
 
 A command names the files that it has made at its end.

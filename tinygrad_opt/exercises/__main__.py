@@ -1,0 +1,14 @@
+"""``python -m tinygrad_opt.exercises NAME FILE``: judge one solution, in a process of its own."""
+
+import sys
+
+from tinygrad_opt.exercises.checks import CHECKS
+from tinygrad_opt.exercises.judge import Wrong, solution
+
+if __name__ == "__main__":
+    sys.stdout.reconfigure(encoding="utf-8")               # type: ignore[union-attr]
+    try:
+        CHECKS[sys.argv[1]].run(solution(sys.argv[2]))
+    except Wrong as wrong:
+        print(wrong)
+        sys.exit(1)

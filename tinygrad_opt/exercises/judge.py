@@ -1,0 +1,211 @@
+"""A learner's file run beside what it should compute, and differences of numbers in words."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt.symbols import Symbol, Trace, Untraceable, text
+from tinygrad_opt.tensor import Tensor
+from tinygrad_opt.typing import Array
+
+__all__ = ["Solution", "Wrong", "formula", "number", "same", "slopes", "solution"]
+
+
+class Wrong(Exception):
+    """What is wrong with a solution, as one tells a learner."""
+
+
+class Solution:
+    """What a learner's file defines; calling it tells errors by the lines of that file."""
+
+    def __init__(self, path: str, names: dict[str, Any]) -> None:
+        self._path, self._names = path, names
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self._names:
+            raise Wrong(f"The file no longer defines {name!r}, which the judge calls.")
+        thing = self._names[name]
+        if not inspect.isfunction(thing):
+            return thing
+
+        def called(*args: Any, **kwargs: Any) -> Any:
+            with self.told(name):
+                result = thing(*args, **kwargs)
+            if result is None or result is ...:
+                number(f"What {name}() returns", result)
+            return result
+
+        return called
+
+    def told(self, name: str = "") -> contextlib.AbstractContextManager[None]:
+        """Errors of the learner's own code inside, with the line."""
+        return _told(self._path, name)
+
+
+@contextlib.contextmanager
+def _told(path: str, name: str = "") -> Iterator[None]:
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except Wrong:
+        raise
+    except SyntaxError as error:
+        raise Wrong(f"Line {error.lineno} is not Python: {error.msg}.") from None
+    except (Exception, SystemExit) as error:
+        own = [frame for frame in traceback.extract_tb(error.__traceback__)
+               if frame.filename == path]
+        place = f"Line {own[-1].lineno}, `{own[-1].line}`, raises" if own else f"{name}() raises"
+        if "ellipsis" in str(error):
+            raise Wrong(f"{place.removesuffix(', raises')}: there is still a gap, the `...`, whose"
+                        " value is used. Put your lines there.") from None
+        raise Wrong(f"{place} {type(error).__name__}: {error}") from None
+
+
+def solution(path: str) -> Solution:
+    """Run a learner's file."""
+    names: dict[str, Any] = {"__name__": "solution", "__file__": path}
+    with open(path, encoding="utf-8") as file:
+        source = file.read()
+    with _told(path):
+        exec(compile(source, path, "exec"), names)
+    return Solution(path, names)
+
+
+def slopes(f: Callable[..., Any], *inputs: Any, g: Any = 1.0, eps: float = 1e-6) -> list[Any]:
+    """∂(Σ g · f)/∂ each input, by central differences in float64."""
+    arrays = [np.array(x, dtype=np.float64) for x in inputs]
+    found = []
+    for array in arrays:
+        slope = np.empty(array.shape)
+        for i in np.ndindex(array.shape):
+            x = array[i]
+            ends = []
+            for to in (x + eps, x - eps):
+                array[i] = to
+                ends.append(np.sum(g * f(*arrays)))
+            array[i] = x
+            slope[i] = (ends[0] - ends[1]) / (2 * eps)
+        found.append(slope)
+    return found
+
+
+def formula(f: Callable[..., Any], **values: Any) -> str:
+    """What a function of a learner computes, as a formula; empty where it cannot be said."""
+    trace = Trace()
+    with contextlib.suppress(Untraceable, TypeError, ValueError, AttributeError, Wrong):
+        made = f(**{name: trace.symbol(name, x) for name, x in values.items()})
+        return text(made) if isinstance(made, Symbol) else ""
+    return ""
+
+
+# ---- differences in words ------------------------------------------------------------------------
+
+
+def same(what: str, got: Any, want: Any, *, at: str = "", names: Sequence[str] = (),
+         tolerance: float = 1e-5) -> None:
+    """Compare a learner's numbers with the right ones.
+
+    Parameters
+    ----------
+    what : str
+        What the numbers are, as the exercise calls them.
+    got, want : array-like
+    at : str
+        For which inputs, if it helps.
+    names : sequence of str
+        What the entries are called, if they are not told by index.
+    tolerance : float
+        Largest difference, relative to the largest number.
+
+    Raises
+    ------
+    Wrong
+        With the first entry that differs, both numbers, and what such a difference often means.
+    """
+    want = np.asarray(want, dtype=np.float64)
+    got = number(what, got)
+    if got.shape != want.shape:
+        raise Wrong(f"{what} has the shape {got.shape}, and should have {want.shape}."
+                    + _shape_hint(got, want))
+    with np.errstate(invalid="ignore"):
+        wrong = ~(np.abs(got - want) <= tolerance * max(1.0, np.max(np.abs(want), initial=0)))
+    if not wrong.any():
+        return
+    i = tuple(int(n) for n in np.argwhere(wrong)[0])
+    entry = (f" {names[i[-1]]}" if names else f"[{', '.join(map(str, i))}]") if i else ""
+    said = f"{what}{entry} is {got[i]:.6g}, and should be {want[i]:.6g}{at}."
+    raise Wrong(f"{said} {_cause(got, want, wrong)}".rstrip())
+
+
+def number(what: str, x: Any) -> Array:
+    """Numbers of a learner as an array.
+
+    Raises
+    ------
+    Wrong
+        If they are a gap, None, or no numbers.
+    """
+    if x is ...:
+        raise Wrong(f"{what} is still a gap: put your lines where the ... stand.")
+    if x is None:
+        raise Wrong(f"{what} is None: is there a `return`?")
+    try:
+        return np.asarray(x.data if type(x) is Tensor else x, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise Wrong(f"{what} is a {type(x).__name__}, and not an array of numbers.") from None
+
+
+def _shape_hint(got: Array, want: Array) -> str:
+    if got.shape == want.shape[::-1]:
+        return " Is something transposed?"
+    if got.ndim < want.ndim:
+        return " An axis was lost: was something summed that should stay apart?"
+    if got.size > want.size:
+        return (" It has more numbers than there are unknowns: what is used many times gets the sum"
+                " over its uses.")
+    return ""
+
+
+_FACTORS = {-1.0: "the sign is turned around", 2.0: "it is twice too large",
+            0.5: "it is half of what it should be",
+            -2.0: "the sign is turned around, and it is twice too large",
+            -0.5: "the sign is turned around, and a factor of 2 is missing"}
+
+
+def _cause(got: Array, want: Array, wrong: Array) -> str:
+    """What a difference of this kind often means."""
+    if not np.isfinite(got).all():
+        return "There are inf or nan: is something divided by 0, or too large for exp?"
+    if not got.any():
+        return "All of it is 0." if got.ndim else ""
+    which = "In each entry " if got.size > 1 else "So "
+    apart = np.abs(want) > 1e-9 * max(1.0, np.max(np.abs(want)))
+    ratios = got[apart] / want[apart]
+    if ratios.size and np.ptp(ratios) < 1e-4 * abs(ratios[0]) and not got[~apart].any():
+        ratio = float(ratios[0])
+        for known, words in _FACTORS.items():
+            if abs(ratio - known) < 1e-3:
+                return f"{which}{words}."
+        if got.size == 1:
+            return ""
+        times = max(abs(ratio), 1 / abs(ratio))
+        mean = " A sum where a mean is meant, or the other way around?"
+        return (f"Each entry is {ratio:.4g} times what it should be: a constant factor."
+                + mean * (abs(times - round(times)) < 1e-3))
+    shift = got - want
+    if got.size > 1 and np.ptp(shift) < 1e-4 * abs(shift.flat[0]):
+        return f"Each entry is too large by {shift.flat[0]:.4g}: a constant term."
+    if got.ndim == 2 and got.shape[0] == got.shape[1] and np.allclose(got, want.T, atol=1e-6):
+        return "It is the transpose of what it should be."
+    if got.size > 1 and not wrong.all():
+        return f"{int(wrong.sum())} of {wrong.size} entries are wrong, the others are right."
+    return ""
