@@ -9,7 +9,7 @@ import tinygrad_opt as tg
 
 def train(model, optimizer, x, y, epochs):
     losses = []
-    for epoch in range(epochs):
+    for _ in range(epochs):
         loss = tg.nn.cross_entropy(model(x), y)
         optimizer.zero_grad()
         loss.backward()
