@@ -47,7 +47,8 @@ def test_there_are_exactly_two_set_up_lines():
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
 def test_every_file_that_a_document_names_is_there(path):
     text = path.read_text()
-    linked = [path.parent / file for file in re.findall(r'(?:\]\(|src(?:set)?=")([^)#:"]+)[)"]', text)]
+    links = re.findall(r'(?:\]\(|src(?:set)?=")([^)#:"]+)[)"]', text)
+    linked = [path.parent / file for file in links]
     assert not [file for file in linked if not file.exists()]
     named = set(re.findall(r"[`\s]([\w/]+\.py)(?=[`\s])", text)) - {"NAME.py", "demos/NAME.py"}
     homes = (ROOT, ROOT / "tinygrad_opt", path.parent)
