@@ -497,7 +497,7 @@ FORMULAS = {
 
 @needs_node
 def test_a_formula_is_computed_and_differentiated_by_the_rows_of_the_table(tmp_path):
-    from tinygrad_opt.live.formulas import operations
+    from tinygrad_opt.live.typed_formulas import operations
     rng = np.random.default_rng(0)
     points = rng.normal(size=(6, 2)).tolist()
     found = in_node(tmp_path, f"""const operations = {operations()};
@@ -522,7 +522,7 @@ def test_a_formula_is_computed_and_differentiated_by_the_rows_of_the_table(tmp_p
     ("constructor(x)", "there is no constructor"),
 ])
 def test_a_wrong_formula_is_told(tmp_path, text, complaint):
-    from tinygrad_opt.live.formulas import operations
+    from tinygrad_opt.live.typed_formulas import operations
     told = in_node(tmp_path, f"""try {{ new Formula({json.dumps(text)}, {operations()}); }}
       catch (error) {{ return error.message; }} return "none";""", "formula")
     assert complaint in told

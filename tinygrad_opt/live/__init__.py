@@ -7,7 +7,7 @@
     rules.py      optimizers as modules, and their formulas as functions of numbers
     trainable.py  networks as modules
     templates.py  a module for all sizes
-    formulas.py   the operator table, for formulas that are typed on a page
+    typed_formulas.py  the operator table, for formulas that are typed on a page
     points.py     points of the plane
     live_page.py  the file that holds a page
 """

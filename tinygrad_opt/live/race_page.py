@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.compiler import compile
-from tinygrad_opt.live.formulas import operations
 from tinygrad_opt.live.live_page import LivePage, live_page, object_text
 from tinygrad_opt.live.rules import letters_of, rules_of
 from tinygrad_opt.live.templates import template
+from tinygrad_opt.live.typed_formulas import operations
 from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.viz.plots.surfaces import SURFACES, Surface, surface
 from tinygrad_opt.viz.theme import looks
