@@ -180,6 +180,8 @@ ROWS = {
     "normal_cdf": (kernels.normal_cdf, lambda x: np.reshape(
         [(1 + math.erf(v / math.sqrt(2))) / 2 for v in x.ravel()], x.shape),
         [(x,) for x in ENTRIES], 6),
+    "rough_exp": (kernels.rough_exp, lambda x, factor: np.exp(
+        factor * x), [(x, factor) for x in FLOATS for factor in (1.0, -0.5)], 40),
     "polynomial": (lambda u, c: kernels.polynomial(u, c), lambda u, c: sum(
         k * u**i for i, k in enumerate(c)), [(x, [3.0, 2.0, 1.0]) for x in FLOATS], 20),
     "normal_density": (kernels.normal_density, kernels.normal_density.plain,

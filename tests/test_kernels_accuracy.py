@@ -106,7 +106,7 @@ ENTRIES = {
     "hypot of moderate numbers": (kernels.hypot, mp.hypot, [between(-9, 9)] * 2, RESULT, 2, 2),
     "silu": (kernel("silu"), lambda x: x * sigma(x), [everywhere],     # σ below tiny may be 0
              lambda z, x: max(abs(z), abs(x) * mp.mpf(10) ** -30), 2, 2),
-    "gelu": (kernel("gelu"), lambda x: x * normal_cdf(x), [everywhere], WITH_X, 1, 1),
+    "gelu": (kernel("gelu"), lambda x: x * normal_cdf(x), [everywhere], WITH_X, 2, 2),
     "gelu_tanh": (kernel("gelu_tanh"), lambda x: x / 2 * (1 + tanh_of_gelu(x)),
                   [between(-1e3, 1e3)], WITH_X, 3, 3),
     "slope of silu": (vjp("silu"), lambda x: sigma(x) * (1 + x * sigma(-x)), [between(-80, 80)],
