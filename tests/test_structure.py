@@ -1,6 +1,7 @@
 """How the package hangs together: imports, public names, what an import costs."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -159,3 +160,15 @@ def test_no_function_is_longer_than_a_screen():
                 body = node.body[1:] if ast.get_docstring(node) else node.body
                 lines = body[-1].end_lineno - body[0].lineno + 1 if body else 0
                 assert lines <= 60, f"{path.name}: {node.name} has {lines} lines"
+
+
+# ---- releases ------------------------------------------------------------------------------------
+
+
+def test_the_version_is_one():
+    """In the package, its metadata and the citation."""
+    root = PACKAGE.parent
+    written = {re.search(pattern, (root / file).read_text(encoding="utf-8"), re.M).group(1)
+               for file, pattern in [("pyproject.toml", r'^version = "(.+)"'),
+                                     ("CITATION.cff", r"^version: (.+)")]}
+    assert written == {tg.__version__}
