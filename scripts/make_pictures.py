@@ -1,6 +1,7 @@
 """Draw the pictures of the README and the gallery into docs/: ``python scripts/make_pictures.py``.
 
-The gallery is what the demos draw at full size; it needs the extra `viz`.
+The gallery is what the demos draw at full size; it needs the extra `viz`, and for pictures of live
+pages Playwright and Chromium.
 """
 
 import shutil
@@ -40,6 +41,41 @@ def from_demo(name, *files, **options):
                 shutil.copy(Path(folder) / twin, DOCS)
 
 
+LEARNED = """() => { for (let k = 0; k < 60; k++) {
+  for (let i = 0; i < 40; i++) lab.step(); tell(); } draw(); }"""
+RACED = "() => { byId('all').click(); for (let i = 0; i < 60; i++) forward(); show(); }"
+
+
+def live_pages():
+    """Live pages in the midst of what they do, light and dark."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        for name, page, act in (("playground", tg.playground(), LEARNED),
+                                ("race_live", tg.live.race(), RACED)):
+            path = page.save(Path(folder) / f"{name}.html")
+            for scheme in ("light", "dark"):
+                tab = browser.new_page(viewport={"width": 1240, "height": 700},
+                                       color_scheme=scheme)
+                tab.goto(path.as_uri())
+                tab.wait_for_selector("html[data-ready]", state="attached")
+                tab.evaluate(act)
+                smaller(tab.screenshot(), DOCS / f"{name}_{scheme}.png")
+        browser.close()
+
+
+def smaller(png, path):
+    """Write a picture with few colours."""
+    import io
+
+    from PIL import Image
+
+    picture = Image.open(io.BytesIO(png)).convert("RGB").quantize(160, dither=Image.Dither.NONE)
+    picture.save(path, optimize=True)
+
+
 def main():
     DOCS.mkdir(exist_ok=True)
     network()
@@ -57,6 +93,7 @@ def main():
     from_demo("vae", "vae")
     from_demo("diffusion", "diffusion")
     from_demo("reinforce", "reinforce")
+    live_pages()
 
 
 if __name__ == "__main__":

@@ -333,7 +333,7 @@ def test_it_is_played_by_keys_alone(browser, page):
 def test_inside_a_step_are_the_numbers_of_the_engine(browser, page):
     tab = opened(browser, page)
     tab.keyboard.press("b")
-    x, y = live.points("spiral")
+    x, y = live.points("spiral", 0.1)
     n = 225
     rows = np.random.default_rng(0).permutation(n)[:32]
     model = nn.MLP([2, 8, 8, 3], "tanh", rng=0)

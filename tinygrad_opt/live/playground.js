@@ -72,7 +72,8 @@ function buildNetwork() {
   const box = byId("columns"), layers = lab.layers, given = Boolean(lab.given);
   box.replaceChildren();
   columns = [];
-  byId("graph").hidden = !layers.length;
+  byId("graph").hidden = byId("slowly").disabled = !layers.length;
+  byId("undrawn").hidden = layers.length > 0;
   if (!layers.length) { wires = []; return; }
   const widest = Math.max(...layers.map(l => l.out), layers[0].in);
   byId("graph").style.setProperty("--size", `${innerWidth < 720 ? (widest > 8 ? 24 : 32) : widest > 12 ? 30 : widest > 8 ? 36 : 44}px`);
@@ -689,7 +690,7 @@ function thumbs() {
 async function begin() {
   const pack = await unpacked("modules"), rules = Object.keys(pack.rules), activations = Object.keys(pack.nets);
   const rule = rules.includes("Adam") ? "Adam" : rules[0], given = pack.given.length ? 0 : undefined;
-  lab = new Lab(pack, {data: Object.keys(pack.data)[0], noise: 2, rule, lr: RATES[rule] ?? 0.01, given,
+  lab = new Lab(pack, {data: Object.keys(pack.data)[0], noise: 1, rule, lr: RATES[rule] ?? 0.01, given,
     activation: activations[0], widths: given === undefined ? [8, 8].slice(0, Math.max(...Object.values(pack.nets).map(l => l.length - 1))) : []});
   readTheme();
   byId("sets").replaceChildren(...Object.keys(pack.data).map(name => {
