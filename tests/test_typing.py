@@ -14,7 +14,7 @@ from typing import get_type_hints
 import pytest
 
 import tinygrad_opt as tg
-from tinygrad_opt import optim, viz
+from tinygrad_opt import nn, optim, viz
 from tinygrad_opt.optim.options import Options
 
 ROOT = Path(__file__).parents[1]
@@ -94,9 +94,9 @@ def test_the_script_runs(capsys):
 # ---- the package itself --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("part", [tg, viz], ids=lambda part: part.__name__)
+@pytest.mark.parametrize("part", [tg, nn, viz], ids=lambda part: part.__name__)
 def test_type_checkers_see_the_names_that_are_imported_later(part):
-    later = part._LATER if part is tg else part._MODULE_OF
+    later = part._MODULE_OF if part is viz else part._LATER
     seen = {alias.asname or alias.name for block in ast.parse(Path(part.__file__).read_text()).body
             if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.dump(block.test)
             for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}

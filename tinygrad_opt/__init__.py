@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 # for their effects: numpy_functions teaches Tensors NumPy's functions, and nn registers its rows
 # in the operator table
 from tinygrad_opt import errors, nn, numpy_functions, ops, tensor  # noqa: F401
-from tinygrad_opt.autograd import grad, gradcheck, hessian, hvp, jacobian, value_and_grad
 from tinygrad_opt.errors import (
     CaptureError,
     CheckpointError,
@@ -31,6 +30,7 @@ from tinygrad_opt.tensor import Tensor, history, no_grad, set_default_dtype
 
 if TYPE_CHECKING:
     from tinygrad_opt import data, interop, live, optim, parallel, train, viz
+    from tinygrad_opt.autograd import grad, gradcheck, hessian, hvp, jacobian, value_and_grad
     from tinygrad_opt.checkpoint import load, save
     from tinygrad_opt.compiler import compile
     from tinygrad_opt.live import playground
@@ -94,7 +94,12 @@ _LATER = {
     "diagnose": "tinygrad_opt.train",
     "draw": "tinygrad_opt.viz",
     "fit": "tinygrad_opt.train",
+    "grad": "tinygrad_opt.autograd",
+    "gradcheck": "tinygrad_opt.autograd",
+    "hessian": "tinygrad_opt.autograd",
+    "hvp": "tinygrad_opt.autograd",
     "interop": "tinygrad_opt",
+    "jacobian": "tinygrad_opt.autograd",
     "live": "tinygrad_opt",
     "load": "tinygrad_opt.checkpoint",
     "optim": "tinygrad_opt",
@@ -104,6 +109,7 @@ _LATER = {
     "save": "tinygrad_opt.checkpoint",
     "seed": "tinygrad_opt.nn.init",
     "train": "tinygrad_opt",
+    "value_and_grad": "tinygrad_opt.autograd",
     "viz": "tinygrad_opt",
 }
 

@@ -11,7 +11,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias, TypeGuard, TypeVar, cast
+from typing import Any, TypeAlias, TypeGuard, TypeVar, cast
 
 import numpy as np
 
@@ -483,16 +483,9 @@ def explicit_einsum(subscripts: str, operands: Sequence[Array]) -> str:
     return ",".join(shown) + "->" + out.replace("...", dots)
 
 
-class Matrices(NamedTuple):
-    """The order of the axes of two operands and of their product, and how many are in all three,
-    rows, and summed."""
-
-    first: list[int]
-    second: list[int]
-    product: list[int]
-    both: int
-    rows: int
-    summed: int
+# the order of the axes of two operands and of their product, and how many are in all three, rows,
+# and summed
+Matrices: TypeAlias = tuple[list[int], list[int], list[int], int, int, int]
 
 
 @functools.cache
@@ -509,7 +502,7 @@ def product_of(subscripts: str) -> Matrices | None:
     if not summed or len(first) < len(x) or len(second) < len(y):
         return None                                        # a letter that is summed alone
     orders = [[t.index(c) for c in order] for t, order in ((x, first), (y, second), (found, out))]
-    return Matrices(orders[0], orders[1], orders[2], len(both), len(rows), len(summed))
+    return orders[0], orders[1], orders[2], len(both), len(rows), len(summed)
 
 
 @primitive(lambda *operands, subscripts: np.einsum(subscripts, *operands), like=False)
@@ -526,7 +519,7 @@ def _contracted(operands: Sequence[Array], subscripts: str) -> Array:
     plan = product_of(subscripts) if len(operands) == 2 else None
     if plan is None:
         return np.einsum(subscripts, *operands)
-    x, y = operands[0].transpose(plan.first), operands[1].transpose(plan.second)
+    x, y = operands[0].transpose(plan[0]), operands[1].transpose(plan[1])
     order, both, rows, summed = plan[2:]
     lead, inner = x.shape[:both], x.shape[both + rows:]
     if y.shape[:both + summed] != lead + inner:            # lengths of 1 are stretched

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,13 @@ __all__ = ["html_list", "html_rows", "html_table", "listing", "shaded"]
 
 MOST = 24                                      # cells of a shaded table, each way
 RED, BLUE = "178,24,43", "33,102,172"          # positive, negative; see tinygrad_opt.viz.theme
+
+
+def escape(text: str) -> str:
+    """The text as HTML shows it. Only notebooks need ``html``, which is not imported before."""
+    import html
+
+    return html.escape(text)
 
 
 def html_rows(rows: Iterable[Iterable[Any]], tag: str = "td") -> str:

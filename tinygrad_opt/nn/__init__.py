@@ -34,7 +34,6 @@ from tinygrad_opt.nn.activations import (
     tanh,
 )
 from tinygrad_opt.nn.attention import MultiHeadAttention, TransformerBlock, attention
-from tinygrad_opt.nn.blueprint import rebuild
 from tinygrad_opt.nn.convolution import (
     AvgPool2d,
     Conv1d,
@@ -81,9 +80,12 @@ from tinygrad_opt.nn.positions import (
     sinusoidal_embedding,
 )
 from tinygrad_opt.nn.recurrent import GRU, LSTM, RNN, gru_step, lstm_step, rnn_step
-from tinygrad_opt.nn.stacking import Stack, stack, unstack
-from tinygrad_opt.nn.summary import Summary
-from tinygrad_opt.nn.torch_state import from_torch, to_torch
+
+if TYPE_CHECKING:
+    from tinygrad_opt.nn.blueprint import rebuild
+    from tinygrad_opt.nn.stacking import Stack, stack, unstack
+    from tinygrad_opt.nn.summary import Summary
+    from tinygrad_opt.nn.torch_state import from_torch, to_torch
 
 __all__ = [
     "ELU", "GELU", "GRU", "LSTM", "MLP", "RNN", "AvgPool2d", "BatchNorm1d", "BatchNorm2d",
@@ -101,5 +103,27 @@ __all__ = [
     "tanh", "to_torch", "unstack",
 ]
 
+# where the names live that are imported when they are first used
+_LATER = {
+    "Stack": "stacking",
+    "Summary": "summary",
+    "from_torch": "torch_state",
+    "rebuild": "blueprint",
+    "stack": "stacking",
+    "to_torch": "torch_state",
+    "unstack": "stacking",
+}
+
 if not TYPE_CHECKING:
-    __getattr__ = nothing_called("nn", __all__)
+    _nothing = nothing_called("nn", __all__)
+
+    def __getattr__(name):
+        if name not in _LATER:
+            return _nothing(name)
+        from importlib import import_module
+
+        value = globals()[name] = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+        return value
+
+    def __dir__():
+        return sorted({*globals(), *__all__})

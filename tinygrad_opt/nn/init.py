@@ -31,7 +31,7 @@ __all__ = [
 Initialiser: TypeAlias = Callable[..., np.ndarray]           # of a shape and a generator
 Init: TypeAlias = str | float | Initialiser | None
 
-_generator = np.random.default_rng()
+_own: dict[str, np.random.Generator] = {}      # filled when first asked: numpy.random takes long
 
 
 def seed(n: int) -> None:
@@ -56,7 +56,7 @@ def seed(n: int) -> None:
 
 
 def _restart(n: int) -> None:
-    _generator.bit_generator.state = np.random.default_rng(n).bit_generator.state
+    generator().bit_generator.state = np.random.default_rng(n).bit_generator.state
 
 
 def generator(rng: Seed = None) -> np.random.Generator:
@@ -79,7 +79,9 @@ def generator(rng: Seed = None) -> np.random.Generator:
     >>> nn.init.generator(rng) is rng
     True
     """
-    return _generator if rng is None else np.random.default_rng(rng)
+    if rng is not None:
+        return np.random.default_rng(rng)
+    return _own.get("rng") or _own.setdefault("rng", np.random.default_rng())
 
 
 def gain(activation: str, slope: float = 0.01) -> float:

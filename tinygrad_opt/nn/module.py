@@ -21,12 +21,13 @@ import numpy as np
 from tinygrad_opt.errors import CheckpointError, captured_read, captured_write
 from tinygrad_opt.hints import answers, missing
 from tinygrad_opt.kernels import asarray, moved
-from tinygrad_opt.nn.blueprint import describe
 from tinygrad_opt.nn.init import generator
-from tinygrad_opt.nn.summary import Summary, summarize
 from tinygrad_opt.recording import Tracer, effect, observed, tick, tracer, unrepeatable
 from tinygrad_opt.tensor import Tensor, values_of
 from tinygrad_opt.typing import Array, ArrayLike, DTypeLike
+
+if TYPE_CHECKING:
+    from tinygrad_opt.nn.summary import Summary
 
 Held = TypeVar("Held")
 M = TypeVar("M", bound="Module")
@@ -360,6 +361,8 @@ class Module:
         >>> nn.LeakyReLU(0.1).architecture()
         {'module': 'LeakyReLU', 'place': '', 'holds': {'slope': 0.1}}
         """
+        from tinygrad_opt.nn.blueprint import describe
+
         return describe(self)
 
     # ---- changing all of it ----------------------------------------------------------------------
@@ -517,6 +520,8 @@ class Module:
         layers.1  Linear(16, 3)  (1, 3)           51
         99 parameters, 99 trainable
         """
+        from tinygrad_opt.nn.summary import summarize
+
         return summarize(self, input_shape, dtype)
 
     def _repr_html_(self) -> str:

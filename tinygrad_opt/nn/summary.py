@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,8 +11,7 @@ from tinygrad_opt.markup import html_table
 from tinygrad_opt.tensor import Tensor, no_grad
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One module: its path, how it is written, the shape it gave, how many numbers it holds."""
 
     name: str
@@ -22,7 +20,6 @@ class Row:
     parameters: int
 
 
-@dataclass(frozen=True, repr=False)
 class Summary:
     """What `Module.summary` found. Prints as a table.
 
@@ -34,9 +31,8 @@ class Summary:
         Numbers in the whole model; those that are not frozen.
     """
 
-    rows: list[Row]
-    parameters: int
-    trainable: int
+    def __init__(self, rows: list[Row], parameters: int, trainable: int) -> None:
+        self.rows, self.parameters, self.trainable = rows, parameters, trainable
 
     def _table(self) -> list[list[str]]:
         """Head and rows; the column of shapes only if there are any."""
