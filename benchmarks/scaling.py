@@ -1,6 +1,7 @@
 """Training on several ranks: measured here, and what the cost model says of more of them.
 
-    mpiexec -n 2 python -m mpi4py benchmarks/scaling.py              # also -n 1, -n 4
+    python benchmarks/scaling.py                                     # one rank
+    mpiexec -n 2 python -m mpi4py benchmarks/scaling.py              # also -n 4
     python benchmarks/scaling.py --draw docs/scaling                 # the curves
 
 The first command measures and keeps the numbers in scaling.json beside this file; the second fits
@@ -53,6 +54,11 @@ NETWORKS = {"InfiniBand, 100 Gbit/s": (2e-6, 1 / 12.5e9),
 # ---- measuring -----------------------------------------------------------------------------------
 
 
+def parts(batch):
+    """Batches through whose times the cost of one rank is drawn."""
+    return {"whole": batch, "half": batch // 2, "quarter": batch // 4, "small": batch // 32}
+
+
 class Training:
     """A compiled step of a network over its own rows of each batch, as a loop of one's own."""
 
@@ -75,14 +81,14 @@ class Training:
 
         self.step = tg.compile(step)
 
-    def __call__(self, times):
+    def __call__(self, times, clock=time.perf_counter):
         """Shortest of so many steps, the rows taken out of shuffled data included."""
         best = math.inf
         for _ in range(times):
-            start = time.perf_counter()
+            start = clock()
             rows = self.rng.integers(len(self.x), size=self.batch)[self.part]
             self.step(self.x[rows], self.y[rows])
-            best = min(best, time.perf_counter() - start)
+            best = min(best, clock() - start)
         return best
 
 
@@ -106,9 +112,10 @@ def measure(rounds):
     from tinygrad_opt.parallel import mpi
 
     comm, p = mpi.comm, mpi.size
-    found = {"ranks": p, "cores": os.cpu_count(), "work": {}, "all-reduce": {}}
+    found = {"ranks": p, "cores": os.cpu_count(), "work": {}, "all-reduce": {},
+             "learned": {v: learned(mpi(**o)) for v, o in VARIANTS.items()} if p > 1 else {}}
     for name, (sizes, batch) in WORK.items():
-        alone = [Training(sizes, b, slice(0, b)) for b in (batch, batch // 2, batch // 4)]
+        alone = {b: Training(sizes, n, slice(0, n)) for b, n in parts(batch).items()}
         part = mpi._span(0, batch)
         runs = {}
         if p > 1:
@@ -116,16 +123,16 @@ def measure(rounds):
                     for v, o in VARIANTS.items()}
             local = mpi(every=8)
             runs["every 8 steps"] = Averaging(runs["every 8 steps"], local)
-        times = comm.bcast(max(8, int(0.05 / alone[0](5))))
+        times = comm.bcast(max(8, int(0.05 / alone["whole"](5, time.thread_time))))
         best = {}
         for _ in range(rounds):
-            for run, b in zip(alone, ("whole", "half", "quarter")):
-                if mpi.rank == 0:
-                    best[b] = min(best.get(b, math.inf), run(times))
+            for b, run in alone.items():
+                if mpi.rank == 0:                          # its thread alone counts
+                    best[b] = min(best.get(b, math.inf), run(times, time.thread_time))
                 waiting(comm)
             for v, run in runs.items():
                 best[v] = min(best.get(v, math.inf), together(comm, run, times))
-        best["parameters"] = sum(q.size for q in alone[0].model.parameters().values())
+        best["parameters"] = sum(q.size for q in alone["whole"].model.parameters().values())
         best["batch"] = batch
         found["work"][name] = best
     for count in COUNTS if p > 1 else ():
@@ -143,6 +150,20 @@ def measure(rounds):
         kept[str(p)] = found
         KEPT.write_text(json.dumps(kept, indent=1) + "\n")
         report(found)
+
+
+def learned(ranks):
+    """Loss and accuracy on new digits after 30 epochs, and the bytes that a rank sent a step."""
+    x, y = tg.data.digits()
+    x, x_test, y, y_test = tg.data.train_test_split(x / 16, y, test_size=0.25, rng=0)
+    model = nn.MLP([64, 32, 10], rng=0)
+    history = tg.fit(model, x, y, loss="cross_entropy", optimizer="momentum:lr=0.05", epochs=30,
+                     metrics="accuracy", validation_data=(x_test, y_test), seed=0, progress=False,
+                     diagnose=False, parallel=ranks)
+    size = sum(p.size for p in model.parameters().values())
+    sent = 2 * (ranks.size - 1) / ranks.size * size * ranks.bits / 8
+    return {"val_loss": history["val_loss"][-1], "val_accuracy": history["val_accuracy"][-1],
+            "bytes": sent / ranks.every}
 
 
 class Averaging:
@@ -165,7 +186,7 @@ class Averaging:
 def report(found):
     """What was measured, as a table."""
     print(f"{found['ranks']} ranks on {found['cores']} cores; milliseconds a step")
-    names = ["whole", "half", "quarter", *VARIANTS]
+    names = ["whole", "half", "quarter", "small", *VARIANTS]
     print(f"{'':28}" + "".join(f"{n:>15}" for n in names) + f"{'gain':>8}{'bound':>8}")
     for name, best in found["work"].items():
         cells = "".join(f"{1e3 * best[n]:15.3f}" if n in best else f"{'':15}" for n in names)
@@ -174,6 +195,9 @@ def report(found):
             gain = f"{best['whole'] / best['every step']:8.2f}"
             bound = f"{best['whole'] / alone_with(best, found['ranks']):8.2f}"
         print(f"{name:28}{cells}{gain}{bound}")
+    for name, seen in found.get("learned", {}).items():
+        print(f"digits, 30 epochs, {name:14} loss {seen['val_loss']:.4f}  accuracy"
+              f" {seen['val_accuracy']:.4f}  {seen['bytes']:,.0f} bytes a step")
     for count, seconds in found["all-reduce"].items():
         print(f"all-reduce of {int(count):>8,} float32: {1e6 * seconds:9.1f} µs")
 
@@ -188,11 +212,11 @@ def alone_with(best, p):
 
 
 def compute(best):
-    """a and c of one rank, through the times of a whole, half and quarter batch."""
-    b = best["batch"] * np.array([1, 0.5, 0.25])
-    seconds = np.array([best["whole"], best["half"], best["quarter"]])
+    """a and c of one rank, through the times of batches of several sizes."""
+    b = np.array([*parts(best["batch"]).values()], float)
+    seconds = np.array([best[name] for name in parts(1)])
     weights = 1 / seconds                                  # relative errors
-    rows = np.stack([np.ones(3), b], axis=1) * weights[:, None]
+    rows = np.stack([np.ones(len(b)), b], axis=1) * weights[:, None]
     a, c = np.linalg.lstsq(rows, seconds * weights, rcond=None)[0]
     return max(float(a), 0.0), float(c)
 

@@ -84,10 +84,10 @@ def own_loop(compiled):
             "values": [p.data.tolist() for p in made.parameters().values()]}
 
 
-def branches():
+def branches(bits="32"):
     """Ranks that use other parameters, and one that nobody uses."""
     w = {name: tg.Tensor(np.ones(3), requires_grad=True, name=name) for name in "abcd"}
-    opt = optim.Adam(w, lr=0.1, reduce=mpi.mean)
+    opt = optim.Adam(w, lr=0.1, reduce=mpi(bits=int(bits)).mean)
     for k in range(6):
         used = "ab"[mpi.rank % 2] if k < 4 else "c"
         loss = (w[used] * (1.0 + mpi.rank)).sum()

@@ -244,3 +244,25 @@ def test_the_page_lists_every_script():
     page = (BENCHMARKS / "README.md").read_text()
     scripts = [p for p in BENCHMARKS.glob("*.py") if "__main__" in p.read_text()]
     assert [p.name for p in scripts if p.name != "worker.py" and p.name not in page] == []
+
+
+# ---- the cost model of several ranks -------------------------------------------------------------
+
+
+def test_the_cost_model_finds_what_times_were_made_of(load):
+    scaling = load("scaling")
+    best = {"batch": 1024} | {n: 3e-5 + 2e-6 * b for n, b in scaling.parts(1024).items()}
+    assert scaling.compute(best) == pytest.approx((3e-5, 2e-6))
+    counts = {str(n): scaling.ring(4, 4 * n, 5e-6, 1e-9) for n in scaling.COUNTS}
+    assert scaling.network({"ranks": 4, "all-reduce": counts}) == pytest.approx((5e-6, 1e-9))
+    assert scaling.ring(1, 100, 1, 1) == scaling.tree(1, 100, 1, 1) == 0
+    assert scaling.ring(4, 100, 2, 3) == 2 * 3 * 2 + 1.5 * 100 * 3
+    assert scaling.tree(5, 100, 2, 3) == 6 * (2 + 300)
+
+
+def test_the_curves_of_scaling_are_drawn(load, tmp_path):
+    pytest.importorskip("matplotlib")
+    scaling = load("scaling")
+    scaling.draw(tmp_path / "curves", json.loads((BENCHMARKS / "scaling.json").read_text()))
+    assert (tmp_path / "curves_light.png").stat().st_size > 10_000
+    assert (tmp_path / "curves_dark.png").exists()

@@ -122,8 +122,9 @@ def test_a_loop_of_ones_own_is_that_of_one_process(tmp_path, backend):
 # ---- ranks that do not do the same ---------------------------------------------------------------
 
 
-def test_ranks_may_use_other_parameters(tmp_path):
-    found = equal(ranks(tmp_path, 2, "branches"))
+@pytest.mark.parametrize("bits", [32, 16])
+def test_ranks_may_use_other_parameters(tmp_path, bits):
+    found = equal(ranks(tmp_path, 2, "branches", bits))
     assert found["counts"] == {"a": 4, "b": 4, "c": 2, "d": 0} and found["t"] == 6
     assert found["d"] == [1, 1, 1] and found["grads"] == [False, False, True, False]
 
@@ -211,7 +212,7 @@ def test_local_steps_end_at_the_same_parameters(tmp_path, n):
     assert len(short["steps"]["loss"]) == 6
 
 
-@pytest.mark.parametrize("n", [2])
+@pytest.mark.parametrize("n", [3])
 def test_sixteen_bits_train_as_well(tmp_path, n):
     half = equal(ranks(tmp_path, n, "variant", 1, 16, 10, "sgd:lr=0.5"))
     whole = equal(ranks(tmp_path, n, "variant", 1, 32, 10, "sgd:lr=0.5"))

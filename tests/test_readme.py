@@ -3,6 +3,7 @@
 The Python blocks of the README run in order, in one namespace.
 """
 
+import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -15,7 +16,8 @@ from tinygrad_opt import cli
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 DOCUMENTS = [path for name in ("README.md", "CONTRIBUTING.md", "demos/README.md", "docs/gallery.md",
-                               "docs/choosing_an_optimizer.md", "benchmarks/README.md")
+                               "docs/choosing_an_optimizer.md", "docs/scaling.md",
+                               "benchmarks/README.md")
              if (path := ROOT / name).exists()]
 
 
@@ -34,6 +36,23 @@ def test_the_examples_of_the_readme_run(tmp_path, monkeypatch, capsys):
     assert "accuracy" in capsys.readouterr().out
 
 
+def test_the_examples_of_scaling_run(monkeypatch):
+    """Those of a process alone, which is one rank; the recipe for Optuna where it is there."""
+    text = (ROOT / "docs" / "scaling.md").read_text()
+    namespace = {}
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        needs = [n for n in ("optuna", "mpi") if f"import {n}\n" in block or f"{n}." in block]
+        if all(importlib.util.find_spec({"mpi": "mpi4py"}.get(n, n)) for n in needs):
+            exec(compile(block, "docs/scaling.md", "exec"), namespace)
+    assert namespace["found"].best.values["val_accuracy"] > 0.95
+    assert len(namespace["models"]) == 8
+    if "study" in namespace:
+        states = {trial.state.name for trial in namespace["study"].trials}
+        assert states == {"COMPLETE", "PRUNED"} and namespace["study"].best_value < 0.05
+    if "history" in namespace:
+        assert namespace["history"].epochs == 10
+
+
 def test_the_first_example_has_twenty_lines():
     first = re.search(r"```python\n(.*?)```", README.read_text(), re.DOTALL).group(1)
     assert len(first.splitlines()) <= 20
@@ -50,7 +69,8 @@ def test_every_file_that_a_document_names_is_there(path):
     links = re.findall(r'(?:\]\(|src(?:set)?=")([^)#:"]+)[)"]', text)
     linked = [path.parent / file for file in links]
     assert not [file for file in linked if not file.exists()]
-    named = set(re.findall(r"[`\s]([\w/]+\.py)(?=[`\s])", text)) - {"NAME.py", "demos/NAME.py"}
+    named = set(re.findall(r"[`\s]([\w/]+\.py)(?=[`\s])", text)) - {
+        "NAME.py", "demos/NAME.py", "script.py"}
     homes = (ROOT, ROOT / "tinygrad_opt", path.parent)
     assert not [file for file in named if not any((home / file).exists() for home in homes)]
 

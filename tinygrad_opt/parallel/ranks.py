@@ -54,7 +54,7 @@ class Ranks:
     References
     ----------
     Stich, *Local SGD converges fast and communicates little* (2019); Karimireddy et al., *Error
-    feedback fixes SignSGD* (2019).
+    feedback fixes SignSGD* (2019); Tang et al., *1-bit Adam* (2021), for sums in two stages.
 
     Examples
     --------
@@ -82,7 +82,7 @@ class Ranks:
             raise ValueError(f"bits is 32 or 16, got {bits!r}")
         self.every, self.bits, self._wanted, self._comm = every, bits, size, comm
         self._agreed: Layout | None = None                 # that all ranks have
-        self._rest: dict[int, Array] = {}                  # what 16 bits have not carried yet
+        self._rest: dict[int, tuple[Array, Array]] = {}    # what 16 bits have not carried yet
 
     def __call__(self, every: int = 1, *, bits: int = 32, size: int | None = None,
                  comm: Any = None) -> Ranks:
@@ -140,9 +140,13 @@ class Ranks:
         if layout is not self._agreed:
             self.compare("parameters", {name: f"{dtype} {shape}" for name, shape, dtype in layout})
             self._agreed = layout
-        for i, vector in enumerate(vectors):
-            if self.size > 1:
-                self._sum_halves(i, vector) if self.bits == 16 else self._add(vector)
+        for i, vector in enumerate(vectors if self.size > 1 else ()):
+            if self.bits == 16:                            # the flags behind are added as they are
+                flags = sum(dtype == str(vector.dtype) for *_, dtype in layout)
+                self._sum_halves(i, vector[:-flags])
+                self._add(vector[-flags:])
+            else:
+                self._add(vector)
 
     def mean(self, vectors: list[Array], layout: Layout) -> None:
         """Take the mean of the gradients over ranks, for ``Adam(params, reduce=mpi.mean)``.
@@ -270,24 +274,40 @@ class Ranks:
             values[...] = whole
 
     def _sum_halves(self, i: int, vector: Array) -> None:
-        """The sum of what 16 bits hold of each rank's vector; the rest waits for the next step."""
-        rest = self._rest.get(i)
-        if rest is None or rest.shape != vector.shape:
-            rest = self._rest[i] = np.zeros(vector.shape, np.float32)
-        rest += vector
-        top = float(np.abs(rest).max(initial=0.0))
-        scale = top / TOP if 0 < top < np.inf else 1.0
-        sent = np.empty(len(vector) + 2, np.float16)
-        sent[2:] = rest / scale
-        sent[:2].view(np.float32)[0] = scale
-        rest -= sent[2:].astype(np.float32) * np.float32(scale)
-        if not np.isfinite(top):
-            rest[...] = 0                                  # nan would never leave
-        got = np.empty((self.size, len(sent)), np.float16)
-        self.comm.Allgather(sent.view(np.uint16), got.view(np.uint16))
-        vector[...] = 0
-        for row in got:                                    # in the same order on all ranks
-            vector += row[2:].astype(vector.dtype) * row[:2].view(np.float32)[0]
+        """The sum in 16 bits, of which every rank adds up one part for all.
+
+        What rounding takes away, of the gradients and of the sums, waits for the next step.
+        """
+        part = -(-len(vector) // self.size)
+        if i not in self._rest or self._rest[i][0].size < len(vector):
+            self._rest[i] = (np.zeros((self.size, part), np.float32),
+                             np.zeros((1, part), np.float32))
+        own, total = self._rest[i]
+        own.reshape(-1)[: len(vector)] += vector
+        got = np.empty((self.size, part + 2), np.uint16)
+        self.comm.Alltoall(_packed(own), got)
+        total += _unpacked(got).sum(axis=0)
+        self.comm.Allgather(_packed(total), got)
+        vector[...] = _unpacked(got).reshape(-1)[: len(vector)]
+
+
+def _packed(rows: Array) -> Array:
+    """Each row in 16 bits behind the number that scales it, as the rows keep what is lost."""
+    top = np.abs(rows).max(axis=1, keepdims=True, initial=0)
+    scale = np.where((top > 0) & np.isfinite(top), top / TOP, 1).astype(np.float32)
+    sent = np.empty((len(rows), rows.shape[1] + 2), np.float16)
+    with np.errstate(all="ignore"):
+        sent[:, 2:] = rows / scale
+        sent[:, :2].view(np.float32)[...] = scale
+        rows -= sent[:, 2:].astype(np.float32) * scale
+    rows[~np.isfinite(rows)] = 0                           # nan would never leave
+    return sent.view(np.uint16)
+
+
+def _unpacked(rows: Array) -> Array:
+    halves = rows.view(np.float16)
+    numbers: Array = halves[:, 2:].astype(np.float32) * halves[:, :2].copy().view(np.float32)
+    return numbers
 
 
 class RankRun(Run):
