@@ -68,6 +68,8 @@ LOSSES = {                               # loss of (logits of shape (6, 3), targ
 
 ROWS, IMAGES = numbers(6, 3), numbers(5, 2, 8, 8)
 MODELS = {                               # modules, and their inputs
+    "Stack": (lambda: nn.stack([nn.MLP([3, 4, 2], norm="layer", dropout=0.4, rng=k)
+                                for k in range(2)]), ROWS),
     "Linear": (lambda: nn.Linear(3, 2, rng=0), ROWS),
     "MLP": (lambda: nn.MLP([3, 4, 2], rng=0), ROWS),
     "MLP integers": (lambda: nn.MLP([3, 4, 2], rng=0), lambda rng: rng.integers(0, 9, (6, 3))),

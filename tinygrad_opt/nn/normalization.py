@@ -529,7 +529,9 @@ def _affine_of(
     **attrs: object,
 ) -> Tensor:
     """γ op(x) + β."""
-    if op is standardize and weight is not None and bias is not None:
+    along = attrs.get("axis", ())
+    if (op is standardize and weight is not None and bias is not None
+            and isinstance(along, tuple) and weight.ndim == len(along)):       # not of a stack
         return apply(normalize, x, weight, bias, **attrs)
     z = apply(op, x, *others, **attrs)
     if weight is not None and bias is not None:
