@@ -44,7 +44,7 @@ SENTENCES = {
     "large updates": ("weight", r"weight changes by [\d.]+ of its own size in one step; about 0\.00"
                                 r"1 is usual \(step 21, .* times smaller"),
     "small updates": ("", r"more than [\d.]+e-\d+ of their own size .* 1000+ times larger"),
-    "chance": ("", r"the accuracy is 0\.\d+, and always naming the most frequent class gives 0\.10;"
+    "chance": ("", r"the accuracy is 0\.\d+, and always naming the most frequent class gives 0\.10 ± 0\.05;"
                    r" .* guessing 2\.3 \(step 321, epoch 6\)"),
     "overfitting": ("", r"val_loss has risen from [\d.]+ in epoch \d+ to [\d.]+, and loss has"
                         r" fallen on to .* \(step \d+, epoch \d+\)\. Try EarlyStopping"),

@@ -233,8 +233,8 @@ def at_chance(look: Look) -> Finding | None:
     return Finding(
         "chance", "", guess.accuracy,
         f"the accuracy is {guess.accuracy:.2f}, and always naming the most frequent class gives"
-        f" {guess.most_frequent:.2f}; the cross-entropy is {guess.loss:.3g}, that of guessing"
-        f" {guess.of_guessing:.3g}",
+        f" {guess.most_frequent:.2f} ± {guess.deviation:.2f}; the cross-entropy is"
+        f" {guess.loss:.3g}, that of guessing {guess.of_guessing:.3g}",
         "Do the labels belong to the samples, or was only one of them shuffled?" + scale
         + " Try a larger learning rate, or a smaller one.",
     )
