@@ -2,8 +2,7 @@
 
     python demos/going_wrong.py [--quick] [--out FOLDER]
 
-Each run below really goes wrong. The sentence names the layer, the number seen, the step, and what
-to try; the picture shows values and gradients in each layer, or the losses of the run.
+Each run really goes wrong. Its picture shows values and gradients by layer, or the losses.
 """
 
 import re
@@ -55,7 +54,7 @@ def spiral(*sizes, **options):
     return nn.MLP([2, *sizes, 3], rng=0, **options), SPIRAL
 
 
-SGD, CROSS = optim.SGD, "cross_entropy"
+SGD, ADAM, CROSS = optim.SGD, optim.Adam(lr=1e-5), "cross_entropy"
 CASES = {                                # what fit says: model and data, loss, optimizer, options
     "nan or inf: in the data": (
         (nn.MLP([2, 8, 3], rng=0), with_a_hole(*SPIRAL)), CROSS, SGD(lr=0.1), {"epochs": 2}),
@@ -66,13 +65,14 @@ CASES = {                                # what fit says: model and data, loss, 
     "growing loss": (digits(scale=1), CROSS, SGD(lr=1e9), {}),
     "growing loss: uphill": (spiral(64), CROSS, SGD(lr=0.1, maximize=True), {"epochs": 20}),
     "no gradient": ((Detached(), SPIRAL), CROSS, SGD(lr=0.1), {}),
+    "squashed twice": ((nn.Sequential(nn.Linear(2, 3, rng=0), nn.Softmax()), SPIRAL), CROSS,
+                       SGD(lr=0.1), {}),
     "symmetric units": (spiral(16, init="zeros", activation="tanh"), CROSS, SGD(lr=0.1), {}),
     "dead units": (digits(32), CROSS, SGD(lr=3), {}),
     "saturated units": (digits(32, scale=1, activation="tanh", init=1.0), CROSS, SGD(lr=0.01), {}),
     "saturated output": (digits(scale=1, init=1.0), CROSS, SGD(lr=1e-4), {}),
     "vanishing gradients": (spiral(*[16] * 8, activation="sigmoid"), CROSS, SGD(lr=1), {}),
-    "exploding gradients": (spiral(*[32] * 10, init=1.0, activation="elu"), CROSS,
-                            optim.Adam(lr=1e-5), {}),
+    "exploding gradients": (spiral(*[32] * 10, init=1.0, activation="elu"), CROSS, ADAM, {}),
     "large updates": ((nn.Linear(1, 1, rng=0), (RAMP, 3 * RAMP)), "mse", SGD(lr=1),
                       {"epochs": 30, "batch_size": 64}),
     "small updates": (digits(32), CROSS, SGD(lr=1e-7), {}),
@@ -86,8 +86,8 @@ CASES = {                                # what fit says: model and data, loss, 
 def run(case, quick=False):
     """Train; the model and its data, and the history with what was found."""
     (model, (x, y)), loss, optimizer, options = CASES[case]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", tg.train.TrainingWarning)             # printed below
+    with warnings.catch_warnings():                        # what is said is printed below
+        warnings.simplefilter("ignore", tg.train.TrainingWarning)
         history = tg.fit(model, x, y, loss=loss, optimizer=optimizer, progress=False, seed=0,
                          **{"epochs": 3 if len(x) > 300 else 6} | options)
     return model, (x, y, loss), history

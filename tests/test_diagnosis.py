@@ -31,6 +31,8 @@ SENTENCES = {
     "growing loss: uphill": ("", r"grown from 1\.22 to [\d.]+ \(step \d+, epoch \d\)\."
                                  r" maximize=True makes the optimizer go uphill: leave it out"),
     "no gradient": ("first.weight", r"does not depend on first\.weight, first\.bias \(step 21,"),
+    "squashed twice": ("0", r"ends in softmax, and the loss, which takes scores, applies softmax"
+                            r" once more: .* \(step 21, epoch 3\)\. Leave softmax out"),
     "symmetric units": ("layers.0", r"all units of layers\.0 have the same weights .* \(step 21,"
                                     r" epoch 3\)\. Weights begin with random numbers: leave out"),
     "dead units": ("layers.0", r"\d\d of the 32 ReLU units of layers\.0 give 0 for all 32 samples.*"
@@ -44,8 +46,8 @@ SENTENCES = {
     "large updates": ("weight", r"weight changes by [\d.]+ of its own size in one step; about 0\.00"
                                 r"1 is usual \(step 21, .* times smaller"),
     "small updates": ("", r"more than [\d.]+e-\d+ of their own size .* 1000+ times larger"),
-    "chance": ("", r"the accuracy is 0\.\d+, and always naming the most frequent class gives 0\.10 ± 0\.05;"
-                   r" .* guessing 2\.3 \(step 321, epoch 6\)"),
+    "chance": ("", r"the accuracy is 0\.\d+, and always naming the most frequent class gives 0\.10"
+                   r" ± 0\.05; .* guessing 2\.3 \(step 321, epoch 6\)"),
     "overfitting": ("", r"val_loss has risen from [\d.]+ in epoch \d+ to [\d.]+, and loss has"
                         r" fallen on to .* \(step \d+, epoch \d+\)\. Try EarlyStopping"),
 }
@@ -375,6 +377,18 @@ def test_advice_on_vanishing_gradients_fits_a_relu_network(last, advice):
     finding, = (f for f in tg.diagnose(model, x, y, "cross_entropy").findings
                 if f.kind == "vanishing gradients")
     assert advice in str(finding)
+
+
+@pytest.mark.parametrize(("last", "loss", "twice"), [
+    (nn.Softmax(), nn.cross_entropy, True), (nn.LogSoftmax(), nn.cross_entropy, False),
+    (nn.Softmax(), lambda p, y: nn.cross_entropy(p, y, label_smoothing=0.1), True),
+    (nn.Softmax(), lambda p, y: -np.log(p[np.arange(len(y)), y]).mean(), False),
+    (nn.Sigmoid(), lambda p, y: nn.binary_cross_entropy_with_logits(p, np.eye(3)[y]), True),
+    (nn.Sigmoid(), lambda p, y: nn.binary_cross_entropy(p, np.eye(3)[y]), False),
+])
+def test_probabilities_are_known_where_the_loss_takes_scores(last, loss, twice):
+    found = tg.diagnose(nn.Sequential(nn.Linear(2, 3, rng=0), last), *SPIRAL, loss).findings
+    assert ("squashed twice" in [finding.kind for finding in found]) == twice
 
 
 def conv(init):

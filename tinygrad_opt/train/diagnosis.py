@@ -63,6 +63,10 @@ ALIKE = 1e-5
 # of the cross-entropy of guessing, and steps, for those who begin on a plateau; healthy runs: 0.94
 CHANCE, CHANCE_FROM = 0.99, 300
 
+# what ends a model, and the operations of losses that would do it again
+TAKES_SCORES = {"softmax": frozenset({"cross_entropy", "log_softmax"}),
+                "sigmoid": frozenset({"binary_entropy_of_logits"})}
+
 FIRST_LOOK, EVERY = 20, 4                        # looks after 20 steps, 80, 320, 1280, …
 ENOUGH = 32                                      # samples to tell how a unit or a class fares
 STREAK = 10 * ENOUGH                             # samples in a row whose loss has grown
@@ -110,6 +114,19 @@ def no_gradient(look: Look) -> Finding | None:
         f"the loss does not depend on {_listed(lost)}",
         "Are they used in forward()? .detach(), .data, .numpy() and no_grad() cut the graph.",
     ) if lost else None
+
+
+def squashed_twice(look: Look) -> Finding | None:
+    """Probabilities for a loss that takes scores: it makes probabilities of them once more."""
+    made = look.probe.ends_in
+    if not look.probe.taken_by & TAKES_SCORES.get(made, frozenset()):
+        return None
+    return Finding(
+        "squashed twice", look.probe.layers[-1].name if look.probe.layers else "", math.nan,
+        f"the model ends in {made}, and the loss, which takes scores, applies {made} once more: it"
+        " can hardly fall",
+        f"Leave {made} out of the model, and apply it where probabilities are to be seen.",
+    )
 
 
 def symmetric_units(look: Look) -> Finding | None:
@@ -246,8 +263,8 @@ UPHILL = "maximize=True makes the optimizer go uphill: leave it out, if the loss
 FROM_STEPS = ("growing loss", "saturated output", "large updates")
 
 BY_LOOK: tuple[Callable[[Look], Finding | None], ...] = (
-    no_gradient, symmetric_units, dead_units, saturated_units, saturated_output, gradient_flow,
-    size_of_updates, at_chance)
+    no_gradient, squashed_twice, symmetric_units, dead_units, saturated_units, saturated_output,
+    gradient_flow, size_of_updates, at_chance)
 
 
 def overfitting(history: History, best: float, since: int) -> Finding | None:

@@ -55,6 +55,8 @@ class Probe:
         no Tensor.
     ends_in : str
         The operation that made the prediction.
+    taken_by : frozenset of str
+        The operations of the loss that it goes into.
     layers : list of Layer
         From the input to the output.
     parameters, gradients : dict of str to ndarray
@@ -66,6 +68,7 @@ class Probe:
     y: Array
     prediction: Array
     ends_in: str
+    taken_by: frozenset[str]
     layers: list[Layer]
     parameters: dict[str, Array]
     gradients: dict[str, Array]
@@ -87,14 +90,16 @@ def probe_of(
     """Look at a pass that has been made; by default its gradients are where `backward` left them.
     """
     last = prediction.serial if type(prediction) is Tensor else end.serial
-    nodes = [z for z in history(end) if z.op and z.serial <= last]
+    made = [z for z in history(end) if z.op]
+    nodes = [z for z in made if z.serial <= last]
     trainable = {name: p for name, p in parameters.items() if p.requires_grad}
     gradients = {name: gradient_of(p) for name, p in trainable.items()}
-    values, made_by = np.empty(0), ""
+    values, made_by, taken_by = np.empty(0), "", frozenset[str]()
     if type(prediction) is Tensor:
         values, made_by = prediction._array, prediction.op.name if prediction.op else ""
+        taken_by = frozenset(_name(z) for z in made if any(x is prediction for x in z.inputs))
     return Probe(
-        end.item(), x, y, values, made_by,
+        end.item(), x, y, values, made_by, taken_by,
         _layers(nodes, len(x), parameters, gradient_of),
         {name: p._array for name, p in trainable.items()},
         {name: g for name, g in gradients.items() if g is not None},
