@@ -217,6 +217,11 @@ def test_the_page_shows_the_frames_of_the_gif(training, ravine, tmp_path):
                     seen = np.asarray(image.convert("RGB").resize(size)).astype(int)
                 far = np.abs(seen - images[frame]).max(2)
                 assert (far > 60).mean() < 0.06 and far.mean() < 8, (film, frame)
+            tab.set_viewport_size({"width": 390, "height": 700})       # a telephone: all in view
+            wide = "document.getElementById('film').getBoundingClientRect().width"
+            assert 300 < tab.evaluate(wide) <= 358
+            tab.click("#whole")
+            assert tab.evaluate(wide) == 720 and tab.evaluate("document.body.scrollWidth") <= 390
             assert complaints == []
         browser.close()
 

@@ -17,6 +17,7 @@ from tinygrad_opt.viz import draw
 from tinygrad_opt.viz.graph.layout import nearest
 from tinygrad_opt.viz.graph.look import DARK, LIGHT
 from tinygrad_opt.viz.graph.text import width
+from tinygrad_opt.viz.theme import NIGHT
 
 
 def tangle(seed, n=60):
@@ -250,5 +251,6 @@ def test_themes_are_light_dark_or_by_the_readers_system():
     texts = {theme: draw(expression(), engine="builtin", theme=theme).svg
              for theme in ("light", "dark", "auto")}
     assert DARK.page not in texts["light"] and LIGHT.page not in texts["dark"]
-    assert "prefers-color-scheme: dark" in texts["auto"] and DARK.page in texts["auto"]
+    assert f"@media {NIGHT}" in texts["auto"] and DARK.page in texts["auto"]
+    assert NIGHT.startswith("screen and ")                     # paper is white
     assert f'fill="{LIGHT.kinds["op"][0]}"' in texts["auto"]   # for programs without style sheets
