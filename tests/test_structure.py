@@ -37,7 +37,7 @@ OUTSIDE = {
     "pygraphviz": {"viz"}, "tqdm": {"train", "cli"}, "IPython": {"viz"},
     "safetensors": {"checkpoint"}, "llvmlite": {"compiler"}, "joblib": {"parallel"},
     "distributed": {"parallel"}, "mpi4py": {"parallel"}, "sklearn": {"interop"},
-    "onnx": {"interop"},
+    "onnx": {"interop"}, "treescope": {"markup"},
     "typing_extensions": {"typing"},           # by type checkers alone, which bring it
 }
 

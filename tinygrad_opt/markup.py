@@ -1,14 +1,16 @@
-"""HTML that notebooks show, for objects of every part."""
+"""What notebooks show of objects of every part: HTML, and the trees of Treescope."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-__all__ = ["html_list", "html_rows", "html_table", "listing", "shaded"]
+__all__ = ["html_list", "html_rows", "html_table", "listing", "shaded", "tree"]
 
+LEFT = ' style="text-align:left"'            # notebooks put all cells on the right
 MOST = 24                                      # cells of a shaded table, each way
 RED, BLUE = "178,24,43", "33,102,172"          # positive, negative; see tinygrad_opt.viz.theme
 
@@ -20,17 +22,22 @@ def escape(text: str) -> str:
     return html.escape(text)
 
 
-def html_rows(rows: Iterable[Iterable[Any]], tag: str = "td") -> str:
-    """Rows of an HTML table."""
+def html_rows(
+    rows: Iterable[Iterable[Any]], tag: str = "td", words: Container[int] = ()
+) -> str:
+    """Rows of an HTML table, with columns of words on the left and of numbers on the right."""
     return "".join("<tr>" + "".join(
-        f"<{tag}>{escape(f'{v:.4g}' if isinstance(v, float | np.floating) else str(v))}</{tag}>"
-        for v in row) + "</tr>" for row in rows)
+        f"<{tag}{LEFT if i in words else ''}>"
+        f"{escape(f'{v:.4g}' if isinstance(v, float | np.floating) else str(v))}</{tag}>"
+        for i, v in enumerate(row)) + "</tr>" for row in rows)
 
 
 def html_table(rows: Iterable[Iterable[Any]]) -> str:
     """An HTML table whose first row is its head."""
-    head, *body = rows
-    return f"<table>{html_rows([head], 'th')}{html_rows(body)}</table>"
+    head, *body = [list(row) for row in rows]
+    words = {i for row in body for i, v in enumerate(row)
+             if isinstance(v, str) and re.search("[^\\W\\d]{2}", v)}
+    return f"<table>{html_rows([head], 'th', words)}{html_rows(body, words=words)}</table>"
 
 
 def html_list(sentences: Iterable[Any]) -> str:
@@ -41,7 +48,7 @@ def html_list(sentences: Iterable[Any]) -> str:
 
 def listing(text: str) -> str:
     """Lines as they are."""
-    return f"<pre>{escape(text)}</pre>"
+    return f"<pre><code>{escape(text)}</code></pre>"
 
 
 def shaded(array: np.ndarray) -> str:
@@ -66,3 +73,19 @@ def shaded(array: np.ndarray) -> str:
         lines.append(f"<tr>{cells}{'<td>…</td>' if rows.shape[1] > MOST else ''}</tr>")
     more = "<tr><td>…</td></tr>" if len(rows) > MOST else ""
     return f"<table>{''.join(lines)}{more}</table>"
+
+
+def tree(x: object, attributes: Mapping[str, Any], path: str | None, render: Any) -> Any:
+    """The object as a tree of its attributes that opens and closes, which Treescope has asked for.
+
+    Parameters
+    ----------
+    x : object
+    attributes : dict
+        What its branches are called, and what they hold.
+    path, render
+        What ``__treescope_repr__`` is given.
+    """
+    from treescope.repr_lib import render_object_constructor
+
+    return render_object_constructor(type(x), dict(attributes), path, render)

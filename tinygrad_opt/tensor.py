@@ -641,6 +641,13 @@ class Tensor(Methods):
             return {"text/plain": repr(self)}
         return notebook_view(self)
 
+    def __treescope_repr__(self, path: str | None, render: Any) -> Any:
+        from tinygrad_opt.markup import tree
+
+        shown = {"data": self._read(), "grad": self.grad, "name": self.name,
+                 "requires_grad": self._needs_grad, "op": self.op}
+        return tree(self, {k: v for k, v in shown.items() if v is not None}, path, render)
+
     def __reduce__(self) -> tuple[object, ...]:
         if self.op is not None:
             raise GraphError(

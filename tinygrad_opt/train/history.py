@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -202,10 +201,9 @@ class History(Mapping[str, list[float]]):
 
     def _repr_html_(self) -> str:
         try:
-            from tinygrad_opt.viz.figures import png
+            from tinygrad_opt.viz.figures import embedded
 
-            data = base64.b64encode(png(self.plot())).decode()
-            shown = f'<img src="data:image/png;base64,{data}" alt="columns against the epoch">'
+            shown = embedded(self.plot(), "columns against the epoch")
         except (RenderError, ValueError):                  # no Matplotlib; nothing recorded yet
             shown = html_table([self, *zip(*self._columns.values())])
         return shown + html_list(self.findings)

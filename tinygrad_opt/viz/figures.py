@@ -6,6 +6,7 @@ display, is not used at all.
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -171,6 +172,12 @@ def png(picture: Figure, **options: Any) -> bytes:
     buffer = io.BytesIO()
     picture.savefig(buffer, format="png", **options)
     return buffer.getvalue()
+
+
+def embedded(picture: Figure, alt: str) -> str:
+    """A figure as HTML that needs no file."""
+    data = base64.b64encode(png(picture)).decode()
+    return f'<img src="data:image/png;base64,{data}" alt="{alt}">'
 
 
 def save_picture(plot: Callable[..., Picture], path: Path, **options: Unpack[Options]) -> Path:

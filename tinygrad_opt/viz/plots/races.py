@@ -10,10 +10,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_opt.errors import ShapeError
+from tinygrad_opt.markup import html_table
 from tinygrad_opt.typing import Array
 from tinygrad_opt.viz.animation.film import Film, filmed
 from tinygrad_opt.viz.animation.moving import Line, Part, Words, arrow, note, within
-from tinygrad_opt.viz.figures import Options, Unpack, contours, drawing, halo, legend_below, styled
+from tinygrad_opt.viz.figures import (
+    Options,
+    Unpack,
+    contours,
+    drawing,
+    embedded,
+    halo,
+    legend_below,
+    styled,
+)
 from tinygrad_opt.viz.plots.surfaces import Surface, surface
 from tinygrad_opt.viz.plots.trajectories import Track, check_optimizers, paced, run
 from tinygrad_opt.viz.tables import Table, aligned, stacked
@@ -61,8 +71,8 @@ class Race(Table):
         last = np.hypot(*(np.ptp(track.points[-1 - track.steps // 4:], axis=0) / self.surface.size))
         return "rests elsewhere" if track.steps > 9 and last < 0.01 else ""
 
-    def __str__(self) -> str:
-        """A table: where each ended, and after how many steps it stayed at a minimum."""
+    def _rows(self) -> list[list[str]]:
+        """Where each ended, and after how many steps it stayed at a minimum."""
         lines = [["optimizer", "steps", *self.surface.axes, "value", "arrived"]]
         for name, track in self.tracks.items():
             arrived = self.arrived(name)
@@ -70,7 +80,13 @@ class Race(Table):
                    else f"step {arrived}" if arrived is not None else self._stuck(track))
             lines.append([name, str(track.steps), *(f"{v:.4g}" for v in track.points[-1]),
                           f"{track.values[-1]:.3g}", end])
-        return aligned(lines, left=(0, 5))
+        return lines
+
+    def __str__(self) -> str:
+        return aligned(self._rows(), left=(0, 5))
+
+    def _repr_html_(self) -> str:
+        return embedded(self.plot(), "paths of the optimizers") + html_table(self._rows())
 
 
 def race(
