@@ -332,6 +332,7 @@ def test_it_is_played_by_keys_alone(browser, page):
 
 def test_inside_a_step_are_the_numbers_of_the_engine(browser, page):
     tab = opened(browser, page)
+    tab.evaluate("change({activation: 'tanh', widths: [8, 8]})")
     tab.keyboard.press("b")
     x, y = live.points("spiral", 0.1)
     n = 225

@@ -2,7 +2,7 @@
 
 const SHAPES = ["circle", "triangle", "square", "diamond", "cross", "star", "circle", "triangle"];
 const BATCHES = [1, 2, 4, 8, 16, 32, 64, 128];
-const RATES = {SGD: 0.3, Momentum: 0.03, Nesterov: 0.03, AdaGrad: 0.1, AdaDelta: 1, Lion: 0.003};
+const RATES = {SGD: 0.3, Momentum: 0.03, Nesterov: 0.03, AdaGrad: 0.1, AdaDelta: 1, Lion: 0.003, Adam: 0.03, AdamW: 0.03};
 
 let lab, playing = false, picked = {layer: 0, from: 0, to: 0, bias: false}, stage = null, frames = 0, curve = [];
 let wires = [], columns = [];
@@ -319,7 +319,7 @@ const PARTS = [() => drawMaps(false), drawWires, () => drawMaps(true), () => { d
 const timing = {frames: 0, steps: 0, train: 0, draw: 0, began: 0};
 function frame(now) {
   if (!playing) return;
-  budget = Math.min(6, Math.max(0.5, budget * (now - last > 22 ? 0.8 : 1.05)));
+  budget = Math.min(6, Math.max(0.5, budget * (now - last > 19 ? 0.7 : 1.04)));
   last = now;
   const began = performance.now();
   let count = 0;
@@ -691,7 +691,7 @@ async function begin() {
   const pack = await unpacked("modules"), rules = Object.keys(pack.rules), activations = Object.keys(pack.nets);
   const rule = rules.includes("Adam") ? "Adam" : rules[0], given = pack.given.length ? 0 : undefined;
   lab = new Lab(pack, {data: Object.keys(pack.data)[0], noise: 1, rule, lr: RATES[rule] ?? 0.01, given,
-    activation: activations[0], widths: given === undefined ? [8, 8].slice(0, Math.max(...Object.values(pack.nets).map(l => l.length - 1))) : []});
+    activation: activations.includes("relu") ? "relu" : activations[0], widths: given === undefined ? [16, 16].slice(0, Math.max(...Object.values(pack.nets).map(l => l.length - 1))) : []});
   readTheme();
   byId("sets").replaceChildren(...Object.keys(pack.data).map(name => {
     const b = make("button", {type: "button", onclick: () => change({data: name, noise: lab.settings.noise})}, make("canvas", {width: 88, height: 88, ariaHidden: "true"}), name);
