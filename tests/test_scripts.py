@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tinygrad_opt as tg
-from tinygrad_opt import nn, optim
+from tinygrad_opt import cli, nn, optim
 from tinygrad_opt.interop import script
 from tinygrad_opt.optim import schedules
 
@@ -308,6 +308,16 @@ def test_what_cannot_be_said_is_refused_by_name(library, make, words):
     model, opt, loss = make()
     with pytest.raises(ValueError, match=f"a script for .* cannot say .*{words}"):
         script(model, opt, loss, library, X3, data(12, 4))
+
+
+def test_the_command_writes_a_script_that_runs(tmp_path, capsys):
+    out = tmp_path / "moons.py"
+    options = ["--library", "numpy", "--hidden", "5", "--out", str(out)]
+    assert cli.main(["script", "moons", *options]) == 0
+    assert f"run it with: python {out}" in capsys.readouterr().out
+    run = subprocess.run([sys.executable, str(out)], capture_output=True, text=True, check=True)
+    losses = [float(line.split()[1]) for line in run.stdout.splitlines()]
+    assert len(losses) == 20 and losses[-1] < losses[0]
 
 
 def test_wrong_arguments_are_told():

@@ -1,4 +1,4 @@
-"""``tinygrad-opt train`` and ``compare``: a network learns, by one optimizer or by several."""
+"""``tinygrad-opt train``, ``script``, ``compare``: a network learns, by one optimizer or more."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tinygrad_opt.cli.learning import (
     prepared,
 )
 
-__all__ = ["compare", "save_histories", "train"]
+__all__ = ["compare", "save_histories", "script", "train"]
 
 
 @command(
@@ -120,6 +120,35 @@ def _drawing(learning: Learning, path: Path) -> Path:
     drawing = draw(loss, name="the loss").save(path)
     model.zero_grad()
     return drawing
+
+
+@command(
+    *LEARNING,
+    argument("--library", choices=("torch", "jax", "numpy"), default="torch",
+             help="what the script is written for (default: torch)"),
+    argument("--out", type=Path, metavar="FILE.py",
+             help="where to (default: runs/DATASET_LIBRARY.py)"),
+    examples="""
+    tinygrad-opt script moons
+    tinygrad-opt script moons --library numpy --optimizer momentum --hidden 8
+    tinygrad-opt script digits --library jax --optimizer lion --out digits.py
+    """,
+)
+def script(options: argparse.Namespace) -> None:
+    """Write the training of a small network as a script for PyTorch, JAX or NumPy.
+
+    It starts from the same weights, takes twenty steps on all samples at once, and prints the
+    losses that training has here; weights and data lie beside it. The one for NumPy spells out
+    the forward pass, the backward pass and the update.
+    """
+    from tinygrad_opt import interop
+
+    learning = prepared(options)
+    samples, name = learning.samples, f"{learning.problem.name}_{options.library}.py"
+    text = interop.script(learning.model, learning.optimizer, "cross_entropy", options.library,
+                          samples.x_train, samples.y_train)
+    path = text.save(options.out or Path("runs", name))
+    print(f"{path}  run it with: python {path}")
 
 
 @command(
