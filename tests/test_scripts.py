@@ -292,8 +292,56 @@ def test_a_batch_is_made_up_where_none_is_given(library, make, loss):
     assert text.arrays["x"].shape[0] == 8 == text.arrays["y"].shape[0]
 
 
+class Tied(nn.Module):
+    """Words are scored with the table of their vectors."""
+
+    def __init__(self):
+        self.table = nn.Embedding(7, 4, rng=0, dtype=np.float64)
+        self.inner = nn.Linear(4, 4, rng=1, dtype=np.float64)
+
+    def forward(self, x):
+        return np.tanh(self.inner(self.table(x))) @ self.table.weight.T
+
+
+def test_weights_used_twice_are_one_parameter_or_refused(tmp_path):
+    x, y = np.arange(7), (3 * np.arange(7)) % 7
+    model, opt = Tied(), optim.SGD(lr=0.5)
+    path = script(Tied(), opt, "cross_entropy", "numpy", x, y).save(tmp_path / "tied.py")
+    run = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, check=True)
+    opt.bind(model.parameters())
+    for line in run.stdout.splitlines():
+        loss = nn.cross_entropy(model(x), y)
+        np.testing.assert_allclose(float(line.split()[1]), float(loss), rtol=1e-6)
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+    with pytest.raises(ValueError, match=r"tied weights: table\.weight"):
+        script(Tied(), "sgd", "cross_entropy", "torch", x, y)
+    twice = nn.Sequential(nn.Linear(3, 3), nn.tanh, nn.Linear(3, 3))
+    twice.layers[2].weight = twice.layers[0].weight
+    with pytest.raises(ValueError, match=r"tied weights: 2\.weight is that of 0"):
+        script(twice, "sgd", "mse", "torch", X3, X3)
+
+
+def frozen():
+    model = mlp()
+    model.requires_grad_("layers.0.*", False)
+    return model
+
+
+def stepped():
+    model = mlp()
+    opt = optim.SGD(model.parameters())
+    nn.mse_loss(model(X3), data(12, 4)).backward()
+    opt.step()
+    return model, opt, "mse"
+
+
 @pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("make, words", [
+    (lambda: (frozen(), optim.SGD(), "mse"), r"the frozen parameter layers\.0\.weight"),
+    (lambda: (mlp(), optim.SGD(nn.Linear(2, 2).parameters()), "mse"), "other parameters"),
+    (stepped, "has taken 1 steps"),
     (lambda: (mlp(), optim.SGD(frozen=["*"]), "mse"), r"frozen=\('\*',\) of SGD"),
     (lambda: (mlp(), optim.SGD(overrides={"*bias": {"lr": 0.0}}), "mse"), "overrides="),
     (lambda: (mlp(), optim.SGD(check_finite="skip"), "mse"), "check_finite='skip'"),

@@ -13,7 +13,7 @@ from tinygrad_opt.hints import answers
 from tinygrad_opt.interop.scripts import in_jax, in_numpy, in_torch
 from tinygrad_opt.interop.scripts.calls import Recording, record
 from tinygrad_opt.interop.scripts.code import Unsaid
-from tinygrad_opt.interop.scripts.sections import Script, Sections
+from tinygrad_opt.interop.scripts.script_parts import Script, Sections
 from tinygrad_opt.interop.scripts.updates import refuse_options
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.optim import Optimizer, get
@@ -95,7 +95,7 @@ def script(
     x = _inputs(model) if x is None else np.asarray(values_of(x))
     y = _targets(model, loss, x) if y is None else np.asarray(values_of(y))
     try:
-        refuse_options(opt)
+        refuse_options(opt, model)
         found = record(model, loss, x, y, is_layer)
         sections = write(found, opt)
     except Unsaid as error:

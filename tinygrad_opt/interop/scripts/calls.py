@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from tinygrad_opt.interop.scripts.code import Unsaid
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.recording import in_mode, tick
 from tinygrad_opt.tensor import Tensor
-
-if TYPE_CHECKING:
-    import numpy as np
 
 __all__ = ["Called", "Recording", "record"]
 
@@ -84,10 +83,13 @@ def record(
     is_layer : callable
         Whether a module, or the loss, is one step; what others compute is written out.
     """
+    frozen = [path for path, p in model.parameters().items() if not p.requires_grad]
+    if frozen:
+        raise Unsaid(f"the frozen parameter {frozen[0]}")
     dtype = next(iter(model.parameters().values())).dtype
     # with gradients, so that all is recorded that is made of them
     x, y = (Tensor(a.astype(dtype), requires_grad=True, name=name) if a.dtype.kind == "f" else
-            Tensor(a, name=name) for name, a in (("x", inputs), ("y", targets)))
+            Tensor(a.astype(np.int64), name=name) for name, a in (("x", inputs), ("y", targets)))
     called: list[Called] = []
     spans: list[tuple[str, Module, int, int]] = []
     kept, drawn = model.state_dict(), [          # what a batch moves

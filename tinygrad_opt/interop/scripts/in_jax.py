@@ -9,9 +9,9 @@ import numpy as np
 
 from tinygrad_opt import kernels, nn
 from tinygrad_opt.interop.scripts.calls import Called, Recording
-from tinygrad_opt.interop.scripts.formulas import Formulas
+from tinygrad_opt.interop.scripts.derivation import Formulas
 from tinygrad_opt.interop.scripts.in_numpy import Program, clips, copied, state
-from tinygrad_opt.interop.scripts.sections import Sections
+from tinygrad_opt.interop.scripts.script_parts import Sections
 from tinygrad_opt.interop.scripts.updates import learning_rate, update_of
 from tinygrad_opt.optim import Optimizer
 

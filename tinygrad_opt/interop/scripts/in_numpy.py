@@ -8,8 +8,8 @@ from typing import Any
 from tinygrad_opt import nn
 from tinygrad_opt.interop.scripts.calls import Recording
 from tinygrad_opt.interop.scripts.code import literal
-from tinygrad_opt.interop.scripts.formulas import Formulas
-from tinygrad_opt.interop.scripts.sections import Sections, listed
+from tinygrad_opt.interop.scripts.derivation import Formulas
+from tinygrad_opt.interop.scripts.script_parts import Sections, listed
 from tinygrad_opt.interop.scripts.updates import learning_rate, update_of
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.optim import Optimizer

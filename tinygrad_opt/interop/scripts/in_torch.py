@@ -11,7 +11,7 @@ import numpy as np
 from tinygrad_opt import nn, optim
 from tinygrad_opt.interop.scripts.calls import Called, Recording
 from tinygrad_opt.interop.scripts.code import Unsaid, indexed, literal
-from tinygrad_opt.interop.scripts.sections import Names, Sections
+from tinygrad_opt.interop.scripts.script_parts import Names, Sections
 from tinygrad_opt.interop.scripts.updates import learning_rate, update_of
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.nn.recurrent import _Recurrent
@@ -118,6 +118,8 @@ def _operation(t: Tensor, words: list[str], batch: int) -> str:
         return f"{first} @ {words[1]} + {words[2]}"
     if name in ("negative", "positive"):
         return f"-{first}" if name == "negative" else first
+    if name in ("maximum", "minimum") and words[1][-1].isdigit():
+        return f"torch.clamp({words[0]}, {name[:3]}={words[1]})"
     if name in _NAMED and not attrs:
         return f"{_NAMED[name]}({', '.join(words)})"
     if name in ("elu", "leaky_relu", "gelu_tanh"):
@@ -169,6 +171,7 @@ class _Torch:
     def __init__(self, found: Recording) -> None:
         self.found, self.state = found, {}  # type: Recording, dict[str, np.ndarray]
         self.layers: dict[str, str] = {}                   # name -> what makes it
+        self.kept: dict[int, str] = {}                     # parameter -> the layer that has it
         self.lines: list[str] = []                         # of forward
         self.loss: list[str] = []
         self.names: dict[int, str] = {id(found.x): "x", id(found.y): "y",
@@ -195,7 +198,7 @@ class _Torch:
         for i, step in enumerate(steps):
             if isinstance(step, Called):
                 if len(step.results) != 1 or step.inputs[0] is not now or len(step.inputs) > 1:
-                    return None
+                    break
                 self._keep(step.layer, str(i))
                 texts.append(self._made(step.layer))
                 now = step.results[0]
@@ -203,9 +206,11 @@ class _Torch:
                 texts.append(_ACTIVATIONS[step.op.name](**step.attrs))
                 now = step
             else:
-                self.state = {}
-                return None
-        return texts
+                break
+        else:
+            return texts
+        self.state, self.kept = {}, {}
+        return None
 
     def _class(self, steps: list[Any], tail: list[Any]) -> str:
         called: dict[int, str] = {}
@@ -279,8 +284,9 @@ class _Torch:
                 raise Unsaid(f"a loss with {len(step.layer.args)} arguments before the prediction")
             for name, value in step.layer.keywords.items():
                 value = values_of(value)
-                given.append(f"{name}=" + (f"torch.tensor({np.asarray(value).tolist()})"
-                                           if np.ndim(value) else literal(value)))
+                row = f"torch.tensor({np.asarray(value).tolist()}, dtype=prediction.dtype)"
+                given += [f"{name}={row if np.ndim(value) else literal(value)}"] * (
+                    value is not None)
         if function is nn.kl_div and not any(g.startswith("reduction") for g in given):
             given.append('reduction="batchmean"')
         return f"F.{function.__name__}({', '.join(given)})"
@@ -295,6 +301,8 @@ class _Torch:
         if type(x) is Tensor:
             paths = {id(p): path for path, p in self.found.model.parameters().items()}
             if id(x) in paths:
+                if id(x) in self.kept:
+                    raise Unsaid(f"tied weights: {paths[id(x)]} is used outside its layer too")
                 name = self._attribute(paths[id(x)])
                 self.layers.setdefault(name, f"nn.Parameter(torch.zeros({tuple(x.shape)}))")
                 self.state[name] = x.data
@@ -312,6 +320,9 @@ class _Torch:
 
     def _keep(self, layer: Module, name: str) -> None:
         suffix = "_l0" if isinstance(layer, _Recurrent) else ""
+        for own, p in layer.parameters().items():
+            if self.kept.setdefault(id(p), name) != name:
+                raise Unsaid(f"tied weights: {name}.{own} is that of {self.kept[id(p)]}")
         for own, array in nn.to_torch(layer).items():
             self.state[f"{name}.{own}{suffix}"] = array
         if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.interop.scripts.code import Functional, Unsaid, as_function, literal, source_of
+from tinygrad_opt.nn.module import Module
 from tinygrad_opt.ops import Op
 from tinygrad_opt.optim import Optimizer
 from tinygrad_opt.optim.rule import numbers, traced
@@ -46,8 +47,13 @@ class Update:
         return "\n\n\n".join(filter(None, [constants, self.text]))
 
 
-def refuse_options(optimizer: Optimizer) -> None:
-    """Say by name which options of an optimizer no script knows."""
+def refuse_options(optimizer: Optimizer, model: Module) -> None:
+    """Say by name what of an optimizer no script knows."""
+    mine = {*map(id, optimizer.parameters.values())}
+    if mine and mine != {*map(id, model.parameters().values())}:
+        raise Unsaid("an optimizer of other parameters than those of the model")
+    if optimizer.t:
+        raise Unsaid(f"an optimizer that has taken {optimizer.t} steps: give a new one")
     for name in ("overrides", "frozen", "check_finite"):
         if getattr(optimizer, name):
             raise Unsaid(f"{name}={getattr(optimizer, name)!r} of {type(optimizer).__name__}")

@@ -162,13 +162,14 @@ class Formulas:
     def backward(self, t: Tensor, place: int, gradient: str) -> str:
         """The gradient of one input of an operation, in its shape."""
         assert t.op is not None
-        vjp = t.op.vjps[place]
-        x = t.inputs[place]
+        vjp, x = t.op.vjps[place], t.inputs[place]
+        assert vjp is not None
         name = f"{t.op.name}_vjp"
         if not isinstance(t.op.vjps, ops.Joint) and sum(v is not None for v in t.op.vjps) > 1:
             name += f"_{place + 1}"
         known = {"g": (gradient, np.ones_like(t._array)), "z": (self.names[id(t)], t._array)}
-        return self._said(t, vjp, name, known, None, x)
+        value = vjp(np.ones_like(t._array), t._array, *map(values_of, t.inputs), **t.attrs)
+        return self._said(t, vjp, name, known, value, x)
 
     def backward_together(self, t: Tensor, gradient: str) -> tuple[str, list[str]] | None:
         """The gradients of all inputs from one call, if they are computed in one loop.
