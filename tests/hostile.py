@@ -1,6 +1,6 @@
 """Hostile input: every reader of what comes from outside, and ways to change what it reads.
 
-    python tests/hostile.py npz 10000             # so many changed inputs; 12 readers, or "all"
+    python tests/hostile.py npz 10000             # so many changed inputs; 13 readers, or "all"
     python tests/fuzz.py npz -runs=200000         # guided by coverage; needs atheris
 
 A reader may refuse by the error that its documentation names, and hold at most 64 MB beyond the
@@ -25,6 +25,7 @@ import numpy as np
 import tinygrad_opt as tg
 from tinygrad_opt import data, nn, optim
 from tinygrad_opt.errors import CheckpointError
+from tinygrad_opt.parallel import sweep
 from tinygrad_opt.viz import formula
 
 CORPUS = Path(__file__).with_name("corpus")
@@ -143,6 +144,20 @@ def parse_formula(content):
     formula.parse(text, **{name: leaves[name] for name in re.findall(r"\b[xw]\b", text)})
 
 
+def resume_sweep(content):
+    """The log of a sweep; a line that is cut short is passed over, which is told as a refusal."""
+    path, calls = at("log.jsonl", content), []
+
+    def train(lr, rng):
+        calls.append(lr)
+        return {"loss": lr, "more": 1 / 3}
+
+    found = sweep(train, GRID, resume=path, progress=False)
+    assert len(found) == 2 and str(found) and found.rows()
+    if calls:
+        raise ValueError(f"{path}: {len(calls)} trials were passed over")
+
+
 READERS = {
     "npz": (load_npz, CheckpointError), "member": (load_member, CheckpointError),
     "tree": (load_tree, CheckpointError), "state": (load_state, CheckpointError),
@@ -150,7 +165,7 @@ READERS = {
     "safetensors": (load_safetensors, CheckpointError), "header": (load_header, CheckpointError),
     "idx": (read_idx, ValueError), "gzip": (read_gzip, ValueError),
     "csv": (read_csv, ValueError), "table": (read_csv_by_name, ValueError),
-    "formula": (parse_formula, ValueError),
+    "formula": (parse_formula, ValueError), "log": (resume_sweep, ValueError),
 }
 
 
@@ -168,6 +183,9 @@ def taken_apart(content):
     return np.load(io.BytesIO(members.pop("tree"))).tobytes(), members
 
 
+GRID = {"lr": [0.5, 0.25]}
+LOG = Path(FOLDER.name, "sound.jsonl")
+sweep(lambda lr, rng: {"loss": lr, "more": 1 / 3}, GRID, seed=0, resume=LOG, progress=False)
 VALUES = {"text": "a\0b", "mixed": (1, [2.5, None, True, {"a": np.arange(3)}]), "big": 2**70}
 WEIGHTS = {"w": np.eye(2, dtype=np.float32), "b": np.array(1.5)}
 RUN, PLAIN = saved("run.npz", *trained(), epoch=3), saved("values.npz", WEIGHTS, **VALUES)
@@ -181,7 +199,7 @@ def sound(name):
     """Inputs that a reader takes."""
     idx = b"\0\0\x0b\2" + struct.pack(">2I", 2, 3) + np.arange(6, dtype=">i2").tobytes()
     return {
-        "npz": [PLAIN, RUN], "tree": [PLAIN_TREE], "state": [RUN_TREE],
+        "npz": [PLAIN, RUN], "tree": [PLAIN_TREE], "state": [RUN_TREE], "log": [LOG.read_bytes()],
         "rebuild": [RUN_TREE],
         "safetensors": [SAFE], "header": [SAFE_HEADER],
         "member": [npy(np.arange(6.0).reshape(2, 3)), npy(np.array("text")), npy(np.array(True))],

@@ -288,7 +288,12 @@ def test_the_log_of_another_sweep_is_refused(tmp_path, seed, grid, said):
     assert log.read_bytes() == before
 
 
-@pytest.mark.parametrize("text", ['{"a": 1}\n', "[1, 2]\n", '{"number": 0, "other": 1}\n', "3\n"])
+@pytest.mark.parametrize("text", [
+    '{"a": 1}\n', "[1, 2]\n", '{"number": 0, "other": 1}\n', "3\n", '{"seed": -1}\n',
+    '{"seed": "x"}',
+    '{"number": 0, "options": {}, "status": "well", "values": {}, "seconds": 0, "error": ""}',
+    '{"number": 0, "options": {}, "status": "done", "values": {"a": 1}, "seconds": 0, "error": 2}',
+])
 def test_a_file_that_is_no_log_is_refused(tmp_path, text):
     log = tmp_path / "log.jsonl"
     log.write_text(text)

@@ -492,13 +492,13 @@ class _Log:
         if path is None or not path.exists():
             return []
         lines = []
-        for number, text in enumerate(path.read_text(encoding="utf-8").splitlines()):
+        for number, text in enumerate(path.read_bytes().split(b"\n"), 1):
             try:
                 line = json.loads(text)
-            except ValueError:                             # cut short by a kill
+            except (ValueError, RecursionError):           # cut short by a kill
                 continue
-            if not isinstance(line, dict) or not {"seed", "number"} & line.keys():
-                raise CheckpointError(f"{path} is no log of a sweep: see line {number + 1}")
+            if not _is_line(line):
+                raise CheckpointError(f"{path} is no log of a sweep: see line {number}")
             lines.append(line)
         return lines
 
@@ -508,15 +508,11 @@ class _Log:
         for line in self.lines:
             if "number" not in line:
                 continue
-            try:
-                trial = Trial(**line)
-            except TypeError as error:
-                raise CheckpointError(f"{self.path} is no log of a sweep: {error}") from None
-            k = trial.number
-            if k >= len(settings) or _plain(settings[k]) != trial.options:
+            k = line["number"]
+            if k >= len(settings) or repr(_plain(settings[k])) != repr(line["options"]):
                 raise ValueError(f"{self.path} is the log of another sweep: its trial {k} had the"
-                                 f" options {trial.options}")
-            if trial.status != "failed":
+                                 f" options {line['options']!r:.200}")
+            if line["status"] != "failed":
                 found[k] = Trial(**{**line, "options": settings[k]})
         return found
 
@@ -534,6 +530,20 @@ class _Log:
                 if file.read(1) != b"\n":
                     file.write(b"\n")
             file.write("".join(f"{json.dumps(line)}\n" for line in lines).encode())
+
+
+def _is_line(line: Any) -> bool:
+    """Whether this stands in a log: the seed, or all that is known of a trial."""
+    if not isinstance(line, dict):
+        return False
+    if line.keys() == {"seed"}:
+        return type(line["seed"]) is int and line["seed"] >= 0
+    return (line.keys() == Trial.__dataclass_fields__.keys()
+            and type(line["number"]) is int and line["number"] >= 0
+            and isinstance(line["options"], dict) and line["status"] in ORDER
+            and isinstance(line["values"], dict) and type(line["seconds"]) in (int, float)
+            and all(type(value) is float for value in line["values"].values())
+            and isinstance(line["error"], str))
 
 
 def _plain(value: Any) -> Any:

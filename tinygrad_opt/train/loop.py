@@ -73,7 +73,7 @@ def fit(
     history: History | None = None,
     compile: bool | str | None = None,
     diagnose: bool = True,
-    parallel: Any = None,
+    parallel: Together | None = None,
 ) -> History:
     """Train a model: shuffle, predict, differentiate the loss, step; again and again.
 
@@ -130,7 +130,7 @@ def fit(
         the same without, except that with ``"native"`` the few steps that are looked at are made
         without machine code.
 
-    parallel : Ranks, optional
+    parallel : optional
         ``parallel.mpi()``: each of several processes computes a part of every batch, and all take
         the same step. See `tinygrad_opt.parallel.mpi`.
 
@@ -188,6 +188,13 @@ def fit(
         with in_mode(model, True), _gentle_interrupt(run), _one_voice(run):
             run.train()
     return run.history
+
+
+class Together(Protocol):
+    """Several processes that train together, such as ``parallel.mpi()``."""
+
+    def run(self, *arguments: Any) -> Run:
+        """The run of this process; it is given what `Run` is."""
 
 
 class Run:
