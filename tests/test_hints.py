@@ -158,7 +158,10 @@ def test_hints_are_for_names_that_are_not_there(library, owner):
     places = {"tinygrad_opt": tg, "Tensor": tg.Tensor, "nn": nn, "Module": nn.Module,
               "optim": optim, "Optimizer": optim.Optimizer, "data": data, "train": train,
               "viz": viz, "init": nn.init, "schedules": optim.schedules}
-    if owner != "arguments":
+    if owner == "options":
+        assert not LIBRARIES[library][owner].keys() & {o for name in optim.names()
+                                                       for o in type(optim.get(name)).options}
+    elif owner != "arguments":
         here = {name for name in LIBRARIES[library][owner] if hasattr(places[owner], name)}
         assert here <= SUBMODULES
 

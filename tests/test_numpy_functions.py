@@ -480,3 +480,12 @@ def test_second_derivatives_pass_through_recorded_functions():
 def test_constants_give_constants():
     z = np.sum(Tensor(X) * 2)
     assert type(z) is Tensor and not z.requires_grad and z.op is None
+
+
+@pytest.mark.parametrize("call", [
+    lambda t: np.cumsum(t, axis=3), lambda t: t.cumsum(-4), lambda t: np.split(t, 2, axis=3),
+    lambda t: np.array_split(t, 2, axis=-3),
+])
+def test_an_axis_that_is_not_there_is_named(call):
+    with pytest.raises((ShapeError, np.exceptions.AxisError), match=r"axis -?\d is out of bounds"):
+        call(Tensor(np.ones((70, 70))))

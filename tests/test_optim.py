@@ -534,8 +534,10 @@ def test_a_misspelt_option_or_attribute_is_refused_with_the_right_spelling():
     for typo, meant in [("overides", "overrides"), ("frosen", "frozen")]:
         with pytest.raises(TypeError, match=f"did you mean '{meant}'"):
             optim.Adam(**{typo: ()})
-    with pytest.raises(AttributeError, match="did you mean 'beta1'"):
+    with pytest.raises(AttributeError, match="Keras's beta_1 here: beta1"):
         optim.Adam().beta_1 = 0.5
+    with pytest.raises(TypeError, match="has no option 'wd'; here: weight_decay"):
+        optim.Adam(wd=0.1)
 
 
 def test_the_rate_can_be_changed_and_read_at_any_time():

@@ -131,6 +131,12 @@ PYTORCH = {
         "LBFGS": "optim.minimize(f, params, method='lbfgs')",
         "lr_scheduler": "a schedule is the lr: optim.Adam(params, lr=optim.schedules.cosine(...))",
     },
+    "options": {
+        "betas": "beta1=0.9, beta2=0.999", "alpha": "lr, or rho for RMSprop", "lr_decay": "decay",
+        "momentum_decay": "psi", "params": "the first argument",
+        "foreach": "leave it out: all parameters are updated together",
+        "fused": "leave it out: all parameters are updated together",
+    },
     "Optimizer": {
         "param_groups": "opt.lr = ...; by name, overrides={'*.bias': {'lr': 0.1}}",
         "add_param_group": "give all parameters at once; by name, overrides={...}",
@@ -159,7 +165,8 @@ PYTORCH = {
         "batch_first": "leave it out: the first axis is always the samples",
         "bidirectional": "two layers, one on x[:, ::-1]",
         "in_channels": "the first argument", "out_channels": "the second argument",
-        "kernel_size": "the third argument, kernel", "affine": "leave it out: there always is one",
+        "kernel_size": "the third argument, kernel",
+        "affine": "an option of norms; elsewhere bias=False",
         "track_running_stats": "leave it out: it always does",
         "negative_slope": "slope", "input_size": "the first argument",
         "hidden_size": "the second argument", "embed_dim": "the first argument",
@@ -194,6 +201,8 @@ KERAS = {
         "categorical_crossentropy": "nn.cross_entropy, of logits",
         "sparse_categorical_crossentropy": "nn.cross_entropy, of logits",
         "mse": "nn.mse_loss", "mae": "nn.l1_loss", "mean_squared_error": "nn.mse_loss",
+        "mean_absolute_error": "nn.l1_loss", "l1": "nn.l1_loss", "huber": "nn.huber_loss",
+        "hinge": "nn.hinge_loss",
         "GlobalAveragePooling2D": "x.mean((2, 3))", "Layer": "nn.Module",
     },
     "Module": {
@@ -205,6 +214,12 @@ KERAS = {
         "trainable": "model.requires_grad_(False)", "build": "nothing to do",
         "add": "give all layers at once: nn.Sequential(a, b, c)",
         "count_params": "model.summary().parameters", "plot": "tg.draw(model)",
+    },
+    "options": {
+        "learning_rate": "lr", "beta_1": "beta1", "beta_2": "beta2", "epsilon": "eps",
+        "clipnorm": "clip_norm_each", "clipvalue": "clip_value", "global_clipnorm": "clip_norm",
+        "initial_accumulator_value": "initial_accumulator", "var_list": "the first argument",
+        "name": "leave it out",
     },
     "Optimizer": {
         "apply_gradients": "loss.backward(), then opt.step()",
@@ -247,6 +262,10 @@ JAX = {
         "clip_by_global_norm": CLIP, "apply_updates": "opt.update(params, grads)",
     },
     "Tensor": {"at": "t[index] = value, or np.where", "block_until_ready": "nothing to do"},
+    "options": {
+        "decay_rate": "rho for RMSprop, beta1 for Adam", "mu": "momentum",
+        "schedule": "lr=optim.schedules.cosine(...)", "warmup": "lr=optim.schedules.warm_up(...)",
+    },
     "Optimizer": {"init": "nothing to do: state is made with the parameters"},
     "arguments": {"has_aux": "return the loss alone", "static_argnums": "leave it out"},
 }
@@ -263,8 +282,16 @@ SKLEARN = {
                   "learning_rate_init": RATE, "n_samples": "the first argument"},
 }
 
+OTHERS = {
+    "options": {
+        "gamma": "momentum, or rho for RMSprop", "beta": "beta1 and beta2, or momentum",
+        "lr_schedule": "lr=optim.schedules.cosine(...)", "l2": "weight_decay",
+        "max_grad_norm": "clip_norm", "grad_clip": "clip_norm", "wd": "weight_decay",
+    },
+}
+
 LIBRARIES: dict[str, dict[str, dict[str, str]]] = {
-    "PyTorch": PYTORCH, "Keras": KERAS, "JAX": JAX, "scikit-learn": SKLEARN,
+    "PyTorch": PYTORCH, "Keras": KERAS, "JAX": JAX, "scikit-learn": SKLEARN, "": OTHERS,
 }
 
 
@@ -273,9 +300,10 @@ def hint(owner: str, name: str, known: Iterable[str]) -> str:
     known = set(known)
     for library, table in LIBRARIES.items():
         cure = table.get(owner, {}).get(name)
-        if cure is not None and not (owner == "arguments" and cure.isidentifier()
+        if cure is not None and not (owner in ("arguments", "options") and cure.isidentifier()
                                      and cure not in known):
-            return f"{library}'s {name} here: {cure}"
+            whose = f"{library}'s {name} " if library else ""
+            return f"{whose}here: {cure}"
     return nearest(name, known)
 
 

@@ -391,6 +391,8 @@ def sum_to(g: Array, shape: Shape) -> Array:
 @primitive(np.cumsum, like=False)
 def cumsum(x: Array, axis: int | None = None, out: Array | None = None) -> Array:
     """np.cumsum; many long rows are added one to the next, rather than entry by entry."""
+    if axis is not None:
+        axis = np.lib.array_utils.normalize_axis_index(axis, x.ndim)
     if axis is None or x.ndim < 2 or x.size < 4096 or x.size < 64 * x.shape[axis]:
         return np.cumsum(x, axis, out=out)
     z = axis_first(x, axis)

@@ -575,6 +575,7 @@ def _column_stack(tup: Sequence[Array]) -> Array:
 
 @implements(np.array_split)
 def _array_split(ary: Array, indices_or_sections: Sections, axis: int = 0) -> list[Array]:
+    axis = np.lib.array_utils.normalize_axis_index(axis, ary.ndim)
     n = ary.shape[axis]
     if isinstance(indices_or_sections, int | np.integer):
         sizes = [len(part) for part in np.array_split(np.arange(n), indices_or_sections)]
@@ -588,6 +589,7 @@ def _array_split(ary: Array, indices_or_sections: Sections, axis: int = 0) -> li
 
 @implements(np.split)
 def _split(ary: Array, indices_or_sections: Sections, axis: int = 0) -> list[Array]:
+    axis = np.lib.array_utils.normalize_axis_index(axis, ary.ndim)
     n = ary.shape[axis]
     if isinstance(indices_or_sections, int | np.integer) and n % indices_or_sections:
         raise ShapeError(f"split of {ary.shape}: axis {axis} of length {n} does not divide into"

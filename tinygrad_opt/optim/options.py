@@ -12,30 +12,16 @@ from typing import Any, TypedDict
 import numpy as np
 
 from tinygrad_opt.errors import nearest
+from tinygrad_opt.hints import KERAS, PYTORCH, hint
 from tinygrad_opt.typing import Rate
 
 __all__ = ["SYNONYMS", "Check", "Options", "Shared", "choice", "decay_rate", "flag", "meant",
            "momentum", "nearest", "number", "optional", "overrides", "patterns", "positive", "rate",
            "scheduled", "whole"]
 
-# Keras's and torch's names
-SYNONYMS = {
-    "learning_rate": "lr", "beta_1": "beta1", "beta_2": "beta2", "epsilon": "eps",
-    "clipnorm": "clip_norm_each", "clipvalue": "clip_value", "global_clipnorm": "clip_norm",
-    "initial_accumulator_value": "initial_accumulator", "lr_decay": "decay",
-    "momentum_decay": "psi",
-}
-# what is said of names that mean several options
-_MEANT = {
-    "betas": "beta1=0.9, beta2=0.999", "alpha": "lr, or rho for RMSprop", "mu": "momentum",
-    "gamma": "momentum, or rho for RMSprop", "decay_rate": "rho for RMSprop, beta1 for Adam",
-    "beta": "beta1 and beta2, or momentum", "warmup": "lr=optim.schedules.warm_up(...)",
-    "schedule": "lr=optim.schedules.cosine(...)", "lr_schedule": "lr=optim.schedules.cosine(...)",
-    "max_grad_norm": "clip_norm", "grad_clip": "clip_norm", "l2": "weight_decay",
-    "foreach": "leave it out: all parameters are updated together", "wd": "weight_decay",
-    "fused": "leave it out: all parameters are updated together", "params": "the first argument",
-    "var_list": "the first argument", "name": "leave it out",
-}
+# what `get` takes for an option besides its name: PyTorch's and Keras's names of the same
+SYNONYMS = {word: ours for table in (PYTORCH, KERAS) for word, ours in table["options"].items()
+            if ours.isidentifier()}
 
 Check = Callable[[str, object], Any]         # what is kept depends on the option
 Overrides = Mapping[str, Mapping[str, object]]
@@ -67,11 +53,7 @@ class Options(Shared, total=False):
 
 def meant(name: str, known: Collection[str]) -> str:
     """How a message goes on after an option that an optimizer does not have."""
-    ours = SYNONYMS.get(name)
-    if ours in known:
-        return f"did you mean {ours!r}?"
-    synonyms = [synonym for synonym, option in SYNONYMS.items() if option in known]
-    return f"here: {_MEANT[name]}" if name in _MEANT else nearest(name, [*known, *synonyms])
+    return hint("options", name, [*known, *(w for w, ours in SYNONYMS.items() if ours in known)])
 
 
 def number(

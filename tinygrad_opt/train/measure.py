@@ -10,7 +10,7 @@ import numpy as np
 from tinygrad_opt.data import minibatches
 from tinygrad_opt.data.arguments import array_of, samples
 from tinygrad_opt.errors import ShapeError
-from tinygrad_opt.hints import answers, hint
+from tinygrad_opt.hints import LIBRARIES, answers, hint
 from tinygrad_opt.recording import in_mode
 from tinygrad_opt.tensor import no_grad
 from tinygrad_opt.typing import Array, ArrayLike, Loss, Predicts
@@ -161,10 +161,9 @@ def metrics_by_name(metrics: Metrics) -> dict[str, Metric]:
 
 
 # what textbooks and other libraries call the losses of nn
-LOSSES = {
-    "mse": "mse_loss", "mean_squared_error": "mse_loss", "l1": "l1_loss", "mae": "l1_loss",
-    "mean_absolute_error": "l1_loss", "huber": "huber_loss", "hinge": "hinge_loss",
-}
+LOSSES = {name: cure.removeprefix("nn.") for table in LIBRARIES.values()
+          for name, cure in table.get("nn", {}).items()
+          if name.islower() and cure.endswith("_loss") and cure.removeprefix("nn.").isidentifier()}
 
 
 def loss_by_name(loss: Loss | str) -> Loss:
