@@ -3,6 +3,8 @@
 import copy
 import os
 import random
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -115,7 +117,8 @@ class Functional(nn.Module):
         h = nn.max_pool2d(nn.conv2d(image, self.filters, padding=1), 2)
         rows = np.stack([x, np.zeros((len(x), 3), np.float32)], axis=1).swapaxes(0, 1)[0]
         return {"z": z, "image": h, "spread": np.where(x > 0, x, x**3).std(axis=1), "rows": rows,
-                "x": x, "best": tg.Tensor(np.argmax(x, axis=1)), "again": z}
+                "x": x, "best": tg.Tensor(np.argmax(x, axis=1)), "again": z,
+                "more": np.broadcast_to(x[:1], (len(x) + 1, 3))}
 
 
 ACTIVATIONS = ["relu", "tanh", "sigmoid", "gelu", "silu", "elu", "leaky_relu", "softplus",
@@ -171,7 +174,7 @@ def test_layers_are_operators_and_parameters_keep_their_names(tmp_path):
     assert [i.name for i in graph.input] == ["codes"]
     path = interop.save(tmp_path / "m.onnx", *MODELS["functions"][:1], MODELS["functions"][1:])
     assert [o.name for o in onnx.load(path).graph.output] == [
-        "z", "image_1", "spread", "rows", "x_1", "best", "again"]
+        "z", "image_1", "spread", "rows", "x_1", "best", "again", "more"]
 
 
 def test_a_layer_with_a_forward_of_its_own_is_written_as_what_it_does(tmp_path):
@@ -295,6 +298,13 @@ def test_wrong_arguments_are_told(tmp_path):
     with pytest.raises(tg.CheckpointError, match="no such"):
         interop.save(tmp_path / "none" / "m.onnx", nn.Linear(3, 2), real(2, 3))
     assert os.listdir(tmp_path) == []
+
+
+def test_without_the_package_the_command_that_installs_it_is_told():
+    code = ("import sys; sys.modules['onnx'] = None\nimport tinygrad_opt as tg\n"
+            "try: tg.interop.onnx\nexcept ImportError as error: print(error)")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("ONNX files need the package onnx: pip install")
 
 
 # ---- what is read --------------------------------------------------------------------------------

@@ -1,6 +1,11 @@
 """ONNX files, written and read: models for other run-times, and models from other libraries."""
 
-from tinygrad_opt.interop.onnx.reader import Graph, load
-from tinygrad_opt.interop.onnx.writer import save
+from tinygrad_opt.errors import install
+
+try:
+    from tinygrad_opt.interop.onnx.reader import Graph, load
+    from tinygrad_opt.interop.onnx.writer import save
+except ModuleNotFoundError as error:
+    raise ImportError(f"ONNX files need the package onnx: {install('onnx')}") from error
 
 __all__ = ["Graph", "load", "save"]

@@ -7,13 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-
-from tinygrad_opt.errors import install
-
-try:
-    from onnx import helper
-except ImportError as error:
-    raise ImportError(f"ONNX files need the package onnx: {install('onnx')}") from error
+from onnx import helper
 
 __all__ = ["Extent", "Nodes", "Repeated", "Step"]
 
