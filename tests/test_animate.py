@@ -226,6 +226,13 @@ def test_the_page_shows_the_frames_of_the_gif(training, ravine, tmp_path):
         browser.close()
 
 
+def test_the_star_stands_above_all_that_comes_to_it():
+    film = animate_race(race("ravine", {"Newton": np.array([[-7.0, 2.0], [0.0, 0.0]])}), frames=2)
+    *_, last = film.images()
+    x, y = film.figure.axes[0].transData.transform([0, 0])
+    assert last[round(film.figure.bbox.height - y), round(x)].tolist() == [0xF0, 0xE4, 0x42]
+
+
 def test_thin_lines_keep_their_colour(ravine, tmp_path):
     """That of the momentum's line and of the star, on a map of many greens and blues."""
     with Image.open(animate_race(ravine, frames=4, theme="dark").save(tmp_path / "a.gif")) as image:

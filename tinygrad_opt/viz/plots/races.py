@@ -351,6 +351,7 @@ class _RaceStage:
             if self.watched:
                 parts += [Line(self.map, x, y, **options) for x, y, options
                           in self._arrows(np.minimum(at, self.watched.steps))]
+            parts.append(Part(*(line for line in self.map.lines if line.get_marker() == "*")))
             step = note(self.curve, 0.98, 0.98, ha="right", va="top", fontsize=11)
             lost = note(self.map, 0.02, 0.02, va="bottom", color=self.theme.alarm, fontsize=8)
         return [*parts, Words(step, [f"{self.race.unit} {t}" for t in at]), Words(lost, [
