@@ -163,7 +163,7 @@ def test_they_train_in_chromium_too(crossings):
 REFUSED = {
     "BatchNorm1d": "follow", "BatchNorm1d long": "follow", "BatchNorm2d": "follow",
     "BatchNorm1d evaluated": "inverse_root", "BatchNorm2d evaluated": "inverse_root",
-    "MultiHeadAttention": "draw", "TransformerBlock": "draw", "Dropout": "draw",
+    "MultiHeadAttention": "draw", "TransformerBlock": "draw", "Dropout": "draw", "Stack": "draw",
     "cross_entropy sum": "one_hot", "cross_entropy smoothed": "one_hot",
     "cross_entropy weight": "one_hot", "cross_entropy ignore": "one_hot", "nll_loss": "one_hot",
 }
@@ -427,6 +427,21 @@ def test_wrong_data_is_refused(tmp_path, data, complaint):
 def test_a_step_that_was_not_called_has_no_program():
     step = tg.compile(lambda x: x * 2)
     with pytest.raises(CaptureError, match="has not been called yet"):
+        step.to_javascript()
+
+
+def test_a_program_that_no_longer_holds_is_refused():
+    w = tg.Tensor([1.0, 2.0], requires_grad=True)
+
+    @tg.compile
+    def step(x):
+        (w * x).sum().backward()
+
+    step(np.ones(2, np.float32))                           # w has a gradient from now on
+    with pytest.raises(CaptureError, match="has changed since: gradients from before count"):
+        step.to_javascript()
+    step(np.ones(2, np.float32))
+    with pytest.raises(CaptureError, match="adding to gradients from before: call zero_grad"):
         step.to_javascript()
 
 

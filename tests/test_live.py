@@ -350,6 +350,26 @@ def test_inside_a_step_are_the_numbers_of_the_engine(browser, page):
     tab.close()
 
 
+def test_a_link_tells_its_weight_and_gradient(browser, page):
+    tab = opened(browser, page)
+    tab.keyboard.press("ArrowRight")
+    a, b = (tab.locator(".column").nth(c).locator(".neuron").nth(0).bounding_box() for c in (0, 1))
+    tab.mouse.move(a["x"] + a["width"] + 1.5, a["y"] + a["height"] / 2)
+    told = tab.inner_text("#tip")
+    number, value, gradient = told.splitlines()
+    assert number.startswith("layers.0.weight[0, ")
+    j = int(number.split(", ")[1].rstrip("]"))
+    weight, slope = tab.evaluate(f"""() => {{ const p = lab.parameters[0], M = lab.net.memory;
+      return [M[p.at + {j}], M[p.grad.at + {j}]]; }}""")
+    read = lambda text: float(text.split()[1].replace("−", "-"))
+    assert read(value) == pytest.approx(weight, rel=1e-3)
+    assert abs(slope) < 1e-4 or read(gradient) == pytest.approx(slope, rel=1e-3)
+    tab.mouse.click(b["x"] + b["width"] / 2, b["y"] + b["height"] / 2)
+    assert tab.input_value("#parameter") == "layers.0.bias"
+    assert tab.complaints == []
+    tab.close()
+
+
 def test_the_python_on_the_page_gives_its_losses(browser, page, capsys):
     tab = opened(browser, page)
     tab.evaluate("change({widths: [5], activation: 'relu', data: 'moons', batch: 16, lr: 0.02})")
@@ -571,8 +591,7 @@ def test_axe_finds_nothing_serious(browser, any_page):
         tab.close()
 
 
-@pytest.mark.parametrize("width", [1280, 820, 390])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width, scheme", [(1280, "light"), (820, "dark"), (390, "light")])
 def test_it_opens_at_every_width(browser, any_page, width, scheme):
     tab = opened(browser, any_page, viewport={"width": width, "height": 800}, color_scheme=scheme)
     assert tab.evaluate("document.documentElement.scrollWidth") <= width

@@ -186,8 +186,8 @@ class CompiledStep(Generic[P, R]):
         Raises
         ------
         CaptureError
-            If the step has not been called, or does what has no words in JavaScript: random
-            numbers, running statistics, kernels of one's own. It is named.
+            If the step has not been called, no longer holds, or does what has no words in
+            JavaScript: random numbers, running statistics, kernels of one's own. It is named.
 
         Notes
         -----
@@ -212,7 +212,12 @@ class CompiledStep(Generic[P, R]):
             if not step.programs:
                 raise CaptureError(f"{step.name} has not been called yet: call it once, so that"
                                    " there is a program")
-            programs[name] = next(reversed(step.programs.values())).program
+            bound = next(reversed(step.programs.values()))
+            if not bound.is_current():
+                raise CaptureError(f"what {step.name} was captured from has changed since:"
+                                   " gradients from before count, or an array or a module was"
+                                   " replaced. Call it once more; call zero_grad() in it")
+            programs[name] = bound.program
         return module(self.name, programs)
 
     def explain(self, repeats: int = 200) -> str:

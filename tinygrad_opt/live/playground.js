@@ -98,6 +98,7 @@ function buildNetwork() {
       const name = last ? className(j) : "";
       if (last) b.append(make("span", {className: "name", textContent: name}));
       b.setAttribute("aria-label", last ? `Output for ${name}` : `${what}, neuron ${j + 1}`);
+      b.onfocus = () => { b.title = aboutWire({layer: l, from: 0, to: j, bias: true}); };
       b.onclick = () => pick({layer: l, from: picked.layer === l ? picked.from : 0, to: j, bias: true});
     });
     if (!last && !given) {
