@@ -11,7 +11,7 @@ import inspect
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from tinygrad_opt.interop.scripts.code import (
     source_of,
 )
 from tinygrad_opt.ops import Op
-from tinygrad_opt.symbols import Symbol, Untraceable
+from tinygrad_opt.symbols import Untraceable
 from tinygrad_opt.tensor import Tensor, values_of
 from tinygrad_opt.typing import Array
 
@@ -107,12 +107,19 @@ class Formulas:
     Parameters
     ----------
     library : {"np", "jnp"}
+    batch : int
+        How many samples there are: the first axis of a constant of that length is left open.
     theirs : dict
         By row of the operator table: how a call is written in that library.
     called : dict
         By kernel: the function of that library which is the same.
-    batch : int
-        How many samples there are: an axis of that length is left open.
+
+    Attributes
+    ----------
+    names : dict of int to str
+        What a Tensor is called, by its id.
+    functions : dict of str to str
+        The functions that the lines call, by name, each behind those that it calls.
     """
 
     def __init__(
@@ -120,7 +127,7 @@ class Formulas:
         called: Mapping[Any, str] = {},
     ) -> None:
         self.library, self.batch, self.theirs, self.called = library, batch, theirs, called
-        self.names: dict[int, str] = {}                    # of Tensors, by id
+        self.names: dict[int, str] = {}
         self.functions: dict[str, str] = {}
 
     # ---- names -----------------------------------------------------------------------------------
@@ -157,7 +164,7 @@ class Formulas:
         kernel = _PLAIN.get(t.op.kernel, t.op.kernel)
         if _loops(kernel):
             return self._called(t, kernel, [self._word(x) for x in t.inputs])
-        return self._said(t, kernel, t.op.name, {}, t._array)
+        return self._said(t, kernel, t.op.name, (), t._array)
 
     def backward(self, t: Tensor, place: int, gradient: str) -> str:
         """The gradient of one input of an operation, in its shape."""
@@ -167,9 +174,10 @@ class Formulas:
         name = f"{t.op.name}_vjp"
         if not isinstance(t.op.vjps, ops.Joint) and sum(v is not None for v in t.op.vjps) > 1:
             name += f"_{place + 1}"
-        known = {"g": (gradient, np.ones_like(t._array)), "z": (self.names[id(t)], t._array)}
-        value = vjp(np.ones_like(t._array), t._array, *map(values_of, t.inputs), **t.attrs)
-        return self._said(t, vjp, name, known, value, x)
+        ones = np.ones_like(t._array)
+        value = vjp(ones, t._array, *map(values_of, t.inputs), **t.attrs)
+        first = (gradient, ones), (self.names[id(t)], t._array)
+        return self._said(t, vjp, name, first, value, x)
 
     def backward_together(self, t: Tensor, gradient: str) -> tuple[str, list[str]] | None:
         """The gradients of all inputs from one call, if they are computed in one loop.
@@ -194,41 +202,45 @@ class Formulas:
         return self._called(t, vjps.vjp, words), shaped + [""] * (len(made) - len(shaped))
 
     def _said(
-        self, t: Tensor, function: Any, name: str, first: dict[str, tuple[str, np.ndarray]],
-        value: Any, like: Any = None,
+        self, t: Tensor, function: Any, name: str, first: Sequence[tuple[str, Array]],
+        value: Array, like: Any = None,
     ) -> str:
-        """The call of a kernel or a VJP as code; as a call of a new function, if it is long."""
-        words = [w for w, _ in first.values()] + [self._word(x) for x in t.inputs]
+        """A kernel or a VJP as code: what it computes, or a call where that takes several lines.
+
+        Parameters
+        ----------
+        first : sequence of (str, ndarray)
+            What it is given before the inputs of t: the gradient and the result, for a VJP.
+        value : ndarray
+            What it gives, with which the code is compared.
+        like : Tensor or array, optional
+            What its result is the gradient of.
+        """
+        words = [*(word for word, _ in first), *map(self._word, t.inputs)]
         try:
-            trace, made = self._traced(t, function, [*first.values()], words, value)
+            _, made = self._traced(t, function, first, words, value)
             made = _in_shape(made, like, self._word(like))
-            if not repeated([made]) and not trace.branches:
-                there = zip(words, [*[t] * len(first), *t.inputs])
-                text = code(made, self.library, self._helper, {
-                    x.shape: f"{w}.shape" for w, x in there
-                    if type(x) is Tensor and x.ndim and w.isidentifier()})
-                if len(text) <= 80:
-                    return text
+            text = code(made, self.library, self._helper, {
+                x.shape: f"{word}.shape" for word, x in zip(words, [*[t] * len(first), *t.inputs])
+                if type(x) is Tensor and x.ndim and word.isidentifier()})
         except (Untraceable, Unsaid):
             return self._called(t, function, words)
+        if not repeated([made]) and len(text) <= 80:
+            return text
+        # a function of the script, in the words of the package
         letters = self._letters(function, len(words))
-        given = [w if isinstance(x, Symbol | np.ndarray | Tensor) else None
-                 for w, x in zip(letters, [*[np.ones(1)] * len(first), *t.inputs])]
-        trace, made = self._traced(t, function, [*first.values()], letters, value)
-        shown = [w for w in given if w]
-        text = as_function(name, shown, {"result": made}, trace, self.library, self._helper,
-                           _about(function, name))
-        call = self._add(name, text)
-        used = [w for w, g in zip(words, given) if g]
-        whole = f"{call}({', '.join(used)})"
-        if like is not None and np.shape(values_of(like)) != made.shape:
-            stand_in = Functional().symbol(whole, made.array)
-            return code(_in_shape(stand_in, like, self._word(like)), self.library, self._helper)
-        return whole
+        trace, made = self._traced(t, function, first, letters, value)
+        arrays = [True] * len(first) + [isinstance(x, Array | Tensor) for x in t.inputs]
+        given = [letter for letter, is_array in zip(letters, arrays) if is_array]
+        call = self._add(name, as_function(
+            name, given, {"result": made}, trace, self.library, self._helper, _about(function)))
+        text = f"{call}({', '.join(w for w, is_array in zip(words, arrays) if is_array)})"
+        whole = _in_shape(Functional().symbol(text, made.array), like, self._word(like))
+        return code(whole, self.library, self._helper)
 
     def _traced(
-        self, t: Tensor, function: Any, first: list[tuple[str, np.ndarray]], words: list[str],
-        value: Any,
+        self, t: Tensor, function: Any, first: Sequence[tuple[str, Array]], words: list[str],
+        value: Array,
     ) -> tuple[Functional, Any]:
         """The function run on symbols for the inputs of an operation, and what it made."""
         trace = _Opened(keep_frames=True)
@@ -236,8 +248,7 @@ class Formulas:
         given = [trace.symbol(w, a) if isinstance(a, np.ndarray) else a
                  for w, a in zip(words, arrays)]
         made = function(*given, **t.attrs)
-        if value is not None and not np.allclose(
-                made.array, value, rtol=1e-4, atol=1e-6, equal_nan=True):
+        if not np.allclose(made.array, value, rtol=1e-4, atol=1e-6, equal_nan=True):
             raise Untraceable("it changes what it was given")
         return trace, made
 
@@ -297,7 +308,7 @@ class Formulas:
             made = _PLAIN[function](x)
             return self._add(function.__name__, as_function(
                 function.__name__, ["x"], {"result": made}, trace, self.library, self._helper,
-                _about(function, "")))
+                _about(function)))
         if inspect.isfunction(function) and function.__module__.startswith("tinygrad_opt"):
             return self._copied(function)
         return None
@@ -341,7 +352,7 @@ def _in_shape(made: Any, like: Any, name: str) -> Any:
     return made.trace.call(np.broadcast_to, (made, shape), {})
 
 
-def _about(function: Any, name: str) -> str:
+def _about(function: Any) -> str:
     """The first line of its docstring."""
     return (inspect.getdoc(function) or "").partition("\n")[0]
 
@@ -385,6 +396,11 @@ class _Alone(ast.NodeTransformer):
         return self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
+        if ast.unparse(node.func) == "kernels.created":    # "zeros" of whatever library
+            make, *arguments = node.args
+            assert isinstance(make, ast.Constant)
+            numpy = ast.Attribute(ast.Name("np"), str(make.value))
+            return self.generic_visit(ast.Call(numpy, arguments, []))
         node = self.generic_visit(node)                    # type: ignore[assignment]
         name = node.func.id if isinstance(node.func, ast.Name) else ""
         if name == "matmul":
