@@ -194,6 +194,11 @@ def test_a_run_goes_on_to_the_bit(tmp_path, dropout):
         assert found["digest"] == found["whole"] and found["epochs"] == 3
 
 
+def test_all_start_from_the_optimizer_of_rank_0(tmp_path):
+    found = equal(ranks(tmp_path, 2, "state"))
+    assert found["t"] == 3 + 18 and found["lr"] == 0.01
+
+
 def test_dropout_draws_apart_and_running_statistics_are_the_mean(tmp_path):
     first, second = ranks(tmp_path, 2, "noise")
     assert first["digest"] == second["digest"] and first["buffers"] == second["buffers"]

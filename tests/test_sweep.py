@@ -327,7 +327,9 @@ def test_a_killed_sweep_loses_no_finished_trial(tmp_path):
         sweep(descent, {"lr": [0.1, 0.2, 0.3, 0.4]}, seed=0, progress=False))
 
 
-def test_ctrl_c_ends_the_sweep_also_inside_of_a_training(tmp_path):
+@pytest.mark.parametrize("returned", [lambda history: history, lambda history: history["loss"][-1]],
+                         ids=["a history", "a number"])
+def test_ctrl_c_ends_the_sweep_also_inside_of_a_training(tmp_path, returned):
     import signal
 
     class Interrupt(Callback):
@@ -336,8 +338,8 @@ def test_ctrl_c_ends_the_sweep_also_inside_of_a_training(tmp_path):
 
     def train(lr, rng):
         callbacks = [Interrupt()] if lr == 0.2 else []
-        return fit(nn.MLP([2, 4, 2], rng=rng), X, Y, loss="cross_entropy", epochs=2, seed=0,
-                   callbacks=callbacks, progress=False)
+        return returned(fit(nn.MLP([2, 4, 2], rng=rng), X, Y, loss="cross_entropy", epochs=2,
+                            seed=0, callbacks=callbacks, progress=False))
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

@@ -296,8 +296,10 @@ def sweep(
     run = _Call(train, log.seed, by)
     stopped = None
     try:
-        with _interruptible():
+        with _interruptible() as asked:
             for found in _completed(run, tasks, jobs, backend):
+                if asked:                                  # this one was cut short
+                    raise KeyboardInterrupt
                 new = [trial for trial in found if trial.number in waiting]
                 finished |= {trial.number: trial for trial in new}
                 log.add(new)
@@ -436,12 +438,12 @@ def _completed(run: _Call, tasks: list[Any], jobs: int, backend: Any) -> Iterato
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def _interruptible() -> Iterator[list[int]]:
     """Ctrl-C ends the sweep, also where a training in it would take it for its own.
 
     `fit` ends well at Ctrl-C where nobody else handles it; such a trial would look done.
     """
-    asked = []
+    asked: list[int] = []
 
     def ask(number: int, frame: object) -> None:
         asked.append(number)
@@ -452,9 +454,7 @@ def _interruptible() -> Iterator[None]:
     if ours:
         signal.signal(signal.SIGINT, ask)
     try:
-        yield
-        if asked:
-            raise KeyboardInterrupt
+        yield asked
     finally:
         if ours:
             signal.signal(signal.SIGINT, signal.default_int_handler)
