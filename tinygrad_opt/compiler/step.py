@@ -215,8 +215,8 @@ class CompiledStep(Generic[P, R]):
             bound = next(reversed(step.programs.values()))
             if not bound.is_current():
                 raise CaptureError(f"what {step.name} was captured from has changed since:"
-                                   " gradients from before count, or an array or a module was"
-                                   " replaced. Call it once more; call zero_grad() in it")
+                                   " an array, a module or an option was replaced. Call it once"
+                                   " more")
             programs[name] = bound.program
         return module(self.name, programs)
 
