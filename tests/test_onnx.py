@@ -104,6 +104,16 @@ class Transformer(nn.Module):
         return self.norm(x) @ self.table.weight.T
 
 
+class Hidden(nn.Module):
+    """Attention whose places may look nowhere."""
+
+    def __init__(self, attention):
+        self.attention = attention
+
+    def forward(self, x):
+        return self.attention(x, mask=(x > 99)[:, None, :, :1])
+
+
 class Functional(nn.Module):
     """What users write between layers."""
 
@@ -201,6 +211,9 @@ def test_models_of_float64_and_examples_of_other_kinds(tmp_path):
     session = agrees(interop.save(tmp_path / "m.onnx", model, [[1, 2, 3.0]]), model,
                      real(4, 3).astype(np.float64), tolerance=1e-12)
     assert session.get_inputs()[0].type == "tensor(double)"
+    model = Hidden(nn.MultiHeadAttention(4, 2, causal=True, dtype="float64", rng=0))
+    x = RNG.normal(size=(2, 3, 4))
+    agrees(interop.save(tmp_path / "m.onnx", model, x), model, x, tolerance=1e-12)
     model = nn.Linear(3, 2, rng=0)                         # integers and mixed dtypes are cast
     path = interop.save(tmp_path / "m.onnx", model, np.arange(6).reshape(2, 3))
     agrees(path, model, np.arange(12).reshape(4, 3))

@@ -26,7 +26,14 @@ from tinygrad_opt.interop.onnx.nodes import Extent, Nodes, Repeated, Step
 from tinygrad_opt.interop.onnx.operators import FORMS, LAYERS, WORDS
 from tinygrad_opt.nn import Module
 from tinygrad_opt.ops import Op
-from tinygrad_opt.recording import Setting, default_dtype, nested, no_grad, tracer
+from tinygrad_opt.recording import (
+    Setting,
+    default_dtype,
+    nested,
+    no_grad,
+    set_default_dtype,
+    tracer,
+)
 from tinygrad_opt.symbols import ABOUT_THE_SHAPE
 from tinygrad_opt.tensor import Tensor, deep_values, values_of
 
@@ -69,7 +76,8 @@ def save(path: str | os.PathLike[str], model: Module, example: Any) -> Path:
     Operator set 20. Inputs are named after the arguments of ``forward``, parameters by their paths,
     outputs by the keys of a dict that is returned, or ``output``, ``output_1`` and so on. What
     Python decides while the example is run (branches, loops over time) is decided for good; only
-    the size of the batch stays open.
+    the size of the batch stays open. ONNX Runtime has no convolutions, recurrent layers and several
+    activations in float64: give it models of float32.
 
     Examples
     --------
@@ -310,16 +318,21 @@ class _Run:
             known = isinstance(x, np.ndarray) and self._knows(x)
             return Tensor(x) if known else nested(tensor, x)
 
+        before = default_dtype()
         self._opened.append(function)
         try:
             if not isinstance(form, FunctionType) or function in self._opened[:-1]:
                 raise NotImplementedError
+            if not isinstance(function, Op):               # its numbers become what NumPy's would
+                made = np.asarray(function(*arrays, **options)).dtype
+                set_default_dtype(made if made.kind == "f" else before)
             return _as_array(values_of(form(*tensor(arrays), **tensor(options))))
         except Exception as error:
             name = _name_of(function)
             raise NotImplementedError(f"ONNX has no word for {name}{self._place()}") from error
         finally:
             self._opened.pop()
+            set_default_dtype(before)
 
     def _write(self, function: Any, word: Any, inputs: Any, attrs: Any, made: Any) -> None:
         inputs, made = tuple(inputs), tuple(made)
