@@ -467,3 +467,17 @@ def test_the_state_of_an_optimizer_is_not_read_or_loaded_inside_a_compiled_step(
 
         with pytest.raises(tg.CaptureError, match=words):
             step(np.ones((3, 2), np.float32))
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+def test_a_recurrent_layer_takes_a_batch_of_no_samples(kind):
+    net = kind(2, 3, rng=0)
+
+    def step(x):
+        loss = net(x)[0].sum()
+        loss.backward()
+        return loss
+
+    x = np.zeros((0, 4, 2), np.float32)
+    captured = tg.compile(step)
+    assert [captured(x).data, captured(x).data, step(x).data] == [0, 0, 0]

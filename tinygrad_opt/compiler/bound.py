@@ -223,7 +223,8 @@ def _allocated(program: Program) -> tuple[list[Any], int]:
     for i, view in enumerate(slots):
         if view.kind == "view" and program.root(i) in blocks:
             block = blocks[program.root(i)]
-            arrays[i] = np.ndarray(view.shape, view.dtype, block, view.offset, view.strides)
+            begin = view.offset if view.nbytes else 0      # an empty block has no other place
+            arrays[i] = np.ndarray(view.shape, view.dtype, block, begin, view.strides)
     return arrays, taken
 
 

@@ -32,10 +32,7 @@ def _clipped(x: Array, delta: float) -> Array:
 def _huber(x: Array, delta: float, shared: Array | None = None) -> Array:
     """½ x² where |x| ≤ δ, δ (|x| − ½ δ) beyond, without the square of an outlier."""
     near = _clipped(x, delta) if shared is None else shared
-    z = -0.5 * near
-    z += x
-    z *= near
-    return z
+    return near * (x + near * -0.5)                        # no temporaries beside one
 
 
 huber = ops.op("huber", _huber, lambda g, z, x, delta, shared=None:

@@ -407,6 +407,8 @@ FORMS: dict[Any, Callable[..., Any]] = {
     ops.TABLE["standardize"]: _standardize,
     ops.TABLE["rescale"]: _rescale,
     ops.TABLE["scale_and_shift"]: lambda x, weight, bias: x * weight + bias,
+    ops.TABLE["normalize"]: lambda x, weight, bias, axis, eps: (
+        _standardize(x, axis, eps) * weight + bias),
     ops.TABLE["gru_gates"]: _gru_gates,
     ops.TABLE["lstm_gates"]: _lstm_gates,
     ops.TABLE["windows"]: _windows,
