@@ -5,9 +5,11 @@ import json
 import math
 import shutil
 import subprocess
+import warnings
 
 import numpy as np
 import pytest
+from test_compiler_drill import Recipe
 from test_nn_compiled import LOSSES, MODELS, numbers
 
 import tinygrad_opt as tg
@@ -201,6 +203,56 @@ def test_every_layer_and_loss_agrees_or_is_refused_by_name(tmp_path):
                                 for text, _, batches in made.values()])
     for name, (_, wanted, _), losses in zip(made, made.values(), found):
         np.testing.assert_allclose(losses, wanted, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+# ---- random steps --------------------------------------------------------------------------------
+
+
+def random_step(seed):
+    """A step over a random program of `test_against_torch`, and its dtype."""
+    recipe, numbers = Recipe(seed), np.random.default_rng(seed)
+    dtype = [np.float32, np.float64][seed % 2]
+    params = {f"p{i}": tg.Tensor(numbers.normal(size=recipe.values[j].shape).astype(dtype),
+                                 requires_grad=True, name=f"p{i}")
+              for i, j in enumerate(recipe.leaves)}
+    opt = optim.get(("sgd", "adam", "momentum", "rmsprop")[seed % 4], params, lr=0.01)
+    weights, other = np.asarray(recipe.end[0]), recipe.end[1]
+
+    @tg.compile
+    def step(scale):
+        values = recipe.run(list(params.values()), lambda z, values: z)
+        loss = ((values[-1] * weights).sum() + (values[other] ** 2).sum()) * scale
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        return loss, values[-1] * 1.0
+
+    return step, dtype
+
+
+@needs_node
+def test_random_steps_agree_or_are_refused(tmp_path):
+    modules, wanted = [], []
+    for seed in range(60):
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            step, dtype = random_step(seed)
+            one = np.ones((), dtype)
+            step(one)
+            try:
+                modules.append((step.to_javascript(), [("step", [[1.0]])] * 3))
+            except CaptureError:
+                continue
+            wanted.append((seed, dtype, [step(one) for _ in range(3)]))
+    assert len(modules) > 15
+    for (seed, dtype, steps), found in zip(wanted, in_node(tmp_path, *modules)):
+        tolerance = 2e-4 if dtype is np.float32 else 1e-8
+        for (loss, end), (our_loss, our_end) in zip(steps, found):
+            values = np.append(end.data.ravel(), loss.data).astype(float)
+            scale = max(np.max(np.abs(values), where=np.isfinite(values), initial=0), 0.01)
+            ours = np.append(np.array(our_end, float).ravel(), our_loss)
+            np.testing.assert_allclose(ours, values, rtol=tolerance, atol=tolerance * scale,
+                                       err_msg=f"seed {seed}")
 
 
 # ---- words ---------------------------------------------------------------------------------------
