@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from tinygrad_opt.compiler.bound import put
-from tinygrad_opt.compiler.program import Call, Program, Ref, Slot, slots_in
+from tinygrad_opt.compiler.program import Call, Program, Ref, Slot, address, owner_of, slots_in
 from tinygrad_opt.compiler.tracing import steps_of
 from tinygrad_opt.errors import (
     CaptureError,
@@ -234,14 +234,14 @@ class Recorder:
         ends = result[0] if isinstance(function, functools.partial) else result
         if not self._same(ends, made, arrays, inner):
             return None
-        ids = {i for array in inner for i in (id(array), id(_owner(array)))}
+        ids = {i for array in inner for i in (id(array), id(owner_of(array)))}
         ids = {i for i in ids if i not in self._slot_of and i not in self._memory}
         for step in steps:
             if step.made is None:
                 self.calls.append(Call(step.kernel, self._refer(step.inputs)))
             else:
                 self._call(step.kernel, step.inputs, step.attrs, step.made)
-        kept = {i for array in _arrays_in(result) for i in (id(array), id(_owner(array)))}
+        kept = {i for array in _arrays_in(result) for i in (id(array), id(owner_of(array)))}
         for table in (self._slot_of, self._memory, self._alive):
             for i in ids - kept:                           # nobody else has seen them
                 table.pop(i, None)
@@ -257,15 +257,15 @@ class Recorder:
             isinstance(ends, np.ndarray)
             and (ends.shape, ends.dtype, ends.strides) == (made.shape, made.dtype, made.strides)
             and ends.tobytes() == made.tobytes()
-            and (any(_owner(ends) is _owner(x) for x in inner) or id(ends) in self._slot_of)
+            and (any(owner_of(ends) is owner_of(x) for x in inner) or id(ends) in self._slot_of)
         )
 
     def _calls(self, function: Any, inputs: Any, attrs: Any, made: Any) -> list[np.ndarray]:
         """Write a call down for each of several results, in memory of their own or of an input."""
-        owners = {id(_owner(x)) for x in _arrays_in(list(inputs))}
+        owners = {id(owner_of(x)) for x in _arrays_in(list(inputs))}
         return [
             self._call(Result(function, i), inputs, attrs, member
-                       if isinstance(member, np.ndarray) and id(_owner(member)) in owners
+                       if isinstance(member, np.ndarray) and id(owner_of(member)) in owners
                        else _copy(member))
             for i, member in enumerate(made)]
 
@@ -277,7 +277,7 @@ class Recorder:
             result: np.ndarray = made
             return result
         reads = list(slots_in((call.inputs, call.attrs)))
-        known = self._memory.get(id(_owner(made)))
+        known = self._memory.get(id(owner_of(made)))
         if known is not None:                              # a part of a temporary costs no call
             self._view(made, *known)
             result = made
@@ -285,15 +285,15 @@ class Recorder:
         for s in reads:                                    # and so does a part of what is outside
             base = s if self.slots[s].base < 0 else self.slots[s].base
             outside = self.slots[base].array
-            if outside is not None and _owner(outside) is _owner(made):
-                offset = _address(made) - _address(outside)
+            if outside is not None and owner_of(outside) is owner_of(made):
+                offset = address(made) - address(outside)
                 self._add(_slot("view", made, array=made, base=base, offset=offset), made)
                 result = made
                 return result
         if _is_pure(kernel) and not _is_random(attrs):
             if all(map(self._is_frozen, reads)):
                 constant = _copy(made)
-                constant.flags.writeable = _owner(constant).flags.writeable = False
+                constant.flags.writeable = owner_of(constant).flags.writeable = False
                 self._add(_slot("constant", made, array=constant), made)
                 result = made
                 return result
@@ -312,8 +312,8 @@ class Recorder:
         slot = _slot("temporary", made)
         slot.offset = slot.reach[0]
         call.output = self._add(slot, made)
-        owner = _owner(made)
-        self._memory[id(owner)] = call.output, _address(made) - slot.offset
+        owner = owner_of(made)
+        self._memory[id(owner)] = call.output, address(made) - slot.offset
         self._alive[id(owner)] = owner
         modes = np.geterr()
         call.modes = modes if modes != self._modes else None
@@ -326,11 +326,11 @@ class Recorder:
         part = self.slots[slot]
         base = slot if part.base < 0 else part.base
         if self.slots[base].kind == "temporary":
-            self._memory[id(_owner(made))] = base, _address(made) - part.offset
+            self._memory[id(owner_of(made))] = base, address(made) - part.offset
 
     def _view(self, part: np.ndarray, base: int, begin: int) -> int:
         """A part of the memory of a temporary; the same part is the same slot."""
-        offset = _address(part) - begin
+        offset = address(part) - begin
         key = base, offset, part.shape, part.strides, part.dtype
         known = self._written.get(key)
         if known is None:
@@ -358,7 +358,7 @@ class Recorder:
         known = self._slot_of.get(id(array))
         if known is not None:
             return known
-        memory = self._memory.get(id(_owner(array)))
+        memory = self._memory.get(id(owner_of(array)))
         if memory is not None:
             return self._view(array, *memory)
         if is_duck(array):
@@ -387,7 +387,7 @@ class Recorder:
         """Whether nobody can write to it."""
         array = self.slots[slot].array
         return (self.slots[slot].kind == "constant" and not array.flags.writeable
-                and not _owner(array).flags.writeable)
+                and not owner_of(array).flags.writeable)
 
     def _key(self, call: Call, reads: list[int]) -> Any:
         """Equal for calls that compute the same; effects may have written to what is outside."""
@@ -617,18 +617,6 @@ def _frozen(x: Any) -> Any:
         return tuple((k, _frozen(v)) for k, v in x.items())
     simple = x is None or isinstance(x, bool | int | float | str | slice | np.dtype | type)
     return type(x), repr(x) if simple or x is ... else id(x)
-
-
-def _owner(array: Any) -> Any:
-    """The array that owns the memory of this one."""
-    while getattr(array, "base", None) is not None and hasattr(array.base, "__array_interface__"):
-        array = array.base
-    return array
-
-
-def _address(array: np.ndarray) -> int:
-    result: int = array.__array_interface__["data"][0]
-    return result
 
 
 def _copy(array: Any) -> np.ndarray:

@@ -21,7 +21,7 @@ import numpy as np
 from tinygrad_opt.recording import nested
 from tinygrad_opt.tensor import Tensor
 
-__all__ = ["Call", "Program", "Ref", "Slot", "filled", "slots_in"]
+__all__ = ["Call", "Program", "Ref", "Slot", "address", "filled", "owner_of", "slots_in"]
 
 
 @dataclass
@@ -292,3 +292,16 @@ def slots_in(x: Any) -> Iterator[int]:
 def filled(x: Any, arrays: list[Any]) -> Any:
     """Inputs with arrays where references stand, in lists, tuples and dicts too."""
     return arrays[x.slot] if isinstance(x, Ref) else nested(lambda v: filled(v, arrays), x)
+
+
+def owner_of(array: Any) -> Any:
+    """The array that owns the memory of this one."""
+    while getattr(array, "base", None) is not None and hasattr(array.base, "__array_interface__"):
+        array = array.base
+    return array
+
+
+def address(array: np.ndarray) -> int:
+    """Where the first entry of an array is."""
+    where: int = array.__array_interface__["data"][0]
+    return where

@@ -22,7 +22,7 @@ from tinygrad_opt.compiler.native.lowering import Check, Pairs, Scatter
 from tinygrad_opt.compiler.native.machine_code import Runner, addresses, lanes
 from tinygrad_opt.compiler.native.matrix_products import Matrix, Product
 from tinygrad_opt.compiler.native.optimizer_loop import OptimizerStep, is_step
-from tinygrad_opt.compiler.program import Call, Ref, slots_in
+from tinygrad_opt.compiler.program import Call, Ref, address, slots_in
 from tinygrad_opt.recording import nested
 from tinygrad_opt.tensor import Tensor, deliver, forget_gradients
 
@@ -288,11 +288,6 @@ def runner_of(steps: list[Step]) -> Runner:
     """Loops and products with their arrays, compiled."""
     functions = addresses(made for made, _ in steps)
     return Runner([(function, where) for function, (_, where) in zip(functions, steps)])
-
-
-def address(array: np.ndarray) -> int:
-    where: int = array.__array_interface__["data"][0]
-    return where
 
 
 def _view(slot: Any, block: np.ndarray) -> np.ndarray:

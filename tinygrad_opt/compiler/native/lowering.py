@@ -25,7 +25,7 @@ from tinygrad_opt import kernels
 from tinygrad_opt.compiler.bound import put
 from tinygrad_opt.compiler.capture import Result
 from tinygrad_opt.compiler.native.elementary_functions import FUNCTIONS, SUPPORTED
-from tinygrad_opt.compiler.program import Call, Program, Ref, Slot, slots_in
+from tinygrad_opt.compiler.program import Call, Program, Ref, Slot, address, owner_of, slots_in
 from tinygrad_opt.compiler.tracing import Opaque, steps_of
 from tinygrad_opt.ops import TABLE
 from tinygrad_opt.recording import nested
@@ -199,7 +199,7 @@ class Lowering:
 
         def known(array: np.ndarray, slot: int) -> None:
             slots[id(array)] = slot, array
-            wholes.setdefault(id(_owner(array)), (slot, array))
+            wholes.setdefault(id(owner_of(array)), (slot, array))
 
         def stand_in(x: Any) -> Any:
             if not isinstance(x, Ref):
@@ -229,9 +229,9 @@ class Lowering:
                 raise Unknown
             if id(made) in slots:
                 continue
-            base = wholes.get(id(_owner(made)))
+            base = wholes.get(id(owner_of(made)))
             if base is not None:
-                begin = _address(made) - _address(base[1])
+                begin = address(made) - address(base[1])
                 known(made, self.view(base[0], made.shape, made.strides, begin))
                 continue
             slot = call.output if made is result else self.temporary(made.shape, made.dtype.str[1:])
@@ -282,17 +282,6 @@ class Lowering:
             raise Unknown
         return _fold(self, call.output, *call.inputs, name=method.__self__.__name__,
                      **{"axis": 0, **call.attrs} if len(call.inputs) < 2 else call.attrs)
-
-
-def _owner(array: np.ndarray) -> np.ndarray:
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    return array
-
-
-def _address(array: np.ndarray) -> int:
-    where: int = array.__array_interface__["data"][0]
-    return where
 
 
 def _slots_of(node: Any) -> list[int]:
@@ -584,7 +573,7 @@ def _picked(low: Lowering, slot: int, index: Any) -> int:
     part = alike[index if ... in parts else (*parts, ...)]
     if not part.size:
         raise Unknown
-    return low.view(slot, part.shape, part.strides, _address(part) - _address(alike))
+    return low.view(slot, part.shape, part.strides, address(part) - address(alike))
 
 
 def _read(low: Lowering, out: int, x: Any, index: Any) -> list[Any]:

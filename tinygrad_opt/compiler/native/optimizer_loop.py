@@ -16,7 +16,7 @@ import numpy as np
 from tinygrad_opt.compiler.conditions import all_of
 from tinygrad_opt.compiler.native.elementary_functions import FUNCTIONS
 from tinygrad_opt.compiler.native.loops import Loop, Value
-from tinygrad_opt.compiler.program import Call
+from tinygrad_opt.compiler.program import Call, address
 from tinygrad_opt.symbols import inside, name_of
 
 __all__ = ["OptimizerStep", "is_step", "update_loop"]
@@ -103,7 +103,7 @@ class OptimizerStep:
         if plan.remembers:                                 # what the step overwrites
             for pack in plan.packs:
                 pack.remember()
-                updates += [(_copy(now, pack.dtype), [_address(now), _address(kept)])
+                updates += [(_copy(now, pack.dtype), [address(now), address(kept)])
                             for now, kept in zip((pack.p, pack.state), pack.before)]
         for run in plan.runs:
             made = self._run(run, plan)
@@ -132,16 +132,16 @@ class OptimizerStep:
                                      for g in gradients):
             return None
         rows = [pack.p, pack.g, *[pack.state[pack.slots.index(slot)] for slot in run.slots]]
-        where = [_address(row) + run.place.start * size for row in rows]
-        where += [_address(run.rates)] if run.rates is not None else []
+        where = [address(row) + run.place.start * size for row in rows]
+        where += [address(run.rates)] if run.rates is not None else []
         copies = []
         if run.large and not plan.guarded and gradients[0].flags.c_contiguous:
-            where[1] = _address(gradients[0])              # it is read where it is
+            where[1] = address(gradients[0])              # it is read where it is
         else:
             copies = [(_copy(g, pack.dtype), [
-                _address(g), where[1] + size * (e.place.start - run.place.start)])
+                address(g), where[1] + size * (e.place.start - run.place.start)])
                 for e, g in zip(run.entries, gradients)]
-        cells = [_address(run._moving.base) + size * i for i in range(run.version.size)]
+        cells = [address(run._moving.base) + size * i for i in range(run.version.size)]
         updates = [(update, where + cells)]
         numbers = _numbers(run)
         if numbers is None:
@@ -151,14 +151,9 @@ class OptimizerStep:
         self.kept.append(given)
         if run._constant is None:
             self.moving.append((run, given))
-        inputs = [_address(given) + 8 * i for i in range(len(given))]
+        inputs = [address(given) + 8 * i for i in range(len(given))]
         return [(numbers, [plan._done.buffer_info()[0], *inputs,
                            *cells[: run.version.moves]])], copies, updates
-
-
-def _address(array: np.ndarray) -> int:
-    where: int = array.__array_interface__["data"][0]
-    return where
 
 
 def _copy(g: np.ndarray, dtype: Any) -> Loop:
