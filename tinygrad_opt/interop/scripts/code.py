@@ -32,8 +32,6 @@ _INFIX: dict[str, tuple[str, int, int, int]] = {            # and what each oper
         ("less", "<"), ("less_equal", "<=")]},
 }
 _TORCH = {"absolute": "abs", "concatenate": "cat"}
-
-
 _OPERATORS = {Trace.__module__, "numpy.lib.mixins"}        # whose variables say nothing
 
 

@@ -20,6 +20,11 @@ __all__ = ["Program", "is_layer", "numpy_script"]
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.RMSNorm)
 _STEMS = {"weight": "W", "bias": "b", "weight_ih": "W_ih", "weight_hh": "W_hh", "bias_ih": "b_ih",
           "bias_hh": "b_hh"}
+# names that the scripts use themselves, and those of options
+_TAKEN = {"x", "y", "t", "p", "g", "lr", "name", "loss", "prediction", "parameters", "gradients",
+          "state", "arrays", "norm", "key", "rng", "np", "jnp", "jax", "math", "itertools", "Path",
+          "update", "learning_rate", "beta1", "beta2", "eps", "rho", "momentum", "dampening",
+          "weight_decay", "psi"}
 
 
 def is_layer(x: Any) -> bool:
@@ -41,7 +46,8 @@ def parameter_names(model: Module) -> dict[str, str]:
     names = {}
     for path, stem in stems.items():
         owners = numbers[{"b": "W"}.get(stem, stem)]
-        names[path] = stem + (str(owners[path.rpartition(".")[0]]) if len(owners) > 1 else "")
+        name = stem + (str(owners[path.rpartition(".")[0]]) if len(owners) > 1 else "")
+        names[path] = f"{name}_" if name in _TAKEN else name
     return names
 
 
@@ -148,7 +154,7 @@ def numpy_script(found: Recording, opt: Optimizer) -> Sections:
     """What stands in the script."""
     program = Program(found, Formulas("np", len(found.x)))
     program.random = "rng.random({shape}) < {share}"
-    program.formulas.name(found.steps, {*program.names.values(), "t"})
+    program.formulas.name(found.steps, {*program.names.values(), *_TAKEN})
     forward, backward = program.by_module(found.steps, program.compute), _Backward(program)
     rate, schedule = learning_rate(opt)
     update = update_of(opt, "np")
