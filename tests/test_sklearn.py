@@ -156,6 +156,8 @@ def test_early_stopping_goes_back_to_the_best_weights(digits):
     losses = model.history_["val_loss"]
     assert model.n_iter_ < 200 and np.argmin(losses) == len(losses) - 6
     assert model.score(X_test, y_test) > 0.93
+    then = clone(model).set_params(max_iter=len(losses) - 5).fit(X, y)      # up to the best epoch
+    np.testing.assert_array_equal(then.predict_proba(X_test), model.predict_proba(X_test))
     with pytest.raises(ValueError, match="early_stopping"):
         model.partial_fit(X, y)
 
