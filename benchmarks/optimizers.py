@@ -1,4 +1,4 @@
-"""A step of Adam beside torch's fused Adam and the textbook's loop over a dict, on one thread.
+"""A step of Adam, eager and native, beside torch's fused one and a loop over a dict, on one thread.
 
     python benchmarks/optimizers.py            a table of medians and ratios
     python benchmarks/optimizers.py --rounds 5
@@ -20,7 +20,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import numpy as np  # noqa: E402
 
-from tinygrad_opt import Tensor, optim  # noqa: E402
+from tinygrad_opt import Tensor, compile, optim  # noqa: E402
 
 # what is updated: how many arrays of how many numbers, and steps per turn
 WORKLOADS = {
@@ -54,13 +54,21 @@ def contestants(shapes):
     rng = np.random.default_rng(0)
     arrays = {f"p{i}": rng.standard_normal(s).astype(np.float32) for i, s in enumerate(shapes)}
     grads = {k: rng.standard_normal(a.shape).astype(np.float32) for k, a in arrays.items()}
-    ours = {k: Tensor(a, requires_grad=True) for k, a in arrays.items()}
-    for k, p in ours.items():
-        p.grad = grads[k].copy()
+
+    def ours():
+        parameters = {k: Tensor(a, requires_grad=True) for k, a in arrays.items()}
+        for k, p in parameters.items():
+            p.grad = grads[k].copy()
+        return optim.Adam(parameters).step
+
     steps = {
-        "tinygrad_opt": optim.Adam(ours).step,
+        "tinygrad_opt": ours(),
         "textbook": textbook({k: a.copy() for k, a in arrays.items()}, grads),
     }
+    try:
+        steps["native"] = compile(ours(), backend="native")
+    except ImportError:                             # without llvmlite
+        pass
     try:
         import torch
     except ImportError:
@@ -74,8 +82,8 @@ def contestants(shapes):
 
 
 def main(rounds=15):
-    print(f"{'Adam, float32, one thread':<28}{'µs a step':>12}{'textbook':>12}{'torch fused':>13}"
-          f"{'of textbook':>13}{'of torch':>10}")
+    print(f"{'Adam, float32, one thread':<28}{'µs a step':>12}{'native':>12}{'textbook':>12}"
+          f"{'torch fused':>13}{'of textbook':>13}{'of torch':>10}{'native':>8}")
     for name, (shapes, turn) in WORKLOADS.items():
         steps = contestants(shapes)
         for step in steps.values():
@@ -89,13 +97,15 @@ def main(rounds=15):
                     step()
                 times[who].append((time.perf_counter() - start) / turn * 1e6)
         cells = [f"{name:<28}"]
-        for who, width in (("tinygrad_opt", 12), ("textbook", 12), ("torch fused", 13)):
+        for who, width in (("tinygrad_opt", 12), ("native", 12), ("textbook", 12),
+                           ("torch fused", 13)):
             cells.append(f"{statistics.median(times[who]):>{width}.1f}" if who in times else
                          f"{'-':>{width}}")
-        for who, width in (("textbook", 13), ("torch fused", 10)):
-            if who in times:
-                ratio = statistics.median(a / b for a, b in zip(times["tinygrad_opt"], times[who]))
-                cells.append(f"{ratio:>{width}.2f}")
+        for mine, who, width in (("tinygrad_opt", "textbook", 13),
+                                 ("tinygrad_opt", "torch fused", 10), ("native", "torch fused", 8)):
+            if mine in times and who in times:
+                ratio = statistics.median(a / b for a, b in zip(times[mine], times[who]))
+                cells.append(f"{ratio:>{width}.3f}")
         print("".join(cells), flush=True)
 
 
