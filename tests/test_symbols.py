@@ -32,7 +32,7 @@ def vjp(op, i, *inputs, shapes=None, **attrs):
     ("add", 0, "g"), ("subtract", 1, "−g"), ("multiply", 0, "g · y"), ("divide", 0, "g / y"),
     ("divide", 1, "−g · z / y"), ("power", 0, "g · y · x^(y − 1)"), ("power", 1, "g · z · log(x)"),
     ("sqrt", 0, "g / (2 · z)"), ("tanh", 0, "g · (1 − z · z)"), ("sigmoid", 0, "g · z · (1 − z)"),
-    ("silu", 0, "g · σ(x) · (1 + x · (1 − σ(x)))"), ("relu", 0, "g · [z ≠ 0]"),
+    ("silu", 0, "g · (σ(x) + z · (1 − σ(x)))"), ("relu", 0, "g · [z ≠ 0]"),
     ("leaky_relu", 0, "g where x > 0, else 0.01 · g"), ("arcsin", 0, "g / √(1 − x · x)"),
     ("hypot", 0, "g · x / z"), ("softmax", 0, "z · (g − Σ(g · z))"),
     ("log_softmax", 0, "g − exp(z) · Σ(g)"), ("absolute", 0, "g · sign(x)"),

@@ -86,10 +86,9 @@ def as_scipy(f: Function, params: Params) -> ForSciPy:
     (104.0, array([396., 200.]))
     >>> problem.hessp(problem.x0, np.array([1.0, 0.0]))
     array([402., 400.])
-    >>> from scipy.optimize import minimize
-    >>> found = minimize(problem.fun, problem.x0, jac=problem.jac, method="BFGS")
-    >>> {name: round(float(value), 3) for name, value in problem.unflatten(found.x).items()}
-    {'x': 1.0, 'y': 1.0}
+
+    ``scipy.optimize.minimize(problem.fun, problem.x0, jac=problem.jac)`` then finds x = y = 1, which
+    ``problem.unflatten(result.x)`` gives back by name.
     """
     def start(value: Any) -> Array:
         return np.array(values_of(value), np.float64)

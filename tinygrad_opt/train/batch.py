@@ -12,7 +12,13 @@ import numpy as np
 
 from tinygrad_opt.compiler import CompiledStep, equal
 from tinygrad_opt.compiler import compile as captured
-from tinygrad_opt.errors import CaptureError, GraphError, changed_in_place, subject
+from tinygrad_opt.errors import (
+    CaptureError,
+    GraphError,
+    caller_line,
+    changed_in_place,
+    subject,
+)
 from tinygrad_opt.nn.module import Contents
 from tinygrad_opt.recording import effect, observed, tracer
 from tinygrad_opt.tensor import Tensor
@@ -174,7 +180,8 @@ class BatchGradients:
             raise CaptureError(f"the training step is not compiled. {reason}")
         self.replay = None
         if self.asked:
-            warnings.warn(f"the training step is not compiled. {reason}", stacklevel=8)
+            warnings.warn_explicit(f"the training step is not compiled. {reason}", UserWarning,
+                                   *caller_line())
 
 
 # ---- what a pass moves ---------------------------------------------------------------------------

@@ -1,14 +1,13 @@
 """Pictures of what happens.
 
-theme       colours, markers and fonts of all of them, light and dark
-html_page   the frame of every page
-graph       draw(tensor): the graph of a computation as SVG, DOT, PNG, PDF, HTML or text
-steps       playback(loss, path), explain(loss, x), formula.parse: both passes, step by step
-plots       training, models, surfaces, races and landscapes; Matplotlib is imported only when
-            one of them is asked for
-animation   the films of some of them, as GIF, WebP and pages that play
-figures     blank figures in the theme
-tables      the numbers behind a picture
+    theme       colours, markers and fonts of all of them, light and dark
+    html_page   the frame of every page
+    graph       draw(tensor): the graph of a computation as SVG, DOT, PNG, PDF, HTML or text
+    steps       playback(loss, path), explain(loss, x), formula.parse: both passes, step by step
+    plots       training, models, surfaces, races, landscapes; they import Matplotlib when asked
+    animation   the films of some of them, as GIF, WebP and pages that play
+    figures     blank figures in the theme
+    tables      the numbers behind a picture
 """
 
 from __future__ import annotations

@@ -1,0 +1,60 @@
+"""How the site is built: ``python -m sphinx -W docs build/site``."""
+
+from pathlib import Path
+
+from docutils.nodes import SkipNode
+from latex2mathml.converter import convert
+
+import tinygrad_opt
+
+project = "tinygrad_opt"
+author = "the tinygrad_opt developers"
+version = release = tinygrad_opt.__version__
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon",
+              "sphinx_copybutton"]
+exclude_patterns = ["build", "**/.ipynb_checkpoints"]
+myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+# every block of code on a page is run, and an error is one of the build
+nb_execution_mode = "cache"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120
+nb_merge_streams = True
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"                 # the docstrings say the types, with shapes
+autosummary_generate = True
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+napoleon_use_param = False
+napoleon_use_ivar = True
+add_module_names = False
+suppress_warnings = ["ref.python"]        # words of shapes that are names of attributes too
+
+# pictures that pages name in <picture>, for light and dark readers, are copied as they are
+html_extra_path = sorted(path.name for path in Path(__file__).parent.glob("*_light.*"))
+html_extra_path += sorted(path.name for path in Path(__file__).parent.glob("*_dark.*"))
+html_theme = "furo"
+html_title = "tinygrad_opt"
+html_theme_options = {"sidebar_hide_name": False}
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+html_math_renderer = "mathml"              # browsers draw it by themselves: no script, no network
+
+
+def formula(self, node):
+    """A formula in a line."""
+    self.body.append(convert(node.astext()))
+    raise SkipNode
+
+
+def displayed_formula(self, node):
+    """A formula of its own."""
+    self.body.append(f'<div class="math">{convert(node.astext(), display="block")}</div>')
+    raise SkipNode
+
+
+def setup(app):
+    app.add_html_math_renderer("mathml", (formula, None), (displayed_formula, None))
