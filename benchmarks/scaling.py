@@ -2,6 +2,7 @@
 
     python benchmarks/scaling.py                                     # one rank
     mpiexec -n 2 python -m mpi4py benchmarks/scaling.py              # also -n 4
+    mpiexec -n 2 python -m mpi4py benchmarks/scaling.py --gain 90    # on a busy machine
     python benchmarks/scaling.py --draw docs/scaling                 # the curves
 
 The first command measures and keeps the numbers in scaling.json beside this file; the second fits
@@ -166,6 +167,27 @@ def learned(ranks):
             "bytes": sent / ranks.every}
 
 
+def gain(name, seconds):
+    """What all ranks gain over one: short turns for so long that each meets an idle machine."""
+    from tinygrad_opt.parallel import mpi
+
+    sizes, batch = WORK[name]
+    alone, own = (Training(sizes, n, slice(0, n)) for n in (batch, batch // mpi.size))
+    shared = Training(sizes, batch, mpi._span(0, batch), mpi.sum)
+    best = [math.inf] * 3
+    end = time.monotonic() + seconds
+    while mpi.comm.bcast(time.monotonic() < end):
+        for i, run in enumerate((alone, own)):
+            if mpi.rank == 0:
+                best[i] = min(best[i], run(4))
+            waiting(mpi.comm)
+        best[2] = min(best[2], together(mpi.comm, shared, 6))
+    if mpi.rank == 0:
+        one, part, many = best
+        print(f"{name}: one rank {1e3 * one:.3f} ms, {mpi.size} ranks {1e3 * many:.3f} ms: gain"
+              f" {one / many:.2f}, of {one / part:.2f} without a word to each other")
+
+
 class Averaging:
     """Steps without a word to the others, and the mean of the parameters after every eighth."""
 
@@ -294,6 +316,8 @@ def predict(kept):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--gain", type=float, metavar="SECONDS",
+                        help="of all ranks over one, for 784-32-10 at batch 2048")
     parser.add_argument("--draw", metavar="PATH", help="draw PATH_light.png and PATH_dark.png")
     chosen = parser.parse_args()
     if chosen.draw:
@@ -305,6 +329,8 @@ if __name__ == "__main__":
                 print(f"{ranks} ranks: α {1e6 * alpha:.1f} µs, {1e-9 / beta:.2f} GB/s\n")
         predict(numbers)
         draw(chosen.draw, numbers)
+    elif chosen.gain:
+        gain("784-32-10, batch 2048", chosen.gain)
     else:
         measure(chosen.rounds)
     sys.stdout.flush()
