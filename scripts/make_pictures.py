@@ -57,7 +57,7 @@ def live_pages():
                                 ("race_live", tg.live.race(), RACED)):
             path = page.save(Path(folder) / f"{name}.html")
             for scheme in ("light", "dark"):
-                tab = browser.new_page(viewport={"width": 1240, "height": 700},
+                tab = browser.new_page(viewport={"width": 1240, "height": 830},
                                        color_scheme=scheme)
                 tab.goto(path.as_uri())
                 tab.wait_for_selector("html[data-ready]", state="attached")
@@ -67,13 +67,13 @@ def live_pages():
 
 
 def smaller(png, path):
-    """Write a picture with few colours."""
+    """Write a picture with 256 colours, near enough to its own."""
     import io
 
     from PIL import Image
 
-    picture = Image.open(io.BytesIO(png)).convert("RGB").quantize(160, dither=Image.Dither.NONE)
-    picture.save(path, optimize=True)
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    picture.quantize(256, kmeans=8, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def main():
