@@ -87,8 +87,8 @@ def as_scipy(f: Function, params: Params) -> ForSciPy:
     >>> problem.hessp(problem.x0, np.array([1.0, 0.0]))
     array([402., 400.])
 
-    ``scipy.optimize.minimize(problem.fun, problem.x0, jac=problem.jac)`` then finds x = y = 1, which
-    ``problem.unflatten(result.x)`` gives back by name.
+    ``scipy.optimize.minimize(problem.fun, problem.x0, jac=problem.jac)`` then finds x = y = 1,
+    which ``problem.unflatten(result.x)`` gives back by name.
     """
     def start(value: Any) -> Array:
         return np.array(values_of(value), np.float64)
