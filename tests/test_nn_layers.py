@@ -371,6 +371,20 @@ def test_a_max_pool_over_ties_shares_the_gradient():
     assert x.grad.tolist() == [[[[0.25, 0.25], [0.25, 0.25]]]]
 
 
+def test_many_long_rows_are_normalised_as_few_are():
+    x, w, b = normal(300, 256), normal(256), normal(256)
+
+    def derivatives(rows):
+        leaves = [tg.Tensor(v, requires_grad=True) for v in (x[rows], w, b)]
+        z = nn.layer_norm(*leaves)
+        z.backward(np.sin(np.arange(x.size)).reshape(x.shape)[rows])
+        return [z.data, *(leaf.grad for leaf in leaves)]
+
+    whole, parts = derivatives(slice(None)), [derivatives(slice(i, i + 100)) for i in (0, 100, 200)]
+    for join, made, pieces in zip([np.concatenate] * 2 + [sum] * 2, whole, zip(*parts)):
+        np.testing.assert_allclose(made, join(pieces), rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
 def test_a_sequence_in_two_parts_is_the_sequence_in_one(kind):
     net, x = kind(2, 3, rng=0), normal(4, 6, 2).astype("f4")
