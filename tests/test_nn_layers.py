@@ -385,6 +385,13 @@ def test_many_long_rows_are_normalised_as_few_are():
         np.testing.assert_allclose(made, join(pieces), rtol=1e-10, atol=1e-12)
 
 
+def test_many_long_columns_are_normalised_as_rows_are():
+    x, w, b = normal(257, 257), normal(257), normal(257)
+    columns = nn.batch_norm(x, None, None, tg.Tensor(w), tg.Tensor(b)).data
+    rows = nn.layer_norm(x.T, tg.Tensor(np.ones(257)), tg.Tensor(np.zeros(257))).data.T
+    np.testing.assert_allclose(columns, w * rows + b, rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
 def test_a_sequence_in_two_parts_is_the_sequence_in_one(kind):
     net, x = kind(2, 3, rng=0), normal(4, 6, 2).astype("f4")

@@ -84,7 +84,7 @@ def _normalized(
     n = math.prod(x.shape[a] for a in axis)
     z = x - kernels.sum_along(x, axis) / n
     inverse = 1 / _length(z, axis, eps)
-    if inverse.ndim == 2 and inverse.size * weight.size == x.size > kernels.KEPT:
+    if x.size > kernels.KEPT and (*inverse.shape, *weight.shape) == (x.shape[0], 1, x.shape[-1]):
         return z, inverse, inverse.dot(weight.reshape((1, weight.size)))   # each row by γ, by BLAS
     return z, inverse, inverse * weight
 
