@@ -92,7 +92,9 @@ def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..
 
 
 @answers
-def value_and_grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+def value_and_grad(
+    f: Callable[..., object], argnums: int | Sequence[int] = 0
+) -> Callable[..., Any]:
     """The value of a function and its gradient, from one run.
 
     Parameters
@@ -131,7 +133,7 @@ def value_and_grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> C
 
 
 @answers
-def jacobian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+def jacobian(f: Callable[..., object], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
     """All partial derivatives of a function that returns a Tensor, or a dict or tuple of them.
 
     Parameters
@@ -168,7 +170,7 @@ def jacobian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callabl
 
 
 @answers
-def hessian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+def hessian(f: Callable[..., object], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
     """All second derivatives of a function that returns one number.
 
     Parameters
@@ -194,7 +196,7 @@ def hessian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable
 
 
 @answers
-def hvp(f: Callable[..., Any], argnum: int = 0) -> Callable[..., Any]:
+def hvp(f: Callable[..., object], argnum: int = 0) -> Callable[..., Any]:
     """The hessian of a function times a vector: Hv = ∇(∇f · v), without forming H.
 
     Parameters
@@ -316,7 +318,7 @@ class _Run:
         return y if self.wants_tensors else lifted(y._array)
 
 
-def _places(f: Any, argnums: Any) -> int | tuple[int, ...]:
+def _places(f: object, argnums: Any) -> int | tuple[int, ...]:
     """Which arguments to differentiate: one, or several in a tuple."""
     if not callable(f):
         raise TypeError(f"only functions have derivatives, got {f!r}: give the function, as in"
@@ -348,11 +350,11 @@ def _map(change: Callable[[Any], Any], x: Any) -> Any:
     return {k: change(v) for k, v in x.items()} if isinstance(x, dict) else change(x)
 
 
-def _leaves(x: Any) -> list[Any]:
+def _leaves(x: object) -> list[Any]:
     return list(x.values()) if isinstance(x, dict) else [x]
 
 
-def _holds_tensor(x: Any) -> bool:
+def _holds_tensor(x: object) -> bool:
     return any(type(v) is Tensor for v in _leaves(x))
 
 
@@ -366,13 +368,13 @@ def _stacked(rows: list[Any], shape: tuple[int, ...]) -> Any:
     return np.stack(rows).reshape(shape + first.shape)
 
 
-def _what(y: Any) -> str:
+def _what(y: object) -> str:
     if type(y) is Tensor:
         return f"a Tensor of shape {y.shape}"
     return f"{type(y).__name__}, which has no graph (was .data or float() used inside?)"
 
 
-def _name(f: Any) -> str:
+def _name(f: object) -> str:
     return getattr(f, "__name__", "the function")
 
 

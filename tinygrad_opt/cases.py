@@ -96,7 +96,7 @@ def rows(calls: list[Call], names: str) -> dict[str, list[Call]]:
     return dict.fromkeys(names.split(), calls)
 
 
-def elementwise(domain: Shaped, **attrs: Any) -> list[Call]:
+def elementwise(domain: Shaped, **attrs: object) -> list[Call]:
     """One input: a matrix, a number, an axis of length 1, a stack, nothing."""
     return [call(domain(*shape), **attrs) for shape in [(3, 4), (), (1,), (2, 1, 3), (0, 3)]]
 
@@ -109,9 +109,9 @@ def broadcast(left: Shaped, right: Shaped) -> list[Call]:
     return [call(left(*a), right(*b)) for a, b in pairs]
 
 
-def reduced(domain: Shaped, **attrs: Any) -> list[Call]:
+def reduced(domain: Shaped, **attrs: object) -> list[Call]:
     """One input: over all axes, one, several, none; from the front or the back; kept or not."""
-    axes: list[Any] = [None, 0, 1, -1, (0, 2), (-1, 0), (1,), ()]
+    axes: list[object] = [None, 0, 1, -1, (0, 2), (-1, 0), (1,), ()]
     return [call(domain(2, 3, 4), axis=axis, keepdims=keep, **attrs)
             for axis in axes for keep in (False, True)] + [
         call(domain(), **attrs), call(domain(5), axis=0, **attrs),
@@ -151,7 +151,7 @@ def _varies(reduction: Call) -> bool:
     return bool(np.zeros(x.shape).var(**attrs).size < np.prod(x.shape))
 
 
-def joined(**attrs: Any) -> list[Call]:
+def joined(**attrs: object) -> list[Call]:
     return [call(real(2, 3), real(2, 3), real(2, 3), **attrs), call(real(2, 3), **attrs)]
 
 

@@ -154,7 +154,7 @@ def load(
         return content
 
 
-def _parsed(text: str, arrays: dict[str, Array]) -> dict[str, Any]:
+def _parsed(text: str, arrays: dict[str, Array]) -> dict[str, object]:
     """The dict that a tree describes, its arrays in their places."""
     header = json.loads(text)
     if not isinstance(header, dict) or header.get("format") != FORMAT:
@@ -167,7 +167,7 @@ def _parsed(text: str, arrays: dict[str, Array]) -> dict[str, Any]:
     return content
 
 
-def _generators(model: Any) -> dict[str, np.random.Generator]:
+def _generators(model: object) -> dict[str, np.random.Generator]:
     """The random generators of a model that can name them."""
     return model.generators() if hasattr(model, "generators") else {}
 
@@ -203,7 +203,7 @@ def _is_safetensors(path: Path) -> bool:
     return path.suffix.lower() == ".safetensors"
 
 
-def path_of(function: str, path: Any) -> Path:
+def path_of(function: str, path: object) -> Path:
     """The path, which is easily swapped with the model."""
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"{function} takes the path first, as in"
@@ -251,7 +251,7 @@ def blaming(path: Path, what: str) -> Iterator[None]:
 # user's can be mistaken for something else.
 
 
-def _pack(value: Any, place: tuple[str, ...], arrays: dict[str, Array],
+def _pack(value: object, place: tuple[str, ...], arrays: dict[str, Array],
           name: Callable[[tuple[str, ...]], str | None]) -> Any:
     """The JSON form of a value; its arrays are put aside under names of their own."""
     if value is None or isinstance(value, bool | str) or type(value) in (int, float):
@@ -281,7 +281,7 @@ def _pack(value: Any, place: tuple[str, ...], arrays: dict[str, Array],
     return {"array": chosen}
 
 
-def _unpack(node: Any, arrays: dict[str, Array]) -> Any:
+def _unpack(node: object, arrays: dict[str, Array]) -> Any:
     """The value that a JSON form stands for."""
     if not isinstance(node, dict | list):
         return node

@@ -77,7 +77,7 @@ _PACKAGE = __file__.rsplit("errors.py", 1)[0]
 # ---- how it is said ------------------------------------------------------------------------------
 
 
-def label(x: Any) -> str:
+def label(x: object) -> str:
     """How a message calls an operand: by its name, if it has one, and its shape."""
     if hasattr(x, "shape"):
         name = getattr(x, "name", None)
@@ -186,7 +186,7 @@ def line_text(place: tuple[str, int]) -> str:
     return f"line {place[1]}: {code}" if code else f"line {place[1]} of {place[0]}"
 
 
-def changed_in_place(x: Any, op: Any = None) -> GraphError:
+def changed_in_place(x: object, op: Any = None) -> GraphError:
     """The error for values that a backward pass needs as they were; `op` has used them."""
     used = f" after {op.name} used it" if op else ""
     return GraphError(
@@ -196,7 +196,7 @@ def changed_in_place(x: Any, op: Any = None) -> GraphError:
     )
 
 
-def captured_write(x: Any) -> CaptureError:
+def captured_write(x: object) -> CaptureError:
     """The error for writing in place while a step is being captured, with the line that does."""
     return CaptureError(
         f"{subject(x)} is used to write in place inside a compiled step"
@@ -205,7 +205,7 @@ def captured_write(x: Any) -> CaptureError:
     )
 
 
-def captured_foreign(x: Any) -> CaptureError:
+def captured_foreign(x: object) -> CaptureError:
     """The error for an array of another library in a step that is being captured."""
     kind = type(getattr(x, "_array", x))
     return CaptureError(
@@ -214,7 +214,7 @@ def captured_foreign(x: Any) -> CaptureError:
     )
 
 
-def captured_read(x: Any) -> CaptureError:
+def captured_read(x: object) -> CaptureError:
     """The error for looking at values while a step is being captured, with the line that does."""
     return CaptureError(
         f"the values of {subject(x)} were read inside a compiled step"
@@ -224,7 +224,7 @@ def captured_read(x: Any) -> CaptureError:
     )
 
 
-def captured_option(x: Any) -> CaptureError:
+def captured_option(x: object) -> CaptureError:
     """The error for setting an option of an optimizer while a step is being captured."""
     return CaptureError(
         f"an option of {subject(x)} is set inside a compiled step ({line_text(caller_line())}); a"
@@ -232,7 +232,7 @@ def captured_option(x: Any) -> CaptureError:
     )
 
 
-def captured_gradient(x: Any) -> CaptureError:
+def captured_gradient(x: object) -> CaptureError:
     """The error for a gradient that a step being captured reads without having computed it."""
     return CaptureError(
         f"the gradient of {subject(x)} that was read inside a compiled step holds more than one"
@@ -241,7 +241,7 @@ def captured_gradient(x: Any) -> CaptureError:
     )
 
 
-def captured_hook(x: Any) -> CaptureError:
+def captured_hook(x: object) -> CaptureError:
     """The error for a hook that only looks at a gradient, while a step is being captured."""
     return CaptureError(
         f"a hook on {subject(x)} returned nothing inside a compiled step: what it does with the"

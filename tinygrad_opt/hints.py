@@ -326,7 +326,7 @@ class _Elsewhere:
     def __init__(self, owner: str, name: str) -> None:
         self.owner, self.name = owner, name
 
-    def __get__(self, instance: Any, kind: type) -> Any:
+    def __get__(self, instance: object, kind: type) -> Any:
         raise missing(self.owner, self.name, ())
 
 
@@ -339,13 +339,13 @@ def answer_names(kind: type, owner: str) -> None:
         for name in table.get(owner, {}):
             setattr(kind, name, _Elsewhere(owner, name))
 
-    def own(self: Any) -> list[str]:
+    def own(self: object) -> list[str]:
         return [name for name in object.__dir__(self) if hasattr(self, name)]
 
     setattr(kind, "__dir__", own)                          # noqa: B010 (mypy knows it is one)
 
 
-def nothing_called(owner: str, known: Iterable[str]) -> Callable[[str], Any]:
+def nothing_called(owner: str, known: Iterable[str]) -> Callable[[str], object]:
     """What a package answers when it is asked for a name that it does not have."""
 
     def refuse(name: str) -> Any:

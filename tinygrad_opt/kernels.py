@@ -63,13 +63,13 @@ def asarray(x: Any, dtype: Any = None) -> Any:
     return x if dtype is None or x.dtype == dtype else x.astype(dtype)
 
 
-def created(make: str, *args: Any, like: Any) -> Array:
+def created(make: str, *args: object, like: object) -> Array:
     """The array ``np.<make>(*args)``, of the library that `like` belongs to."""
     array: Array = getattr(np, make)(*args, **({"like": like} if is_duck(like) else {}))
     return array
 
 
-def moved(x: Any, like: Any) -> Any:
+def moved(x: object, like: object) -> Any:
     """Arrays of NumPy, in a tuple or alone, as those of the library that `like` belongs to."""
     if isinstance(x, tuple):
         return tuple(moved(part, like) for part in x)
@@ -584,7 +584,7 @@ def scatter(g: Array, index: Any, shape: Shape) -> Array:
     return out
 
 
-def _scattered(g: Array, index: Any, shape: Shape) -> Array:
+def _scattered(g: Array, index: object, shape: Shape) -> Array:
     """`scatter` for arrays of other libraries, whose ufuncs may have no ``at``."""
     places = created("arange", math.prod(shape), like=g).reshape(shape)[moved(index, g)]
     sums = np.bincount(places.reshape(-1), np.broadcast_to(g, places.shape).reshape(-1),
@@ -681,7 +681,7 @@ def log_softmax_vjp(g: Array, z: Array, axis: int, out: Array | None = None) -> 
 def check(test: Callable[..., None]) -> Callable[..., None]:
     """A function that looks at values and raises: a captured kernel repeats it as it is."""
     @functools.wraps(test)
-    def checked(*inputs: Any) -> None:
+    def checked(*inputs: object) -> None:
         if type(inputs[0]) is np.ndarray or not hasattr(inputs[0], "__check__"):
             test(*inputs)
         else:

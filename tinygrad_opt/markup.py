@@ -23,7 +23,7 @@ def escape(text: str) -> str:
 
 
 def html_rows(
-    rows: Iterable[Iterable[Any]], tag: str = "td", words: Container[int] = ()
+    rows: Iterable[Iterable[object]], tag: str = "td", words: Container[int] = ()
 ) -> str:
     """Rows of an HTML table, with columns of words on the left and of numbers on the right."""
     return "".join("<tr>" + "".join(
@@ -32,7 +32,7 @@ def html_rows(
         for i, v in enumerate(row)) + "</tr>" for row in rows)
 
 
-def html_table(rows: Iterable[Iterable[Any]]) -> str:
+def html_table(rows: Iterable[Iterable[object]]) -> str:
     """An HTML table whose first row is its head."""
     head, *body = [list(row) for row in rows]
     words = {i for row in body for i, v in enumerate(row)
@@ -40,7 +40,7 @@ def html_table(rows: Iterable[Iterable[Any]]) -> str:
     return f"<table>{html_rows([head], 'th', words)}{html_rows(body, words=words)}</table>"
 
 
-def html_list(sentences: Iterable[Any]) -> str:
+def html_list(sentences: Iterable[object]) -> str:
     """An HTML list; empty if there is nothing to list."""
     items = "".join(f"<li>{escape(str(sentence))}</li>" for sentence in sentences)
     return f"<ul>{items}</ul>" if items else ""
@@ -75,7 +75,7 @@ def shaded(array: np.ndarray) -> str:
     return f"<table>{''.join(lines)}{more}</table>"
 
 
-def tree(x: object, attributes: Mapping[str, Any], path: str | None, render: Any) -> Any:
+def tree(x: object, attributes: Mapping[str, object], path: str | None, render: object) -> Any:
     """The object as a tree of its attributes that opens and closes, which Treescope has asked for.
 
     Parameters

@@ -126,16 +126,16 @@ class Watcher:
             return Joint(watched(op.vjps.vjp))
         return [watched(vjp, i) for i, vjp in enumerate(op.vjps)]
 
-    def lift(self, array: Any) -> Any:
+    def lift(self, array: object) -> Any:
         return array
 
-    def read(self, owner: Any, name: str, value: Any) -> Any:
+    def read(self, owner: object, name: str, value: object) -> Any:
         return value
 
     def act(self, action: Callable[..., None], args: Any) -> None:
         action(*args)
 
-    def refuse(self, error: Callable[[Any], Exception], x: Any) -> None:
+    def refuse(self, error: Callable[[object], Exception], x: object) -> None:
         pass
 
     # ---- how it is said ----
@@ -169,7 +169,7 @@ def entries_that(mask: Array, array: Array) -> str:
     return f"{array[first]} in {np.count_nonzero(mask)} of {mask.size} entries{at}"
 
 
-def _range(values: Any) -> str:
+def _range(values: object) -> str:
     values = np.asarray(values)
     if values.dtype.kind not in "fiub":
         return "of no numbers"
@@ -184,6 +184,6 @@ def _is_nonfinite(values: Array) -> Array:
     return result
 
 
-def _inside_a_capture(x: Any) -> GraphError:
+def _inside_a_capture(x: object) -> GraphError:
     return GraphError("detect_nonfinite() inside a compiled step would look at its capture only:"
                       " put it around the calls, which then run as they are written.")

@@ -656,7 +656,7 @@ def _array_api_names() -> None:
         "linalg.vecdot": lambda a, b, axis=-1: (a * b).sum(axis=axis),
     }
     for path, ours in same.items():
-        theirs: Any = np
+        theirs: object = np
         for part in path.split("."):
             theirs = getattr(theirs, part, None)
         if theirs is not None:

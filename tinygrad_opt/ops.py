@@ -454,7 +454,7 @@ def _getitem(x: Array, index: Any) -> Array:
     return x[index]
 
 
-def _unwritten(g: Array, z: Array, x: Array, value: Array, index: Any) -> Array:
+def _unwritten(g: Array, z: Array, x: Array, value: Array, index: object) -> Array:
     """g, but 0 where x was overwritten."""
     return put(g, 0, index)
 

@@ -176,29 +176,29 @@ class Tracer(Protocol):
     def vjps(self, z: Any) -> Any:
         """The VJPs of the operation that made z, written down when they are called."""
 
-    def lift(self, array: Any) -> Any:
+    def lift(self, array: object) -> Any:
         """An array that the step has computed, as whoever is outside the engine may use it."""
 
-    def read(self, owner: Any, name: str, value: Any) -> Any:
+    def read(self, owner: object, name: str, value: object) -> Any:
         """Someone looks at an attribute: refuse, note it, or give what may be looked at."""
 
     def act(self, action: Callable[..., None], args: tuple[object, ...]) -> None:
         """Do something that is not a computation, now and at each replay."""
 
-    def refuse(self, error: Callable[[Any], Exception], x: object) -> None:
+    def refuse(self, error: Callable[[object], Exception], x: object) -> None:
         """Raise the error about x, if what is being done to it could not be done again."""
 
 
 tracer: ContextVar[Tracer | None] = ContextVar("tracer", default=None)
 
 
-def observed(x: Any, name: str, value: Any) -> Any:
+def observed(x: object, name: str, value: object) -> Any:
     """An attribute that Python branches on: once it has another value, a captured step is stale."""
     program = tracer.get()
     return value if program is None else program.read(x, name, value)
 
 
-def lifted(array: Any) -> Any:
+def lifted(array: object) -> Any:
     """An array that was computed, for whoever called the engine."""
     program = tracer.get()
     return array if program is None else program.lift(array)
@@ -213,7 +213,7 @@ def effect(action: Callable[..., None], *args: object) -> None:
         program.act(action, args)
 
 
-def unrepeatable(error: Callable[[Any], Exception], x: object) -> None:
+def unrepeatable(error: Callable[[object], Exception], x: object) -> None:
     """Something that a replay would not do again: where a step is captured, an error about x."""
     program = tracer.get()
     if program is not None:

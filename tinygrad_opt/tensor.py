@@ -208,7 +208,7 @@ def entered(x: object, dtype: np.dtype | None = None) -> Array | float:
     return converted(array, dtype) if dtype is not None else array
 
 
-def index_of(x: Any) -> Any:
+def index_of(x: object) -> Any:
     """An input through which no gradient flows, its Tensors and lists as arrays."""
     if isinstance(x, tuple):
         return tuple(map(index_of, x))
@@ -219,14 +219,14 @@ def index_of(x: Any) -> Any:
     return array_of(x) if hasattr(x, "dtype") else x
 
 
-def as_operand(x: Any) -> Any:
+def as_operand(x: object) -> Any:
     """A Tensor or an array as it is, also one of a step that is captured; anything else as one."""
     if type(x) is Tensor or type(x) is ndarray or hasattr(x, "__traced_array__"):
         return x
     return x if kernels.is_duck(x) else np.asanyarray(x)
 
 
-def array_of(x: Any) -> Array:
+def array_of(x: object) -> Array:
     """The array that stands behind something array-like."""
     if type(x) is ndarray:
         return x
@@ -641,7 +641,7 @@ class Tensor(Methods):
             return {"text/plain": repr(self)}
         return notebook_view(self)
 
-    def __treescope_repr__(self, path: str | None, render: Any) -> Any:
+    def __treescope_repr__(self, path: str | None, render: object) -> Any:
         from tinygrad_opt.markup import tree
 
         shown = {"data": self._read(), "grad": self.grad, "name": self.name,
@@ -953,12 +953,12 @@ def deliver(gradients: list[tuple[Tensor, Gradient]]) -> None:
 # ---- small conversions ---------------------------------------------------------------------------
 
 
-def values_of(x: Any) -> Any:
+def values_of(x: object) -> Any:
     """The array of a Tensor; anything else as it is."""
     return x._array if type(x) is Tensor else x
 
 
-def deep_values(x: Any) -> Any:
+def deep_values(x: object) -> Any:
     """The arrays in lists, tuples and dicts of Tensors."""
     return x._array if type(x) is Tensor else nested(deep_values, x)
 

@@ -10,7 +10,6 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 from tinygrad_opt.cli import (  # noqa: F401  (importing a command makes it known)
     check,
@@ -100,7 +99,7 @@ def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _warn(message: Any, *place: Any) -> None:
+def _warn(message: object, *place: object) -> None:
     _say("warning", str(message))
 
 

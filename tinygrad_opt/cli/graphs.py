@@ -141,7 +141,7 @@ def _computed(options: argparse.Namespace, number: bool) -> Any:
 # ---- a formula -----------------------------------------------------------------------------------
 
 
-def _value_of_formula(text: str, values: list[tuple[str, Any]], number: bool) -> Any:
+def _value_of_formula(text: str, values: list[tuple[str, object]], number: bool) -> Any:
     from tinygrad_opt.viz import formula
 
     names = [name for name, _ in values]

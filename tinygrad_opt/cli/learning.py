@@ -275,7 +275,7 @@ class Learning:
                 progress=progress, compile=self.problem.compile, diagnose=diagnose,
                 parallel=self.problem.parallel)
 
-    def run(self, options: argparse.Namespace, *callbacks: Any) -> Any:
+    def run(self, options: argparse.Namespace, *callbacks: object) -> Any:
         """Say what is trained, and train until it is done, interrupted or exploding."""
         from tinygrad_opt.train import StopOnNonFinite
 

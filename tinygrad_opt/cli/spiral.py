@@ -128,7 +128,7 @@ def learned(text: str, seed: int, epochs: int = EPOCHS) -> Any:
     return history
 
 
-def picture(runs: dict[str, list[Any]], **options: Any) -> Any:
+def picture(runs: dict[str, list[object]], **options: Any) -> Any:
     """The accuracy of all runs, each point the mean over a hundredth of the epochs."""
     import numpy as np
 
@@ -144,7 +144,7 @@ def picture(runs: dict[str, list[Any]], **options: Any) -> Any:
                         "accuracy", **options)
 
 
-def table(rows: Sequence[Row], runs: dict[str, list[Any]]) -> str:
+def table(rows: Sequence[Row], runs: dict[str, list[object]]) -> str:
     """What is published and what came out, row by row."""
     from tinygrad_opt.viz.tables import aligned
 

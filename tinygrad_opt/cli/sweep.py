@@ -65,7 +65,7 @@ def sweep(options: argparse.Namespace) -> int:
     if not options.resume:
         log.unlink(missing_ok=True)
 
-    def model(rng: Any, **unused: Any) -> nn.MLP:
+    def model(rng: Any, **unused: object) -> nn.MLP:
         return nn.MLP(layers, rng=rng)
 
     train = Training(model, samples.x_train, samples.y_train, loss="cross_entropy",
@@ -85,7 +85,7 @@ def sweep(options: argparse.Namespace) -> int:
     return 130 if found.stopped else 0
 
 
-def _trials(options: argparse.Namespace, rates: dict[str, float]) -> list[dict[str, Any]]:
+def _trials(options: argparse.Namespace, rates: dict[str, float]) -> list[dict[str, object]]:
     """The options of all trials."""
     from tinygrad_opt import optim
 
@@ -102,7 +102,7 @@ def _trials(options: argparse.Namespace, rates: dict[str, float]) -> list[dict[s
     return trials
 
 
-def _pictures(found: Any, out: Path, chosen: dict[str, Any]) -> dict[Path, str]:
+def _pictures(found: Any, out: Path, chosen: dict[str, object]) -> dict[Path, str]:
     """The pictures; without Matplotlib, or with one trial alone, none."""
     from tinygrad_opt.errors import RenderError
     from tinygrad_opt.viz.figures import png

@@ -235,7 +235,7 @@ def save_histories(path: Path, runs: dict[str, list[Any]]) -> Path:
     return write_csv(path, [["optimizer", "seed", *next(iter(runs.values()))[0]], *rows])
 
 
-def _plot(paths: Sequence[Path], runs: dict[str, list[Any]], chosen: dict[str, Any]) -> None:
+def _plot(paths: Sequence[Path], runs: dict[str, list[object]], chosen: dict[str, Any]) -> None:
     """Draw the losses; without Matplotlib, say how to get it."""
     from tinygrad_opt.errors import RenderError
     from tinygrad_opt.viz.figures import save_picture

@@ -19,7 +19,7 @@ from tinygrad_opt.errors import CheckpointError
 from tinygrad_opt.tensor import Tensor
 
 
-def describe(model: Any) -> dict[str, Any]:
+def describe(model: object) -> dict[str, object]:
     """The description of a module, or ``{"missing": why}`` if no description could rebuild it."""
     try:
         return _Describer(model).value(model, "")
@@ -62,7 +62,7 @@ class _Describer:
         said = f"the function {name}" if callable(x) and name else f"a {type(x).__name__}"
         raise TypeError(f"{place.lstrip('.')} is {said}, and no file can tell how to make that")
 
-    def _module(self, module: Any, place: str) -> dict[str, Any]:
+    def _module(self, module: object, place: str) -> dict[str, object]:
         if id(module) in self.met:
             return {"same": self.met[id(module)]}
         if id(module) in self.above:
@@ -78,7 +78,7 @@ class _Describer:
         return {"module": kind.__name__, "place": place, "holds": holds}
 
 
-def rebuild(saved: Mapping[str, Any]) -> Any:
+def rebuild(saved: Mapping[str, object]) -> Any:
     """The model that a checkpoint holds, made anew with its weights.
 
     Parameters
@@ -139,7 +139,7 @@ class _Builder:
         self.arrays: dict[str, np.ndarray] = {}
         self.modules: dict[str, Any] = {}
 
-    def value(self, node: Any) -> Any:
+    def value(self, node: object) -> Any:
         match node:
             case None | bool() | int() | float() | str():
                 return node

@@ -524,11 +524,11 @@ class Module:
 
         return summarize(self, input_shape, dtype)
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         # no _repr_html_, which Treescope would prefer to its own tree
         return {"text/plain": repr(self), "text/html": self.summary()._repr_html_()}
 
-    def __treescope_repr__(self, path: str | None, render: Any) -> Any:
+    def __treescope_repr__(self, path: str | None, render: object) -> Any:
         from tinygrad_opt.markup import tree
 
         return tree(self, vars(self), path, render)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -328,7 +327,7 @@ class RMSNorm(Module):
         return _one_or_all(self.shape)
 
 
-def _lengths(owner: str, shape: Any, eps: object) -> tuple[int, ...]:
+def _lengths(owner: str, shape: object, eps: object) -> tuple[int, ...]:
     lengths = tuple(shape) if np.iterable(shape) else (shape,)
     if isinstance(eps, int) and eps >= 1:
         raise ValueError(f"{owner}: the second argument is eps, a small number, got {eps!r}. The"

@@ -434,7 +434,7 @@ class _Recurrent(Module):
         return Tensor(kernels.created("zeros", (*shape, own.shape[0]), dtype, like=own._array),
                       name="h")
 
-    def step(self, x: ArrayLike, state: Any) -> Any:
+    def step(self, x: ArrayLike, state: object) -> Any:
         """Go one step.
 
         Parameters

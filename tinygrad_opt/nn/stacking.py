@@ -307,7 +307,7 @@ def _check_alike(models: Sequence[Module]) -> None:
                                  f" model {k}")
 
 
-def _anatomy(model: Module) -> dict[str, Any]:
+def _anatomy(model: Module) -> dict[str, object]:
     """What must be the same in all models, by path."""
     found: dict[str, Any] = {}
     for path, module in model.named_modules().items():
@@ -340,7 +340,7 @@ def _doubtful(model: Module) -> Iterator[str]:
                     and getattr(part, "__module__", "") != activations.__name__)
 
 
-def _compare(made: Stack, models: Sequence[Module], x: Any) -> None:
+def _compare(made: Stack, models: Sequence[Module], x: object) -> None:
     """Refuse a stack whose models do not compute what they do by themselves."""
     made, models = copy.deepcopy((made, models))           # nothing is drawn from theirs
     with in_mode(made, True), no_grad():

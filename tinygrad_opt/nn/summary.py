@@ -77,8 +77,8 @@ def summarize(model: Any, input_shape: Any, dtype: Any) -> Summary:
     return Summary(rows, sum(p.size for p in own), sum(p.size for p in own if p.requires_grad))
 
 
-def _shapes(model: Any, input_shape: Any, dtype: Any) -> dict[str, Any]:
-    shapes: dict[str, Any] = {}
+def _shapes(model: Any, input_shape: Any, dtype: Any) -> dict[str, object]:
+    shapes: dict[str, object] = {}
     double = copy.deepcopy(model).eval()
     first = next(iter(model.parameters().values()), None)
     if dtype is None:

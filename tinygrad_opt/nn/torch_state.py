@@ -40,7 +40,7 @@ def to_torch(model: Module) -> dict[str, np.ndarray]:
     return state
 
 
-def from_torch(model: Module, state: dict[str, Any]) -> None:
+def from_torch(model: Module, state: dict[str, object]) -> None:
     """Load what ``torch_model.state_dict()`` gives into a model that is built alike.
 
     Parameters

@@ -42,11 +42,11 @@ class ForSciPy(NamedTuple):
         x → what it stands for, in the form of the parameters: arrays by their names.
     """
 
-    fun: Callable[[Array], Any]
+    fun: Callable[[Array], object]
     jac: Callable[[Array], Array]
     hessp: Callable[[Array, Array], Array]
     x0: Array
-    unflatten: Callable[[Array], Any]
+    unflatten: Callable[[Array], object]
 
 
 @answers

@@ -68,7 +68,7 @@ def read(text: str) -> tuple[str, dict[str, Any]]:
     ('sgd', {'lr': 1, 'momentum': 0.8, 'nesterov': True})
     """
     name, colon, rest = text.partition(":")
-    options: dict[str, Any] = {}
+    options: dict[str, object] = {}
     for i, part in enumerate(rest.split(",") if colon else ()):
         word, equals, value = map(str.strip, part.partition("="))
         if not equals and not i:

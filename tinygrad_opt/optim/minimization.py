@@ -60,7 +60,7 @@ class Result:
     evaluations: int
     converged: bool
     message: str
-    path: list[Any] = field(repr=False)
+    path: list[object] = field(repr=False)
     values: list[float] = field(repr=False)
 
     def __bool__(self) -> bool:

@@ -242,7 +242,7 @@ class Optimizer:
     def _check_options(self) -> None:
         """Refuse options that do not go together."""
 
-    def _update(self, p: Any, g: Any, *accumulators: Any, lr: Any, t: Any) -> Any:
+    def _update(self, p: Any, g: Any, *accumulators: object, lr: Any, t: object) -> Any:
         """The rule under weight decay, of −g to maximise."""
         if self.maximize:
             g = -g

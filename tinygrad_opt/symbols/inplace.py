@@ -46,7 +46,7 @@ class _Rewriting:
         self.known: dict[Symbol, Any] = {x: _Scaled(self.one, x) for x in vectors}
         self.roots: set[Symbol] = set()                    # numbers that are square roots
 
-    def of(self, x: Any) -> Any:
+    def of(self, x: object) -> Any:
         """An expression, or a number, as a Symbol for a number or as a _Scaled vector."""
         if not isinstance(x, Symbol):
             if not isinstance(x, int | float):
@@ -135,7 +135,7 @@ class _Rewriting:
     def _square(self, x: _Scaled) -> _Scaled:
         return self._multiply(x, x)
 
-    def _power(self, x: Any, y: Any) -> _Scaled | None:
+    def _power(self, x: object, y: object) -> _Scaled | None:
         squares = isinstance(y, Symbol) and y.name in ("2", "2.0")
         return self._multiply(x, x) if squares else None
 
@@ -156,7 +156,7 @@ class _Rewriting:
             return _Scaled(x.factor, self.call(function, x.vector, rest))
         return None
 
-    def _subtract(self, x: Any, y: Any) -> _Scaled | None:
+    def _subtract(self, x: object, y: object) -> _Scaled | None:
         return self._add(x, y, np.subtract)
 
 
@@ -257,7 +257,7 @@ class InPlace:
             raise Untraceable("it exchanges vectors")
         self.calls += [Call(np.positive, (source,), i) for source, i in sorted(copies)]
 
-    def bind(self, arrays: Sequence[Any]) -> list[partial[Any]]:
+    def bind(self, arrays: Sequence[object]) -> list[partial[object]]:
         """The calls, on vectors, scratch vectors and numbers as arrays without axes."""
         calls = []
         for function, operands, out in self.calls:

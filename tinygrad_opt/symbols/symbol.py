@@ -65,11 +65,11 @@ class Trace:
                 frame = frame.f_back
         return Symbol(value, self, None, function, tuple(inputs), dict(attrs))
 
-    def apply(self, op: Op, inputs: Any, attrs: Any) -> Symbol:
+    def apply(self, op: Op, inputs: object, attrs: object) -> Symbol:
         """The result of an operation of the table, as one call."""
         return self.call(op, inputs, attrs)
 
-    def check(self, test: Callable[..., None], inputs: Any) -> None:
+    def check(self, test: Callable[..., None], inputs: object) -> None:
         """Run a test of values, which makes nothing."""
         test(*plain(inputs))
 
@@ -148,13 +148,15 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
     def __getitem__(self, index: Any) -> Symbol:
         return self.trace.call(operator.getitem, (self, index), {})
 
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **attrs: Any) -> Symbol:
+    def __array_ufunc__(
+        self, ufunc: np.ufunc, method: str, *inputs: object, **attrs: object
+    ) -> Symbol:
         if method == "at":
             raise Untraceable("ufunc.at() writes into an array")
         function = ufunc if method == "__call__" else getattr(ufunc, method)
         return self.trace.call(function, inputs, attrs)
 
-    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+    def __array_function__(self, func: Any, types: object, args: Any, kwargs: Any) -> Any:
         if func in ABOUT_THE_SHAPE:
             return func(*plain(args), **kwargs)
         plain_form = getattr(func, "plain", None)
@@ -164,13 +166,13 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
             raise Untraceable(f"{name_of(func)} writes into an array")
         return self.trace.call(func, args, dict(kwargs))
 
-    def __apply_op__(self, op: Op, inputs: Any, attrs: Any) -> Any:
+    def __apply_op__(self, op: Op, inputs: object, attrs: object) -> Any:
         return self.trace.apply(op, inputs, attrs)
 
-    def __check__(self, test: Callable[..., None], inputs: Any) -> None:
+    def __check__(self, test: Callable[..., None], inputs: object) -> None:
         self.trace.check(test, inputs)
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
+    def __getattr__(self, name: str) -> Callable[..., object]:
         if name.startswith("__"):
             raise AttributeError(name)
         if name == "put":
@@ -200,7 +202,7 @@ _WRITING = {np.copyto, np.put, np.putmask, np.place, np.put_along_axis, np.fill_
 ABOUT_THE_SHAPE = {np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.common_type}
 
 
-def plain(x: Any) -> Any:
+def plain(x: object) -> Any:
     """The same, in lists, tuples and dicts too, with arrays and numbers for symbols."""
     return x.array if isinstance(x, Symbol) else nested(plain, x)
 
@@ -215,7 +217,9 @@ def name_of(function: Any) -> str:
     return function.name if isinstance(function, Op) else getattr(function, "__name__", "call")
 
 
-def inside(ends: Iterable[Any], stop: Callable[[Symbol], bool] = lambda s: False) -> list[Symbol]:
+def inside(
+    ends: Iterable[object], stop: Callable[[Symbol], bool] = lambda s: False
+) -> list[Symbol]:
     """All symbols in expressions, inputs before what is made of them."""
     order: dict[Symbol, None] = {}
     stack = [(x, False) for x in reversed(list(ends))]

@@ -130,7 +130,7 @@ def text(x: Any, notation: int = UNICODE, *, numbers: bool = False) -> str:
 
 
 def written(
-    function: Any, operands: Iterable[tuple[str, int]], notation: int = UNICODE
+    function: object, operands: Iterable[tuple[str, int]], notation: int = UNICODE
 ) -> tuple[str, int]:
     """A call, of operands that have been written: the text, and how strongly it binds.
 
@@ -222,7 +222,7 @@ def _value(x: Any) -> tuple[str, int]:
 _CONDITIONAL = {"where", "logical_and", "logical_or", "bitwise_and", "bitwise_or"}
 
 
-def _is_operand(x: Any, name: str) -> bool:
+def _is_operand(x: object, name: str) -> bool:
     """Whether an input is a value, rather than an axis, a shape or an index."""
     return isinstance(x, Symbol | np.ndarray) or (
         isinstance(x, int | float | np.generic) and name in ("power", *_FORMS)
@@ -245,7 +245,7 @@ def _guarded(x: Symbol) -> bool:
     return any(v in _leaves(no) for c in compared for v in _leaves(c))
 
 
-def _leaves(x: Any) -> set[Symbol]:
+def _leaves(x: object) -> set[Symbol]:
     """The symbols that an expression begins with."""
     return {s for s in inside([x]) if s.function is None}
 
@@ -268,7 +268,7 @@ def _power(base: tuple[str, int], exponent: tuple[str, int], notation: int) -> t
     return f"{low}{raised}", _POWER
 
 
-def assignments(results: Mapping[str, Any]) -> list[tuple[str, Symbol]]:
+def assignments(results: Mapping[str, object]) -> list[tuple[str, Symbol]]:
     """The named steps of a computation, as lines that can be read one after the other.
 
     Parameters

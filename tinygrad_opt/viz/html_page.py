@@ -8,7 +8,6 @@ import webbrowser
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
-from typing import Any
 
 from tinygrad_opt.viz.theme import SANS, Theme, css
 
@@ -26,7 +25,7 @@ a{{color:var(--value)}}"""
 
 def html_page(
     title: str, body: str, *, style: str = "", script: str = "",
-    data: Mapping[str, Any] | None = None, theme: str | Theme = "auto",
+    data: Mapping[str, object] | None = None, theme: str | Theme = "auto",
 ) -> str:
     """A complete page.
 

@@ -218,7 +218,7 @@ class _Module(Memory):
         where = "" if code is None else f" ({code.co_filename}:{code.co_firstlineno})"
         raise refused(f"the {what} {call.name}{where}")
 
-    def _result(self, part: Function, x: Any) -> str:
+    def _result(self, part: Function, x: object) -> str:
         if isinstance(x, Ref):
             own = part.program.slots[x.slot]
             at, size = self.at(part, x.slot), math.prod(own.shape)

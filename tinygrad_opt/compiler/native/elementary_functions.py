@@ -88,7 +88,7 @@ class Scalars:
         suffix = "f32" if self.dtype == "f4" else "f64"
         return self._function(f"llvm.{name}.{suffix}", operands)
 
-    def libm(self, name: str, *operands: Any) -> Any:
+    def libm(self, name: str, *operands: object) -> Any:
         """A function of the C library, one number at a time."""
         return self._function(name + ("f" if self.dtype == "f4" else ""), operands)
 
@@ -152,12 +152,12 @@ class Scalars:
             return self.b.select(self.b.fcmp_unordered(sign, x, y), x, y)
         return self.b.select(self.b.or_(self.b.fcmp_ordered(sign, x, y), self.is_nan(x)), x, y)
 
-    def minimum(self, x: Any, y: Any) -> Any:
+    def minimum(self, x: object, y: object) -> Any:
         return self.maximum(x, y, "<")
 
     # ---- for the functions below ----
 
-    def fma(self, x: Any, y: Any, z: Any) -> Any:
+    def fma(self, x: object, y: object, z: object) -> Any:
         """x y + z, rounded once."""
         return self.call("fma", x, y, z)
 
@@ -186,7 +186,7 @@ class Scalars:
         place = self.b.add(n, self.integers(1 - int(limits.minexp)))
         return self.of_bits(self.b.shl(place, self.integers(limits.nmant)))
 
-    def truth(self, x: Any) -> Any:
+    def truth(self, x: object) -> Any:
         return x if self.kind == "b" else self.compare("!=", x, self.number(0))
 
 
@@ -203,7 +203,7 @@ def _libm(name: str) -> Function:
     return lambda s, *operands: s.libm(name, *operands)
 
 
-def _sign(s: Scalars, x: Any) -> Any:
+def _sign(s: Scalars, x: object) -> Any:
     zero, one = s.number(0), s.number(1)
     above = s.choose(s.compare(">", x, zero), one, x)
     return s.choose(s.compare("<", x, zero), s.number(-1), above) if s.kind != "u" else above
@@ -262,7 +262,7 @@ def _halved(s: Scalars, x: Any) -> tuple[Any, Any, Any]:
     return n, whole, r
 
 
-def _within(s: Scalars, x: Any, low: float, high: float) -> Any:
+def _within(s: Scalars, x: object, low: float, high: float) -> Any:
     """x brought between two bounds; nan stays nan."""
     x = s.choose(s.compare("<", x, s.number(low)), s.number(low), x)
     return s.choose(s.compare(">", x, s.number(high)), s.number(high), x)
@@ -335,7 +335,7 @@ def _log(s: Scalars, x: Any) -> Any:
     return _ends_of_log(s, x, value, s.number(0))
 
 
-def _ends_of_log(s: Scalars, x: Any, value: Any, zero: Any) -> Any:
+def _ends_of_log(s: Scalars, x: object, value: object, zero: object) -> Any:
     """−∞ at its zero, nan below it and for nan, ∞ for ∞."""
     value = s.choose(s.compare(">", x, zero), value, s.number(math.nan))
     value = s.choose(s.compare("==", x, zero), s.number(-math.inf), value)
@@ -354,7 +354,7 @@ def _log1p(s: Scalars, x: Any) -> Any:
     return s.choose(s.compare("<", s.absolute(x), s.number(small / 2)), x, value)
 
 
-def _logaddexp(s: Scalars, x: Any, y: Any) -> Any:
+def _logaddexp(s: Scalars, x: object, y: object) -> Any:
     """The larger one + log1p(e^−|x − y|); where both are the same infinity, that."""
     top, bottom = s.maximum(x, y), s.minimum(x, y)
     made = s.add(top, _log1p(s, _exp(s, s.subtract(bottom, top))))

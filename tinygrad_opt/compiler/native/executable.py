@@ -103,7 +103,7 @@ class Native(Bound):
         made = {call.output: call for call in self.program.calls if not call.is_effect}
         known: dict[int, np.ndarray] = {}
 
-        def again(x: Any) -> Any:
+        def again(x: object) -> Any:
             """Inputs with arrays in them; what was not kept is computed again."""
             if not isinstance(x, Ref):
                 return nested(again, x)
@@ -149,7 +149,7 @@ class Native(Bound):
                 self.fused.slots[root].kind == "leaf" for unit in piece.units
                 for n in unit.nodes for root in self.fused.read_roots(n))
 
-    def preview(self, values: list[Any]) -> Any:
+    def preview(self, values: list[object]) -> Any:
         """As NumPy computes it, to compare with the step as it is written."""
         return Bound(self.program).preview(values)
 

@@ -52,7 +52,7 @@ class FunctionCode:
         self.b.ret(self.i32(0) if refused is None else refused)
         return str(self.module)
 
-    def loop(self, begin: int, end: Any, step: int, body: Callable[..., Any],
+    def loop(self, begin: int, end: object, step: int, body: Callable[..., Any],
              carried: Any = ()) -> Any:
         """Do ``body(i, *carried)`` for i from begin to end; it gives what is carried on, and the
         last of that is returned."""

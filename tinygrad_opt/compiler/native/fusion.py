@@ -62,7 +62,7 @@ def _leaves(term: Any) -> Iterator[int]:
             yield from _leaves(x)
 
 
-def writes(node: Any) -> int:
+def writes(node: object) -> int:
     """The slot that a node writes, or -1."""
     return node.output if isinstance(node, Call) else getattr(node, "out", -1)
 
@@ -81,7 +81,7 @@ class Fused:
         base = self.slots[slot].base
         return slot if base < 0 else base
 
-    def read_roots(self, node: Any) -> set[int]:
+    def read_roots(self, node: object) -> set[int]:
         """The slots that own the memory that a node reads."""
         return set(map(self.root, reads(node)))
 
@@ -102,13 +102,13 @@ class Fused:
         axes = [a for a, n in enumerate(shape) if n != 1]
         return shape, tuple(sorted(axes, key=lambda a: -abs(guide.strides[a])))
 
-    def space(self, node: Any) -> tuple[int, ...] | None:
+    def space(self, node: object) -> tuple[int, ...] | None:
         if not isinstance(node, Entries | Fold | Check):
             return None
         shape, axes = self.order(node)
         return tuple(shape[a] for a in axes)
 
-    def strides(self, slot: int, node: Any) -> tuple[int, ...]:
+    def strides(self, slot: int, node: object) -> tuple[int, ...]:
         """The steps of a slot along the axes of a node's space; 0 where it is broadcast."""
         shape, axes = self.order(node)
         own = self.slots[slot]
@@ -134,7 +134,7 @@ class Fused:
 
     # ---- which nodes share a loop ----
 
-    def _place(self, nodes: list[tuple[Any, int]]) -> None:
+    def _place(self, nodes: list[tuple[object, int]]) -> None:
         first: dict[int, Unit] = {}                        # that reads a slot
         order: dict[Unit, int] = {}                        # later units have smaller numbers
         barrier = 0                                        # of the first that may write
@@ -161,7 +161,7 @@ class Fused:
                     first[root] = unit
         self.units = units[::-1]
 
-    def _reads_outside(self, node: Any) -> bool:
+    def _reads_outside(self, node: object) -> bool:
         """Whether it reads what effects may write."""
         return any(self.slots[r].kind == "leaf" or (
             self.slots[r].kind == "constant" and not self.low.is_frozen(r))
@@ -178,7 +178,7 @@ class Fused:
                             if writes(other) >= 0)
                 and self._width(unit.nodes) < MOST)
 
-    def _direct(self, node: Any) -> Iterator[int]:
+    def _direct(self, node: object) -> Iterator[int]:
         """The slots that are read entry by entry."""
         gathered = list(self._gathered(node))
         for slot in reads(node):
@@ -187,9 +187,9 @@ class Fused:
             else:
                 yield slot
 
-    def _gathered(self, node: Any) -> Iterator[int]:
+    def _gathered(self, node: object) -> Iterator[int]:
         """The slots that are read at places that are computed."""
-        def inside(term: Any) -> Iterator[int]:
+        def inside(term: object) -> Iterator[int]:
             if isinstance(term, tuple) and term[0] != "number":
                 if term[0] == "load":
                     yield term[2]
@@ -198,7 +198,7 @@ class Fused:
         if hasattr(node, "term"):
             yield from inside(node.term)
 
-    def _width(self, nodes: list[Any]) -> int:
+    def _width(self, nodes: list[object]) -> int:
         return len({self.root(s) for n in nodes for s in (*reads(n), writes(n)) if s >= 0})
 
     def _join(self) -> None:
@@ -349,12 +349,12 @@ class _Building:
             return numbers[0]
         return self._shared((name, dtype, numbers), name, dtype, numbers)
 
-    def _shared(self, key: Any, name: str, dtype: str, operands: tuple[Any, ...]) -> int:
+    def _shared(self, key: object, name: str, dtype: str, operands: tuple[object, ...]) -> int:
         if key not in self.known:
             self.known[key] = self._new(name, dtype, operands)
         return self.known[key]
 
-    def _new(self, name: str, dtype: str, operands: tuple[Any, ...]) -> int:
+    def _new(self, name: str, dtype: str, operands: tuple[object, ...]) -> int:
         self.values.append(Value(name, dtype, operands))
         return len(self.values) - 1
 

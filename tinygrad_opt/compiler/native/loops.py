@@ -177,7 +177,7 @@ class _Writer:
         else:
             self.code.loop(0, shape[0], 1, lambda i: self._nest(shape[1:], body, (*at, i)))
 
-    def _row(self, at: list[Any]) -> None:
+    def _row(self, at: list[object]) -> None:
         """All entries along the last axis."""
         starts = [constant(dtype, start_of(name, dtype)) for name, _, _, dtype in self.kept]
         found = self.code.loop(0, self.loop.shape[-1], 1, lambda i, *registers: self._entry(

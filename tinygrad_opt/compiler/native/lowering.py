@@ -93,7 +93,7 @@ class Lowering:
     def __init__(self, program: Program) -> None:
         self.program, self.slots = program, [*program.slots]
 
-    def of(self, call: Call) -> list[Any] | None:
+    def of(self, call: Call) -> list[object] | None:
         """What a call is; None if NumPy makes it."""
         known = len(self.slots)
         try:
@@ -160,7 +160,7 @@ class Lowering:
             return number(dtype, x)
         raise Unknown
 
-    def kind(self, x: Any) -> Any:
+    def kind(self, x: object) -> Any:
         """What NumPy goes by to choose dtypes."""
         if isinstance(x, Ref):
             return self.slots[x.slot].dtype
@@ -172,7 +172,7 @@ class Lowering:
 
     # ---- calls ----
 
-    def _by_table(self, call: Call) -> list[Any]:
+    def _by_table(self, call: Call) -> list[object]:
         kernel = call.kernel
         try:
             row = _TABLE.get(kernel) or _rows(len(TABLE)).get(kernel)
@@ -187,12 +187,12 @@ class Lowering:
             self.must_be_alike(call.output, call.inputs)
         return self._opened(plain, call)
 
-    def must_be_alike(self, out: int, inputs: Any) -> None:
+    def must_be_alike(self, out: int, inputs: object) -> None:
         """All arrays have the dtype of the result."""
         if any(self.dtype(slot) != self.dtype(out) for slot in slots_in(inputs)):
             raise Unknown
 
-    def _opened(self, plain: Callable[..., Any], call: Call) -> list[Any]:
+    def _opened(self, plain: Callable[..., object], call: Call) -> list[object]:
         """The calls of a formula, lowered, on slots of their own."""
         slots: dict[int, tuple[int, np.ndarray]] = {}      # by the number of an array, and it
         wholes: dict[int, tuple[int, np.ndarray]] = {}     # by the number of its memory's owner
@@ -201,7 +201,7 @@ class Lowering:
             slots[id(array)] = slot, array
             wholes.setdefault(id(owner_of(array)), (slot, array))
 
-        def stand_in(x: Any) -> Any:
+        def stand_in(x: object) -> Any:
             if not isinstance(x, Ref):
                 return nested(stand_in, x)
             own = self.slots[x.slot]
@@ -210,7 +210,7 @@ class Lowering:
             known(array, x.slot)
             return array
 
-        def referred(x: Any) -> Any:
+        def referred(x: object) -> Any:
             if not isinstance(x, np.ndarray):
                 return nested(referred, x)
             if id(x) not in slots:                         # one that the formula makes by itself
@@ -246,7 +246,7 @@ class Lowering:
             nodes += _same(self, call.output, referred(result))
         return nodes
 
-    def _ufunc(self, call: Call) -> list[Any]:
+    def _ufunc(self, call: Call) -> list[object]:
         ufunc: Any = call.kernel
         name = ufunc.__name__
         if ufunc.signature is not None or ufunc.nout != 1 or call.attrs:
@@ -265,7 +265,7 @@ class Lowering:
             terms.sort(key=lambda t: isinstance(t, tuple) and t[0] == "number")   # the number last
         return [Entries(call.output, (name, out.str[1:], *terms))]
 
-    def _power(self, dtype: str, x: Any, y: Any) -> Term:
+    def _power(self, dtype: str, x: object, y: object) -> Term:
         base, exponent = self.term(x, dtype), self.term(y, dtype)
         if isinstance(exponent, tuple) and exponent[0] == "number":
             n = float.fromhex(exponent[2])
@@ -284,7 +284,7 @@ class Lowering:
                      **{"axis": 0, **call.attrs} if len(call.inputs) < 2 else call.attrs)
 
 
-def _slots_of(node: Any) -> list[int]:
+def _slots_of(node: object) -> list[int]:
     found = [x for x in (getattr(node, n, None) for n in ("out", "a", "b", "places", "values"))
              if isinstance(x, int)]
 
@@ -300,14 +300,14 @@ def _slots_of(node: Any) -> list[int]:
     return found
 
 
-def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
+def axes_of(axis: object, ndim: int) -> tuple[int, ...]:
     """An axis, several, or None for all."""
     given = range(ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     return tuple(sorted(a % ndim for a in given))
 
 
 def _fold(low: Lowering, out: int, x: Any, axis: Any = None, dtype: Any = None, *,
-          name: str, keepdims: bool = False, initial: Any = None) -> list[Any]:
+          name: str, keepdims: bool = False, initial: Any = None) -> list[object]:
     """Sums, products, maxima, minima."""
     if not isinstance(x, Ref) or name not in ("add", "multiply", "maximum", "minimum"):
         raise Unknown
@@ -319,12 +319,12 @@ def _fold(low: Lowering, out: int, x: Any, axis: Any = None, dtype: Any = None, 
     return [Fold(out, name, low.term(x, low.dtype(out)), shape, axes_of(axis, len(shape)))]
 
 
-def _folding(name: str) -> Callable[..., list[Any]]:
+def _folding(name: str) -> Callable[..., list[object]]:
     return lambda low, out, x, axis=None, dtype=None, **options: _fold(
         low, out, x, axis, dtype, name=name, **options)
 
 
-def _product(low: Lowering, out: int, x: Any, y: Any) -> list[Any]:
+def _product(low: Lowering, out: int, x: object, y: object) -> list[object]:
     """Products of matrices and vectors."""
     if not (isinstance(x, Ref) and isinstance(y, Ref)):
         raise Unknown
@@ -347,7 +347,7 @@ def _product(low: Lowering, out: int, x: Any, y: Any) -> list[Any]:
     raise Unknown
 
 
-def _matmul(low: Lowering, out: int, x: Any, y: Any) -> list[Any]:
+def _matmul(low: Lowering, out: int, x: Any, y: Any) -> list[object]:
     made = low.slots[out]
     if len(made.shape) <= 2:
         return _product(low, out, x, y)
@@ -369,20 +369,20 @@ def _matmul(low: Lowering, out: int, x: Any, y: Any) -> list[Any]:
     return nodes
 
 
-def _where(low: Lowering, out: int, mask: Any, x: Any, y: Any) -> list[Any]:
+def _where(low: Lowering, out: int, mask: object, x: object, y: object) -> list[object]:
     dtype = low.dtype(out)
     return [Entries(out, ("where", dtype, low.term(mask, "b1"), low.term(x, dtype),
                           low.term(y, dtype)))]
 
 
 def _same(low: Lowering, out: int, x: Any, *how: Any, copy: bool = True,
-          order: str = "K") -> list[Any]:
+          order: str = "K") -> list[object]:
     """A copy, in another dtype or layout."""
     term = low.term(x, low.dtype(out))
     return [Entries(out, ("positive", low.dtype(out), term) if isinstance(term, int) else term)]
 
 
-def _reshape(low: Lowering, out: int, x: Any, *shape: Any) -> list[Any]:
+def _reshape(low: Lowering, out: int, x: Any, *shape: object) -> list[object]:
     """A copy in another shape: entries keep their order."""
     whole, made = low.slots[x.slot], low.slots[out]
     if made.strides != np.empty(made.shape, made.dtype).strides or 0 in made.shape:
@@ -391,12 +391,12 @@ def _reshape(low: Lowering, out: int, x: Any, *shape: Any) -> list[Any]:
     return _same(low, alike, x)
 
 
-def _zeros(low: Lowering, out: int, x: Any) -> list[Any]:
+def _zeros(low: Lowering, out: int, x: object) -> list[object]:
     return [Entries(out, number(low.dtype(out), 0))]
 
 
 def _pad(low: Lowering, out: int, x: Any, pads: Any, *, mode: str = "constant",
-         constant_values: float = 0) -> list[Any]:
+         constant_values: float = 0) -> list[object]:
     """The fill everywhere, then the array in its place."""
     made, inner = low.slots[out], low.slots[x.slot]
     if mode != "constant" or not isinstance(constant_values, int | float):
@@ -406,13 +406,13 @@ def _pad(low: Lowering, out: int, x: Any, pads: Any, *, mode: str = "constant",
             *_over(low, low.view(out, inner.shape, made.strides, offset), x.slot)]
 
 
-def _over(low: Lowering, part: int, term: Term) -> list[Any]:
+def _over(low: Lowering, part: int, term: Term) -> list[object]:
     """Write over a part of what has been written; reading it keeps the order of the two."""
     dtype = low.dtype(part)
     return [Entries(part, ("second", dtype, part, term))]
 
 
-def _sum_to(low: Lowering, out: int, x: Any, shape: Any) -> list[Any]:
+def _sum_to(low: Lowering, out: int, x: Any, shape: Any) -> list[object]:
     """Sums over the axes along which an input was stretched, stretched where one was taken away."""
     own, dtype = low.slots[x.slot], low.dtype(out)
     lead = len(own.shape) - len(shape)
@@ -429,7 +429,7 @@ def _sum_to(low: Lowering, out: int, x: Any, shape: Any) -> list[Any]:
 
 
 def _add_windows(low: Lowering, out: int, w: Any, size: Any, stride: Any,
-                 shape: Any = None) -> list[Any]:
+                 shape: Any = None) -> list[object]:
     """Zeros, with each window added where it was taken from."""
     made, windows, dtype = low.slots[out], low.slots[w.slot], low.dtype(out)
     axes = len(size)
@@ -446,11 +446,13 @@ def _add_windows(low: Lowering, out: int, w: Any, size: Any, stride: Any,
     return nodes
 
 
-def _unwindowed(low: Lowering, out: int, g: Any, z: Any, x: Any, **attrs: Any) -> list[Any]:
+def _unwindowed(
+    low: Lowering, out: int, g: object, z: object, x: object, **attrs: object
+) -> list[object]:
     return _add_windows(low, out, g, **attrs)
 
 
-def _joined(low: Lowering, out: int, arrays: Any, axis: int = 0) -> list[Any]:
+def _joined(low: Lowering, out: int, arrays: Any, axis: int = 0) -> list[object]:
     """np.concatenate: each array copied into its part."""
     made = low.slots[out]
     axis, begin, nodes = axis % len(made.shape), 0, []
@@ -462,7 +464,7 @@ def _joined(low: Lowering, out: int, arrays: Any, axis: int = 0) -> list[Any]:
     return nodes
 
 
-def _stacked(low: Lowering, out: int, arrays: Any, axis: int = 0) -> list[Any]:
+def _stacked(low: Lowering, out: int, arrays: Any, axis: int = 0) -> list[object]:
     made = low.slots[out]
     axis, nodes = axis % len(made.shape), []
     inner = made.strides[:axis] + made.strides[axis + 1 :]
@@ -472,7 +474,7 @@ def _stacked(low: Lowering, out: int, arrays: Any, axis: int = 0) -> list[Any]:
     return nodes
 
 
-def _entrywise(name: str) -> Callable[..., list[Any]]:
+def _entrywise(name: str) -> Callable[..., list[object]]:
     """A function of each entry that is no ufunc."""
     def row(low: Lowering, out: int, x: Any) -> list[Any]:
         dtype = low.dtype(out)
@@ -487,7 +489,7 @@ def _clipped(x: Any, low: Any, high: Any) -> Any:
     return x if high is None else np.minimum(x, high)
 
 
-def _take(low: Lowering, out: int, x: Any, places: Any, axis: int | None = None) -> list[Any]:
+def _take(low: Lowering, out: int, x: Any, places: object, axis: int | None = None) -> list[object]:
     """Entries of an array without gaps at places of it, or its rows; the places are checked."""
     whole = low.slots[x.slot]
     rows = axis is not None and axis % len(whole.shape) == 0
@@ -507,8 +509,8 @@ def _take(low: Lowering, out: int, x: Any, places: Any, axis: int | None = None)
     return [check, Entries(start, where), Entries(out, ("load", low.dtype(out), row, wide))]
 
 
-def _untake(low: Lowering, out: int, g: Any, z: Any, x: Any, places: Any,
-            axis: int | None = None) -> list[Any]:
+def _untake(low: Lowering, out: int, g: Any, z: object, x: object, places: Any,
+            axis: int | None = None) -> list[object]:
     """Zeros, with rows added at places."""
     made, index = low.slots[out], low.slots[places.slot]
     if axis is None or axis % len(made.shape) or not _is_plain(made) or not isinstance(places, Ref):
@@ -541,7 +543,7 @@ def _is_plain(slot: Slot) -> bool:
     return 0 not in slot.shape and slot.strides == np.empty(slot.shape, slot.dtype).strides
 
 
-def _put(low: Lowering, out: int, x: Any, places: Any, values: Any) -> list[Any]:
+def _put(low: Lowering, out: int, x: object, places: object, values: object) -> list[object]:
     made = low.slots[out]
     if not (_is_plain(made) and isinstance(places, Ref) and isinstance(values, Ref)):
         raise Unknown
@@ -553,7 +555,7 @@ def _put(low: Lowering, out: int, x: Any, places: Any, values: Any) -> list[Any]
     return [check, *_same(low, out, x), Entries(safe, where), Scatter(out, safe, values.slot)]
 
 
-def _check_labels(low: Lowering, out: int, x: Any, labels: Any) -> list[Any]:
+def _check_labels(low: Lowering, out: int, x: Any, labels: Any) -> list[object]:
     """That labels lie among the classes; their shape and dtype cannot change."""
     classes, (n,) = low.slots[x.slot].shape[1], low.slots[labels.slot].shape
     i = low.term(labels, "i8")
@@ -562,7 +564,7 @@ def _check_labels(low: Lowering, out: int, x: Any, labels: Any) -> list[Any]:
     return [Check(term, (n,))]
 
 
-def _picked(low: Lowering, slot: int, index: Any) -> int:
+def _picked(low: Lowering, slot: int, index: object) -> int:
     """A view of what slices and integers pick from a slot."""
     whole = low.slots[slot]
     parts = index if isinstance(index, tuple) else (index,)
@@ -581,14 +583,16 @@ def _read(low: Lowering, out: int, x: Any, index: Any) -> list[Any]:
     return _same(low, out, Ref(_picked(low, x.slot, index)))
 
 
-def _scatter(low: Lowering, out: int, g: Any, index: Any, shape: Any) -> list[Any]:
+def _scatter(low: Lowering, out: int, g: object, index: object, shape: object) -> list[Any]:
     """Zeros, with g at what slices and integers pick."""
     place = _picked(low, out, index)
     return [Entries(out, number(low.dtype(out), 0)),
             *_over(low, place, low.term(g, low.dtype(out)))]
 
 
-def _unread(low: Lowering, out: int, g: Any, z: Any, x: Any, index: Any) -> list[Any]:
+def _unread(
+    low: Lowering, out: int, g: object, z: object, x: object, index: object
+) -> list[object]:
     return _scatter(low, out, g, index, None)
 
 
@@ -617,7 +621,7 @@ def _sigmoid(x: Any) -> Any:
     return 1 / (1 + np.exp(-x))
 
 
-_TABLE: dict[Any, Callable[..., list[Any]]] = {
+_TABLE: dict[object, Callable[..., list[object]]] = {
     np.sum: _folding("add"), np.ndarray.sum: _folding("add"),
     np.prod: _folding("multiply"), np.ndarray.prod: _folding("multiply"),
     np.max: _folding("maximum"), np.ndarray.max: _folding("maximum"),
@@ -635,7 +639,7 @@ _TABLE: dict[Any, Callable[..., list[Any]]] = {
 }
 
 # what is a formula of others; kernels that have a plain form bring it along
-_PLAIN: dict[Any, Callable[..., Any]] = {
+_PLAIN: dict[object, Callable[..., object]] = {
     np.mean: _mean, np.ndarray.mean: _mean, np.var: _var, np.ndarray.var: _var,
     np.clip: lambda x, low, high: _clipped(x, low, high),
     np.ndarray.clip: lambda x, low, high: _clipped(x, low, high),
@@ -648,7 +652,7 @@ _PLAIN: dict[Any, Callable[..., Any]] = {
 
 
 @functools.cache
-def _rows(count: int) -> dict[Any, Callable[..., list[Any]]]:
+def _rows(count: int) -> dict[object, Callable[..., list[object]]]:
     """What later parts of the package have put into the operator table."""
     rows: dict[Any, Callable[..., list[Any]]] = {}
     if "windows" in TABLE:

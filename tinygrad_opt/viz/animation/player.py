@@ -51,13 +51,13 @@ def film_page(film: Film, fps: float) -> str:
     return html_page(film.title, BODY, style=STYLE, script=script, data=data, theme=theme)
 
 
-def _drawn(film: Film) -> dict[str, Any]:
+def _drawn(film: Film) -> dict[str, object]:
     """What stands still, and of each artist what it draws in each frame; 0 if nothing changed."""
     figure = film.figure
     with film.moving(hidden=True):
         still = svg_inside(figure, figure)
     with film.moving():
-        artists: list[list[Any]] = []
+        artists: list[list[object]] = []
         for part, artist in ((owner, a) for owner in film.parts for a in owner.artists):
             drawn: list[Any] = [None]
             artists.append([])

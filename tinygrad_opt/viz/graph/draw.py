@@ -154,7 +154,7 @@ def draw(
     return GraphView(graph, theme=theme, engine=engine)
 
 
-def check_options(caller: str, engine: str, **given: Any) -> None:
+def check_options(caller: str, engine: str, **given: object) -> None:
     """Refuse an engine that is not there, and other options that are not known.
 
     Raises
@@ -176,7 +176,7 @@ def _refuse_the_endless(boxes: int) -> None:
             " max_nodes=None it says how many there are")
 
 
-def _refuse_for_steps(inputs: tuple[Any, ...], style: str, grads: bool) -> None:
+def _refuse_for_steps(inputs: tuple[object, ...], style: str, grads: bool) -> None:
     """What draws a Tensor's graph and says nothing about a compiled step."""
     if inputs:
         raise TypeError("draw(step) shows the program of the latest call: pass it no arguments, or"
@@ -187,7 +187,7 @@ def _refuse_for_steps(inputs: tuple[Any, ...], style: str, grads: bool) -> None:
                          " those of the backward pass too")
 
 
-def _called(model: Any, inputs: tuple[Any, ...], name: str | None) -> tuple[Tensor, Any, str]:
+def _called(model: object, inputs: tuple[object, ...], name: str | None) -> tuple[Tensor, Any, str]:
     """Run a model on its inputs; what it gave, the names of its Tensors and its own."""
     if not (callable(model) and hasattr(model, "parameters")):
         raise TypeError(
@@ -338,7 +338,7 @@ class GraphView:
     def _repr_html_(self) -> str | None:
         return self._repr_mimebundle_().get("text/html")
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         """What notebooks show. Whatever goes wrong, there is text."""
         try:
             inline = self._inline()

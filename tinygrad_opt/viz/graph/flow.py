@@ -149,7 +149,7 @@ def flow(end: Tensor, gradient: Any = None) -> Flow:
     return result
 
 
-def _twin(t: Tensor, **slots: Any) -> Tensor:
+def _twin(t: Tensor, **slots: object) -> Tensor:
     """A node that looks like t, but for some slots."""
     twin = Tensor.__new__(Tensor)
     for slot in Tensor.__slots__:

@@ -163,7 +163,7 @@ class Graph:
         """Whether the backward pass is drawn too."""
         return any(edge.back is not None for edge in self.edges)
 
-    def id_of(self, tensor: Any) -> str:
+    def id_of(self, tensor: object) -> str:
         """The box that shows this Tensor.
 
         Raises

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 from tinygrad_opt.viz.graph.model import Cluster, Graph, Node
 from tinygrad_opt.viz.graph.repeats import each_once, signed, stretches
@@ -35,7 +34,7 @@ class Parts:
     """
 
     of: dict[str, int]
-    sign: dict[str, Any]
+    sign: dict[str, object]
 
 
 def readable_parts(

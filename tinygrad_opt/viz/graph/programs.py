@@ -258,7 +258,7 @@ class _Listed:
 # ---- small things --------------------------------------------------------------------------------
 
 
-def _slots_in(x: Any) -> Iterator[int]:
+def _slots_in(x: object) -> Iterator[int]:
     """The slots that nested inputs refer to."""
     if isinstance(x, list | tuple):
         for v in x:

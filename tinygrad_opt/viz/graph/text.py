@@ -38,12 +38,12 @@ def number(x: Any) -> str:
     return text.replace("-", "−").replace("nan", "NaN").replace("inf", "∞")
 
 
-def is_number(x: Any) -> bool:
+def is_number(x: object) -> bool:
     """A Python or NumPy number, or an array without axes."""
     return isinstance(x, int | float | np.generic) or (isinstance(x, np.ndarray) and not x.ndim)
 
 
-def summary(x: Any, dead: bool = False) -> tuple[str, bool]:
+def summary(x: object, dead: bool = False) -> tuple[str, bool]:
     """An array in a few numbers, and whether something is wrong with it.
 
     One entry is written out, up to three are listed, more are told by mean ± deviation and range.
@@ -83,7 +83,7 @@ def _short(x: float) -> str:
     return number(float(f"{x:.2g}" if abs(x) < 1 else f"{x:.3g}"))
 
 
-def kind_of(x: Any) -> str:
+def kind_of(x: object) -> str:
     """What an array without a name is: truth values choose, whole numbers are labels."""
     return {"b": "mask", "i": "labels", "u": "labels"}.get(np.asarray(x).dtype.kind, "data")
 

@@ -86,8 +86,8 @@ class Descent(Table):
 
 
 def descend_1d(
-    f: Callable[[Any], Any],
-    optimizer: Any,
+    f: Callable[[object], object],
+    optimizer: object,
     start: float,
     steps: int = 100,
     *,

@@ -287,7 +287,7 @@ def sampled(
     return path[: seen + 1]
 
 
-def backward(height: Any, name: str) -> None:
+def backward(height: object, name: str) -> None:
     """Take gradients, or say why there are none."""
     if not isinstance(height, Tensor) or not height.requires_grad:
         raise GraphError(f"{name} gives {type(height).__name__} for Tensors, without a graph;"

@@ -134,7 +134,7 @@ def _section(title: str, content: str, kind: str = "") -> str:
     return f'<section class="{kind}"><h2>{title}</h2>\n{content}</section>'
 
 
-def _summary(history: Mapping[str, Sequence[float]], model: Model, optimizer: Any) -> str:
+def _summary(history: Mapping[str, Sequence[float]], model: Model, optimizer: object) -> str:
     """Model, optimizer, epochs, results and versions, as a list."""
     parameters = model.parameters()
     count = sum(p.size for p in parameters.values())
@@ -160,7 +160,7 @@ def _summary(history: Mapping[str, Sequence[float]], model: Model, optimizer: An
     return f"{table}{note}<pre>{escape(str(model))}</pre>"
 
 
-def _described(optimizer: Any) -> str:
+def _described(optimizer: object) -> str:
     options = getattr(optimizer, "options", None)
     if not isinstance(options, Mapping):
         return str(optimizer)

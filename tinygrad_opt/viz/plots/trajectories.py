@@ -113,7 +113,7 @@ def run(f: Any, given: Any, start: Sequence[float], steps: int, names: Sequence[
     return Track(np.array(points), np.array(values), np.array(gradients), diverged)
 
 
-def pace(tracks: Sequence[Track], view: Any) -> Array:
+def pace(tracks: Sequence[Track], view: object) -> Array:
     """How much of a film has passed at each step, from 0 to 1: more where more happens.
 
     Nine tenths are shared out by the distance that the fastest goes, in views of ``view[i]``
@@ -129,7 +129,7 @@ def pace(tracks: Sequence[Track], view: Any) -> Array:
     return 0.9 * gone / (gone[-1] or 1) + np.linspace(0, 0.1 if gone[-1] else 1, steps + 1)
 
 
-def paced(tracks: Sequence[Track], view: Any, frames: int) -> Array:
+def paced(tracks: Sequence[Track], view: object, frames: int) -> Array:
     """The steps that a film shows: all if there is room, else evenly by their `pace`.
 
     None is shown twice, and none to fill the room: a run that stands still gets fewer frames.
@@ -141,12 +141,12 @@ def paced(tracks: Sequence[Track], view: Any, frames: int) -> Array:
     return np.unique(np.interp(even, passed, np.arange(len(passed))).round().astype(int))
 
 
-def unbound(given: Any) -> bool:
+def unbound(given: object) -> bool:
     """Whether it is an optimizer that updates the arrays that it is given, and no class of them."""
     return hasattr(given, "update") and not isinstance(given, type)
 
 
-def check_optimizers(optimizers: Any, steps: Any) -> None:
+def check_optimizers(optimizers: object, steps: object) -> None:
     """Refuse what cannot be run, before anything is."""
     if not isinstance(optimizers, Mapping) or not optimizers:
         raise TypeError('optimizers must be a dict of name -> optimizer, such as {"Adam":'

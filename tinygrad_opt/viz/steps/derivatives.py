@@ -114,7 +114,7 @@ class _Readable(Trace):
         return self.symbol(f"{x.name}{'₁₂₃₄₅₆₇₈₉'[columns.start // length]}", x.array[index])
 
 
-def _name(function: Any) -> str:
+def _name(function: object) -> str:
     return function.name if isinstance(function, Op) else getattr(function, "__name__", "")
 
 
@@ -133,7 +133,7 @@ def _is_said(name: str, inputs: Any, made: Symbol) -> bool:
 
 
 @functools.cache
-def _is_entrywise(function: Any) -> bool:
+def _is_entrywise(function: object) -> bool:
     """Whether it is a ufunc of numbers, or an operation whose VJPs consist of such."""
     if isinstance(function, np.ufunc):
         return function.signature is None                  # that of np.matmul is of matrices
@@ -204,7 +204,7 @@ class Derivatives:
         self.entrywise = (all(made is not None and made[1].entrywise for made in told)
                           and z.shape == np.broadcast_shapes(*shapes))
 
-    def _run(self, place: int, trace: _Readable) -> tuple[Any, _Readable] | None:
+    def _run(self, place: int, trace: _Readable) -> tuple[object, _Readable] | None:
         """The VJP of an input on symbols, and its trace; None if no text says it."""
         z = self.z
         rule = list(zip(z.inputs, self.op.vjps))[place][1]
@@ -223,7 +223,7 @@ class Derivatives:
                 break
         return None if "…" in words or len(words) > LONGEST else (made, trace)
 
-    def _argument(self, trace: Trace, x: Any, name: str, plainly: bool) -> Any:
+    def _argument(self, trace: Trace, x: object, name: str, plainly: bool) -> Any:
         values = values_of(x)
         if self.is_number(x) and plainly:
             return np.asarray(values).item()
@@ -247,6 +247,6 @@ class Derivatives:
         return words.format(*self.symbols, g=self.g, x=self.symbols[place], z=self.result)
 
 
-def said(x: Any) -> str:
+def said(x: object) -> str:
     """An expression as text, with true minus signs."""
     return text(x).replace("-", "−")

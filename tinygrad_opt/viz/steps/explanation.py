@@ -44,7 +44,7 @@ class Explanation:
         return self.text
 
 
-def explain(loss: Tensor, x: Tensor, gradient: Any = None) -> Explanation:
+def explain(loss: Tensor, x: Tensor, gradient: object = None) -> Explanation:
     """Tell where ∂loss/∂x comes from.
 
     Parameters
@@ -169,7 +169,7 @@ def _again(end: Tensor, x: Tensor, change: np.ndarray) -> np.ndarray:
     """The value of `end` with x changed: the recorded kernels once more, in float64."""
     values: dict[Tensor, Any] = {x: x._array.astype(np.float64) + change}
 
-    def value(t: Any) -> Any:
+    def value(t: object) -> Any:
         if type(t) is Tensor and t in values:
             return values[t]
         array = values_of(t)

@@ -22,7 +22,7 @@ LONGEST = 10_000                           # characters
 DATA = {"x", "X", "y", "Y", "t"}          # what inputs and targets are called
 CONSTANTS = {"pi": math.pi, "e": math.e}
 OPTIONS = {"alpha", "axis", "ddof", "keepdims", "slope"}
-OPERATORS: dict[type[ast.AST], Any] = {
+OPERATORS: dict[type[ast.AST], object] = {
     ast.Add: ops.add, ast.Sub: ops.subtract, ast.Mult: ops.multiply, ast.Div: ops.divide,
     ast.Pow: ops.power, ast.FloorDiv: ops.floor_divide, ast.Mod: ops.remainder,
     ast.MatMult: ops.matmul, ast.USub: ops.negative, ast.UAdd: ops.positive,

@@ -39,10 +39,10 @@ ROOM = 68.0                                # between two columns, for a number o
 @answers
 def playback(
     loss: Tensor,
-    path: Any = None,
+    path: object = None,
     *,
-    gradient: Any = None,
-    names: Mapping[Any, str] | None = None,
+    gradient: object = None,
+    names: Mapping[object, str] | None = None,
     name: str | None = None,
     theme: str = "auto",
     engine: str = "auto",

@@ -24,7 +24,7 @@ SHOWN, SHOWN_IN_LARGE, LARGE = 12, 6, 80   # rows and columns of an array, and w
 MOST_CARDS = 12                            # inputs of one operation that are told one by one
 
 
-def script(graph: Graph, flow: Flow, names: Mapping[Any, str]) -> dict[str, Any]:
+def script(graph: Graph, flow: Flow, names: Mapping[object, str]) -> dict[str, Any]:
     """What the page needs to know.
 
     Parameters
@@ -95,7 +95,7 @@ class _Writer:
         named = type(x) is Tensor and (x.name or x in self.names or x.op is None)
         return called(x, self.names) if named else visible(node.title)
 
-    def _state(self, g: Any) -> list[Any]:
+    def _state(self, g: object) -> list[object]:
         return [*summary(g, dead=True), self._array(g)]
 
     def _array(self, x: Any) -> int:
@@ -240,7 +240,7 @@ def _note(words: Words) -> list[list[str]]:
     return [["note", f"where {meanings}"]] if meanings else []
 
 
-def _brief(x: Any) -> str:
+def _brief(x: object) -> str:
     """What an arrow carries: a number, or the shape of an array."""
     x = np.asarray(values_of(x))
     return number(x.reshape(-1)[0]) if x.size == 1 else str(x.shape)

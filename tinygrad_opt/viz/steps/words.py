@@ -34,13 +34,13 @@ def called(t: Any, names: Mapping[Any, str]) -> str:
     return "a parameter" if t._needs_grad else "a constant"
 
 
-def names_in(end: Tensor, names: Mapping[Any, str]) -> set[str]:
+def names_in(end: Tensor, names: Mapping[object, str]) -> set[str]:
     """The names that are given in a graph, which no placeholder may take."""
     tensors = {x for t in history(end) for x in (t, *t.inputs) if type(x) is Tensor}
     return {visible(name) for t in tensors if (name := names.get(t) or t.name)}
 
 
-def told(x: Any) -> str:
+def told(x: object) -> str:
     """An array in a few words: its numbers if there are few."""
     return summary(x)[0]
 
@@ -155,7 +155,7 @@ class Words:
         formula, *rest = (self._local if self.derivatives.entrywise else self._whole)(part, g, say)
         return [("formula", formula), *(("numbers", line) for line in rest)]
 
-    def _local(self, part: Part, g: Any, say: Callable[[Any], str]) -> Iterator[str]:
+    def _local(self, part: Part, g: object, say: Callable[[object], str]) -> Iterator[str]:
         """The local derivative, and what it makes of the gradient g."""
         local = f"∂{self.result}/∂{self.symbols[part.place]}"
         slope = self.derivatives.local(part.place)
@@ -169,7 +169,7 @@ class Words:
         yield f"{local} = {' = '.join(steps)}"
         yield f"{self.g} · {local} = {_number(g)} · {bare(factor)} = {_number(part.value)}"
 
-    def _whole(self, part: Part, g: Any, say: Callable[[Any], str]) -> Iterator[str]:
+    def _whole(self, part: Part, g: Any, say: Callable[[object], str]) -> Iterator[str]:
         """The gradient of an input, where its entries mix."""
         words = self.derivatives.whole(part.place)
         name = f"∂L/∂{self.symbols[part.place]}"
@@ -200,7 +200,7 @@ class Words:
         return f"{how} {x}: {raw} → {shape}"
 
 
-def _with_numbers(slope: Any, values: Mapping[str, Any]) -> str:
+def _with_numbers(slope: object, values: Mapping[str, object]) -> str:
     """A formula with numbers in place of its names."""
     if not isinstance(slope, Symbol):
         return said(slope)
@@ -229,18 +229,18 @@ def _short(name: str | None, given: Collection[str] = ()) -> str:
     return name if fits and not name[0].isdecimal() else ""
 
 
-def _plain_number(x: Any) -> bool:
+def _plain_number(x: object) -> bool:
     """A number that was written into the expression, not one with a name or a gradient."""
     if type(x) is Tensor:
         return not x._needs_grad and x.name is None and x.ndim == 0
     return is_number(x)
 
 
-def _number(x: Any) -> str:
+def _number(x: object) -> str:
     return number(np.asarray(values_of(x)).reshape(-1)[0])
 
 
-def _product(z: Any, x: Any, y: Any, *added: Any) -> str:
+def _product(z: object, x: object, y: object, *added: object) -> str:
     """The shapes of a matrix product: ``(2, 16) = (2, 64)(64, 16)``."""
     shapes = [np.shape(values_of(t)) for t in (z, x, y, *added)]
     return f"{shapes[0]} = {shapes[1]}{shapes[2]}" + "".join(f" + {s}" for s in shapes[3:])
