@@ -29,7 +29,7 @@ def trace(
     *,
     detail: int | None = None,
     style: str = "merged",
-    names: Mapping[Any, str] | None = None,
+    names: Mapping[Tensor, str] | None = None,
     name: str | None = None,
     direction: str = "LR",
 ) -> Graph:
@@ -115,7 +115,7 @@ class _Number:
 class _Names:
     """What Tensors are called: a given name or their own, and letters that name nothing else."""
 
-    def __init__(self, names: Mapping[Any, str] | None, things: Iterable[Any] = ()) -> None:
+    def __init__(self, names: Mapping[Tensor, str] | None, things: Iterable[Any] = ()) -> None:
         self.names = names                                 # None: letters alone
         given = {self.of(x) for x in things}
         self.letters = [c for c in LETTERS if c not in given]

@@ -42,7 +42,7 @@ def playback(
     path: object = None,
     *,
     gradient: object = None,
-    names: Mapping[object, str] | None = None,
+    names: Mapping[Tensor, str] | None = None,
     name: str | None = None,
     theme: str = "auto",
     engine: str = "auto",
@@ -123,7 +123,7 @@ class Playback:
     """
 
     def __init__(
-        self, graph: Graph, flow: Flow, names: Mapping[Any, str], theme: str, engine: str
+        self, graph: Graph, flow: Flow, names: Mapping[Tensor, str], theme: str, engine: str
     ) -> None:
         self.graph, self.flow, self.names = graph, flow, names
         self.theme, self.engine = theme, engine

@@ -24,7 +24,7 @@ SHOWN, SHOWN_IN_LARGE, LARGE = 12, 6, 80   # rows and columns of an array, and w
 MOST_CARDS = 12                            # inputs of one operation that are told one by one
 
 
-def script(graph: Graph, flow: Flow, names: Mapping[object, str]) -> dict[str, Any]:
+def script(graph: Graph, flow: Flow, names: Mapping[Tensor, str]) -> dict[str, Any]:
     """What the page needs to know.
 
     Parameters
@@ -45,7 +45,7 @@ def script(graph: Graph, flow: Flow, names: Mapping[object, str]) -> dict[str, A
 
 
 class _Writer:
-    def __init__(self, graph: Graph, flow: Flow, names: Mapping[Any, str]) -> None:
+    def __init__(self, graph: Graph, flow: Flow, names: Mapping[Tensor, str]) -> None:
         self.graph, self.flow, self.names = graph, flow, names
         self.shown = SHOWN if len(graph.nodes) <= LARGE else SHOWN_IN_LARGE
         self.arrays: list[Any] = []

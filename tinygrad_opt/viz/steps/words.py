@@ -22,7 +22,7 @@ RESULTS, INPUTS, GRADIENTS = "zyuv", "xyuvwpqrst", "gδγ"      # placeholders, 
 LONGEST_NAME = 14
 
 
-def called(t: Any, names: Mapping[Any, str]) -> str:
+def called(t: Any, names: Mapping[Tensor, str]) -> str:
     """What a reader calls a Tensor: its name, or the operation that made it."""
     if type(t) is not Tensor:
         return kind_of(t)
@@ -34,7 +34,7 @@ def called(t: Any, names: Mapping[Any, str]) -> str:
     return "a parameter" if t._needs_grad else "a constant"
 
 
-def names_in(end: Tensor, names: Mapping[object, str]) -> set[str]:
+def names_in(end: Tensor, names: Mapping[Tensor, str]) -> set[str]:
     """The names that are given in a graph, which no placeholder may take."""
     tensors = {x for t in history(end) for x in (t, *t.inputs) if type(x) is Tensor}
     return {visible(name) for t in tensors if (name := names.get(t) or t.name)}
@@ -66,7 +66,7 @@ class Words:
         The names in the graph.
     """
 
-    def __init__(self, z: Tensor, names: Mapping[Any, str], given: Collection[str] = ()) -> None:
+    def __init__(self, z: Tensor, names: Mapping[Tensor, str], given: Collection[str] = ()) -> None:
         assert z.op is not None
         self.z, self.op, self.names = z, z.op, names
         free = [c for c in INPUTS if c not in given]
