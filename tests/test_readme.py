@@ -38,6 +38,7 @@ def test_the_examples_of_the_readme_run(tmp_path, monkeypatch, capsys):
 
 def test_the_examples_of_scaling_run(monkeypatch):
     """Those of a process alone, which is one rank; the recipe for Optuna where it is there."""
+    pytest.importorskip("matplotlib")
     text = (ROOT / "docs" / "scaling.md").read_text()
     namespace = {}
     for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
