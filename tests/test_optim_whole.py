@@ -370,7 +370,7 @@ def test_gradients_flow_through_twenty_steps_to_the_options(name, options):
 
 
 def test_updated_refuses_an_option_that_is_not_there():
-    with pytest.raises(TypeError, match="Keras.s beta_1 here: beta1"):
+    with pytest.raises(TypeError, match="Keras's beta_1 here: beta1"):
         optim.Adam().updated({"w": np.ones(2)}, {"w": np.ones(2)}, beta_1=0.5)
 
 
