@@ -563,9 +563,11 @@ def test_a_report_holds_everything_and_asks_for_nothing(tmp_path):
     assert "section{min-width:0;break-inside:avoid}" in page and "@media print" in page
     assert page.count("three &lt;arms&gt;") == 2 and "<arms>" not in page and "Adam(lr=0.02" in page
     assert f"{history['loss'][1]:.4g}" in page and page.count("<svg") == 1
-    images = re.findall(r'src="data:image/svg\+xml;base64,([^"]*)" alt="[^"]{20,}"', page)
-    assert len(images) == page.count("<img ") == page.count("<source media") == 4
-    assert all(b"<svg" in base64.b64decode(image) for image in images)
+    images = re.findall(r'<img class="(light|dark)" src="data:image/svg\+xml;base64,([^"]*)"'
+                        r' alt="[^"]{20,}"', page)
+    assert [scheme for scheme, _ in images] == ["light", "dark"] * 4
+    assert len(images) == page.count("<img ") and ".dark{display:none}@media screen and" in page
+    assert all(b"<svg" in base64.b64decode(image) for _, image in images)
     fetched = re.findall(r"""(?:src|srcset|href)=["'](?!#|data:)([^"']*)""", page)
     assert fetched == [] and "<script" not in page
     with pytest.raises(ValueError, match=r"\.html"):
@@ -583,7 +585,7 @@ def test_a_report_of_images_shows_samples_and_why_it_stopped(tmp_path):
     assert "<h2>Samples</h2>" in page and "<h2>Regions</h2>" not in page
     assert "dead units: half &lt; all (step 7, epoch 2). Try less.</p>" in page
     assert "Stopped early: the loss was nan" in page and "--page:#14171A" in page
-    assert "--page:#FFFFFF" not in page and "<source" not in page
+    assert "--page:#FFFFFF" not in page and "display:none" not in page
 
 
 # ---- attention -----------------------------------------------------------------------------------

@@ -48,6 +48,9 @@ linear-gradient(270deg,var(--page) 30%,transparent) 100% 0/40px 100% local,
 linear-gradient(90deg,var(--edge),transparent) 0 0/12px 100%,
 linear-gradient(270deg,var(--edge),transparent) 100% 0/12px 100%;background-repeat:no-repeat}}"""
 
+# one of each two is hidden; a <picture> would be printed as it is on the screen
+BOTH = f"\n.dark{{display:none}}@media {NIGHT}{{.light{{display:none}}.dark{{display:inline}}}}"
+
 
 def report(
     history: Mapping[str, Sequence[float]],
@@ -103,10 +106,9 @@ def report(
     ) -> str:
         """A section that is a picture, in one theme or in both."""
         urls = [_svg_url(plot(*args, **options, theme=one)) for one in themes]
-        dark = "".join(f'<source media="{NIGHT}" srcset="{url}">'
-                       for url in urls[1:])
-        return _section(title, f'<picture>{dark}<img src="{urls[0]}"'
-                               f' alt="{escape(about)}"></picture>')
+        images = (f'<img class="{one}" src="{url}" alt="{escape(about)}">'
+                  for one, url in zip(themes, urls))
+        return _section(title, "".join(images))
 
     parts = [_section("Run", _summary(history, model, optimizer)),
              shown("Curves", "loss and metrics against the epoch", plot_history, history,
@@ -122,7 +124,8 @@ def report(
                        "all long numbers")]
     body = "\n".join([f"<h1>{escape(title)}</h1>\n<main>", *parts, "</main>"])
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(html_page(title, body, style=STYLE, theme=theme), encoding="utf-8",
+    style = STYLE + BOTH if theme == "auto" else STYLE
+    path.write_text(html_page(title, body, style=style, theme=theme), encoding="utf-8",
                     newline="\n")
     return path
 
