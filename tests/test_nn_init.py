@@ -56,6 +56,10 @@ def test_an_initialiser_is_given_by_name_by_number_or_as_a_function():
     assert nn.Linear(200, 200, init=0.01, rng=0).weight.data.std() == pytest.approx(0.01, rel=0.02)
     twos = nn.Linear(2, 2, init=lambda shape, rng: init.constant(shape, value=2.0))
     assert (twos.weight.data == 2).all()
+    for scale in (-1, np.nan, np.inf):
+        for made in (init.get, lambda s: init.normal((2, 2), scale=s)):
+            with pytest.raises(ValueError, match="scale must be a finite number of at least 0"):
+                made(scale)
     for wrong in ("nothing", True, None, [1]):
         with pytest.raises(ValueError, match=r"no initialiser .*; there are fan_in_uniform"):
             init.get(wrong)

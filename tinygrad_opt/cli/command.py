@@ -300,20 +300,26 @@ def initialiser(text: str) -> Any:
     with argument_errors():
         name, options = read(text)
         try:
-            made = init.get(float(name))
+            value: float | str = float(name)
         except ValueError:
-            made = init.get(name)
+            value = name
+        made = init.get(value)
         _check_options(name, options, made, "shape", "rng")
         return partial(made, **{n: number()(n, value) for n, value in options.items()})
+
+
+MOST_PIXELS = 10_000                                       # of each side: 400 MB of a square
 
 
 def pixels(text: str) -> tuple[int, int]:
     """``1920x1080``: width and height."""
     try:
         width, height = map(at_least(100), text.split("x"))
+        if max(width, height) > MOST_PIXELS:
+            raise ValueError
     except (ValueError, argparse.ArgumentTypeError):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no size such as 1920x1080, of at least 100 pixels each") from None
+            f"{text!r} is no size such as 1920x1080, of 100 to {MOST_PIXELS} pixels each") from None
     return width, height
 
 

@@ -218,11 +218,11 @@ def descend(options: argparse.Namespace) -> None:
     matplotlib_or_error()
     chosen = dict(options.runs or d.RUNS)
     labels = labelled(chosen.values(), optim.get)
-    runs = {}
+    width, runs = max(12, *map(len, chosen)), {}
     for (name, text), label in zip(chosen.items(), labels):
         runs[name] = d.descend_1d(d.valleys, optim.get(text), options.start, options.steps,
                                   x=d.VIEW, label=label)
-        print(f"{name:12} {label:34} {d.outcome(runs[name])}")
+        print(f"{name:{width}} {label:34} {d.outcome(runs[name])}")
     for path in map(room_for, options.out):
         if kind_of(path) == STILL:
             save_picture(partial(d.plot_descent, [*runs.values()]), path, **look(options))

@@ -309,7 +309,7 @@ def normal(shape: Shape, rng: Seed = None, *, scale: float = 1.0) -> np.ndarray:
     shape : tuple of int
     rng : optional
         Anything that `numpy.random.default_rng` takes; the package's generator without it.
-    scale : float
+    scale : float of at least 0
         Standard deviation.
 
     Returns
@@ -322,7 +322,13 @@ def normal(shape: Shape, rng: Seed = None, *, scale: float = 1.0) -> np.ndarray:
     >>> nn.init.normal((2, 3), rng=0).shape
     (2, 3)
     """
-    return generator(rng).normal(0, scale, shape)
+    return generator(rng).normal(0, _deviation(scale), shape)
+
+
+def _deviation(scale: float) -> float:
+    if not 0 <= scale < math.inf:
+        raise ValueError(f"scale must be a finite number of at least 0, got {scale!r}.")
+    return scale
 
 
 def uniform(shape: Shape, rng: Seed = None, *, bound: float = 1.0) -> np.ndarray:
@@ -426,7 +432,7 @@ def get(init: Init) -> Initialiser:
     Raises
     ------
     ValueError
-        For an unknown name, with the known ones.
+        For an unknown name, with the known ones; for a number that is no standard deviation.
 
     Examples
     --------
@@ -437,7 +443,8 @@ def get(init: Init) -> Initialiser:
     if callable(init):
         return init
     if isinstance(init, int | float) and not isinstance(init, bool):
-        return lambda shape, rng=None: normal(shape, rng, scale=init)
+        scale = _deviation(init)
+        return lambda shape, rng=None: normal(shape, rng, scale=scale)
     if isinstance(init, str) and init in NAMES:
         return NAMES[init]
     raise ValueError(f"no initialiser {init!r}; there are {', '.join(sorted(NAMES))}")

@@ -228,6 +228,7 @@ def plot_compare(
         scale_of(ax, columns[column], log if "loss" in column or log else False)
         _leave_out_spikes(ax, columns[column])
         ax.set(xlabel="epoch", ylabel=WORDS.get(column, column))
+        ax.locator_params("x", integer=True)
         if same and len(seeds) > 1:
             what = "mean, and the range at the end," if crowded else "mean and range"
             ax.set_title(f"{what} of {len(seeds)} seeds", fontsize=9, color=page.muted)
