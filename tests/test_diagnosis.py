@@ -38,7 +38,7 @@ SENTENCES = {
     "dead units": ("layers.0", r"\d\d of the 32 ReLU units of layers\.0 give 0 for all 32 samples.*"
                                r" \(step 21, epoch 1\)\. Try a smaller learning rate"),
     "saturated units": ("layers.0", r"\d\d% of what tanh gives in layers\.0 .* \(step 21,.*init="),
-    "saturated output": ("layers.0", r"behind layers\.0 is flat: .* 100% .* of guessing 2\.3 "),
+    "saturated output": ("layers.0", r"behind layers\.0 is flat: .* 100% .* of guessing 2\.3"),
     "vanishing gradients": ("layers.0", r"reaches layers\.0 is [\d.]+e-\d+ times that at layers\.8"
                                         r" \(step 21, .* Try relu instead of sigmoid"),
     "exploding gradients": ("layers.0", r"reaches layers\.0 is [\d.]+e\+\d+ times that at"
@@ -304,6 +304,50 @@ def test_what_is_no_better_than_guessing_is_known_for_every_kind_of_labels(score
     assert [f.kind for f in judged(Look(seen, y))] == (["chance"] if guesses else [])
 
 
+def test_a_rare_class_is_compared_on_the_samples_that_were_looked_at():
+    """Three in 32 of a class that has 1 in 50: guessing would cost more here than on average."""
+    rng = np.random.default_rng(0)
+    y = (np.arange(600) % 50 == 0).astype(int)
+    y[:32] = np.arange(32) < 3
+    x = (y[:, None] + rng.normal(0, 0.3, (600, 2))).astype(np.float32)
+    model = nn.Linear(2, 2, init="zeros", rng=0)
+    model.bias.data = np.array([2.0, -1.5], np.float32)
+    seen = probe(model, nn.cross_entropy, x[:32], y[:32])
+    guess = Look(seen, y).guess
+    assert guess.of_guessing == pytest.approx(
+        -np.log(np.bincount(y) / 600)[y[:32]].mean(), rel=1e-6)
+    assert guess.loss < 0.99 * guess.of_guessing
+
+
+@pytest.mark.parametrize(("rare", "said"), [(4, False), (8, True)])
+def test_a_handful_of_a_rare_class_does_not_tell_of_chance(rare, said):
+    y = (np.arange(64) < rare).astype(int)
+    found = tg.diagnose(nn.Linear(2, 2, init="zeros"), np.ones((64, 2)), y, "cross_entropy")
+    assert ("chance" in [f.kind for f in found.findings]) == said
+
+
+def test_of_one_single_class_nothing_is_to_be_guessed():
+    x = np.random.default_rng(0).normal(size=(64, 2)).astype(np.float32)
+    model = nn.Linear(2, 3, init="zeros")
+    model.bias.data = np.array([9.0, 0, 0], np.float32)
+    assert tg.diagnose(model, x, np.zeros(64, int), "cross_entropy").findings == []
+
+
+def test_weights_that_are_nan_before_the_first_step_are_not_blamed_on_the_rate():
+    model = nn.Linear(2, 1, rng=0)
+    model.weight.data = np.full((2, 1), np.nan, np.float32)
+    with pytest.warns(TrainingWarning, match="weight held nan or inf before the first step"):
+        history = tg.fit(model, np.ones((8, 2)), np.ones((8, 1)), loss="mse", progress=False,
+                         epochs=1)
+    assert "rate" not in str(history.findings[0])
+
+
+def test_numbers_that_are_too_large_at_once_are_a_matter_of_the_data():
+    found, = tg.diagnose(nn.Linear(2, 1, rng=0), np.full((8, 2), 1e30), np.ones((8, 1)),
+                         "mse").findings
+    assert "data scaled to about 1" in str(found)
+
+
 def test_a_model_of_ones_own_is_looked_at_too():
     class Pair:
         """Gives more than one Tensor, and shares a weight."""
@@ -379,12 +423,20 @@ def test_advice_on_vanishing_gradients_fits_a_relu_network(last, advice):
     assert advice in str(finding)
 
 
+def shares(scores):
+    """A softmax by hand."""
+    z = np.exp(scores)
+    return z / z.sum(axis=1, keepdims=True)
+
+
 @pytest.mark.parametrize(("last", "loss", "twice"), [
     (nn.Softmax(), nn.cross_entropy, True), (nn.LogSoftmax(), nn.cross_entropy, False),
     (nn.Softmax(), lambda p, y: nn.cross_entropy(p, y, label_smoothing=0.1), True),
     (nn.Softmax(), lambda p, y: -np.log(p[np.arange(len(y)), y]).mean(), False),
     (nn.Sigmoid(), lambda p, y: nn.binary_cross_entropy_with_logits(p, np.eye(3)[y]), True),
     (nn.Sigmoid(), lambda p, y: nn.binary_cross_entropy(p, np.eye(3)[y]), False),
+    (nn.Sigmoid(), nn.cross_entropy, True), (shares, nn.cross_entropy, True),
+    (np.exp, nn.cross_entropy, False),
 ])
 def test_probabilities_are_known_where_the_loss_takes_scores(last, loss, twice):
     found = tg.diagnose(nn.Sequential(nn.Linear(2, 3, rng=0), last), *SPIRAL, loss).findings

@@ -33,7 +33,8 @@ CURES |= {
     "reciprocal": CURES["divide"], "remainder": CURES["divide"], "exp2": CURES["exp"],
     "expm1": CURES["exp"], "sinh": CURES["exp"], "cosh": CURES["exp"],
 }
-OVERFLOW = "The numbers have grown too large: try a smaller learning rate, or clip_norm=1."
+OVERFLOW = ("The numbers have grown too large: try a smaller learning rate, or clip_norm=1, and"
+            " data scaled to about 1.")
 
 
 class detect_nonfinite(Setting):

@@ -62,10 +62,11 @@ PATIENCE = 5
 ALIKE = 1e-5
 # of the cross-entropy of guessing, and steps, for those who begin on a plateau; healthy runs: 0.94
 CHANCE, CHANCE_FROM = 0.99, 300
+FEW = 5                                          # samples of rare classes: too few to tell
 
-# what ends a model, and the operations of losses that would do it again
-TAKES_SCORES = {"softmax": frozenset({"cross_entropy", "log_softmax"}),
-                "sigmoid": frozenset({"binary_entropy_of_logits"})}
+# operations of losses that take scores, and what they make probabilities of them by
+TAKES_SCORES = {"cross_entropy": "softmax", "log_softmax": "softmax",
+                "binary_entropy_of_logits": "sigmoid"}
 
 FIRST_LOOK, EVERY = 20, 4                        # looks after 20 steps, 80, 320, 1280, …
 ENOUGH = 32                                      # samples to tell how a unit or a class fares
@@ -118,13 +119,14 @@ def no_gradient(look: Look) -> Finding | None:
 
 def squashed_twice(look: Look) -> Finding | None:
     """Probabilities for a loss that takes scores: it makes probabilities of them once more."""
-    made = look.probe.ends_in
-    if not look.probe.taken_by & TAKES_SCORES.get(made, frozenset()):
+    made = look.probe.squashed_by
+    again = next((by for name, by in TAKES_SCORES.items() if name in look.probe.taken_by), "")
+    if not made or not again:
         return None
     return Finding(
         "squashed twice", look.probe.layers[-1].name if look.probe.layers else "", math.nan,
-        f"the model ends in {made}, and the loss, which takes scores, applies {made} once more: it"
-        " can hardly fall",
+        f"the model ends in {made}, and the loss, which takes scores, applies {again}"
+        f"{' once more' if made == again else ''}: it can hardly fall",
         f"Leave {made} out of the model, and apply it where probabilities are to be seen.",
     )
 
@@ -242,7 +244,8 @@ def at_chance(look: Look) -> Finding | None:
     guess = look.guess
     if (guess is None or (look.step is not None and look.step < CHANCE_FROM)
             or guess.loss < CHANCE * guess.of_guessing
-            or guess.accuracy > guess.most_frequent + 2 * guess.deviation):
+            or guess.accuracy > guess.most_frequent + 2 * guess.deviation
+            or (1 - guess.most_frequent) * len(look.probe.y) < FEW):
         return None
     x = np.abs(look.probe.x) if look.probe.x.dtype.kind in "fiu" else np.zeros(1)
     scale = (f" x reaches {x.max():.3g}: scale it to about 1, as data.standardize does."
@@ -504,6 +507,9 @@ class Watch(Callback):
         if wrong:
             return wrong + "."
         lost = _lost(run.parameters)
+        if lost and run.step == self.start:
+            return (f"{lost} held nan or inf before the first step: look at how the weights begin,"
+                    " or at the file that they were loaded from.")
         with _quiet():
             try:
                 if not lost:
@@ -578,7 +584,7 @@ class Guess:
     """How a classifier does beside one that guesses by the frequencies of the classes."""
 
     loss: float                                            # cross-entropy, in nats
-    of_guessing: float
+    of_guessing: float                                     # of the same samples
     accuracy: float
     most_frequent: float                                   # share of that class
     deviation: float                                       # of that share, by chance
@@ -597,22 +603,23 @@ def _guess(look: Look) -> Guess | None:
     if scores.size == len(y) == y.size and {*np.unique(y)} in ({0, 1}, {-1, 1}):
         scores, top = scores.reshape(-1, 1), y.max()
         y, every = ((part.reshape(-1) == top).astype(int) for part in (y, every))
-        other = 1 - scores if look.probe.ends_in == "sigmoid" else np.zeros_like(scores)
+        other = 1 - scores if look.probe.squashed_by == "sigmoid" else np.zeros_like(scores)
         scores = np.hstack([other, scores])
     elif not (scores.ndim == 2 and y.ndim == 1 and y.dtype.kind in "iu" and 0 <= y.min()
               and y.max() < scores.shape[1]):
         return None
     if not np.isfinite(scores).all():
         return None
-    if look.probe.ends_in in ("sigmoid", "softmax"):       # these are probabilities
+    if look.probe.squashed_by:                             # these are probabilities
         logs = np.log(np.maximum(scores, 1e-30))
     else:
         logs = log_softmax(scores)
     shares = np.bincount(every) / len(every)
     most = float(shares.max())
-    shares = shares[shares > 0]
+    if most == 1:                                          # one class: nothing to guess
+        return None
     return Guess(
-        float(-logs[np.arange(len(y)), y].mean()), float(-(shares * np.log(shares)).sum()),
+        float(-logs[np.arange(len(y)), y].mean()), float(-np.log(shares[y]).mean()),
         float(np.mean(logs.argmax(axis=1) == y)), most, math.sqrt(most * (1 - most) / len(y)),
         float(np.mean(logs.max(axis=1) >= math.log(0.99))))
 

@@ -53,8 +53,9 @@ class Probe:
     x, y, prediction : ndarray
         The samples, what the model should have made of them, and what it made; empty if that is
         no Tensor.
-    ends_in : str
-        The operation that made the prediction.
+    squashed_by : str
+        ``"softmax"`` or ``"sigmoid"``, if the prediction is probabilities; a softmax written by
+        hand is known by its rows, which sum to 1.
     taken_by : frozenset of str
         The operations of the loss that it goes into.
     layers : list of Layer
@@ -67,7 +68,7 @@ class Probe:
     x: Array
     y: Array
     prediction: Array
-    ends_in: str
+    squashed_by: str
     taken_by: frozenset[str]
     layers: list[Layer]
     parameters: dict[str, Array]
@@ -94,16 +95,25 @@ def probe_of(
     nodes = [z for z in made if z.serial <= last]
     trainable = {name: p for name, p in parameters.items() if p.requires_grad}
     gradients = {name: gradient_of(p) for name, p in trainable.items()}
-    values, made_by, taken_by = np.empty(0), "", frozenset[str]()
+    values, squashed, taken_by = np.empty(0), "", frozenset[str]()
     if type(prediction) is Tensor:
-        values, made_by = prediction._array, prediction.op.name if prediction.op else ""
+        values = prediction._array
+        squashed = _squashed_by(values, prediction.op.name if prediction.op else "")
         taken_by = frozenset(_name(z) for z in made if any(x is prediction for x in z.inputs))
     return Probe(
-        end.item(), x, y, values, made_by, taken_by,
+        end.item(), x, y, values, squashed, taken_by,
         _layers(nodes, len(x), parameters, gradient_of),
         {name: p._array for name, p in trainable.items()},
         {name: g for name, g in gradients.items() if g is not None},
     )
+
+
+def _squashed_by(values: Array, made_by: str) -> str:
+    if made_by in ("softmax", "sigmoid"):
+        return made_by
+    sums = values.sum(axis=-1) if values.ndim > 1 and values.shape[-1] > 1 else np.empty(0)
+    rows = sums.size > 0 and values.min() >= 0 and np.allclose(sums, 1, rtol=0, atol=1e-3)
+    return "softmax" if rows else ""
 
 
 def _name(z: Tensor) -> str:
