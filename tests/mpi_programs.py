@@ -8,6 +8,8 @@ import json
 import os
 import signal
 import sys
+import time
+import warnings
 
 import numpy as np
 
@@ -116,9 +118,11 @@ def differ(what):
     return {"error": None}
 
 
-def differ_in_fit():
+def differ_in_fit(one):
+    given = {"batch_size": (20, 21), "compile": (False, "native"),
+             "loss": (nn.cross_entropy, nn.l1_loss)}[one]
     try:
-        fitted(model(), batch_size=20 + mpi.rank)
+        fitted(model(), **{one: given[mpi.rank]})
     except ValueError as error:
         return {"error": str(error)}
     return {"error": None}
@@ -167,6 +171,18 @@ def own_bad(what):
     return {}
 
 
+def interrupted_command(folder):
+    """Ctrl-C for the last rank of the command line, while the first takes long to write."""
+    import tinygrad_opt.cli.train as command
+    from tinygrad_opt.cli import main
+    from tinygrad_opt.cli.learning import Learning
+
+    train, drawing = Learning.fit, command._drawing
+    Learning.fit = lambda self, *own, **named: train(self, *own, Bad("interrupt"), **named)
+    command._drawing = lambda *own: time.sleep(0.5) or drawing(*own)
+    sys.exit(main(["train", "moons", "--parallel", "mpi", "--quiet", "--out", folder]))
+
+
 def early():
     made = model()
     history = fitted(made, epochs=60, validation_data=(X, Y), optimizer="adam:lr=0.3",
@@ -183,6 +199,17 @@ def nonfinite():
                      progress=False, seed=0, callbacks=[StopOnNonFinite()], diagnose=False,
                      parallel=mpi())
     return told(made, history) | {"finite": bool(np.isfinite(made.layers[0].weight.data).all())}
+
+
+def noticed():
+    """What is wrong with the samples of the second rank is known to all."""
+    x = X.copy()
+    x[60] = np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        history = tg.fit(model(), x, Y, loss="cross_entropy", epochs=1, batch_size=101,
+                         progress=False, seed=0, parallel=mpi())
+    return {"hints": [finding.hint for finding in history.findings]}
 
 
 def files(folder):

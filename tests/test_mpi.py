@@ -139,10 +139,13 @@ def test_ranks_with_other_parameters_are_an_error_on_all(tmp_path):
             assert re.search(f"the ranks differ in their parameters: .*{words}", one["error"])
 
 
-def test_ranks_with_other_options_are_an_error_on_all(tmp_path):
-    for found in ranks(tmp_path, 2, "differ_in_fit", timeout=60):
-        assert found["error"] == ("the ranks differ in their training: batch_size is 20 on rank 0"
-                                  " and 21 on rank 1")
+@pytest.mark.parametrize("said", [
+    "batch_size is 20 on rank 0 and 21 on rank 1", "compile is False on rank 0 and native on rank",
+    "the loss is cross_entropy on rank 0 and l1_loss on rank 1"])
+def test_ranks_with_other_options_are_an_error_on_all(tmp_path, said):
+    one = said.split(" is ")[0].removeprefix("the ")
+    for found in ranks(tmp_path, 2, "differ_in_fit", one, timeout=60):
+        assert found["error"].startswith(f"the ranks differ in their training: {said}")
 
 
 @pytest.mark.parametrize("words, module", [
@@ -178,6 +181,13 @@ def test_nan_on_one_rank_stops_all_before_the_step(tmp_path):
     assert "loss" in first["stopped"] and first["finite"] and not first["steps"]["loss"]
 
 
+def test_all_know_what_is_wrong_with_the_samples_of_one(tmp_path):
+    found = equal(ranks(tmp_path, 2, "noticed"))
+    assert len(found["hints"]) == 1 and re.fullmatch(
+        "x holds nan in 4 of 404 entries, .* in 1 of 101 samples: look at the data.",
+        found["hints"][0])
+
+
 # ---- files and random numbers --------------------------------------------------------------------
 
 
@@ -186,6 +196,12 @@ def test_one_rank_writes(tmp_path):
     ranks(tmp_path, 2, "files", folder)
     assert len((folder / "log.csv").read_text().splitlines()) == 4
     assert sorted(path.suffix for path in folder.iterdir())[0] == ".csv"
+
+
+def test_an_interrupted_command_writes_before_all_ranks_end(tmp_path):
+    done = started(tmp_path, 2, "interrupted_command", tmp_path / "run", timeout=60)
+    assert done.returncode == 130, done.stderr
+    assert sorted(os.listdir(tmp_path / "run")) == ["graph.svg", "history.csv", "weights.npz"]
 
 
 @pytest.mark.parametrize("dropout", ["no", "yes"])
@@ -327,7 +343,8 @@ def test_the_hook_is_kept_by_copies_and_refused_where_it_would_do_nothing():
         opt.step()
 
 
-@pytest.mark.parametrize("options", [{"every": 0}, {"every": True}, {"bits": 8}])
+@pytest.mark.parametrize("options", [
+    {"every": 0}, {"every": True}, {"bits": 8}, {"every": 2, "bits": 16}])
 def test_options_that_make_no_sense_are_refused(options):
     from tinygrad_opt.parallel import mpi
 

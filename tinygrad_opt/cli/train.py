@@ -71,7 +71,11 @@ def train(options: argparse.Namespace) -> int:
         learning.problem.parallel = mpi()
         if mpi.rank:                                       # the first one tells and writes
             with redirect_stdout(StringIO()):
-                return exit_code(learning.run(options))
+                code = exit_code(learning.run(options))
+        else:
+            code = _trained(learning, options)
+        mpi.comm.barrier()                                 # an exit code ends the one that writes
+        return code
     return _trained(learning, options)
 
 

@@ -73,6 +73,9 @@ class Ranks:
             raise ValueError(f"every is a number of steps from 1 on, got {every!r}")
         if bits not in (16, 32):
             raise ValueError(f"bits is 32 or 16, got {bits!r}")
+        if every > 1 and bits == 16:
+            raise ValueError(f"bits=16 is for gradients, and every={every} sends parameters: leave"
+                             " one of them out")
         self.every, self.bits, self._wanted, self._comm = every, bits, size, comm
         self._agreed: Layout | None = None                 # that all ranks have
         self._rest: dict[int, tuple[Array, Array]] = {}    # what 16 bits have not carried yet
@@ -318,6 +321,7 @@ class RankRun(Run):
         self.ranks, self.rank = ranks, ranks.rank
         self._wish: str | None = None                      # for a stop, until all know
         self._whole = 1                                    # samples of the batch, of all ranks
+        self._compile = others[-1]
         if self.rank:
             callbacks = [c for c in callbacks if not c.writes]
             watch, screen = None, Callback()
@@ -337,6 +341,7 @@ class RankRun(Run):
             super().train()
         finally:
             self.optimizer.reduce = None
+        self.history.findings = self.ranks.comm.bcast(self.history.findings)
 
     def _begin(self) -> None:
         """Start from the same numbers, those of rank 0, once it is sure that they fit."""
@@ -345,7 +350,8 @@ class RankRun(Run):
             name: f"{p.dtype} {p.shape}, trained: {p.requires_grad}"
             for name, p in self.parameters.items()})
         ranks.compare("training", {
-            "the optimizer": type(self.optimizer).__name__, "the samples": [
+            "the optimizer": type(self.optimizer).__name__, "compile": self._compile,
+            "the loss": getattr(self.loss_function, "__qualname__", "an object"), "the samples": [
                 (a.shape, str(a.dtype)) for a in self.data], "batch_size": self.batch_size,
             "accumulate": self.accumulate, "epochs": self.epochs, "every": ranks.every,
             "bits": ranks.bits, "metrics": [*self.metrics],

@@ -520,6 +520,10 @@ class Watch(Callback):
                                         training=True)
             except Exception:                              # it may not be repeatable
                 found = ""
+        if not found and not lost:                         # of several ranks, another's samples
+            wrong = in_the_data(*run.data)
+            if wrong:
+                return wrong + "."
         past = [abs(v) for v in run.history.steps["loss"][self.start:] if math.isfinite(v)]
         grew = bool(past) and max(past) > 10 * past[0]
         if found and not grew and not goes_uphill(run):
