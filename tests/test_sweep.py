@@ -73,10 +73,34 @@ def test_a_sampler_draws_the_same_options_for_the_same_seed():
     ({"lr": [0.1]}, {"jobs": 0}, ValueError, "jobs is a number of processes"),
     ({"lr": [0.1]}, {"backend": "ray"}, TypeError, 'backend is "joblib", a Dask client'),
     ({"lr": [0.1]}, {"mode": "most"}, ValueError, "mode must be"),
+    (None, {}, TypeError, "a grid, a list of options or a sampler"),
+    ("lr", {}, TypeError, "a grid, a list of options or a sampler"),
+    ([0.1], {}, TypeError, "values by name, got 0.1"),
+    ({1: [0.1]}, {}, TypeError, "values by name, got {1: 0.1}"),
+    (lambda rng: 0.1, {"trials": 1}, TypeError, "values by name, got 0.1"),
 ])
 def test_what_makes_no_sense_is_refused(space, options, error, said):
+    ran = []
+
+    def train(rng, **given):
+        ran.append(given)
+        return descent(rng=rng, **given)
+
     with pytest.raises(error, match=said):
-        sweep(descent, space, seed=0, progress=False, **options)
+        sweep(train, space, seed=0, progress=False, **options)
+    assert not ran                                         # hours later would be too late
+
+
+def test_what_is_no_function_is_refused():
+    with pytest.raises(TypeError, match="train is a function that trains with some options"):
+        sweep(3, {"lr": [0.1]}, progress=False)
+
+
+def test_what_is_compared_does_not_depend_on_who_ends_first(monkeypatch):
+    monkeypatch.setattr("tinygrad_opt.parallel.trials._completed",
+                        lambda run, tasks, jobs, backend: map(run, reversed(tasks)))
+    found = sweep(lambda rng, name: {name: 1.0}, {"name": ["a", "b"]}, seed=0, progress=False)
+    assert found.by == "a"
 
 
 # ---- the same numbers everywhere -----------------------------------------------------------------

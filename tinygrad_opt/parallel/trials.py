@@ -96,8 +96,7 @@ class Sweep(Sequence[Trial]):
 
     def __init__(self, trials: Iterable[Trial], by: str = "loss", mode: str = "min",
                  seed: int = 0, stopped: str | None = None) -> None:
-        if mode not in ("min", "max"):
-            raise ValueError(f"mode must be 'min' or 'max', got {mode!r}.")
+        _checked_mode(mode)
         self.trials = sorted(trials, key=lambda trial: trial.number)
         self.by, self.mode, self.seed, self.stopped = by, mode, seed, stopped
 
@@ -286,6 +285,9 @@ def sweep(
     """
     if jobs == 0 or not isinstance(jobs, int):
         raise ValueError(f"jobs is a number of processes, or -1 for all cores; got {jobs!r}")
+    if not callable(train):
+        raise TypeError(f"train is a function that trains with some options, got {train!r}")
+    _checked_mode(mode or "min")
     log = _Log(None if resume is None else Path(resume), seed)
     settings = _settings(space, trials, log.seed)
     finished = log.finished(settings)
@@ -307,7 +309,8 @@ def sweep(
                     _tell(new, len(finished), len(settings))
     except KeyboardInterrupt:
         stopped = "interrupted"
-    by = by or _compared(next((t.values for t in finished.values() if t.values), {}))
+    in_order = [finished[k].values for k in sorted(finished)]      # whichever ended first
+    by = by or _compared(next(filter(None, in_order), {}))
     return Sweep(finished.values(), by, mode or ("max" if by.endswith("accuracy") else "min"),
                  log.seed, stopped)
 
@@ -322,17 +325,28 @@ def _settings(space: Space, trials: int | None, seed: int) -> list[Settings]:
         if count is None:
             raise ValueError("a sampler needs to know how often it is asked: sweep(..., trials=20)")
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, 0)))
-        found = [dict(space(rng)) for _ in range(count)]
+        found = [space(rng) for _ in range(count)]
     elif isinstance(space, Mapping):
         for name, values in space.items():
             if isinstance(values, str) or not isinstance(values, Iterable):
                 raise TypeError(f"a grid needs a list of values for {name!r}, got {values!r}")
         found = [dict(zip(space, values)) for values in itertools.product(*space.values())]
     else:
-        found = [dict(options) for options in space]
+        if isinstance(space, str) or not isinstance(space, Iterable):
+            raise TypeError("there is a grid, a list of options or a sampler to try, got"
+                            f" {space!r}")
+        found = [*space]
     if not found:
         raise ValueError("there is nothing to try: the grid or the list is empty")
-    return found[:count]
+    for options in found:
+        if not isinstance(options, Mapping) or not all(isinstance(n, str) for n in options):
+            raise TypeError(f"the options of a trial are values by name, got {options!r}")
+    return [dict(options) for options in found[:count]]
+
+
+def _checked_mode(mode: str) -> None:
+    if mode not in ("min", "max"):
+        raise ValueError(f"mode must be 'min' or 'max', got {mode!r}.")
 
 
 # ---- one task ------------------------------------------------------------------------------------
