@@ -56,5 +56,17 @@ def displayed_formula(self, node):
     raise SkipNode
 
 
+def keep_bars(app, what, name, obj, options, lines):
+    """Let |x| in a docstring be an absolute value; reStructuredText has another use for bars."""
+    example = False
+    for i, line in enumerate(lines):
+        example = line.lstrip().startswith(">>>") or (example and bool(line.strip()))
+        if not example:
+            parts = line.split("``")                       # every second one is code
+            parts[::2] = [part.replace("|", r"\|") for part in parts[::2]]
+            lines[i] = "``".join(parts)
+
+
 def setup(app):
     app.add_html_math_renderer("mathml", (formula, None), (displayed_formula, None))
+    app.connect("autodoc-process-docstring", keep_bars)
