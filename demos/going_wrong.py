@@ -46,6 +46,10 @@ def distance(points, targets):
     return np.sqrt(np.square(points - targets).sum(axis=1)).mean()
 
 
+def squares(prediction, labels):                           # (n, 1) and (n,)
+    return np.square(prediction - labels).mean()
+
+
 def digits(*sizes, scale=1 / 16, **options):
     return nn.MLP([64, *sizes, 10], rng=0, **options), (DIGITS[0] * scale, DIGITS[1])
 
@@ -68,6 +72,8 @@ CASES = {                                # what fit says: model and data, loss, 
     "squashed twice": ((nn.Sequential(nn.Linear(2, 3, rng=0), nn.Softmax()), SPIRAL), CROSS,
                        SGD(lr=0.1), {}),
     "symmetric units": (spiral(16, init="zeros", activation="tanh"), CROSS, SGD(lr=0.1), {}),
+    "crossed samples": ((nn.Linear(1, 1, rng=0), (RAMP, 3 * RAMP[:, 0])), squares, SGD(lr=0.1),
+                        {"epochs": 20}),
     "dead units": (digits(32), CROSS, SGD(lr=3), {}),
     "saturated units": (digits(32, scale=1, activation="tanh", init=1.0), CROSS, SGD(lr=0.01), {}),
     "saturated output": (digits(scale=1, init=1.0), CROSS, SGD(lr=1e-4), {}),

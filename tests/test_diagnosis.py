@@ -35,6 +35,8 @@ SENTENCES = {
                             r" once more: .* \(step 21, epoch 3\)\. Leave softmax out"),
     "symmetric units": ("layers.0", r"all units of layers\.0 have the same weights .* \(step 21,"
                                     r" epoch 3\)\. Weights begin with random numbers: leave out"),
+    "crossed samples": ("", r"every prediction with every label: \(32, 1\) and \(32,\) are"
+                            r" broadcast to \(32, 32\) \(step 21, .*\)\. Give both one shape"),
     "dead units": ("layers.0", r"\d\d of the 32 ReLU units of layers\.0 give 0 for all 32 samples.*"
                                r" \(step 21, epoch 1\)\. Try a smaller learning rate"),
     "saturated units": ("layers.0", r"\d\d% of what tanh gives in layers\.0 .* \(step 21,.*init="),
@@ -441,6 +443,21 @@ def shares(scores):
 def test_probabilities_are_known_where_the_loss_takes_scores(last, loss, twice):
     found = tg.diagnose(nn.Sequential(nn.Linear(2, 3, rng=0), last), *SPIRAL, loss).findings
     assert ("squashed twice" in [finding.kind for finding in found]) == twice
+
+
+@pytest.mark.parametrize(("shape", "given", "loss", "crossed"), [
+    ((1,), (), lambda p, y: (y * p).mean(), True), ((), (1,), lambda p, y: (p - y).mean(), True),
+    ((1,), (), lambda p, y: np.square(p[:, 0] - y).mean(), False),
+    ((1,), (1,), lambda p, y: np.square(p - y).mean(), False),
+    # pairs that are wanted, as in ranking
+    ((1,), (), lambda p, y: np.maximum(0, 1 - (p - p.T) * np.sign(y[:, None] - y)).mean(), False),
+    ((), (), lambda p, y: np.square(p - y).mean(), False),
+])
+def test_a_row_of_labels_beside_a_column_of_predictions_is_seen(shape, given, loss, crossed):
+    model = nn.Sequential(nn.Linear(2, 1, rng=0), lambda x: x.reshape((-1, *shape)))
+    x = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
+    found = tg.diagnose(model, x, x[:, 0].reshape((-1, *given)), loss).findings
+    assert [f.kind for f in found] == (["crossed samples"] if crossed else [])
 
 
 def conv(init):

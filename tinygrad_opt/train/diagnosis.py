@@ -148,6 +148,17 @@ def symmetric_units(look: Look) -> Finding | None:
     return None
 
 
+def crossed_samples(look: Look) -> Finding | None:
+    """A column of predictions beside a row of labels: each is compared with all."""
+    predicted, given = look.probe.prediction.shape, look.probe.y.shape
+    return Finding(
+        "crossed samples", "", math.nan,
+        f"the loss compares every prediction with every label: {predicted} and {given} are"
+        f" broadcast to {(len(look.probe.y),) * 2}",
+        "Give both one shape: prediction[:, 0], or labels[:, None], in the place of the other.",
+    ) if look.probe.crossed else None
+
+
 def dead_units(look: Look) -> Finding | None:
     """ReLU units that give 0 for every sample, through which no gradient comes back."""
     worst = max(((np.mean(dead), layer.name, dead) for layer in look.probe.layers
@@ -266,8 +277,8 @@ UPHILL = "maximize=True makes the optimizer go uphill: leave it out, if the loss
 FROM_STEPS = ("growing loss", "saturated output", "large updates")
 
 BY_LOOK: tuple[Callable[[Look], Finding | None], ...] = (
-    no_gradient, squashed_twice, symmetric_units, dead_units, saturated_units, saturated_output,
-    gradient_flow, size_of_updates, at_chance)
+    no_gradient, squashed_twice, symmetric_units, crossed_samples, dead_units, saturated_units,
+    saturated_output, gradient_flow, size_of_updates, at_chance)
 
 
 def overfitting(history: History, best: float, since: int) -> Finding | None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from tinygrad_opt.recording import in_mode
 from tinygrad_opt.tensor import Tensor, backward_pass, first_gradient, history
-from tinygrad_opt.typing import Array, Loss, Model
+from tinygrad_opt.typing import Array, Loss, Model, Shape
 
 __all__ = ["Layer", "Probe", "merged", "probe", "probe_of", "rms"]
 
@@ -58,6 +58,8 @@ class Probe:
         hand is known by its rows, which sum to 1.
     taken_by : frozenset of str
         The operations of the loss that it goes into.
+    crossed : bool
+        Whether the loss compares each prediction with the label of every sample.
     layers : list of Layer
         From the input to the output.
     parameters, gradients : dict of str to ndarray
@@ -70,6 +72,7 @@ class Probe:
     prediction: Array
     squashed_by: str
     taken_by: frozenset[str]
+    crossed: bool
     layers: list[Layer]
     parameters: dict[str, Array]
     gradients: dict[str, Array]
@@ -102,6 +105,7 @@ def probe_of(
         taken_by = frozenset(_name(z) for z in made if any(x is prediction for x in z.inputs))
     return Probe(
         end.item(), x, y, values, squashed, taken_by,
+        _crossed(values.shape, np.shape(y), [z for z in made if z.serial > last]),
         _layers(nodes, len(x), parameters, gradient_of),
         {name: p._array for name, p in trainable.items()},
         {name: g for name, g in gradients.items() if g is not None},
@@ -114,6 +118,14 @@ def _squashed_by(values: Array, made_by: str) -> str:
     sums = values.sum(axis=-1) if values.ndim > 1 and values.shape[-1] > 1 else np.empty(0)
     rows = sums.size > 0 and values.min() >= 0 and np.allclose(sums, 1, rtol=0, atol=1e-3)
     return "softmax" if rows else ""
+
+
+def _crossed(predicted: Shape, given: Shape, of_loss: list[Tensor]) -> bool:
+    """Whether a column met a row, (n, 1) and (n,), and NumPy made (n, n) of them."""
+    n = max(given, default=0)
+    return n > 1 and {predicted, given} == {(n,), (n, 1)} and any(
+        z.shape == (n, n) and any(getattr(x, "shape", ()) == given for x in z.inputs)
+        for z in of_loss)
 
 
 def _name(z: Tensor) -> str:
