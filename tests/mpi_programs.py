@@ -171,6 +171,21 @@ def own_bad(what):
     return {}
 
 
+def drift(what):
+    """A callback changes something on one rank alone."""
+    def change(run):
+        if mpi.rank == 1 and what == "lr":
+            run.optimizer.lr = 0.5
+        elif mpi.rank == 1 and what == "value":
+            run.model.layers[0].weight.data = run.model.layers[0].weight.data + 1
+
+    try:
+        fitted(model(), callbacks=[change])
+    except ValueError as error:
+        return {"error": str(error)}
+    return {"error": None}
+
+
 def interrupted_command(folder):
     """Ctrl-C for the last rank of the command line, while the first takes long to write."""
     import tinygrad_opt.cli.train as command

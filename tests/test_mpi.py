@@ -148,6 +148,14 @@ def test_ranks_with_other_options_are_an_error_on_all(tmp_path, said):
         assert found["error"].startswith(f"the ranks differ in their training: {said}")
 
 
+@pytest.mark.parametrize("what", ["lr", "value"])
+def test_ranks_that_drift_apart_are_an_error_on_all(tmp_path, what):
+    for found in ranks(tmp_path, 2, "drift", what, timeout=60):
+        assert re.match(r"the ranks differ in their parameters after epoch 2 .*"
+                        r"layers\.0\.weight is \w{8} on rank 0 and \w{8} on rank 1",
+                        found["error"])
+
+
 @pytest.mark.parametrize("words, module", [
     (("bad", "raise"), ()), (("bad", "raise"), ("-m", "mpi4py")), (("bad", "kill"), ()),
     (("own_bad", "raise"), ()), (("own_bad", "kill"), ("-m", "mpi4py")),

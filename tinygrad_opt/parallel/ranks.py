@@ -306,6 +306,12 @@ def _unpacked(rows: Array) -> Array:
     return numbers
 
 
+def _digest(values: Array) -> str:
+    """Short words for an array, of which every nan is the same."""
+    alike = np.where(np.isnan(values), np.nan, values).astype(values.dtype)
+    return hashlib.sha256(alike.tobytes()).hexdigest()[:8]
+
+
 class RankRun(Run):
     """The run of `fit` on one rank: its part of each batch, and decisions that all ranks take.
 
@@ -445,6 +451,9 @@ class RankRun(Run):
             losses = np.array(self.history.steps["loss"][first:])
             self.ranks._average(losses)
             self.history.steps["loss"][first:] = losses.tolist()
+        self.ranks.compare(
+            f"parameters after epoch {self.epoch} (what one rank's callback changes, all must)",
+            {name: _digest(p._array) for name, p in self.parameters.items()})
 
     def _means(self, means: Means) -> dict[str, float]:
         own = means.means() if means.count else dict.fromkeys(["loss", *self.metrics], 0.0)
