@@ -272,5 +272,9 @@ def test_shapes_that_could_be_mistaken_are_refused():
     for shape in [(2,), (3, 5, 2), (4, 1, 5, 2)]:
         with pytest.raises(tg.errors.ShapeError, match="a stack of 4 takes"):
             many(np.ones(shape))
+    with pytest.raises(tg.errors.ShapeError, match=r"for 12 samples .* got shape \(5,\)"):
+        many.loss(nn.cross_entropy)(many(np.ones((12, 2))), np.zeros(5, int))
+    with pytest.raises(TypeError, match=r"such as nn\.cross_entropy; got 'cross_entropy'"):
+        many.loss("cross_entropy")
     with pytest.raises(TypeError, match="unstack takes what stack made"):
         nn.unstack(many.model)

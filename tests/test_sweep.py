@@ -419,6 +419,13 @@ def test_the_heat_map_holds_the_best_value_of_each_pair():
         Sweep([Trial(0, {"lr": 1}, "done", {"loss": 1.0})]).plot()
 
 
+def test_options_that_cannot_be_ordered_are_drawn():
+    found = sweep(lambda rng, at: rng.random(), {"at": [np.array([1, 2]), np.array([1, 3])]},
+                  seed=0, progress=False)
+    assert len(found.plot().axes[0].texts) == 2
+    assert found.plot_parallel().axes
+
+
 def test_parallel_coordinates_draw_every_trial_and_cross_out_the_lost():
     pytest.importorskip("matplotlib")
     ax, = FOUND.plot_parallel(theme="dark").axes

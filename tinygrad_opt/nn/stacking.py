@@ -127,12 +127,19 @@ class Stack(Module):
         ()
         """
 
+        if not callable(loss):
+            raise TypeError("loss is a function of (prediction, target), such as"
+                            f" nn.cross_entropy; got {loss!r}")
+
         @functools.wraps(loss)
         def total(prediction: Any, target: Any) -> Tensor:
             n = prediction.shape[:2]
             target = as_operand(target)
             if target.shape[:2] != n:
                 target = ops.broadcast_to(target, shape=(n[0], *target.shape))
+            if target.shape[:2] != n:
+                raise ShapeError(f"predictions of {n[0]} models for {n[1]} samples need as many"
+                                 f" targets, got shape {target.shape[1:]}")
             size = n[0] * n[1]
             return n[0] * loss(prediction.reshape((size, *prediction.shape[2:])),
                                target.reshape((size, *target.shape[2:])))

@@ -61,8 +61,10 @@ def plot_heat_map(
     best = np.full((len(lines), len(columns)), np.nan)
     tried = np.zeros(best.shape, bool)
     better = np.fmin if mode == "min" else np.fmax
+    line_of = {repr(level): i for i, level in enumerate(lines)}
+    column_of = {repr(level): i for i, level in enumerate(columns)}
     for row in rows:
-        at = lines.index(row[down] if down else ""), columns.index(row[across])
+        at = line_of[repr(row[down] if down else "")], column_of[repr(row[across])]
         value = float(row.get(by, math.nan))
         tried[at] = True
         best[at] = better(best[at], value if math.isfinite(value) else math.nan)
@@ -187,7 +189,7 @@ def _levels(values: Any) -> list[Any]:
     found = list({repr(v): v for v in values}.values())
     try:
         return sorted(found)
-    except TypeError:
+    except (TypeError, ValueError):                        # ValueError: arrays
         return found
 
 
