@@ -237,6 +237,9 @@ class Problem:
             else:
                 self.callbacks = [scheduled]
         if self.clip_norm:
+            if made.clip_norm:
+                raise UsageError(f"{text} clips gradients, and --clip-norm {self.clip_norm:g} says"
+                                 " another norm")
             made.clip_norm = self.clip_norm
         return made
 

@@ -213,6 +213,7 @@ def descend(options: argparse.Namespace) -> None:
     """
     from tinygrad_opt import optim
     from tinygrad_opt.viz.figures import matplotlib_or_error, save_picture
+    from tinygrad_opt.viz.graph.model import counted
     from tinygrad_opt.viz.plots import descents as d
 
     matplotlib_or_error()
@@ -226,7 +227,7 @@ def descend(options: argparse.Namespace) -> None:
     for path in map(room_for, options.out):
         if kind_of(path) == STILL:
             save_picture(partial(d.plot_descent, [*runs.values()]), path, **look(options))
-            print(f"{path}  {len(runs)} descents")
+            print(f"{path}  {counted(len(runs), 'descent')}")
             continue
         for name, run in runs.items():
             film = d.animate_descent(run, frames=options.frames, **look(options))
