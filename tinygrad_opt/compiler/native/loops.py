@@ -63,7 +63,13 @@ class Loop(NamedTuple):
     stores: tuple[tuple[int, ...], ...]
     folds: tuple[tuple[str, int, int], ...] = ()
     checks: tuple[int, ...] = ()
-    level: int = 3
+
+    @property
+    def level(self) -> int:
+        """How much LLVM is to do. It ends the process over some loops that read backwards, when it
+        weighs how many entries to do at once, so those go entry by entry."""
+        backwards = any(step < 0 for _, strides in self.arrays for step in strides)
+        return 1 if backwards else 3
 
     def merged(self) -> Loop:
         """The same with neighbouring axes made one where no array can tell the difference."""
