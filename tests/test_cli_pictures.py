@@ -201,7 +201,7 @@ def test_every_surface_and_every_optimizer_has_a_rate():
     ("animate spiral --size 9x1080", "of 100 to 10000 pixels each"),
     ("landscape spiral --dpi 0", "'0' is no number above 0"),
     ("landscape spiral --optimizer sgd:lr=1 --lr 2", "sgd:lr=1 has its rate, and --lr 2 says"),
-    ("report moons --optimizer sgd:clip_norm=2 --clip-norm 1", "clips gradients, and --clip-norm 1"),
+    ("report moons --optimizer sgd:clip_norm=2 --clip-norm 1", "sgd:clip_norm=2 clips gradients"),
     ("descend --start x", "'x' is no number"),
     ("descend stuck sgd:0.01", "is there twice"),
     ("spiral 0", "there are rows 1 to 9"),
