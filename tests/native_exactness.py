@@ -177,7 +177,9 @@ def _size(x):
 
 
 def _distance(a, b, size):
-    if not (isinstance(a, np.ndarray) and isinstance(b, np.ndarray)):
+    if isinstance(a, np.ndarray) != isinstance(b, np.ndarray):
+        return math.inf
+    if not isinstance(a, np.ndarray):
         return 0.0 if a is b or a == b else math.inf
     if (a.shape, a.dtype) != (b.shape, b.dtype):
         return math.inf

@@ -634,6 +634,13 @@ def test_without_a_place_to_write_everything_works(tmp_path):
     assert process(blocked)[0] == 35
 
 
+def test_a_quoted_home_is_the_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("TINYGRAD_OPT_CACHE", "~/kept")
+    assert machine_code.cache_folder() == tmp_path / "kept"
+
+
 def test_interrupted_writing_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("TINYGRAD_OPT_CACHE", str(tmp_path))
 

@@ -132,7 +132,7 @@ def cache_folder() -> Path:
     """Where compiled functions are kept: TINYGRAD_OPT_CACHE, or the user's folder for caches."""
     chosen = os.environ.get("TINYGRAD_OPT_CACHE")
     if chosen:
-        return Path(chosen)
+        return Path(chosen).expanduser()
     home = os.environ.get("LOCALAPPDATA") or os.environ.get("XDG_CACHE_HOME")
     return Path(home or Path.home() / ".cache") / "tinygrad_opt"
 
