@@ -435,6 +435,15 @@ def test_random_numbers_come_from_numpy():
     assert run("native") == run("numpy")
 
 
+def test_a_power_of_a_half_is_a_root():
+    x, found = np.array([0, -0.0, 2, np.inf, -np.inf, -1, np.nan], np.float32), []
+    for backend in ("native", "numpy"):
+        step = tg.compile(lambda x: tg.Tensor(x) ** 0.5, backend=backend)
+        with np.errstate(all="ignore"):
+            found.append([step(x).data for _ in range(2)][1])
+    np.testing.assert_array_equal(*found)
+
+
 @pytest.mark.parametrize("dtype", ["u1", "u8", "i8", "?", "f2", "f4"])
 @pytest.mark.parametrize("function", [
     nn.softmax, nn.log_softmax, nn.sigmoid, nn.softplus, nn.gelu, nn.elu, nn.relu, np.mean, np.sum,

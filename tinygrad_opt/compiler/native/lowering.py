@@ -271,9 +271,10 @@ class Lowering:
             n = float.fromhex(exponent[2])
             square = ("multiply", dtype, base, base)
             known = {0: number(dtype, 1), 1: ("positive", dtype, base), 2: square,
-                     3: ("multiply", dtype, square, base), -1: ("reciprocal", dtype, base)}
+                     3: ("multiply", dtype, square, base), -1: ("reciprocal", dtype, base),
+                     0.5: ("sqrt", dtype, base)}
             if n in known:
-                return known[int(n)]
+                return known[n]
         return "power", dtype, base, exponent
 
     def _reduce(self, call: Call) -> list[Any]:
