@@ -523,6 +523,9 @@ def test_notebooks_are_given_a_picture_with_ids_of_its_own():
     assert len(ids[0]) > 5 and not ids[0] & ids[1]
     assert one._repr_html_() == bundle["text/html"]
     assert "<style" not in bundle["text/html"]             # it would leak into the notebook's page
+    width = float(ET.fromstring(one.svg).get("width"))     # a file fits the window, within limits
+    _, narrowest, *_ = one.svg.replace("(min-width:", "px){svg:root").split("px){svg:root")
+    assert float(narrowest) == pytest.approx(0.6 * width, abs=1)
 
 
 def test_a_display_never_raises(monkeypatch, capsys):

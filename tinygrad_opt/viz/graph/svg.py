@@ -72,7 +72,7 @@ def svg(
         f"<!-- engine: {layout.engine} -->",
         f'<title id="{prefix}title">Computation graph of {escape(graph.name)}</title>',
         f'<desc id="{prefix}about">{escape(shorten(about, 400))}</desc>',
-        *([_style()] if theme == "auto" else []),
+        *([_style(total_width)] if theme == "auto" else []),
         f"<defs>{''.join(pen.tips())}</defs>",
         *([background] if panel or theme == "dark" or theme == "auto" else []),
         *body, "</svg>", "",
@@ -88,8 +88,10 @@ def _sentence(graph: Graph) -> Iterator[str]:
             yield f"{graph.nodes[id].title or id} from {names}."
 
 
-def _style() -> str:
-    """The dark colours, for readers whose system asks for them."""
+def _style(width: float) -> str:
+    """The dark colours, for readers whose system asks for them; opened alone it is as wide as the
+    window, as long as its words stay legible.
+    """
     here = "svg.tg-auto"
     rules = [f"{here} .page{{fill:{DARK.page}}}", f"{here} text{{fill:{DARK.text}}}",
              f"{here} .muted{{fill:{DARK.muted}}}", f"{here} text.alarm{{fill:{DARK.alarm}}}",
@@ -102,6 +104,7 @@ def _style() -> str:
     rules.append(f"{here} text.halo{{stroke:{DARK.page}}}")
     rules.append(f"{here} .alias .box{{stroke:{DARK.kinds['parameter'][1]}}}")
     return ("<style>svg.tg-auto{color-scheme:light dark}"
+            f"@media (min-width:{0.6 * width:.0f}px){{svg:root{{max-width:100%;height:auto}}}}"
             f"@media {NIGHT}{{{' '.join(rules)}}}</style>")
 
 
