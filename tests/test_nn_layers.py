@@ -193,6 +193,28 @@ def test_an_mlp_takes_names_functions_and_modules_as_activation():
         nn.MLP([2, 1], "rellu")
 
 
+HALF = {
+    "LayerNorm": lambda dtype: nn.LayerNorm(40, dtype=dtype),
+    "LayerNorm without affine": lambda dtype: nn.LayerNorm(40, affine=False, dtype=dtype),
+    "RMSNorm": lambda dtype: nn.RMSNorm(40, eps=1e-3, dtype=dtype),
+    "BatchNorm1d": lambda dtype: nn.BatchNorm1d(40, dtype=dtype),
+}
+
+
+@pytest.mark.parametrize("record", [False, True])
+@pytest.mark.parametrize("name", HALF)
+def test_squares_do_not_overflow_where_float16_is_normalised(name, record):
+    def run(dtype):
+        layer, t = HALF[name](dtype), tg.Tensor(x.astype(dtype), requires_grad=True)
+        z = layer(t)
+        (z * weights.astype(dtype)).sum().backward(create_graph=record)
+        assert z.dtype == t.grad.dtype == dtype
+        return np.stack([z.data, getattr(t.grad, "data", t.grad) * np.asarray(300, dtype)])
+
+    x, weights = (300 * normal(30, 40)).astype(np.float16), normal(30, 40, seed=1)
+    assert np.allclose(run(np.float16), run(np.float32), rtol=0.02, atol=0.01)
+
+
 def test_an_mlp_normalises_then_activates_then_drops_and_leaves_its_output_alone():
     model = nn.MLP([2, 6, 1], "relu", norm="layer", dropout=0.5, output="sigmoid", rng=0)
     assert list(model.parameters()) == ["layers.0.weight", "layers.0.bias", "layers.1.weight",

@@ -15,9 +15,12 @@ from tinygrad_opt.recording import default_dtype, effect
 from tinygrad_opt.tensor import Tensor, answer, apply
 from tinygrad_opt.typing import Array, ArrayLike, DTypeLike, Shape, Size
 
+# Squares of float16 overflow from 256 on: all is computed in float32 there, as in PyTorch.
+
 
 def _standardized(x: Array, axis: Shape, eps: float) -> tuple[Array, Array]:
     """(x − mean) / √(var + ε) along the axes, and that root."""
+    x = kernels.single(x)
     n = math.prod(x.shape[a] for a in axis)
     z = x - kernels.sum_along(x, axis) / n
     spread = _length(z, axis, eps)
@@ -28,7 +31,8 @@ def _standardized(x: Array, axis: Shape, eps: float) -> tuple[Array, Array]:
 def _standardize(
     x: Array, axis: Shape, eps: float, shared: tuple[Array, Array] | None = None
 ) -> Array:
-    return (_standardized(x, axis, eps) if shared is None else shared)[0]
+    z, _ = _standardized(x, axis, eps) if shared is None else shared
+    return _in_dtype_of(x, z)
 
 
 def _standardize_vjp(
@@ -36,6 +40,7 @@ def _standardize_vjp(
     shared: tuple[Array, Array] | None = None,
 ) -> Array:
     """What moves the mean or the variance has no effect: it is taken out of g."""
+    g, x = kernels.single(g), kernels.single(x)
     if shared is not None:
         n = math.prod(x.shape[a] for a in axis)
         along = z * (kernels.dot_along(g, z, axis) / n)
@@ -50,24 +55,30 @@ def _standardize_vjp(
 
 def _length(x: Array, axis: Shape, eps: float) -> Array:
     """√(mean of x² + ε) along the axes."""
+    x = kernels.single(x)
     n = math.prod(x.shape[a] for a in axis)
     return np.sqrt(kernels.dot_along(x, x, axis) / n + eps)
 
 
 def _rescale(x: Array, axis: Shape, eps: float, shared: Array | None = None) -> Array:
     """x / √(mean of x² + ε) along the axes."""
-    return x / (_length(x, axis, eps) if shared is None else shared)
+    return _in_dtype_of(x, x / (_length(x, axis, eps) if shared is None else shared))
 
 
 def _rescale_vjp(
     g: Array, z: Array, x: Array, axis: Shape, eps: float, shared: Array | None = None
 ) -> Array:
     """What moves the length has no effect: it is taken out of g."""
+    g, x = kernels.single(g), kernels.single(x)
     if shared is not None:
         n = math.prod(x.shape[a] for a in axis)
         return (g - z * (kernels.dot_along(g, z, axis) / n)) / shared
     length = np.sqrt((x * x).mean(axis=axis, keepdims=True) + eps)
     return (g - z * (g * z).mean(axis=axis, keepdims=True)) / length
+
+
+def _in_dtype_of(x: Array, z: Array) -> Array:
+    return z if z.dtype == x.dtype else z.astype(x.dtype)
 
 
 def _scale_and_shift(x: Array, weight: Array, bias: Array) -> Array:
@@ -80,6 +91,7 @@ def _normalized(
     x: Array, weight: Array, bias: Array, axis: Shape, eps: float
 ) -> tuple[Array, Array, Array]:
     """x − mean, 1 / √(var + ε), and that times γ."""
+    x = kernels.single(x)
     n = math.prod(x.shape[a] for a in axis)
     z = x - kernels.sum_along(x, axis) / n
     inverse = 1 / _length(z, axis, eps)
@@ -96,7 +108,7 @@ def _normalize(
     z, _, scale = _normalized(x, weight, bias, axis, eps) if shared is None else shared
     z = z * scale
     z += bias
-    return z
+    return _in_dtype_of(x, z)
 
 
 def _normalize_vjps(
@@ -104,6 +116,7 @@ def _normalize_vjps(
     shared: tuple[Array, Array, Array] | None = None,
 ) -> list[Array]:
     """As for `standardize`, for γ by channel, or in the shape of the last axes."""
+    g, x = kernels.single(g), kernels.single(x)
     n = math.prod(x.shape[a] for a in axis)
     if shared is None:
         z = x - x.mean(axis=axis, keepdims=True)
@@ -407,7 +420,7 @@ def _inverse_root(var: np.ndarray, eps: float, shape: tuple[int, ...]) -> np.nda
 
 def _follow(x: np.ndarray, mean: np.ndarray, var: np.ndarray, momentum: float) -> None:
     """Let the running statistics follow those of the batch x."""
-    axis = _all_but_channels(x)
+    axis, x = _all_but_channels(x), kernels.single(x)
     n = x.size // x.shape[1]
     mean += momentum * (x.mean(axis=axis) - mean)
     var += momentum * (x.var(axis=axis) * (n / (n - 1)) - var)
