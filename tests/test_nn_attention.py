@@ -214,6 +214,16 @@ def test_a_row_that_is_hidden_as_a_whole_stays_finite(dtype):
     np.testing.assert_array_equal(p.data[0, 2], [0, 0, 1])
 
 
+@pytest.mark.parametrize("shape", [(0, 4, 6), (3, 0, 6), (0, 0, 6)])
+def test_a_batch_of_no_sequences_and_a_sequence_of_no_places_pass(shape):
+    block = nn.TransformerBlock(6, 2, causal=True, rng=0)
+    x = tg.Tensor(np.ones(shape), requires_grad=True)
+    z, p = block(x, weights=True)
+    assert z.shape == shape and p.shape == (shape[0], 2, shape[1], shape[1])
+    z.sum().backward()
+    assert x.grad.shape == shape and not block.linear1.weight.grad.any()
+
+
 def test_a_mask_is_of_bool_or_float_and_may_be_learned():
     x = np.ones((2, 3, 4), np.float32)
     with pytest.raises(TypeError, match="bool or float, got int64"):

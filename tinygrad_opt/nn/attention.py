@@ -203,14 +203,14 @@ class MultiHeadAttention(Module):
         z, p = attention(q, k, v, mask, causal=self.causal, rng=self.rng, weights=True,
                          dropout=self.dropout if self.training else 0.0)
         z = z.swapaxes(-3, -2)                             # (..., time, heads, features / heads)
-        z = self.out_proj(z.reshape((*z.shape[:-2], -1)))
+        z = self.out_proj(z.reshape((*z.shape[:-2], z.shape[-2] * z.shape[-1])))
         return (z, p) if weights else z
 
     def _by_head(self, x: Tensor) -> Tensor:
         """(..., time, features) as (..., heads, time, features / heads)."""
         if x.ndim < 2:
             raise ShapeError(f"attention needs shape (..., time, features), got {x.shape}")
-        return x.reshape((*x.shape[:-1], self.heads, -1)).swapaxes(-3, -2)
+        return x.reshape((*x.shape[:-1], self.heads, x.shape[-1] // self.heads)).swapaxes(-3, -2)
 
     def _options(self) -> str:
         n = self.query.weight.shape[0]
