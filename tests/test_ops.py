@@ -317,7 +317,7 @@ CORNERS = {
     "softplus far out": (ops.softplus, [-1e4, 0.0, 1e4], [0, 0.5, 1]),
     "silu far out": (ops.silu, [-1e4, 0.0, 1e4], [0, 0.5, 1]),
     "gelu far out": (ops.gelu, [-1e4, 0.0, 1e4], [0, 0.5, 1]),
-    "gelu_tanh far out": (ops.gelu_tanh, [-1e2, 0.0, 1e2], [0, 0.5, 1]),
+    "gelu_tanh far out": (ops.gelu_tanh, [-1e2, 0.0, 1e200], [0, 0.5, 1]),
     "elu far out": (ops.elu, [-1e4, 1e4], [0, 1]),
     "tanh far out": (np.tanh, [-1e4, 0.0, 1e4], [0, 1, 0]),
     "erf far out": (ops.erf, [-1e200, 1e200], [0, 0]),

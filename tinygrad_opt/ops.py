@@ -230,7 +230,13 @@ def _gelu_slope(x: Array, cdf: Array | None) -> Array:
 _GELU = math.sqrt(2 / math.pi)
 
 
+def _gelu_tanh_bend(x: Array) -> Array:
+    """x where the tanh of `gelu_tanh` is not ±1 yet: beyond, x³ may overflow, and 0 · x² be nan."""
+    return np.clip(x, -10, 10)
+
+
 def _gelu_tanh_of(x: Array) -> Array:
+    x = _gelu_tanh_bend(x)
     return np.tanh(_GELU * (x + 0.044715 * x * x * x))
 
 
@@ -239,7 +245,7 @@ def _gelu_tanh(x: Array, shared: Array | None = None) -> Array:
 
 
 def _gelu_tanh_slope(x: Array, t: Array | None) -> Array:
-    t = _gelu_tanh_of(x) if t is None else t
+    t, x = _gelu_tanh_of(x) if t is None else t, _gelu_tanh_bend(x)
     return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * (_GELU * (1 + 3 * 0.044715 * x * x))
 
 
