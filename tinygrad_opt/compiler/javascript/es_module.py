@@ -214,8 +214,11 @@ class _Module(Memory):
             raise refused(f"{call.name}, which draws random numbers: hand them in as an argument,"
                            " or call model.eval() before the capture")
         what = "effect" if call.is_effect else "call"
-        code = getattr(getattr(call.kernel, "function", call.kernel), "__code__", None)
-        where = "" if code is None else f" ({code.co_filename}:{code.co_firstlineno})"
+        function = getattr(call.kernel, "function", call.kernel)
+        code = getattr(function, "__code__", None)
+        does = (getattr(function, "__doc__", None) or "").partition("\n")[0]
+        where = "" if code is None else (
+            f" ({f'{does} ' * bool(does)}{code.co_filename}:{code.co_firstlineno})")
         raise refused(f"the {what} {call.name}{where}")
 
     def _result(self, part: Function, x: object) -> str:

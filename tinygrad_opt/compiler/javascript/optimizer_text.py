@@ -86,7 +86,10 @@ class Update:
             lines += [f"const taken = {self.plan.t} + count;",
                       "const lr = (typeof R.lr == 'function' ? R.lr(taken) : R.lr)"
                       " / (1 + R.decay * taken);"]
-            lines.append("must(lr >= 0, `rates.lr must be a number >= 0, got ${R.lr}`);")
+            told = ("rates.lr follows a schedule in Python: give step(data, {lr: t => …}), a"
+                    " function of the step count" if callable(optimizer.lr)
+                    else "rates.lr must be a number >= 0, got ${R.lr}")
+            lines.append(f"must(lr >= 0, `{told}`);")
         lines.append(f"const t = {run.count + self.plan._done[0] + 1} + count;")
         versions = run.branches()
         if None in versions or any(update_loop(run, v) is None for v in versions):
