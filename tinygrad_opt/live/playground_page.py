@@ -63,7 +63,8 @@ def playground(
     CaptureError
         If a model does what JavaScript has no words for, such as dropout; it is named.
     ValueError
-        For data that are no points of the plane with 2 to 8 classes.
+        For data that are no points of the plane with 2 to 8 classes, and for models of other
+        inputs than two or of other outputs than the classes.
 
     Examples
     --------
@@ -73,9 +74,21 @@ def playground(
     'playground.html'
     """
     models = [model] if isinstance(model, Module) else list(model or ())
+    for m in models:
+        if not isinstance(m, Module):
+            raise TypeError(f"playground() takes a Module or a list of them, got {m!r}.")
+    if deepest < 0:
+        raise ValueError(f"deepest is a number of hidden layers, got {deepest}.")
+    given, sets = [given_network(m) for m in models], points_of(data)
+    for network in given:
+        if data is None:                                   # of the package's, those that fit
+            sets = {n: s for n, s in sets.items() if s["classes"] == network["classes"]}
+        for n, s in sets.items() or [("no set of the package", {"classes": "so many"})]:
+            if s["classes"] != network["classes"]:
+                raise ValueError(f"{n} has {s['classes']} classes, and {network['name']} gives"
+                                 f" {network['classes']} numbers for a point.")
     contents: dict[str, Any] = {
-        "data": points_of(data), "rules": rules_of(optimizers),
-        "given": [given_network(m) for m in models],
+        "data": sets, "rules": rules_of(optimizers), "given": given,
         "nets": {} if models else {
             a: [family(a, depth)["make"] for depth in range(deepest + 1)] for a in activations},
         "starts": {a: start_of(a) for a in activations},

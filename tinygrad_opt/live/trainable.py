@@ -14,7 +14,7 @@ from tinygrad_opt.nn.init import gain
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.ops import TABLE
 from tinygrad_opt.symbols import Trace, text
-from tinygrad_opt.tensor import Tensor
+from tinygrad_opt.tensor import Tensor, no_grad
 
 __all__ = ["family", "given_network", "slope_of", "start_of"]
 
@@ -47,10 +47,16 @@ def given_network(model: Module) -> dict[str, Any]:
     """A network that the reader wrote, with the weights that it has now."""
     layers = layers_of(model)
     inputs = layers[0][0].weight.shape[0] if layers else _inputs_of(model)
+    if inputs != 2:
+        raise ValueError(f"a playground needs models of 2 inputs, points of the plane;"
+                         f" {type(model).__name__} takes {inputs}.")
     described = [{"in": layer.weight.shape[0], "out": layer.weight.shape[1], "activation": name}
                  for layer, name in layers]
-    return {"make": template(lambda sizes: _text(model, inputs, sizes), ROWS), "inputs": inputs,
-            "name": type(model).__name__, "layers": described}
+    made = template(lambda sizes: _text(model, inputs, sizes), ROWS)
+    with no_grad():
+        classes = model(Tensor(np.zeros((2, inputs), np.float32))).shape[-1]
+    return {"make": made, "inputs": inputs, "classes": classes, "name": type(model).__name__,
+            "layers": described}
 
 
 def layers_of(model: Module) -> Layers:
