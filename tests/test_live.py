@@ -227,6 +227,10 @@ def test_own_data_are_points_of_the_plane(tmp_path):
     rows = [f"{a},{b},{c}" for (a, b), c in zip(x.tolist(), ["rose", "lily"] * 20)]
     path.write_text("\n".join(["width,length,kind", *rows]))
     assert points_of(path)["flowers"]["names"] == ["lily", "rose"]
+    for told in (path, str(path)):
+        named, classes = live.points(told)
+        np.testing.assert_array_equal(named, live.points((x, ["rose", "lily"] * 20))[0])
+        assert classes[:4].tolist() == [0, 1, 0, 1]
     for bad, complaint in (((rng.normal(size=(40, 3)), [0, 1] * 20), "points of the plane"),
                            ((x[:4], [0, 1] * 2), "at least 8 points"),
                            ((x * np.inf, [0, 1] * 20), "finite"),
@@ -262,6 +266,21 @@ def test_the_whole_playground_is_one_small_file(tmp_path):
 def test_a_model_that_has_no_words_is_named():
     with pytest.raises(tg.CaptureError, match="random numbers"):
         live.playground(nn.MLP([2, 4, 3], dropout=0.5, rng=0), "spiral", optimizers=["sgd"])
+
+
+def test_a_model_that_does_not_fit_the_points_is_refused():
+    only = {"optimizers": ["sgd"]}
+    for model, data, complaint in (
+            (nn.MLP([3, 4, 2], rng=0), "moons", "models of 2 inputs.*MLP takes 3"),
+            (nn.MLP([2, 4, 2], rng=0), "spiral", "spiral has 3 classes, and MLP gives 2 numbers"),
+            (nn.MLP([2, 4, 5], rng=0), None, "no set of the package"),
+            ([nn.MLP([2, 4, 2], rng=0), nn.MLP([2, 4, 3], rng=0)], None, "no set of the package")):
+        with pytest.raises(ValueError, match=complaint):
+            live.playground(model, data, **only)
+    with pytest.raises(TypeError, match="a Module or a list of them, got 'm'"):
+        live.playground("mlp")
+    with pytest.raises(ValueError, match="hidden layers, got -1"):
+        live.playground(deepest=-1)
 
 
 @pytest.fixture(scope="module")
@@ -379,6 +398,66 @@ def test_the_python_on_the_page_gives_its_losses(browser, page, capsys):
     printed = [float(line.split("(")[1].split(",")[0].rstrip(")"))
                for line in capsys.readouterr().out.splitlines()]
     np.testing.assert_allclose(losses, printed, rtol=1e-5, atol=1e-6)
+    tab.close()
+
+
+@pytest.mark.parametrize("schedule", ["step", "exponential", "cosine", "inverse time", "warm up"])
+def test_a_schedule_stands_in_the_python_of_the_page(browser, page, capsys, schedule):
+    tab = opened(browser, page)
+    tab.evaluate("s => change({widths: [3], schedule: s, horizon: 40, rule: 'SGD', lr: 0.5})",
+                 schedule)
+    code = tab.text_content("#python").replace("range(10)", "range(6)")
+    losses = tab.evaluate("() => Array.from({length: 42}, () => playground.lab.step())")
+    tab.close()
+    exec(compile(code, "playground", "exec"), {})
+    printed = [float(line.split("(")[1].split(",")[0].rstrip(")"))
+               for line in capsys.readouterr().out.splitlines()]
+    np.testing.assert_allclose(losses, printed, rtol=1e-4, atol=1e-6)
+
+
+def test_the_focus_stays_where_layers_are_made_anew(browser, page):
+    tab = opened(browser, page)
+    label = "document.activeElement.ariaLabel"
+    tab.focus("[aria-label='One neuron less in layer 2']")
+    for _ in range(2):
+        tab.keyboard.press("Enter")
+        assert tab.evaluate(label) == "One neuron less in layer 2"
+    assert tab.evaluate("playground.lab.settings.widths") == [16, 14]
+    tab.focus("#fewer")
+    tab.keyboard.press("Enter")
+    assert tab.evaluate(label) == "One hidden layer less"
+    tab.keyboard.press("Enter")                            # there is no less
+    assert tab.evaluate(label) == "One hidden layer more"
+    assert tab.complaints == []
+    tab.close()
+
+
+def test_a_seed_that_is_none_is_shown_as_what_it_is_taken_for(browser, page):
+    tab = opened(browser, page, viewport={"width": 390, "height": 844})
+    for typed, taken in (("-3", "0"), ("", "0"), ("7.5", "7")):
+        tab.fill("#seed", typed)
+        tab.keyboard.press("Enter")
+        assert tab.input_value("#seed") == taken
+        assert f"rng={taken})" in tab.text_content("#python")
+    assert tab.evaluate("document.documentElement.scrollWidth") == 390
+    tab.close()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_numbers_on_neurons_leave_each_other_room(browser, page, width):
+    tab = opened(browser, page, viewport={"width": width, "height": 844})
+    tab.keyboard.press("ArrowRight")
+    tab.keyboard.press("b")
+    for _ in range(16):
+        overlaps = tab.evaluate("""() => {
+          const boxes = [...document.querySelectorAll("#columns .value, #columns .name")]
+            .map(e => e.getBoundingClientRect());
+          return boxes.flatMap((a, i) => boxes.slice(i + 1).filter(b =>
+            a.left < b.right - 1 && b.left < a.right - 1
+            && a.top < b.bottom - 1 && b.top < a.bottom - 1)).length;
+        }""")
+        assert overlaps == 0, tab.inner_text("#stage-count")
+        tab.keyboard.press("ArrowRight")
     tab.close()
 
 

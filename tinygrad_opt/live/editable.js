@@ -128,11 +128,12 @@ function buildLeaves() {
         compute("hand");
         mark(node.id);
       };
+      input.onblur = show;                 // what was no number is again what it was
       input.onkeydown = e => {             // a tenth at a time, or a hundredth with shift
         const by = {ArrowUp: 1, ArrowDown: -1}[e.key];
         if (!by) return;
         e.preventDefault();
-        input.value = String(+(input.valueAsNumber + by * (e.shiftKey ? 0.01 : 0.1)).toFixed(6));
+        input.value = String(+((input.valueAsNumber || 0) + by * (e.shiftKey ? 0.01 : 0.1)).toFixed(6));
         input.oninput();
       };
       const name = entryName(node, k);

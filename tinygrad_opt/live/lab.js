@@ -79,6 +79,15 @@ const SCHEDULES = {
   "warm up": (t, n) => Math.min((t + 1) / (n / 10), 1),
 };
 
+// the same in Python
+const SCHEDULE_TEXTS = {
+  step: (lr, n) => `optim.schedules.step(${lr}, every=${n / 4}, factor=0.5)`,
+  exponential: (lr, n) => `optim.schedules.exponential(${lr}, rate=0.01 ** (1 / ${n}))`,
+  cosine: (lr, n) => `optim.schedules.cosine(${lr}, ${n})`,
+  "inverse time": (lr, n) => `optim.schedules.inverse_time(${lr}, decay=10 / ${n})`,
+  "warm up": (lr, n) => `optim.schedules.warm_up(${lr}, ${n / 10 - 1}, start=${lr} / ${n / 10})`,
+};
+
 // ---- features ----
 
 const FEATURES = [

@@ -96,7 +96,7 @@ function buildNetwork() {
     const last = l === layers.length - 1, what = last ? "Outputs" : `Hidden layer ${l + 1}`;
     column(last ? "outputs" : "hidden", layer.out, what).forEach((b, j) => {
       const name = last ? className(j) : "";
-      if (last) b.append(make("span", {className: "name", textContent: name}));
+      if (last) b.append(make("span", {className: "name", textContent: name, title: name}));
       b.setAttribute("aria-label", last ? `Output for ${name}` : `${what}, neuron ${j + 1}`);
       b.onfocus = () => { b.title = aboutWire({layer: l, from: 0, to: j, bias: true}); };
       b.onclick = () => pick({layer: l, from: picked.layer === l ? picked.from : 0, to: j, bias: true});
@@ -110,6 +110,8 @@ function buildNetwork() {
       columns.at(-1).element.prepend(tools);
     }
   });
+  const names = [...columns.at(-1).element.querySelectorAll(".name")];
+  columns.at(-1).element.style.paddingRight = `${Math.max(...names.map(x => x.offsetWidth)) + 24}px`;
   byId("depth").textContent = layers.length - 1;
   placeWires();
 }
@@ -363,6 +365,8 @@ function reset() {
   if (playing) pause();
   if (stage) leave();
   lab.settings.seed = Math.max(0, Math.floor(Number(byId("seed").value) || 0));
+  byId("seed").value = String(lab.settings.seed);
+  writePython();
   lab.reset();
   curve = [];
   draw();
@@ -371,12 +375,16 @@ function reset() {
 
 function change(settings) {
   if (stage) leave();
+  const control = document.activeElement, held = control?.ariaLabel;
   const before = lab.net;
   lab.change(settings);
   if (lab.net !== before) { afresh(); if (!("batch" in settings)) curve = []; }
   showSettings();
   draw();
   tell();
+  if (!held || control.isConnected && !control.disabled) return;
+  const same = [...document.querySelectorAll(".tools button, #shape button")], at = same.find(b => b.ariaLabel === held);
+  (at?.disabled ? same.find(b => b.parentElement === at.parentElement && !b.disabled) : at ?? byId("fewer"))?.focus();
 }
 
 function afresh() {
@@ -527,6 +535,12 @@ function showStage() {
   showOnNeurons(s);
 }
 
+// two digits in few letters, which have room on a neuron
+const short = x => {
+  const plain = String(+x.toPrecision(2)), text = plain.length > 6 || plain.includes("e") ? x.toExponential(0).replace("+", "") : plain;
+  return text.replace(/-/g, "−").replace(/^(−?)0\./, "$1.");
+};
+
 // what has been computed by this stage stands on the neurons
 function showOnNeurons(s) {
   const {data, values, gradients} = lab.lastStep, done = stage.list.slice(0, stage.at + 1);
@@ -545,7 +559,7 @@ function showOnNeurons(s) {
       if (!row) return told?.remove();
       if (!told) b.append(told = make("span", {className: "value"}));
       told.className = back ? "value back" : "value";
-      told.textContent = n(row[j], 2);
+      told.textContent = short(row[j]);
     });
   });
 }
@@ -596,15 +610,15 @@ function writePython() {
   const level = set.levels[Math.min(s.noise, set.levels.length - 1)].noise, features = s.features.map(f => FEATURES[f][2]);
   const plain = features.length === 2 && s.features[0] === 0 && s.features[1] === 1;
   const digits = v => String(+v.toPrecision(15));
+  const scheduled = lr => SCHEDULE_TEXTS[s.schedule]?.(lr, s.horizon) ?? lr;
   byId("python").textContent = [
     "import numpy as np", "import tinygrad_opt as tg", "from tinygrad_opt import nn, optim", "",
-    set.names.length ? "x, y = …  # your data" : `x, y = tg.live.points("${s.data}", ${digits(level)})`,
+    set.names.length ? "x, y = tg.live.points(…)  # your CSV file, or (x, y)" : `x, y = tg.live.points("${s.data}", ${digits(level)})`,
     ...plain || lab.given ? [] : [`x = np.stack([${features.join(", ")}], axis=-1)`],
     `n = ${lab.n}  # the first rows train, the others test`,
     lab.given ? "model = …  # yours" : `model = nn.MLP([${[s.features.length, ...s.widths, lab.classes].join(", ")}], "${s.activation}", rng=${s.seed})`,
-    `opt = optim.${s.rule}(model.parameters(), ${own.map(([k, v]) => `${k}=${digits(v)}`).join(", ")})`,
+    `opt = optim.${s.rule}(model.parameters(), ${own.map(([k, v]) => `${k}=${k === "lr" ? scheduled(digits(v)) : digits(v)}`).join(", ")})`,
     `rng = np.random.default_rng(${s.seed})`,
-    ...s.schedule === "constant" ? [] : [`opt.lr = …  # ${s.schedule} over ${s.horizon} steps`],
     "", "@tg.compile", "def step(x, y):", "    loss = nn.cross_entropy(model(x), y)",
     "    opt.zero_grad(); loss.backward(); opt.step()", "    return loss", "",
     "for epoch in range(10):", `    for batch in tg.data.minibatches(x[:n], y[:n], ${lab.batch}, rng=rng, drop_last=True):`,

@@ -25,13 +25,14 @@ SETS: dict[str, tuple[Callable[[float], tuple[Any, Any]], float]] = {
 LEVELS = (0.0, 0.5, 1.0, 2.0)              # times the usual noise
 
 
-def points(name: str, noise: float | None = None) -> tuple[np.ndarray, np.ndarray]:
+def points(name: Any, noise: float | None = None) -> tuple[np.ndarray, np.ndarray]:
     """The points of a data set as a live page has them.
 
     Parameters
     ----------
-    name : str
-        "spiral", "moons", "circles", "xor", "blobs" or "vertical".
+    name : str, path or (x, y)
+        "spiral", "moons", "circles", "xor", "blobs" or "vertical"; or a CSV file of two columns
+        and a class, or points and classes.
     noise : float, optional
         Standard deviation, as the functions of `data` take it; theirs by default.
 
@@ -49,7 +50,11 @@ def points(name: str, noise: float | None = None) -> tuple[np.ndarray, np.ndarra
     >>> x.shape, y[:4].tolist()
     ((300, 2), [0, 1, 0, 1])
     """
+    if not isinstance(name, str):
+        return prepared(*_read(name)[:2])
     if name not in SETS:
+        if name.endswith(".csv"):
+            return prepared(*_read(name)[:2])
         raise ValueError(f"no data set is called {name!r}; there are: {', '.join(SETS)}.")
     make, usual = SETS[name]
     return prepared(*make(usual if noise is None else noise))
@@ -98,15 +103,20 @@ def _told(what: Any) -> dict[str, Any]:
         made = [(usual * k, points(what, usual * k)) for k in LEVELS]
         names: list[str] = []
     else:
-        if isinstance(what, str | Path):
-            table = data.csv(what)
-            what, names = (table.x, table.y), [str(n) for n in table.names or ()]
-        else:
-            names = [str(n) for n in np.unique(np.asarray(what[1]))]
-        made = [(0.0, prepared(*what))]
+        x, classes, names = _read(what)
+        made = [(0.0, prepared(x, classes))]
     y = made[0][1][1]
     return {"classes": int(y.max()) + 1, "names": names, "y": _text(y.astype(np.uint8)),
             "levels": [{"noise": noise, "x": _text(x)} for noise, (x, _) in made]}
+
+
+def _read(what: Any) -> tuple[Any, Any, list[str]]:
+    """Points and classes of one's own, and the classes' names."""
+    if isinstance(what, str | Path):
+        table = data.csv(what)
+        return table.x, table.y, [str(n) for n in table.names or ()]
+    x, y = what
+    return x, y, [str(n) for n in np.unique(np.asarray(y))]
 
 
 def _text(array: np.ndarray) -> str:

@@ -58,7 +58,7 @@ function marker(pen, shape, x, y, r) {
   const corners = {s: [45, 135, 225, 315], D: [0, 90, 180, 270], d: [0, 90, 180, 270], "^": [-90, 30, 150], v: [90, 210, 330], "<": [180, 300, 60],
     ">": [0, 120, 240], p: [-90, -18, 54, 126, 198], h: [0, 60, 120, 180, 240, 300], H: [30, 90, 150, 210, 270, 330], "8": [0, 45, 90, 135, 180, 225, 270, 315]}[shape];
   pen.beginPath();
-  if (corners) { corners.forEach((d, i) => pen[i ? "lineTo" : "moveTo"](x + 1.2 * r * Math.cos(d * Math.PI / 180), y + 1.2 * r * Math.sin(d * Math.PI / 180))); pen.closePath(); }
+  if (corners) { corners.forEach((d, i) => pen[i ? "lineTo" : "moveTo"](x + (shape === "d" ? 0.6 : 1.2) * r * Math.cos(d * Math.PI / 180), y + 1.2 * r * Math.sin(d * Math.PI / 180))); pen.closePath(); }
   else if (shape === "X" || shape === "P") for (const d of shape === "X" ? [45, 135] : [0, 90]) {
     const a = d * Math.PI / 180, c = Math.cos(a) * r * 1.2, s = Math.sin(a) * r * 1.2, w = 0.4;
     pen.moveTo(x - c - s * w, y - s + c * w); pen.lineTo(x + c - s * w, y + s + c * w); pen.lineTo(x + c + s * w, y + s - c * w); pen.lineTo(x - c + s * w, y - s - c * w); pen.closePath();
