@@ -474,8 +474,10 @@ def test_explain_shows_the_loops_and_draw_the_program():
     _, step, *_ = classifier()
     text = step.explain(repeats=2)
     for line in ("for i0 in range(6):", "maximum(v2, 0)", "check_labels", "SGD.step()",
-                 "in tiles of", "calls in"):
+                 "in tiles of", "calls in", "  block 1", "  in registers"):
         assert line in text
+    update = text[text.index("SGD.step()"):]
+    assert "v4 = subtract(v0, v3)" in update and "a0[i0] = v4" in update   # p - lr · g
     assert "in registers" in tg.draw(step).dot
 
 

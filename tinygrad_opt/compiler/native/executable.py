@@ -58,6 +58,7 @@ class Native(Bound):
         ends = set(map(fused.root, slots_in(self.program.result)))
         self.stored = fused.stored(ends)
         self._allocate(ends)
+        self.steps: dict[int, OptimizerStep] = {}          # of optimizers, by the id of their unit
         self.pieces: list[Piece] = []
         for is_call, group in itertools.groupby(_settled(fused.units), lambda unit: unit.is_call):
             units = list(group)
@@ -94,9 +95,10 @@ class Native(Bound):
     def _called(self, unit: Unit) -> Piece:
         """A call that NumPy makes, or an effect."""
         call = unit.nodes[0]
-        run = (OptimizerStep(call.kernel.__self__, runner_of) if is_step(call)
-               else ready(call, self.arrays))
-        return Piece([unit], call.modes, run)
+        if not is_step(call):
+            return Piece([unit], call.modes, ready(call, self.arrays))
+        self.steps[id(unit)] = step = OptimizerStep(call.kernel.__self__, runner_of)
+        return Piece([unit], call.modes, step)
 
     def _raise(self, unit: Unit) -> None:
         """Have NumPy make the call that refuses a value, for its error."""
@@ -154,13 +156,20 @@ class Native(Bound):
         return Bound(self.program).preview(values)
 
     def listing(self, repeats: int) -> str:
-        """Each loop, the calls that it does, and its share of the time."""
-        lines = self.program.lines()
+        """Each loop, the calls that it does, and its share of the time; of an optimizer's step,
+        which is an effect and not timed, the loops of its latest call."""
+        lines, blocks = self.program.lines(), self.blocks
+        for c, call in enumerate(self.program.calls):
+            if not call.is_effect:
+                where = f"block {blocks[call.output]}" if call.output in blocks else "in registers"
+                lines[c] += f"  {where}"
         rows, runs = [], []
         for piece in self.pieces:
             for i, unit in enumerate(piece.units):
                 calls = [lines[c] for c in sorted(set(unit.calls))]
-                code = str(piece.made[i]).splitlines() if piece.runner else []
+                made = [piece.made[i]] if piece.runner else getattr(
+                    self.steps.get(id(unit)), "loops", [])
+                code = "\n".join(map(str, made)).splitlines()
                 effect = not piece.runner and unit.nodes[0].is_effect
                 rows.append((calls, code, effect))
                 runs.append(None if effect else piece.runner.one[i] if piece.runner else piece.run)
@@ -171,7 +180,7 @@ class Native(Bound):
             kind = "effect" if effect else f"{s * 1e6:.1f} µs {s / total:.0%}"
             text += [f"{kind}{'' if code or effect else ', by NumPy'}",
                      *(f"  {call}" for call in calls), *(f"      {line}" for line in code)]
-        loops = sum(bool(code) for _, code, _ in rows)
+        loops = sum(bool(code) for _, code, effect in rows if not effect)
         return "\n".join([*text, f"{len(lines)} calls in {loops} loops; {len(set(self._blocks))}"
                                  f" arrays are kept, in {self.nbytes:,} bytes"])
 

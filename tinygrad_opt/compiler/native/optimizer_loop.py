@@ -46,6 +46,7 @@ class OptimizerStep:
         self.left: Any = None                              # a plan of which no loops can be made
         self.kept: list[np.ndarray] = []                   # of each run: its count, rate, options
         self.moving: list[tuple[Any, Any]] = []            # runs for which Python computes numbers
+        self.loops: list[Any] = []                         # of the latest plan
 
     def __call__(self) -> None:
         if self.optimizer.reduce is not None:
@@ -112,6 +113,7 @@ class OptimizerStep:
             for steps, its in zip((numbers, copies, updates), made):
                 steps += its
         updates.append((_COUNT, [plan._done.buffer_info()[0]]))
+        self.loops = [loop for loop, _ in numbers + copies + updates]
         self.gather = self.runner_of(copies).call
         self.update = self.runner_of(numbers + updates).call
         self.gather_and_update = self.runner_of(numbers + copies + updates).call
