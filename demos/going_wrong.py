@@ -18,6 +18,8 @@ from tinygrad_opt import nn, optim
 
 DIGITS = tg.data.digits()[0].astype(np.float32), tg.data.digits()[1]          # 0 to 16
 SPIRAL = tg.data.spiral(100, 3, rng=0)
+WITH_A_HOLE = SPIRAL[0].copy(), SPIRAL[1]
+WITH_A_HOLE[0][100, 1] = np.nan
 RAMP = np.linspace(-1.7, 1.7, 64, dtype=np.float32)[:, None]
 NOISY, NEW = (tg.data.moons(n, noise=0.4, rng=seed) for n, seed in ((30, 0), (200, 1)))
 
@@ -32,22 +34,12 @@ class Detached(nn.Module):
         return self.second(np.tanh(self.first(x)).detach())
 
 
-def with_a_hole(x, y):
-    x = x.copy()
-    x[100, 1] = np.nan
-    return x, y
-
-
 def log_of_softmax(scores, labels):
     return -np.log(nn.softmax(scores)[np.arange(len(labels)), labels]).mean()
 
 
 def distance(points, targets):
     return np.sqrt(np.square(points - targets).sum(axis=1)).mean()
-
-
-def squares(prediction, labels):                           # (n, 1) and (n,)
-    return np.square(prediction - labels).mean()
 
 
 def digits(*sizes, scale=1 / 16, **options):
@@ -61,7 +53,7 @@ def spiral(*sizes, **options):
 SGD, ADAM, CROSS = optim.SGD, optim.Adam(lr=1e-5), "cross_entropy"
 CASES = {                                # what fit says: model and data, loss, optimizer, options
     "nan or inf: in the data": (
-        (nn.MLP([2, 8, 3], rng=0), with_a_hole(*SPIRAL)), CROSS, SGD(lr=0.1), {"epochs": 2}),
+        (nn.MLP([2, 8, 3], rng=0), WITH_A_HOLE), CROSS, SGD(lr=0.1), {"epochs": 2}),
     "nan or inf: forward": (digits(32, scale=1), log_of_softmax, SGD(lr=0.2), {}),
     "nan or inf: backward": (
         (nn.Linear(2, 2, init="zeros", bias=False), (np.ones((64, 2)), np.eye(64, 2))), distance,
@@ -72,8 +64,9 @@ CASES = {                                # what fit says: model and data, loss, 
     "squashed twice": ((nn.Sequential(nn.Linear(2, 3, rng=0), nn.Softmax()), SPIRAL), CROSS,
                        SGD(lr=0.1), {}),
     "symmetric units": (spiral(16, init="zeros", activation="tanh"), CROSS, SGD(lr=0.1), {}),
-    "crossed samples": ((nn.Linear(1, 1, rng=0), (RAMP, 3 * RAMP[:, 0])), squares, SGD(lr=0.1),
-                        {"epochs": 20}),
+    "crossed samples": (                                   # (n, 1) less (n,) is (n, n)
+        (nn.Linear(1, 1, rng=0), (RAMP, 3 * RAMP[:, 0])), lambda z, y: np.square(z - y).mean(),
+        SGD(lr=0.1), {"epochs": 20}),
     "dead units": (digits(32), CROSS, SGD(lr=3), {}),
     "saturated units": (digits(32, scale=1, activation="tanh", init=1.0), CROSS, SGD(lr=0.01), {}),
     "saturated output": (digits(scale=1, init=1.0), CROSS, SGD(lr=1e-4), {}),

@@ -420,6 +420,7 @@ def test_the_heat_map_holds_the_best_value_of_each_pair():
 
 
 def test_options_that_cannot_be_ordered_are_drawn():
+    pytest.importorskip("matplotlib")
     found = sweep(lambda rng, at: rng.random(), {"at": [np.array([1, 2]), np.array([1, 3])]},
                   seed=0, progress=False)
     assert len(found.plot().axes[0].texts) == 2
