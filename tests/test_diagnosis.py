@@ -160,7 +160,7 @@ def test_a_last_step_that_is_not_finite_is_said_too():
 def test_nan_in_the_validation_data_is_said():
     with pytest.warns(TrainingWarning, match=r"val_loss is nan \(step 10, epoch 1\)\. x holds nan"):
         history = tg.fit(nn.Linear(2, 3, rng=0), *SPIRAL, loss="cross_entropy", epochs=3, seed=0,
-                         validation_data=going_wrong.with_a_hole(*SPIRAL), progress=False)
+                         validation_data=going_wrong.WITH_A_HOLE, progress=False)
     assert len(history.findings) == 1
 
 
@@ -200,7 +200,7 @@ def test_findings_are_saved_and_carried_on(tmp_path):
 @pytest.mark.parametrize("progress", ["bar", "lines"])
 def test_the_progress_makes_room_for_a_finding(progress, capsys):
     pytest.importorskip("tqdm")
-    x, y = going_wrong.with_a_hole(*SPIRAL)
+    x, y = going_wrong.WITH_A_HOLE
     with pytest.warns(TrainingWarning, match="x holds nan"), np.errstate(all="ignore"):
         tg.fit(nn.Linear(2, 3, rng=0), x, y, loss="cross_entropy", progress=progress, epochs=1)
     assert "epoch" in capsys.readouterr().err
