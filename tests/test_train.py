@@ -959,6 +959,11 @@ def test_ci_and_dumb_and_sizeless_terminals_get_lines(monkeypatch, tqdm, capsys,
 
 def test_a_notebook_gets_a_bar(monkeypatch, tqdm):
     monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
+    shell = types.SimpleNamespace(get_ipython=lambda: None)
+    monkeypatch.setitem(sys.modules, "IPython", shell)
+    trained(progress=True)
+    assert not tqdm                                          # it is imported, and runs no kernel
+    shell.get_ipython = lambda: shell
     trained(progress=True)
     assert len(tqdm) == 1
 

@@ -114,8 +114,9 @@ def progress_for(choice: bool | str) -> Quiet:
 
 def _can_redraw() -> bool:
     """Whether a line can be drawn over; tqdm draws nothing in a terminal that tells no size."""
-    if "ipykernel" in sys.modules:
-        return True
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    if "ipykernel" in sys.modules and shell is not None and shell() is not None:
+        return True                                          # a notebook
     try:
         height = os.get_terminal_size(sys.stderr.fileno()).lines
     except (OSError, ValueError, AttributeError):            # no terminal
