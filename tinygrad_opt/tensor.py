@@ -122,21 +122,17 @@ def apply(op: Op, *inputs: object, **attrs: object) -> Tensor:
         data = np.asarray(data) if isinstance(data, np.generic) else kernels.asarray(data)
     if data.dtype is not dtype and data.dtype.kind == "f" and op is not ops.cast:
         data = entered(data, _float_dtype(inputs) or data.dtype)
+    if not (needs and recording.get()):
+        return constant(data)
     z = _new(Tensor)                                       # slots filled directly: this runs often
     z._array = data
     z._gradient = z._hooks = z.name = None
     z.serial = z._changed = tick()
-    if needs and recording.get():
-        z._needs_grad = True
-        z.op = op
-        z.inputs = inputs
-        z.attrs = attrs
-        z._shared = shared
-    else:
-        z._needs_grad = z._spent = False
-        z.op = z._shared = None
-        z.inputs = ()
-        z.attrs = {}
+    z._needs_grad = True
+    z.op = op
+    z.inputs = inputs
+    z.attrs = attrs
+    z._shared = shared
     return z
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygrad_opt.symbols.symbol import Symbol, inside, name_of, plain
 
-__all__ = ["LATEX", "UNICODE", "assignments", "letter", "number", "text", "written"]
+__all__ = [
+    "LATEX", "UNICODE", "assignments", "index_text", "letter", "number", "text", "written",
+]
 
 UNICODE, LATEX = 0, 1
 
@@ -109,6 +111,20 @@ def letter(name: str, notation: int = UNICODE) -> str:
         return name
     plainly = name.replace("_", r"\_")
     return rf"\text{{{plainly}}}"
+
+
+def index_text(index: Any, operand: Callable[[Any], str] = str) -> str:
+    """An index as it is typed between brackets; `operand` writes what is no slice."""
+    words = []
+    for part in index if isinstance(index, tuple) else (index,):
+        if isinstance(part, slice):
+            ends = ["" if v is None else str(v) for v in (part.start, part.stop, part.step)]
+            words.append(":".join(ends[: 3 if part.step is not None else 2]))
+        elif part is None or part is Ellipsis:
+            words.append("None" if part is None else "...")
+        else:
+            words.append(operand(part))
+    return ", ".join(words)
 
 
 def text(x: Any, notation: int = UNICODE, *, numbers: bool = False) -> str:

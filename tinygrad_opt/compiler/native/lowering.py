@@ -30,7 +30,7 @@ from tinygrad_opt.compiler.tracing import Opaque, steps_of
 from tinygrad_opt.ops import TABLE
 from tinygrad_opt.recording import nested
 
-__all__ = ["Check", "Entries", "Fold", "Lowering", "Pairs", "Scatter", "Term"]
+__all__ = ["PLAIN", "Check", "Entries", "Fold", "Lowering", "Pairs", "Scatter", "Term"]
 
 Term = Any
 
@@ -180,7 +180,7 @@ class Lowering:
             raise Unknown from None
         if row is not None:
             return row(self, call.output, *call.inputs, **call.attrs)
-        plain = _PLAIN.get(kernel) or getattr(kernel, "plain", None)
+        plain = PLAIN.get(kernel) or getattr(kernel, "plain", None)
         if plain is None:
             raise Unknown
         if hasattr(kernel, "plain"):                       # ours make integers floats first
@@ -640,7 +640,7 @@ _TABLE: dict[object, Callable[..., list[object]]] = {
 }
 
 # what is a formula of others; kernels that have a plain form bring it along
-_PLAIN: dict[object, Callable[..., object]] = {
+PLAIN: dict[object, Callable[..., object]] = {
     np.mean: _mean, np.ndarray.mean: _mean, np.var: _var, np.ndarray.var: _var,
     np.clip: lambda x, low, high: _clipped(x, low, high),
     np.ndarray.clip: lambda x, low, high: _clipped(x, low, high),

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.ops import Op
-from tinygrad_opt.symbols import Symbol, Trace, assignments, inside, name_of
+from tinygrad_opt.symbols import Symbol, Trace, assignments, index_text, inside, name_of
 
 __all__ = ["Functional", "Unsaid", "as_function", "code", "indexed", "literal", "repeated",
            "source_of"]
@@ -206,18 +206,9 @@ def _is_method(function: Any) -> bool:
 
 
 def indexed(index: Any, operand: Callable[[Any], str] = repr) -> str:
-    """An index as it is typed between brackets."""
-    parts = index if isinstance(index, tuple) else (index,)
-    words = []
-    for part in parts:
-        if isinstance(part, slice):
-            ends = ["" if v is None else str(v) for v in (part.start, part.stop, part.step)]
-            words.append(":".join(ends[: 3 if part.step is not None else 2]))
-        elif part is None or part is Ellipsis:
-            words.append("None" if part is None else "...")
-        else:
-            words.append(str(int(part)) if isinstance(part, int | np.integer) else operand(part))
-    return ", ".join(words)
+    """An index as it is typed between brackets, NumPy's integers as Python's."""
+    return index_text(index, lambda part: str(int(part)) if isinstance(part, int | np.integer)
+                      else operand(part))
 
 
 def repeated(ends: Iterable[Any]) -> bool:

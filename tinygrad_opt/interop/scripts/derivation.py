@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt import kernels, ops
-from tinygrad_opt.compiler.native import lowering
+from tinygrad_opt.compiler.native.lowering import PLAIN
 from tinygrad_opt.interop.scripts.code import (
     Functional,
     Unsaid,
@@ -66,18 +66,18 @@ def _scatter(g: Array, index: Any, shape: tuple[int, ...]) -> Array:
     return out
 
 
-# by kernel: the plain forms of what is no formula there; each is compared with it when it is used
-_PLAIN: dict[Any, Callable[..., Any]] = lowering._PLAIN | {
+# by kernel: what is written as a function of the script, from the source of its plain form
+_BY_SOURCE: dict[Any, Callable[..., Any]] = {
+    kernel: PLAIN[kernel] for kernel in (kernels.softmax, kernels.log_softmax, kernels.sigmoid)
+} | {kernels.erf: _erf, kernels.scatter: _scatter, kernels.linear: _linear}
+# and the plain forms that are opened; NumPy's own functions stay as they are. Each is compared with
+# its kernel when it is used
+_PLAIN: dict[Any, Callable[..., Any]] = {
+    kernel: plain for kernel, plain in PLAIN.items()
+    if kernel not in _BY_SOURCE and getattr(kernel, "__module__", "") == kernels.__name__
+} | {
     kernels.cross_entropy: _cross_entropy, kernels.residual: _residual,
     kernels.linear: _linear, kernels.matmul: lambda x, y: x @ y,
-}
-for _own in (np.mean, np.ndarray.mean, np.var, np.ndarray.var, np.clip, np.ndarray.clip,
-             kernels.softmax, kernels.log_softmax, kernels.sigmoid):
-    _PLAIN.pop(_own)
-_BY_SOURCE: dict[Any, Callable[..., Any]] = {
-    kernels.softmax: lowering._softmax, kernels.log_softmax: lowering._log_softmax,
-    kernels.sigmoid: lowering._sigmoid, kernels.erf: _erf, kernels.scatter: _scatter,
-    kernels.linear: _linear,
 }
 _STEMS = {
     "linear": "z", "matmul": "z", "add": "z", "scale_and_shift": "z", "standardize": "normed",

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_opt.symbols import index_text
 from tinygrad_opt.tensor import Tensor, history
 from tinygrad_opt.viz.graph.model import Edge, Graph, Node, Row, arrows
 from tinygrad_opt.viz.graph.text import is_number, kind_of, number, shorten, summary, visible
@@ -209,7 +210,7 @@ def _op_title(t: Tensor, fold_numbers: bool, called: _Names) -> str:
     symbol = visible(t.op.symbol)
     if symbol == "x[i]":
         [read] = called.of_operands(t.inputs[:1])
-        return f"{read}[{_index_text(t.inputs[1])}]"
+        return f"{read}[{shorten(index_text(t.inputs[1], _part_text), 18)}]"
     words = []
     folded = False
     for x, rule, name in zip(t.inputs, t.op.vjps, called.of_operands(t.inputs)):
@@ -228,19 +229,9 @@ def _op_title(t: Tensor, fold_numbers: bool, called: _Names) -> str:
     return shorten(symbol, 32)
 
 
-def _index_text(index: Any) -> str:
-    """An index as it is typed; arrays of indices as ``…``."""
-    parts = index if isinstance(index, tuple) else (index,)
-    words = []
-    for p in parts:
-        if isinstance(p, slice):
-            ends = ["" if v is None else str(v) for v in (p.start, p.stop, p.step)]
-            words.append(":".join(ends[: 3 if p.step is not None else 2]))
-        elif p is None or p is Ellipsis:
-            words.append("None" if p is None else "...")
-        else:
-            words.append("…" if isinstance(p, np.ndarray) and p.ndim else str(p))
-    return shorten(", ".join(words), 18)
+def _part_text(part: Any) -> str:
+    """What stands between the brackets of an index; arrays of indices as ``…``."""
+    return "…" if isinstance(part, np.ndarray) and part.ndim else str(part)
 
 
 def _rows(x: Any, grad: Any, flows: bool, detail: int) -> tuple[Row, ...]:
