@@ -113,7 +113,7 @@ def letter(name: str, notation: int = UNICODE) -> str:
     return rf"\text{{{plainly}}}"
 
 
-def index_text(index: Any, operand: Callable[[Any], str] = str) -> str:
+def index_text(index: object, operand: Callable[[object], str] = str) -> str:
     """An index as it is typed between brackets; `operand` writes what is no slice."""
     words = []
     for part in index if isinstance(index, tuple) else (index,):

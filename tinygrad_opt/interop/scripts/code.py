@@ -205,7 +205,7 @@ def _is_method(function: Any) -> bool:
         function, "__objclass__", None) is np.ndarray
 
 
-def indexed(index: Any, operand: Callable[[Any], str] = repr) -> str:
+def indexed(index: object, operand: Callable[[Any], str] = repr) -> str:
     """An index as it is typed between brackets, NumPy's integers as Python's."""
     return index_text(index, lambda part: str(int(part)) if isinstance(part, int | np.integer)
                       else operand(part))

@@ -229,7 +229,7 @@ def _op_title(t: Tensor, fold_numbers: bool, called: _Names) -> str:
     return shorten(symbol, 32)
 
 
-def _part_text(part: Any) -> str:
+def _part_text(part: object) -> str:
     """What stands between the brackets of an index; arrays of indices as ``…``."""
     return "…" if isinstance(part, np.ndarray) and part.ndim else str(part)
 
