@@ -101,11 +101,16 @@ def waiting(comm):
 
 
 def together(comm, run, times):
-    """The longest of the ranks' shortest: a block of steps that start at the same time."""
+    """A step of a block that all ranks begin at the same time, by the rank that takes longest.
+
+    The mean, not the shortest step: a rank whose others are ahead of it makes a short one.
+    """
     from mpi4py import MPI
 
     comm.Barrier()
-    return comm.allreduce(run(times), MPI.MAX)
+    start = time.perf_counter()
+    run(times)
+    return comm.allreduce((time.perf_counter() - start) / times, MPI.MAX)
 
 
 def measure(rounds):
@@ -124,7 +129,7 @@ def measure(rounds):
                     for v, o in VARIANTS.items()}
             local = mpi(every=8)
             runs["every 8 steps"] = Averaging(runs["every 8 steps"], local)
-        times = comm.bcast(max(8, int(0.05 / alone["whole"](5, time.thread_time))))
+        times = comm.bcast(8 * math.ceil(0.05 / 8 / alone["whole"](5, time.thread_time)))
         best = {}
         for _ in range(rounds):
             for b, run in alone.items():
@@ -195,14 +200,10 @@ class Averaging:
         self.training, self.ranks = training, ranks
 
     def __call__(self, times):
-        best = math.inf
-        for _ in range(max(1, times // 8)):
-            start = time.perf_counter()
+        for _ in range(times // 8):
             self.training(8)
             for p in self.training.model.parameters().values():
                 self.ranks._average(p._array)
-            best = min(best, (time.perf_counter() - start) / 8)
-        return best
 
 
 def report(found):
