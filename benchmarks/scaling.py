@@ -227,8 +227,9 @@ def report(found):
 
 def alone_with(best, p):
     """A step of a rank's own part without a word to the others: the bound of the gain."""
-    a, c = compute(best)
-    return a + c * best["batch"] / p
+    sizes = parts(best["batch"])
+    names = sorted(sizes, key=sizes.get)
+    return np.interp(best["batch"] / p, [sizes[n] for n in names], [best[n] for n in names])
 
 
 # ---- the model -----------------------------------------------------------------------------------
@@ -292,6 +293,17 @@ def draw(folder, kept):
         Path(f"{folder}_{theme}.png").write_bytes(png(made))
 
 
+def compare(kept):
+    """What the model says of the runs that were made here, beside what was seen."""
+    print("| ranks | work | model, ms | seen, ms |\n|---|---|---|---|")
+    for p, found in sorted((int(p), found) for p, found in kept.items() if p != "1"):
+        shared = max(1, p / found["cores"])                # so many ranks take turns on a core
+        for name, seen in found["work"].items():
+            said = (shared * alone_with(kept["1"]["work"][name], p)
+                    + ring(p, 4 * seen["parameters"], *network(found)))
+            print(f"| {p} | {name} | {1e3 * said:.3f} | {1e3 * seen['every step']:.3f} |")
+
+
 def predict(kept):
     """The table of docs/scaling.md."""
     for label, (alpha, beta) in NETWORKS.items():
@@ -328,6 +340,7 @@ if __name__ == "__main__":
             if measured["all-reduce"]:
                 alpha, beta = network(measured)
                 print(f"{ranks} ranks: α {1e6 * alpha:.1f} µs, {1e-9 / beta:.2f} GB/s\n")
+        compare(numbers)
         predict(numbers)
         draw(chosen.draw, numbers)
     elif chosen.gain:
