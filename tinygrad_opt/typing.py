@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from typing import Protocol
+    from typing import Any, Protocol
 
     import numpy.typing as npt
     from typing_extensions import CapsuleType, Unpack
 
+    from tinygrad_opt.tensor import Tensor
+
     class Model(Protocol):
         """What can be trained: a Module, or anything that predicts and has parameters."""
 
-        def __call__(self, x: Any, /) -> Any: ...
+        def __call__(self, x: Any, /) -> Tensor: ...       # each model says of what
 
-        def parameters(self) -> dict[str, Any]: ...
+        def parameters(self) -> dict[str, Tensor]: ...
+
+    class Stateful(Protocol):
+        """What a checkpoint keeps and gives back: a Module, an optimizer, a schedule."""
+
+        def state_dict(self) -> Mapping[str, object]: ...
+
+        def load_state_dict(self, state: Any, /) -> object: ...
 else:                                          # Python 3.10 has none, and none is evaluated
-    CapsuleType = Model = object
+    CapsuleType = Model = Stateful = object
     Unpack = dict
 
 __all__ = ["Array", "ArrayLike", "Axis", "CapsuleType", "DTypeLike", "Loss", "Model", "Predicts",
-           "Rate", "Seed", "Shape", "Size", "Unpack"]
+           "Rate", "Seed", "Shape", "Size", "Stateful", "Unpack"]
 
 # Rules, kernels and VJPs are typed as what they say, NumPy code on arrays; the same text runs on
 # Tensors and symbols.
@@ -34,8 +43,9 @@ DTypeLike: TypeAlias = "npt.DTypeLike"
 Shape: TypeAlias = tuple[int, ...]
 Size: TypeAlias = int | tuple[int, ...]                            # one for all axes, or one each
 Axis: TypeAlias = int | tuple[int, ...] | None
+# of a prediction and the truth
+Loss: TypeAlias = "Callable[..., Tensor]"
+Predicts: TypeAlias = "Callable[..., Tensor | Array]"  # a model, or what acts as one
 # a number, a schedule, or one number a model for the parameters of a stack
-Loss: TypeAlias = Callable[[Any, Any], Any]                        # of a prediction, and the truth
-Predicts: TypeAlias = Callable[[Any], Any]                         # a model, or what acts as one
 Rate: TypeAlias = float | Callable[[int], float] | Sequence[float]
 Seed: TypeAlias = "int | np.random.Generator | None"
