@@ -15,7 +15,6 @@ import pytest
 
 import tinygrad_opt as tg
 from tinygrad_opt import nn, optim, viz
-from tinygrad_opt.optim.options import Options
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "tinygrad_opt"
@@ -29,11 +28,13 @@ RULES = [getattr(optim, name) for name in optim.__all__
 # ---- options of optimizers -----------------------------------------------------------------------
 
 
-def test_options_are_typed_as_the_base_class_takes_them():
-    taken = get_type_hints(optim.Optimizer.__init__)
-    for name in ("params", "lr", "rule", "return"):
-        del taken[name]
-    assert get_type_hints(Options) == taken
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_type_checkers_see_every_option_as_an_argument(rule):
+    types = get_type_hints(rule)
+    for name in inspect.signature(rule).parameters.keys() - {"params"}:
+        default = getattr(rule, name)
+        assert name in types, name
+        assert default is None or type(default) in (float, bool, str, tuple, dict), name
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)

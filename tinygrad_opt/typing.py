@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     import numpy.typing as npt
-    from typing_extensions import CapsuleType, Unpack
+    from typing_extensions import CapsuleType, Unpack, dataclass_transform
 
     from tinygrad_opt.tensor import Tensor
 
@@ -32,8 +32,11 @@ else:                                          # Python 3.10 has none, and none 
     CapsuleType = Model = Stateful = object
     Unpack = dict
 
+    def dataclass_transform(**how: object) -> Callable[[type], type]:
+        return lambda kind: kind
+
 __all__ = ["Array", "ArrayLike", "Axis", "CapsuleType", "DTypeLike", "Loss", "Model", "Predicts",
-           "Rate", "Seed", "Shape", "Size", "Stateful", "Unpack"]
+           "Rate", "Seed", "Shape", "Size", "Stateful", "Unpack", "dataclass_transform"]
 
 # Rules, kernels and VJPs are typed as what they say, NumPy code on arrays; the same text runs on
 # Tensors and symbols.

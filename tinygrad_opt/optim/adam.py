@@ -7,9 +7,10 @@ from typing import ClassVar
 import numpy as np
 
 from tinygrad_opt.ops import op
-from tinygrad_opt.optim.optimizer import Optimizer, Params, Updated
-from tinygrad_opt.optim.options import Check, Options, Shared, decay_rate, flag, number
-from tinygrad_opt.typing import Array, Rate, Unpack
+from tinygrad_opt.optim import options as check
+from tinygrad_opt.optim.optimizer import Optimizer, Updated
+from tinygrad_opt.optim.options import option
+from tinygrad_opt.typing import Array, Rate
 
 __all__ = ["Adam", "AdamW", "Adamax", "Lion", "Nadam"]
 
@@ -71,19 +72,13 @@ class Adam(Optimizer):
     array([0.9, 1.1])
     """
 
-    options: ClassVar[dict[str, Check]] = Optimizer.options | {
-        "beta1": decay_rate, "beta2": decay_rate, "eps": number(), "amsgrad": flag,
-        "bias_correction": flag,
-    }
+    lr: Rate = option(check.rate, default=1e-3, kw_only=False)
+    beta1: float = option(check.decay_rate, default=0.9)
+    beta2: float = option(check.decay_rate, default=0.999)
+    eps: float = option(check.number(), default=1e-8)
+    amsgrad: bool = option(check.flag, default=False)
+    bias_correction: bool = option(check.flag, default=True)
 
-    def __init__(
-        self, params: Params = None, lr: Rate = 1e-3, *, beta1: float = 0.9, beta2: float = 0.999,
-        eps: float = 1e-8, amsgrad: bool = False, bias_correction: bool = True,
-        **options: Unpack[Options],
-    ) -> None:
-        self.beta1, self.beta2, self.eps, self.amsgrad = beta1, beta2, eps, amsgrad
-        self.bias_correction = bias_correction
-        super().__init__(params, lr, **options)
 
     def accumulators(self) -> dict[str, float]:
         """m and v, the first and second moment of the gradient, and the largest v."""
@@ -145,16 +140,8 @@ class AdamW(Adam):
     array([0.95])
     """
 
+    weight_decay: float = option(check.number(), default=0.01)
     decoupled: ClassVar[bool] = True
-
-    def __init__(
-        self, params: Params = None, lr: Rate = 1e-3, *, weight_decay: float = 0.01,
-        beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8, amsgrad: bool = False,
-        bias_correction: bool = True, **options: Unpack[Shared],
-    ) -> None:
-        super().__init__(
-            params, lr, beta1=beta1, beta2=beta2, eps=eps, amsgrad=amsgrad,
-            bias_correction=bias_correction, weight_decay=weight_decay, **options)
 
 
 class Nadam(Optimizer):
@@ -202,16 +189,12 @@ class Nadam(Optimizer):
     array([0.8944])
     """
 
-    options: ClassVar[dict[str, Check]] = Optimizer.options | {
-        "beta1": decay_rate, "beta2": decay_rate, "eps": number(), "psi": number(),
-    }
+    lr: Rate = option(check.rate, default=2e-3, kw_only=False)
+    beta1: float = option(check.decay_rate, default=0.9)
+    beta2: float = option(check.decay_rate, default=0.999)
+    eps: float = option(check.number(), default=1e-8)
+    psi: float = option(check.number(), default=0.004)
 
-    def __init__(
-        self, params: Params = None, lr: Rate = 2e-3, *, beta1: float = 0.9, beta2: float = 0.999,
-        eps: float = 1e-8, psi: float = 0.004, **options: Unpack[Options],
-    ) -> None:
-        self.beta1, self.beta2, self.eps, self.psi = beta1, beta2, eps, psi
-        super().__init__(params, lr, **options)
 
     def accumulators(self) -> dict[str, float]:
         """m and v, the first and second moment of the gradient."""
@@ -284,16 +267,11 @@ class Adamax(Optimizer):
     array([0.9])
     """
 
-    options: ClassVar[dict[str, Check]] = Optimizer.options | {
-        "beta1": decay_rate, "beta2": decay_rate, "eps": number(),
-    }
+    lr: Rate = option(check.rate, default=2e-3, kw_only=False)
+    beta1: float = option(check.decay_rate, default=0.9)
+    beta2: float = option(check.decay_rate, default=0.999)
+    eps: float = option(check.number(), default=1e-8)
 
-    def __init__(
-        self, params: Params = None, lr: Rate = 2e-3, *, beta1: float = 0.9, beta2: float = 0.999,
-        eps: float = 1e-8, **options: Unpack[Options],
-    ) -> None:
-        self.beta1, self.beta2, self.eps = beta1, beta2, eps
-        super().__init__(params, lr, **options)
 
     def accumulators(self) -> dict[str, float]:
         """m, the first moment, and u, the exponentially weighted infinity norm."""
@@ -344,17 +322,11 @@ class Lion(Optimizer):
     array([0.75, 1.25])
     """
 
-    options: ClassVar[dict[str, Check]] = Optimizer.options | {
-        "beta1": decay_rate, "beta2": decay_rate,
-    }
+    lr: Rate = option(check.rate, default=1e-4, kw_only=False)
+    beta1: float = option(check.decay_rate, default=0.9)
+    beta2: float = option(check.decay_rate, default=0.99)
     decoupled: ClassVar[bool] = True
 
-    def __init__(
-        self, params: Params = None, lr: Rate = 1e-4, *, beta1: float = 0.9, beta2: float = 0.99,
-        **options: Unpack[Options],
-    ) -> None:
-        self.beta1, self.beta2 = beta1, beta2
-        super().__init__(params, lr, **options)
 
     def accumulators(self) -> dict[str, float]:
         """m, the first moment of the gradient."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 
-from tinygrad_opt.optim.optimizer import Optimizer, Params, Updated
-from tinygrad_opt.optim.options import Check, Options, decay_rate, flag, momentum, number
-from tinygrad_opt.typing import Array, Rate, Unpack
+from tinygrad_opt.optim import options as check
+from tinygrad_opt.optim.optimizer import Optimizer, Updated
+from tinygrad_opt.optim.options import option
+from tinygrad_opt.typing import Array, Rate
 
 __all__ = ["AdaDelta", "AdaGrad", "RMSprop"]
 
@@ -57,16 +56,11 @@ class AdaGrad(Optimizer):
     array([0.5, 1.5])
     """
 
-    options: ClassVar[dict[str, Check]] = Optimizer.options | {
-        "eps": number(), "initial_accumulator": number(), "mean": flag,
-    }
+    lr: Rate = option(check.rate, default=0.01, kw_only=False)
+    eps: float = option(check.number(), default=1e-10)
+    initial_accumulator: float = option(check.number(), default=0.0)
+    mean: bool = option(check.flag, default=False)
 
-    def __init__(
-        self, params: Params = None, lr: Rate = 0.01, *, eps: float = 1e-10,
-        initial_accumulator: float = 0.0, mean: bool = False, **options: Unpack[Options],
-    ) -> None:
-        self.eps, self.initial_accumulator, self.mean = eps, initial_accumulator, mean
-        super().__init__(params, lr, **options)
 
     def accumulators(self) -> dict[str, float]:
         """h, the sum of squared gradients."""
@@ -131,16 +125,12 @@ class RMSprop(Optimizer):
     array([0.])
     """
 
-    options: ClassVar[dict[str, Check]] = Optimizer.options | {
-        "rho": decay_rate, "eps": number(), "momentum": momentum, "centered": flag,
-    }
+    lr: Rate = option(check.rate, default=0.01, kw_only=False)
+    rho: float = option(check.decay_rate, default=0.99)
+    eps: float = option(check.number(), default=1e-8)
+    momentum: float = option(check.momentum, default=0.0)
+    centered: bool = option(check.flag, default=False)
 
-    def __init__(
-        self, params: Params = None, lr: Rate = 0.01, *, rho: float = 0.99, eps: float = 1e-8,
-        momentum: float = 0.0, centered: bool = False, **options: Unpack[Options],
-    ) -> None:
-        self.rho, self.eps, self.momentum, self.centered = rho, eps, momentum, centered
-        super().__init__(params, lr, **options)
 
     def accumulators(self) -> dict[str, float]:
         """h, the second moment, and if they are asked for m, the first, and v, a velocity."""
@@ -200,14 +190,10 @@ class AdaDelta(Optimizer):
     array([0.996838])
     """
 
-    options: ClassVar[dict[str, Check]] = Optimizer.options | {"rho": decay_rate, "eps": number()}
+    lr: Rate = option(check.rate, default=1.0, kw_only=False)
+    rho: float = option(check.decay_rate, default=0.9)
+    eps: float = option(check.number(), default=1e-6)
 
-    def __init__(
-        self, params: Params = None, lr: Rate = 1.0, *, rho: float = 0.9, eps: float = 1e-6,
-        **options: Unpack[Options],
-    ) -> None:
-        self.rho, self.eps = rho, eps
-        super().__init__(params, lr, **options)
 
     def accumulators(self) -> dict[str, float]:
         """h and d, the second moments of gradients and of steps."""

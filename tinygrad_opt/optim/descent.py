@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from tinygrad_opt.optim.optimizer import Optimizer, Params, Updated
-from tinygrad_opt.optim.options import Check, Options, choice, flag, momentum
-from tinygrad_opt.typing import Array, Rate, Unpack
+from tinygrad_opt.optim import options as check
+from tinygrad_opt.optim.optimizer import Optimizer, Updated
+from tinygrad_opt.optim.options import option
+from tinygrad_opt.typing import Array, Rate
 
 __all__ = ["Momentum", "Nesterov", "SGD"]  # noqa: RUF022
 
@@ -62,16 +61,11 @@ class SGD(Optimizer):
     array([0.75])
     """
 
-    options: ClassVar[dict[str, Check]] = Optimizer.options | {
-        "momentum": momentum, "dampening": momentum, "nesterov": flag,
-    }
+    lr: Rate = option(check.rate, default=0.01, kw_only=False)
+    momentum: float = option(check.momentum, default=0.0)
+    dampening: float = option(check.momentum, default=0.0)
+    nesterov: bool = option(check.flag, default=False)
 
-    def __init__(
-        self, params: Params = None, lr: Rate = 0.01, *, momentum: float = 0.0,
-        dampening: float = 0.0, nesterov: bool = False, **options: Unpack[Options],
-    ) -> None:
-        self.momentum, self.dampening, self.nesterov = momentum, dampening, nesterov
-        super().__init__(params, lr, **options)
 
     def _check_options(self) -> None:
         if self.nesterov and not (self.momentum and not self.dampening):
@@ -146,16 +140,10 @@ class Momentum(Optimizer):
     [0.439]
     """
 
-    options: ClassVar[dict[str, Check]] = Optimizer.options | {
-        "momentum": momentum, "velocity": choice("steps", "gradients", "mean"),
-    }
+    lr: Rate = option(check.rate, default=0.01, kw_only=False)
+    momentum: float = option(check.momentum, default=0.9)
+    velocity: str = option(check.choice("steps", "gradients", "mean"), default="steps")
 
-    def __init__(
-        self, params: Params = None, lr: Rate = 0.01, *, momentum: float = 0.9,
-        velocity: str = "steps", **options: Unpack[Options],
-    ) -> None:
-        self.momentum, self.velocity = momentum, velocity
-        super().__init__(params, lr, **options)
 
     def accumulators(self) -> dict[str, float]:
         """v, the velocity."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, ClassVar, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from tinygrad_opt.hints import answer_names, answers
 from tinygrad_opt.markup import html_table, listing
 from tinygrad_opt.optim import options as check
 from tinygrad_opt.optim.explain import Formula, explanation
+from tinygrad_opt.optim.options import option
 from tinygrad_opt.optim.packing import Entry, Gradient, Pack, bound, gradient, updatable
 from tinygrad_opt.optim.plan import BLOCK, Plan, runs_of
 from tinygrad_opt.optim.reduction import Reduction
@@ -31,9 +33,13 @@ from tinygrad_opt.recording import effect, tick, tracer, unrepeatable
 from tinygrad_opt.tensor import Tensor, deep_values, forget_gradients
 from tinygrad_opt.typing import Array, Rate
 
+if TYPE_CHECKING:
+    from dataclasses import InitVar
+
 __all__ = ["Optimizer", "Params", "Updated"]
 
 Params = Mapping[str, Tensor] | None
+BY_NAMES = ("overrides", "frozen", "reduce")   # options whose checks know the parameters
 Arrays: TypeAlias = Mapping[str, Tensor] | Mapping[str, Array]
 Updated: TypeAlias = tuple[Array, ...]                    # p and the accumulators
 RuleState: TypeAlias = dict[str, dict[str, Any]]           # accumulators, and t, by parameter
@@ -42,24 +48,23 @@ Self = TypeVar("Self", bound="Optimizer")
 
 
 class Signature:
-    """The signature of a class whose ``__init__`` hands ``**options`` on, all options told."""
+    """The signature of a class, all options told if its ``__init__`` hands ``**options`` on."""
 
     def __get__(self, instance: object, kind: type[Optimizer]) -> inspect.Signature:
-        found: dict[str, inspect.Parameter] = {}
-        for c in (c for c in kind.__mro__[:-1] if "__init__" in vars(c)):
-            own = [*inspect.signature(vars(c)["__init__"]).parameters.values()][1:]
-            for p in own:
-                if p.kind is not p.VAR_KEYWORD:
-                    found.setdefault(p.name, p)
-            if all(p.kind is not p.VAR_KEYWORD for p in own):
-                break
-        else:                                  # options that have no __init__ of their own
-            for name in kind.options.keys() - found.keys():
-                found[name] = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY)
-        return inspect.Signature([*found.values()])
+        own = [*inspect.signature(kind.__init__).parameters.values()][1:]
+        told = {p.name: p for p in own if p.kind is not p.VAR_KEYWORD}
+        if len(told) < len(own):
+            types = ChainMap(*map(inspect.get_annotations, kind.__mro__))
+            rest = [n for n in (*kind.options, *BY_NAMES) if n not in told]
+            told |= {n: inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY,
+                                          default=getattr(kind, n, inspect.Parameter.empty),
+                                          annotation=types.get(n, inspect.Parameter.empty))
+                     for n in sorted(rest, key=vars(Optimizer).__contains__)}      # own ones first
+        return inspect.Signature([p.replace(default=kind.lr, annotation="Rate")
+                                  if p.default is ... else p for p in told.values()])
 
 
-class Optimizer:
+class Optimizer(check.HasOptions):
     """What all optimizers share; a subclass adds its options, accumulators and `rule`.
 
     Parameters
@@ -142,42 +147,33 @@ class Optimizer:
     array([0.5, 2.5])
     """
 
-    options: ClassVar[dict[str, check.Check]] = {
-        "lr": check.rate, "decay": check.number(), "weight_decay": check.number(),
-        "clip_norm": check.optional(check.number(above=0)),
-        "clip_norm_each": check.optional(check.number(above=0)),
-        "clip_value": check.optional(check.number(above=0)),
-        "check_finite": check.choice(None, "raise", "skip"), "maximize": check.flag,
-    }
+    if TYPE_CHECKING:
+        params: InitVar[Params] = option(None, default=None, kw_only=False)
+    lr: Rate = option(check.rate, default=1e-3, kw_only=False)
+    decay: float = option(check.number(), default=0.0)
+    weight_decay: float = option(check.number(), default=0.0)
+    clip_norm: float | None = option(check.optional(check.number(above=0)), default=None)
+    clip_norm_each: float | None = option(check.optional(check.number(above=0)), default=None)
+    clip_value: float | None = option(check.optional(check.number(above=0)), default=None)
+    check_finite: str | None = option(check.choice(None, "raise", "skip"), default=None)
+    maximize: bool = option(check.flag, default=False)
+    overrides: check.Overrides = option(None, default={})
+    frozen: str | Collection[str] = option(None, default=())
+    reduce: check.Reduce | None = option(None, default=None)
     decoupled: ClassVar[bool] = False          # weight decay beside the step, not in the gradient
 
-    __signature__ = Signature()
+    __signature__: ClassVar = Signature()
     skipped = 0
-    _plan: Plan | None = None                  # None until options are set and a step is taken
-    reduce: check.Reduce | None = None
     _reduced = False                           # whether the gradients are those of all processes
-    _models: int | None = None                 # whose parameters these are, if of a stack
 
-    def __init__(
-        self, params: Params = None, lr: Rate = 1e-3, *, decay: float = 0.0,
-        weight_decay: float = 0.0, clip_norm: float | None = None,
-        clip_norm_each: float | None = None, clip_value: float | None = None,
-        check_finite: str | None = None, maximize: bool = False,
-        overrides: check.Overrides | None = None,
-        frozen: str | Iterable[str] = (), reduce: check.Reduce | None = None, **rule: object,
-    ) -> None:
+    def __init__(self, params: Params = None, lr: object = ..., **options: object) -> None:
         self._set_up({}, False)
-        if reduce is not None:
-            self.reduce = reduce
-        self.lr, self.decay, self.weight_decay = lr, decay, weight_decay
-        self.clip_norm, self.clip_norm_each, self.clip_value = clip_norm, clip_norm_each, clip_value
-        self.check_finite, self.maximize = check_finite, maximize
-        for name, value in rule.items():
-            if name not in self.options:
-                raise TypeError(self._unknown(name))
-            setattr(self, name, value)
-        self.overrides: check.Overrides = overrides or {}
-        self.frozen: tuple[str, ...] = frozen                      # type: ignore[assignment]
+        self._models: int | None = None        # whose parameters these are, if of a stack
+        given = options if lr is ... else {"lr": lr, **options}
+        names = (*self.options, *BY_NAMES)
+        self._refuse_unknown(given, names)
+        for name in names:
+            setattr(self, name, given[name] if name in given else getattr(self, name))
         self._check_options()
         if params is not None:
             self.bind(params)
@@ -219,7 +215,7 @@ class Optimizer:
         self._counts = np.zeros(len(entries) + 1, np.int64)    # updates of each, then all steps
         self._packs: list[Pack] = []
         self._versions: Versions = {}    # of the rule as in-place calls
-        self._plan = None
+        self._plan: Plan | None = None         # None until options are set and a step is taken
         self._last: Plan | None = None         # whose step `explain` tells of
         self._reduction: Reduction | None = None
         self._remembers = False                # a large model's values too, for `explain`
@@ -284,9 +280,7 @@ class Optimizer:
         >>> float(rate.grad).__round__(4)
         -28.8
         """
-        unknown = options.keys() - self.options.keys()
-        if unknown:
-            raise TypeError(self._unknown(min(unknown)))
+        self._refuse_unknown(options, self.options)
         rule, state = self._with(options), state or {}
         lr = rule._rate(max((s["t"] for s in state.values()), default=0))
         rates = rule.lr if isinstance(rule.lr, tuple) else None
@@ -364,8 +358,12 @@ class Optimizer:
         lr = 1.0 if isinstance(lr, Sequence) else lr
         return lr / (1 + self.decay * t) if self.decay else lr
 
+    def _refuse_unknown(self, given: Iterable[str], known: Iterable[str]) -> None:
+        for name in sorted({*given} - {*known}):
+            raise TypeError(self._unknown(name))
+
     def _unknown(self, name: str) -> str:
-        known = [*self.options, "overrides", "frozen", "reduce"]
+        known = [*self.options, *BY_NAMES]
         return f"{type(self).__name__} has no option {name!r}; {check.meant(name, known)}"
 
     def _with(self: Self, options: Mapping[str, object]) -> Self:
@@ -713,10 +711,9 @@ class Optimizer:
             [("option", "value"), *options.items(), ("steps so far", self.t)])
 
     def __repr__(self) -> str:
-        usual = {p.name: p.default for p in inspect.signature(type(self)).parameters.values()}
         own = {n: self.__dict__[n] for n in self.options}
         given = ", ".join(f"{n}={v!r}" for n, v in own.items()
-                          if (v if type(v) is float else v != usual.get(n)))
+                          if (v if type(v) is float else v != getattr(type(self), n, None)))
         if "_entries" not in self.__dict__:                # one that only has the rule
             return f"{type(self).__name__}({given})"
         return f"{type(self).__name__}({given}; {len(self._entries)} parameters, t={self._taken})"

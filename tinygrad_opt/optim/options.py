@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from fnmatch import fnmatchcase
 from numbers import Real
 from types import MappingProxyType
-from typing import Any, TypedDict
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from tinygrad_opt.errors import nearest
 from tinygrad_opt.hints import KERAS, PYTORCH, hint
-from tinygrad_opt.typing import Rate
+from tinygrad_opt.typing import Rate, dataclass_transform
 
-__all__ = ["SYNONYMS", "Check", "Options", "Shared", "choice", "decay_rate", "flag", "meant",
-           "momentum", "nearest", "number", "optional", "overrides", "patterns", "positive", "rate",
+__all__ = ["SYNONYMS", "Check", "HasOptions", "choice", "decay_rate", "flag", "meant", "momentum",
+           "nearest", "number", "option", "optional", "overrides", "patterns", "positive", "rate",
            "scheduled", "whole"]
 
 # what `get` takes for an option besides its name: PyTorch's and Keras's names of the same
@@ -31,24 +31,29 @@ Overrides = Mapping[str, Mapping[str, object]]
 Reduce = Callable[[list[np.ndarray], tuple[tuple[str, tuple[int, ...], str], ...]], object]
 
 
-class Shared(TypedDict, total=False):
-    """Options of every optimizer as editors and type checkers see them; see `Optimizer`."""
+class Option(NamedTuple):
+    """A field of an optimizer before its class is made; without a check it is not in `options`."""
 
-    decay: float
-    clip_norm: float | None
-    clip_norm_each: float | None
-    clip_value: float | None
-    check_finite: str | None
-    maximize: bool
-    overrides: Overrides | None
-    frozen: str | Iterable[str]
-    reduce: Reduce | None
+    check: Check | None
+    default: object
 
 
-class Options(Shared, total=False):
-    """Those of `Shared`, and the one whose default is not the same everywhere."""
+def option(check: Check | None, *, default: object, kw_only: bool = True) -> Any:
+    """A field of an optimizer: how its values are checked, and what it is if none is given."""
+    return Option(check, default)
 
-    weight_decay: float
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(option,))
+class HasOptions:
+    """A class whose fields are its options; type checkers see them as arguments."""
+
+    options: ClassVar[dict[str, Check]] = {}
+
+    def __init_subclass__(cls) -> None:
+        fields = {n: x for n, x in vars(cls).items() if isinstance(x, Option)}
+        cls.options = cls.options | {n: o.check for n, o in fields.items() if o.check is not None}
+        for name, field in fields.items():
+            setattr(cls, name, field.default)
 
 
 def meant(name: str, known: Collection[str]) -> str:
