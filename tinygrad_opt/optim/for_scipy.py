@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -90,7 +90,7 @@ def as_scipy(f: Function, params: Params) -> ForSciPy:
     ``scipy.optimize.minimize(problem.fun, problem.x0, jac=problem.jac)`` then finds x = y = 1,
     which ``problem.unflatten(result.x)`` gives back by name.
     """
-    def start(value: Any) -> Array:
+    def start(value: object) -> Array:
         return np.array(values_of(value), np.float64)
 
     objective = Objective(f, {name: start(value) for name, value in params.items()}
@@ -113,7 +113,7 @@ def as_scipy(f: Function, params: Params) -> ForSciPy:
             latest = kind(objective, x)
         return latest
 
-    def fun(x: Array) -> Any:
+    def fun(x: Array) -> object:
         return at(x, Point).value if one else at(x, Evaluation).y.data.ravel().copy()
 
     @quietly

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeVar, cast
 
 import numpy as np
 
@@ -30,7 +30,8 @@ __all__ = ["SEARCHES", "Evaluation", "Function", "LineSearch", "Objective", "Par
 quietly = np.errstate(divide="ignore", invalid="ignore", over="ignore")
 
 
-Function: TypeAlias = Callable[[Any], Tensor]                      # of a Tensor, or a dict of them
+Function: TypeAlias = Callable[..., Tensor]                        # of a Tensor, or a dict of them
+Part = TypeVar("Part", Array, Tensor)
 Params: TypeAlias = "ArrayLike | Mapping[str, ArrayLike]"
 
 
@@ -57,11 +58,11 @@ class Objective:
             start = stop
         return found
 
-    def form(self, parts: dict[str, Any]) -> Any:
+    def form(self, parts: dict[str, Part]) -> Part | dict[str, Part]:
         """The parts in the form in which the start was given."""
         return parts if self.named else parts[""]
 
-    def copied(self, x: Array) -> Any:
+    def copied(self, x: Array) -> Array | dict[str, Array]:
         """A copy of the vector in the form of the start."""
         return self.form(self.parts(x.copy()))
 
@@ -126,16 +127,17 @@ class Point(Evaluation):
         with with_grad():
             terms = [(slope * part).sum() for slope, part in zip(slopes, parts)
                      if slope is not None and slope.requires_grad]
-            along: Any = sum(terms)
+            along = sum(terms, Tensor(0.0, dtype=d.dtype))
         if not terms:                                    # f is linear
             return np.zeros_like(d)
         return self._joined(backward_pass(along, first_gradient(along)))
 
     @cached_property
-    def _slopes(self) -> dict[Tensor, Any]:
+    def _slopes(self) -> dict[Tensor, Tensor]:
         """The gradient with its graph, from which every product with the Hessian is taken."""
         with with_grad():
-            return backward_pass(self.y, first_gradient(self.y, None, True), record=True)
+            recorded = backward_pass(self.y, first_gradient(self.y, None, True), record=True)
+            return cast("dict[Tensor, Tensor]", recorded)
 
 
 def _start(name: str, value: ArrayLike) -> Array:
@@ -337,9 +339,9 @@ def _cubic(a: Trial, b: Trial, nearest: float, farthest: float) -> float:
     return min(max(alpha, min(nearest, farthest)), max(nearest, farthest))
 
 
-def _vector(objective: Objective, direction: Any) -> Array:
+def _vector(objective: Objective, direction: Params) -> Array:
     """The direction as one vector, checked against the form of the start."""
-    parts = direction if objective.named else {"": direction}
+    parts = dict(direction) if isinstance(direction, Mapping) else {"": direction}
     shapes = {name: np.shape(part) for name, part in parts.items()}
     if shapes != objective.shapes:
         raise ValueError(f"the direction must have the form of params, {objective.shapes},"

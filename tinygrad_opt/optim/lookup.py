@@ -28,6 +28,7 @@ _ALIASES = {
 }
 # what other texts leave unsaid, where it is not what is left unsaid here
 _DEFAULTS: dict[str, dict[str, dict[str, float]]] = {
+    "ours": {},
     "keras": {"adagrad": {"eps": 1e-7}, "rmsprop": {"lr": 0.001, "rho": 0.9, "eps": 1e-7},
               "adadelta": {"rho": 0.95, "eps": 1e-7}, "adam": {"eps": 1e-7},
               "adamax": {"eps": 1e-7}, "nadam": {"eps": 1e-7}},
@@ -95,7 +96,7 @@ def _value(text: str) -> object:
 
 def get(
     name: str | Optimizer | type[Optimizer], params: Params = None, *, defaults: str | None = None,
-    **options: Any,
+    **options: object,
 ) -> Optimizer:
     """An optimizer by its name.
 
@@ -107,10 +108,10 @@ def get(
         which is returned as it is.
     params : dict of str to Tensor, optional
         What it updates; none for ``update(params, grads)``.
-    defaults : {"keras", "nnfs", "dlfs"}, optional
-        Whose values stand for options that are not given: those of Keras 2, of *Neural networks
-        from scratch in Python* (2020), or of *Deep learning from scratch* (2016); in all of them
-        ε is 1e-7. Their rules stay ours.
+    defaults : {"ours", "keras", "nnfs", "dlfs"}, optional
+        Whose values stand for options that are not given: ours, those of Keras 2, of *Neural
+        networks from scratch in Python* (2020), or of *Deep learning from scratch* (2016); in the
+        last three ε is 1e-7. The rules stay ours.
     **options
         Options of that optimizer. Keras's names are understood: learning_rate, beta_1, beta_2,
         epsilon (None: Keras's 1e-7), clipnorm (per parameter; Keras before 2.4 took the norm of
@@ -146,10 +147,10 @@ def get(
         name, own = read(name)
         given = [*own.items(), *given]
     rule = name if isinstance(name, type) and issubclass(name, Optimizer) else _rule(name)
-    defaults = dict(given).get("defaults", defaults)
-    if defaults is not None and defaults not in _DEFAULTS:
-        raise ValueError(f"no defaults are called {defaults!r}; {nearest(defaults, _DEFAULTS)}")
-    usual = _DEFAULTS.get(defaults or "", {}).get(rule.__name__.lower(), {})
+    chosen = str(dict(given).get("defaults", defaults) or "ours")
+    if chosen not in _DEFAULTS:
+        raise ValueError(f"no defaults are called {chosen!r}; {nearest(chosen, _DEFAULTS)}")
+    usual = _DEFAULTS[chosen].get(rule.__name__.lower(), {})
     ours = _translated(rule, [pair for pair in given if pair[0] != "defaults"])
     return rule(params, **usual | ours)
 
@@ -164,7 +165,7 @@ def _rule(name: object) -> type[Optimizer]:
     return _RULES[word]
 
 
-def _translated(rule: type[Optimizer], given: list[tuple[str, object]]) -> dict[str, Any]:
+def _translated(rule: type[Optimizer], given: list[tuple[str, object]]) -> dict[str, object]:
     """The options under our names; refuses one that the rule lacks or that comes twice."""
     known = [*rule.options, "overrides", "frozen"]
     ours = SYNONYMS | ({"alpha": "rho"} if "rho" in known else {})

@@ -248,7 +248,7 @@ class _Run:
 
     def __init__(self, objective: Objective, most: int, tol: float) -> None:
         self.objective, self.most, self.tol = objective, most, tol
-        self.path: list[Any] = []
+        self.path: list[object] = []
         self.values: list[float] = []
         self.message = ""
         self.arrive(objective.at(objective.start))

@@ -7,7 +7,7 @@ import math
 from collections import ChainMap
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar, cast
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from tinygrad_opt.optim.packing import Entry, Gradient, Pack, bound, gradient, u
 from tinygrad_opt.optim.plan import BLOCK, Plan, runs_of
 from tinygrad_opt.optim.reduction import Reduction
 from tinygrad_opt.optim.rule import OF_THE_STEP, Versions, results
-from tinygrad_opt.optim.state import load, pickled, saved, unpickle
+from tinygrad_opt.optim.state import Pickled, State, load, pickled, saved, unpickle
 from tinygrad_opt.recording import effect, tick, tracer, unrepeatable
 from tinygrad_opt.tensor import Tensor, deep_values, forget_gradients
 from tinygrad_opt.typing import Array, Rate
@@ -42,7 +42,7 @@ Params = Mapping[str, Tensor] | None
 BY_NAMES = ("overrides", "frozen", "reduce")   # options whose checks know the parameters
 Arrays: TypeAlias = Mapping[str, Tensor] | Mapping[str, Array]
 Updated: TypeAlias = tuple[Array, ...]                    # p and the accumulators
-RuleState: TypeAlias = dict[str, dict[str, Any]]           # accumulators, and t, by parameter
+RuleState: TypeAlias = dict[str, dict[str, object]]        # accumulators, and t, by parameter
 Values = TypeVar("Values", bound=Tensor | Array)
 Self = TypeVar("Self", bound="Optimizer")
 
@@ -282,14 +282,15 @@ class Optimizer(check.HasOptions):
         """
         self._refuse_unknown(options, self.options)
         rule, state = self._with(options), state or {}
-        lr = rule._rate(max((s["t"] for s in state.values()), default=0))
+        done = {name: cast(int, of["t"]) for name, of in state.items()}
+        lr = rule._rate(max(done.values(), default=0))
         rates = rule.lr if isinstance(rule.lr, tuple) else None
         starts, new, kept = rule.accumulators(), {}, {}
         for name, p in params.items():
-            old = state.get(name) or {"t": 0} | {
+            old = state.get(name) or {
                 slot: np.full(np.shape(p), start, np.result_type(deep_values(p)))
                 for slot, start in starts.items()}
-            t = old["t"] + 1
+            t = done.get(name, 0) + 1
             own = lr if rates is None else lr * np.reshape(rates, (-1, *(1,) * (np.ndim(p) - 1)))
             returned = rule._update(p, grads[name], *[old[slot] for slot in starts], lr=own, t=t)
             new[name], *slots = results(rule, returned)
@@ -406,7 +407,8 @@ class Optimizer(check.HasOptions):
     @property
     def parameters(self) -> dict[str, Tensor | Array]:
         """What is updated: name -> Tensor, or the array last seen under that name."""
-        return {name: e.target for name, e in self._entries.items()}
+        own = {n: e.target if self._bound else e.array for n, e in self._entries.items()}
+        return {name: p for name, p in own.items() if p is not None}
 
     @property
     def state(self) -> dict[str, dict[str, Array]]:
@@ -439,7 +441,8 @@ class Optimizer(check.HasOptions):
         if self._models and any(run.version is None for run in runs):
             raise ValueError(f"{type(self).__name__} does not go entry by entry: the models of a"
                              " stack would depend on each other")
-        plan = Plan([*self._entries.values()], self._packs, runs, {*given}, self._counts)
+        plan = Plan([*self._entries.values()], self._packs, runs, {*given}, self._counts,
+                    self._bound)
         plan.guarded = clips or self.check_finite is not None
         plan.remembers = plan.remembers or self._remembers
         if not (self._bound and plan.gather_gradients()):
@@ -458,8 +461,8 @@ class Optimizer(check.HasOptions):
         entries = [*self._entries.values()]
         slots = tuple(dict.fromkeys(
             slot for rule in dict.fromkeys(rules.values()) for slot in rule.accumulators()))
-        moved = self._bound and not all(e.in_place() for e in entries)
-        if self._packs and self._packs[0].slots == slots and not moved:
+        if self._packs and self._packs[0].slots == slots and not (
+                self._bound and not all(e.in_place() for e in entries)):
             return
 
         def starts(e: Entry) -> dict[str, float]:
@@ -577,7 +580,7 @@ class Optimizer(check.HasOptions):
             self.__dict__.update(                          # at once, whatever signals come
                 _packs=[], _counts=counts, _entries=self._entries | entries)
         for name, array in arrays.items():
-            self._entries[name].target = array
+            self._entries[name].array = array
         plan = self._plan
         if plan is None or plan.given != gradients.keys() or not plan.prepare():
             plan = self._planned(gradients)
@@ -631,13 +634,13 @@ class Optimizer(check.HasOptions):
 
     # ---- saving and showing ----------------------------------------------------------------------
 
-    def __getstate__(self) -> dict[str, object]:
+    def __getstate__(self) -> Pickled:
         return pickled(self)
 
-    def __setstate__(self, kept: dict[str, object]) -> None:
+    def __setstate__(self, kept: Pickled) -> None:
         unpickle(self, kept)
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> State:
         """Everything that the next step depends on, by name: counts, options, accumulators.
 
         Returns

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from fnmatch import fnmatchcase
 from numbers import Real
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, TypeVar, cast
 
 import numpy as np
 
@@ -17,18 +17,22 @@ from tinygrad_opt.typing import Rate, dataclass_transform
 
 __all__ = ["SYNONYMS", "Check", "HasOptions", "choice", "decay_rate", "flag", "meant", "momentum",
            "nearest", "number", "option", "optional", "overrides", "patterns", "positive", "rate",
-           "scheduled", "whole"]
+           "read_only", "scheduled", "whole"]
 
 # what `get` takes for an option besides its name: PyTorch's and Keras's names of the same
 SYNONYMS = {word: ours for table in (PYTORCH, KERAS) for word, ours in table["options"].items()
             if ours.isidentifier()}
 
-Check = Callable[[str, object], Any]         # what is kept depends on the option
+Check = Callable[[str, object], object]      # (name, value) -> what is kept
 Overrides = Mapping[str, Mapping[str, object]]
 
 
 # (vectors, layout), see `reduction`
 Reduce = Callable[[list[np.ndarray], tuple[tuple[str, tuple[int, ...], str], ...]], object]
+
+
+Kept = TypeVar("Kept")
+Default = TypeVar("Default")
 
 
 class Option(NamedTuple):
@@ -38,9 +42,12 @@ class Option(NamedTuple):
     default: object
 
 
-def option(check: Check | None, *, default: object, kw_only: bool = True) -> Any:
+def option(
+    check: Callable[[str, object], Kept] | None, *, default: Default,
+    kw_only: bool = True,
+) -> Kept | Default:
     """A field of an optimizer: how its values are checked, and what it is if none is given."""
-    return Option(check, default)
+    return cast(Default, Option(check, default))  # until the class is made
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(option,))
@@ -91,7 +98,7 @@ decay_rate = number(0, 1)                  # exponential, of a moving average
 momentum = number(0, most=1)               # the coefficient of a velocity
 
 
-def optional(check: Check) -> Check:
+def optional(check: Callable[[str, object], Kept]) -> Callable[[str, object], Kept | None]:
     """Check for None, or for what another check lets through."""
     return lambda name, value: None if value is None else check(name, value)
 
@@ -112,14 +119,15 @@ def whole(name: str, value: object, least: int = 1) -> int:
     return int(value)
 
 
-def choice(*allowed: object) -> Check:
+def choice(*allowed: Kept) -> Callable[[str, object], Kept]:
     """Check for one of a few values."""
 
-    def check(name: str, value: object) -> object:
-        if not any(value is a or (isinstance(a, str) and value == a) for a in allowed):
-            one_of = ", ".join(map(repr, allowed))
-            raise ValueError(f"{name} must be one of {one_of}, got {value!r}")
-        return value
+    def check(name: str, value: object) -> Kept:
+        for known in allowed:
+            if value is known or (isinstance(known, str) and value == known):
+                return known
+        one_of = ", ".join(map(repr, allowed))
+        raise ValueError(f"{name} must be one of {one_of}, got {value!r}")
 
     return check
 
@@ -145,9 +153,9 @@ def scheduled(schedule: Callable[[int], float], t: int) -> float:
     return positive(f"the rate that the schedule gives at t={t}", schedule(t))
 
 
-def patterns(option: str, given: Any, names: Collection[str] | None) -> tuple[str, ...]:
+def patterns(option: str, given: object, names: Collection[str] | None) -> tuple[str, ...]:
     """Check for patterns of names; one that fits no name would be ignored without a word."""
-    kept = (given,) if isinstance(given, str) else tuple(given)
+    kept = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else (given,)
     for pattern in kept:
         if not isinstance(pattern, str):
             raise TypeError(f"{option} takes patterns of names, got {pattern!r}")
@@ -170,7 +178,11 @@ def overrides(
             raise TypeError(f"{where} must be a dict of options, got {options!r}")
         for name in options.keys() - checks.keys():
             raise TypeError(f"{where} cannot set {name!r}; {nearest(name, checks)}")
-        checked[pattern] = MappingProxyType(
-            {n: checks[n](f"{where}[{n!r}]", value) for n, value in options.items()})
+        checked[pattern] = {n: checks[n](f"{where}[{n!r}]", x) for n, x in options.items()}
     patterns("overrides", checked, names)
-    return MappingProxyType(checked)
+    return read_only(checked)
+
+
+def read_only(overrides: Overrides) -> Overrides:
+    """Overrides that nobody can change behind the optimizer's back."""
+    return MappingProxyType({p: MappingProxyType({**own}) for p, own in overrides.items()})

@@ -8,15 +8,15 @@ One vector is what makes a step cost the same for 4 and for 40 small arrays.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
 from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.kernels import created, is_duck
 from tinygrad_opt.tensor import Tensor, values_of
-from tinygrad_opt.typing import Array, DTypeLike, Shape
+from tinygrad_opt.typing import Array, DTypeLike
 
 __all__ = ["Entry", "Gradient", "Pack", "bound", "gradient", "updatable"]
 
@@ -29,33 +29,40 @@ class Entry:
     Attributes
     ----------
     name : str
-    target : Tensor or array
-        The parameter itself, or the caller's array; None before it has been seen.
+    target : Tensor
+        The parameter itself, where the optimizer is bound.
+    array : array or None
+        The caller's, where it is not; None before it has been seen.
     index : int
         Its place among all parameters.
     place : slice
         Its place in the vectors of its pack.
-    value : array or None
-        Its part of the vector of parameters, in its shape; None before it is packed.
+    value : array
+        Its part of the vector of parameters, in its shape.
     state : dict of str to array
         What the rule keeps for it, in its shape.
     """
 
-    __slots__ = ("dtype", "index", "name", "place", "shape", "size", "state", "target", "value")
+    __slots__ = ("array", "dtype", "index", "name", "place", "shape", "size", "state", "target",
+                 "value")
+    target: Tensor
+    value: Array
 
-    def __init__(self, name: str, shape: Shape, dtype: DTypeLike, index: int,
-                 target: Any = None) -> None:
+    def __init__(self, name: str, shape: Sequence[int], dtype: DTypeLike, index: int,
+                 target: Tensor | Array | None = None) -> None:
         self.name, self.shape, self.dtype, self.index = name, tuple(shape), np.dtype(dtype), index
         self.size = int(np.prod(shape, dtype=object))
-        self.target = target
+        self.array: Array | None = None
+        if isinstance(target, Tensor):
+            self.target = target
+        else:
+            self.array = target
         self.place = slice(0, 0)
-        self.value: Array | None = None
         self.state: dict[str, Array] = {}
 
     def values(self) -> Array:
         """Where the parameter's values live."""
-        values: Array = values_of(self.target)
-        return values
+        return self.target._array if self.array is None else self.array
 
     def part(self, vector: Array) -> Array:
         """Its part of a vector beside that of the parameters, in its shape."""
@@ -64,8 +71,7 @@ class Entry:
     def in_place(self) -> bool:
         """Whether the values still live where they were packed."""
         values = self.values()
-        return (self.value is not None and values.shape == self.shape
-                and _same_memory(self.value, values))
+        return values.shape == self.shape and _same_memory(self.value, values)
 
 
 class Pack:

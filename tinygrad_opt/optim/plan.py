@@ -214,20 +214,23 @@ class Plan:
         Names of those with gradients: a later step with others needs another plan.
     counts : array of int
         How often each parameter had been updated before, and last how many steps there were.
+    bound : bool
+        Whether the gradients are those of the parameters, which are Tensors.
     """
 
     def __init__(self, entries: list[Entry], packs: list[Pack], runs: list[Run],
-                 given: set[str], counts: Array) -> None:
+                 given: set[str], counts: Array, bound: bool) -> None:
         self.packs, self.runs, self.given = packs, runs, given
         self.guarded = False                   # whether gradients are checked or clipped
         self.remembers = sum(pack.size for pack in packs) <= REMEMBER
         self.active = [e for run in runs for e in run.entries]
         self.packed = [(e.target, e.values(), e.part(run.pack.g))
-                       for run in runs if not run.large for e in run.entries]
+                       for run in runs if bound and not run.large for e in run.entries]
         self.large = [(e.target, e.values(), run)
-                      for run in runs if run.large for e in run.entries]
+                      for run in runs if bound and run.large for e in run.entries]
         active = {e.name for e in self.active}
-        self.resting = [(e.target, e.name in given) for e in entries if e.name not in active]
+        self.resting = [(e.target, e.name in given)
+                        for e in entries if bound and e.name not in active]
         self._by_hand = [run for run in runs if run.version is None]
         self._before = counts
         self._steps: int = counts.item(-1)
@@ -329,8 +332,8 @@ class Plan:
     def gather_values(self) -> None:
         """Copy the values of an unbound optimizer's arrays in, and have them copied out."""
         for e in self.active:
-            np.copyto(e.value, e.target)                   # type: ignore[arg-type]
-        self._scatter = [partial(e.target.__setitem__, ..., e.value) for e in self.active]
+            e.value[...] = e.values()
+        self._scatter = [partial(e.values().__setitem__, ..., e.value) for e in self.active]
         self._assemble()
 
     def prepare(self) -> bool:

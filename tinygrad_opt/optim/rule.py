@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -17,7 +17,7 @@ __all__ = ["OF_THE_STEP", "Versions", "in_place", "numbers", "results", "traced"
 # options of the whole step, which cannot differ from parameter to parameter
 OF_THE_STEP = ("check_finite", "clip_norm", "clip_norm_each", "clip_value")
 
-
+Value = TypeVar("Value")
 Versions: TypeAlias = dict[tuple[np.dtype, bool, str], list[InPlace | None]]
 
 
@@ -25,7 +25,7 @@ class Incomplete(TypeError):
     """A rule does not return what it must."""
 
 
-def results(rule: Optimizer, returned: object) -> tuple[Any, ...]:
+def results(rule: Optimizer, returned: Value | tuple[Value, ...]) -> tuple[Value, ...]:
     """What a rule has returned, if it is as many values as it should be."""
     names = ["p", *rule.accumulators()]
     values = returned if isinstance(returned, tuple) else (returned,)
