@@ -15,10 +15,11 @@ from typing import Any, TypeAlias, TypeGuard, TypeVar, cast
 
 import numpy as np
 
-from tinygrad_opt.typing import Array, Axis, Shape, Size
+from tinygrad_opt.typing import Array, Axis, DTypeLike, Indices, Shape, Size
 
 ndarray = np.ndarray
 
+T = TypeVar("T")
 Fast = TypeVar("Fast", bound=Callable[..., Array])
 KEPT = 1 << 16           # constants of up to so many entries are kept
 
@@ -56,7 +57,12 @@ def is_duck(x: object) -> TypeGuard[Array]:
         issubclass(kind, ndarray) or hasattr(kind, "__apply_op__"))
 
 
-def asarray(x: Any, dtype: Any = None) -> Any:
+def speaks_numpy(x: object) -> TypeGuard[Array]:
+    """Whether NumPy's functions take x as it is: arrays of all libraries, Tensors, symbols."""
+    return hasattr(x, "__array_function__")
+
+
+def asarray(x: object, dtype: DTypeLike | None = None) -> Array:
     """np.asarray, which leaves arrays of other libraries where they are."""
     if not is_duck(x):
         return np.asarray(x, dtype)
@@ -69,10 +75,8 @@ def created(make: str, *args: object, like: object) -> Array:
     return array
 
 
-def moved(x: object, like: object) -> Any:
-    """Arrays of NumPy, in a tuple or alone, as those of the library that `like` belongs to."""
-    if isinstance(x, tuple):
-        return tuple(moved(part, like) for part in x)
+def moved(x: T | Array, like: object) -> T | Array:
+    """An array of NumPy, or a list, as one of the library that `like` belongs to."""
     return np.asarray(x, like=like) if isinstance(x, list | ndarray) and is_duck(like) else x
 
 
@@ -89,9 +93,9 @@ def primitive(
     """
     def decorate(fast: Fast) -> Fast:
         @functools.wraps(fast)
-        def called(*inputs: Any, out: Array | None = None, **attrs: Any) -> Array:
+        def called(*inputs: Array, out: Array | None = None, **attrs: object) -> Array:
             for x in inputs:
-                if type(x) is not np.ndarray and hasattr(x, "__array_function__"):
+                if type(x) is not np.ndarray and speaks_numpy(x):
                     kinds = tuple(map(type, inputs))
                     made = x.__array_function__(called, kinds, inputs, attrs)
                     if made is not NotImplemented:
@@ -109,7 +113,7 @@ def primitive(
             if first.dtype == np.float16:
                 singles = (single(x) for x in inputs)
                 with np.errstate(over="ignore"):
-                    made = called(*singles, **attrs).astype(np.float16)
+                    made = called(*singles, out=None, **attrs).astype(np.float16)
                 return made if out is None else np.positive(made, out=out)
             return fast(*inputs, out=np.empty_like(first) if out is None else out, **attrs)
 
@@ -584,15 +588,17 @@ def scatter(g: Array, index: Any, shape: Shape) -> Array:
     return out
 
 
-def _scattered(g: Array, index: object, shape: Shape) -> Array:
+def _scattered(g: Array, index: Indices, shape: Shape) -> Array:
     """`scatter` for arrays of other libraries, whose ufuncs may have no ``at``."""
-    places = created("arange", math.prod(shape), like=g).reshape(shape)[moved(index, g)]
+    parts = index if isinstance(index, tuple) else (index,)
+    every = created("arange", math.prod(shape), like=g).reshape(shape)
+    places = every[tuple(moved(part, g) for part in parts)]
     sums = np.bincount(places.reshape(-1), np.broadcast_to(g, places.shape).reshape(-1),
                        math.prod(shape))
     return sums.reshape(shape).astype(g.dtype)
 
 
-def put(x: Array, value: Array, index: Any) -> Array:
+def put(x: Array, value: Array, index: Indices) -> Array:
     """x with value at the index."""
     out = np.copy(x)
     out[index] = value

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from tinygrad_opt.errors import GraphError, NonFiniteError, caller_line, label, line_text
-from tinygrad_opt.ops import Joint, Op
-from tinygrad_opt.recording import Setting, tracer, unrepeatable
+from tinygrad_opt.ops import VJP, Joint, Op, VJPs
+from tinygrad_opt.recording import R, Setting, Tracer, tracer, unrepeatable
 from tinygrad_opt.tensor import Tensor, deep_values, values_of
 from tinygrad_opt.typing import Array
 
@@ -37,7 +36,7 @@ OVERFLOW = ("The numbers have grown too large: try a smaller learning rate, or c
             " data scaled to about 1.")
 
 
-class detect_nonfinite(Setting):
+class detect_nonfinite(Setting[Tracer | None]):
     """Stop at the first operation whose result is nan or infinite, forward or backward.
 
     ``with detect_nonfinite():`` or ``@detect_nonfinite()``, for finding out where a loss or a
@@ -72,11 +71,12 @@ class detect_nonfinite(Setting):
     """
 
     def __init__(self, infinite: bool = True) -> None:
-        super().__init__(tracer, Watcher(infinite))
+        self._watcher = Watcher(infinite)
+        super().__init__(tracer, self._watcher)
 
     def __enter__(self) -> None:
         unrepeatable(_inside_a_capture, self)
-        self._value.home = caller_line()
+        self._watcher.home = caller_line()
         super().__enter__()
 
 
@@ -88,10 +88,12 @@ class Watcher:
         self.home: tuple[str, int] | None = None           # where the block was entered
         self.places: dict[int, tuple[str, int]] = {}       # id of a result -> the line that asked
 
-    def compute(self, function: Any, inputs: Any, attrs: dict[str, Any]) -> tuple[Any, Any]:
-        arrays = deep_values(tuple(inputs))
+    def compute(
+        self, function: Callable[..., object], inputs: Iterable[object], attrs: dict[str, object]
+    ) -> tuple[object, object]:
+        arrays = [deep_values(x) for x in inputs]
         if not isinstance(function, Op):
-            return function(*arrays, **deep_values(attrs)), None
+            return function(*arrays, **{k: deep_values(v) for k, v in attrs.items()}), None
         shared = None
         with np.errstate(all="ignore"):
             if function.shared is not None:
@@ -105,35 +107,38 @@ class Watcher:
                               f" pass{line}.", function, inputs)
         return made, shared
 
-    def vjps(self, z: Tensor) -> Any:
-        op: Any = z.op
+    def vjps(self, z: Tensor) -> VJPs:
+        op = z.op
+        assert op is not None                              # it was computed
         place = self.places.get(id(z._array))
         line = f" ({op.name} is in {line_text(place)})" if place and place != self.home else ""
 
-        def watched(vjp: Any, i: int | None = None) -> Any:
-            def product(g: Any, *operands: Any, **attrs: Any) -> Any:
-                made = vjp(g, *operands, **attrs)
-                for k, part in enumerate(made if i is None else [made]):
-                    part, to = np.asarray(part), z.inputs[k if i is None else i]
-                    if self._faulty(part):
-                        raise self._error(
-                            f"the gradient that {op.name} passes back to {label(to)} holds"
-                            f" {self._where(part)}, in the backward pass{line}. The gradient that"
-                            f" came in: {_range(values_of(g))}.", op, z.inputs)
-                return made
-            return vjp and product
+        def looked_at(part: Array, g: object, to: object) -> Array:
+            values = np.asarray(part)
+            if self._faulty(values):
+                raise self._error(
+                    f"the gradient that {op.name} passes back to {label(to)} holds"
+                    f" {self._where(values)}, in the backward pass{line}. The gradient that"
+                    f" came in: {_range(values_of(g))}.", op, z.inputs)
+            return part
+
+        def watched(vjp: VJP, x: object) -> VJP:
+            return lambda g, *operands, **attrs: looked_at(vjp(g, *operands, **attrs), g, x)
 
         if isinstance(op.vjps, Joint):
-            return Joint(watched(op.vjps.vjp))
-        return [watched(vjp, i) for i, vjp in enumerate(op.vjps)]
+            joint = op.vjps.vjp
+            return Joint(lambda g, *operands, **attrs: [
+                looked_at(part, g, x)
+                for part, x in zip(joint(g, *operands, **attrs), z.inputs)])
+        return [vjp and watched(vjp, x) for vjp, x in zip(op.vjps, z.inputs)]
 
-    def lift(self, array: object) -> Any:
+    def lift(self, array: R) -> R:
         return array
 
-    def read(self, owner: object, name: str, value: object) -> Any:
+    def read(self, owner: object, name: str, value: R) -> R:
         return value
 
-    def act(self, action: Callable[..., None], args: Any) -> None:
+    def act(self, action: Callable[..., None], args: tuple[object, ...]) -> None:
         action(*args)
 
     def refuse(self, error: Callable[[object], Exception], x: object) -> None:
@@ -147,7 +152,7 @@ class Watcher:
     def _where(self, made: Array) -> str:
         return entries_that(self.is_fault(made), made)
 
-    def _error(self, what: str, op: Op, inputs: Any) -> NonFiniteError:
+    def _error(self, what: str, op: Op, inputs: Iterable[object]) -> NonFiniteError:
         """The error, with the ranges of the inputs and what to try."""
         seen = [(x, values_of(x)) for x in inputs]
         arrays = [(x, a) for x, a in seen if isinstance(a, Array | float) and np.size(a)]
@@ -156,7 +161,7 @@ class Watcher:
         before = [x for x, a in arrays if self._faulty(np.asarray(a))]
         if not before:
             cure = CURES.get(op.name, OVERFLOW)
-        elif getattr(before[0], "requires_grad", False) and before[0].is_leaf:
+        elif type(before[0]) is Tensor and before[0].requires_grad and before[0].is_leaf:
             cure = f"{label(before[0])} held it before: the step that wrote it went wrong."
         else:
             cure = f"{label(before[0])} held it before: look at the data."

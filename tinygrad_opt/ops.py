@@ -24,10 +24,12 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tinygrad_opt import kernels, vjps
-from tinygrad_opt.typing import Array, Shape
+from tinygrad_opt.typing import Array, Indices, Shape
 
-Kernel: TypeAlias = Callable[..., Any]         # arrays, or numbers
-VJP: TypeAlias = Callable[..., Any]
+Kernel: TypeAlias = Callable[..., Array | float]
+VJP: TypeAlias = Callable[..., Array]
+AllVJPs: TypeAlias = Callable[..., list[Array]]
+VJPs: TypeAlias = "Sequence[VJP | None] | Joint"
 
 
 class Op:
@@ -76,7 +78,7 @@ class Joint:
 
     __slots__ = ("vjp",)
 
-    def __init__(self, vjp: VJP) -> None:
+    def __init__(self, vjp: AllVJPs) -> None:
         self.vjp = vjp
 
     def __getitem__(self, i: int) -> VJP:
@@ -90,7 +92,7 @@ class Joint:
 
 
 def op(
-    symbol: str, kernel: Kernel, *vjps: VJP | None, joint: VJP | None = None,
+    symbol: str, kernel: Kernel, *vjps: VJP | None, joint: AllVJPs | None = None,
     shared: Callable[..., object] | None = None,
 ) -> Op:
     """Define an operation by its kernel and one vector-Jacobian product per input.
@@ -456,16 +458,16 @@ copy         = op("copy", np.copy,              lambda g, z, x: g)
 # ---- indexing ------------------------------------------------------------------------------------
 
 
-def _getitem(x: Array, index: Any) -> Array:
+def _getitem(x: Array, index: Indices) -> Array:
     return x[index]
 
 
-def _unwritten(g: Array, z: Array, x: Array, value: Array, index: object) -> Array:
+def _unwritten(g: Array, z: Array, x: Array, value: Array, index: Indices) -> Array:
     """g, but 0 where x was overwritten."""
     return put(g, 0, index)
 
 
-def _written(g: Array, z: Array, x: Array, value: Array, index: Any) -> Array:
+def _written(g: Array, z: Array, x: Array, value: Array, index: Indices) -> Array:
     """g at the index; where it repeats, only the value that was written last is there."""
     part = g[index]
     if kernels.reads_each_entry_once(index):
@@ -503,7 +505,7 @@ sort     = op("sort", np.sort, _unsort)
 # ---- probabilities -------------------------------------------------------------------------------
 
 
-def _slope_of_logits(x: Array, labels: Array, shared: Any) -> Array:
+def _slope_of_logits(x: Array, labels: Array, shared: kernels.Exponentials | None) -> Array:
     return residual(x, labels) if shared is None else kernels.residual(x, labels, shared)
 
 

@@ -8,11 +8,15 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 
 from tinygrad_opt.typing import DTypeLike
+
+if TYPE_CHECKING:
+    from tinygrad_opt.ops import VJPs
+    from tinygrad_opt.tensor import Tensor
 
 __all__ = ["Tracer", "default_dtype", "no_grad", "set_default_dtype"]
 
@@ -63,18 +67,19 @@ def default_dtype() -> np.dtype:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+V = TypeVar("V")
 
 
-class Setting:
+class Setting(Generic[V]):
     """A block, or a decorated function, in which a context variable has a value of its own.
 
     The value belongs to the running thread or task, and the one before is restored when the block
     is left in whatever way.
     """
 
-    def __init__(self, variable: ContextVar[Any], value: Any) -> None:
+    def __init__(self, variable: ContextVar[V], value: V) -> None:
         self._variable, self._value = variable, value
-        self._tokens: list[Token[Any]] = []
+        self._tokens: list[Token[V]] = []
 
     def __enter__(self) -> None:
         self._tokens.append(self._variable.set(self._value))
@@ -100,7 +105,7 @@ class Setting:
         return wrapper
 
 
-class no_grad(Setting):
+class no_grad(Setting[bool]):
     """Compute without recording: ``with no_grad():`` or ``@no_grad()``.
 
     Results made inside need no gradient and keep no graph. The state belongs to the running
@@ -125,7 +130,7 @@ class no_grad(Setting):
         super().__init__(recording, False)
 
 
-class with_grad(Setting):
+class with_grad(Setting[bool]):
     """Record even inside `no_grad`: differentiation needs the graph of what it calls."""
 
     def __init__(self) -> None:
@@ -133,9 +138,9 @@ class with_grad(Setting):
 
 
 @contextmanager
-def in_mode(model: Any, training: bool) -> Iterator[None]:
+def in_mode(model: object, training: bool) -> Iterator[None]:
     """The model in training or evaluation mode for a while, if it has such modes."""
-    if not hasattr(model, "named_modules"):
+    if not (hasattr(model, "named_modules") and hasattr(model, "train")):
         yield
         return
     before = [(module, module.training) for module in model.named_modules().values()]
@@ -169,17 +174,17 @@ class Tracer(Protocol):
     `tinygrad_opt.nonfinite` one that only looks on."""
 
     def compute(
-        self, function: Callable[..., Any], inputs: Iterable[object], attrs: dict[str, Any]
-    ) -> tuple[Any, Any]:
+        self, function: Callable[..., object], inputs: Iterable[object], attrs: dict[str, object]
+    ) -> tuple[Any, object]:
         """The value of an Op or a NumPy function, and what a kernel shares with its VJPs."""
 
-    def vjps(self, z: Any) -> Any:
+    def vjps(self, z: Tensor) -> VJPs:
         """The VJPs of the operation that made z, written down when they are called."""
 
-    def lift(self, array: object) -> Any:
+    def lift(self, array: R) -> R:
         """An array that the step has computed, as whoever is outside the engine may use it."""
 
-    def read(self, owner: object, name: str, value: object) -> Any:
+    def read(self, owner: object, name: str, value: R) -> R:
         """Someone looks at an attribute: refuse, note it, or give what may be looked at."""
 
     def act(self, action: Callable[..., None], args: tuple[object, ...]) -> None:
@@ -192,13 +197,13 @@ class Tracer(Protocol):
 tracer: ContextVar[Tracer | None] = ContextVar("tracer", default=None)
 
 
-def observed(x: object, name: str, value: object) -> Any:
+def observed(x: object, name: str, value: R) -> R:
     """An attribute that Python branches on: once it has another value, a captured step is stale."""
     program = tracer.get()
     return value if program is None else program.read(x, name, value)
 
 
-def lifted(array: object) -> Any:
+def lifted(array: R) -> R:
     """An array that was computed, for whoever called the engine."""
     program = tracer.get()
     return array if program is None else program.lift(array)
@@ -220,9 +225,10 @@ def unrepeatable(error: Callable[[object], Exception], x: object) -> None:
         program.refuse(error, x)
 
 
-def nested(change: Callable[[Any], Any], x: Any) -> Any:
+def nested(change: Callable[[object], object], x: object) -> object:
     """A list, tuple or dict with its members changed; anything else as it is."""
     if isinstance(x, list | tuple):
+        kind: Callable[..., object] = type(x)
         members = [change(v) for v in x]
-        return type(x)(*members) if hasattr(x, "_fields") else type(x)(members)
+        return kind(*members) if hasattr(x, "_fields") else kind(members)
     return {k: change(v) for k, v in x.items()} if isinstance(x, dict) else x

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from operator import attrgetter
 from types import ModuleType
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias, TypeVar, final, overload
 
 import numpy as np
 
@@ -53,8 +53,9 @@ __all__ = ["Gradient", "Tensor", "apply", "backward_pass", "differentiating", "h
            "set_default_dtype"]
 
 ndarray = np.ndarray
+T = TypeVar("T")
 Gradient: TypeAlias = "Array | Tensor"              # a Tensor where the backward pass is recorded
-Hook: TypeAlias = "Callable[[Array], ArrayLike | None]"
+Hook: TypeAlias = "Callable[..., ArrayLike | None]"          # of a gradient
 _AS_IT_IS = nullcontext()
 
 # What NumPy's functions do when they meet a Tensor; tinygrad_opt.numpy_functions fills it.
@@ -105,6 +106,7 @@ def apply(op: Op, *inputs: object, **attrs: object) -> Tensor:
                 mixed = True
             arrays.append(x)
     program = tracer.get()
+    data: Array | float
     shared = None
     try:
         if mixed or dtype is None:
@@ -121,7 +123,7 @@ def apply(op: Op, *inputs: object, **attrs: object) -> Tensor:
     if type(data) is not ndarray:
         data = np.asarray(data) if isinstance(data, np.generic) else kernels.asarray(data)
     if data.dtype is not dtype and data.dtype.kind == "f" and op is not ops.cast:
-        data = entered(data, _float_dtype(inputs) or data.dtype)
+        data = converted(data, _float_dtype(inputs) or data.dtype)
     if not (needs and recording.get()):
         return constant(data)
     z = _new(Tensor)                                       # slots filled directly: this runs often
@@ -159,7 +161,7 @@ def _float_dtype(inputs: Iterable[object]) -> np.dtype | None:
 
 
 def _of_one_dtype(
-    op: Op, inputs: tuple[Any, ...], arrays: list[object]
+    op: Op, inputs: tuple[object, ...], arrays: list[object]
 ) -> tuple[object, ...]:
     """The inputs, weak ones converted to the dtype of the float Tensors; `arrays` alike."""
     dtype = None
@@ -168,26 +170,21 @@ def _of_one_dtype(
             dtype = x._array.dtype if dtype is None else np.result_type(dtype, x._array.dtype)
     alone = not any(type(x) is Tensor for x in inputs)
     duck = next(filter(kernels.is_duck, arrays), None)     # what is given from outside comes to it
-    given = inputs
+    given = [*inputs]
     for i, (x, vjp) in enumerate(zip(inputs, op.vjps)):
-        kind = type(x)
-        if kind is ndarray and (vjp is None or (x.dtype is dtype and duck is None)):
+        if type(x) is Tensor:
+            if vjp is not None and dtype is not None and x._array.dtype.kind != "f":
+                given[i] = x = Tensor(x, dtype=dtype, name=x.name)
+                arrays[i] = x._array
+        elif type(x) is ndarray and (vjp is None or (x.dtype is dtype and duck is None)):
             continue                                       # an index, labels, a mask; or it fits
-        if (kind in _PLAIN and not (alone and vjp)) or (kind is Tensor and (
-                vjp is None or dtype is None or x._array.dtype.kind == "f")):
-            continue
-        if vjp is None:
-            x = array = index_of(x)
+        elif vjp is None:
+            given[i] = arrays[i] = index_of(x)
         elif alone:
-            x = array = _as_array(x, False, None)
-        elif kind is Tensor:
-            x = Tensor(x, dtype=dtype, name=x.name)
-            array = x._array
-        else:
-            x = array = kernels.moved(entered(x, dtype), duck)
-        arrays[i] = array
-        given = (*given[:i], x, *given[i + 1:])
-    return given
+            given[i] = arrays[i] = _as_array(x, False, None)
+        elif type(x) not in _PLAIN:
+            given[i] = arrays[i] = kernels.moved(entered(x, dtype), duck)
+    return tuple(given)
 
 
 def entered(x: object, dtype: np.dtype | None = None) -> Array | float:
@@ -215,11 +212,9 @@ def index_of(x: object) -> Any:
     return array_of(x) if hasattr(x, "dtype") else x
 
 
-def as_operand(x: object) -> Any:
+def as_operand(x: object) -> Array:
     """A Tensor or an array as it is, also one of a step that is captured; anything else as one."""
-    if type(x) is Tensor or type(x) is ndarray or hasattr(x, "__traced_array__"):
-        return x
-    return x if kernels.is_duck(x) else np.asanyarray(x)
+    return x if kernels.speaks_numpy(x) else np.asarray(x)
 
 
 def array_of(x: object) -> Array:
@@ -255,11 +250,11 @@ def real(array: Array) -> Array:
     return array
 
 
-def answer(function: Callable[..., Any], *args: object, **kwargs: object) -> Array:
+def answer(function: Callable[..., T], *args: object, **kwargs: object) -> T:
     """Ask a function that has no gradient about values: it answers with an array."""
     program = tracer.get()
     if program is None:
-        result: Array = function(*deep_values(args), **deep_values(kwargs))
+        result = function(*deep_values(args), **deep_values(kwargs))
     else:
         result = program.lift(program.compute(function, args, kwargs)[0])
     return result
@@ -273,6 +268,7 @@ def records(*operands: object) -> bool:
 # ---- the Tensor ----------------------------------------------------------------------------------
 
 
+@final
 class Tensor(Methods):
     """An array that remembers how it was computed, so that gradients can flow back.
 
@@ -338,11 +334,11 @@ class Tensor(Methods):
     # The values; `data` reads and writes them with checks. Of a leaf it is another object, of the
     # same memory, once the leaf is frozen or hooked: captured steps compare this one slot.
     _array: Array
-    attrs: dict[str, Any]
+    attrs: dict[str, Any]       # the options of its kernel
     _changed: int               # when the values were last written
     _gradient: Any              # what `grad` holds
     _hooks: list[Hook] | None
-    inputs: tuple[Any, ...]
+    inputs: tuple[Any, ...]     # Tensors, arrays, numbers, indices
     name: str | None
     _needs_grad: bool           # what `requires_grad` reads
     op: Op | None
@@ -637,7 +633,7 @@ class Tensor(Methods):
             return {"text/plain": repr(self)}
         return notebook_view(self)
 
-    def __treescope_repr__(self, path: str | None, render: object) -> Any:
+    def __treescope_repr__(self, path: str | None, render: object) -> object:
         from tinygrad_opt.markup import tree
 
         shown = {"data": self._read(), "grad": self.grad, "name": self.name,
@@ -664,10 +660,13 @@ class Tensor(Methods):
             )
         return np.array(self._read(), dtype=dtype, copy=copy)
 
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        out = options.pop("out", None)
+    def __array_ufunc__(
+        self, ufunc: np.ufunc, method: str, *inputs: object, out: tuple[object, ...] | None = None,
+        **options: object,
+    ) -> object:
         if out is not None:
-            lost = [x for x in out if type(x) is Tensor] or [x for x in inputs if records(x)]
+            lost: list[object] = [x for x in out if type(x) is Tensor]
+            lost = lost or [x for x in inputs if records(x)]
             if lost:
                 raise GraphError(
                     f"np.{ufunc.__name__} into an existing array would lose the graph of"
@@ -720,7 +719,7 @@ for _name, _method in vars(Methods).items():               # a user's error name
         _method.__qualname__ = f"Tensor.{_name}"
 
 
-def _as_array(data: ArrayLike, own: bool, dtype: DTypeLike | None) -> Array:
+def _as_array(data: object, own: bool, dtype: DTypeLike | None) -> Array:
     """The array of a Tensor: what is wrapped, what is copied and in which dtype."""
     if type(data) is Tensor and data._needs_grad:
         raise GraphError(f"Tensor({subject(data)}) would lose its graph; use .detach() or .copy()")
@@ -774,7 +773,7 @@ def history(end: Tensor, since: int = -1) -> list[Tensor]:
 
 def backward_pass(
     end: Tensor, seed: Gradient, *, record: bool = False, since: int = -1
-) -> dict[Tensor, Array]:
+) -> dict[Tensor, Gradient]:
     """Reverse-mode differentiation: from the gradient `seed` of `end` to those of its history.
 
     Parameters
@@ -793,7 +792,7 @@ def backward_pass(
     dict
         Tensor → ∂L/∂Tensor, for every Tensor that was reached; Tensors too if `record`.
     """
-    gradients: dict[Tensor, Any] = {end: seed}
+    gradients: dict[Tensor, Gradient] = {end: seed}
     program = None if record else tracer.get()
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):    # d√x/dx at 0 is inf
         for z in reversed(history(end, since)):
@@ -824,7 +823,7 @@ def backward_pass(
                 vjp = vjps[i]
                 if not x._needs_grad or x.serial < since or vjp is None:
                     continue
-                part = vjp(*operands, **attrs) if parts is None else parts[i]
+                part: Gradient = vjp(*operands, **attrs) if parts is None else parts[i]
                 array = x._array
                 if (record or type(part) is not ndarray or part.shape != array.shape
                         or part.dtype is not array.dtype):
@@ -833,8 +832,10 @@ def backward_pass(
                 if other is not None:
                     part = _like(x, other + part, record)  # never +=: `other` may be shared
                 elif x.op is None and (part is g or values_of(part).base is not None):
-                    if type(part) is not ndarray or _may_be_written(part):
-                        part = part.copy() if record else part.copy("K")   # a leaf's is its own
+                    if type(part) is Tensor:               # a leaf's gradient is its own
+                        part = part.copy()
+                    elif type(part) is not ndarray or _may_be_written(part):
+                        part = part.copy("K")
                 gradients[x] = part
     return gradients
 
@@ -851,7 +852,7 @@ def _as_tensor(x: object, vjp: object) -> object:
     return values_of(x) if vjp is None else Tensor(x) if type(x) is ndarray else x
 
 
-def _like(x: Tensor, g: Any, record: bool) -> Any:
+def _like(x: Tensor, g: Gradient, record: bool) -> Gradient:
     """A gradient in the shape and dtype of x: broadcasting undone, NumPy's scalars as arrays."""
     array = x._array
     if record:
@@ -859,7 +860,7 @@ def _like(x: Tensor, g: Any, record: bool) -> Any:
     elif not hasattr(g, "reshape") or isinstance(g, np.generic):
         g = np.asarray(g)
     if g.shape != array.shape:
-        total = kernels.sum_to if type(g) is ndarray else ops.sum_to
+        total: Callable[..., Gradient] = kernels.sum_to if type(g) is ndarray else ops.sum_to
         g = total(g, shape=array.shape)
         g = np.asarray(g) if isinstance(g, np.generic) else g
     return g if g.dtype is array.dtype else g.astype(array.dtype, copy=False)
@@ -897,7 +898,7 @@ def first_gradient(
 def _hooked(z: Tensor, g: Gradient) -> Gradient:
     """Let the hooks of z see its gradient and replace it."""
     for hook in list(z._hooks or ()):
-        shown: Any = g
+        shown = g
         if type(g) is ndarray:
             shown = g.view()
             shown.flags.writeable = False
@@ -905,9 +906,8 @@ def _hooked(z: Tensor, g: Gradient) -> Gradient:
         if new is None:
             unrepeatable(captured_hook, z)
             continue
-        if type(new) is not type(g) or type(g) is ndarray:
-            new = converted(array_of(values_of(new)), z.dtype, copy=True)
-        g = new
+        same = type(new) is type(g) and type(g) is not ndarray
+        g = as_operand(new) if same else converted(array_of(values_of(new)), z.dtype, copy=True)
         if g.shape != z.shape:
             raise ShapeError(f"a hook on {subject(z)} returned a gradient of shape {g.shape}")
     return g
@@ -949,12 +949,20 @@ def deliver(gradients: list[tuple[Tensor, Gradient]]) -> None:
 # ---- small conversions ---------------------------------------------------------------------------
 
 
-def values_of(x: object) -> Any:
+@overload
+def values_of(x: Tensor) -> Array: ...
+@overload
+def values_of(x: T) -> T: ...
+def values_of(x: object) -> object:
     """The array of a Tensor; anything else as it is."""
     return x._array if type(x) is Tensor else x
 
 
-def deep_values(x: object) -> Any:
+@overload
+def deep_values(x: Tensor) -> Array: ...
+@overload
+def deep_values(x: T) -> T: ...
+def deep_values(x: object) -> object:
     """The arrays in lists, tuples and dicts of Tensors."""
     return x._array if type(x) is Tensor else nested(deep_values, x)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 if TYPE_CHECKING:
+    from types import EllipsisType
     from typing import Any, Protocol
 
     import numpy.typing as npt
@@ -35,8 +36,9 @@ else:                                          # Python 3.10 has none, and none 
     def dataclass_transform(**how: object) -> Callable[[type], type]:
         return lambda kind: kind
 
-__all__ = ["Array", "ArrayLike", "Axis", "CapsuleType", "DTypeLike", "Loss", "Model", "Predicts",
-           "Rate", "Seed", "Shape", "Size", "Stateful", "Unpack", "dataclass_transform"]
+__all__ = ["Array", "ArrayLike", "Axis", "CapsuleType", "DTypeLike", "Index", "Indices", "Loss",
+           "Model", "Predicts", "Rate", "Seed", "Shape", "Size", "Stateful", "Unpack",
+           "dataclass_transform"]
 
 # Rules, kernels and VJPs are typed as what they say, NumPy code on arrays; the same text runs on
 # Tensors and symbols.
@@ -46,6 +48,8 @@ DTypeLike: TypeAlias = "npt.DTypeLike"
 Shape: TypeAlias = tuple[int, ...]
 Size: TypeAlias = int | tuple[int, ...]                            # one for all axes, or one each
 Axis: TypeAlias = int | tuple[int, ...] | None
+Index: TypeAlias = "int | slice | EllipsisType | Sequence[int] | Array | None"     # of one axis
+Indices: TypeAlias = "Index | tuple[Index, ...]"
 # of a prediction and the truth
 Loss: TypeAlias = "Callable[..., Tensor]"
 Predicts: TypeAlias = "Callable[..., Tensor | Array]"  # a model, or what acts as one

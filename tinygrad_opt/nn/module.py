@@ -316,11 +316,11 @@ class Module:
             raise CheckpointError(
                 f"the state does not fit this {type(self).__name__}: {'; '.join(problems)}."
             )
-        for path, target in own.items():
-            array = values_of(target)
+        for path, x in own.items():
+            array = values_of(x)
             np.copyto(array, moved(values[path], array), casting="same_kind")
-            if type(target) is Tensor:
-                target._changed = tick()
+            if type(x) is Tensor:
+                x._changed = tick()
 
     def generators(self) -> dict[str, np.random.Generator]:
         """The random generators that its modules draw from, by their paths.

@@ -20,7 +20,7 @@ from tinygrad_opt.errors import GraphError
 from tinygrad_opt.hints import answers
 from tinygrad_opt.optim.options import choice, flag, number
 from tinygrad_opt.recording import with_grad
-from tinygrad_opt.tensor import Tensor, backward_pass, first_gradient
+from tinygrad_opt.tensor import Gradient, Tensor, backward_pass, first_gradient, values_of
 from tinygrad_opt.typing import Array, ArrayLike
 
 __all__ = ["SEARCHES", "Evaluation", "Function", "LineSearch", "Objective", "Params", "Point",
@@ -102,8 +102,9 @@ class Evaluation:
         """v · ∂f/∂x as one vector; without v the gradient of f, which must have one entry."""
         return self._joined(backward_pass(self.y, first_gradient(self.y, v)))
 
-    def _joined(self, gradients: dict[Tensor, Array]) -> Array:
-        found = {name: gradients[leaf] for name, leaf in self.leaves.items() if leaf in gradients}
+    def _joined(self, gradients: dict[Tensor, Gradient]) -> Array:
+        found = {name: values_of(gradients[leaf]) for name, leaf in self.leaves.items()
+                 if leaf in gradients}
         return self.objective.joined(found)
 
 

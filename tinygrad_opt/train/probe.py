@@ -10,7 +10,7 @@ from operator import attrgetter
 import numpy as np
 
 from tinygrad_opt.recording import in_mode
-from tinygrad_opt.tensor import Tensor, backward_pass, first_gradient, history
+from tinygrad_opt.tensor import Tensor, backward_pass, first_gradient, history, values_of
 from tinygrad_opt.typing import Array, Loss, Model, Shape
 
 __all__ = ["Layer", "Probe", "merged", "probe", "probe_of", "rms"]
@@ -84,7 +84,8 @@ def probe(model: Model, loss: Loss, x: Array, y: Array) -> Probe:
         prediction = model(x)
         end = loss(prediction, y)
         gradients = backward_pass(end, first_gradient(end))
-    return probe_of(model.parameters(), x, y, prediction, end, gradients.get)
+    return probe_of(model.parameters(), x, y, prediction, end,
+                    lambda t: values_of(gradients.get(t)))
 
 
 def probe_of(

@@ -134,7 +134,7 @@ def flow(end: Tensor, gradient: Any = None) -> Flow:
                 arrows[t].append((i, arrow))
         twins[t].inputs = tuple(inputs)
         twins[t].op = ops.Op(t.op.symbol, t.op.kernel, _noted(t, t.op.vjps, raw))
-    found = backward_pass(twins[end], seed)
+    found = {t: values_of(g) for t, g in backward_pass(twins[end], seed).items()}
     result = Flow(end, {t: found[twin] for t, twin in twins.items() if twin in found})
     totals: dict[Tensor, np.ndarray] = {}
     for z in reversed(list(arrows)):

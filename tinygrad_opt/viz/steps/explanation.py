@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.errors import GraphError, subject
+from tinygrad_opt.kernels import speaks_numpy
 from tinygrad_opt.tensor import Tensor, history, values_of
 from tinygrad_opt.viz.graph.flow import Part, flow
 from tinygrad_opt.viz.graph.text import number
@@ -173,7 +174,9 @@ def _again(end: Tensor, x: Tensor, change: np.ndarray) -> np.ndarray:
         if type(t) is Tensor and t in values:
             return values[t]
         array = values_of(t)
-        return array.astype(np.float64) if getattr(array, "dtype", None) == np.float32 else array
+        if speaks_numpy(array) and array.dtype == np.float32:
+            return array.astype(np.float64)
+        return array
 
     with np.errstate(all="ignore"):
         for t in history(end):

@@ -12,6 +12,7 @@ import numpy as np
 from tinygrad_opt import ops
 from tinygrad_opt.symbols import Symbol, Trace, letter
 from tinygrad_opt.tensor import Tensor, history, values_of
+from tinygrad_opt.typing import ArrayLike
 from tinygrad_opt.viz.graph.flow import Part
 from tinygrad_opt.viz.graph.text import is_number, kind_of, number, shorten, summary, visible
 from tinygrad_opt.viz.steps.derivatives import Derivatives, said
@@ -240,7 +241,7 @@ def _number(x: object) -> str:
     return number(np.asarray(values_of(x)).reshape(-1)[0])
 
 
-def _product(z: object, x: object, y: object, *added: object) -> str:
+def _product(z: ArrayLike, x: ArrayLike, y: ArrayLike, *added: ArrayLike) -> str:
     """The shapes of a matrix product: ``(2, 16) = (2, 64)(64, 16)``."""
     shapes = [np.shape(values_of(t)) for t in (z, x, y, *added)]
     return f"{shapes[0]} = {shapes[1]}{shapes[2]}" + "".join(f" + {s}" for s in shapes[3:])
