@@ -1,27 +1,33 @@
 """How the site is built: ``python -m sphinx -W docs build/site``."""
 
+import os
+import sys
 from pathlib import Path
 
 from docutils.nodes import SkipNode
 from latex2mathml.converter import convert
 
 import tinygrad_opt
+from tinygrad_opt.viz.theme import DARK
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 project = "tinygrad_opt"
 author = "the tinygrad_opt developers"
 version = release = tinygrad_opt.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon",
-              "sphinx_copybutton"]
+              "sphinx_copybutton", "links"]
 exclude_patterns = ["build", "**/.ipynb_checkpoints"]
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 
 # every block of code on a page is run, and an error is one of the build
-nb_execution_mode = "cache"
+nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120
 nb_merge_streams = True
+os.environ["PYTHONSTARTUP"] = str(Path(__file__).parent / "in_kernel.py")
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"                 # the docstrings say the types, with shapes
@@ -36,9 +42,17 @@ suppress_warnings = ["ref.python"]        # words of shapes that are names of at
 # pictures that pages name in <picture>, for light and dark readers, are copied as they are
 html_extra_path = sorted(path.name for path in Path(__file__).parent.glob("*_light.*"))
 html_extra_path += sorted(path.name for path in Path(__file__).parent.glob("*_dark.*"))
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_js_files = [("frames.js", {"defer": "defer"})]
 html_theme = "furo"
 html_title = "tinygrad_opt"
-html_theme_options = {"sidebar_hide_name": False}
+html_theme_options = {
+    "sidebar_hide_name": False,
+    "dark_css_variables": {"color-background-primary": DARK.page},   # that of the pictures
+}
+html_show_copyright = False
+pygments_style, pygments_dark_style = "default", "github-dark"
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 html_math_renderer = "mathml"              # browsers draw it by themselves: no script, no network
