@@ -4,34 +4,35 @@ from __future__ import annotations
 
 import operator
 import os
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, SupportsIndex, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tinygrad_opt.typing import Array, DTypeLike
 
 if TYPE_CHECKING:  # numpy.random loads when it is first used
     from collections.abc import Sequence
 
     from numpy.random import BitGenerator, Generator, SeedSequence
 
-Array: TypeAlias = NDArray[Any]
 Floats: TypeAlias = NDArray[np.float32]
 Labels: TypeAlias = NDArray[np.int64]
 Path: TypeAlias = str | os.PathLike[str]
 Seed: TypeAlias = "int | Sequence[int] | SeedSequence | BitGenerator | Generator | None"
 
 
-def array_of(x: Any, dtype: Any = None) -> Array:
+def array_of(x: object, dtype: DTypeLike | None = None) -> Array:
     """The array in a Tensor, or made from anything else; memory-mapped files stay so."""
     return np.asarray(getattr(x, "_array", x), dtype)
 
 
-def whole(name: str, value: Any, least: int = 1) -> int:
+def whole(name: str, value: object, least: int = 1) -> int:
     """A whole number of at least `least`; True is none, nor is 3.0."""
     try:
         if isinstance(value, bool | np.bool_):
             raise TypeError
-        number = operator.index(value)
+        number = operator.index(cast(SupportsIndex, value))
     except TypeError:
         raise TypeError(f"{name} must be a whole number, got {value!r}.") from None
     if number < least:

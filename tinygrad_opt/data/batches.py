@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from tinygrad_opt.data.arguments import Seed, samples, whole
 from tinygrad_opt.hints import answers
+from tinygrad_opt.typing import Array
 
 __all__ = ["minibatches"]
 
 
+@overload
+def minibatches(x: ArrayLike, y: None = None, batch_size: int = 32, *, shuffle: bool = True,
+                rng: Seed = None, drop_last: bool = False) -> Iterator[Array]: ...
+@overload
+def minibatches(x: ArrayLike, y: ArrayLike, batch_size: int = 32, *, shuffle: bool = True,
+                rng: Seed = None, drop_last: bool = False) -> Iterator[tuple[Array, Array]]: ...
 @answers
 def minibatches(
     x: ArrayLike,
@@ -23,7 +30,7 @@ def minibatches(
     shuffle: bool = True,
     rng: Seed = None,
     drop_last: bool = False,
-) -> Iterator[Any]:
+) -> Iterator[Array] | Iterator[tuple[Array, Array]]:
     """One pass over the samples: ⌈n / batch_size⌉ batches, the last with what is left.
 
     `batch_size` = 1, k and n make stochastic, mini-batch and batch gradient descent.
@@ -65,10 +72,9 @@ def minibatches(
     order = np.random.default_rng(rng).permutation(n) if shuffle else None
     stop = n - n % batch_size if drop_last else n
 
-    def batches() -> Iterator[Any]:
+    def parts(array: Array) -> Iterator[Array]:
         for start in range(0, stop, batch_size):
             span = slice(start, start + batch_size)
-            rows = span if order is None else order[span]
-            yield arrays[0][rows] if y is None else (arrays[0][rows], arrays[1][rows])
+            yield array[span if order is None else order[span]]
 
-    return batches()
+    return parts(arrays[0]) if y is None else zip(*map(parts, arrays))

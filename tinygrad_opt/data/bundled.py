@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinygrad_opt.data.arguments import Array
 from tinygrad_opt.hints import answers
+from tinygrad_opt.typing import Array
+
+if TYPE_CHECKING:
+    from importlib.abc import Traversable
 
 __all__ = ["digits", "names"]
 
@@ -66,7 +69,7 @@ def names() -> list[str]:
     return result
 
 
-def _file(name: str) -> Any:
+def _file(name: str) -> Traversable:
     """A file of the package, wherever that is installed."""
     from importlib.resources import files
 

@@ -12,8 +12,9 @@ from typing import NamedTuple, TextIO
 
 import numpy as np
 
-from tinygrad_opt.data.arguments import Array, Floats, Path, whole
+from tinygrad_opt.data.arguments import Floats, Path, whole
 from tinygrad_opt.hints import answers
+from tinygrad_opt.typing import Array
 
 __all__ = ["Table", "csv"]
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 import os
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinygrad_opt.data.arguments import Array, Path
+from tinygrad_opt.data.arguments import Path
+from tinygrad_opt.typing import Array
+
+if TYPE_CHECKING:
+    from io import BufferedIOBase
 
 __all__ = ["idx"]
 
@@ -65,7 +69,7 @@ def idx(path: Path) -> Array:
             raise ValueError(f"{path}: expected whole gzip data, found damage: {why}.") from error
 
 
-def _array(stream: Any, path: Path, limit: int) -> Array:
+def _array(stream: BufferedIOBase, path: Path, limit: int) -> Array:
     """The array in an open, unzipped stream, of which at most `limit` bytes are taken."""
     head = stream.read(4)
     if len(head) < 4 or head[:2] != b"\0\0":

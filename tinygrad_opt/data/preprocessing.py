@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tinygrad_opt.data.arguments import Array, Floats, Seed, fraction, samples, whole
+from tinygrad_opt.data.arguments import Floats, Seed, fraction, samples, whole
 from tinygrad_opt.hints import answers
+from tinygrad_opt.typing import Array
 
 __all__ = ["one_hot", "standardize", "train_test_split"]
 
@@ -68,7 +69,11 @@ def train_test_split(
     return x[train], x[test], y[train], y[test]
 
 
-def standardize(x_train: ArrayLike, *others: ArrayLike) -> Any:
+@overload
+def standardize(x_train: ArrayLike) -> Array: ...
+@overload
+def standardize(x_train: ArrayLike, *others: ArrayLike) -> tuple[Array, ...]: ...
+def standardize(x_train: ArrayLike, *others: ArrayLike) -> Array | tuple[Array, ...]:
     """Columns of mean 0 and standard deviation 1, by what the training set knows.
 
     z = (x − μ) / σ, with μ and σ (dividing by n, not n − 1) of `x_train`, in float64.

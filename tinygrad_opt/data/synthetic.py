@@ -10,8 +10,9 @@ import math
 
 import numpy as np
 
-from tinygrad_opt.data.arguments import Array, Floats, Labels, Seed, fraction, whole
+from tinygrad_opt.data.arguments import Floats, Labels, Seed, fraction, whole
 from tinygrad_opt.hints import answers
+from tinygrad_opt.typing import Array
 
 __all__ = ["blobs", "circles", "moons", "sine", "spiral", "vertical", "xor"]
 

@@ -12,7 +12,8 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
@@ -24,9 +25,14 @@ from tinygrad_opt.recording import tick
 from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.train.batch import Halt
 from tinygrad_opt.train.callbacks import Callback
-from tinygrad_opt.train.loop import INTERRUPTED, Run
+from tinygrad_opt.train.loop import INTERRUPTED, Pair, Run, Task
 from tinygrad_opt.train.measure import Means
-from tinygrad_opt.typing import Array
+from tinygrad_opt.typing import Array, ArrayLike
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from mpi4py.MPI import Comm
 
 __all__ = ["Ranks", "mpi"]
 
@@ -68,7 +74,7 @@ class Ranks:
     """
 
     def __init__(self, every: int = 1, *, bits: int = 32, size: int | None = None,
-                 comm: Any = None) -> None:
+                 comm: Comm | None = None) -> None:
         if isinstance(every, bool) or not isinstance(every, int) or every < 1:
             raise ValueError(f"every is a number of steps from 1 on, got {every!r}")
         if bits not in (16, 32):
@@ -81,20 +87,20 @@ class Ranks:
         self._rest: dict[int, tuple[Array, Array]] = {}    # what 16 bits have not carried yet
 
     def __call__(self, every: int = 1, *, bits: int = 32, size: int | None = None,
-                 comm: Any = None) -> Ranks:
+                 comm: Comm | None = None) -> Ranks:
         """All ranks, with options as above, for ``fit(..., parallel=mpi())``."""
         made = Ranks(every, bits=bits, size=size, comm=self._comm if comm is None else comm)
         _ = made.comm
         return made
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[object, ...]:
         return _again, (self.every, self.bits, self._wanted)
 
     def __repr__(self) -> str:
         return f"mpi(every={self.every}, bits={self.bits})"
 
     @property
-    def comm(self) -> Any:
+    def comm(self) -> Comm:
         """The communicator; MPI begins when it is first asked for."""
         if self._comm is None:
             self._comm = _world()
@@ -172,7 +178,11 @@ class Ranks:
         """
         return float(n / max(self.comm.allreduce(n), 1))
 
-    def shard(self, *arrays: Any) -> Any:
+    @overload
+    def shard(self, array: ArrayLike, /) -> Array: ...
+    @overload
+    def shard(self, *arrays: ArrayLike) -> tuple[Array, ...]: ...
+    def shard(self, *arrays: ArrayLike) -> Array | tuple[Array, ...]:
         """The part of this rank: rows that follow each other, as many as the others or one less.
 
         Parameters
@@ -183,7 +193,7 @@ class Ranks:
         -------
         ndarray, or tuple of ndarray
         """
-        parts = tuple(np.asarray(a)[self._span(0, len(a))] for a in arrays)
+        parts = tuple(a[self._span(0, len(a))] for a in map(np.asarray, arrays))
         return parts[0] if len(parts) == 1 else parts
 
     def broadcast(self, params: Mapping[str, Tensor]) -> None:
@@ -238,9 +248,9 @@ class Ranks:
 
     # ---- what fit needs ----
 
-    def run(self, *arguments: Any) -> Run:
+    def run(self, task: Task) -> Run:
         """The training run of `fit`."""
-        return RankRun(self, *arguments)
+        return RankRun(self, task)
 
     def _span(self, start: int, stop: int) -> slice:
         """Which of the places from start to stop are this rank's."""
@@ -262,7 +272,7 @@ class Ranks:
         values /= self.size
 
     @staticmethod
-    def _in_place(values: Array, change: Callable[[Array], Any]) -> None:
+    def _in_place(values: Array, change: Callable[[Array], object]) -> None:
         """MPI works on memory: other layouts go through a copy."""
         whole = np.ascontiguousarray(values)
         change(whole)
@@ -322,16 +332,15 @@ class RankRun(Run):
         0 writes files and shows progress.
     """
 
-    def __init__(self, ranks: Ranks, *arguments: Any) -> None:
-        *others, callbacks, watch, screen = arguments
+    def __init__(self, ranks: Ranks, task: Task) -> None:
         self.ranks, self.rank = ranks, ranks.rank
         self._wish: str | None = None                      # for a stop, until all know
         self._whole = 1                                    # samples of the batch, of all ranks
-        self._compile = others[-1]
+        self._compile = task.compile
         if self.rank:
-            callbacks = [c for c in callbacks if not c.writes]
-            watch, screen = None, Callback()
-        super().__init__(*[*others, callbacks, watch, screen])
+            task = replace(task, callbacks=[c for c in task.callbacks if not c.writes],
+                           watch=None, screen=Callback())
+        super().__init__(task)
         if not isinstance(self.optimizer, Optimizer):
             raise TypeError("parallel= needs an optimizer of tinygrad_opt, got"
                             f" {type(self.optimizer).__name__}")
@@ -373,7 +382,7 @@ class RankRun(Run):
 
     # ---- the samples of this rank ----
 
-    def _batches(self, rng: np.random.Generator | None) -> Iterator[Any]:
+    def _batches(self, rng: np.random.Generator | None) -> Iterator[Pair]:
         x, y = self.data
         n = samples(x, y)
         order = None if rng is None else rng.permutation(n)
@@ -422,7 +431,7 @@ class RankRun(Run):
         self.optimizer.reduce_gradients()
         return super()._measured_step()
 
-    def _pass(self) -> dict[str, Any]:
+    def _pass(self) -> dict[str, float]:
         self._draw_apart()
         first = len(self.history.steps["loss"])
         try:
@@ -461,8 +470,8 @@ class RankRun(Run):
         self.ranks._add(sums)
         return {name: float(total / sums[-1]) for name, total in zip(own, sums)}
 
-    def _agreed(self, row: dict[str, Any]) -> dict[str, Any]:
-        agreed: dict[str, Any] = self.ranks.comm.bcast(row)
+    def _agreed(self, row: dict[str, float]) -> dict[str, float]:
+        agreed: dict[str, float] = self.ranks.comm.bcast(row)
         return agreed
 
     def _buffers(self) -> list[Array]:
@@ -506,7 +515,7 @@ def _again(every: int, bits: int, size: int | None) -> Ranks:
     return Ranks(every, bits=bits, size=size)
 
 
-def _world() -> Any:
+def _world() -> Comm:
     """COMM_WORLD, whose ranks end together when one raises an error."""
     try:
         from mpi4py import MPI
@@ -525,18 +534,18 @@ def _world() -> Any:
     return comm
 
 
-def _end_together(comm: Any) -> None:
+def _end_together(comm: Comm) -> None:
     """An error that nobody catches ends all ranks; they would wait for this one for ever."""
     before = sys.excepthook
 
-    def hook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         before(kind, error, trace)
         _abort(comm, None, 130 if issubclass(kind, KeyboardInterrupt) else 1)
 
     sys.excepthook = hook
 
 
-def _abort(comm: Any, reason: str | None, code: int) -> None:
+def _abort(comm: Comm, reason: str | None, code: int) -> None:
     if reason is not None:
         traceback.print_exc()
         print(f"rank {comm.rank}: {reason}", file=sys.stderr)

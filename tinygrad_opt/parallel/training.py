@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple, cast
 
 import numpy as np
 
 from tinygrad_opt import nn, optim
 from tinygrad_opt.compiler import compile as captured
 from tinygrad_opt.nn.module import Module
-from tinygrad_opt.parallel.trials import drawing_from
+from tinygrad_opt.parallel.trials import Settings, drawing_from
 from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.train.loop import fit
-from tinygrad_opt.train.measure import evaluate, loss_by_name
+from tinygrad_opt.train.measure import Metrics, evaluate, loss_by_name
+from tinygrad_opt.typing import ArrayLike, Loss, Model
 
 __all__ = ["Training"]
 
 TOGETHER = 8                      # models trained as one, however many jobs there are
 SMALL = 20_000                    # parameters of a model, above which there is little to gain
+
+
+class How(NamedTuple):
+    """How a model is trained, as far as trials may differ in it."""
+
+    optimizer: str
+    lr: float | None
+    epochs: int
+    batch_size: int
 
 
 @dataclass(frozen=True)
@@ -66,19 +76,19 @@ class Training:
     (8, True, True)
     """
 
-    model: Callable[..., Any]
-    x: Any
-    y: Any
-    loss: Any = "cross_entropy"
+    model: Callable[..., Model]
+    x: ArrayLike
+    y: ArrayLike
+    loss: Loss | str = "cross_entropy"
     optimizer: str = "adam"
     epochs: int = 10
     batch_size: int = 32
-    validation_data: tuple[Any, Any] | None = None
-    metrics: Any = ()
+    validation_data: tuple[ArrayLike, ArrayLike] | None = None
+    metrics: Metrics = ()
     stack: bool = True
-    fit: Mapping[str, Any] | None = None
+    fit: Settings | None = None
 
-    def __call__(self, *, rng: np.random.Generator, **options: Any) -> dict[str, float]:
+    def __call__(self, *, rng: np.random.Generator, **options: object) -> dict[str, float]:
         """Train one model with these options.
 
         Parameters
@@ -94,22 +104,22 @@ class Training:
         model, seed = self._made(rng, own)
         with np.errstate(all="ignore"):                    # a trial that diverges is told as such
             history = fit(model, self.x, self.y, loss=self.loss, optimizer=_optimizer(how),
-                          epochs=how["epochs"], batch_size=how["batch_size"], seed=seed,
+                          epochs=how.epochs, batch_size=how.batch_size, seed=seed,
                           **{"progress": False, "diagnose": False} | dict(self.fit or {}))
             if history.stopped == "interrupted":
                 raise KeyboardInterrupt
             return self._measured(model)
 
-    def groups(self, settings: Sequence[dict[str, Any]]) -> list[list[int]]:
+    def groups(self, settings: Sequence[Settings]) -> list[list[int]]:
         """Which trials are trained as one, whatever runs them."""
-        alike: dict[Any, list[int]] = {}
+        alike: dict[str | int, list[int]] = {}
         for k, options in enumerate(settings):
             alike.setdefault(self._kind(options) or k, []).append(k)
         return [some[i : i + TOGETHER] for some in alike.values()
                 for i in range(0, len(some), TOGETHER)]
 
     def together(
-        self, trials: Sequence[tuple[np.random.Generator, dict[str, Any]]]
+        self, trials: Sequence[tuple[np.random.Generator, Settings]]
     ) -> list[dict[str, float]]:
         """Train as one, each as by itself."""
         splits = [self._split(options) for _, options in trials]
@@ -118,7 +128,7 @@ class Training:
             with drawing_from(rng):
                 made.append(self._made(rng, own))
         optimizers = [_optimizer(how) for _, how in splits]
-        many = nn.stack([model for model, _ in made])
+        many = nn.stack(cast("list[Module]", [model for model, _ in made]))
         loss, optimizer = many.loss(loss_by_name(self.loss)), optimizers[0]
         optimizer.lr = [float(one.current_lr) for one in optimizers]
         optimizer.bind(many.parameters())
@@ -133,9 +143,9 @@ class Training:
 
         x, y, how = np.asarray(self.x), np.asarray(self.y), splits[0][1]
         x = x.astype(next(iter(many.parameters().values())).dtype)
-        n, size = len(x), how["batch_size"]
+        n, size = len(x), how.batch_size
         with np.errstate(all="ignore"):
-            for epoch in range(1, how["epochs"] + 1):
+            for epoch in range(1, how.epochs + 1):
                 orders = np.stack([
                     np.random.default_rng([seed, epoch]).permutation(n) if size < n
                     else np.arange(n) for _, seed in made])
@@ -144,19 +154,18 @@ class Training:
                     step(x[rows], y[rows])
             return [self._measured(model) for model in nn.unstack(many)]
 
-    def _split(self, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _split(self, options: Settings) -> tuple[Settings, How]:
         """The options of the model, and how it is trained."""
-        usual = {"optimizer": self.optimizer, "lr": None, "epochs": self.epochs,
-                 "batch_size": self.batch_size}
-        return ({n: v for n, v in options.items() if n not in usual},
-                {n: options.get(n, value) for n, value in usual.items()})
+        usual = How(self.optimizer, None, self.epochs, self.batch_size)
+        return ({n: v for n, v in options.items() if n not in How._fields},
+                usual._replace(**{n: v for n, v in options.items() if n in How._fields}))
 
-    def _made(self, rng: np.random.Generator, own: Mapping[str, Any]) -> tuple[Any, int]:
+    def _made(self, rng: np.random.Generator, own: Settings) -> tuple[Model, int]:
         """A model, and the seed for the order of the samples."""
         return self.model(rng=rng, **own), int(rng.integers(2**63))
 
-    def _measured(self, model: Any) -> dict[str, float]:
-        def measured(x: Any, y: Any) -> dict[str, float]:
+    def _measured(self, model: Model) -> dict[str, float]:
+        def measured(x: ArrayLike, y: ArrayLike) -> dict[str, float]:
             return evaluate(model, x, y, loss=self.loss, metrics=self.metrics)
 
         seen = measured(self.x, self.y)
@@ -164,7 +173,7 @@ class Training:
             seen |= {f"val_{name}": v for name, v in measured(*self.validation_data).items()}
         return seen
 
-    def _kind(self, options: Mapping[str, Any]) -> Any:
+    def _kind(self, options: Settings) -> str | None:
         """The same for trials that can be trained as one; None for one that is trained alone."""
         known = isinstance(self.loss, str) or getattr(
             self.loss, "__module__", "").startswith("tinygrad_opt.nn.")
@@ -185,14 +194,14 @@ class Training:
         plain = {n: getattr(optimizer, n) for n in optimizer.options if n != "lr"}
         if not isinstance(optimizer.lr, float):
             return None
-        return repr((type(optimizer).__name__, plain, how["epochs"], how["batch_size"], own))
+        return repr((type(optimizer).__name__, plain, how.epochs, how.batch_size, own))
 
 
-def _optimizer(how: Mapping[str, Any]) -> optim.Optimizer:
+def _optimizer(how: How) -> optim.Optimizer:
     """An optimizer as the options say."""
-    made = optim.get(how["optimizer"])
-    if how["lr"] is not None:
-        if isinstance(how["optimizer"], str) and optim.lookup.says_rate(how["optimizer"]):
-            raise ValueError(f"{how['optimizer']} has its rate, and lr={how['lr']} says another")
-        made.lr = how["lr"]
+    made = optim.get(how.optimizer)
+    if how.lr is not None:
+        if isinstance(how.optimizer, str) and optim.lookup.says_rate(how.optimizer):
+            raise ValueError(f"{how.optimizer} has its rate, and lr={how.lr} says another")
+        made.lr = how.lr
     return made

@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, SupportsFloat, TypeAlias, cast, overload
 
 import numpy as np
 
@@ -27,14 +27,19 @@ from tinygrad_opt.nn import init
 from tinygrad_opt.train.history import History, write_csv
 
 if TYPE_CHECKING:
-    from tinygrad_opt.viz.figures import Options, Unpack
+    from concurrent.futures import Executor
+
+    from distributed import Client
+
+    from tinygrad_opt.viz.figures import Options, Picture, Unpack
 
 __all__ = ["Sweep", "Trial", "drawing_from", "sweep"]
 
 Settings: TypeAlias = dict[str, Any]                       # options of one trial, by name
 Sampler: TypeAlias = Callable[[np.random.Generator], Settings]
-Space: TypeAlias = Mapping[str, Sequence[Any]] | Sequence[Settings] | Sampler
+Space: TypeAlias = Mapping[str, Sequence[object]] | Sequence[Settings] | Sampler
 ORDER = ("done", "diverged", "failed")
+Batch: TypeAlias = list[tuple[int, Settings]]              # trials that are run as one
 BY_RUN = ("epoch", "seconds")                              # columns of a history that judge nothing
 
 
@@ -152,7 +157,7 @@ class Sweep(Sequence[Trial]):
         return write_csv(path, [rows[0] if rows else [], *(row.values() for row in rows)])
 
     def plot(self, x: str | None = None, y: str | None = None,
-             **options: Unpack[Options]) -> Any:
+             **options: Unpack[Options]) -> Picture:
         """The best value for each pair of two options, as a heat map.
 
         Parameters
@@ -167,7 +172,7 @@ class Sweep(Sequence[Trial]):
         return plot_heat_map(self.rows(), self._varied(), self.by, mode=self.mode, x=x, y=y,
                              **options)
 
-    def plot_parallel(self, **options: Unpack[Options]) -> Any:
+    def plot_parallel(self, **options: Unpack[Options]) -> Picture:
         """All options of all trials, an axis each: a line is a trial, its colour its value."""
         from tinygrad_opt.viz import plot_parallel_coordinates
 
@@ -211,13 +216,13 @@ class Sweep(Sequence[Trial]):
 
 @answers
 def sweep(
-    train: Callable[..., Any],
+    train: Callable[..., object],
     space: Space,
     *,
     seed: int | None = None,
     trials: int | None = None,
     jobs: int = 1,
-    backend: Any = "joblib",
+    backend: str | Executor | Client = "joblib",
     resume: str | os.PathLike[str] | None = None,
     by: str | None = None,
     mode: str | None = None,
@@ -355,10 +360,10 @@ def _checked_mode(mode: str) -> None:
 class _Call:
     """Runs the trials of one task, wherever it is sent."""
 
-    def __init__(self, train: Callable[..., Any], seed: int, by: str | None) -> None:
+    def __init__(self, train: Callable[..., object], seed: int, by: str | None) -> None:
         self.train, self.seed, self.by = train, seed, by
 
-    def __call__(self, task: list[tuple[int, Settings]]) -> list[Trial]:
+    def __call__(self, task: Batch) -> list[Trial]:
         if len(task) > 1:
             start = time.perf_counter()
             try:
@@ -381,7 +386,7 @@ class _Call:
             return Trial(k, options, "failed", {}, time.perf_counter() - start,
                          f"{type(error).__name__}: {error}")
 
-    def _ended(self, k: int, options: Settings, found: Any, seconds: float) -> Trial:
+    def _ended(self, k: int, options: Settings, found: object, seconds: float) -> Trial:
         values = _values(found)
         by = self.by or _compared(values)
         if by not in values:
@@ -406,16 +411,16 @@ def drawing_from(rng: np.random.Generator) -> Iterator[np.random.Generator]:
         own.bit_generator.state = before
 
 
-def _values(found: Any) -> dict[str, float]:
+def _values(found: object) -> dict[str, float]:
     """What a trial returned, as numbers by name."""
     if isinstance(found, History):
         if found.stopped == "interrupted":
             raise KeyboardInterrupt
-        found = {name: column[-1] for name, column in found.items()
-                 if column and name not in BY_RUN and not isinstance(column[-1], tuple)}
-    if not isinstance(found, Mapping):
-        found = {"loss": found}
-    return {str(name): float(value) for name, value in found.items()}
+        return {name: float(column[-1]) for name, column in found.items()
+                if column and name not in BY_RUN and not isinstance(column[-1], tuple)}
+    if isinstance(found, Mapping):
+        return {str(name): float(value) for name, value in found.items()}
+    return {"loss": float(cast(SupportsFloat, found))}
 
 
 def _compared(values: Mapping[str, float]) -> str:
@@ -427,7 +432,8 @@ def _compared(values: Mapping[str, float]) -> str:
 # ---- who runs them -------------------------------------------------------------------------------
 
 
-def _completed(run: _Call, tasks: list[Any], jobs: int, backend: Any) -> Iterator[list[Trial]]:
+def _completed(run: _Call, tasks: list[Batch], jobs: int,
+               backend: str | Executor | Client) -> Iterator[list[Trial]]:
     """The trials of each task, as they end."""
     if backend == "joblib":
         if jobs == 1 or len(tasks) < 2:
@@ -442,7 +448,8 @@ def _completed(run: _Call, tasks: list[Any], jobs: int, backend: Any) -> Iterato
     elif hasattr(backend, "scheduler_info"):
         from distributed import as_completed as ended
 
-        yield from (future.result() for future in ended(backend.map(run, tasks, pure=False)))
+        futures = cast("Client", backend).map(run, tasks, pure=False)
+        yield from (future.result() for future in ended(futures))
     elif hasattr(backend, "submit"):
         yield from (future.result()
                     for future in as_completed([backend.submit(run, task) for task in tasks]))
@@ -490,50 +497,48 @@ class _Log:
     """A line of JSON for each trial, after one for the sweep; None writes nothing."""
 
     def __init__(self, path: Path | None, seed: int | None) -> None:
-        self.path, self.lines = path, self._read(path)
-        head = next((line for line in self.lines if "seed" in line), None)
-        if head is not None and seed not in (None, head["seed"]):
-            raise ValueError(f"{path} is the log of a sweep with seed {head['seed']}, not {seed}")
-        given: Any = np.random.SeedSequence(seed if head is None else head["seed"]).entropy
-        self.seed: int = given
-        if path is not None and head is None:
+        self.path, self.trials = path, list[Trial]()
+        known = self._read()
+        if known is not None and seed not in (None, known):
+            raise ValueError(f"{path} is the log of a sweep with seed {known}, not {seed}")
+        self.seed = cast(int, np.random.SeedSequence(seed if known is None else known).entropy)
+        if path is not None and known is None:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._write([{"seed": self.seed}])
 
-    @staticmethod
-    def _read(path: Path | None) -> list[dict[str, Any]]:
-        """All whole lines."""
-        if path is None or not path.exists():
-            return []
-        lines = []
-        for number, text in enumerate(path.read_bytes().split(b"\n"), 1):
+    def _read(self) -> int | None:
+        """Take the trials of all whole lines; the seed, if there is one."""
+        seed = None
+        log = self.path.read_bytes() if self.path is not None and self.path.exists() else b""
+        for number, text in enumerate(log.split(b"\n"), 1):
             try:
                 line = json.loads(text)
             except (ValueError, RecursionError):           # cut short by a kill
                 continue
             if not _is_line(line):
-                raise CheckpointError(f"{path} is no log of a sweep: see line {number}")
-            lines.append(line)
-        return lines
+                raise CheckpointError(f"{self.path} is no log of a sweep: see line {number}")
+            if "seed" not in line:
+                self.trials.append(Trial(**line))
+            elif seed is None:
+                seed = line["seed"]
+        return seed
 
     def finished(self, settings: list[Settings]) -> dict[int, Trial]:
         """The trials that need not be run again."""
         found = {}
-        for line in self.lines:
-            if "number" not in line:
-                continue
-            k = line["number"]
-            if k >= len(settings) or repr(_plain(settings[k])) != repr(line["options"]):
+        for trial in self.trials:
+            k = trial.number
+            if k >= len(settings) or repr(_plain(settings[k])) != repr(trial.options):
                 raise ValueError(f"{self.path} is the log of another sweep: its trial {k} had the"
-                                 f" options {line['options']!r:.200}")
-            if line["status"] != "failed":
-                found[k] = Trial(**{**line, "options": settings[k]})
+                                 f" options {trial.options!r:.200}")
+            if trial.status != "failed":
+                found[k] = replace(trial, options=settings[k])
         return found
 
     def add(self, trials: Sequence[Trial]) -> None:
         self._write([_plain(asdict(trial)) for trial in trials])
 
-    def _write(self, lines: Sequence[Mapping[str, Any]]) -> None:
+    def _write(self, lines: Sequence[object]) -> None:
         """All of them at once, below a line that may have been cut short."""
         if self.path is None or not lines:
             return
@@ -546,7 +551,7 @@ class _Log:
             file.write("".join(f"{json.dumps(line)}\n" for line in lines).encode())
 
 
-def _is_line(line: Any) -> bool:
+def _is_line(line: object) -> bool:
     """Whether this stands in a log: the seed, or all that is known of a trial."""
     if not isinstance(line, dict):
         return False
@@ -560,7 +565,7 @@ def _is_line(line: Any) -> bool:
             and isinstance(line["error"], str))
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """A value as JSON holds it: functions and objects by their names."""
     if isinstance(value, np.generic):
         value = value.item()

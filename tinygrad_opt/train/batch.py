@@ -6,7 +6,7 @@ import functools
 import warnings
 from collections.abc import Callable, Mapping
 from operator import attrgetter
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -189,7 +189,7 @@ class BatchGradients:
 
 Moved: TypeAlias = tuple[
     list[tuple[Tensor, Array | None]], list[tuple[Array, Array]],
-    list[tuple[np.random.Generator, Mapping[str, Any]]]]
+    list[tuple[np.random.Generator, Mapping[str, object]]]]
 
 
 def _modules(model: object) -> list[object]:

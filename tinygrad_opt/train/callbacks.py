@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from tinygrad_opt import checkpoint
 from tinygrad_opt.data.arguments import whole
 from tinygrad_opt.train.history import write_csv
-from tinygrad_opt.typing import Array
+from tinygrad_opt.typing import Stateful
 
 if TYPE_CHECKING:
     from tinygrad_opt.train.loop import Run
@@ -174,12 +174,12 @@ class EarlyStopping(_Watch):
 
     def on_begin(self, run: Run) -> None:
         super().on_begin(run)
-        self._weights: dict[str, Array] | None = None
+        self._weights: Mapping[str, object] | None = None
 
     def on_epoch(self, run: Run) -> None:
         if self.better(run):
             if self.restore_best:
-                self._weights = run.model.state_dict()
+                self._weights = cast(Stateful, run.model).state_dict()
         elif self.waited >= self.patience:
             best = self.sign * self.best
             run.stop(f"{self.column} has not been better than {best:.4g}, in epoch"
@@ -187,7 +187,7 @@ class EarlyStopping(_Watch):
 
     def on_end(self, run: Run) -> None:
         if self._weights is not None:
-            run.model.load_state_dict(self._weights)
+            cast(Stateful, run.model).load_state_dict(self._weights)
         self._weights = None
 
 

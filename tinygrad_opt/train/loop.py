@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol, TypeAlias
 
@@ -182,9 +183,10 @@ def fit(
     validation = None if validation_data is None else _pair(validation_data)
     with progress_for(progress) as screen:
         made = Run if parallel is None else parallel.run
-        run = made(model, loss, optimizer, metrics_by_name(metrics), (x, y), validation,
-                   batch_size, epochs, accumulate, seed, history, compile,
-                   _callbacks(callbacks), Watch() if diagnose else None, screen)
+        run = made(Task(
+            model, loss_by_name(loss), optimizer, metrics_by_name(metrics), (x, y), validation,
+            batch_size, epochs, accumulate, seed, history, compile, _callbacks(callbacks),
+            Watch() if diagnose else None, screen))
         with in_mode(model, True), _gentle_interrupt(run), _one_voice(run):
             run.train()
     return run.history
@@ -193,8 +195,29 @@ def fit(
 class Together(Protocol):
     """Several processes that train together, such as ``parallel.mpi()``."""
 
-    def run(self, *arguments: Any) -> Run:
-        """The run of this process; it is given what `Run` is."""
+    def run(self, task: Task) -> Run:
+        """The run of this process."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What `fit` is given, in the form in which a run takes it."""
+
+    model: Model
+    loss: Loss
+    optimizer: Chosen
+    metrics: Mapping[str, Metric]
+    data: Pair
+    validation: Pair | None
+    batch_size: int
+    epochs: int
+    accumulate: int
+    seed: int | None
+    history: History | None
+    compile: bool | str | None
+    callbacks: Sequence[Callback]
+    watch: Watch | None
+    screen: Callback
 
 
 class Run:
@@ -222,34 +245,31 @@ class Run:
         The reason given to `stop`.
     """
 
-    def __init__(
-        self, model: Any, loss: Loss | str, optimizer: Chosen,
-        metrics: Mapping[str, Metric], data: Pair,
-        validation: Pair | None, batch_size: int, epochs: int, accumulate: int, seed: int | None,
-        history: History | None, compiled: bool | str | None, callbacks: Sequence[Callback],
-        watch: Watch | None, screen: Callback,
-    ) -> None:
+    def __init__(self, task: Task) -> None:
+        model, compiled, self.watch = task.model, task.compile, task.watch
         if compiled not in (True, False, None, "check", "native"):
             raise ValueError(
                 f"compile must be True, False, None, 'check' or 'native', got {compiled!r}.")
-        self.model, self.loss_function, self.metrics = model, loss_by_name(loss), metrics
-        self.data, self.validation = data, validation
-        self.batch_size = whole("batch_size", batch_size)
-        self.accumulate = whole("accumulate", accumulate)
-        self.steps_per_epoch = -(-len(data[0]) // (self.batch_size * self.accumulate))
-        self.history = _continued(history, _columns(metrics, validation is not None), seed)
+        self.model, self.loss_function, self.metrics = model, task.loss, task.metrics
+        self.data, self.validation = task.data, task.validation
+        self.batch_size = whole("batch_size", task.batch_size)
+        self.accumulate = whole("accumulate", task.accumulate)
+        self.steps_per_epoch = -(-len(self.data[0]) // (self.batch_size * self.accumulate))
+        columns = _columns(self.metrics, self.validation is not None)
+        self.history = _continued(task.history, columns, task.seed)
         self.epoch = self.history.epochs
-        self.epochs = self.epoch + whole("epochs", epochs, 0)
+        self.epochs = self.epoch + whole("epochs", task.epochs, 0)
         self.step, self.loss = len(self.history.steps["loss"]), math.nan
         self.batch: Pair = (np.empty(0), np.empty(0))
         self.stopped: str | None = None
-        self.watch = watch
-        self.callbacks = callbacks = [*callbacks, *([watch] if watch else []), screen]
+        self.callbacks = callbacks = [
+            *task.callbacks, *([self.watch] if self.watch else []), task.screen]
         self._on_loss, self._on_step = _hooks(callbacks, "on_loss"), _hooks(callbacks, "on_step")
         self.parameters = _parameters(model)
-        self.optimizer = _optimizer(optimizer, self.parameters)
+        self.optimizer = _optimizer(task.optimizer, self.parameters)
         self._gradients = BatchGradients(
-            model, self.loss_function, self.parameters, self._look, compiled, bool(metrics))
+            model, self.loss_function, self.parameters, self._look, compiled,
+            bool(self.metrics))
         native = compiled == "native" and isinstance(self.optimizer, Optimizer)
         self._update: Callable[[], object] = (
             captured(self.optimizer.step, backend="native") if native else self.optimizer.step)
@@ -272,7 +292,7 @@ class Run:
         self.optimizer.zero_grad()
         self._tell("on_end")
 
-    def show(self, witness: Callable[[Run, Any, Tensor], object]) -> None:
+    def show(self, witness: Callable[[Run, object, Tensor], object]) -> None:
         """Let someone see the next pass, before its graph is gone: its prediction and loss."""
         self._gradients.witness = functools.partial(witness, self)
 
@@ -321,7 +341,7 @@ class Run:
                 raise Halt
         return {"epoch": self.epoch, **self._means(means), **measured}
 
-    def _batches(self, rng: np.random.Generator | None) -> Iterator[Any]:
+    def _batches(self, rng: np.random.Generator | None) -> Iterator[Pair]:
         """Those of an epoch, shuffled if there is a generator."""
         return minibatches(*self.data, self.batch_size, shuffle=rng is not None, rng=rng)
 
@@ -336,7 +356,7 @@ class Run:
         """The loss and the metrics of an epoch."""
         return means.means()
 
-    def _agreed(self, row: dict[str, Any]) -> dict[str, Any]:
+    def _agreed(self, row: dict[str, float]) -> dict[str, float]:
         """What is recorded of an epoch; of several processes, the same on each."""
         return row
 
@@ -350,8 +370,8 @@ class Run:
 
     def _take_step(self) -> dict[str, float]:
         """One step of the optimizer, and the rate that it used."""
-        rate: Any = getattr(self.optimizer, "current_lr", None)
-        rate = getattr(self.optimizer, "lr", math.nan) if rate is None else rate
+        now = getattr(self.optimizer, "current_lr", None)
+        rate: float = getattr(self.optimizer, "lr", math.nan) if now is None else now
         self.history.steps["lr"].append(rate)
         self._update()
         self.optimizer.zero_grad()
@@ -420,7 +440,7 @@ def _parameters(model: Model) -> dict[str, Tensor]:
     return parameters
 
 
-def _optimizer(optimizer: Any, parameters: dict[str, Tensor]) -> Any:
+def _optimizer(optimizer: object, parameters: dict[str, Tensor]) -> Any:
     """An optimizer of the parameters, whatever form it was given in."""
     if isinstance(optimizer, str):
         from tinygrad_opt import optim
@@ -449,7 +469,7 @@ def _columns(metrics: Mapping[str, Metric], validates: bool) -> list[str]:
     return ["epoch", *measured, *(f"val_{k}" for k in measured if validates), *MEASURED]
 
 
-def _continued(history: History | None, columns: list[str], seed: Any) -> History:
+def _continued(history: History | None, columns: list[str], seed: int | None) -> History:
     """A new history, or one that goes on from where the given one ends."""
     if not isinstance(history, History | None):
         raise TypeError(f"history must be a History, got {type(history).__name__}. That of a"

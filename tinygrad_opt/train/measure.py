@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
 
@@ -150,14 +150,16 @@ def accuracy(prediction: Array, y: Array) -> float:
 
 def metrics_by_name(metrics: Metrics) -> dict[str, Metric]:
     """Metrics by their names."""
-    given: Any = [metrics] if isinstance(metrics, str) or callable(metrics) else metrics
-    if not isinstance(given, Mapping):
-        given = {m if isinstance(m, str) else getattr(m, "__name__", "metric"): m for m in given}
-    for metric in given.values():
-        if not callable(metric) and metric != "accuracy":
+    if isinstance(metrics, str) or callable(metrics):
+        metrics = [metrics]
+    given = dict(metrics) if isinstance(metrics, Mapping) else {
+        m if isinstance(m, str) else getattr(m, "__name__", "metric"): m for m in metrics}
+    known = {name: accuracy if m == "accuracy" else m for name, m in given.items()}
+    for metric in known.values():
+        if not callable(metric):
             raise ValueError(f"no metric {metric!r}; give a function of (prediction, y), or"
                              ' "accuracy".')
-    return {name: accuracy if m == "accuracy" else m for name, m in given.items()}
+    return cast("dict[str, Metric]", known)
 
 
 # what textbooks and other libraries call the losses of nn

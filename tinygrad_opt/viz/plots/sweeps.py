@@ -14,8 +14,8 @@ from tinygrad_opt.viz.figures import Options, Unpack, drawing, ordered, through
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
+    from tinygrad_opt.viz.figures import Picture
     from tinygrad_opt.viz.theme import Theme
 
 __all__ = ["plot_heat_map", "plot_parallel_coordinates"]
@@ -26,7 +26,7 @@ Rows = Sequence[Mapping[str, Any]]
 def plot_heat_map(
     rows: Rows, names: Sequence[str], by: str, *, mode: str = "min", x: str | None = None,
     y: str | None = None, **options: Unpack[Options],
-) -> Figure:
+) -> Picture:
     """The best value for each pair of two options, whatever the other options were.
 
     Parameters
@@ -104,7 +104,7 @@ def _write_cells(ax: Axes, image: Any, best: Array, tried: Array, page: Theme) -
 
 def plot_parallel_coordinates(
     rows: Rows, names: Sequence[str], by: str, *, mode: str = "min", **options: Unpack[Options],
-) -> Figure:
+) -> Picture:
     """An axis for each option and one for the value; a line is a trial.
 
     Parameters
