@@ -399,6 +399,17 @@ def test_operators_compute_what_others_compute(name, tmp_path):
     assert x.grad.shape == IMAGE.shape
 
 
+def test_results_without_a_name_are_not_the_inputs_that_are_left_out(tmp_path):
+    w, r = real(1, 20, 3), real(1, 20, 5)
+    path = made(tmp_path / "m.onnx", [
+        ("LSTM", ["x", "w", "r"], ["", "h"], {"hidden_size": 5}),
+        ("Clip", ["h", "", "high"], ["z"], {})],
+        [("x", FLOAT, (6, 4, 3))], [("w", w), ("r", r), ("high", np.float32(0.1))])
+    x = real(6, 4, 3)
+    (theirs,) = runtime.InferenceSession(str(path)).run(None, {"x": x})
+    np.testing.assert_allclose(interop.load(path)(x).data, theirs, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("attrs", [
     {"alpha": 0.5, "beta": 2.0, "transA": 1, "transB": 1}, {"transB": 1}, {"alpha": 3.0}])
 def test_products_with_all_their_options(attrs, tmp_path):

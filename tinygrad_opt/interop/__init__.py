@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tinygrad_opt.interop import onnx
@@ -22,7 +22,7 @@ _HOMES = {"TinyClassifier": "sklearn", "TinyRegressor": "sklearn", "onnx": "onnx
           "script": "scripts"}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _HOMES:
         from tinygrad_opt.hints import missing
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from onnx import helper
+from onnx import NodeProto, helper
+
+from tinygrad_opt.typing import Array, DTypeLike
 
 __all__ = ["Extent", "Nodes", "Repeated", "Step"]
 
@@ -22,7 +24,7 @@ class Extent(NamedTuple):
 class Repeated(NamedTuple):
     """A constant array with as many rows as there are samples, all alike."""
 
-    row: np.ndarray                                        # with its axis, of length 1
+    row: Array                                        # with its axis, of length 1
 
 
 class Nodes:
@@ -37,14 +39,14 @@ class Nodes:
     """
 
     def __init__(self, batch: str, names: dict[int, str]) -> None:
-        self.nodes: list[Any] = []
-        self.initializers: dict[str, np.ndarray] = {}
+        self.nodes: list[NodeProto] = []
+        self.initializers: dict[str, Array] = {}
         self._batch, self._names = batch, names
         self._taken: dict[str, int] = {}
-        self._made: dict[Any, str] = {}                    # constants and sizes that are there
-        self._alive: list[Any] = []                        # what is known by its id
+        self._made: dict[Hashable, str] = {}                    # constants and sizes that are there
+        self._alive: list[object] = []                        # what is known by its id
 
-    def add(self, kind: str, *inputs: str, **attributes: Any) -> str:
+    def add(self, kind: str, *inputs: str, **attributes: object) -> str:
         """A node with one result, whose name it gives."""
         return self.add_all(kind, 1, *inputs, **attributes)[0]
 
@@ -52,8 +54,7 @@ class Nodes:
         """A node, and the names of its results."""
         name = self.unique(kind)
         outputs = [name] if results == 1 else [f"{name}_{i}" for i in range(results)]
-        given = {key: value for key, value in attributes.items() if value is not None}
-        self.nodes.append(helper.make_node(kind, inputs, outputs, name=name, **given))
+        self.nodes.append(helper.make_node(kind, inputs, outputs, name=name, **attributes))
         return outputs
 
     def unique(self, name: str) -> str:
@@ -61,7 +62,9 @@ class Nodes:
         count = self._taken[name] = self._taken.get(name, -1) + 1
         return self.unique(f"{name}_{count}") if count else name
 
-    def constant(self, value: Any, dtype: Any = None, name: str | None = None) -> str:
+    def constant(
+        self, value: object, dtype: DTypeLike | None = None, name: str | None = None
+    ) -> str:
         """A constant array; the same one is there once."""
         array = np.asarray(value, dtype)
         name = self.name_of(value) if name is None else name
@@ -73,11 +76,11 @@ class Nodes:
             self.initializers[self._made[key]] = array
         return self._made[key]
 
-    def name_of(self, array: np.ndarray) -> str | None:
+    def name_of(self, array: object) -> str | None:
         """What a parameter or a buffer is called."""
         return self._names.get(id(array))
 
-    def vector(self, numbers: Sequence[Any]) -> str:
+    def vector(self, numbers: Sequence[int | Extent]) -> str:
         """A list of whole numbers, of which some may follow the batch."""
         if not any(isinstance(n, Extent) for n in numbers):
             return self.constant(np.array(numbers, np.int64))
@@ -85,7 +88,7 @@ class Nodes:
             self._extent(n) if isinstance(n, Extent) else self.constant(np.array([n], np.int64))
             for n in numbers), axis=0)
 
-    def number(self, extent: Extent, dtype: Any) -> str:
+    def number(self, extent: Extent, dtype: DTypeLike) -> str:
         """A number that follows the batch, as an array without axes."""
         return self.cast(self.add("Squeeze", self._extent(extent)), dtype)
 
@@ -94,7 +97,7 @@ class Nodes:
         shape = self.vector([Extent(1, 0), *rows.row.shape[1:]])
         return self.add("Expand", self.constant(rows.row), shape)
 
-    def cast(self, name: str, dtype: Any) -> str:
+    def cast(self, name: str, dtype: DTypeLike) -> str:
         """The array in another dtype."""
         return self.add("Cast", name, to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
@@ -152,16 +155,16 @@ class Step:
     """
 
     nodes: Nodes
-    inputs: tuple[Any, ...]
-    arrays: tuple[Any, ...]
-    attrs: dict[str, Any]
-    made: tuple[np.ndarray, ...]
+    inputs: tuple[object, ...]
+    arrays: tuple[Array, ...]
+    attrs: Mapping[str, Any]
+    made: tuple[Array, ...]
 
-    def operands(self, dtype: Any = None) -> list[str]:
+    def operands(self, dtype: DTypeLike | None = None) -> list[str]:
         """The names of the inputs, in the dtype of the result or in that which is given."""
         return [self.operand(i, dtype) for i in range(len(self.inputs))]
 
-    def operand(self, i: int, dtype: Any = None) -> str:
+    def operand(self, i: int, dtype: DTypeLike | None = None) -> str:
         """The name of an input, in the dtype of the result or in that which is given."""
         x, nodes = self.inputs[i], self.nodes
         wanted = self.made[0].dtype if dtype is None else np.dtype(dtype)

@@ -8,7 +8,7 @@ in their place; `LAYERS` has the layers that are one operator.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ import numpy as np
 from tinygrad_opt import nn, ops
 from tinygrad_opt.interop.onnx.nodes import Extent, Nodes, Step
 from tinygrad_opt.ops import Op
-from tinygrad_opt.tensor import values_of
+from tinygrad_opt.tensor import Tensor, values_of
+from tinygrad_opt.typing import Array, Axis, DTypeLike, Shape, Size
 
 __all__ = ["ANSWERS", "FORMS", "GATES", "LAYERS", "OPTIONS", "REDUCTIONS", "ROWS", "WORDS"]
 
@@ -41,12 +42,14 @@ REDUCTIONS: dict[str, Op] = {
     "ReduceSum": ops.sum, "ReduceMean": ops.mean, "ReduceProd": ops.prod, "ReduceMax": ops.max,
     "ReduceMin": ops.min, "ReduceL2": ops.norm, "ReduceLogSumExp": ops.logsumexp,
 }
-ANSWERS: dict[str, Callable[..., Any]] = {                 # what has no gradient
+ANSWERS: dict[str, np.ufunc] = {                           # what has no gradient
     "Equal": np.equal, "Less": np.less, "LessOrEqual": np.less_equal, "Greater": np.greater,
     "GreaterOrEqual": np.greater_equal, "And": np.logical_and, "Or": np.logical_or,
     "Not": np.logical_not, "IsNaN": np.isnan, "IsInf": np.isinf,
 }
-GATES = {nn.RNN: [0], nn.GRU: [1, 0, 2], nn.LSTM: [0, 3, 1, 2]}    # ONNX's order, as places in ours
+# ONNX's order, as places in ours
+GATES: dict[type[nn.RNN | nn.GRU | nn.LSTM], list[int]] = {
+    nn.RNN: [0], nn.GRU: [1, 0, 2], nn.LSTM: [0, 3, 1, 2]}
 
 Word = Callable[[Step], str]
 
@@ -82,8 +85,8 @@ def _reduced(kind: str) -> Word:
     return word
 
 
-def _tuple(axis: Any) -> tuple[int, ...]:
-    return tuple(axis) if isinstance(axis, list | tuple) else (int(axis),)
+def _tuple(axis: int | Sequence[int]) -> tuple[int, ...]:
+    return tuple(axis) if isinstance(axis, Sequence) else (int(axis),)
 
 
 # ---- numbers -------------------------------------------------------------------------------------
@@ -140,7 +143,7 @@ def _einsum(step: Step) -> str:
 # ---- shapes --------------------------------------------------------------------------------------
 
 
-def _in_shape(nodes: Nodes, x: str, shape: Any) -> str:
+def _in_shape(nodes: Nodes, x: str, shape: Sequence[int | Extent]) -> str:
     """Reshape; one length that follows the batch is worked out by ONNX."""
     following = [i for i, n in enumerate(shape) if isinstance(n, Extent)]
     if len(following) == 1 and -1 not in shape:
@@ -191,6 +194,12 @@ def _pad(step: Step) -> str:
     return step.nodes.add("Pad", step.operand(0), step.nodes.vector([*before, *after]))
 
 
+def _along(step: Step, usual: int | None = None, dtype: DTypeLike | None = None) -> tuple[str, int]:
+    """The first operand and the axis of it; without an axis, its entries in one row."""
+    axis, x = step.attrs.get("axis", usual), step.operand(0, dtype)
+    return (_in_shape(step.nodes, x, [-1]), 0) if axis is None else (x, axis)
+
+
 def _concatenate(step: Step) -> str:
     axis = step.attrs.get("axis", 0)
     parts = step.operands()
@@ -212,9 +221,9 @@ def _getitem(step: Step) -> str:
         parts.append(...)
     where = next(i for i, p in enumerate(parts) if p is ...)
     parts[where:where + 1] = [slice(None)] * (ndim - taken)
-    slices: list[Any] = []                                 # each with its axis
-    dropped: list[Any] = []
-    arrays: list[Any] = []
+    slices: list[tuple[int, slice]] = []                   # each with its axis
+    dropped: list[tuple[int, int | np.integer | Extent]] = []
+    arrays: list[tuple[int, object]] = []
     added: list[int] = []
     axis = 0
     for part in parts:
@@ -255,7 +264,7 @@ def _sliced(nodes: Nodes, x: str, slices: list[tuple[int, slice]]) -> str:
     return nodes.add("Slice", x, *map(nodes.vector, (starts, stops, axes, steps)))
 
 
-def _gathered(nodes: Nodes, x: str, indices: Any, axis: int) -> str:
+def _gathered(nodes: Nodes, x: str, indices: object, axis: int) -> str:
     if not isinstance(indices, str):
         array = np.asarray(indices)
         if array.dtype == bool:
@@ -267,38 +276,29 @@ def _gathered(nodes: Nodes, x: str, indices: Any, axis: int) -> str:
 
 
 def _take(step: Step) -> str:
-    axis, x = step.attrs.get("axis"), step.operand(0)
-    if axis is None:
-        x, axis = _in_shape(step.nodes, x, [-1]), 0
-    indices = step.operand(1, np.int64)
-    return step.nodes.add("Gather", x, indices, axis=axis)
+    x, axis = _along(step)
+    return step.nodes.add("Gather", x, step.operand(1, np.int64), axis=axis)
 
 
 def _take_along_axis(step: Step) -> str:
-    axis, x = step.attrs.get("axis", -1), step.operand(0)
-    if axis is None:
-        x, axis = _in_shape(step.nodes, x, [-1]), 0
+    x, axis = _along(step, -1)
     return step.nodes.add("GatherElements", x, step.operand(1, np.int64), axis=axis)
 
 
 def _cumsum(step: Step) -> str:
-    axis, x = step.attrs.get("axis"), step.operand(0)
-    if axis is None:
-        x, axis = _in_shape(step.nodes, x, [-1]), 0
+    x, axis = _along(step)
     return step.nodes.add("CumSum", x, step.nodes.constant(np.int64(axis)))
 
 
 def _best(kind: str) -> Word:
     def word(step: Step) -> str:
-        axis, x = step.attrs.get("axis"), step.operand(0, step.arrays[0].dtype)
-        if axis is None:
-            x, axis = _in_shape(step.nodes, x, [-1]), 0
+        x, axis = _along(step, dtype=step.arrays[0].dtype)
         return step.nodes.add(kind, x, axis=axis, keepdims=int(step.attrs.get("keepdims", False)))
 
     return word
 
 
-WORDS: dict[Any, Word] = {
+WORDS: dict[object, Word] = {
     **{row: _same(kind, OPTIONS.get(kind, {})) for kind, row in ROWS.items()},
     **{row: _reduced(kind) for kind, row in REDUCTIONS.items()},
     **{function: _compared(kind) for kind, function in ANSWERS.items()},
@@ -316,35 +316,22 @@ WORDS: dict[Any, Word] = {
 # ---- rows that come to others --------------------------------------------------------------------
 
 
-def _var(x: Any, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Any:
+def _var(x: Array, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Array:
     centred = x - np.mean(x, axis=axis, keepdims=True)
     mean = np.mean(centred * centred, axis=axis, keepdims=keepdims)
     entries = x.size // max(mean.size, 1)
     return mean * (entries / (entries - ddof)) if ddof else mean
 
 
-def _standardize(x: Any, axis: Any, eps: float) -> Any:
+def _standardize(x: Array, axis: Axis, eps: float) -> Array:
     return _rescale(x - np.mean(x, axis=axis, keepdims=True), axis, eps)
 
 
-def _rescale(x: Any, axis: Any, eps: float) -> Any:
+def _rescale(x: Array, axis: Axis, eps: float) -> Array:
     return x / np.sqrt(np.mean(x * x, axis=axis, keepdims=True) + eps)
 
 
-def _gru_gates(a: Any, b: Any) -> Any:
-    n = a.shape[-1] // 3
-    rz = nn.sigmoid(a[..., :2 * n] + b[..., :2 * n])
-    candidate = np.tanh(a[..., 2 * n:] + rz[..., :n] * b[..., 2 * n:])
-    return np.concatenate([rz, candidate], axis=-1)
-
-
-def _lstm_gates(a: Any) -> Any:
-    n = a.shape[-1] // 4
-    return np.concatenate([nn.sigmoid(a[..., :2 * n]), np.tanh(a[..., 2 * n:3 * n]),
-                           nn.sigmoid(a[..., 3 * n:])], axis=-1)
-
-
-def _windows(x: Any, size: tuple[int, ...], stride: tuple[int, ...]) -> Any:
+def _windows(x: Array, size: Sequence[int], stride: Sequence[int]) -> Array:
     axes = len(size)
     for i, (k, s) in enumerate(zip(size, stride)):         # (…, positions, k, …) for each axis
         axis = 2 + 2 * i
@@ -353,28 +340,28 @@ def _windows(x: Any, size: tuple[int, ...], stride: tuple[int, ...]) -> Any:
     return x.transpose(0, 1, *range(2, 2 + 2 * axes, 2), *range(3, 3 + 2 * axes, 2))
 
 
-def _repeat(x: Any, repeats: Any, axis: int | None = None) -> Any:
+def _repeat(x: Array, repeats: int | Array, axis: int | None = None) -> Array:
     x, axis = (x.reshape(-1), 0) if axis is None else (x, axis)
     return np.take(x, np.repeat(np.arange(x.shape[axis]), repeats), axis=axis)
 
 
-def _dot(x: Any, y: Any) -> Any:
+def _dot(x: Array, y: Array) -> Array:
     return x @ y if np.ndim(x) and 0 < np.ndim(y) <= 2 else np.tensordot(x, y, (-1, -2)) if (
         np.ndim(x) and np.ndim(y)) else x * y
 
 
-def _swapaxes(x: Any, axis1: int, axis2: int) -> Any:
+def _swapaxes(x: Array, axis1: int, axis2: int) -> Array:
     order = list(range(np.ndim(x)))
     order[axis1], order[axis2] = order[axis2], order[axis1]
     return x.transpose(order)
 
 
-def _flip(x: Any, axis: Any = None) -> Any:
+def _flip(x: Array, axis: Axis = None) -> Array:
     flipped = range(np.ndim(x)) if axis is None else [a % np.ndim(x) for a in _tuple(axis)]
     return x[tuple(slice(None, None, -1 if i in flipped else None) for i in range(np.ndim(x)))]
 
 
-def _roll(x: Any, shift: Any, axis: Any = None) -> Any:
+def _roll(x: Array, shift: Size, axis: Axis = None) -> Array:
     if axis is None:
         return _roll(x.reshape(-1), shift, 0).reshape(x.shape)
     for n, a in np.broadcast(shift, axis):
@@ -382,12 +369,12 @@ def _roll(x: Any, shift: Any, axis: Any = None) -> Any:
     return x
 
 
-def _arctan2(y: Any, x: Any) -> Any:
+def _arctan2(y: Array, x: Array) -> Array:
     behind = np.where(np.less(y, 0), -math.pi, math.pi)
     return np.arctan(y / x) + np.where(np.less(x, 0), behind, 0.0)
 
 
-FORMS: dict[Any, Callable[..., Any]] = {
+FORMS: dict[object, Callable[..., Array]] = {
     ops.square: lambda x: x * x,
     ops.cbrt: lambda x: np.sign(x) * np.abs(x) ** (1 / 3),
     ops.trunc: lambda x: np.sign(x) * np.floor(np.abs(x)),
@@ -409,8 +396,6 @@ FORMS: dict[Any, Callable[..., Any]] = {
     ops.TABLE["scale_and_shift"]: lambda x, weight, bias: x * weight + bias,
     ops.TABLE["normalize"]: lambda x, weight, bias, axis, eps: (
         _standardize(x, axis, eps) * weight + bias),
-    ops.TABLE["gru_gates"]: _gru_gates,
-    ops.TABLE["lstm_gates"]: _lstm_gates,
     ops.TABLE["windows"]: _windows,
     ops.outer: lambda x, y: x.reshape(-1, 1) * y.reshape(1, -1),
     ops.dot: _dot,
@@ -427,14 +412,14 @@ FORMS: dict[Any, Callable[..., Any]] = {
 # ---- layers --------------------------------------------------------------------------------------
 
 
-def _conv(step: Step, layer: Any) -> list[str]:
+def _conv(step: Step, layer: nn.Conv1d | nn.Conv2d) -> list[str]:
     bias = [] if layer.bias is None else [_array(step, layer.bias)]
     return [step.nodes.add(
         "Conv", step.operand(0), _array(step, layer.weight), *bias,
         strides=layer.stride, pads=layer.padding * 2, kernel_shape=layer.size)]
 
 
-def _pool(step: Step, layer: Any) -> list[str]:
+def _pool(step: Step, layer: nn.MaxPool2d | nn.AvgPool2d) -> list[str]:
     size, padding = _two(layer.size), _two(layer.padding)
     stride = size if layer.stride is None else _two(layer.stride)
     averages = isinstance(layer, nn.AvgPool2d)
@@ -443,43 +428,46 @@ def _pool(step: Step, layer: Any) -> list[str]:
         strides=stride, pads=padding * 2, count_include_pad=1 if averages else None)]
 
 
-def _two(size: Any) -> tuple[int, ...]:
-    return tuple(size) if np.iterable(size) else (size, size)
+def _two(size: Size) -> tuple[int, ...]:
+    return (size, size) if isinstance(size, int) else tuple(size)
 
 
-def _batch_norm(step: Step, layer: Any) -> list[str]:
+def _batch_norm(step: Step, layer: nn.BatchNorm1d | nn.BatchNorm2d) -> list[str]:
     return [step.nodes.add(
         "BatchNormalization", step.operand(0), *_affine(step, layer, layer.running_mean.shape),
         _array(step, layer.running_mean), _array(step, layer.running_var), epsilon=layer.eps)]
 
 
-def _layer_norm(step: Step, layer: Any) -> list[str]:
+def _layer_norm(step: Step, layer: nn.LayerNorm) -> list[str]:
     return [step.nodes.add("LayerNormalization", step.operand(0),
                            *_affine(step, layer, layer.shape), axis=-len(layer.shape),
                            epsilon=layer.eps)]
 
 
-def _affine(step: Step, layer: Any, shape: tuple[int, ...]) -> list[str]:
+def _affine(
+    step: Step, layer: nn.BatchNorm1d | nn.BatchNorm2d | nn.LayerNorm, shape: Shape
+) -> list[str]:
     """γ and β; 1 and 0 where the layer does without."""
-    if layer.weight is None:
+    if layer.weight is None or layer.bias is None:
         dtype = step.made[0].dtype
         return [step.nodes.constant(make(shape, dtype)) for make in (np.ones, np.zeros)]
     return [_array(step, layer.weight), _array(step, layer.bias)]
 
 
-def _recurrent(step: Step, layer: Any) -> list[str]:
+def _recurrent(step: Step, layer: nn.RNN | nn.GRU | nn.LSTM) -> list[str]:
     """Time comes first in ONNX, and after it the directions, of which there is one."""
     nodes, kind = step.nodes, next(kind for kind in GATES if isinstance(layer, kind))
     order, hidden = GATES[kind], layer.weight_hh.shape[0]
 
-    def turned(*weights: Any) -> str:
+    def turned(*weights: Tensor) -> str:
         """The gates of each in ONNX's order, outputs first, under one direction."""
         arrays = [w._array.astype(step.made[0].dtype, copy=False) for w in weights]
         parts = [np.split(array, len(order), axis=-1)[i].T for array in arrays for i in order]
         return nodes.constant(np.concatenate(parts)[None], name=nodes.name_of(weights[0]._array))
 
     x = nodes.add("Transpose", step.operand(0), perm=[1, 0, 2])
-    bias = "" if layer.bias_ih is None else turned(layer.bias_ih, layer.bias_hh)
+    biases = [b for b in (layer.bias_ih, layer.bias_hh) if b is not None]
+    bias = turned(*biases) if biases else ""
     state = [nodes.add("Unsqueeze", step.operand(i), nodes.vector([0]))
              for i in range(1, len(step.inputs))]
     results = nodes.add_all(
@@ -490,7 +478,7 @@ def _recurrent(step: Step, layer: Any) -> list[str]:
             *(nodes.add("Squeeze", r, nodes.vector([0])) for r in results[1:])]
 
 
-def _array(step: Step, x: Any) -> str:
+def _array(step: Step, x: Tensor | Array) -> str:
     """A parameter or a buffer, in the dtype of the result."""
     array, dtype = values_of(x), step.made[0].dtype
     return step.nodes.constant(array if array.dtype == dtype else array.astype(dtype))

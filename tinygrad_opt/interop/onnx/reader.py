@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import onnx
@@ -18,8 +18,11 @@ from tinygrad_opt.interop.onnx.operators import ANSWERS, GATES, OPTIONS, REDUCTI
 from tinygrad_opt.nn import Module
 from tinygrad_opt.recording import nested
 from tinygrad_opt.tensor import Tensor, as_operand, values_of
+from tinygrad_opt.typing import Array, ArrayLike
 
 __all__ = ["Graph", "load"]
+
+Value: TypeAlias = Tensor | Array                         # arrays of integers stay arrays
 
 OLDEST = 13                                                # operator set whose words are known here
 
@@ -81,7 +84,7 @@ class _Node(NamedTuple):
     kind: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    attrs: dict[str, Any]
+    attrs: dict[str, object]
 
 
 class Graph(Module):
@@ -105,21 +108,20 @@ class Graph(Module):
         If it has operators that have no counterpart here.
     """
 
-    def __init__(self, proto: Any) -> None:
+    def __init__(self, proto: onnx.ModelProto) -> None:
         graph = proto.graph
         self.weights: dict[str, Tensor] = {}
-        self.constants: dict[str, Any] = {}
+        self.constants: dict[str, Array] = {}
         nodes = [_node(node) for node in graph.node]
         _refuse_unknown(nodes)
         statistics = {name for node in nodes if node.kind == "BatchNormalization"
                       for name in node.inputs[3:]}
-        for proto in graph.initializer:
-            array = numpy_helper.to_array(proto)
+        for stored in graph.initializer:
+            name, array = stored.name, numpy_helper.to_array(stored)
             if array.dtype.kind == "f" and array.ndim:
-                trained = proto.name not in statistics
-                self.weights[proto.name] = Tensor(array, trained, name=proto.name)
+                self.weights[name] = Tensor(array, name not in statistics, name=name)
             else:
-                self.constants[proto.name] = array
+                self.constants[name] = array
         self.constants |= {node.outputs[0]: _constant(**node.attrs)
                            for node in nodes if node.kind == "Constant"}
         self.nodes = [node for node in nodes if node.kind != "Constant"]
@@ -130,22 +132,22 @@ class Graph(Module):
         self._dtypes = [helper.tensor_dtype_to_np_dtype(x.type.tensor_type.elem_type)
                         for x in given]
 
-    def _members(self) -> Iterator[tuple[str, Any]]:
+    def _members(self) -> Iterator[tuple[str, Module | Tensor]]:
         return iter(self.weights.items())
 
-    def forward(self, *inputs: Any) -> Any:
+    def forward(self, *inputs: ArrayLike) -> Value | tuple[Value, ...]:
         if len(inputs) != len(self.inputs):
             raise TypeError(f"the graph takes {len(self.inputs)} input(s),"
                             f" {', '.join(self.inputs)}; got {len(inputs)}")
-        values: dict[str, Any] = {"": None, **self.constants, **self.weights}
+        values: dict[str, Value] = {**self.constants, **self.weights}
         for name, dtype, x in zip(self.inputs, self._dtypes, inputs):
             floats = np.dtype(dtype).kind == "f"
             values[name] = as_operand(x) if not floats else (
                 x.astype(dtype, copy=False) if type(x) is Tensor else Tensor(x, dtype=dtype))
         for node in self.nodes:
-            made = _OPERATORS[node.kind](*(values[name] for name in node.inputs), **node.attrs)
+            made = _OPERATORS[node.kind](*map(values.get, node.inputs), **node.attrs)
             several = made if isinstance(made, tuple) else (made,)
-            values.update(zip(node.outputs, several))
+            values.update((name, z) for name, z in zip(node.outputs, several) if name)
         results = tuple(values[name] for name in self.outputs)
         return results if len(results) > 1 else results[0]
 
@@ -157,19 +159,19 @@ class Graph(Module):
 # ---- nodes ---------------------------------------------------------------------------------------
 
 
-def _node(node: Any) -> _Node:
+def _node(node: onnx.NodeProto) -> _Node:
     kind = node.op_type if node.domain in _OURS else f"{node.domain}.{node.op_type}"
     attrs = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     return _Node(kind, tuple(node.input), tuple(node.output),
                  {key: nested(_text, _text(value)) for key, value in attrs.items()})
 
 
-def _text(x: Any) -> Any:
+def _text(x: object) -> object:
     return x.decode() if isinstance(x, bytes) else x
 
 
 # The only values of options that are known; others are refused when a file is read.
-_ONLY: dict[str, dict[str, tuple[Any, ...]]] = {
+_ONLY: dict[str, dict[str, tuple[object, ...]]] = {
     "Conv": {"auto_pad": ("NOTSET", "VALID")},
     "MaxPool": {"auto_pad": ("NOTSET", "VALID"), "ceil_mode": (0,), "storage_order": (0,)},
     "AveragePool": {"auto_pad": ("NOTSET", "VALID"), "ceil_mode": (0,)},
@@ -195,34 +197,35 @@ def _refuse_unknown(nodes: list[_Node]) -> None:
             default = 0 if name == "linear_before_reset" else values[0]
             if node.attrs.get(name, default) not in values:
                 found.append(f"{node.kind} with {name}={node.attrs.get(name, default)}")
-        if any(k != 1 for k in node.attrs.get("dilations", ())):
+        if {*_ints(node.attrs.get("dilations", ()))} - {1}:
             found.append(f"{node.kind} with dilations={node.attrs['dilations']}")
     if found:
         raise ValueError(f"it needs what there is no counterpart of here:"
                          f" {'; '.join(dict.fromkeys(found))}")
 
 
-def _constant(**attrs: Any) -> Any:
+def _constant(**attrs: object) -> Array:
     """The value of a Constant, which has one attribute."""
     ((kind, value),) = attrs.items()
-    if kind == "value":
+    if isinstance(value, onnx.TensorProto):
         return numpy_helper.to_array(value)
     return np.array(value, np.float32 if kind.startswith("value_float") else np.int64)
 
 
-def _ints(x: Any) -> list[int]:
+def _ints(x: object) -> list[int]:
     return [int(n) for n in np.ravel(values_of(x))]
 
 
 # ---- operators -----------------------------------------------------------------------------------
 
 # Each is a function of the node's inputs, with its attributes as options by ONNX's names.
+Operator: TypeAlias = Callable[..., Value | tuple[Value, ...]]
 
 
-def _row(kind: str, row: ops.Op) -> Callable[..., Any]:
+def _row(kind: str, row: ops.Op) -> Operator:
     renamed = OPTIONS.get(kind, {})
 
-    def run(x: Any, *others: Any, **attrs: Any) -> Any:
+    def run(x: Value, *others: Value, **attrs: object) -> Value:
         options = {renamed[key]: value for key, value in attrs.items()}
         for y in others or ((),):
             x = row(x, *([y] if others else []), **options)
@@ -231,8 +234,10 @@ def _row(kind: str, row: ops.Op) -> Callable[..., Any]:
     return run
 
 
-def _reduction(row: ops.Op) -> Callable[..., Any]:
-    def run(x: Any, axes: Any = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0) -> Any:
+def _reduction(row: ops.Op) -> Operator:
+    def run(
+        x: Value, axes: Array | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0
+    ) -> Value:
         axis = None if axes is None else tuple(_ints(axes))
         if not axis:
             axis = () if noop_with_empty_axes else None
@@ -241,17 +246,17 @@ def _reduction(row: ops.Op) -> Callable[..., Any]:
     return run
 
 
-def _div(x: Any, y: Any) -> Any:
+def _div(x: Value, y: Value) -> Value:
     whole = all(np.asarray(values_of(v)).dtype.kind in "iu" for v in (x, y))
     return np.trunc(np.divide(x, y)).astype(x.dtype) if whole else ops.divide(x, y)
 
 
-def _gelu(x: Any, approximate: str = "none") -> Any:
+def _gelu(x: Value, approximate: str = "none") -> Value:
     return nn.gelu(x, approximate)
 
 
-def _gemm(a: Any, b: Any, c: Any = None, *, alpha: float = 1.0, beta: float = 1.0,
-          transA: int = 0, transB: int = 0) -> Any:
+def _gemm(a: Value, b: Tensor, c: Tensor | None = None, *, alpha: float = 1.0, beta: float = 1.0,
+          transA: int = 0, transB: int = 0) -> Value:
     a, b = a.T if transA else a, b.T if transB else b
     if alpha == beta == 1 and c is not None and c.ndim == 1:
         return nn.linear(a, b, c)
@@ -259,7 +264,9 @@ def _gemm(a: Any, b: Any, c: Any = None, *, alpha: float = 1.0, beta: float = 1.
     return z if c is None else z + (c if beta == 1 else c * beta)
 
 
-def _padding(x: Any, pads: Any, size: Any, fill: float = 0.0) -> tuple[Any, tuple[int, ...]]:
+def _padding(
+    x: Value, pads: Sequence[int] | None, size: Sequence[int], fill: float = 0.0
+) -> tuple[Value, tuple[int, ...]]:
     """x, padded if its two sides differ or are wide, and what is left to pad on both."""
     axes = len(size)
     before, after = tuple(pads or [0] * 2 * axes)[:axes], tuple(pads or [0] * 2 * axes)[axes:]
@@ -269,8 +276,11 @@ def _padding(x: Any, pads: Any, size: Any, fill: float = 0.0) -> tuple[Any, tupl
     return np.pad(x, widths, constant_values=fill), (0,) * axes
 
 
-def _conv(x: Any, w: Any, b: Any = None, *, auto_pad: str = "NOTSET", dilations: Any = None,
-          group: int = 1, kernel_shape: Any = None, pads: Any = None, strides: Any = None) -> Any:
+def _conv(
+    x: Value, w: Tensor, b: Tensor | None = None, *, auto_pad: str = "NOTSET", group: int = 1,
+    dilations: Sequence[int] = (), kernel_shape: Sequence[int] = (),
+    pads: Sequence[int] | None = None, strides: Sequence[int] | None = None,
+) -> Value:
     size = w.shape[2:]
     convolve = {1: nn.conv1d, 2: nn.conv2d}.get(len(size))
     if convolve is None:
@@ -286,13 +296,16 @@ def _conv(x: Any, w: Any, b: Any = None, *, auto_pad: str = "NOTSET", dilations:
         for i in range(group)], axis=1)
 
 
-def _pool(kind: str) -> Callable[..., Any]:
+def _pool(kind: str) -> Operator:
     largest = kind == "MaxPool"
-    pool: Callable[..., Any] = nn.max_pool2d if largest else nn.avg_pool2d
+    pool = nn.max_pool2d if largest else nn.avg_pool2d
 
-    def run(x: Any, *, kernel_shape: Any, auto_pad: str = "NOTSET", ceil_mode: int = 0,
-            count_include_pad: int = 0, dilations: Any = None, pads: Any = None,
-            storage_order: int = 0, strides: Any = None) -> Any:
+    def run(
+        x: Value, *, kernel_shape: Sequence[int], auto_pad: str = "NOTSET", ceil_mode: int = 0,
+        count_include_pad: int = 0, dilations: Sequence[int] = (),
+        pads: Sequence[int] | None = None, storage_order: int = 0,
+        strides: Sequence[int] | None = None,
+    ) -> Value:
         size, stride = tuple(kernel_shape), tuple(strides or [1] * len(kernel_shape))
         if len(size) == 1:                                 # a signal is an image of one row
             pads = [0, pads[0], 0, pads[1]] if pads else None
@@ -309,53 +322,61 @@ def _pool(kind: str) -> Callable[..., Any]:
     return run
 
 
-def _global_pool(row: ops.Op) -> Callable[..., Any]:
+def _global_pool(row: ops.Op) -> Operator:
     return lambda x: row(x, axis=tuple(range(2, x.ndim)), keepdims=True)
 
 
-def _batch_norm(x: Any, weight: Any, bias: Any, mean: Any, var: Any, *, epsilon: float = 1e-5,
-                momentum: float = 0.9, training_mode: int = 0) -> Any:
+def _batch_norm(
+    x: Value, weight: Tensor, bias: Tensor, mean: Value, var: Value, *, epsilon: float = 1e-5,
+    momentum: float = 0.9, training_mode: int = 0,
+) -> Value:
     return nn.batch_norm(x, values_of(mean), values_of(var), weight, bias, eps=epsilon)
 
 
-def _layer_norm(x: Any, weight: Any, bias: Any = None, *, axis: int = -1, epsilon: float = 1e-5,
-                stash_type: int = 1) -> Any:
+def _layer_norm(
+    x: Value, weight: Value, bias: Value | None = None, *, axis: int = -1, epsilon: float = 1e-5,
+    stash_type: int = 1,
+) -> Value:
     z = nn.layer_norm(x, shape=x.shape[axis:], eps=epsilon) * weight
     return z if bias is None else z + bias
 
 
-def _flatten(x: Any, axis: int = 1) -> Any:
+def _flatten(x: Value, axis: int = 1) -> Value:
     return x.reshape((math.prod(x.shape[:axis]), -1))
 
 
-def _reshape(x: Any, shape: Any, allowzero: int = 0) -> Any:
+def _reshape(x: Value, shape: Value, allowzero: int = 0) -> Value:
     return x.reshape(tuple(x.shape[i] if n == 0 and not allowzero else n
                            for i, n in enumerate(_ints(shape))))
 
 
-def _transpose(x: Any, perm: Any = None) -> Any:
+def _transpose(x: Value, perm: Sequence[int] | None = None) -> Value:
     return np.transpose(x, perm)
 
 
-def _squeeze(x: Any, axes: Any = None) -> Any:
+def _squeeze(x: Value, axes: Value | None = None) -> Value:
     return np.squeeze(x, None if axes is None else tuple(_ints(axes)))
 
 
-def _unsqueeze(x: Any, axes: Any) -> Any:
+def _unsqueeze(x: Value, axes: Value) -> Value:
     return np.expand_dims(x, tuple(_ints(axes)))
 
 
-def _concat(*xs: Any, axis: int) -> Any:
+def _concat(*xs: Value, axis: int) -> Value:
     return np.concatenate(xs, axis=axis)
 
 
-def _split(x: Any, split: Any = None, *, axis: int = 0, num_outputs: int = 0) -> Any:
+def _split(
+    x: Value, split: Value | None = None, *, axis: int = 0, num_outputs: int = 0
+) -> tuple[Value, ...]:
     length = -(-x.shape[axis] // num_outputs) if split is None else 0
     ends = list(itertools.accumulate(_ints(split) if split is not None else [length] * num_outputs))
     return tuple(np.split(x, ends[:-1], axis=axis))
 
 
-def _slice(x: Any, starts: Any, ends: Any, axes: Any = None, steps: Any = None) -> Any:
+def _slice(
+    x: Value, starts: Value, ends: Value, axes: Value | None = None, steps: Value | None = None
+) -> Value:
     first, last = _ints(starts), _ints(ends)
     where = range(len(first)) if axes is None else [axis % x.ndim for axis in _ints(axes)]
     stride = [1] * len(first) if steps is None else _ints(steps)
@@ -365,32 +386,35 @@ def _slice(x: Any, starts: Any, ends: Any, axes: Any = None, steps: Any = None) 
     return x[tuple(index)]
 
 
-def _gather(x: Any, indices: Any, axis: int = 0) -> Any:
+def _gather(x: Value, indices: Value, axis: int = 0) -> Value:
     return np.take(x, values_of(indices), axis=axis)
 
 
-def _gather_elements(x: Any, indices: Any, axis: int = 0) -> Any:
+def _gather_elements(x: Value, indices: Value, axis: int = 0) -> Value:
     return np.take_along_axis(x, values_of(indices), axis=axis)
 
 
-def _shape(x: Any, start: int = 0, end: int | None = None) -> Any:
+def _shape(x: Value, start: int = 0, end: int | None = None) -> Array:
     return np.array(x.shape[start:end], np.int64)
 
 
-def _constant_of_shape(shape: Any, value: Any = None) -> Any:
+def _constant_of_shape(shape: Value, value: onnx.TensorProto | None = None) -> Array:
     fill = np.zeros(1, np.float32) if value is None else numpy_helper.to_array(value)
     return np.full(_ints(shape), fill[0], fill.dtype)
 
 
-def _expand(x: Any, shape: Any) -> Any:
+def _expand(x: Value, shape: Value) -> Value:
     return np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(_ints(shape))))
 
 
-def _cast(x: Any, to: int, saturate: int = 1) -> Any:
+def _cast(x: Value, to: int, saturate: int = 1) -> Value:
     return x.astype(helper.tensor_dtype_to_np_dtype(to))
 
 
-def _pad(x: Any, pads: Any, value: Any = None, axes: Any = None, *, mode: str = "constant") -> Any:
+def _pad(
+    x: Value, pads: Value, value: Value | None = None, axes: Value | None = None, *,
+    mode: str = "constant",
+) -> Value:
     where = range(x.ndim) if axes is None else _ints(axes)
     widths, numbers = [(0, 0)] * x.ndim, _ints(pads)
     for axis, pair in zip(where, zip(numbers, numbers[len(numbers) // 2:])):
@@ -398,36 +422,39 @@ def _pad(x: Any, pads: Any, value: Any = None, axes: Any = None, *, mode: str = 
     return np.pad(x, widths, constant_values=0 if value is None else values_of(value).item())
 
 
-def _clip(x: Any, low: Any = None, high: Any = None) -> Any:
+def _clip(x: Value, low: Value | None = None, high: Value | None = None) -> Value:
     return np.clip(x, low, high)
 
 
-def _best(function: Callable[..., Any]) -> Callable[..., Any]:
+def _best(function: Operator) -> Operator:
     return lambda x, axis=0, keepdims=1, select_last_index=0: function(
         x, axis=axis, keepdims=bool(keepdims))
 
 
-def _trilu(x: Any, k: Any = 0, *, upper: int = 1) -> Any:
+def _trilu(x: Value, k: Value | int = 0, *, upper: int = 1) -> Value:
     return (np.triu if upper else np.tril)(x, int(k))
 
 
-def _cumsum(x: Any, axis: Any, *, exclusive: int = 0, reverse: int = 0) -> Any:
+def _cumsum(x: Value, axis: Value, *, exclusive: int = 0, reverse: int = 0) -> Value:
     return np.cumsum(x, axis=int(axis))
 
 
-def _recurrent(kind: type[Any]) -> Callable[..., Any]:
+def _recurrent(kind: type[nn.RNN | nn.GRU | nn.LSTM]) -> Operator:
     order = np.argsort(GATES[kind])                        # ours, as places in ONNX's
-    step: Any = {
-        nn.RNN: nn.rnn_step, nn.GRU: nn.gru_step, nn.LSTM: nn.lstm_step}[kind]
+    step: Callable[..., Tensor | tuple[Tensor, Tensor]] = (
+        nn.lstm_step if kind is nn.LSTM else nn.gru_step if kind is nn.GRU else nn.rnn_step)
 
-    def ours(w: Any) -> Any:
+    def ours(w: Value) -> Value:
         """The gates of one direction, outputs first, in the order that they have here."""
         n = w.shape[0] // len(order)
         parts = [w[k * n:(k + 1) * n] for k in order]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def run(x: Any, w: Any, r: Any, b: Any = None, lengths: Any = None, h: Any = None,
-            c: Any = None, peepholes: Any = None, *, layout: int = 0, **attrs: Any) -> Any:
+    def run(
+        x: Value, w: Value, r: Value, b: Value | None = None, lengths: Value | None = None,
+        h: Value | None = None, c: Value | None = None, peepholes: Value | None = None, *,
+        layout: int = 0, **attrs: object,
+    ) -> tuple[Value, ...]:
         if lengths is not None or peepholes is not None:
             raise NotImplementedError(f"{kind.__name__} with lengths of sequences or peepholes")
         w, r = ours(w[0]).T, ours(r[0]).T
@@ -436,12 +463,12 @@ def _recurrent(kind: type[Any]) -> Callable[..., Any]:
         x = np.swapaxes(x, 0, 1) if layout else x
         zeros = Tensor(np.zeros((x.shape[1], r.shape[0]), x.dtype))
         first = [zeros if s is None else s[:, 0] if layout else s[0] for s in (h, c)]
-        state: Any = tuple(first) if kind is nn.LSTM else first[0]
+        state = tuple(first) if kind is nn.LSTM else first[0]
         outputs = []
         for t in range(x.shape[0]):
             state = step(x[t], state, w, r, *biases)
-            outputs.append(state[0] if kind is nn.LSTM else state)
-        ends = state if kind is nn.LSTM else (state,)
+            outputs.append(state[0] if isinstance(state, tuple) else state)
+        ends = state if isinstance(state, tuple) else (state,)
         z = np.stack(outputs)[:, None]                     # (time, direction, samples, hidden)
         if layout:
             return (z.transpose(2, 0, 1, 3), *(s[:, None] for s in ends))
@@ -450,7 +477,7 @@ def _recurrent(kind: type[Any]) -> Callable[..., Any]:
     return run
 
 
-_OPERATORS: dict[str, Callable[..., Any]] = {
+_OPERATORS: dict[str, Operator] = {
     **{kind: _row(kind, row) for kind, row in ROWS.items()},
     **{kind: _reduction(row) for kind, row in REDUCTIONS.items()},
     **ANSWERS,

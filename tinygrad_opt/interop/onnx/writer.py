@@ -10,14 +10,14 @@ from __future__ import annotations
 import copy
 import inspect
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FunctionType
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
-from onnx import checker, helper, numpy_helper
+from onnx import ModelProto, ValueInfoProto, checker, helper, numpy_helper
 
 from tinygrad_opt.checkpoint import blaming, path_of, replacing
 from tinygrad_opt.errors import caller_line, line_text, subject
@@ -36,6 +36,7 @@ from tinygrad_opt.recording import (
 )
 from tinygrad_opt.symbols import ABOUT_THE_SHAPE
 from tinygrad_opt.tensor import Tensor, deep_values, values_of
+from tinygrad_opt.typing import Array, ArrayLike
 
 __all__ = ["save"]
 
@@ -43,7 +44,9 @@ OPSET, IR_VERSION = 20, 9                                  # of one release, in 
 
 
 @answers
-def save(path: str | os.PathLike[str], model: Module, example: Any) -> Path:
+def save(
+    path: str | os.PathLike[str], model: Module, example: ArrayLike | tuple[ArrayLike, ...]
+) -> Path:
     """Write a model as an ONNX file that takes batches of any size.
 
     Layers become operators of ONNX, and so does what a ``forward`` of your own does between them.
@@ -102,7 +105,7 @@ def save(path: str | os.PathLike[str], model: Module, example: Any) -> Path:
     return path
 
 
-def _proto(model: Module, example: Any) -> Any:
+def _proto(model: Module, example: object) -> ModelProto:
     """The model as ONNX's own object."""
     double = copy.deepcopy(model).eval()
     for path, module in double.named_modules().items():
@@ -115,7 +118,7 @@ def _proto(model: Module, example: Any) -> Any:
     nodes = Nodes(inputs[0], names)
     for name in inputs:
         nodes.unique(name)
-    known: list[Any] = [*inputs]
+    known = [*inputs]
     for one, other in zip(small.calls, large.calls):
         with one.blamed():
             if one.function != other.function:
@@ -133,10 +136,12 @@ def _proto(model: Module, example: Any) -> Any:
 
 def _model_of(
     nodes: Nodes, small: _Run, large: _Run, inputs: list[str], outputs: list[str]
-) -> Any:
+) -> ModelProto:
     """The graph with its inputs and outputs, whose first axis is called "batch"."""
 
-    def described(names: list[str], pairs: Any) -> list[Any]:
+    def described(
+        names: list[str], pairs: Iterable[tuple[Array, Array]]
+    ) -> list[ValueInfoProto]:
         return [helper.make_tensor_value_info(
             name, helper.np_dtype_to_tensor_dtype(one.dtype),
             [int(k) if k == m else "batch" if i == 0 else None
@@ -156,7 +161,7 @@ def _model_of(
 # ---- what is run -------------------------------------------------------------------------------
 
 
-def _examples(model: Module, example: Any) -> list[np.ndarray]:
+def _examples(model: Module, example: object) -> list[Array]:
     """The inputs as arrays, floats in the dtype of the parameters."""
     given = example if isinstance(example, tuple) else (example,)
     dtype = next((p.dtype for p in model.parameters().values()), default_dtype())
@@ -176,11 +181,11 @@ def _names_of(model: Module, count: int) -> list[str]:
     return names if len(names) == count else [f"input_{i}" for i in range(count)]
 
 
-def _listened_to(kind: type, path: str) -> type:
+def _listened_to(kind: type[Module], path: str) -> type[Module]:
     """The class of a module, whose calls a run hears of."""
 
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        run: Any = tracer.get()
+    def call(self: Module, *args: object, **kwargs: object) -> object:
+        run = tracer.get()
         if isinstance(run, _Run):
             return run.module(self, kind, path, args, kwargs)
         return kind.__call__(self, *args, **kwargs)
@@ -188,7 +193,7 @@ def _listened_to(kind: type, path: str) -> type:
     return type(kind.__name__, (kind,), {"__call__": call})
 
 
-def _layer_word(kind: type) -> Any:
+def _layer_word(kind: type[Module]) -> Callable[[Step, Module], list[str]] | None:
     """The word for a layer, unless a subclass computes something else."""
     for own, word in LAYERS.items():
         methods = ("forward", "step")
@@ -207,12 +212,12 @@ class _Ref(NamedTuple):
 class _Call(NamedTuple):
     """An operation that was run: rows of the operator table, layers and functions of NumPy."""
 
-    function: Any
-    write: Callable[[Step], Any]
-    inputs: tuple[Any, ...]                                # references, and constants as they are
-    arrays: tuple[Any, ...]                                # the inputs, as they were
-    attrs: dict[str, Any]
-    made: tuple[np.ndarray, ...]
+    function: object
+    write: Callable[[Step], str | list[str]]
+    inputs: tuple[object, ...]                             # references, and constants as they are
+    arrays: tuple[Array, ...]                              # the inputs, as they were
+    attrs: dict[str, object]
+    made: tuple[Array, ...]
     place: str                                             # where it was done
 
     def word(self, step: Step) -> list[str]:
@@ -235,12 +240,12 @@ class _Run:
     Arrays are known by identity: the inputs, and what was made of them.
     """
 
-    def __init__(self, model: Module, examples: list[np.ndarray], n: int) -> None:
+    def __init__(self, model: Module, examples: list[Array], n: int) -> None:
         self.calls: list[_Call] = []
-        self.arrays: list[np.ndarray] = []
+        self.arrays: list[Array] = []
         self._places: dict[int, int] = {}
         self._modules: list[str] = []
-        self._opened: list[Any] = []                       # functions whose inside is recorded
+        self._opened: list[object] = []                       # functions whose inside is recorded
         rows = np.arange(n) % len(examples[0])
         inputs = [Tensor(x[rows] if x.ndim and len(x) == len(examples[0]) else x)
                   for x in examples]
@@ -249,16 +254,20 @@ class _Run:
         token = tracer.set(self)
         try:
             with no_grad():
-                result: Any = model(*inputs)
+                result: object = model(*inputs)
         finally:
             tracer.reset(token)
         returned = [values_of(x) for x in _flat(result)]
         self.returned = [np.asarray(x) for x in returned]
         self.result = tuple(map(self._refer, returned))
-        named = isinstance(result, dict) and len(result) == len(returned)
-        self.names = list(result) if named else ["output"] * len(returned)
+        self.names = ["output"] * len(returned)
+        if isinstance(result, dict) and len(result) == len(returned):
+            self.names = list(result)
 
-    def module(self, layer: Any, kind: type, path: str, args: Any, kwargs: Any) -> Any:
+    def module(
+        self, layer: Module, kind: type[Module], path: str, args: tuple[object, ...],
+        kwargs: dict[str, object],
+    ) -> object:
         """Call a module: as one operation, if ONNX has one that computes the same."""
         word, given = _layer_word(kind), _flat(args)
         if word is None or kwargs or not self._knows(given[:1]):
@@ -275,7 +284,10 @@ class _Run:
 
     # ---- what the engine asks of it (tinygrad_opt.recording.Tracer) ----
 
-    def compute(self, function: Any, inputs: Any, attrs: dict[str, Any]) -> tuple[Any, Any]:
+    def compute(
+        self, function: Callable[..., object], inputs: Iterable[object],
+        attrs: Mapping[str, object],
+    ) -> tuple[object, None]:
         """Call a function, and write it down if it is given what was computed."""
         arrays, options = deep_values(tuple(inputs)), deep_values(attrs)
         kernel = getattr(function, "kernel", function)
@@ -287,36 +299,40 @@ class _Run:
             return made, None
         return self._inside(function, FORMS.get(function, kernel), arrays, options), None
 
-    def vjps(self, z: Any) -> NoReturn:
+    def vjps(self, z: object) -> NoReturn:
         """A model that asks for gradients is not written."""
         raise NotImplementedError(f"backward(){self._place()} has no word in ONNX")
 
-    def lift(self, array: Any) -> Any:
+    def lift(self, array: object) -> object:
         """An array as a Tensor, so that what is done with it is heard of."""
         return Tensor(array) if isinstance(array, np.ndarray) else nested(self.lift, array)
 
-    def read(self, owner: Any, name: str, value: Any) -> Any:
+    def read(self, owner: object, name: str, value: object) -> object:
         """Attributes are those of the copy that is run."""
         return value
 
-    def act(self, action: Callable[..., None], args: Any) -> None:
+    def act(self, action: Callable[..., None], args: tuple[object, ...]) -> None:
         """Do something that is not a computation: checks, which the file leaves out."""
         with Setting(tracer, None):
             action(*args)
 
-    def refuse(self, error: Callable[[Any], Exception], x: Any) -> NoReturn:
+    def refuse(self, error: Callable[[object], Exception], x: object) -> NoReturn:
         """A file cannot look at values, nor change what is outside."""
         raise NotImplementedError(f"values of {subject(x)} are read or written{self._place()};"
                                   " the file could not do that")
 
     # ---- how it writes ----
 
-    def _inside(self, function: Any, form: Any, arrays: Any, options: Any) -> Any:
+    def _inside(
+        self, function: Callable[..., object], form: Callable[..., object],
+        arrays: tuple[object, ...], options: dict[str, object],
+    ) -> object:
         """The result of a function that has no word, of which every part is written instead."""
 
-        def tensor(x: Any) -> Any:
-            known = isinstance(x, np.ndarray) and self._knows(x)
-            return Tensor(x) if known else nested(tensor, x)
+        def tensor(x: object) -> Any:
+            if isinstance(x, np.ndarray) and self._knows(x):
+                return Tensor(x)
+            return nested(tensor, x)
 
         before = default_dtype()
         self._opened.append(function)
@@ -334,24 +350,27 @@ class _Run:
             self._opened.pop()
             set_default_dtype(before)
 
-    def _write(self, function: Any, word: Any, inputs: Any, attrs: Any, made: Any) -> None:
+    def _write(
+        self, function: object, word: Callable[[Step], str | list[str]], inputs: Iterable[Array],
+        attrs: dict[str, object], made: Iterable[Array],
+    ) -> None:
         inputs, made = tuple(inputs), tuple(made)
         self.calls.append(_Call(function, word, self._refer(inputs), inputs, self._refer(attrs),
                                 made, self._place()))
         for array in made:
             self._know(array)
 
-    def _know(self, array: np.ndarray) -> None:
+    def _know(self, array: Array) -> None:
         self._places[id(array)] = len(self.arrays)
         self.arrays.append(array)                          # alive, so that its id stays valid
 
-    def _knows(self, x: Any) -> bool:
+    def _knows(self, x: object) -> bool:
         """Whether any of it was computed."""
         if isinstance(x, list | tuple):
             return any(map(self._knows, x))
         return id(values_of(x)) in self._places
 
-    def _refer(self, x: Any) -> Any:
+    def _refer(self, x: object) -> Any:
         if isinstance(x, np.ndarray):
             return _Ref(self._places[id(x)]) if id(x) in self._places else x
         return nested(self._refer, x)
@@ -361,7 +380,7 @@ class _Run:
         return f"{module} ({line_text(caller_line())})"
 
 
-def _flat(x: Any) -> list[Any]:
+def _flat(x: object) -> list[object]:
     """Tensors and arrays in tuples, lists and dicts, one after the other."""
     if isinstance(x, dict):
         x = list(x.values())
@@ -370,11 +389,11 @@ def _flat(x: Any) -> list[Any]:
     return [] if x is None else [x]
 
 
-def _as_array(x: Any) -> Any:
+def _as_array(x: object) -> Any:
     return np.asarray(x) if isinstance(x, np.generic) else x
 
 
-def _name_of(function: Any) -> str:
+def _name_of(function: object) -> str:
     if isinstance(function, Module):
         return type(function).__name__
     return getattr(function, "name" if isinstance(function, Op) else "__name__", "a function")
@@ -383,7 +402,7 @@ def _name_of(function: Any) -> str:
 # ---- what follows the batch ----------------------------------------------------------------------
 
 
-def _merged(one: Any, other: Any, n: int) -> Any:
+def _merged(one: object, other: object, n: int) -> Any:
     """What was the same for n samples and n + 1, or how it follows their number."""
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
         if one is other or np.array_equal(one, other, equal_nan=one.dtype.kind == "f"):
@@ -394,19 +413,20 @@ def _merged(one: Any, other: Any, n: int) -> Any:
         plain = isinstance(one, _Ref) or not isinstance(one, list | tuple | dict | slice)
         if one is other or (plain and one == other):
             return one
-        if isinstance(one, int):
-            return Extent(other - one, one - (other - one) * n)
-        if isinstance(one, dict):
-            return {key: _merged(x, other[key], n) for key, x in one.items()}
-        if isinstance(one, slice):
-            return slice(*(_merged(x, y, n) for x, y in zip(
-                (one.start, one.stop, one.step), (other.start, other.stop, other.step))))
-        if isinstance(one, list | tuple) and len(one) == len(other):
-            return type(one)(_merged(x, y, n) for x, y in zip(one, other))
+        match one, other:
+            case int(), int():
+                return Extent(other - one, one - (other - one) * n)
+            case dict(), dict():
+                return {key: _merged(x, other[key], n) for key, x in one.items()}
+            case slice(), slice():
+                return slice(*(_merged(x, y, n) for x, y in zip(
+                    (one.start, one.stop, one.step), (other.start, other.stop, other.step))))
+            case (list() | tuple(), list() | tuple()) if len(one) == len(other):
+                return type(one)(_merged(x, y, n) for x, y in zip(one, other))
     raise ValueError("it takes numbers that follow the size of the batch, or its values")
 
 
-def _named(x: Any, names: list[Any]) -> Any:
+def _named(x: object, names: list[str]) -> Any:
     """The same, with the names of what was computed."""
     if isinstance(x, _Ref):
         return names[x.place]
