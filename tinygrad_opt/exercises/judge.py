@@ -14,7 +14,7 @@ import numpy as np
 
 from tinygrad_opt.symbols import Symbol, Trace, Untraceable, text
 from tinygrad_opt.tensor import Tensor
-from tinygrad_opt.typing import Array
+from tinygrad_opt.typing import Array, ArrayLike
 
 __all__ = ["Solution", "Wrong", "formula", "number", "same", "slopes", "solution"]
 
@@ -26,7 +26,7 @@ class Wrong(Exception):
 class Solution:
     """What a learner's file defines; calling it tells errors by the lines of that file."""
 
-    def __init__(self, path: str, names: dict[str, Any]) -> None:
+    def __init__(self, path: str, names: dict[str, object]) -> None:
         self._path, self._names = path, names
 
     def __getattr__(self, name: str) -> Any:
@@ -36,7 +36,7 @@ class Solution:
         if not inspect.isfunction(thing):
             return thing
 
-        def called(*args: Any, **kwargs: Any) -> Any:
+        def called(*args: object, **kwargs: object) -> object:
             with self.told(name):
                 result = thing(*args, **kwargs)
             if result is None or result is ...:
@@ -72,7 +72,7 @@ def _told(path: str, name: str = "") -> Iterator[None]:
 
 def solution(path: str) -> Solution:
     """Run a learner's file."""
-    names: dict[str, Any] = {"__name__": "solution", "__file__": path}
+    names: dict[str, object] = {"__name__": "solution", "__file__": path}
     with open(path, encoding="utf-8") as file:
         source = file.read()
     with _told(path):
@@ -80,7 +80,9 @@ def solution(path: str) -> Solution:
     return Solution(path, names)
 
 
-def slopes(f: Callable[..., Any], *inputs: Any, g: Any = 1.0, eps: float = 1e-6) -> list[Any]:
+def slopes(
+    f: Callable[..., Array], *inputs: ArrayLike, g: float | Array = 1.0, eps: float = 1e-6
+) -> list[Array]:
     """∂(Σ g · f)/∂ each input, by central differences in float64."""
     arrays = [np.array(x, dtype=np.float64) for x in inputs]
     found = []
@@ -98,7 +100,7 @@ def slopes(f: Callable[..., Any], *inputs: Any, g: Any = 1.0, eps: float = 1e-6)
     return found
 
 
-def formula(f: Callable[..., Any], **values: Any) -> str:
+def formula(f: Callable[..., object], **values: object) -> str:
     """What a function of a learner computes, as a formula; empty where it cannot be said."""
     trace = Trace()
     with contextlib.suppress(Untraceable, TypeError, ValueError, AttributeError, Wrong):
@@ -110,7 +112,7 @@ def formula(f: Callable[..., Any], **values: Any) -> str:
 # ---- differences in words ------------------------------------------------------------------------
 
 
-def same(what: str, got: Any, want: Any, *, at: str = "", names: Sequence[str] = (),
+def same(what: str, got: object, want: ArrayLike, *, at: str = "", names: Sequence[str] = (),
          tolerance: float = 1e-5) -> None:
     """Compare a learner's numbers with the right ones.
 
@@ -146,7 +148,7 @@ def same(what: str, got: Any, want: Any, *, at: str = "", names: Sequence[str] =
     raise Wrong(f"{said} {_cause(got, want, wrong)}".rstrip())
 
 
-def number(what: str, x: Any) -> Array:
+def number(what: str, x: object) -> Array:
     """Numbers of a learner as an array.
 
     Raises

@@ -5,15 +5,15 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from tinygrad_opt.errors import install
 from tinygrad_opt.nn import MLP, cross_entropy, log_softmax, mse_loss, softmax
 from tinygrad_opt.optim import Optimizer, get
 from tinygrad_opt.train import EarlyStopping, History, fit, predict
+from tinygrad_opt.typing import Array, ArrayLike
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, MultiOutputMixin, RegressorMixin
@@ -31,8 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TinyClassifier", "TinyRegressor"]
 
-Array: TypeAlias = NDArray[Any]
-Loss: TypeAlias = "Callable[[Any, Any], Tensor]"
+Loss: TypeAlias = "Callable[[Tensor, Array], Tensor]"
 Network = TypeVar("Network", bound="_Network")
 
 
@@ -42,7 +41,7 @@ class _Network(BaseEstimator):
     def __init__(
         self,
         hidden_layer_sizes: int | Sequence[int] = (100,),
-        activation: str | Callable[[Any], Any] = "relu",
+        activation: str | Callable[[Tensor], Tensor] = "relu",
         *,
         dropout: float = 0.0,
         norm: str | None = None,
@@ -50,7 +49,7 @@ class _Network(BaseEstimator):
         optimizer: str | type[Optimizer] | Optimizer = "adam",
         lr: float | Callable[[int], float] | None = None,
         weight_decay: float | None = None,
-        batch_size: int | str = "auto",
+        batch_size: int | Literal["auto"] = "auto",
         max_iter: int = 200,
         tol: float = 1e-4,
         n_iter_no_change: int = 10,
@@ -134,7 +133,7 @@ class _Network(BaseEstimator):
 
     def _next_part(
         self: Network, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None,
-        classes: Any = None,
+        classes: Array | None = None,
     ) -> Network:
         """One epoch of data that come part by part."""
         if self.early_stopping:
@@ -149,16 +148,18 @@ class _Network(BaseEstimator):
         return self
 
     def _checked(
-        self, X: Any, y: Any, weight: Any, begins: bool, classes: Any = None
+        self, X: ArrayLike, y: ArrayLike, weight: ArrayLike | None, begins: bool,
+        classes: Array | None = None,
     ) -> tuple[Array, Array, Loss]:
         """Inputs, targets, and the loss that takes such targets."""
-        X, y = validate_data(
+        inputs, labels = validate_data(
             self, X, y, dtype=(np.float64, np.float32), multi_output=True, reset=begins)
-        targets = self._targets(y, X.dtype, begins, classes)
+        targets = self._targets(labels, inputs.dtype, begins, classes)
         if weight is None:
-            return X, targets, self._loss
-        weight = _check_sample_weight(weight, X, dtype=X.dtype, ensure_non_negative=True)
-        return X, *self._weighted(targets, weight / weight.mean())
+            return inputs, targets, self._loss
+        weights = _check_sample_weight(
+            weight, inputs, dtype=inputs.dtype, ensure_non_negative=True)
+        return inputs, *self._weighted(targets, weights / weights.mean())
 
     def _begin(self, X: Array) -> np.random.RandomState:
         """A new network, its optimizer, and an empty history; returns where to draw from."""
@@ -172,29 +173,32 @@ class _Network(BaseEstimator):
             activation = "sigmoid" if self.activation == "logistic" else self.activation
             self.model_ = MLP([inputs, *hidden, outputs], activation, dropout=self.dropout,
                               norm=self.norm, dtype=X.dtype, rng=rng)
-        given = {"lr": self.lr, "weight_decay": self.weight_decay}
-        options: Any = {name: value for name, value in given.items() if value is not None}
+        options: dict[str, Any] = {
+            name: value for name, value in (("lr", self.lr), ("weight_decay", self.weight_decay))
+            if value is not None}
         self.optimizer_ = get(copy.deepcopy(self.optimizer), **options)
         self.optimizer_.bind(self.model_.parameters())
         self.history_ = History(seed=seed)
         return random
 
     def _train(self, X: Array, targets: Array, loss: Loss, epochs: int, **options: Any) -> None:
-        size: Any = min(200, len(X)) if self.batch_size == "auto" else self.batch_size
+        size = min(200, len(X)) if self.batch_size == "auto" else self.batch_size
         self.history_ = fit(self.model_, X, targets, loss=loss, optimizer=self.optimizer_,
                             epochs=epochs, batch_size=size, history=self.history_, **options)
 
     def _predict(self, X: ArrayLike) -> Array:
         """What the network makes of X."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
-        return predict(self.model_, X)
+        inputs = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
+        return predict(self.model_, inputs)
 
     # ---- what differs ----------------------------------------------------------------------------
 
     _loss: Loss
 
-    def _targets(self, y: Array, dtype: Any, begins: bool, classes: Any) -> Array:
+    def _targets(
+        self, y: Array, dtype: np.dtype, begins: bool, classes: Array | None
+    ) -> Array:
         """The targets as the loss takes them; at the beginning, how many outputs they need."""
         raise NotImplementedError
 
@@ -291,7 +295,7 @@ class TinyClassifier(ClassifierMixin, _Network):
         return log_softmax(self._predict(X)).data
 
     def partial_fit(
-        self, X: ArrayLike, y: ArrayLike, classes: Any = None,
+        self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> TinyClassifier:
         """Train one epoch with a part of the data.
@@ -307,16 +311,17 @@ class TinyClassifier(ClassifierMixin, _Network):
         -------
         self
         """
-        if classes is not None:
-            classes = np.unique(classes)
-            if not np.array_equal(getattr(self, "classes_", classes), classes):
-                raise ValueError(f"classes={classes.tolist()}, but the network was made for"
-                                 f" {self.classes_.tolist()}")
-        elif not hasattr(self, "classes_"):
+        labels = None if classes is None else np.unique(classes)
+        if labels is None and not hasattr(self, "classes_"):
             raise ValueError("the first call of partial_fit must name all classes: classes=[...]")
-        return self._next_part(X, y, sample_weight, classes)
+        if labels is not None and not np.array_equal(getattr(self, "classes_", labels), labels):
+            raise ValueError(f"classes={labels.tolist()}, but the network was made for"
+                             f" {self.classes_.tolist()}")
+        return self._next_part(X, y, sample_weight, labels)
 
-    def _targets(self, y: Array, dtype: Any, begins: bool, classes: Any) -> Array:
+    def _targets(
+        self, y: Array, dtype: np.dtype, begins: bool, classes: Array | None
+    ) -> Array:
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
         if begins:
@@ -358,7 +363,9 @@ class TinyRegressor(MultiOutputMixin, RegressorMixin, _Network):
         """Train one epoch with a part of the data; X, y and sample_weight are as for `fit`."""
         return self._next_part(X, y, sample_weight)
 
-    def _targets(self, y: Array, dtype: Any, begins: bool, classes: Any) -> Array:
+    def _targets(
+        self, y: Array, dtype: np.dtype, begins: bool, classes: Array | None
+    ) -> Array:
         columns = y.astype(dtype).reshape(len(y), -1)
         if begins:
             self.n_outputs_, self._rows = columns.shape[1], y.shape[1:]
@@ -371,7 +378,6 @@ class TinyRegressor(MultiOutputMixin, RegressorMixin, _Network):
         return np.column_stack([targets, weight]), _weighted_squares
 
 
-def _weighted_squares(prediction: Tensor, target: Any) -> Tensor:
+def _weighted_squares(prediction: Tensor, target: Array) -> Tensor:
     """The mean of w (x − y)²; the last column of the target is w."""
-    losses: Tensor = target[:, -1:] * (prediction - target[:, :-1]) ** 2
-    return losses.mean()
+    return ((prediction - target[:, :-1]) ** 2 * target[:, -1:]).mean()
