@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -65,7 +65,7 @@ class Trace:
                 frame = frame.f_back
         return Symbol(value, self, None, function, tuple(inputs), dict(attrs))
 
-    def apply(self, op: Op, inputs: object, attrs: object) -> Symbol:
+    def apply(self, op: Op, inputs: Sequence[object], attrs: Mapping[str, object]) -> Symbol:
         """The result of an operation of the table, as one call."""
         return self.call(op, inputs, attrs)
 
@@ -166,7 +166,7 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
             raise Untraceable(f"{name_of(func)} writes into an array")
         return self.trace.call(func, args, dict(kwargs))
 
-    def __apply_op__(self, op: Op, inputs: object, attrs: object) -> Any:
+    def __apply_op__(self, op: Op, inputs: Sequence[object], attrs: Mapping[str, object]) -> Any:
         return self.trace.apply(op, inputs, attrs)
 
     def __check__(self, test: Callable[..., None], inputs: object) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -19,12 +19,13 @@ from tinygrad_opt.nn.module import Module
 from tinygrad_opt.optim import Optimizer, get
 from tinygrad_opt.tensor import values_of
 from tinygrad_opt.train.measure import loss_by_name, predict
+from tinygrad_opt.typing import Array, ArrayLike, Loss
 
 __all__ = ["Script", "script"]
 
 Writer: TypeAlias = Callable[[Recording, Optimizer], Sections]
 # by name: how it is spelled, what is one step there, what writes a script
-_LIBRARIES: dict[str, tuple[str, Callable[[Any], bool], Writer]] = {
+_LIBRARIES: dict[str, tuple[str, Callable[[object], bool], Writer]] = {
     "jax": ("JAX", in_jax.is_layer, in_jax.jax_script),
     "numpy": ("NumPy", in_numpy.is_layer, in_numpy.numpy_script),
     "torch": ("PyTorch", in_torch.is_layer, in_torch.torch_script),
@@ -33,8 +34,8 @@ _LIBRARIES: dict[str, tuple[str, Callable[[Any], bool], Writer]] = {
 
 @answers
 def script(
-    model: Module, optimizer: Optimizer | str, loss: Callable[[Any, Any], Any] | str, library: str,
-    x: Any = None, y: Any = None, *, steps: int = 20,
+    model: Module, optimizer: Optimizer | str, loss: Loss | str, library: str,
+    x: ArrayLike | None = None, y: ArrayLike | None = None, *, steps: int = 20,
 ) -> Script:
     """The training of a model as a script for another library, with the same weights and losses.
 
@@ -111,7 +112,7 @@ def script(
 # ---- a batch to begin with -----------------------------------------------------------------------
 
 
-def _inputs(model: Module) -> np.ndarray:
+def _inputs(model: Module) -> Array:
     """Eight random samples for the first layer."""
     rng = np.random.default_rng(0)
     for layer in model.named_modules().values():
@@ -126,7 +127,7 @@ def _inputs(model: Module) -> np.ndarray:
     raise ValueError("nothing tells how large an input is: give a batch, script(..., x, y)")
 
 
-def _targets(model: Module, loss: Callable[[Any, Any], Any], x: np.ndarray) -> np.ndarray:
+def _targets(model: Module, loss: Loss, x: Array) -> Array:
     """Random targets as the loss takes them."""
     rng = np.random.default_rng(1)
     shape = predict(model, x).shape

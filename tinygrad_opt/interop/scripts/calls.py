@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
@@ -13,8 +13,9 @@ from tinygrad_opt.interop.scripts.code import Unsaid
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.recording import in_mode, tick
 from tinygrad_opt.tensor import Tensor
+from tinygrad_opt.typing import Array, Loss
 
-__all__ = ["Called", "Recording", "record"]
+__all__ = ["Called", "Recording", "Step", "record"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,14 +33,17 @@ class Called:
         What it gave, in the order in which they stand in it.
     """
 
-    layer: Any
+    layer: Module | Loss
     path: str
-    inputs: tuple[Any, ...]
+    inputs: tuple[object, ...]
     results: tuple[Tensor, ...]
 
     @property
     def serial(self) -> int:
         return self.results[0].serial
+
+
+Step: TypeAlias = Called | Tensor                          # a layer, or the result of an operation
 
 
 @dataclass(frozen=True)
@@ -63,18 +67,22 @@ class Recording:
     y: Tensor
     prediction: Tensor
     loss: Tensor
-    steps: list[Any]
+    steps: list[Step]
     spans: list[tuple[str, Module, int, int]]
 
-    def module_of(self, step: Any) -> tuple[str, Module | None]:
+    @property
+    def operations(self) -> list[Tensor]:
+        """The steps that are no layers."""
+        return [step for step in self.steps if isinstance(step, Tensor)]
+
+    def module_of(self, step: Step) -> tuple[str, Module | None]:
         """The path and the module that has computed a step; None for what stands between them."""
         return next(((path, module) for path, module, start, end in self.spans
                      if start < step.serial < end), ("", None))
 
 
 def record(
-    model: Module, loss: Callable[[Any, Any], Any], inputs: np.ndarray, targets: np.ndarray,
-    is_layer: Callable[[Any], bool],
+    model: Module, loss: Loss, inputs: Array, targets: Array, is_layer: Callable[[object], bool]
 ) -> Recording:
     """Run the model and the loss on a batch, as in training.
 
@@ -106,11 +114,11 @@ def record(
         called.append(Called(loss, "loss", (prediction, y), (end,)))
     makers = {id(t): call for call in called for t in call.results
               if not any(t is given for given in call.inputs)}
-    steps: dict[int, Any] = {}
+    steps: dict[int, Step] = {}
     waiting = [end]
     while waiting:
         t = waiting.pop()
-        step = makers.get(id(t), t)
+        step: Step = makers.get(id(t), t)
         if id(step) in steps or (step is t and t.op is None):
             continue
         steps[id(step)] = step
@@ -121,16 +129,16 @@ def record(
 
 @contextmanager
 def _noted(
-    model: Module, is_layer: Callable[[Any], bool], called: list[Called],
+    model: Module, is_layer: Callable[[object], bool], called: list[Called],
     spans: list[tuple[str, Module, int, int]],
 ) -> Iterator[None]:
     """While it lasts, calls of layers are written down."""
     inside: list[Module] = []
 
-    def noting(path: str, module: Module) -> Callable[..., Any]:
+    def noting(path: str, module: Module) -> Callable[..., object]:
         forward = module.forward
 
-        def noted(*inputs: Any, **options: Any) -> Any:
+        def noted(*inputs: object, **options: object) -> object:
             layer, start = is_layer(module), tick()
             inside.extend([module] * layer)
             try:
@@ -158,7 +166,7 @@ def _noted(
             del vars(module)["forward"]
 
 
-def _tensors(x: Any) -> list[Tensor]:
+def _tensors(x: object) -> list[Tensor]:
     """The Tensors in a result, also those in tuples and lists of it."""
     if isinstance(x, list | tuple):
         return [t for part in x for t in _tensors(part)]

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import operator
-import re
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
 from tinygrad_opt.ops import Op
 from tinygrad_opt.symbols import Symbol, Trace, assignments, index_text, inside, name_of
+from tinygrad_opt.typing import Array, Shape
 
-__all__ = ["Functional", "Unsaid", "as_function", "code", "indexed", "literal", "repeated",
-           "source_of"]
+__all__ = [
+    "Functional",
+    "Helpers",
+    "Unsaid",
+    "as_function",
+    "code",
+    "indexed",
+    "literal",
+    "repeated",
+    "text_of",
+    "tree_of",
+]
 
 # how strongly a text holds together, as Python has it
 TEST, OR, AND, SUM, PRODUCT, SIGN, POWER, ATOM = range(8)
@@ -34,6 +45,8 @@ _INFIX: dict[str, tuple[str, int, int, int]] = {            # and what each oper
 _TORCH = {"absolute": "abs", "concatenate": "cat"}
 _OPERATORS = {Trace.__module__, "numpy.lib.mixins"}        # whose variables say nothing
 
+Helpers: TypeAlias = Callable[[object], str | None]        # what a function is called
+
 
 class Unsaid(Exception):
     """There is no code for this in the script's language."""
@@ -42,13 +55,15 @@ class Unsaid(Exception):
 class Functional(Trace):
     """A trace in which ``x += y`` is ``x = x + y``: the code must not use x under another name."""
 
-    def call(self, function: Callable[..., Any], inputs: Any, attrs: Any) -> Symbol:
+    def call(
+        self, function: Callable[..., object], inputs: Sequence[object], attrs: Mapping[str, object]
+    ) -> Symbol:
         out = attrs.get("out")
         if isinstance(out, tuple) and out[0] is inputs[0]:
             attrs = {name: value for name, value in attrs.items() if name != "out"}
         return super().call(function, inputs, attrs)
 
-    def symbol(self, name: str, value: Any) -> Symbol:
+    def symbol(self, name: str, value: object) -> Symbol:
         self.taken = {*getattr(self, "taken", ()), name}
         return super().symbol(name, value)
 
@@ -66,7 +81,7 @@ class Functional(Trace):
         self.frames = None
 
 
-def literal(x: Any) -> str:
+def literal(x: object) -> str:
     """A number, a bool, a text or a tuple of these."""
     if isinstance(x, np.generic):
         x = x.item()
@@ -78,8 +93,8 @@ def literal(x: Any) -> str:
 
 
 def code(
-    x: Any, library: str = "np", helpers: Callable[[Any], str | None] = lambda f: None,
-    shapes: Mapping[tuple[int, ...], str] = {},
+    x: object, library: str = "np", helpers: Helpers = lambda f: None,
+    shapes: Mapping[Shape, str] = {},
 ) -> str:
     """An expression as Python code; named symbols inside it are written by their names.
 
@@ -99,15 +114,14 @@ def code(
 class _Writer:
     """Writes an expression; `inside` has put operands first, so there is no deep recursion."""
 
-    def __init__(self, library: str, helpers: Callable[[Any], str | None],
-                 shapes: Mapping[tuple[int, ...], str] = {}) -> None:
+    def __init__(self, library: str, helpers: Helpers, shapes: Mapping[Shape, str] = {}) -> None:
         self.library, self.helpers, self.shapes = library, helpers, shapes
 
-    def operand(self, x: Any, least: int = TEST) -> str:
+    def operand(self, x: object, least: int = TEST) -> str:
         text, binds = (x.name, ATOM) if isinstance(x, Symbol) and x.name else self.whole(x)
         return f"({text})" if binds < least else text
 
-    def whole(self, x: Any) -> tuple[str, int]:
+    def whole(self, x: object) -> tuple[str, int]:
         if not isinstance(x, Symbol):
             return self.constant(x)
         if x.function is None:
@@ -164,7 +178,7 @@ class _Writer:
         given += [f"{k}={self.operand(v)}" for k, v in options.items()]
         return f"{head}({', '.join(given)})"
 
-    def constant(self, x: Any) -> tuple[str, int]:
+    def constant(self, x: object) -> tuple[str, int]:
         if isinstance(x, tuple) and all(type(n) is int for n in x) and x in self.shapes:
             return self.shapes[x], ATOM
         if isinstance(x, slice) or (isinstance(x, tuple) and any(
@@ -184,7 +198,7 @@ class _Writer:
         text = literal(x)
         return text, SIGN if text.startswith("-") else ATOM
 
-    def array(self, x: np.ndarray) -> tuple[str, int]:
+    def array(self, x: Array) -> tuple[str, int]:
         """Equal entries as a number, equal runs by `repeat`."""
         if x.size and (x == x.flat[0]).all():
             value = x.flat[0].item()
@@ -200,18 +214,18 @@ class _Writer:
         raise Unsaid(f"a constant array of shape {x.shape}")
 
 
-def _is_method(function: Any) -> bool:
+def _is_method(function: object) -> bool:
     return inspect.ismethoddescriptor(function) and getattr(
         function, "__objclass__", None) is np.ndarray
 
 
-def indexed(index: object, operand: Callable[[Any], str] = repr) -> str:
+def indexed(index: object, operand: Callable[[object], str] = repr) -> str:
     """An index as it is typed between brackets, NumPy's integers as Python's."""
     return index_text(index, lambda part: str(int(part)) if isinstance(part, int | np.integer)
                       else operand(part))
 
 
-def repeated(ends: Iterable[Any]) -> bool:
+def repeated(ends: Iterable[object]) -> bool:
     """Whether an expression uses what it has computed more than once."""
     uses = Counter(id(i) for s in inside(ends) for v in (*s.inputs, *s.attrs.values())
                    for i in (v if isinstance(v, list | tuple) else (v,))
@@ -220,8 +234,8 @@ def repeated(ends: Iterable[Any]) -> bool:
 
 
 def as_function(
-    name: str, given: Iterable[str], results: Mapping[str, Any], trace: Trace, library: str,
-    helpers: Callable[[Any], str | None], words: str = "",
+    name: str, given: Iterable[str], results: Mapping[str, Symbol], trace: Trace, library: str,
+    helpers: Helpers, words: str = "",
 ) -> str:
     """A function that computes the results, line by line, by the names of the code that was traced.
 
@@ -233,7 +247,8 @@ def as_function(
     trace.name_locals()
     lines = assignments(results)
     made = {id(s) for _, s in lines}
-    body = [f"{target} = {_line(s, library, helpers)}" for target, s in lines]
+    writer = _Writer(library, helpers)
+    body = [f"{target} = {writer.whole(s)[0]}" for target, s in lines]
     ends = ", ".join(code(x, library, helpers) if id(x) not in made else str(x.name)
                      for x in results.values())
     if len(results) == 1 and body and body[-1].startswith(f"{ends} = "):
@@ -243,12 +258,31 @@ def as_function(
         "\n".join([*doc, *body, f"return {ends}"]), "    ")
 
 
-def _line(s: Symbol, library: str, helpers: Callable[[Any], str | None]) -> str:
-    return _Writer(library, helpers).whole(s)[0]
+# ---- functions that are copied -------------------------------------------------------------------
 
 
-def source_of(function: Callable[..., Any], name: str) -> str:
-    """A function of the package as it is written there, under the given name."""
-    text = textwrap.dedent(inspect.getsource(inspect.unwrap(function)))
-    text = re.sub(r"^(@.*\n)+", "", text)
-    return re.sub(r"^def \w+", f"def {name}", text).rstrip()
+def tree_of(function: Callable[..., object], name: str = "f") -> ast.FunctionDef:
+    """A function of the package, under the given name, without its types and decorators."""
+    source = textwrap.dedent(inspect.getsource(inspect.unwrap(function)))
+    tree: ast.FunctionDef = _Untyped().visit(ast.parse(source).body[0])
+    tree.name, tree.decorator_list = name, []
+    return tree
+
+
+def text_of(tree: ast.AST) -> str:
+    """A function as code again."""
+    return ast.unparse(ast.fix_missing_locations(tree))
+
+
+class _Untyped(ast.NodeTransformer):
+    """Takes the annotations out."""
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        node.returns = None
+        return self.generic_visit(node)
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        return ast.arg(node.arg)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
+        return None if node.value is None else ast.Assign([node.target], self.visit(node.value))

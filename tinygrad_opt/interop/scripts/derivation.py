@@ -7,12 +7,12 @@ products for those of the backward pass. What takes several lines becomes a func
 from __future__ import annotations
 
 import ast
+import contextlib
 import inspect
 import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -25,41 +25,38 @@ from tinygrad_opt.interop.scripts.code import (
     code,
     literal,
     repeated,
-    source_of,
+    text_of,
+    tree_of,
 )
 from tinygrad_opt.ops import Op
-from tinygrad_opt.symbols import Untraceable
+from tinygrad_opt.symbols import Symbol, Untraceable
 from tinygrad_opt.tensor import Tensor, values_of
-from tinygrad_opt.typing import Array
+from tinygrad_opt.typing import Array, Shape
 
 __all__ = ["Formulas"]
 
 
 def _cross_entropy(x: Array, labels: Array) -> Array:
     """Mean of −log softmax(x) at the labels."""
-    loss: Array = -np.mean(ops.log_softmax(x)[np.arange(len(x)), labels])
-    return loss
+    return -np.mean(ops.log_softmax(x)[np.arange(len(x)), labels])
 
 
 def _residual(x: Array, labels: Array) -> Array:
     """softmax(x) − onehot(labels)."""
     onehot = labels[:, None] == np.arange(x.shape[1])
-    slopes: Array = ops.softmax(x) - onehot
-    return slopes
+    return ops.softmax(x) - onehot
 
 
 def _erf(x: Array) -> Array:
     """NumPy has none."""
-    values: Array = np.vectorize(math.erf)(x)
-    return values.astype(x.dtype)
+    return np.vectorize(math.erf)(x).astype(x.dtype)
 
 
 def _linear(x: Array, w: Array, b: Array) -> Array:
-    z: Array = x @ w + b
-    return z
+    return x @ w + b
 
 
-def _scatter(g: Array, index: Any, shape: tuple[int, ...]) -> Array:
+def _scatter(g: Array, index: Array | tuple[Array, ...], shape: Shape) -> Array:
     """Zeros of the shape, with g added where the index points."""
     out = np.zeros(shape, g.dtype)
     np.add.at(out, index, g)
@@ -67,12 +64,12 @@ def _scatter(g: Array, index: Any, shape: tuple[int, ...]) -> Array:
 
 
 # by kernel: what is written as a function of the script, from the source of its plain form
-_BY_SOURCE: dict[Any, Callable[..., Any]] = {
+_BY_SOURCE: dict[object, Callable[..., object]] = {
     kernel: PLAIN[kernel] for kernel in (kernels.softmax, kernels.log_softmax, kernels.sigmoid)
 } | {kernels.erf: _erf, kernels.scatter: _scatter, kernels.linear: _linear}
 # and the plain forms that are opened; NumPy's own functions stay as they are. Each is compared with
 # its kernel when it is used
-_PLAIN: dict[Any, Callable[..., Any]] = {
+_PLAIN: dict[object, Callable[..., object]] = {
     kernel: plain for kernel, plain in PLAIN.items()
     if kernel not in _BY_SOURCE and getattr(kernel, "__module__", "") == kernels.__name__
 } | {
@@ -92,13 +89,13 @@ _STEMS = {
 class _Opened(Functional):
     """Runs the kernels of operations too, by their plain forms."""
 
-    def apply(self, op: Op, inputs: Any, attrs: Any) -> Any:
-        if op.kernel in _BY_SOURCE and op.kernel not in _PLAIN:
-            return self.call(op.kernel, inputs, attrs)
-        try:
-            return _PLAIN.get(op.kernel, op.kernel)(*inputs, **attrs)
-        except Untraceable:                                # a function of the script
-            return self.call(op.kernel, inputs, attrs)
+    def apply(self, op: Op, inputs: Sequence[object], attrs: Mapping[str, object]) -> Symbol:
+        if op.kernel not in _BY_SOURCE or op.kernel in _PLAIN:
+            with contextlib.suppress(Untraceable):         # a function of the script, then
+                made = _PLAIN.get(op.kernel, op.kernel)(*inputs, **attrs)
+                if isinstance(made, Symbol):
+                    return made
+        return self.call(op.kernel, inputs, attrs)
 
 
 class Formulas:
@@ -124,7 +121,7 @@ class Formulas:
 
     def __init__(
         self, library: str, batch: int, theirs: Mapping[str, Callable[..., str]] = {},
-        called: Mapping[Any, str] = {},
+        called: Mapping[object, str] = {},
     ) -> None:
         self.library, self.batch, self.theirs, self.called = library, batch, theirs, called
         self.names: dict[int, str] = {}
@@ -202,8 +199,9 @@ class Formulas:
         return self._called(t, vjps.vjp, words), shaped + [""] * (len(made) - len(shaped))
 
     def _said(
-        self, t: Tensor, function: Any, name: str, first: Sequence[tuple[str, Array]],
-        value: Array, like: Any = None,
+        self, t: Tensor, function: Callable[..., object], name: str,
+        first: Sequence[tuple[str, Array]],
+        value: Array, like: object = None,
     ) -> str:
         """A kernel or a VJP as code: what it computes, or a call where that takes several lines.
 
@@ -239,20 +237,21 @@ class Formulas:
         return code(whole, self.library, self._helper)
 
     def _traced(
-        self, t: Tensor, function: Any, first: Sequence[tuple[str, Array]], words: list[str],
-        value: Array,
-    ) -> tuple[Functional, Any]:
+        self, t: Tensor, function: Callable[..., object], first: Sequence[tuple[str, Array]],
+        words: list[str], value: Array,
+    ) -> tuple[Functional, Symbol]:
         """The function run on symbols for the inputs of an operation, and what it made."""
         trace = _Opened(keep_frames=True)
         arrays = [a for _, a in first] + [values_of(x) for x in t.inputs]
         given = [trace.symbol(w, a) if isinstance(a, np.ndarray) else a
                  for w, a in zip(words, arrays)]
         made = function(*given, **t.attrs)
-        if not np.allclose(made.array, value, rtol=1e-4, atol=1e-6, equal_nan=True):
+        if not isinstance(made, Symbol) or not np.allclose(
+                made.array, value, rtol=1e-4, atol=1e-6, equal_nan=True):
             raise Untraceable("it changes what it was given")
         return trace, made
 
-    def _called(self, t: Tensor, function: Any, words: list[str]) -> str:
+    def _called(self, t: Tensor, function: Callable[..., object], words: list[str]) -> str:
         """A call of the package's own function, which is copied into the script."""
         assert t.op is not None
         if getattr(function, "__name__", "<lambda>") == "<lambda>":
@@ -260,7 +259,7 @@ class Formulas:
         options = [f"{k}={literal(v)}" for k, v in t.attrs.items()]
         return f"{self._copied(function)}({', '.join([*filter(None, words), *options])})"
 
-    def _copied(self, function: Any) -> str:
+    def _copied(self, function: Callable[..., object]) -> str:
         """The name of a function of the package that has been copied into the script."""
         function = inspect.unwrap(_BY_SOURCE.get(function, function))
         name: str = function.__name__.strip("_")
@@ -268,16 +267,15 @@ class Formulas:
             raise Unsaid(f"the function {name}")
         if name not in self.functions:
             self.functions[name] = ""                      # its own helpers stand before it
-            tree = ast.parse(source_of(function, name))
-            text: str = ast.unparse(ast.fix_missing_locations(
-                _Alone(vars(inspect.getmodule(function)), self._copied).visit(tree)))
+            alone = _Alone(vars(inspect.getmodule(function)), self._copied)
+            text = text_of(alone.visit(tree_of(function, name)))
             del self.functions[name]
             return self._add(name, text)
         return name
 
     # ---- pieces ----------------------------------------------------------------------------------
 
-    def _word(self, x: Any) -> str:
+    def _word(self, x: object) -> str:
         """What an input of an operation is called."""
         if x is None:
             return ""
@@ -295,23 +293,23 @@ class Formulas:
             return literal(np.asarray(values).item())
         return ""                                          # an index, a shape
 
-    def _helper(self, function: Any) -> str | None:
+    def _helper(self, function: object) -> str | None:
         """The name of a function of the script for what NumPy has not."""
         if function in self.called:
             return self.called[function]
+        if not inspect.isfunction(function):
+            return None
+        name = function.__name__
         if function in _BY_SOURCE:
-            name = function.__name__
-            return self._add(name, _without_types(source_of(_BY_SOURCE[function], name)))
+            return self._add(name, text_of(tree_of(_BY_SOURCE[function], name)))
         if function in _PLAIN:
             trace = _Opened(keep_frames=True)
-            x = trace.symbol("x", np.full((1, 1), 0.5))
-            made = _PLAIN[function](x)
-            return self._add(function.__name__, as_function(
-                function.__name__, ["x"], {"result": made}, trace, self.library, self._helper,
+            made = _PLAIN[function](trace.symbol("x", np.full((1, 1), 0.5)))
+            assert isinstance(made, Symbol)
+            return self._add(name, as_function(
+                name, ["x"], {"result": made}, trace, self.library, self._helper,
                 _about(function)))
-        if inspect.isfunction(function) and function.__module__.startswith("tinygrad_opt"):
-            return self._copied(function)
-        return None
+        return self._copied(function) if function.__module__.startswith("tinygrad_opt") else None
 
     def _add(self, name: str, text: str) -> str:
         """Keep a function, under another name if one of that name says something else."""
@@ -324,48 +322,50 @@ class Formulas:
         self.functions.setdefault(name, f"def {name}({body}")
         return name
 
-    def _letters(self, function: Any, count: int) -> list[str]:
+    def _letters(self, function: Callable[..., object], count: int) -> list[str]:
         """The names of the parameters in the source."""
         names = [p.name for p in inspect.signature(function).parameters.values()
                  if p.kind is p.POSITIONAL_OR_KEYWORD]
         return names[:count] if len(names) >= count else [*"gzxywvu"][:count]
 
 
-def _in_shape(made: Any, like: Any, name: str) -> Any:
+def _in_shape(made: Symbol, like: object, name: str) -> Symbol:
     """Summed over the axes along which an input was stretched; stretched where it was reduced."""
     if like is None:
         return made
+    call, total = made.trace.call, np.ndarray.sum
     shape, own = np.shape(values_of(like)), np.shape(made.array)
     lead = tuple(range(len(own) - len(shape)))
     if lead:
-        made = made.sum(axis=lead if len(lead) > 1 else lead[0])
+        made = call(total, (made,), {"axis": lead if len(lead) > 1 else lead[0]})
     kept = np.shape(made.array)
     first = len(shape) - len(kept)
     ones = tuple(i for i, n in enumerate(kept) if shape[first + i] == 1 != n)
     if ones:
-        made = made.sum(axis=ones, keepdims=True)
+        made = call(total, (made,), {"axis": ones, "keepdims": True})
     if np.shape(made.array) == shape:
         return made
     if not made.ndim:
         whole = made.trace.symbol(name, values_of(like))
-        return made.trace.call(np.full_like, (whole, made), {})
-    return made.trace.call(np.broadcast_to, (made, shape), {})
+        return call(np.full_like, (whole, made), {})
+    return call(np.broadcast_to, (made, shape), {})
 
 
-def _about(function: Any) -> str:
+def _about(function: object) -> str:
     """The first line of its docstring."""
     return (inspect.getdoc(function) or "").partition("\n")[0]
 
 
 class _Alone(ast.NodeTransformer):
-    """Makes a function of the package one that stands alone: without types, without what kernels
-    and VJPs share, and with its helpers under the names that they have been copied to."""
+    """Makes a function of the package one that stands alone: without what kernels and VJPs share,
+    and with its helpers under the names that they have been copied to."""
 
-    def __init__(self, known: Mapping[str, Any], copied: Callable[[Any], str]) -> None:
+    def __init__(
+        self, known: Mapping[str, object], copied: Callable[[Callable[..., object]], str]
+    ) -> None:
         self.known, self.copied = known, copied
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        node.returns = None
         arguments = node.args
         if arguments.args and arguments.args[-1].arg == "shared":
             arguments.args.pop()
@@ -375,13 +375,6 @@ class _Alone(ast.NodeTransformer):
                 del arguments.kwonlyargs[i], arguments.kw_defaults[i]
         self.own = {a.arg for a in arguments.args}
         return self.generic_visit(node)
-
-    def visit_arg(self, node: ast.arg) -> ast.AST:
-        return ast.arg(node.arg)
-
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
-        node = self.generic_visit(node)                    # type: ignore[assignment]
-        return None if node.value is None else ast.Assign([node.target], node.value)
 
     def visit_IfExp(self, node: ast.IfExp) -> ast.AST:
         shared = any(isinstance(n, ast.Name) and n.id == "shared" for n in ast.walk(node.test))
@@ -419,12 +412,12 @@ class _Alone(ast.NodeTransformer):
             return ast.Name(self._helper(found))
         return node
 
-    def _helper(self, found: Any) -> str:
+    def _helper(self, found: Op | Callable[..., object]) -> str:
         function = found.kernel if isinstance(found, Op) else found
         return "matmul" if function is kernels.matmul else self.copied(function)
 
 
-def _loops(function: Any) -> bool:
+def _loops(function: Callable[..., object]) -> bool:
     """Whether a function of the package, or a helper of it, goes through its input in a loop."""
     function = inspect.unwrap(function)
     if not (inspect.isfunction(function) and function.__module__.startswith("tinygrad_opt.nn")):
@@ -432,11 +425,5 @@ def _loops(function: Any) -> bool:
     if function.__name__ == "<lambda>":
         return False
     known = vars(inspect.getmodule(function))
-    return any(isinstance(node, ast.For) for node in ast.walk(ast.parse(
-        source_of(function, "f")))) or any(
+    return any(isinstance(node, ast.For) for node in ast.walk(tree_of(function))) or any(
         _loops(known[n]) for n in function.__code__.co_names if inspect.isfunction(known.get(n)))
-
-
-def _without_types(text: str) -> str:
-    """A function without annotations."""
-    return ast.unparse(ast.fix_missing_locations(_Alone({}, str).visit(ast.parse(text))))

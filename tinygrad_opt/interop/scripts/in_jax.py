@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 from tinygrad_opt import kernels, nn
-from tinygrad_opt.interop.scripts.calls import Called, Recording
+from tinygrad_opt.interop.scripts.calls import Called, Recording, Step
 from tinygrad_opt.interop.scripts.derivation import Formulas
 from tinygrad_opt.interop.scripts.in_numpy import Program, clips, copied, state
-from tinygrad_opt.interop.scripts.script_parts import Sections
+from tinygrad_opt.interop.scripts.script_parts import Names, Sections
 from tinygrad_opt.interop.scripts.updates import learning_rate, update_of
 from tinygrad_opt.optim import Optimizer
+from tinygrad_opt.tensor import Tensor
 
 __all__ = ["is_layer", "jax_script"]
 
@@ -26,24 +26,27 @@ _OPERATIONS = {
     "softmax": lambda x, axis=-1: f"jax.nn.softmax({x}, axis={axis})",
     "log_softmax": lambda x, axis=-1: f"jax.nn.log_softmax({x}, axis={axis})",
 }
-_FUNCTIONS = {kernels.softmax: "jax.nn.softmax", kernels.log_softmax: "jax.nn.log_softmax",
-              kernels.sigmoid: "jax.nn.sigmoid", kernels.softplus: "jax.nn.softplus",
-              kernels.erf: "jax.scipy.special.erf"}
+_FUNCTIONS: dict[object, str] = {
+    kernels.softmax: "jax.nn.softmax", kernels.log_softmax: "jax.nn.log_softmax",
+    kernels.sigmoid: "jax.nn.sigmoid", kernels.softplus: "jax.nn.softplus",
+    kernels.erf: "jax.scipy.special.erf",
+}
 
 
-def is_layer(x: Any) -> bool:
+def is_layer(x: object) -> bool:
     """JAX has convolutions and windows; of all others the operations are written."""
     return isinstance(x, nn.Conv1d | nn.Conv2d | nn.MaxPool2d)          # AvgPool2d is one
 
 
-def _convolution(m: Any, x: str, names: dict[int, str]) -> str:
+def _convolution(m: object, x: str, names: dict[int, str]) -> str:
+    assert isinstance(m, nn.Conv1d | nn.Conv2d)            # of what is_layer knows
     pads = [(p, p) for p in m.padding]
     bias = "" if m.bias is None else f" + {names[id(m.bias)]}[:{', None' * len(m.size)}]"
     return (f"jax.lax.conv_general_dilated({x}, {names[id(m.weight)]}, {tuple(m.stride)},"
             f" {pads}){bias}")
 
 
-def _pooling(m: Any, x: str) -> str:
+def _pooling(m: nn.MaxPool2d, x: str) -> str:
     size, stride, padding = (tuple(np.broadcast_to(v, 2).tolist()) for v in (
         m.size, m.size if m.stride is None else m.stride, m.padding))
     pads = [(0, 0), (0, 0), *((p, p) for p in padding)]
@@ -58,23 +61,20 @@ def jax_script(found: Recording, opt: Optimizer) -> Sections:
     formulas = Formulas("jnp", len(found.x), _OPERATIONS, _FUNCTIONS)
     program = Program(found, formulas, 'parameters["{}"]')
     program.random = "jax.random.bernoulli(jax.random.fold_in(key, {number}), {share}, {shape})"
-    taken = {*program.names.values(), "t"}
+    names = Names({*program.names.values(), "t"})
     for step in found.steps:
         if isinstance(step, Called) and id(step.results[0]) not in program.names:
             stem = "pooled" if isinstance(step.layer, nn.MaxPool2d) else "convolved"
-            number = next(n for n in range(1, 1000) if f"{stem}{n}" not in taken)
-            program.names[id(step.results[0])] = f"{stem}{number}"
-            taken.add(f"{stem}{number}")
-    formulas.name([s for s in found.steps if not isinstance(s, Called)], taken)
+            program.names[id(step.results[0])] = names.new(stem)
+    formulas.name(found.operations, names.taken)
 
-    def line(step: Any) -> list[str]:
-        if not isinstance(step, Called):
+    def line(step: Step) -> list[str]:
+        if isinstance(step, Tensor):
             return program.compute(step)
-        x = program.names[id(step.inputs[0])]
-        made = program.names[id(step.results[0])]
-        pools = isinstance(step.layer, nn.MaxPool2d)
-        return [f"{made} = " + (_pooling(step.layer, x) if pools else
-                                _convolution(step.layer, x, program.names))]
+        x, made = (program.names[id(t)] for t in (step.inputs[0], step.results[0]))
+        text = _pooling(step.layer, x) if isinstance(step.layer, nn.MaxPool2d) else (
+            _convolution(step.layer, x, program.names))
+        return [f"{made} = {text}"]
 
     forward = program.by_module(found.steps, line)
     drops = any("(key" in text for text in forward)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from tinygrad_opt import nn
-from tinygrad_opt.interop.scripts.calls import Recording
+from tinygrad_opt.interop.scripts.calls import Recording, Step
 from tinygrad_opt.interop.scripts.code import literal
 from tinygrad_opt.interop.scripts.derivation import Formulas
 from tinygrad_opt.interop.scripts.script_parts import Sections, listed
@@ -16,6 +16,8 @@ from tinygrad_opt.optim import Optimizer
 from tinygrad_opt.tensor import Tensor
 
 __all__ = ["Program", "is_layer", "numpy_script"]
+
+S = TypeVar("S", bound=Step)
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.RMSNorm)
 _STEMS = {"weight": "W", "bias": "b", "weight_ih": "W_ih", "weight_hh": "W_hh", "bias_ih": "b_ih",
@@ -27,7 +29,7 @@ _TAKEN = {"x", "y", "t", "p", "g", "lr", "name", "loss", "prediction", "paramete
           "weight_decay", "psi"}
 
 
-def is_layer(x: Any) -> bool:
+def is_layer(x: object) -> bool:
     """Nothing is: all operations are written."""
     return False
 
@@ -74,7 +76,7 @@ class Program:
         self.arrays = {name: tensors[path].data for name, path in self.paths.items()}
         self.random, self.drawn = "", 0                    # how dropout draws, and how often
 
-    def by_module(self, steps: list[Any], write: Callable[[Any], list[str]]) -> list[str]:
+    def by_module(self, steps: Sequence[S], write: Callable[[S], list[str]]) -> list[str]:
         """The lines of all steps, with the module above those that it computes."""
         lines, before = [], ""
         for step in steps:
@@ -111,7 +113,7 @@ class _Backward:
 
     def __init__(self, program: Program) -> None:
         self.formulas, self.names = program.formulas, program.names
-        steps = program.found.steps
+        steps = program.found.operations
         self.wanted = {id(p) for p in program.found.model.parameters().values()}
         for t in steps:
             if any(id(x) in self.wanted for x in t.inputs):
@@ -154,8 +156,8 @@ def numpy_script(found: Recording, opt: Optimizer) -> Sections:
     """What stands in the script."""
     program = Program(found, Formulas("np", len(found.x)))
     program.random = "rng.random({shape}) < {share}"
-    program.formulas.name(found.steps, {*program.names.values(), *_TAKEN})
-    forward, backward = program.by_module(found.steps, program.compute), _Backward(program)
+    program.formulas.name(found.operations, {*program.names.values(), *_TAKEN})
+    forward, backward = program.by_module(found.operations, program.compute), _Backward(program)
     rate, schedule = learning_rate(opt)
     update = update_of(opt, "np")
     functions = program.functions(update.whole, schedule)

@@ -9,65 +9,66 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt import nn, optim
-from tinygrad_opt.interop.scripts.calls import Called, Recording
+from tinygrad_opt.interop.scripts.calls import Called, Recording, Step
 from tinygrad_opt.interop.scripts.code import Unsaid, indexed, literal
 from tinygrad_opt.interop.scripts.script_parts import Names, Sections
 from tinygrad_opt.interop.scripts.updates import learning_rate, update_of
 from tinygrad_opt.nn.module import Module
-from tinygrad_opt.nn.recurrent import _Recurrent
 from tinygrad_opt.optim import Optimizer
 from tinygrad_opt.tensor import Tensor, values_of
+from tinygrad_opt.typing import Array, Loss, Shape, Size
 
 __all__ = ["is_layer", "torch_script"]
 
 
 # ---- layers --------------------------------------------------------------------------------------
 
+_RECURRENT = nn.RNN, nn.GRU, nn.LSTM
 
-def _sized(x: Any) -> Any:
+
+def _sized(x: Size) -> Size:
     """One number for all axes, if they are the same."""
-    values = tuple(np.ravel(x).tolist())
+    values: tuple[int, ...] = tuple(np.ravel(x).tolist())
     return values[0] if len(set(values)) == 1 else values
 
 
-def _bias(m: Any) -> str:
-    return "" if m.bias is not None else ", bias=False"
+def _bias(bias: Tensor | None) -> str:
+    return "" if bias is not None else ", bias=False"
 
 
-def _conv(m: Any) -> str:
+def _conv(m: nn.Conv1d | nn.Conv2d) -> str:
     out, channels = m.weight.shape[:2]
     options = "".join(f", {name}={_sized(getattr(m, name))}" for name, usual in
                       (("stride", 1), ("padding", 0)) if _sized(getattr(m, name)) != usual)
-    return f"nn.{type(m).__name__}({channels}, {out}, {_sized(m.size)}{options}{_bias(m)})"
+    return f"nn.{type(m).__name__}({channels}, {out}, {_sized(m.size)}{options}{_bias(m.bias)})"
 
 
-def _recurrent(m: Any) -> str:
+def _recurrent(m: nn.RNN | nn.GRU | nn.LSTM) -> str:
     n, h = m.weight_ih.shape[0], m.weight_hh.shape[0]
-    bias = "" if m.bias_ih is not None else ", bias=False"
-    return f"nn.{type(m).__name__}({n}, {h}{bias}, batch_first=True)"
+    return f"nn.{type(m).__name__}({n}, {h}{_bias(m.bias_ih)}, batch_first=True)"
 
 
-def _pool(m: Any) -> str:
+def _pool(m: nn.MaxPool2d | nn.AvgPool2d) -> str:
     stride = "" if m.stride is None else f", stride={_sized(m.stride)}"
     padding = f", padding={_sized(m.padding)}" if np.any(m.padding) else ""
     return f"nn.{type(m).__name__}({_sized(m.size)}{stride}{padding})"
 
 
-def _norm(m: Any) -> str:
+def _norm(m: nn.LayerNorm | nn.RMSNorm) -> str:
     shape = m.shape[0] if len(m.shape) == 1 else m.shape
     eps = "" if m.eps is None else f", eps={m.eps!r}"
     affine = "" if m.weight is not None else ", elementwise_affine=False"
     return f"nn.{type(m).__name__}({shape}{eps}{affine})"
 
 
-def _batch_norm(m: Any) -> str:
+def _batch_norm(m: nn.BatchNorm1d | nn.BatchNorm2d) -> str:
     affine = "" if m.weight is not None else ", affine=False"
     return (f"nn.{type(m).__name__}({len(m.running_mean)}, eps={m.eps!r}, momentum={m.momentum!r}"
             f"{affine})")
 
 
 _LAYERS: dict[type, Callable[[Any], str]] = {
-    nn.Linear: lambda m: f"nn.Linear({', '.join(map(str, m.weight.shape))}{_bias(m)})",
+    nn.Linear: lambda m: f"nn.Linear({', '.join(map(str, m.weight.shape))}{_bias(m.bias)})",
     nn.Conv1d: _conv, nn.Conv2d: _conv,
     nn.MaxPool2d: _pool, nn.AvgPool2d: _pool,
     nn.BatchNorm1d: _batch_norm, nn.BatchNorm2d: _batch_norm,
@@ -75,7 +76,7 @@ _LAYERS: dict[type, Callable[[Any], str]] = {
     nn.Embedding: lambda m: f"nn.Embedding({', '.join(map(str, m.weight.shape))})",
     nn.Dropout: lambda m: f"nn.Dropout({m.p})",
     nn.Flatten: lambda m: "nn.Flatten()" if m.start_axis == 1 else f"nn.Flatten({m.start_axis})",
-    nn.RNN: _recurrent, nn.GRU: _recurrent, nn.LSTM: _recurrent,
+    **dict.fromkeys(_RECURRENT, _recurrent),
 }
 # by the row of the operator table that they compute
 _ACTIVATIONS: dict[str, Callable[..., str]] = {
@@ -90,7 +91,7 @@ _LOSSES = {nn.cross_entropy, nn.mse_loss, nn.l1_loss, nn.huber_loss, nn.binary_c
            nn.binary_cross_entropy_with_logits, nn.nll_loss, nn.kl_div}
 
 
-def is_layer(x: Any) -> bool:
+def is_layer(x: object) -> bool:
     """Whether PyTorch has this layer, or this loss."""
     return type(x) in _LAYERS or getattr(x, "func", x) in _LOSSES
 
@@ -157,7 +158,7 @@ def _fenced(text: str) -> str:
     return text
 
 
-def _shape(shape: tuple[int, ...], batch: int) -> str:
+def _shape(shape: Shape, batch: int) -> str:
     """The shape with one axis left open where the batch is."""
     return ", ".join("-1" if i == 0 and n == batch else str(n) for i, n in enumerate(shape))
 
@@ -169,7 +170,8 @@ class _Torch:
     """Writes the model: as a `nn.Sequential` if one thing follows another, else as a class."""
 
     def __init__(self, found: Recording) -> None:
-        self.found, self.state = found, {}  # type: Recording, dict[str, np.ndarray]
+        self.found = found
+        self.state: dict[str, Array] = {}
         self.layers: dict[str, str] = {}                   # name -> what makes it
         self.kept: dict[int, str] = {}                     # parameter -> the layer that has it
         self.lines: list[str] = []                         # of forward
@@ -186,23 +188,22 @@ class _Torch:
             return f"model = nn.Sequential(\n{rows})"
         return self._class(body, tail)
 
-    def _parts(self) -> tuple[list[Any], list[Any]]:
+    def _parts(self) -> tuple[list[Step], list[Step]]:
         """The steps of the model and those of the loss."""
         end = next((i for i, s in enumerate(self.found.steps)
                     if _makes(s, self.found.prediction)), -1)
         return self.found.steps[:end + 1], self.found.steps[end + 1:]
 
-    def _chain(self, steps: list[Any]) -> list[str] | None:
+    def _chain(self, steps: list[Step]) -> list[str] | None:
         """The layers, if each takes what the one before gave."""
         texts, now = [], self.found.x
         for i, step in enumerate(steps):
             if isinstance(step, Called):
                 if len(step.results) != 1 or step.inputs[0] is not now or len(step.inputs) > 1:
                     break
-                self._keep(step.layer, str(i))
-                texts.append(self._made(step.layer))
+                texts.append(self._made(step.layer, str(i)))
                 now = step.results[0]
-            elif step.op.name in _ACTIVATIONS and step.inputs[0] is now:
+            elif step.op and step.op.name in _ACTIVATIONS and step.inputs[0] is now:
                 texts.append(_ACTIVATIONS[step.op.name](**step.attrs))
                 now = step
             else:
@@ -212,14 +213,13 @@ class _Torch:
         self.state, self.kept = {}, {}
         return None
 
-    def _class(self, steps: list[Any], tail: list[Any]) -> str:
+    def _class(self, steps: list[Step], tail: list[Step]) -> str:
         called: dict[int, str] = {}
         for step in steps:
             if isinstance(step, Called) and id(step.layer) not in called:
                 name = self._attribute(step.path or type(step.layer).__name__.lower())
                 called[id(step.layer)] = name
-                self.layers[name] = self._made(step.layer)
-                self._keep(step.layer, name)
+                self.layers[name] = self._made(step.layer, name)
         names = Names({*self.names.values()})
         for step in steps:
             if isinstance(step, Called):
@@ -240,7 +240,7 @@ class _Torch:
 
     def _call(self, step: Called, layer: str, names: Names) -> None:
         given = ", ".join(self._operand(i) for i in step.inputs)
-        if isinstance(step.layer, _Recurrent):
+        if isinstance(step.layer, _RECURRENT):
             if len(step.inputs) > 1:
                 raise Unsaid(f"{type(step.layer).__name__} from a given state")
             outputs, *state = step.results
@@ -256,7 +256,7 @@ class _Torch:
         self.names[id(result)] = target = self._target(result, names)
         self.lines.append(f"{target} = self.{layer}({given})")
 
-    def _write_loss(self, steps: list[Any]) -> None:
+    def _write_loss(self, steps: list[Step]) -> None:
         names = Names({*self.names.values()})
         for step in steps:
             if isinstance(step, Called):
@@ -295,7 +295,7 @@ class _Torch:
         words = [self._operand(i) for i in t.inputs]
         return _operation(t, words, len(self.found.x))
 
-    def _operand(self, x: Any) -> str:
+    def _operand(self, x: object) -> str:
         if id(x) in self.names:
             return self.names[id(x)]
         if type(x) is Tensor:
@@ -314,12 +314,10 @@ class _Torch:
             return ""                                      # an index
         raise Unsaid(f"a constant of shape {np.shape(values)}, which was computed by NumPy alone")
 
-    def _made(self, layer: Module) -> str:
-        make = _LAYERS[type(layer)]
-        return make(layer)
-
-    def _keep(self, layer: Module, name: str) -> None:
-        suffix = "_l0" if isinstance(layer, _Recurrent) else ""
+    def _made(self, layer: Module | Loss, name: str) -> str:
+        """What makes a layer, whose parameters are kept under its name."""
+        assert isinstance(layer, Module)                   # the loss is written by itself
+        suffix = "_l0" if isinstance(layer, _RECURRENT) else ""
         for own, p in layer.parameters().items():
             if self.kept.setdefault(id(p), name) != name:
                 raise Unsaid(f"tied weights: {name}.{own} is that of {self.kept[id(p)]}")
@@ -327,13 +325,14 @@ class _Torch:
             self.state[f"{name}.{own}{suffix}"] = array
         if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
             self.state[f"{name}.num_batches_tracked"] = np.zeros((), np.int64)
+        return _LAYERS[type(layer)](layer)
 
     @staticmethod
     def _attribute(path: str) -> str:
         return path.replace(".", "_")
 
 
-def _makes(step: Any, t: Tensor) -> bool:
+def _makes(step: Step, t: Tensor) -> bool:
     """Whether a step gives this Tensor."""
     return any(made is t for made in getattr(step, "results", (step,)))
 
@@ -365,7 +364,7 @@ def torch_script(found: Recording, opt: Optimizer) -> Sections:
 
 
 def _their_step(
-    opt: Any, kind: str, options: dict[str, str], rate: str
+    opt: Optimizer, kind: str, options: dict[str, str], rate: str
 ) -> tuple[str, list[str]]:
     """An optimizer of PyTorch: what makes it, and a step."""
     given = {"lr": rate.replace("(t)", "(0)").partition(" / (1 + ")[0]} | options
@@ -411,7 +410,7 @@ def _clips(opt: Optimizer) -> list[str]:
     return lines
 
 
-def _theirs(opt: Any, moves: bool) -> tuple[str, dict[str, str]] | None:
+def _theirs(opt: Optimizer, moves: bool) -> tuple[str, dict[str, str]] | None:
     """The optimizer of PyTorch with the same rule, and its options; None if there is none.
 
     Velocities hold gradients there, which is another rule where the rate moves.
@@ -423,8 +422,10 @@ def _theirs(opt: Any, moves: bool) -> tuple[str, dict[str, str]] | None:
         return {name: literal(getattr(opt, own)) for name, own in names.items()
                 if getattr(opt, own) != getattr(usual, own)}
 
-    betas = {"betas": f"({opt.beta1!r}, {opt.beta2!r})"} if (
-        options(beta1="beta1", beta2="beta2") if hasattr(opt, "beta1") else False) else {}
+    def betas(opt: optim.Adam | optim.Adamax | optim.Nadam) -> dict[str, str]:
+        moved = options(beta1="beta1", beta2="beta2")
+        return {"betas": f"({opt.beta1!r}, {opt.beta2!r})"} if moved else {}
+
     match opt:
         case optim.Momentum():                             # Nesterov is one
             if opt.velocity == "mean" or (opt.velocity == "steps" and moves) or not opt.momentum:
@@ -442,10 +443,10 @@ def _theirs(opt: Any, moves: bool) -> tuple[str, dict[str, str]] | None:
         case optim.AdaDelta():
             return "Adadelta", options(rho="rho", eps="eps")
         case optim.Adam() if opt.bias_correction:          # AdamW is one
-            return type(opt).__name__, betas | options(eps="eps") | (
+            return type(opt).__name__, betas(opt) | options(eps="eps") | (
                 {"amsgrad": "True"} if opt.amsgrad else {})
         case optim.Adamax():
-            return "Adamax", betas | options(eps="eps")
+            return "Adamax", betas(opt) | options(eps="eps")
         case optim.Nadam():
-            return "NAdam", betas | options(eps="eps", momentum_decay="psi")
+            return "NAdam", betas(opt) | options(eps="eps", momentum_decay="psi")
     return None

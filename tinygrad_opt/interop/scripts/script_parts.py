@@ -6,9 +6,10 @@ import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+
+from tinygrad_opt.typing import Array
 
 __all__ = ["Names", "Script", "Sections", "listed"]
 
@@ -24,7 +25,7 @@ class Script(str):
         The weights and the data.
     """
 
-    arrays: dict[str, np.ndarray]
+    arrays: dict[str, Array]
 
     def save(self, path: str | Path) -> Path:
         """Write the script, and its arrays beside it as an ``.npz`` of the same name.
@@ -70,9 +71,9 @@ class Sections:
     optimizer: str
     loop: list[str]
     loss: str
-    arrays: dict[str, np.ndarray]
+    arrays: dict[str, Array]
 
-    def script(self, title: str, x: np.ndarray, y: np.ndarray, steps: int) -> Script:
+    def script(self, title: str, x: Array, y: Array, steps: int) -> Script:
         arrays = {**self.arrays, "x": x, "y": y}
         arrays = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
         imports = list(self.imports)
@@ -102,13 +103,13 @@ def listed(head: str, names: Iterable[str], tail: str) -> str:
                                    break_long_words=False, break_on_hyphens=False))
 
 
-def _size(arrays: dict[str, np.ndarray]) -> int:
+def _size(arrays: dict[str, Array]) -> int:
     return sum(a.size for a in arrays.values())
 
 
-def _written(x: np.ndarray) -> str:
+def _written(x: Array) -> str:
     """An array as code, each number as short as it can be read back."""
-    def entries(a: Any) -> str:
+    def entries(a: Array) -> str:
         return f"[{', '.join(map(entries, a))}]" if np.ndim(a) else str(a)
 
     text = f"np.array({entries(x)}, np.{x.dtype.name})"

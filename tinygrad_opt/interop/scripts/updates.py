@@ -6,11 +6,17 @@ import ast
 import inspect
 import textwrap
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.interop.scripts.code import Functional, Unsaid, as_function, literal, source_of
+from tinygrad_opt.interop.scripts.code import (
+    Functional,
+    Unsaid,
+    as_function,
+    literal,
+    text_of,
+    tree_of,
+)
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.ops import Op
 from tinygrad_opt.optim import Optimizer
@@ -66,13 +72,13 @@ def update_of(optimizer: Optimizer, library: str) -> Update:
     slots = dict(optimizer.accumulators())
     helpers: dict[str, str] = {}
 
-    def helper(function: Any) -> str | None:
+    def helper(function: object) -> str | None:
         if not isinstance(function, Op):
             return None
         kept = next((f"{name} = {{}}\n\n" for name, value in inspect.getmodule(
             function.kernel).__dict__.items() if isinstance(value, dict)
             and name in function.kernel.__code__.co_names), "")
-        helpers[function.name] = kept + source_of(function.kernel, function.name)
+        helpers[function.name] = kept + text_of(tree_of(function.kernel, function.name))
         return function.name
 
     names: dict[str, None] = {}
@@ -112,7 +118,7 @@ def learning_rate(optimizer: Optimizer) -> tuple[str, str]:
     return rate, "\n\n\n".join(functions.values())
 
 
-def _rate(schedule: Any, name: str, functions: dict[str, str]) -> str:
+def _rate(schedule: object, name: str, functions: dict[str, str]) -> str:
     """A call of the schedule at t; its function goes among the functions."""
     if not isinstance(schedule, Schedule) or isinstance(schedule, reduce_on_plateau) or (
             type(schedule) is Schedule):
@@ -122,21 +128,18 @@ def _rate(schedule: Any, name: str, functions: dict[str, str]) -> str:
     while name in functions:
         name += "_"
     functions[name] = ""                                   # taken, whatever stands in it
-    source = textwrap.dedent(inspect.getsource(type(schedule).__call__))
-    function = ast.parse(source).body[0]
-    assert isinstance(function, ast.FunctionDef)
-    folded = _Fold(schedule, name, functions).visit(function)
-    folded.name, folded.returns, folded.args.args = name, None, [ast.arg("t")]
+    folded = _Fold(schedule, name, functions).visit(tree_of(type(schedule).__call__, name))
+    folded.args.args = [ast.arg("t")]
     folded.body.insert(0, ast.Expr(ast.Constant(f"{schedule!r} at t = 0, 1, 2, ...")))
     del functions[name]
-    functions[name] = ast.unparse(ast.fix_missing_locations(folded))
+    functions[name] = text_of(folded)
     return f"{name}(t)"
 
 
 class _Fold(ast.NodeTransformer):
     """Puts the options of a schedule where its text reads them, and leaves out what is not run."""
 
-    def __init__(self, schedule: Any, name: str, functions: dict[str, str]) -> None:
+    def __init__(self, schedule: Schedule, name: str, functions: dict[str, str]) -> None:
         self.schedule, self.name, self.functions = schedule, name, functions
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
@@ -158,23 +161,15 @@ class _Fold(ast.NodeTransformer):
         function = inspect.getmodule(type(self.schedule)).__dict__.get(node.func.id)
         if inspect.isfunction(function):
             node.func.id = node.func.id.lstrip("_")
-            tree = ast.parse(source_of(function, node.func.id)).body[0]
-            assert isinstance(tree, ast.FunctionDef)
-            tree.returns, tree.args.args = None, [ast.arg(a.arg) for a in tree.args.args]
-            self.functions.setdefault(node.func.id, ast.unparse(ast.fix_missing_locations(tree)))
+            self.functions.setdefault(node.func.id, text_of(tree_of(function, node.func.id)))
         return node
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
-        node = self.generic_visit(node)                    # type: ignore[assignment]
-        assert node.value is not None
-        return ast.Assign([node.target], node.value)
-
-    def visit_If(self, node: ast.If) -> Any:
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
         node = self.generic_visit(node)                    # type: ignore[assignment]
         known = _known(node.test)
         return node if known is None else node.body if known else node.orelse
 
-    def visit_IfExp(self, node: ast.IfExp) -> Any:
+    def visit_IfExp(self, node: ast.IfExp) -> ast.AST:
         node = self.generic_visit(node)                    # type: ignore[assignment]
         known = _known(node.test)
         return node if known is None else node.body if known else node.orelse
