@@ -213,7 +213,7 @@ def _constant(**attrs: object) -> Array:
 
 
 def _ints(x: object) -> list[int]:
-    return [int(n) for n in np.ravel(values_of(x))]
+    return [int(n) for n in np.asarray(values_of(x)).flat]
 
 
 # ---- operators -----------------------------------------------------------------------------------

@@ -10,11 +10,11 @@ from __future__ import annotations
 import copy
 import inspect
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FunctionType
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 from onnx import ModelProto, ValueInfoProto, checker, helper, numpy_helper
@@ -40,6 +40,7 @@ from tinygrad_opt.typing import Array, ArrayLike
 
 __all__ = ["save"]
 
+T = TypeVar("T")
 OPSET, IR_VERSION = 20, 9                                  # of one release, in 2023
 
 
@@ -215,7 +216,7 @@ class _Call(NamedTuple):
     function: object
     write: Callable[[Step], str | list[str]]
     inputs: tuple[object, ...]                             # references, and constants as they are
-    arrays: tuple[Array, ...]                              # the inputs, as they were
+    arrays: tuple[Any, ...]                                # the inputs, as they were
     attrs: dict[str, object]
     made: tuple[Array, ...]
     place: str                                             # where it was done
@@ -257,11 +258,10 @@ class _Run:
                 result: object = model(*inputs)
         finally:
             tracer.reset(token)
-        returned = [values_of(x) for x in _flat(result)]
-        self.returned = [np.asarray(x) for x in returned]
-        self.result = tuple(map(self._refer, returned))
-        self.names = ["output"] * len(returned)
-        if isinstance(result, dict) and len(result) == len(returned):
+        self.returned = _arrays(result)
+        self.result = tuple(map(self._refer, self.returned))
+        self.names = ["output"] * len(self.returned)
+        if isinstance(result, dict) and len(result) == len(self.returned):
             self.names = list(result)
 
     def module(
@@ -269,7 +269,7 @@ class _Run:
         kwargs: dict[str, object],
     ) -> object:
         """Call a module: as one operation, if ONNX has one that computes the same."""
-        word, given = _layer_word(kind), _flat(args)
+        word, given = _layer_word(kind), _arrays(args)
         if word is None or kwargs or not self._knows(given[:1]):
             self._modules.append(path)
             try:
@@ -278,15 +278,14 @@ class _Run:
                 self._modules.pop()
         with no_grad(), Setting(tracer, None):
             results = layer.forward(*args)
-        self._write(layer, lambda step: word(step, layer), map(values_of, given), {},
-                    map(values_of, _flat(results)))
+        self._write(layer, lambda step: word(step, layer), given, {}, _arrays(results))
         return results
 
     # ---- what the engine asks of it (tinygrad_opt.recording.Tracer) ----
 
     def compute(
         self, function: Callable[..., object], inputs: Iterable[object],
-        attrs: Mapping[str, object],
+        attrs: dict[str, object],
     ) -> tuple[object, None]:
         """Call a function, and write it down if it is given what was computed."""
         arrays, options = deep_values(tuple(inputs)), deep_values(attrs)
@@ -303,11 +302,11 @@ class _Run:
         """A model that asks for gradients is not written."""
         raise NotImplementedError(f"backward(){self._place()} has no word in ONNX")
 
-    def lift(self, array: object) -> object:
+    def lift(self, array: object) -> Any:
         """An array as a Tensor, so that what is done with it is heard of."""
         return Tensor(array) if isinstance(array, np.ndarray) else nested(self.lift, array)
 
-    def read(self, owner: object, name: str, value: object) -> object:
+    def read(self, owner: object, name: str, value: T) -> T:
         """Attributes are those of the copy that is run."""
         return value
 
@@ -351,12 +350,12 @@ class _Run:
             set_default_dtype(before)
 
     def _write(
-        self, function: object, word: Callable[[Step], str | list[str]], inputs: Iterable[Array],
-        attrs: dict[str, object], made: Iterable[Array],
+        self, function: object, word: Callable[[Step], str | list[str]],
+        inputs: Iterable[object], attrs: dict[str, object], made: list[Array],
     ) -> None:
-        inputs, made = tuple(inputs), tuple(made)
-        self.calls.append(_Call(function, word, self._refer(inputs), inputs, self._refer(attrs),
-                                made, self._place()))
+        given = tuple(inputs)
+        self.calls.append(_Call(function, word, self._refer(given), given, self._refer(attrs),
+                                tuple(made), self._place()))
         for array in made:
             self._know(array)
 
@@ -380,13 +379,13 @@ class _Run:
         return f"{module} ({line_text(caller_line())})"
 
 
-def _flat(x: object) -> list[object]:
-    """Tensors and arrays in tuples, lists and dicts, one after the other."""
+def _arrays(x: object) -> list[Array]:
+    """The arrays of Tensors in tuples, lists and dicts, one after the other."""
     if isinstance(x, dict):
         x = list(x.values())
     if isinstance(x, list | tuple):
-        return [part for member in x for part in _flat(member)]
-    return [] if x is None else [x]
+        return [part for member in x for part in _arrays(member)]
+    return [] if x is None else [np.asarray(values_of(x))]
 
 
 def _as_array(x: object) -> Any:

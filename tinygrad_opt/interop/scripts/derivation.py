@@ -334,7 +334,7 @@ def _in_shape(made: Symbol, like: object, name: str) -> Symbol:
     if like is None:
         return made
     call, total = made.trace.call, np.ndarray.sum
-    shape, own = np.shape(values_of(like)), np.shape(made.array)
+    shape, own = np.asarray(values_of(like)).shape, np.shape(made.array)
     lead = tuple(range(len(own) - len(shape)))
     if lead:
         made = call(total, (made,), {"axis": lead if len(lead) > 1 else lead[0]})

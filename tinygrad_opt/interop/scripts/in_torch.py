@@ -307,12 +307,12 @@ class _Torch:
                 self.layers.setdefault(name, f"nn.Parameter(torch.zeros({tuple(x.shape)}))")
                 self.state[name] = x.data
                 return f"self.{name}"
-        values = values_of(x)
-        if np.size(values) == 1:
-            return literal(np.asarray(values).item())
         if isinstance(x, tuple | slice):
             return ""                                      # an index
-        raise Unsaid(f"a constant of shape {np.shape(values)}, which was computed by NumPy alone")
+        array = np.asarray(values_of(x))
+        if array.size == 1:
+            return literal(array.item())
+        raise Unsaid(f"a constant of shape {array.shape}, which was computed by NumPy alone")
 
     def _made(self, layer: Module | Loss, name: str) -> str:
         """What makes a layer, whose parameters are kept under its name."""
