@@ -17,7 +17,8 @@ author = "the tinygrad_opt developers"
 version = release = tinygrad_opt.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon",
-              "sphinx_copybutton", "links"]
+              "sphinx_copybutton", "notebooks", "links"]
+templates_path = ["_templates"]
 exclude_patterns = ["build", "**/.ipynb_checkpoints"]
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
@@ -26,8 +27,10 @@ myst_heading_anchors = 3
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120
+nb_execution_in_temp = True                # what a page writes is not left in docs/
 nb_merge_streams = True
 os.environ["PYTHONSTARTUP"] = str(Path(__file__).parent / "in_kernel.py")
+os.environ["PATH"] = str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"                 # the docstrings say the types, with shapes

@@ -2,12 +2,13 @@
 
 The theme's ``only-light`` and ``only-dark`` hide one of the two, by the reader's system or by the
 switch on the page. A figure is made by the last expression of its cell, which is evaluated again
-for the dark one; the code on the page stays what a reader would type.
+for the dark one, or by pyplot in all of the cell; the code on the page stays what a reader would type.
 """
 
 import ast
 import base64
 import re
+import sys
 from unittest import mock
 
 from IPython import get_ipython
@@ -45,19 +46,28 @@ class LightAndDark(DisplayFormatter):
         if light is None:
             return bundle, about
         from tinygrad_opt.viz import theme
+        from tinygrad_opt.viz.figures import styled
         from tinygrad_opt.viz.graph import svg
 
         with (mock.patch.object(theme, "LIGHT", theme.DARK),
-              mock.patch.object(svg, "LIGHT", theme.DARK)):
+              mock.patch.object(svg, "LIGHT", theme.DARK), styled(theme.DARK)):
             if "image/png" in bundle:
-                *_, last = ast.parse(self.cell).body
-                expression = compile(ast.Expression(last.value), "the cell above", "eval")
-                shown = eval(expression, self.shell.user_global_ns, self.shell.user_ns)
+                shown = self.made_again(shown)
             dark = picture(super().format(shown, include, exclude)[0])
         dark = re.sub(r"\bg[0-9a-f]{8}-", r"dark-\g<0>", dark)    # ids are of one element each
         html = "".join(f'<div class="picture only-{name}">{text}</div>'
                        for name, text in (("light", light), ("dark", dark)))
         return {"text/plain": bundle["text/plain"], "text/html": html}, about
+
+    def made_again(self, figure):
+        """The figure of the cell that is running, as the settings are now."""
+        pyplot = sys.modules.get("matplotlib.pyplot")
+        if pyplot and getattr(figure, "number", None) in pyplot.get_fignums():
+            exec(self.cell, dict(self.shell.user_ns))
+            return pyplot.gcf()
+        *_, last = ast.parse(self.cell).body
+        expression = compile(ast.Expression(last.value), "the cell above", "eval")
+        return eval(expression, self.shell.user_global_ns, self.shell.user_ns)
 
 
 def show_both(shell):

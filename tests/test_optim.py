@@ -358,6 +358,16 @@ def test_a_rule_of_ones_own_takes_its_options_by_name():
         Empty().update(w, {"w": np.ones(1)})
 
 
+def test_who_sets_an_option_that_the_class_does_not_declare_is_told_how():
+    class Undeclared(optim.Optimizer):
+        def __init__(self, params=None, lr=0.1, *, scale=2.0, **options):
+            self.scale = scale
+            super().__init__(params, lr, **options)
+
+    with pytest.raises(AttributeError, match=r"no option 'scale'; .* option\(check, default=2"):
+        Undeclared()
+
+
 def test_update_takes_non_contiguous_arrays_and_tensors():
     whole = np.zeros((3, 4))
     t = Tensor(np.zeros(2), requires_grad=True)

@@ -70,6 +70,21 @@ def corner(html):
     return f"#{r:02X}{g:02X}{b:02X}"
 
 
+def test_a_picture_of_pyplot_is_shown_light_and_dark():
+    tools = pytest.importorskip("IPython.core.pylabtools")
+    plt = pytest.importorskip("matplotlib.pyplot")
+    formatter = module("in_kernel").LightAndDark()
+    formatter.formatters["image/png"].for_type(plt.Figure, tools.print_figure)
+    formatter.shell = SimpleNamespace(user_ns={"plt": plt})
+    formatter.cell = "plt.figure()\nplt.plot([1, 2]);"
+    try:
+        exec(formatter.cell, {"plt": plt})
+        light, dark = formatter.format(plt.gcf())[0]["text/html"].split("only-dark")
+        assert [corner(part) for part in (light, dark)] == [LIGHT.page, DARK.page]
+    finally:
+        plt.close("all")
+
+
 def test_what_is_no_picture_is_shown_as_ever():
     pytest.importorskip("IPython")
     assert shown("tg.Tensor(1.0).item()") == {"text/plain": "1.0"}

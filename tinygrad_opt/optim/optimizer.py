@@ -164,6 +164,7 @@ class Optimizer(check.HasOptions):
 
     __signature__: ClassVar = Signature()
     skipped = 0
+    _bound = False                             # whether it has its parameters
     _reduced = False                           # whether the gradients are those of all processes
 
     def __init__(self, params: Params = None, lr: object = ..., **options: object) -> None:
@@ -323,6 +324,9 @@ class Optimizer(check.HasOptions):
         if name == "reduce" and value is not None and not callable(value):
             raise TypeError(f"reduce must be a function (vectors, layout), got {value!r}")
         if not hasattr(type(self), name):
+            if "_entries" not in vars(self):               # in the __init__ of a class of one's own
+                raise AttributeError(f"{type(self).__name__} has no option {name!r}; declare it in "
+                                     f"the class: {name} = option(check, default={value!r})")
             raise AttributeError(self._unknown(name))
         return value
 
