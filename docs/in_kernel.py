@@ -2,7 +2,8 @@
 
 The theme's ``only-light`` and ``only-dark`` hide one of the two, by the reader's system or by the
 switch on the page. A figure is made by the last expression of its cell, which is evaluated again
-for the dark one, or by pyplot in all of the cell; the code on the page stays what a reader would type.
+for the dark one, or by pyplot in all of the cell, which is run again. The code on the page stays
+what a reader would type.
 """
 
 import ast
