@@ -1,7 +1,6 @@
 """A program with its memory: what is run.
 
-Each temporary gets a block; blocks whose contents nobody reads any more are given to later
-temporaries, and a call that goes entry by entry writes over the input that dies with it.
+A call that goes entry by entry writes over the input that dies with it.
 """
 
 from __future__ import annotations
@@ -10,23 +9,25 @@ import functools
 import inspect
 import itertools
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from tinygrad_opt.compiler.conditions import all_of
-from tinygrad_opt.compiler.program import Call, Program, Ref, filled, slots_in
+from tinygrad_opt.compiler.memory import Memory
+from tinygrad_opt.compiler.program import SETTING, Call, Modes, Program, Ref, filled, slots_in
 from tinygrad_opt.errors import CaptureError
 from tinygrad_opt.recording import nested
-from tinygrad_opt.tensor import constant, deliver, forget_gradients, set_gradient
+from tinygrad_opt.tensor import constant, forget_gradients
+from tinygrad_opt.typing import Array, ArrayLike
 
-__all__ = ["SETTING", "Bound", "copied", "in_modes", "put", "ready", "timed"]
+__all__ = ["Bound", "Run", "copied", "in_modes", "put", "ready", "timed"]
 
-SETTING = (deliver, forget_gradients, set_gradient)       # effects that move no array
+Run: TypeAlias = Callable[[], object]
 
 
-def put(x: np.ndarray, places: Any, values: Any, out: np.ndarray | None = None) -> np.ndarray:
+def put(x: Array, places: Array, values: Array, out: Array | None = None) -> Array:
     """x with values at places of the flattened array, as ``ndarray.put`` leaves it."""
     if out is None:
         out = np.array(x)
@@ -42,20 +43,18 @@ class Bound:
     Attributes
     ----------
     program : Program
-    arrays : list of ndarray
+    memory : Memory
+    arrays : dict of int to ndarray
         Of each slot.
-    nbytes : int
-        Bytes that the temporaries take together.
+    runs : list of callable
+        The calls with their arrays in them.
     is_current : callable
         Whether everything outside that it rests on is as it was.
     """
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.arrays: list[Any] = []
-        self.nbytes = 0
-        self.runs: list[Callable[[], Any]] = []
-        self._stretches: list[tuple[Any, list[Callable[[], Any]]]] = []
+        self._followed = self._followed_calls()
         self._make_ready()
         self._fed = [self.arrays[i] for i in program.arguments]
         self.is_current = all_of([
@@ -66,12 +65,31 @@ class Bound:
     def _make_ready(self) -> None:
         """Take memory, and put the arrays into the calls."""
         calls = self.program.calls
-        self.arrays, self.nbytes = _allocated(self.program)
-        self.runs = [ready(call, self.arrays) for call in calls]
-        self._make_followed()
-        self._stretches = in_modes([(call.modes, run) for call, run in zip(calls, self.runs)])
+        self.memory = _memory_of(self.program)
+        self.runs = [self._ready(i) for i in range(len(calls))]
+        self._stretches = in_modes((call.modes, run) for call, run in zip(calls, self.runs))
 
-    def run(self, values: list[Any]) -> Any:
+    def _ready(self, i: int, run: Run | None = None) -> Run:
+        """A call of the program with its arrays in it, or what is run in its place."""
+        run = run or ready(self.program.calls[i], self.arrays)
+        return functools.partial(self._follow, run) if i in self._followed else run
+
+    @property
+    def arrays(self) -> dict[int, Array]:
+        return self.memory.arrays
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the temporaries take together."""
+        return self.memory.nbytes
+
+    @property
+    def blocks(self) -> dict[int, int]:
+        """Of each temporary that has memory, the block that it lies in."""
+        blocks = self.memory.blocks
+        return {c.output: blocks[c.output] for c in self.program.calls if c.output in blocks}
+
+    def run(self, values: Sequence[ArrayLike]) -> Any:
         """Feed the arguments, make all calls, and hand out a copy of the result.
 
         An error on the way leaves no gradients in the memory that it has half written.
@@ -92,12 +110,11 @@ class Bound:
             raise
         return copied(self.program.result, self.arrays)
 
-    def preview(self, values: list[Any]) -> Any:
+    def preview(self, values: Sequence[ArrayLike]) -> object:
         """The result for these arguments, computed without effects; None if it rests on effects
         or on random numbers."""
         calls = self.program.calls
-        if any(isinstance(v, np.random.Generator | np.random.RandomState)
-               for call in calls for v in (*call.inputs, *call.attrs.values())):
+        if any(call.is_random for call in calls):
             return None
         wanted = set(map(self.program.root, slots_in(self.program.result)))
         for buffer, value in zip(self._fed, values):
@@ -111,13 +128,6 @@ class Bound:
                     break
         made = any(self.program.slots[s].kind == "temporary" for s in wanted)
         return None if made else copied(self.program.result, self.arrays)
-
-    @property
-    def blocks(self) -> dict[int, int]:
-        """Of each temporary, the block that it lies in, numbered in the order of first use."""
-        numbers: dict[int, int] = {}
-        made = [call.output for call in self.program.calls if not call.is_effect]
-        return {s: numbers.setdefault(id(self.arrays[s].base), len(numbers)) for s in made}
 
     def listing(self, repeats: int) -> str:
         """Each call, what it makes, and its share of the time."""
@@ -138,21 +148,17 @@ class Bound:
         return "\n".join([*listed, f"{len(lines)} calls, {len(set(blocks.values()))} blocks of"
                                    f" memory, {self.nbytes:,} bytes"])
 
-    def _make_followed(self) -> None:
-        """Wrap the effects that may move Tensors which are read after them."""
-        calls = self.program.calls
-        end = len(calls) if self._reads_leaves(self.program.result) else max(
-            (i for i, call in enumerate(calls) if self._reads_leaves((call.inputs, call.attrs))),
-            default=0)
-        for i, call in enumerate(calls[:end]):
-            if call.is_effect and call.kernel not in SETTING:
-                self.runs[i] = functools.partial(self._follow, self.runs[i])
+    def _followed_calls(self) -> set[int]:
+        """The effects that may move Tensors which are read after them."""
+        program = self.program
+        reads = [slots_in((call.inputs, call.attrs)) for call in program.calls]
+        last = max((i for i, slots in enumerate([*reads, slots_in(program.result)])
+                    if any(program.slots[program.root(s)].kind == "leaf" for s in slots)),
+                   default=0)
+        return {i for i, call in enumerate(program.calls[:last])
+                if call.is_effect and call.kernel not in SETTING}
 
-    def _reads_leaves(self, x: Any) -> bool:
-        roots = map(self.program.root, slots_in(x))
-        return any(self.program.slots[s].kind == "leaf" for s in roots)
-
-    def _follow(self, effect: Callable[[], Any]) -> None:
+    def _follow(self, effect: Run) -> None:
         """Act, and bring values over if that gave Tensors other arrays, which are read later."""
         effect()
         for t, array in self.program.leaves:
@@ -161,17 +167,19 @@ class Bound:
 
     def _let_go(self) -> None:
         """Forget the gradients that lie in memory of its own."""
-        own = set(map(id, self.arrays))
+        own = set(map(id, self.arrays.values()))
         forget_gradients([t for t, _ in self.program.leaves if id(t._gradient) in own])
 
 
-def in_modes(runs: Any) -> list[tuple[Any, list[Callable[[], Any]]]]:
+def in_modes(
+    runs: Iterable[tuple[Modes | None, Run]]
+) -> list[tuple[Modes | None, list[Run]]]:
     """Neighbours that want NumPy to treat floating-point errors alike, together."""
     return [(modes, [run for _, run in stretch])
             for modes, stretch in itertools.groupby(runs, lambda pair: pair[0])]
 
 
-def copied(x: Any, arrays: list[Any]) -> Any:
+def copied(x: object, arrays: Mapping[int, Array]) -> object:
     """The result with arrays that the next replay cannot change; Tensors come as constants."""
     if not isinstance(x, Ref):
         return nested(lambda v: copied(v, arrays), x)
@@ -179,7 +187,7 @@ def copied(x: Any, arrays: list[Any]) -> Any:
     return constant(array) if x.is_tensor else array[()]
 
 
-def timed(runs: list[Any], repeats: int) -> list[float]:
+def timed(runs: Sequence[Run | None], repeats: int) -> list[float]:
     """Seconds that each takes, run in order, because they share their memory; None is left out."""
     seconds = [0.0] * len(runs)
     for _ in range(repeats):
@@ -194,46 +202,29 @@ def timed(runs: list[Any], repeats: int) -> list[float]:
 # ---- memory --------------------------------------------------------------------------------------
 
 
-def _allocated(program: Program) -> tuple[list[Any], int]:
-    """An array for each slot, and how many bytes were taken for temporaries."""
+def _memory_of(program: Program) -> Memory:
+    """Memory for the temporaries of a program."""
     slots, last = program.slots, program.lifetimes()
-    arrays: list[Any] = [slot.array for slot in slots]
-    blocks: dict[int, np.ndarray] = {}
-    free: dict[int, list[np.ndarray]] = {}
-    taken = 0
+    memory = Memory(slots)
     for i, call in enumerate(program.calls):
         if call.is_effect:
             continue
         dying = {s for s in program.reads(call) if slots[s].kind == "temporary" and last[s] == i}
         early = {s for s in dying if _may_overwrite(program, call, s)}
         for s in early:
-            free.setdefault(blocks[s].nbytes, []).append(blocks[s])
-        out = slots[call.output]
-        nbytes = sum(out.reach)
-        spare = free.get(nbytes)
-        if spare:
-            block = spare.pop()
-        else:
-            block = np.empty(nbytes, np.uint8)
-            taken += nbytes
-        blocks[call.output] = block
-        arrays[call.output] = np.ndarray(out.shape, out.dtype, block, out.offset, out.strides)
+            memory.give(s)
+        memory.take(call.output)
         for s in dying - early:
-            free.setdefault(blocks[s].nbytes, []).append(blocks[s])
-    for i, view in enumerate(slots):
-        if view.kind == "view" and program.root(i) in blocks:
-            block = blocks[program.root(i)]
-            begin = view.offset if view.nbytes else 0      # an empty block has no other place
-            arrays[i] = np.ndarray(view.shape, view.dtype, block, begin, view.strides)
-    return arrays, taken
+            memory.give(s)
+    memory.see()
+    return memory
 
 
 def _may_overwrite(program: Program, call: Call, slot: int) -> bool:
     """Whether a call may write over one of its inputs: entry by entry, in the same layout."""
     source, result = program.slots[slot], program.slots[call.output]
-    elementwise = isinstance(call.kernel, np.ufunc) and call.kernel.signature is None
     return (
-        (elementwise or call.kernel is put)
+        (call.is_elementwise or call.kernel is put)
         and (source.shape, source.dtype, source.strides)
         == (result.shape, result.dtype, result.strides)
         and all(s == slot or program.root(s) != slot for s in slots_in((call.inputs, call.attrs)))
@@ -244,7 +235,7 @@ def _may_overwrite(program: Program, call: Call, slot: int) -> bool:
 
 
 # NumPy's own functions come to these, by way of Python
-_REDUCERS: dict[Any, Any] = {
+_REDUCERS: dict[Callable[..., object], Callable[..., Array]] = {
     np.sum: np.add.reduce, np.prod: np.multiply.reduce,
     np.max: np.maximum.reduce, np.min: np.minimum.reduce,
     np.ndarray.sum: np.add.reduce, np.ndarray.prod: np.multiply.reduce,
@@ -254,13 +245,14 @@ _MEANS = (np.mean, np.ndarray.mean)                        # of float16 in float
 _COPIES = (np.ndarray.copy, np.ndarray.astype, np.copy)
 
 
-def ready(call: Call, arrays: list[Any]) -> Callable[[], Any]:
+def ready(call: Call, arrays: Mapping[int, Array]) -> Run:
     """A call with its arrays in it, which writes where its result belongs.
 
     Arguments by position cost a call a third of what they cost by name.
     """
     kernel = call.kernel
-    inputs, attrs = filled(call.inputs, arrays), filled(call.attrs, arrays)
+    inputs: tuple[Any, ...] = tuple([filled(x, arrays) for x in call.inputs])
+    attrs = {name: filled(x, arrays) for name, x in call.attrs.items()}
     if call.is_effect:
         return functools.partial(kernel, *inputs, **attrs)
     out = arrays[call.output]
@@ -276,7 +268,7 @@ def ready(call: Call, arrays: list[Any]) -> Callable[[], Any]:
         return functools.partial(np.ndarray.dot, *inputs, out)
     if kernel in _REDUCERS:
         kernel, attrs = _REDUCERS[kernel], attrs if inputs[1:] else {"axis": None, **attrs}
-    if isinstance(getattr(kernel, "__self__", None), np.ufunc) and kernel.__name__ == "reduce":
+    if _is_reducer(kernel):
         options = {"axis": 0, "dtype": None, "out": out, "keepdims": False}
         given = dict(zip(("axis", "dtype"), inputs[1:])) | attrs
         if len(inputs) <= 3 and given.keys() <= options.keys():
@@ -286,7 +278,11 @@ def ready(call: Call, arrays: list[Any]) -> Callable[[], Any]:
     return functools.partial(_into, out, kernel, inputs, attrs)
 
 
-def _numbers_converted(inputs: Any) -> Any:
+def _is_reducer(kernel: Callable[..., object]) -> bool:
+    return isinstance(getattr(kernel, "__self__", None), np.ufunc) and kernel.__name__ == "reduce"
+
+
+def _numbers_converted(inputs: tuple[object, ...]) -> tuple[object, ...]:
     """Python's numbers beside floats of one dtype as such floats, which NumPy would make at each
     call: that takes as long as the call itself."""
     dtypes = {x.dtype for x in inputs if isinstance(x, np.ndarray)}
@@ -297,7 +293,7 @@ def _numbers_converted(inputs: Any) -> Any:
 
 
 @functools.cache
-def _takes_out(kernel: Any) -> bool:
+def _takes_out(kernel: Callable[..., object]) -> bool:
     """Whether a kernel writes into an array that it is given, and rounds alike when it does."""
     if kernel is np.einsum:
         return False
@@ -309,7 +305,8 @@ def _takes_out(kernel: Any) -> bool:
         return False
 
 
-def _into(out: np.ndarray, kernel: Callable[..., Any], inputs: Any, attrs: Any) -> None:
+def _into(out: Array, kernel: Callable[..., object], inputs: tuple[object, ...],
+          attrs: dict[str, object]) -> None:
     made = np.asarray(kernel(*inputs, **attrs))
     if made.shape != out.shape:
         raise CaptureError(
@@ -320,6 +317,6 @@ def _into(out: np.ndarray, kernel: Callable[..., Any], inputs: Any, attrs: Any) 
     np.copyto(out, made)
 
 
-def _call(runs: list[Callable[[], Any]]) -> None:
+def _call(runs: list[Run]) -> None:
     for run in runs:
         run()

@@ -291,7 +291,7 @@ class Recorder:
                 result = made
                 return result
         if _is_pure(kernel) and not _is_random(attrs):
-            if all(map(self._is_frozen, reads)):
+            if all(self.slots[s].is_frozen for s in reads):
                 constant = _copy(made)
                 constant.flags.writeable = owner_of(constant).flags.writeable = False
                 self._add(_slot("constant", made, array=constant), made)
@@ -383,17 +383,11 @@ class Recorder:
             return Ref(self._slot(x))
         return nested(lambda v: self._refer(v, keep_tensors), x)
 
-    def _is_frozen(self, slot: int) -> bool:
-        """Whether nobody can write to it."""
-        array = self.slots[slot].array
-        return (self.slots[slot].kind == "constant" and not array.flags.writeable
-                and not owner_of(array).flags.writeable)
-
     def _key(self, call: Call, reads: list[int]) -> Any:
         """Equal for calls that compute the same; effects may have written to what is outside."""
         outside = any(
             self.slots[s].array is not None and self.slots[s].kind != "argument"
-            and not self._is_frozen(s) for s in reads)
+            and not self.slots[s].is_frozen for s in reads)
         return (call.kernel, _frozen(call.inputs), _frozen(call.attrs),
                 self._effects if outside else 0)
 

@@ -12,16 +12,23 @@ from this alone, and so can another backend.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from tinygrad_opt.recording import nested
-from tinygrad_opt.tensor import Tensor
+from tinygrad_opt.tensor import Tensor, deliver, forget_gradients, set_gradient
+from tinygrad_opt.typing import Array, Shape
 
-__all__ = ["Call", "Program", "Ref", "Slot", "address", "filled", "owner_of", "slots_in"]
+if TYPE_CHECKING:
+    from numpy._core._ufunc_config import _ErrDict
+
+__all__ = ["SETTING", "Call", "Modes", "Program", "Ref", "Slot", "address", "filled",
+           "gradients_set", "owner_of", "row_major", "slots_in"]
+
+Modes: TypeAlias = "_ErrDict"            # what NumPy does about floating-point errors
 
 
 @dataclass
@@ -46,18 +53,29 @@ class Slot:
     """
 
     kind: str
-    shape: tuple[int, ...]
+    shape: Shape
     dtype: np.dtype
-    strides: tuple[int, ...]
+    strides: Shape
     name: str = ""
-    array: Any = None
+    array: Array | None = None
     base: int = -1
     offset: int = 0
+
+    @classmethod
+    def like(cls, kind: str, array: Array, name: str = "", outside: Array | None = None,
+             base: int = -1, offset: int = 0) -> Slot:
+        """A slot for arrays that lie in memory as this one does."""
+        return cls(kind, array.shape, array.dtype, array.strides, name, outside, base, offset)
 
     @property
     def nbytes(self) -> int:
         """Bytes of its entries."""
         return self.dtype.itemsize * math.prod(self.shape)
+
+    @property
+    def steps(self) -> Shape:
+        """Its strides in entries."""
+        return tuple(stride // self.dtype.itemsize for stride in self.strides)
 
     @property
     def reach(self) -> tuple[int, int]:
@@ -67,6 +85,37 @@ class Slot:
         ways = [(n - 1) * stride for n, stride in zip(self.shape, self.strides)]
         return (-sum(way for way in ways if way < 0),
                 sum(way for way in ways if way > 0) + self.dtype.itemsize)
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether it is a constant that nobody can write to."""
+        return (self.kind == "constant" and self.array is not None
+                and not self.array.flags.writeable and not owner_of(self.array).flags.writeable)
+
+    @property
+    def is_row_major(self) -> bool:
+        """Whether it lies in memory row by row, without gaps; axes of length 1 have no steps."""
+        wanted = row_major(self.shape, self.dtype.itemsize)
+        return 0 in self.shape or all(
+            n == 1 or step == want for n, step, want in zip(self.shape, self.strides, wanted))
+
+    def within(self, block: Array) -> Array:
+        """Its array, in a block of memory."""
+        begin = self.offset if self.nbytes else 0          # an empty block has no other place
+        array: Array = np.ndarray(self.shape, self.dtype, block, begin, self.strides)
+        return array
+
+    def apart(self) -> Array:
+        """An array that lies as it does, gaps included, in memory of its own."""
+        below, above = self.reach
+        block = np.zeros(below + above, np.uint8)
+        array: Array = np.ndarray(self.shape, self.dtype, block, below, self.strides)
+        return array
+
+
+def row_major(shape: Shape, itemsize: int) -> Shape:
+    """The strides of an array that lies in memory row by row."""
+    return tuple(itemsize * math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
 @dataclass(frozen=True)
@@ -85,11 +134,11 @@ class Call:
     NumPy is to do about floating-point errors, where that is not what it does outside.
     """
 
-    kernel: Callable[..., Any]
-    inputs: tuple[Any, ...]
-    attrs: dict[str, Any] = field(default_factory=dict)
+    kernel: Callable[..., object]
+    inputs: tuple[object, ...]
+    attrs: dict[str, object] = field(default_factory=dict)
     output: int = -1
-    modes: Any = None
+    modes: Modes | None = None
 
     @property
     def is_effect(self) -> bool:
@@ -97,9 +146,30 @@ class Call:
         return self.output < 0
 
     @property
+    def is_elementwise(self) -> bool:
+        """Whether it goes entry by entry."""
+        return isinstance(self.kernel, np.ufunc) and self.kernel.signature is None
+
+    @property
+    def is_random(self) -> bool:
+        """Whether it draws random numbers."""
+        return any(isinstance(x, np.random.Generator | np.random.RandomState)
+                   for x in (*self.inputs, *self.attrs.values()))
+
+    @property
+    def owner(self) -> object:
+        """What the kernel is a method of: ``np.add`` of ``np.add.reduce``."""
+        return getattr(self.kernel, "__self__", None)
+
+    @property
     def name(self) -> str:
         """What listings call the kernel."""
-        return _name(self.kernel)
+        name = getattr(self.kernel, "__name__", repr(self.kernel))
+        if isinstance(self.owner, np.ufunc):
+            return f"{self.owner.__name__}.{name}"
+        if self.owner is not None and not hasattr(self.owner, "__path__"):   # as of a builtin
+            name = f"{type(self.owner).__name__}.{name.strip('_')}"
+        return name.strip("_<>")
 
 
 class Program:
@@ -127,9 +197,9 @@ class Program:
     """
 
     def __init__(
-        self, slots: list[Slot], calls: list[Call], arguments: list[int], result: Any,
-        leaves: list[tuple[Tensor, np.ndarray]], *, seen: Any = (), fresh: Any = (),
-        added_to: Any = (),
+        self, slots: list[Slot], calls: list[Call], arguments: list[int], result: object,
+        leaves: list[tuple[Tensor, Array]], *, seen: Sequence[tuple[object, str, object]] = (),
+        fresh: Sequence[Tensor] = (), added_to: Sequence[Tensor] = (),
     ) -> None:
         self.slots, self.calls = slots, calls
         self.arguments, self.result = arguments, result
@@ -175,10 +245,11 @@ class Program:
                 return f"call {i + 1} was {lines[i]} and is {now[i]}"
         if len(lines) != len(now):
             return f"it made {len(lines)} calls and makes {len(now)}"
-        for a, b in zip(self.slots, again.slots):
-            if a.kind == "constant" and a.array is not b.array and not _same_values(a, b):
-                return (f"an array of shape {a.shape} was {_short(a.array)} and is"
-                        f" {_short(b.array)}")
+        constants = ((a.array, b.array) for a, b in zip(self.slots, again.slots)
+                     if a.kind == "constant" and a.array is not b.array)
+        for a, b in constants:
+            if a is not None and b is not None and not _same_values(a, b):
+                return f"an array of shape {a.shape} was {_short(a)} and is {_short(b)}"
         return ""
 
     # ---- as text ----
@@ -194,7 +265,7 @@ class Program:
         """The text of each call."""
         names = self.names()
 
-        def shown(x: Any) -> str:
+        def shown(x: object) -> str:
             if isinstance(x, Ref):
                 return names[self.root(x.slot)] + self.part(x.slot)
             if isinstance(x, Tensor):
@@ -224,9 +295,10 @@ class Program:
         order = [call.output for call in self.calls if not call.is_effect]
         names = [slot.name for slot in self.slots]
         for i in [*order, *sorted(set(range(len(names))) - set(order))]:
-            slot = self.slots[i]
-            if slot.kind == "constant" and slot.array.size == 1 and not slot.array.flags.writeable:
-                names[i] = f"{slot.array.item():.6g}"
+            slot, array = self.slots[i], self.slots[i].array
+            if (slot.kind == "constant" and array is not None and array.size == 1
+                    and not array.flags.writeable):
+                names[i] = f"{array.item():.6g}"
             elif not names[i]:
                 short = "%" if slot.kind == "temporary" else f"{slot.kind} "
                 names[i] = f"{short}{counts[slot.kind]}"
@@ -244,18 +316,7 @@ def _part(view: Slot, whole: Slot) -> str:
     return f"[byte {view.offset}: {view.shape} by {view.strides}]"
 
 
-def _name(kernel: Any) -> str:
-    """What a listing calls a kernel."""
-    owner = getattr(kernel, "__self__", None)
-    if isinstance(owner, np.ufunc):
-        return f"{owner.__name__}.{kernel.__name__}"
-    name = getattr(kernel, "__name__", repr(kernel))
-    if owner is not None and not hasattr(owner, "__path__"):           # a module owns a builtin
-        name = f"{type(owner).__name__}.{name.strip('_')}"
-    return name.strip("_<>")
-
-
-def _signature(x: Any) -> Any:
+def _signature(x: object) -> object:
     """What two captures of the same call have in common."""
     if isinstance(x, Ref):
         return x.slot
@@ -265,20 +326,21 @@ def _signature(x: Any) -> Any:
         return tuple((k, _signature(v)) for k, v in x.items())
     code = getattr(x, "__code__", None)
     if code is not None:                                   # a function that the step defines
-        return code, tuple(repr(cell.cell_contents) for cell in x.__closure__ or ())
+        cells = getattr(x, "__closure__", None) or ()
+        return code, tuple(repr(cell.cell_contents) for cell in cells)
     simple = x is None or isinstance(x, bool | int | float | str | slice | np.dtype)
     return repr(x) if simple else type(x)
 
 
-def _same_values(a: Slot, b: Slot) -> bool:
-    return (a.shape, a.dtype) == (b.shape, b.dtype) and a.array.tobytes() == b.array.tobytes()
+def _same_values(a: Array, b: Array) -> bool:
+    return (a.shape, a.dtype) == (b.shape, b.dtype) and a.tobytes() == b.tobytes()
 
 
-def _short(array: np.ndarray) -> str:
+def _short(array: Array) -> str:
     return np.array2string(array, threshold=4, edgeitems=2, precision=4).replace("\n", "")
 
 
-def slots_in(x: Any) -> Iterator[int]:
+def slots_in(x: object) -> Iterator[int]:
     """The slots that inputs refer to, in lists, tuples and dicts too."""
     if isinstance(x, Ref):
         yield x.slot
@@ -289,19 +351,32 @@ def slots_in(x: Any) -> Iterator[int]:
         yield from slots_in(list(x.values()))
 
 
-def filled(x: Any, arrays: list[Any]) -> Any:
+SETTING = (deliver, forget_gradients, set_gradient)       # effects that move no array
+
+
+def gradients_set(call: Call) -> Iterator[tuple[Tensor, Ref | None]]:
+    """The Tensors whose gradients an effect of `SETTING` sets, and to what."""
+    given: Any = call.inputs if call.kernel is set_gradient else call.inputs[0]
+    if call.kernel is forget_gradients:
+        yield from ((t, None) for t in given)
+    else:
+        yield from [given] if call.kernel is set_gradient else given
+
+
+def filled(x: object, arrays: Mapping[int, Array]) -> object:
     """Inputs with arrays where references stand, in lists, tuples and dicts too."""
     return arrays[x.slot] if isinstance(x, Ref) else nested(lambda v: filled(v, arrays), x)
 
 
-def owner_of(array: Any) -> Any:
+def owner_of(array: Array) -> Array:
     """The array that owns the memory of this one."""
-    while getattr(array, "base", None) is not None and hasattr(array.base, "__array_interface__"):
-        array = array.base
+    base = array.base
+    while base is not None and hasattr(base, "__array_interface__"):
+        array, base = base, getattr(base, "base", None)
     return array
 
 
-def address(array: np.ndarray) -> int:
+def address(array: Array) -> int:
     """Where the first entry of an array is."""
     where: int = array.__array_interface__["data"][0]
     return where

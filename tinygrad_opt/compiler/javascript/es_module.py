@@ -6,27 +6,34 @@ import base64
 import json
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import SupportsFloat
 
 import numpy as np
 
 from tinygrad_opt.compiler.javascript.loop_text import LoopText
 from tinygrad_opt.compiler.javascript.optimizer_text import Update, place_gradients
-from tinygrad_opt.compiler.javascript.typed_memory import Function, Memory, Region
+from tinygrad_opt.compiler.javascript.typed_memory import Function, Memory
 from tinygrad_opt.compiler.javascript.vocabulary import (
     HELPERS,
     heads,
     index,
-    is_plain,
     number,
     refused,
 )
-from tinygrad_opt.compiler.native.fusion import Unit, fuse, writes
-from tinygrad_opt.compiler.native.loops import scattering
-from tinygrad_opt.compiler.native.lowering import Pairs, Scatter
-from tinygrad_opt.compiler.native.optimizer_loop import is_step
-from tinygrad_opt.compiler.program import Call, Program, Ref, Slot, slots_in
-from tinygrad_opt.tensor import Tensor, deliver, forget_gradients, set_gradient
+from tinygrad_opt.compiler.native.fusion import Unit, fuse
+from tinygrad_opt.compiler.native.lowering import Pairs
+from tinygrad_opt.compiler.native.optimizer_loop import optimizer_of
+from tinygrad_opt.compiler.program import (
+    SETTING,
+    Call,
+    Program,
+    Ref,
+    gradients_set,
+    row_major,
+    slots_in,
+)
+from tinygrad_opt.tensor import Tensor, deliver
+from tinygrad_opt.typing import Array, Shape
 
 __all__ = ["module"]
 
@@ -109,7 +116,7 @@ class _Module(Memory):
             constants.append(f"const o{i} = {at};")
             at = f"o{i} + {region.size}"
         constants.append(f"const end = {at};")
-        init = "".join(self._filled(i, region) for i, region in enumerate(self.regions)
+        init = "".join(self._filled(i, region.values) for i, region in enumerate(self.regions)
                        if region.values is not None and np.any(region.values))
         helpers = "".join(f"const {h} = {text};\n" for h, text in HELPERS.items()
                           if h in self.used)
@@ -121,47 +128,43 @@ class _Module(Memory):
             slots=f"{{\n  {shown}}}", rates=_object(self.rates),
             functions="\n".join(self.functions), init=init, exports=", ".join(self.parts))
 
-    def _filled(self, i: int, region: Region) -> str:
-        first, many = region.values.flat[0], region.size > 1
-        if many and np.all(region.values == first):
-            return f"  M.fill({number(first)}, o{i}, o{i} + {region.size});\n"
-        steps = np.diff(region.values) if many and region.values.dtype.kind == "i" else [0]
+    def _filled(self, i: int, values: Array) -> str:
+        first, size = values.flat[0], values.size
+        if size > 1 and np.all(values == first):
+            return f"  M.fill({number(first)}, o{i}, o{i} + {size});\n"
+        steps = np.diff(values) if size > 1 and values.dtype.kind == "i" else np.zeros(1)
         if np.all(steps == steps[0]) and steps[0]:         # places that kernels keep
-            return (f"  for (let i = 0; i < {region.size}; i++)"
+            return (f"  for (let i = 0; i < {size}; i++)"
                     f" M[o{i} + i] = {number(first)} + {number(steps[0])} * i;\n")
-        values = region.values.astype("<f8" if self.wide else "<f4")
-        return f'  filled(o{i}, "{base64.b64encode(values.tobytes()).decode()}");\n'
+        content = values.astype("<f8" if self.wide else "<f4").tobytes()
+        return f'  filled(o{i}, "{base64.b64encode(content).decode()}");\n'
 
     def _used_slots(self, part: Function) -> Iterator[int]:
         program, fused = part.program, part.fused
         for unit in fused.units:
             for node in unit.nodes:
-                yield from fused.read_roots(node)
-                if writes(node) >= 0:
-                    yield fused.root(writes(node))
+                yield from fused.read_roots(node) | {fused.written_root(node)} - {-1}
         yield from map(program.root, slots_in(program.result))
 
     # ---- a program as a function ----
 
     def _write(self, name: str, part: Function) -> None:
         program, body = part.program, part.lines
-        optimizers = [_owner(call) for call in program.calls if call.is_effect and is_step(call)]
-        updates = {id(opt): Update(self, opt) for opt in dict.fromkeys(optimizers)}
+        optimizers = {id(opt): opt for opt in map(optimizer_of, program.calls) if opt is not None}
+        updates = {key: Update(self, opt) for key, opt in optimizers.items()}
         if program.added_to:
             raise refused("adding to gradients from before: call zero_grad() in the step")
-        delivered: dict[Tensor, Any] = {}
+        delivered: dict[Tensor, Ref] = {}
         place_gradients(self, part, updates.values())
         for k, slot in enumerate(program.arguments):
             body.append(self._fed(part, k, slot))
         for unit in part.fused.units:
-            if unit.is_call:
-                body.append(self._effect(part, unit.nodes[0], delivered, updates))
-            else:
-                body.append(self._unit(part, unit))
+            body.append(self._unit(part, unit) if unit.call is None else
+                        self._effect(part, unit.call, delivered, updates))
         for t, array in program.leaves:
             self.show(*self._leaf(t, array))
         for t, g in delivered.items():                     # of what no optimizer has laid out
-            if isinstance(g, Ref) and is_plain(part.fused.slots[g.slot]):
+            if part.fused.slots[g.slot].is_row_major:
                 owner = self.names.get(id(t)) or t.name
                 self.show(f"{owner}.grad", self.at(part, g.slot), t.shape, "gradient")
         given = "data, given" if updates else "data"
@@ -170,47 +173,37 @@ class _Module(Memory):
         text = "\n".join(f"  {line}" for line in [*rates, *filter(None, body)])
         self.functions.append(f"function {name}({given}) {{\n{text}\n}}")
 
-    def _leaf(self, t: Tensor, array: np.ndarray) -> tuple[str, str, tuple[int, ...], str]:
+    def _leaf(self, t: Tensor, array: Array) -> tuple[str, str, Shape, str]:
         name = self.names.get(id(t)) or t.name or f"leaf {len(self.shown)}"
         return name, self.written(*self.outside(array, name, "leaf")), array.shape, "leaf"
 
     def _fed(self, part: Function, k: int, slot: int) -> str:
         own = part.program.slots[slot]
         at, size = self.at(part, slot), math.prod(own.shape)
-        if is_plain(own):
+        if own.is_row_major:
             self.show(own.name, at, own.shape, "argument")
             return f"feed(data, {k}, {json.dumps(own.name)}, {at}, {size});"
         rows = self.written(self.region(own.name, size))   # another layout: fed, then laid out
         self.show(own.name, rows, own.shape, "argument")
-        flat, steps = ([s // own.dtype.itemsize for s in strides] for strides in (
-            np.empty(own.shape, own.dtype).strides, own.strides))
         return (f"feed(data, {k}, {json.dumps(own.name)}, {rows}, {size});\n  {heads(own.shape)}"
-                f"M[{index(at, steps)}] = M[{index(rows, flat)}];")
+                f"M[{index(at, own.steps)}] = M[{index(rows, row_major(own.shape, 1))}];")
 
-    def _effect(self, part: Function, call: Call, delivered: dict[Tensor, Any],
+    def _effect(self, part: Function, call: Call, delivered: dict[Tensor, Ref],
                 updates: Mapping[int, Update]) -> str:
         """An effect, or a call that has no words."""
-        kernel = call.kernel
-        if kernel is forget_gradients:
-            for t in call.inputs[0]:
-                delivered.pop(t, None)
-            return ""
-        if kernel in (deliver, set_gradient):
-            pairs = call.inputs[0] if kernel is deliver else [call.inputs]
-            for t, g in pairs:
-                if kernel is deliver and t in delivered:
+        if call.kernel in SETTING:
+            for t, g in gradients_set(call):
+                if call.kernel is deliver and t in delivered:
                     raise refused("a second backward() that adds to the gradients of the first")
-                delivered[t] = g
-                if g is None:                              # t.grad = None
-                    del delivered[t]
+                delivered.pop(t, None)
+                if isinstance(g, Ref):
+                    delivered[t] = g
             return ""
-        if call.is_effect and is_step(call):
-            return updates[id(_owner(call))].called(part, delivered)
+        if optimizer_of(call) is not None:
+            return updates[id(call.owner)].called(part, delivered)
         if call.is_effect and call.name.startswith("check"):
             return ""                                      # it computes nothing
-        random = any(isinstance(v, np.random.Generator | np.random.RandomState)
-                     for v in (*call.inputs, *call.attrs.values()))
-        if random:
+        if call.is_random:
             raise refused(f"{call.name}, which draws random numbers: hand them in as an argument,"
                            " or call model.eval() before the capture")
         what = "effect" if call.is_effect else "call"
@@ -227,11 +220,10 @@ class _Module(Memory):
             at, size = self.at(part, x.slot), math.prod(own.shape)
             if not own.shape:
                 return f"M[{at}]"
-            if is_plain(own):
+            if own.is_row_major:
                 return f"M.slice({at}, {at} + {size})"
-            steps = [s // own.dtype.itemsize for s in own.strides]
             return (f"(() => {{ const out = []; {heads(own.shape)}"
-                    f"out.push(M[{index(at, steps)}]); return M.constructor.from(out); }})()")
+                    f"out.push(M[{index(at, own.steps)}]); return M.constructor.from(out); }})()")
         if isinstance(x, dict):
             return "{" + ", ".join(f"{json.dumps(str(k))}: {self._result(part, v)}"
                                    for k, v in x.items()) + "}"
@@ -239,50 +231,34 @@ class _Module(Memory):
             return f"[{', '.join(self._result(part, v) for v in x)}]"
         if x is None or isinstance(x, str | bool):
             return json.dumps(x)
-        return number(x)
+        if isinstance(x, SupportsFloat):
+            return number(x)
+        raise refused(f"a {type(x).__name__} that the step returns")
 
     # ---- units ----
 
     def _unit(self, part: Function, unit: Unit) -> str:
-        node, fused = unit.nodes[0], part.fused
+        node = unit.nodes[0]
         if isinstance(node, Pairs):
             return self._product(part, node)
-        if isinstance(node, Scatter):
-            slots = [node.out, node.places, node.values]
-            into, places, values = (fused.slots[s] for s in slots)
-            inner = into.strides[1:] if node.adds else ()
-            loop = scattering(fused.low.dtype(node.out), values.shape,
-                              (0,) * (len(values.shape) - len(inner)) + inner, places.strides,
-                              values.strides, node.adds)
-        else:
-            loop, slots = fused.loop(unit, part.stored)
+        loop, slots = part.fused.loop(unit, part.stored)
         named = " ".join(dict.fromkeys(part.program.calls[c].name for c in unit.calls))
         return LoopText(self, loop, [f"M[{self.at(part, s)}" for s in slots], named).text()
 
     def _product(self, part: Function, node: Pairs) -> str:
-        a, b, c = (part.fused.slots[s] for s in (node.a, node.b, node.out))
-        (m, n), (_, k), size = c.shape, a.shape, c.dtype.itemsize
+        def entry(slot: int, *names: str) -> str:
+            return f"M[{index(self.at(part, slot), part.fused.slots[slot].steps, names)}]"
 
-        def entry(slot: int, own: Slot, row: str, column: str) -> str:
-            steps = [s // size for s in own.strides]
-            return f"M[{index(self.at(part, slot), steps, (row, column))}]"
-
-        total = "F(s)" if self.wide and size == 4 else "s"
-        return (f"for (let i = 0; i < {m}; i++) for (let j = 0; j < {n}; j++) {{\n"
-                f"    let s = 0;\n"
-                f"    for (let k = 0; k < {k}; k++) s += {entry(node.a, a, 'i', 'k')}"
-                f" * {entry(node.b, b, 'k', 'j')};\n"
-                f"    {entry(node.out, c, 'i', 'j')} = {total};\n  }}")
-
+        c, depth = part.fused.slots[node.out], part.fused.slots[node.a].shape[1]
+        total = "F(s)" if self.wide and c.dtype.itemsize == 4 else "s"
+        return (f"for (let i = 0; i < {c.shape[0]}; i++) for (let j = 0; j < {c.shape[1]}; j++)"
+                f" {{\n    let s = 0;\n"
+                f"    for (let k = 0; k < {depth}; k++) s += {entry(node.a, 'i', 'k')}"
+                f" * {entry(node.b, 'k', 'j')};\n"
+                f"    {entry(node.out, 'i', 'j')} = {total};\n  }}")
 
 
 # ---- small things --------------------------------------------------------------------------------
-
-
-def _owner(call: Call) -> Any:
-    """The optimizer whose step it is."""
-    kernel: Any = call.kernel
-    return kernel.__self__
 
 
 def _object(options: Mapping[str, float]) -> str:

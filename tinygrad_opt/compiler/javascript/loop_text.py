@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from tinygrad_opt.compiler.javascript.vocabulary import (
     number,
     refused,
 )
-from tinygrad_opt.compiler.native.loops import START, Loop
+from tinygrad_opt.compiler.native.loops import START, Loop, Value
 
 __all__ = ["LoopText"]
 
@@ -41,10 +41,7 @@ class LoopText:
         used = [*loop.checks, *(v for v, *_ in loop.stores), *(v for _, v, _ in loop.folds),
                 *(w for _, _, *at in loop.stores for w in at)]
         for value in loop.values:
-            if value.name == "load":
-                used += value.operands[1:]
-            elif value.name != "number":
-                used += value.operands
+            used += value.operands[1:] if value.name == "load" else value.operands
         for v in used:
             self.uses[v] += 1
         self.written = {a for _, a, *_ in loop.stores} | {a for _, _, a in loop.folds}
@@ -106,7 +103,7 @@ class LoopText:
             text = f"F({text})"
         return f"{into} = {text};"
 
-    def _entry(self, a: int, where: Any = ()) -> str:
+    def _entry(self, a: int, where: Sequence[int] = ()) -> str:
         dtype, strides = self.loop.arrays[a]
         if not self.arrays[a].startswith("M"):
             return self.arrays[a]                          # a number
@@ -131,13 +128,12 @@ class LoopText:
             self.bare.append(text)
         return lines
 
-    def _value(self, value: Any) -> tuple[str, bool]:
+    def _value(self, value: Value) -> tuple[str, bool]:
         """The text of a value, and whether it has yet to be rounded."""
-        name, dtype, operands = value
+        name, dtype, operands, text = value
         if name == "load":
             return self._entry(operands[0], operands[1:]), False
         if name == "number":
-            (text,) = operands
             return number(float.fromhex(text) if dtype[0] == "f" else int(text)), False
         given = [self.names[v] for v in operands]
         if name == "cast":

@@ -13,7 +13,7 @@ from tinygrad_opt.compiler.javascript.loop_text import LoopText
 from tinygrad_opt.compiler.javascript.typed_memory import Function, Memory, Region
 from tinygrad_opt.compiler.javascript.vocabulary import WORDS, heads, index, number, refused
 from tinygrad_opt.compiler.native.optimizer_loop import update_loop
-from tinygrad_opt.compiler.program import Ref
+from tinygrad_opt.compiler.program import Ref, gradients_set, row_major
 from tinygrad_opt.symbols import Symbol, inside, name_of
 from tinygrad_opt.tensor import Tensor, deliver
 
@@ -156,11 +156,9 @@ class Update:
         region, at = self.module.place(part, ref.slot)
         if region is g and at == e.place.start:
             return
-        own = part.fused.slots[ref.slot]
-        size = own.dtype.itemsize
-        flat = [s // size for s in np.empty(e.shape, own.dtype).strides]
-        steps = [0] * (len(e.shape) - len(own.shape)) + [s // size for s in own.strides]
-        yield (f"{heads(e.shape)}M[{index(self.module.written(g, e.place.start), flat)}] ="
+        own, to = part.fused.slots[ref.slot], self.module.written(g, e.place.start)
+        steps = (0,) * (len(e.shape) - len(own.shape)) + own.steps
+        yield (f"{heads(e.shape)}M[{index(to, row_major(e.shape, 1))}] ="
                f" M[{index(self.module.written(region, at), steps)}];")
 
     def _clipped(self) -> Iterator[str]:
@@ -195,10 +193,9 @@ def place_gradients(module: Memory, part: Function, updates: Any) -> None:
         targets = {id(e.target): (e, update._vectors(run)[1])
                    for run in update.plan.runs for e in run.entries}
         for call in part.program.calls:
-            for t, ref in call.inputs[0] if call.kernel is deliver else ():
-                e, g = targets.get(id(t), (None, None))
-                own = part.fused.slots[ref.slot]
-                if (e is not None and own.kind == "temporary" and own.shape == e.shape
-                        and own.strides == np.empty(own.shape, own.dtype).strides
-                        and ref.slot not in part.regions):
+            for t, ref in gradients_set(call) if call.kernel is deliver else ():
+                if ref is None or id(t) not in targets or ref.slot in part.regions:
+                    continue
+                (e, g), own = targets[id(t)], part.fused.slots[ref.slot]
+                if own.kind == "temporary" and own.shape == e.shape and own.is_row_major:
                     part.regions[ref.slot] = g, e.place.start

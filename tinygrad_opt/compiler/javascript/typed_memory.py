@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from tinygrad_opt.compiler.javascript.vocabulary import refused
 from tinygrad_opt.compiler.native.fusion import Fused
-from tinygrad_opt.compiler.program import Program, Slot
+from tinygrad_opt.compiler.program import Program, Slot, address, owner_of
+from tinygrad_opt.typing import Array, Shape
 
 __all__ = ["Function", "Memory", "Region"]
 
@@ -23,7 +23,7 @@ class Region:
     size: int
     address: int = 0
     nbytes: int = 0
-    values: Any = None
+    values: Array | None = None
     kind: str = "temporary"
 
 
@@ -67,25 +67,26 @@ class Memory:
         self.names: dict[int, str] = {}
         self.wide = False
 
-    def region(self, name: str, size: int, values: Any = None, **rest: Any) -> Region:
-        self.regions.append(Region(name, size, values=values, **rest))
+    def region(self, name: str, size: int, values: Array | None = None, kind: str = "temporary",
+               address: int = 0, nbytes: int = 0) -> Region:
+        self.regions.append(Region(name, size, address, nbytes, values, kind))
         return self.regions[-1]
 
-    def outside(self, array: np.ndarray, name: str, kind: str) -> tuple[Region, int]:
+    def outside(self, array: Array, name: str, kind: str) -> tuple[Region, int]:
         """The region that an array from outside lies in, and where."""
-        where = array.__array_interface__["data"][0]
-        below, above = Slot("", array.shape, array.dtype, array.strides).reach
-        size = array.dtype.itemsize
+        like = Slot.like(kind, array)
+        (below, above), size = like.reach, array.dtype.itemsize
+        begin, nbytes = address(array) - below, below + above
         for region in self.regions:
-            if region.nbytes and region.address <= where - below and (
-                    where + above <= region.address + region.nbytes):
-                return region, (where - region.address) // size
-        block = np.zeros((below + above) // size, array.dtype)
-        np.ndarray(array.shape, array.dtype, block, below, array.strides)[...] = array
+            if region.nbytes and region.address <= begin and (
+                    begin + nbytes <= region.address + region.nbytes):
+                return region, (address(array) - region.address) // size
+        copy = like.apart()
+        copy[...] = array
+        block = owner_of(copy).view(array.dtype)
         _must_fit(block, name)
-        made = self.region(name, block.size, None if kind == "argument" else block,
-                           address=where - below, nbytes=below + above, kind=kind)
-        return made, below // size
+        values = None if kind == "argument" else block
+        return self.region(name, block.size, values, kind, begin, nbytes), below // size
 
     def place(self, part: Function, slot: int) -> tuple[Region, int]:
         """The region of a slot, and where its first entry is."""
@@ -114,13 +115,13 @@ class Memory:
         number = next(i for i, r in enumerate(self.regions) if r is region)
         return f"o{number}" + (f" + {begin}" if begin else "")
 
-    def show(self, name: str, at: str, shape: tuple[int, ...], kind: str) -> None:
+    def show(self, name: str, at: str, shape: Shape, kind: str) -> None:
         """Tell where an array lies, row by row."""
         if name not in self.shown:
             self.shown[name] = f"{{at: {at}, shape: {list(shape)}, kind: {json.dumps(kind)}}}"
 
 
-def _must_fit(values: np.ndarray, name: str) -> None:
+def _must_fit(values: Array, name: str) -> None:
     """Integers are kept as floats."""
     if values.dtype.kind in "iu" and np.any(np.abs(values.astype(float)) > 1 << 24):
         raise refused(f"the integers of {name}, which float32 does not hold")

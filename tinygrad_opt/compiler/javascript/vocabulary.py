@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import SupportsFloat
 
 import numpy as np
 
-from tinygrad_opt.compiler.program import Slot
 from tinygrad_opt.errors import CaptureError
+from tinygrad_opt.typing import Shape
 
-__all__ = ["EXACT", "HELPERS", "OF_TRUTH", "WORDS", "cast", "heads", "index", "is_plain", "number",
-           "refused"]
+__all__ = ["EXACT", "HELPERS", "OF_TRUTH", "WORDS", "cast", "heads", "index", "number", "refused"]
 
 # what is as exact as its operands, and so is not rounded again
 EXACT: dict[str, str] = {
@@ -75,17 +75,7 @@ def refused(what: str) -> CaptureError:
     return CaptureError(f"to_javascript() has no words for {what}.")
 
 
-def is_plain(slot: Slot) -> bool:
-    """Whether it lies in memory row by row, without gaps; axes of length 1 have no steps."""
-    want = slot.dtype.itemsize
-    for n, step in zip(slot.shape[::-1], slot.strides[::-1]):
-        if n != 1 and step != want:
-            return 0 in slot.shape
-        want *= n
-    return True
-
-
-def number(x: Any) -> str:
+def number(x: SupportsFloat) -> str:
     """A number as JavaScript writes it."""
     if isinstance(x, bool | np.bool_):
         return str(int(x))
@@ -96,12 +86,12 @@ def number(x: Any) -> str:
     return f"(-{text})" if math.copysign(1, x) < 0 else text.removesuffix(".0")
 
 
-def heads(shape: tuple[int, ...]) -> str:
+def heads(shape: Shape) -> str:
     """The beginnings of loops over a shape."""
     return "".join(f"for (let i{a} = 0; i{a} < {n}; i{a}++) " for a, n in enumerate(shape))
 
 
-def index(begin: str, steps: Any, names: Any = None) -> str:
+def index(begin: str, steps: Sequence[int], names: Sequence[str] = ()) -> str:
     """Where an entry lies: the beginning, and its indices times the steps."""
     names = names or [f"i{a}" for a in range(len(steps))]
     parts = [name if s == 1 else f"{s} * {name}" for name, s in zip(names, steps) if s]

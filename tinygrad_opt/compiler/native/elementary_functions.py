@@ -8,39 +8,37 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-__all__ = ["FUNCTIONS", "SUPPORTED", "Scalars", "constant", "integer", "kind_of", "typed"]
+if TYPE_CHECKING:
+    from llvmlite import ir
+
+__all__ = ["FUNCTIONS", "SUPPORTED", "Scalars", "constant", "integer", "typed"]
 
 SUPPORTED = {"f4", "f8", "b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"}
 
 
-def kind_of(dtype: str) -> str:
-    """"f", "i", "u" or "b"."""
-    return dtype[0]
-
-
 @functools.cache
-def integer(bits: int) -> Any:
-    import llvmlite.ir as ir
+def integer(bits: int) -> ir.Type:
+    from llvmlite import ir
     return ir.IntType(bits)
 
 
 @functools.cache
-def typed(dtype: str) -> Any:
+def typed(dtype: str) -> ir.Type:
     """LLVM's type for a value."""
-    import llvmlite.ir as ir
-    if kind_of(dtype) == "f":
+    from llvmlite import ir
+    if dtype[0] == "f":
         return ir.FloatType() if dtype == "f4" else ir.DoubleType()
     return integer(1 if dtype == "b1" else 8 * int(dtype[1:]))
 
 
-def constant(dtype: str, x: Any) -> Any:
+def constant(dtype: str, x: float | str) -> ir.Constant:
     """A number, given as itself or as its text."""
-    if kind_of(dtype) == "f":
+    if dtype[0] == "f":
         x = float.fromhex(x) if isinstance(x, str) else float(x)
         with np.errstate(over="ignore"):
             return typed(dtype)(float(np.dtype(dtype).type(x)))
@@ -58,16 +56,16 @@ class Scalars:
         Whether sums may be added up in another order.
     """
 
-    def __init__(self, b: Any, dtype: str, reassociate: bool = False) -> None:
-        self.b, self.dtype, self.kind, self.type = b, dtype, kind_of(dtype), typed(dtype)
+    def __init__(self, b: ir.IRBuilder, dtype: str, reassociate: bool = False) -> None:
+        self.b, self.dtype, self.kind, self.type = b, dtype, dtype[0], typed(dtype)
         self.flags = ("contract", "reassoc") if reassociate else ("contract",)
 
-    def number(self, x: float) -> Any:
+    def number(self, x: float) -> ir.Value:
         return constant(self.dtype, x)
 
-    def cast(self, x: Any, dtype: str) -> Any:
+    def cast(self, x: ir.Value, dtype: str) -> ir.Value:
         """A value of another dtype as one of this."""
-        b, kind, here = self.b, kind_of(dtype), self.type
+        b, kind, here = self.b, dtype[0], self.type
         if dtype == self.dtype:
             return x
         if self.kind == "b":
@@ -83,17 +81,17 @@ class Scalars:
             return b.trunc(x, here) if here.width < x.type.width else x
         return b.sext(x, here) if kind == "i" else b.zext(x, here)
 
-    def call(self, name: str, *operands: Any) -> Any:
+    def call(self, name: str, *operands: Sequence[ir.Value]) -> ir.Value:
         """An intrinsic function of LLVM: sqrt, fabs, copysign, maximum."""
         suffix = "f32" if self.dtype == "f4" else "f64"
         return self._function(f"llvm.{name}.{suffix}", operands)
 
-    def libm(self, name: str, *operands: object) -> Any:
+    def libm(self, name: str, *operands: ir.Value) -> ir.Value:
         """A function of the C library, one number at a time."""
         return self._function(name + ("f" if self.dtype == "f4" else ""), operands)
 
-    def _function(self, name: str, operands: Any) -> Any:
-        import llvmlite.ir as ir
+    def _function(self, name: str, operands: Sequence[ir.Value]) -> ir.Value:
+        from llvmlite import ir
         module = self.b.module
         function = module.globals.get(name) or ir.Function(
             module, ir.FunctionType(self.type, [self.type] * len(operands)), name)
@@ -103,47 +101,47 @@ class Scalars:
 
     # ---- arithmetic ----
 
-    def add(self, x: Any, y: Any) -> Any:
+    def add(self, x: ir.Value, y: ir.Value) -> ir.Value:
         if self.kind == "f":
             return self.b.fadd(x, y, flags=self.flags)
         return self.b.or_(x, y) if self.kind == "b" else self.b.add(x, y)
 
-    def subtract(self, x: Any, y: Any) -> Any:
+    def subtract(self, x: ir.Value, y: ir.Value) -> ir.Value:
         return self.b.fsub(x, y, flags=self.flags) if self.kind == "f" else self.b.sub(x, y)
 
-    def multiply(self, x: Any, y: Any) -> Any:
+    def multiply(self, x: ir.Value, y: ir.Value) -> ir.Value:
         if self.kind == "f":
             return self.b.fmul(x, y, flags=self.flags)
         return self.b.and_(x, y) if self.kind == "b" else self.b.mul(x, y)
 
-    def divide(self, x: Any, y: Any) -> Any:
+    def divide(self, x: ir.Value, y: ir.Value) -> ir.Value:
         return self.b.fdiv(x, y)
 
-    def negative(self, x: Any) -> Any:
+    def negative(self, x: ir.Value) -> ir.Value:
         return self.b.fneg(x) if self.kind == "f" else self.b.neg(x)
 
-    def absolute(self, x: Any) -> Any:
+    def absolute(self, x: ir.Value) -> ir.Value:
         if self.kind == "f":
             return self.call("fabs", x)
         if self.kind != "i":
             return x
         return self.b.select(self.compare("<", x, self.number(0)), self.negative(x), x)
 
-    def compare(self, sign: str, x: Any, y: Any) -> Any:
+    def compare(self, sign: str, x: ir.Value, y: ir.Value) -> ir.Value:
         if self.kind == "f":
             unordered = sign == "!="                       # nan differs from everything
             return (self.b.fcmp_unordered if unordered else self.b.fcmp_ordered)(sign, x, y)
         return (self.b.icmp_signed if self.kind == "i" else self.b.icmp_unsigned)(sign, x, y)
 
-    def is_nan(self, x: Any) -> Any:
+    def is_nan(self, x: ir.Value) -> ir.Value:
         return self.b.fcmp_unordered("uno", x, x)
 
-    def choose(self, mask: Any, x: Any, y: Any) -> Any:
+    def choose(self, mask: ir.Value, x: ir.Value, y: ir.Value) -> ir.Value:
         return self.b.select(mask, x, y)
 
-    def maximum(self, x: Any, y: Any, sign: str = ">") -> Any:
+    def maximum(self, x: ir.Value, y: ir.Value, sign: str = ">") -> ir.Value:
         """The larger one, or nan; a choice, which LLVM can do for several entries at once."""
-        import llvmlite.ir as ir
+        from llvmlite import ir
         if self.kind != "f":
             return self.b.select(self.compare(sign, x, y), x, y)
         if "reassoc" in self.flags:
@@ -152,16 +150,16 @@ class Scalars:
             return self.b.select(self.b.fcmp_unordered(sign, x, y), x, y)
         return self.b.select(self.b.or_(self.b.fcmp_ordered(sign, x, y), self.is_nan(x)), x, y)
 
-    def minimum(self, x: object, y: object) -> Any:
+    def minimum(self, x: ir.Value, y: ir.Value) -> ir.Value:
         return self.maximum(x, y, "<")
 
     # ---- for the functions below ----
 
-    def fma(self, x: object, y: object, z: object) -> Any:
+    def fma(self, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
         """x y + z, rounded once."""
         return self.call("fma", x, y, z)
 
-    def polynomial(self, x: Any, coefficients: Any) -> Any:
+    def polynomial(self, x: ir.Value, coefficients: Sequence[float]) -> ir.Value:
         """c₀ + x (c₁ + x (c₂ + …))."""
         *rest, last = coefficients
         value = self.number(last)
@@ -169,30 +167,30 @@ class Scalars:
             value = self.fma(value, x, self.number(c))
         return value
 
-    def bits(self, x: Any) -> Any:
+    def bits(self, x: ir.Value) -> ir.Value:
         """A float as the integer of its bits."""
         return self.b.bitcast(x, self.integers)
 
-    def of_bits(self, x: Any) -> Any:
+    def of_bits(self, x: ir.Value) -> ir.Value:
         return self.b.bitcast(x, self.type)
 
     @property
-    def integers(self) -> Any:
+    def integers(self) -> ir.Type:
         return integer(8 * np.dtype(self.dtype).itemsize)
 
-    def two_to(self, n: Any) -> Any:
+    def two_to(self, n: ir.Value) -> ir.Value:
         """2ⁿ for an integer n within the exponents."""
         limits = np.finfo(self.dtype)
         place = self.b.add(n, self.integers(1 - int(limits.minexp)))
         return self.of_bits(self.b.shl(place, self.integers(limits.nmant)))
 
-    def truth(self, x: object) -> Any:
+    def truth(self, x: ir.Value) -> ir.Value:
         return x if self.kind == "b" else self.compare("!=", x, self.number(0))
 
 
 # ---- functions of a few instructions -------------------------------------------------------------
 
-Function = Callable[..., Any]
+Function: TypeAlias = "Callable[..., ir.Value]"
 
 
 def _compared(sign: str) -> Function:
@@ -203,7 +201,7 @@ def _libm(name: str) -> Function:
     return lambda s, *operands: s.libm(name, *operands)
 
 
-def _sign(s: Scalars, x: object) -> Any:
+def _sign(s: Scalars, x: ir.Value) -> ir.Value:
     zero, one = s.number(0), s.number(1)
     above = s.choose(s.compare(">", x, zero), one, x)
     return s.choose(s.compare("<", x, zero), s.number(-1), above) if s.kind != "u" else above
@@ -251,7 +249,7 @@ _ERFC = [0.2184987345370331, 0.11460274749756379, -0.011749767914093275, -8.5802
          -2.5016091668501425e-10, 1.0254812032468186e-10]
 
 
-def _halved(s: Scalars, x: Any) -> tuple[Any, Any, Any]:
+def _halved(s: Scalars, x: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
     """x = n log 2 + r with |r| ≤ ½ log 2: n as a number and as an integer, and r."""
     high, low = _LOG2[s.dtype]
     half = 1.5 * 2.0 ** np.finfo(s.dtype).nmant            # adding it rounds to an integer
@@ -262,18 +260,18 @@ def _halved(s: Scalars, x: Any) -> tuple[Any, Any, Any]:
     return n, whole, r
 
 
-def _within(s: Scalars, x: object, low: float, high: float) -> Any:
+def _within(s: Scalars, x: ir.Value, low: float, high: float) -> ir.Value:
     """x brought between two bounds; nan stays nan."""
     x = s.choose(s.compare("<", x, s.number(low)), s.number(low), x)
     return s.choose(s.compare(">", x, s.number(high)), s.number(high), x)
 
 
-def _expm1_of(s: Scalars, r: Any) -> Any:
+def _expm1_of(s: Scalars, r: ir.Value) -> ir.Value:
     """eʳ − 1 on |r| ≤ ½ log 2."""
     return s.fma(s.b.fmul(r, r), s.polynomial(r, _EXP[s.dtype]), r)
 
 
-def _exp(s: Scalars, x: Any) -> Any:
+def _exp(s: Scalars, x: ir.Value) -> ir.Value:
     """2ⁿ eʳ, scaled in two steps, since 2ⁿ alone may overflow or vanish."""
     x = _within(s, x, *((-104.0, 89.0) if s.dtype == "f4" else (-746.0, 710.0)))
     _, n, r = _halved(s, x)
@@ -283,7 +281,7 @@ def _exp(s: Scalars, x: Any) -> Any:
     return s.b.fmul(s.b.fmul(value, s.two_to(half)), s.two_to(s.b.sub(n, half)))
 
 
-def _expm1(s: Scalars, x: Any) -> Any:
+def _expm1(s: Scalars, x: ir.Value) -> ir.Value:
     """2ⁿ (eʳ − 1) + 2ⁿ − 1."""
     bounded = _within(s, x, *((-18.0, 89.0) if s.dtype == "f4" else (-40.0, 710.0)))
     _, n, r = _halved(s, bounded)
@@ -293,7 +291,7 @@ def _expm1(s: Scalars, x: Any) -> Any:
     return s.choose(s.compare("<", s.absolute(x), s.number(1e-20)), x, value)
 
 
-def _tanh(s: Scalars, x: Any) -> Any:
+def _tanh(s: Scalars, x: ir.Value) -> ir.Value:
     """x + x³ times a polynomial near 0, and beyond 1 − 2 / (e²ˣ + 1)."""
     size = _within(s, s.absolute(x), 0.0, 22.0)
     e = _exp(s, s.b.fadd(size, size))
@@ -303,7 +301,7 @@ def _tanh(s: Scalars, x: Any) -> Any:
     return s.call("copysign", s.choose(s.compare(">", size, s.number(0.625)), far, near), x)
 
 
-def _log_of(s: Scalars, x: Any, lost: Any = None, shift: Any = None) -> Any:
+def _log_of(s: Scalars, x: ir.Value, lost: ir.Value = None, shift: ir.Value = None) -> ir.Value:
     """log x = k log 2 + log(1 + f), for positive normal x; what was `lost` of x, over x, is added,
     and `shift` binary places are taken away."""
     b, limits = s.b, np.finfo(s.dtype)
@@ -326,7 +324,7 @@ def _log_of(s: Scalars, x: Any, lost: Any = None, shift: Any = None) -> Any:
     return b.fsub(b.fmul(k, s.number(high)), tail)
 
 
-def _log(s: Scalars, x: Any) -> Any:
+def _log(s: Scalars, x: ir.Value) -> ir.Value:
     limits = np.finfo(s.dtype)
     tiny = s.compare("<", x, s.number(float(limits.tiny)))
     up = s.number(2.0 ** limits.nmant)
@@ -335,14 +333,14 @@ def _log(s: Scalars, x: Any) -> Any:
     return _ends_of_log(s, x, value, s.number(0))
 
 
-def _ends_of_log(s: Scalars, x: object, value: object, zero: object) -> Any:
+def _ends_of_log(s: Scalars, x: ir.Value, value: ir.Value, zero: ir.Value) -> ir.Value:
     """−∞ at its zero, nan below it and for nan, ∞ for ∞."""
     value = s.choose(s.compare(">", x, zero), value, s.number(math.nan))
     value = s.choose(s.compare("==", x, zero), s.number(-math.inf), value)
     return s.choose(s.compare("==", x, s.number(math.inf)), x, value)
 
 
-def _log1p(s: Scalars, x: Any) -> Any:
+def _log1p(s: Scalars, x: ir.Value) -> ir.Value:
     """log u for u = 1 + x, and what was lost when 1 was added."""
     b = s.b
     u = b.fadd(s.number(1), x)
@@ -354,14 +352,14 @@ def _log1p(s: Scalars, x: Any) -> Any:
     return s.choose(s.compare("<", s.absolute(x), s.number(small / 2)), x, value)
 
 
-def _logaddexp(s: Scalars, x: object, y: object) -> Any:
+def _logaddexp(s: Scalars, x: ir.Value, y: ir.Value) -> ir.Value:
     """The larger one + log1p(e^−|x − y|); where both are the same infinity, that."""
     top, bottom = s.maximum(x, y), s.minimum(x, y)
     made = s.add(top, _log1p(s, _exp(s, s.subtract(bottom, top))))
     return s.choose(s.compare("==", x, y), s.add(x, s.number(math.log(2))), made)
 
 
-def _erf(s: Scalars, x: Any) -> Any:
+def _erf(s: Scalars, x: ir.Value) -> ir.Value:
     """x + x times a polynomial near 0, and beyond 1 − e^−x² times one in 1/x; in float64."""
     w = Scalars(s.b, "f8")
     full = w.cast(x, s.dtype)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from tinygrad_opt.compiler.native.elementary_functions import integer
+
+if TYPE_CHECKING:
+    from llvmlite import ir
 
 __all__ = ["FunctionCode"]
 
@@ -32,8 +35,8 @@ class FunctionCode:
         Addresses.
     """
 
-    def __init__(self, name: str, count: int, entry: Any) -> None:
-        import llvmlite.ir as ir
+    def __init__(self, name: str, count: int, entry: ir.Type) -> None:
+        from llvmlite import ir
         self.i32, self.i64 = integer(32), integer(64)
         self.module, pointer = ir.Module(name), entry.as_pointer()
         table = ir.FunctionType(self.i32, [pointer.as_pointer()])
@@ -47,25 +50,35 @@ class FunctionCode:
         b.ret(b.call(inner, [b.load(b.gep(outer.args[0], [self.i64(k)])) for k in range(count)]))
         self.b, self.arrays = ir.IRBuilder(inner.append_basic_block()), inner.args
 
-    def text(self, refused: Any = None) -> str:
+    def text(self, refused: ir.Value = None) -> str:
         """The module, once the function has ended; it returns 0, or what says that it refused."""
         self.b.ret(self.i32(0) if refused is None else refused)
         return str(self.module)
 
-    def loop(self, begin: int, end: object, step: int, body: Callable[..., Any],
-             carried: Any = ()) -> Any:
+    def at(self, array: ir.Value, *parts: tuple[ir.Value, int]) -> ir.Value:
+        """The address of an entry: each index times its step, in units of what arrays hold."""
+        b, offset = self.b, self.i64(0)
+        for i, step in parts:
+            if step:
+                offset = b.add(offset, b.mul(i, self.i64(step), flags=("nsw",)), flags=("nsw",))
+        return b.gep(array, [offset], inbounds=True)
+
+    def loop(
+        self, begin: int, end: int | ir.Value, step: int,
+        body: Callable[..., Sequence[ir.Value] | None], carried: Sequence[ir.Value] = (),
+    ) -> Sequence[ir.Value]:
         """Do ``body(i, *carried)`` for i from begin to end; it gives what is carried on, and the
         last of that is returned."""
         b, start, stop = self.b, self.i64(begin), self.i64(end) if isinstance(end, int) else end
         if end == begin:
             return carried
         if isinstance(end, int) and end - begin == step:
-            return body(start, *carried)
+            return body(start, *carried) or ()
         before, head = b.block, b.append_basic_block()
         b.branch(head)
         b.position_at_end(head)
         phis = [b.phi(x.type) for x in (start, *carried)]
-        found = body(*phis)
+        found = body(*phis) or ()
         if not carried:
             found = ()
         after = b.add(phis[0], self.i64(step), flags=("nuw", "nsw"))

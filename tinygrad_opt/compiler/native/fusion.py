@@ -8,15 +8,28 @@ own loop reads is never written to memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
 
-from tinygrad_opt.compiler.bound import SETTING
-from tinygrad_opt.compiler.native.loops import Loop, Value
-from tinygrad_opt.compiler.native.lowering import Check, Entries, Fold, Lowering, Pairs, Scatter
-from tinygrad_opt.compiler.program import Call, Program, slots_in
+from tinygrad_opt.compiler.native.loops import Loop, Values, scattering
+from tinygrad_opt.compiler.native.lowering import (
+    Check,
+    Entries,
+    Fold,
+    Gathered,
+    Looped,
+    Lowering,
+    Node,
+    Number,
+    Scatter,
+    Term,
+    reads,
+    slots_of,
+    writes,
+)
+from tinygrad_opt.compiler.program import SETTING, Call, Program, row_major
+from tinygrad_opt.typing import Shape
 
-__all__ = ["Fused", "Unit", "fuse", "writes"]
+__all__ = ["Fused", "Unit", "fuse"]
 
 MOST = 24                                # arrays that a loop reads and writes
 
@@ -34,43 +47,25 @@ class Unit:
         Lengths of the axes that a loop goes through, without those of length 1.
     """
 
-    def __init__(self, node: Any, call: int, space: tuple[int, ...] | None) -> None:
+    def __init__(self, node: Node, call: int, space: Shape | None) -> None:
         self.nodes, self.calls, self.space = [node], [call], space
 
     @property
-    def is_call(self) -> bool:
-        return isinstance(self.nodes[0], Call)
+    def call(self) -> Call | None:
+        """The call that NumPy makes, if it is one."""
+        node = self.nodes[0]
+        return node if isinstance(node, Call) else None
 
-
-def reads(node: Any) -> Iterator[int]:
-    """The slots that a node reads."""
-    if isinstance(node, Call):
-        yield from slots_in((node.inputs, node.attrs))
-    elif isinstance(node, Pairs):
-        yield from (node.a, node.b)
-    elif isinstance(node, Scatter):
-        yield from (node.places, node.values, node.out)
-    else:
-        yield from _leaves(node.term)
-
-
-def _leaves(term: Any) -> Iterator[int]:
-    if isinstance(term, int):
-        yield term
-    elif term[0] != "number":
-        for x in term[2:]:
-            yield from _leaves(x)
-
-
-def writes(node: object) -> int:
-    """The slot that a node writes, or -1."""
-    return node.output if isinstance(node, Call) else getattr(node, "out", -1)
+    @property
+    def looped(self) -> list[Looped]:
+        """The nodes of a loop."""
+        return [node for node in self.nodes if isinstance(node, Looped)]
 
 
 class Fused:
     """The units of a program, in order."""
 
-    def __init__(self, low: Lowering, nodes: list[tuple[Any, int]], barriers: set[int]) -> None:
+    def __init__(self, low: Lowering, nodes: list[tuple[Node, int]], barriers: set[int]) -> None:
         self.low, self.slots = low, low.slots
         self.barriers = barriers                           # calls that may write what is outside
         self.units: list[Unit] = []
@@ -81,34 +76,35 @@ class Fused:
         base = self.slots[slot].base
         return slot if base < 0 else base
 
-    def read_roots(self, node: object) -> set[int]:
+    def read_roots(self, node: Node) -> set[int]:
         """The slots that own the memory that a node reads."""
         return set(map(self.root, reads(node)))
 
+    def written_root(self, node: Node) -> int:
+        """The slot that owns the memory that a node writes, or -1."""
+        slot = writes(node)
+        return slot if slot < 0 else self.root(slot)
+
     # ---- how a node goes through memory ----
 
-    def order(self, node: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def order(self, node: Looped) -> tuple[Shape, Shape]:
         """The shape of a node's space, and its axes from the largest step to the smallest."""
         if isinstance(node, Entries):
-            guide = self.slots[node.out]
-            shape = guide.shape
+            shape, steps = self.slots[node.out].shape, self.slots[node.out].strides
         else:
             shape = node.shape
-            whole = (s for s in _leaves(node.term) if self.slots[s].shape == shape)
-            first = next(whole, None)
-            if first is None:
-                return shape, tuple(a for a, n in enumerate(shape) if n != 1)
-            guide = self.slots[first]
+            steps = next((self.slots[s].strides for s, _ in slots_of(node.term)
+                          if self.slots[s].shape == shape), row_major(shape, 1))
         axes = [a for a, n in enumerate(shape) if n != 1]
-        return shape, tuple(sorted(axes, key=lambda a: -abs(guide.strides[a])))
+        return shape, tuple(sorted(axes, key=lambda a: -abs(steps[a])))
 
-    def space(self, node: object) -> tuple[int, ...] | None:
-        if not isinstance(node, Entries | Fold | Check):
+    def space(self, node: Node) -> Shape | None:
+        if not isinstance(node, Looped):
             return None
         shape, axes = self.order(node)
         return tuple(shape[a] for a in axes)
 
-    def strides(self, slot: int, node: object) -> tuple[int, ...]:
+    def strides(self, slot: int, node: Looped) -> Shape:
         """The steps of a slot along the axes of a node's space; 0 where it is broadcast."""
         shape, axes = self.order(node)
         own = self.slots[slot]
@@ -116,12 +112,12 @@ class Fused:
         return tuple(
             own.strides[a - lead] if a >= lead and own.shape[a - lead] != 1 else 0 for a in axes)
 
-    def key(self, slot: int, node: Any) -> Any:
+    def key(self, slot: int, node: Looped) -> tuple[object, ...]:
         """The same for slots that a loop meets at the same entries."""
         own = self.slots[slot]
         return self.root(slot), own.offset, self.strides(slot, node), own.dtype
 
-    def _collecting(self, fold: Fold) -> tuple[int, ...]:
+    def _collecting(self, fold: Fold) -> Shape:
         """The steps of what a fold collects, along the axes of its space."""
         shape, axes = self.order(fold)
         out = self.slots[fold.out]
@@ -134,122 +130,94 @@ class Fused:
 
     # ---- which nodes share a loop ----
 
-    def _place(self, nodes: list[tuple[object, int]]) -> None:
+    def _place(self, nodes: list[tuple[Node, int]]) -> None:
         first: dict[int, Unit] = {}                        # that reads a slot
         order: dict[Unit, int] = {}                        # later units have smaller numbers
         barrier = 0                                        # of the first that may write
-        units: list[Unit] = []
         for node, call in reversed(nodes):
-            out, space = writes(node), self.space(node)
-            reader = first.get(self.root(out)) if out >= 0 else None
-            unit = None
-            if (isinstance(node, Entries) and reader is not None and reader.space == space
-                    and order[reader] >= (barrier if self._reads_outside(node) else 0)
-                    and self._alike(node, reader)):
-                unit = reader
+            space = self.space(node)
+            unit = first.get(self.written_root(node))
+            if (unit is not None and isinstance(node, Entries) and unit.space == space
+                    and order[unit] >= (barrier if self._reads_outside(node) else 0)
+                    and self._alike(node, unit)):
                 unit.nodes.insert(0, node)
                 unit.calls.insert(0, call)
-            if unit is None:
+            else:
                 unit = Unit(node, call, space)
-                units.append(unit)
-                order[unit] = len(units)
+                order[unit] = len(order) + 1
             if call in self.barriers:
                 barrier = order[unit]
-            for slot in reads(node):
-                root = self.root(slot)
+            for root in self.read_roots(node):
                 if root not in first or order[unit] > order[first[root]]:
                     first[root] = unit
-        self.units = units[::-1]
+        self.units = [*order][::-1]
 
-    def _reads_outside(self, node: object) -> bool:
+    def _reads_outside(self, node: Node) -> bool:
         """Whether it reads what effects may write."""
         return any(self.slots[r].kind == "leaf" or (
-            self.slots[r].kind == "constant" and not self.low.is_frozen(r))
-            for r in map(self.root, reads(node)))
+            self.slots[r].kind == "constant" and not self.slots[r].is_frozen)
+            for r in self.read_roots(node))
 
     def _alike(self, node: Entries, unit: Unit) -> bool:
         """Whether a loop meets each entry of what a node makes just where it is made."""
         made, root = self.key(node.out, node), self.root(node.out)
-        return (all(self.key(slot, other) == made for other in unit.nodes
-                    for slot in self._direct(other) if self.root(slot) == root)
-                and not any(self.root(slot) == root for other in unit.nodes
-                            for slot in self._gathered(other))
-                and not any(self.root(writes(other)) == root for other in unit.nodes
-                            if writes(other) >= 0)
+        return (all(not gathered and self.key(slot, other) == made for other in unit.looped
+                    for slot, gathered in slots_of(other.term) if self.root(slot) == root)
+                and root not in map(self.written_root, unit.nodes)
                 and self._width(unit.nodes) < MOST)
 
-    def _direct(self, node: object) -> Iterator[int]:
-        """The slots that are read entry by entry."""
-        gathered = list(self._gathered(node))
-        for slot in reads(node):
-            if slot in gathered:
-                gathered.remove(slot)
-            else:
-                yield slot
-
-    def _gathered(self, node: object) -> Iterator[int]:
-        """The slots that are read at places that are computed."""
-        def inside(term: object) -> Iterator[int]:
-            if isinstance(term, tuple) and term[0] != "number":
-                if term[0] == "load":
-                    yield term[2]
-                for x in term[3 if term[0] == "load" else 2 :]:
-                    yield from inside(x)
-        if hasattr(node, "term"):
-            yield from inside(node.term)
-
-    def _width(self, nodes: list[object]) -> int:
+    def _width(self, nodes: Iterable[Node]) -> int:
         return len({self.root(s) for n in nodes for s in (*reads(n), writes(n)) if s >= 0})
 
     def _join(self) -> None:
         """Join loops of one space with earlier ones that read or make the same."""
-        units = self.units
         made: dict[int, int] = {}                          # where a slot was last written
         barrier = latest = -1                              # behind effects; behind any call
         kept: list[Unit] = []
-        for unit in units:
+        for unit in self.units:
             place = None
             if unit.space is not None:
-                ready = max((made.get(self.root(s), -1) for n in unit.nodes for s in reads(n)),
+                ready = max((made.get(r, -1) for n in unit.nodes for r in self.read_roots(n)),
                             default=-1)
                 if any(map(self._reads_outside, unit.nodes)):
                     ready = max(ready, barrier)
                 if any(isinstance(n, Check) for n in unit.nodes):      # what comes first, happens
                     ready = max(ready, latest)
-                for i in range(len(kept) - 1, max(ready, 0) - 1, -1):
-                    if kept[i].space == unit.space and self._may_join(kept[i], unit):
-                        place = i
-                        break
+                place = next((i for i in range(len(kept) - 1, max(ready, 0) - 1, -1)
+                              if self._may_join(kept[i], unit)), None)
             if place is None:
                 kept.append(unit)
                 place = len(kept) - 1
             else:
                 kept[place].nodes += unit.nodes
                 kept[place].calls += unit.calls
-            for n in unit.nodes:
-                if writes(n) >= 0:
-                    root = self.root(writes(n))
-                    made[root] = max(made.get(root, -1), place)
-            if unit.is_call:
+            for root in map(self.written_root, unit.nodes):
+                made[root] = max(made.get(root, -1), place)
+            if unit.call is not None:
                 latest = len(kept)
                 if unit.calls[0] in self.barriers:
                     barrier = len(kept)
         self.units = kept
 
     def _may_join(self, unit: Unit, later: Unit) -> bool:
-        keys = {self.key(s, n) for n in unit.nodes for s in self._direct(n)}
-        made = {self.key(n.out, n): self.root(n.out) for n in unit.nodes if isinstance(n, Entries)}
-        folded = {self.root(n.out) for n in unit.nodes if isinstance(n, Fold)}
-        wanted = [self.key(s, n) for n in later.nodes for s in self._direct(n)]
-        roots = [self.root(s) for n in later.nodes for s in reads(n)]
-        if not any(k in keys or k in made for k in wanted):
+        if unit.space != later.space:
             return False
-        own = set(made.values())
-        return (folded.isdisjoint(roots)
-                and all(k in made for k in wanted if k[0] in own)
-                and own.isdisjoint(self.root(s) for n in later.nodes for s in self._gathered(n))
-                and not any(self.root(writes(n)) in own for n in later.nodes if writes(n) >= 0)
+        earlier, wanted = [*self._terms(unit)], [*self._terms(later)]
+        keys = {key for key, _, gathered in earlier if not gathered}
+        made = {self.key(n.out, n) for n in unit.nodes if isinstance(n, Entries)}
+        own = {self.root(n.out) for n in unit.nodes if isinstance(n, Entries)}
+        folded = {self.root(n.out) for n in unit.nodes if isinstance(n, Fold)}
+        return (any(key in keys or key in made for key, _, gathered in wanted if not gathered)
+                and all(root not in folded and (root not in own or (key in made and not gathered))
+                        for key, root, gathered in wanted)
+                and own.isdisjoint(map(self.written_root, later.nodes))
                 and self._width(unit.nodes + later.nodes) <= MOST)
+
+    def _terms(self, unit: Unit) -> Iterator[tuple[tuple[object, ...], int, bool]]:
+        """What a loop reads: by which key, whose memory, and whether at places."""
+        for node in unit.looped:
+            for slot, gathered in slots_of(node.term):
+                yield self.key(slot, node), self.root(slot), gathered
 
     # ---- what is kept in memory ----
 
@@ -258,27 +226,47 @@ class Fused:
         home: dict[int, set[int]] = {}
         for i, unit in enumerate(self.units):
             for n in unit.nodes:
-                if writes(n) >= 0:
-                    home.setdefault(self.root(writes(n)), set()).add(i)
+                home.setdefault(self.written_root(n), set()).add(i)
         wanted = set(ends)
         for i, unit in enumerate(self.units):
             for n in unit.nodes:
-                wanted |= {r for r in map(self.root, reads(n))
-                           if not isinstance(n, Entries | Fold | Check) or home.get(r) != {i}}
+                wanted |= {r for r in self.read_roots(n)
+                           if not isinstance(n, Looped) or home.get(r) != {i}}
                 if isinstance(n, Fold):
                     wanted.add(self.root(n.out))
         return wanted
+
+    def lifetimes(self, ends: set[int]) -> dict[int, int]:
+        """Of each slot that owns memory, the place of the unit that needs it last."""
+        last: dict[int, int] = {}
+        for i, unit in enumerate(self.units):
+            end = len(self.units) if unit.call is not None and unit.call.is_effect else i
+            for node in unit.nodes:
+                for root in self.read_roots(node):
+                    last[root] = max(end, last.get(root, 0))
+                last.setdefault(self.written_root(node), i)
+        return last | dict.fromkeys(ends, len(self.units))
 
     # ---- the loop of a unit ----
 
     def loop(self, unit: Unit, stored: set[int]) -> tuple[Loop, list[int]]:
         """The loop of a unit, and the slots of its arrays in their order."""
-        return _Building(self, unit, stored).result()
+        node = unit.nodes[0]
+        if not isinstance(node, Scatter):
+            return _Building(self, unit, stored).result()
+        slots = [node.out, node.places, node.values]
+        into, places, values = (self.slots[s] for s in slots)
+        inner = into.strides[1:] if node.adds else ()
+        return scattering(
+            self.low.dtype(node.out), values.shape,
+            (0,) * (len(values.shape) - len(inner)) + inner, places.strides, values.strides,
+            node.adds), slots
 
 
 def fuse(program: Program) -> Fused:
     """The units of a program."""
-    low, nodes, barriers = Lowering(program), [], set()
+    low, barriers = Lowering(program), set()
+    nodes: list[tuple[Node, int]] = []
     for i, call in enumerate(program.calls):
         lowered = low.of(call)
         nodes += [(node, i) for node in ([call] if lowered is None else lowered)]
@@ -292,69 +280,62 @@ class _Building:
 
     def __init__(self, fused: Fused, unit: Unit, stored: set[int]) -> None:
         self.fused, self.unit, self.stored = fused, unit, stored
-        self.arrays: list[tuple[str, tuple[int, ...]]] = []
+        self.arrays: list[tuple[str, Shape]] = []
         self.slots: list[int] = []
-        self.values: list[Value] = []
-        self.known: dict[Any, int] = {}                    # what was computed or loaded -> value
+        self.values = Values()
+        self.known: dict[object, int] = {}                 # what was computed or loaded -> value
 
     def result(self) -> tuple[Loop, list[int]]:
         stores, folds, checks = [], [], []
-        for node in self.unit.nodes:
+        for node in self.unit.looped:
             value = self.value(node.term, node)
             if isinstance(node, Entries):
                 self.known[self.fused.key(node.out, node)] = value
                 if self.fused.root(node.out) in self.stored:
-                    stores.append((value, self.array(
-                        node.out, self.fused.strides(node.out, node))))
+                    stores.append((value, self.array(node.out, node)))
             elif isinstance(node, Fold):
-                array = self.array(node.out, self.fused._collecting(node))
-                folds.append((node.name, value, array))
+                folds.append((node.name, value, self.array(node.out, node)))
             else:
                 checks.append(value)
         loop = Loop(self.unit.space or (), tuple(self.arrays), tuple(self.values), tuple(stores),
                     tuple(folds), tuple(checks))
         return loop.merged(), self.slots
 
-    def array(self, slot: int, strides: tuple[int, ...]) -> int:
+    def array(self, slot: int, node: Looped) -> int:
         """The number of an array; what is read and written at the same entries is one."""
-        own = self.fused.slots[slot]
-        key = "array", self.fused.root(slot), own.offset, strides, own.dtype
+        own, fused = self.fused.slots[slot], self.fused
+        if isinstance(node, Fold) and node.out == slot:
+            strides = fused._collecting(node)
+        else:
+            strides = fused.strides(slot, node)
+        key = "array", fused.root(slot), own.offset, strides, own.dtype
         if key not in self.known:
             self.known[key] = len(self.slots)
-            self.arrays.append((self.fused.low.dtype(slot), strides))
+            self.arrays.append((fused.low.dtype(slot), strides))
             self.slots.append(slot)
         return self.known[key]
 
-    def value(self, term: Any, node: Any) -> int:
+    def value(self, term: Term, node: Looped) -> int:
         """The number of a term's value."""
         if isinstance(term, int):
             key = self.fused.key(term, node)
             if key not in self.known:
-                array = self.array(term, self.fused.strides(term, node))
-                self.known[key] = self._new("load", self.fused.low.dtype(term), (array,))
+                self.known[key] = self.values.new(
+                    "load", self.fused.low.dtype(term), self.array(term, node))
             return self.known[key]
-        name, dtype, *operands = term
-        if name == "number":
-            return self._shared(term, name, dtype, tuple(operands))
-        if name == "load":
-            slot, where = operands
-            place = self.value(where, node)
-            key = "gathered", self.fused.key(slot, node), place
-            if key not in self.known:
-                array = self.array(slot, self.fused.strides(slot, node))
-                self.known[key] = self._new("load", dtype, (array, place))
-            return self.known[key]
+        if isinstance(term, Number):
+            return self._new(term, "number", term.dtype, text=term.text)
+        if isinstance(term, Gathered):
+            place = self.value(term.where, node)
+            return self._new(("gathered", self.fused.key(term.slot, node), place), "load",
+                             term.dtype, self.array(term.slot, node), place)
+        name, dtype, operands = term
         numbers = tuple(self.value(x, node) for x in operands)
         if name == "positive" and self.values[numbers[0]].dtype == dtype:
             return numbers[0]
-        return self._shared((name, dtype, numbers), name, dtype, numbers)
+        return self._new((name, dtype, numbers), name, dtype, *numbers)
 
-    def _shared(self, key: object, name: str, dtype: str, operands: tuple[object, ...]) -> int:
+    def _new(self, key: object, name: str, dtype: str, *operands: int, text: str = "") -> int:
         if key not in self.known:
-            self.known[key] = self._new(name, dtype, operands)
+            self.known[key] = self.values.new(name, dtype, *operands, text=text)
         return self.known[key]
-
-    def _new(self, name: str, dtype: str, operands: tuple[object, ...]) -> int:
-        self.values.append(Value(name, dtype, operands))
-        return len(self.values) - 1
-

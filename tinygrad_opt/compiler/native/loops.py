@@ -8,9 +8,10 @@ function.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -19,12 +20,14 @@ from tinygrad_opt.compiler.native.elementary_functions import (
     Scalars,
     constant,
     integer,
-    kind_of,
     typed,
 )
 from tinygrad_opt.compiler.native.function_code import FunctionCode
 
-__all__ = ["START", "Loop", "Value", "scattering"]
+if TYPE_CHECKING:
+    from llvmlite import ir
+
+__all__ = ["START", "Loop", "Value", "Values", "scattering"]
 
 LONG = 1024                              # so many float32 are added up in float64
 
@@ -33,12 +36,22 @@ class Value(NamedTuple):
     """A value of a loop: ``name(*operands)`` of a dtype.
 
     Operands are numbers of earlier values. Of a "load" they are the array and, where it is read at
-    places that are computed, the value that says where; of a "number" its text.
+    places that are computed, the value that says where. A "number" has none, but its text.
     """
 
     name: str
     dtype: str
-    operands: tuple[Any, ...]
+    operands: tuple[int, ...] = ()
+    text: str = ""
+
+
+class Values(list[Value]):
+    """The values of a loop while it is made."""
+
+    def new(self, name: str, dtype: str, *operands: int, text: str = "") -> int:
+        """The number of a new value."""
+        self.append(Value(name, dtype, operands, text))
+        return len(self) - 1
 
 
 class Loop(NamedTuple):
@@ -97,7 +110,7 @@ class Loop(NamedTuple):
             lines.append(f"{pad}for i{axis} in range({n}):")
             pad += "    "
 
-        def place(array: int, where: Any = ()) -> str:
+        def place(array: int, where: Sequence[str] = ()) -> str:
             dtype, strides = self.arrays[array]
             size = np.dtype(dtype).itemsize
             parts = [f"{f'{s // size} * ' if s != size else ''}i{a}"
@@ -106,8 +119,8 @@ class Loop(NamedTuple):
 
         for k, value in enumerate(self.values):
             if value.name == "number":
-                (text,) = value.operands
-                names.append(f"{float.fromhex(text):.9g}" if value.dtype[0] == "f" else text)
+                number = value.text
+                names.append(f"{float.fromhex(number):.9g}" if value.dtype[0] == "f" else number)
                 continue
             names.append(f"v{k}")
             if value.name == "load":
@@ -140,10 +153,10 @@ def scattering(dtype: str, shape: tuple[int, ...], into: tuple[int, ...], places
 START = {"add": 0, "multiply": 1, "maximum": -math.inf, "minimum": math.inf}
 
 
-def start_of(name: str, dtype: str) -> Any:
+def start_of(name: str, dtype: str) -> float:
     """What folding starts from."""
     start = START[name]
-    if math.isinf(start) and kind_of(dtype) != "f":
+    if math.isinf(start) and dtype[0] != "f":
         limits = np.iinfo(dtype)
         return limits.min if start < 0 else limits.max
     return start
@@ -155,7 +168,7 @@ class _Writer:
     def __init__(self, loop: Loop, name: str) -> None:
         self.loop, self.code = loop, FunctionCode(name, len(loop.arrays), integer(8))
         self.b, self.i64, self.i32 = self.code.b, self.code.i64, self.code.i32
-        self.refused: Any = None
+        self.refused: ir.Value = None
         # what is collected in a register along the last axis: and in which dtype
         long = bool(loop.shape) and loop.shape[-1] > LONG
         self.kept = [(name, v, array, "f8" if long and dtype == "f4" else dtype)
@@ -171,19 +184,20 @@ class _Writer:
             dtype, strides = loop.arrays[array]
             space = tuple(n if s else 1 for n, s in zip(loop.shape, strides))
             start = constant(dtype, start_of(name, dtype))
-            self._nest(space, lambda at, array=array, start=start: self._store(array, at, start))
+            self._nest(space, functools.partial(self._store, array, value=start))
         if 0 not in loop.shape:
             self._nest(loop.shape[:-1], self._row if loop.shape else self._entry)
         return self.code.text(b.load(self.refused) if loop.checks else None)
 
-    def _nest(self, shape: tuple[int, ...], body: Callable[..., Any], at: Any = ()) -> None:
+    def _nest(self, shape: tuple[int, ...], body: Callable[[Sequence[ir.Value]], object],
+              at: Sequence[ir.Value] = ()) -> None:
         """Loops over a space."""
         if not shape:
-            body([*at])
+            body(at)
         else:
             self.code.loop(0, shape[0], 1, lambda i: self._nest(shape[1:], body, (*at, i)))
 
-    def _row(self, at: list[object]) -> None:
+    def _row(self, at: Sequence[ir.Value]) -> None:
         """All entries along the last axis."""
         starts = [constant(dtype, start_of(name, dtype)) for name, _, _, dtype in self.kept]
         found = self.code.loop(0, self.loop.shape[-1], 1, lambda i, *registers: self._entry(
@@ -192,16 +206,17 @@ class _Writer:
             own = Scalars(self.b, self.loop.arrays[array][0])
             self._fold(name, array, [*at, self.i64(0)], own.cast(value, dtype))
 
-    def _entry(self, at: list[Any], registers: Any = ()) -> list[Any]:
+    def _entry(self, at: Sequence[ir.Value],
+               registers: Sequence[ir.Value] = ()) -> list[ir.Value]:
         """Everything for one entry; what registers collect is returned."""
         b, loop = self.b, self.loop
-        values: list[Any] = []
+        values: list[ir.Value] = []
         for value in loop.values:
             if value.name == "load":
                 array, *where = value.operands
                 values.append(self._load(array, at, [values[w] for w in where]))
             elif value.name == "number":
-                values.append(constant(value.dtype, value.operands[0]))
+                values.append(constant(value.dtype, value.text))
             elif value.name == "cast":
                 (x,) = value.operands
                 values.append(Scalars(b, value.dtype).cast(values[x], loop.values[x].dtype))
@@ -223,27 +238,27 @@ class _Writer:
                             Scalars(b, dtype).cast(values[v], loop.values[v].dtype))
             for (name, v, _, dtype), register in zip(self.kept, registers)]
 
-    def _fold(self, name: str, array: int, at: list[Any], value: Any) -> None:
+    def _fold(self, name: str, array: int, at: Sequence[ir.Value], value: ir.Value) -> None:
         dtype = self.loop.arrays[array][0]
         self._store(array, at, FUNCTIONS[name](
             Scalars(self.b, dtype), self._load(array, at), value))
 
-    def _place(self, array: int, at: list[Any], where: Any = ()) -> Any:
+    def _place(
+        self, array: int, at: Sequence[ir.Value], where: Sequence[ir.Value] = ()
+    ) -> ir.Value:
         """The address of an entry."""
-        b, (dtype, strides) = self.b, self.loop.arrays[array]
-        offset = self.i64(0)
-        for i, stride in [*zip(at, strides), *((w, np.dtype(dtype).itemsize) for w in where)]:
-            if stride:
-                offset = b.add(offset, b.mul(i, self.i64(stride), flags=("nsw",)), flags=("nsw",))
-        return b.gep(self.code.arrays[array], [offset], inbounds=True)
+        dtype, strides = self.loop.arrays[array]
+        size = np.dtype(dtype).itemsize
+        return self.code.at(self.code.arrays[array], *zip(at, strides), *((w, size) for w in where))
 
-    def _load(self, array: int, at: list[Any], where: Any = ()) -> Any:
+    def _load(self, array: int, at: Sequence[ir.Value], where: Sequence[ir.Value] = ()) -> ir.Value:
         b, dtype = self.b, self.loop.arrays[array][0]
         stored = integer(8) if dtype == "b1" else typed(dtype)
         x = b.load(b.bitcast(self._place(array, at, where), stored.as_pointer()))
         return b.icmp_unsigned("!=", x, stored(0)) if dtype == "b1" else x
 
-    def _store(self, array: int, at: list[Any], value: Any, where: Any = ()) -> None:
+    def _store(self, array: int, at: Sequence[ir.Value], value: ir.Value,
+               where: Sequence[ir.Value] = ()) -> None:
         b, dtype = self.b, self.loop.arrays[array][0]
         if dtype == "b1":
             value = b.zext(value, integer(8))

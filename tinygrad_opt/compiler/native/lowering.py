@@ -1,6 +1,6 @@
 """What the calls of a program are, entry by entry: the terms, folds and products of loops.
 
-    Term      ("add", "f4", term, term); an array is its slot, a number ("number", dtype, text)
+    Term      an array, as its slot; a number; what is read at places; a function of terms
     Entries   a slot whose entries are a term
     Fold      a slot that collects a term along some axes
     Pairs     a slot that is the product of two others
@@ -16,8 +16,9 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from types import EllipsisType
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -25,20 +26,54 @@ from tinygrad_opt import kernels
 from tinygrad_opt.compiler.bound import put
 from tinygrad_opt.compiler.capture import Result
 from tinygrad_opt.compiler.native.elementary_functions import FUNCTIONS, SUPPORTED
-from tinygrad_opt.compiler.program import Call, Program, Ref, Slot, address, owner_of, slots_in
+from tinygrad_opt.compiler.native.loops import START
+from tinygrad_opt.compiler.program import (
+    Call,
+    Program,
+    Ref,
+    Slot,
+    address,
+    owner_of,
+    row_major,
+    slots_in,
+)
 from tinygrad_opt.compiler.tracing import Opaque, steps_of
 from tinygrad_opt.ops import TABLE
 from tinygrad_opt.recording import nested
+from tinygrad_opt.typing import Array, Axis, Shape
 
-__all__ = ["PLAIN", "Check", "Entries", "Fold", "Lowering", "Pairs", "Scatter", "Term"]
-
-Term = Any
+__all__ = ["PLAIN", "Check", "Entries", "Fold", "Function", "Gathered", "Looped", "Lowering",
+           "Node", "Number", "Pairs", "Scatter", "Term", "reads", "slots_of", "writes"]
 
 INTEGERS = {
     "add", "subtract", "multiply", "negative", "positive", "absolute", "square", "sign", "maximum",
     "minimum", "equal", "not_equal", "less", "less_equal", "greater", "greater_equal",
     "logical_and", "logical_or", "logical_xor", "logical_not", "bitwise_and", "bitwise_or"}
 BOOLEANS = INTEGERS - {"subtract", "negative", "square", "sign", "absolute"} | {"invert"}
+
+
+class Number(NamedTuple):
+    dtype: str
+    text: str
+
+
+class Gathered(NamedTuple):
+    """Entries of an array, at places that are computed."""
+
+    dtype: str
+    slot: int
+    where: Term
+
+
+class Function(NamedTuple):
+    """What a row of `FUNCTIONS`, or a cast, makes of terms."""
+
+    name: str
+    dtype: str
+    operands: tuple[Term, ...]
+
+
+Term: TypeAlias = "int | Number | Gathered | Function"
 
 
 class Entries(NamedTuple):
@@ -50,19 +85,19 @@ class Fold(NamedTuple):
     out: int
     name: str
     term: Term
-    shape: tuple[int, ...]
-    axes: tuple[int, ...]
+    shape: Shape
+    axes: Shape
+
+
+class Check(NamedTuple):
+    term: Term
+    shape: Shape
 
 
 class Pairs(NamedTuple):
     out: int
     a: int
     b: int
-
-
-class Check(NamedTuple):
-    term: Term
-    shape: tuple[int, ...]
 
 
 class Scatter(NamedTuple):
@@ -72,13 +107,53 @@ class Scatter(NamedTuple):
     adds: bool = False
 
 
+Looped: TypeAlias = Entries | Fold | Check
+Node: TypeAlias = Looped | Pairs | Scatter | Call
+Nodes: TypeAlias = list[Node]
+Index: TypeAlias = "int | slice | EllipsisType | None"
+Row: TypeAlias = Callable[..., Nodes]     # of the nodes of a call: (low, out, *inputs, **attrs)
+
+
 class Unknown(Exception):
     """A call that NumPy makes."""
 
 
-def number(dtype: str, x: Any) -> Term:
+def number(dtype: str, x: float | np.bool_ | np.integer | np.floating) -> Number:
     """A number as a term."""
-    return "number", dtype, (float(x).hex() if dtype[0] == "f" else str(int(x)))
+    return Number(dtype, float(x).hex() if dtype[0] == "f" else str(int(x)))
+
+
+def function(name: str, dtype: str, *operands: Term) -> Function:
+    """A function of terms as a term."""
+    return Function(name, dtype, operands)
+
+
+def slots_of(term: Term) -> Iterator[tuple[int, bool]]:
+    """The slots that a term reads, and whether it does so at places that are computed."""
+    if isinstance(term, int):
+        yield term, False
+    elif isinstance(term, Gathered):
+        yield term.slot, True
+        yield from slots_of(term.where)
+    elif isinstance(term, Function):
+        for x in term.operands:
+            yield from slots_of(x)
+
+
+def reads(node: Node) -> list[int]:
+    """The slots that a node reads."""
+    if isinstance(node, Call):
+        return [*slots_in((node.inputs, node.attrs))]
+    if isinstance(node, Pairs):
+        return [node.a, node.b]
+    if isinstance(node, Scatter):
+        return [node.places, node.values, node.out]
+    return [slot for slot, _ in slots_of(node.term)]
+
+
+def writes(node: Node) -> int:
+    """The slot that a node writes, or -1."""
+    return node.output if isinstance(node, Call) else -1 if isinstance(node, Check) else node.out
 
 
 class Lowering:
@@ -93,18 +168,18 @@ class Lowering:
     def __init__(self, program: Program) -> None:
         self.program, self.slots = program, [*program.slots]
 
-    def of(self, call: Call) -> list[object] | None:
+    def of(self, call: Call) -> Nodes | None:
         """What a call is; None if NumPy makes it."""
         known = len(self.slots)
         try:
-            kernel = call.kernel
-            if isinstance(kernel, np.ufunc):
-                made = self._ufunc(call)
-            elif isinstance(getattr(kernel, "__self__", None), np.ufunc):
-                made = self._reduce(call)
+            if isinstance(call.kernel, np.ufunc):
+                made = self._ufunc(call, call.kernel)
+            elif isinstance(call.owner, np.ufunc):
+                made = self._reduce(call, call.owner)
             else:
                 made = self._by_table(call)
-            if any(self.dtype(s) not in SUPPORTED for n in made for s in _slots_of(n)):
+            if any(self.dtype(s) not in SUPPORTED
+                   for n in made for s in (*reads(n), writes(n)) if s >= 0):
                 raise Unknown
             return made
         except (Unknown, TypeError, AttributeError):       # as of options that are not known
@@ -119,13 +194,13 @@ class Lowering:
         odd = own.array is not None and not own.array.flags.aligned
         return "other" if odd or not own.dtype.isnative else own.dtype.str[1:]
 
-    def temporary(self, shape: tuple[int, ...], dtype: str) -> int:
+    def temporary(self, shape: Shape, dtype: str) -> int:
         """A new slot."""
-        strides = np.empty(shape, dtype).strides if 0 not in shape else (0,) * len(shape)
-        self.slots.append(Slot("temporary", shape, np.dtype(dtype), strides))
+        own = np.dtype(dtype)
+        self.slots.append(Slot("temporary", shape, own, row_major(shape, own.itemsize)))
         return len(self.slots) - 1
 
-    def view(self, slot: int, shape: Any, strides: Any, offset: int = 0) -> int:
+    def view(self, slot: int, shape: Shape, strides: Shape, offset: int = 0) -> int:
         """A new slot that is a part of another one."""
         whole = self.slots[slot]
         base = slot if whole.base < 0 else whole.base
@@ -133,34 +208,24 @@ class Lowering:
                                offset=whole.offset + offset))
         return len(self.slots) - 1
 
-    def is_frozen(self, slot: int) -> bool:
-        """Whether nobody can write to an array from outside."""
-        array = self.slots[slot].array
-        if self.slots[slot].kind != "constant" or array.flags.writeable:
-            return False
-        while isinstance(array.base, np.ndarray):
-            array = array.base
-        return not array.flags.writeable
-
-    def term(self, x: Any, dtype: str) -> Term:
+    def term(self, x: object, dtype: str) -> Term:
         """An input of a call as a term of a dtype."""
         if isinstance(x, Ref):
-            slot = self.slots[x.slot]
-            here = self.dtype(x.slot)
+            slot, here = self.slots[x.slot], self.dtype(x.slot)
             if here not in SUPPORTED or (here[0] == "f" and dtype[0] in "iu"):
                 raise Unknown
-            if slot.array is not None and self.is_frozen(x.slot) and slot.array.size:
+            if slot.array is not None and slot.is_frozen and slot.array.size:
                 first = slot.array.flat[0]
                 if np.all(slot.array == first):            # zeros and ones that kernels keep
                     return number(dtype, first)
-            return x.slot if here == dtype else ("cast", dtype, x.slot)
+            return x.slot if here == dtype else function("cast", dtype, x.slot)
         if isinstance(x, bool | int | float | np.bool_ | np.integer | np.floating):
             if dtype not in SUPPORTED:
                 raise Unknown
             return number(dtype, x)
         raise Unknown
 
-    def kind(self, x: object) -> Any:
+    def kind(self, x: object) -> np.dtype | type:
         """What NumPy goes by to choose dtypes."""
         if isinstance(x, Ref):
             return self.slots[x.slot].dtype
@@ -172,7 +237,7 @@ class Lowering:
 
     # ---- calls ----
 
-    def _by_table(self, call: Call) -> list[object]:
+    def _by_table(self, call: Call) -> Nodes:
         kernel = call.kernel
         try:
             row = _TABLE.get(kernel) or _rows(len(TABLE)).get(kernel)
@@ -187,30 +252,35 @@ class Lowering:
             self.must_be_alike(call.output, call.inputs)
         return self._opened(plain, call)
 
+    def plain(self, slot: int) -> Slot:
+        """A slot that lies row by row, without gaps."""
+        own = self.slots[slot]
+        if not own.is_row_major or 0 in own.shape:
+            raise Unknown
+        return own
+
     def must_be_alike(self, out: int, inputs: object) -> None:
         """All arrays have the dtype of the result."""
         if any(self.dtype(slot) != self.dtype(out) for slot in slots_in(inputs)):
             raise Unknown
 
-    def _opened(self, plain: Callable[..., object], call: Call) -> list[object]:
+    def _opened(self, plain: Callable[..., object], call: Call) -> Nodes:
         """The calls of a formula, lowered, on slots of their own."""
-        slots: dict[int, tuple[int, np.ndarray]] = {}      # by the number of an array, and it
-        wholes: dict[int, tuple[int, np.ndarray]] = {}     # by the number of its memory's owner
+        slots: dict[int, tuple[int, Array]] = {}      # by the number of an array, and it
+        wholes: dict[int, tuple[int, Array]] = {}     # by the number of its memory's owner
 
-        def known(array: np.ndarray, slot: int) -> None:
+        def known(array: Array, slot: int) -> None:
             slots[id(array)] = slot, array
             wholes.setdefault(id(owner_of(array)), (slot, array))
 
-        def stand_in(x: object) -> Any:
+        def stand_in(x: object) -> object:
             if not isinstance(x, Ref):
                 return nested(stand_in, x)
-            own = self.slots[x.slot]
-            memory = np.zeros(sum(own.reach), np.uint8)
-            array = np.ndarray(own.shape, own.dtype, memory, own.reach[0], own.strides)
+            array = self.slots[x.slot].apart()
             known(array, x.slot)
             return array
 
-        def referred(x: object) -> Any:
+        def referred(x: object) -> object:
             if not isinstance(x, np.ndarray):
                 return nested(referred, x)
             if id(x) not in slots:                         # one that the formula makes by itself
@@ -219,10 +289,11 @@ class Lowering:
 
         with np.errstate(all="ignore"):
             try:
-                steps, result = steps_of(plain, stand_in(call.inputs), stand_in(call.attrs))
+                steps, result = steps_of(plain, tuple(map(stand_in, call.inputs)),
+                                         {k: stand_in(v) for k, v in call.attrs.items()})
             except Opaque:
                 raise Unknown from None
-        nodes: list[Any] = []
+        nodes: Nodes = []
         for step in steps:
             made = step.made
             if made is None:
@@ -236,131 +307,111 @@ class Lowering:
                 continue
             slot = call.output if made is result else self.temporary(made.shape, made.dtype.str[1:])
             known(made, slot)
-            lowered = self.of(Call(step.kernel, referred(step.inputs), referred(step.attrs), slot))
+            lowered = self.of(Call(step.kernel, tuple(map(referred, step.inputs)),
+                                   {k: referred(v) for k, v in step.attrs.items()}, slot))
             if lowered is None:
                 raise Unknown
             nodes += lowered
         if id(result) not in slots:
             raise Unknown
         if slots[id(result)][0] != call.output:
-            nodes += _same(self, call.output, referred(result))
+            nodes += _same(self, call.output, Ref(slots[id(result)][0]))
         return nodes
 
-    def _ufunc(self, call: Call) -> list[object]:
-        ufunc: Any = call.kernel
+    def _ufunc(self, call: Call, ufunc: np.ufunc) -> Nodes:
         name = ufunc.__name__
         if ufunc.signature is not None or ufunc.nout != 1 or call.attrs:
-            if ufunc is np.matmul and not call.attrs:
-                return _matmul(self, call.output, *call.inputs)
-            raise Unknown
+            return self._by_table(call)                    # as np.matmul
         *given, out = ufunc.resolve_dtypes((*map(self.kind, call.inputs), None))
         dtype = given[-1].str[1:]
         allowed = {"f": FUNCTIONS, "b": BOOLEANS}.get(dtype[0], INTEGERS)
         if name not in FUNCTIONS or name not in allowed or any(d != given[-1] for d in given):
             raise Unknown
-        if name == "power":
-            return [Entries(call.output, self._power(dtype, *call.inputs))]
         terms = [self.term(x, dtype) for x in call.inputs]
-        if name in ("maximum", "minimum") and isinstance(terms[0], tuple):
-            terms.sort(key=lambda t: isinstance(t, tuple) and t[0] == "number")   # the number last
-        return [Entries(call.output, (name, out.str[1:], *terms))]
+        if name == "power":
+            return [Entries(call.output, _power(dtype, *terms))]
+        if name in ("maximum", "minimum") and not isinstance(terms[0], int):
+            terms.sort(key=lambda t: isinstance(t, Number))            # the number last
+        return [Entries(call.output, function(name, out.str[1:], *terms))]
 
-    def _power(self, dtype: str, x: object, y: object) -> Term:
-        base, exponent = self.term(x, dtype), self.term(y, dtype)
-        if isinstance(exponent, tuple) and exponent[0] == "number":
-            n = float.fromhex(exponent[2])
-            square = ("multiply", dtype, base, base)
-            known = {0: number(dtype, 1), 1: ("positive", dtype, base), 2: square,
-                     3: ("multiply", dtype, square, base), -1: ("reciprocal", dtype, base),
-                     0.5: ("sqrt", dtype, base)}
-            if n in known:
-                return known[n]
-        return "power", dtype, base, exponent
-
-    def _reduce(self, call: Call) -> list[Any]:
-        method: Any = call.kernel
-        if method.__name__ != "reduce":
+    def _reduce(self, call: Call, ufunc: np.ufunc) -> Nodes:
+        if call.kernel.__name__ != "reduce":
             raise Unknown
-        return _fold(self, call.output, *call.inputs, name=method.__self__.__name__,
-                     **{"axis": 0, **call.attrs} if len(call.inputs) < 2 else call.attrs)
+        return _folding(ufunc.__name__)(
+            self, call.output, *call.inputs,
+            **{"axis": 0, **call.attrs} if len(call.inputs) < 2 else call.attrs)
 
 
-def _slots_of(node: object) -> list[int]:
-    found = [x for x in (getattr(node, n, None) for n in ("out", "a", "b", "places", "values"))
-             if isinstance(x, int)]
-
-    def inside(term: Any) -> None:
-        if isinstance(term, int):
-            found.append(term)
-        elif term[0] != "number":
-            for x in term[2:]:
-                inside(x)
-
-    if hasattr(node, "term"):
-        inside(node.term)
-    return found
+def _power(dtype: str, base: Term, exponent: Term) -> Term:
+    if isinstance(exponent, Number):
+        n = float.fromhex(exponent.text)
+        square = function("multiply", dtype, base, base)
+        known: dict[float, Term] = {
+            0: number(dtype, 1), 1: function("positive", dtype, base), 2: square,
+            3: function("multiply", dtype, square, base), -1: function("reciprocal", dtype, base),
+            0.5: function("sqrt", dtype, base)}
+        if n in known:
+            return known[n]
+    return function("power", dtype, base, exponent)
 
 
-def axes_of(axis: object, ndim: int) -> tuple[int, ...]:
+# ---- rows ----------------------------------------------------------------------------------------
+
+
+def axes_of(axis: Axis, ndim: int) -> Shape:
     """An axis, several, or None for all."""
     given = range(ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     return tuple(sorted(a % ndim for a in given))
 
 
-def _fold(low: Lowering, out: int, x: Any, axis: Any = None, dtype: Any = None, *,
-          name: str, keepdims: bool = False, initial: Any = None) -> list[object]:
+def _folding(name: str) -> Row:
     """Sums, products, maxima, minima."""
-    if not isinstance(x, Ref) or name not in ("add", "multiply", "maximum", "minimum"):
+    def row(low: Lowering, out: int, x: Ref, axis: Axis = None, dtype: object = None, *,
+            keepdims: bool = False, initial: float | None = None) -> Nodes:
+        shape = low.slots[x.slot].shape
+        if initial not in (None, START[name]):
+            raise Unknown
+        if math.isinf(START[name]) and initial is None and 0 in shape:
+            raise Unknown                                  # NumPy says that there is none
+        return [Fold(out, name, low.term(x, low.dtype(out)), shape, axes_of(axis, len(shape)))]
+    if name not in START:
         raise Unknown
-    shape, start = low.slots[x.slot].shape, {"maximum": -math.inf, "minimum": math.inf}.get(name)
-    if initial is not None and initial != start and not (name == "add" and initial == 0):
-        raise Unknown
-    if start is not None and initial is None and 0 in shape:
-        raise Unknown                                      # NumPy says that there is none
-    return [Fold(out, name, low.term(x, low.dtype(out)), shape, axes_of(axis, len(shape)))]
+    return row
 
 
-def _folding(name: str) -> Callable[..., list[object]]:
-    return lambda low, out, x, axis=None, dtype=None, **options: _fold(
-        low, out, x, axis, dtype, name=name, **options)
-
-
-def _product(low: Lowering, out: int, x: object, y: object) -> list[object]:
+def _product(low: Lowering, out: int, x: Ref, y: Ref) -> Nodes:
     """Products of matrices and vectors."""
-    if not (isinstance(x, Ref) and isinstance(y, Ref)):
-        raise Unknown
     a, b, dtype = low.slots[x.slot], low.slots[y.slot], low.dtype(out)
-    alike = low.dtype(x.slot) == low.dtype(y.slot) == dtype
-    if dtype[0] != "f" or not alike or 0 in (*a.shape, *b.shape):
+    low.must_be_alike(out, (x, y))
+    if dtype[0] != "f" or 0 in (*a.shape, *b.shape):
         raise Unknown
     if len(a.shape) == len(b.shape) == 2:
         return [Pairs(out, x.slot, y.slot)]
     if len(a.shape) == 1 and len(b.shape) in (1, 2):
-        column = b if len(b.shape) == 2 else None
-        if column is not None and low.is_frozen(x.slot) and np.all(a.array == 1):
+        if len(b.shape) == 2 and a.is_frozen and np.all(a.array == 1):
             return [Fold(out, "add", y.slot, b.shape, (0,))]
-        across = x.slot if column is None else low.view(
-            x.slot, b.shape, (a.strides[0], 0))
-        return [Fold(out, "add", ("multiply", dtype, across, y.slot), b.shape, (0,))]
+        across = x.slot if len(b.shape) == 1 else low.view(x.slot, b.shape, (a.strides[0], 0))
+        return [Fold(out, "add", function("multiply", dtype, across, y.slot), b.shape, (0,))]
     if len(a.shape) == 2 and len(b.shape) == 1:
         down = low.view(y.slot, a.shape, (0, b.strides[0]))
-        return [Fold(out, "add", ("multiply", dtype, x.slot, down), a.shape, (1,))]
+        return [Fold(out, "add", function("multiply", dtype, x.slot, down), a.shape, (1,))]
     raise Unknown
 
 
-def _matmul(low: Lowering, out: int, x: Any, y: Any) -> list[object]:
+def _matmul(low: Lowering, out: int, x: Ref, y: Ref) -> Nodes:
     made = low.slots[out]
     if len(made.shape) <= 2:
         return _product(low, out, x, y)
     lead = made.shape[:-2]
     if not 0 < math.prod(made.shape) or math.prod(lead) > 4096 or low.dtype(out)[0] != "f":
         raise Unknown
-    nodes: list[Any] = []
+    low.must_be_alike(out, (x, y))
+    nodes: Nodes = []
     for at in np.ndindex(*lead):
         parts = []
         for s in (out, x.slot, y.slot):
             slot = low.slots[s]
-            if len(slot.shape) < 2 or low.dtype(s) != low.dtype(out):
+            if len(slot.shape) < 2:
                 raise Unknown
             skip = len(lead) - (len(slot.shape) - 2)
             offset = sum(i * stride for i, n, stride in zip(
@@ -370,34 +421,33 @@ def _matmul(low: Lowering, out: int, x: Any, y: Any) -> list[object]:
     return nodes
 
 
-def _where(low: Lowering, out: int, mask: object, x: object, y: object) -> list[object]:
+def _where(low: Lowering, out: int, mask: object, x: object, y: object) -> Nodes:
     dtype = low.dtype(out)
-    return [Entries(out, ("where", dtype, low.term(mask, "b1"), low.term(x, dtype),
-                          low.term(y, dtype)))]
+    return [Entries(out, function("where", dtype, low.term(mask, "b1"), low.term(x, dtype),
+                                  low.term(y, dtype)))]
 
 
-def _same(low: Lowering, out: int, x: Any, *how: Any, copy: bool = True,
-          order: str = "K") -> list[object]:
+def _same(low: Lowering, out: int, x: object, *how: object, copy: bool = True,
+          order: str = "K") -> Nodes:
     """A copy, in another dtype or layout."""
-    term = low.term(x, low.dtype(out))
-    return [Entries(out, ("positive", low.dtype(out), term) if isinstance(term, int) else term)]
+    dtype = low.dtype(out)
+    term = low.term(x, dtype)
+    return [Entries(out, function("positive", dtype, term) if isinstance(term, int) else term)]
 
 
-def _reshape(low: Lowering, out: int, x: Any, *shape: object) -> list[object]:
+def _reshape(low: Lowering, out: int, x: Ref, *shape: object) -> Nodes:
     """A copy in another shape: entries keep their order."""
-    whole, made = low.slots[x.slot], low.slots[out]
-    if made.strides != np.empty(made.shape, made.dtype).strides or 0 in made.shape:
-        raise Unknown
-    alike = low.view(out, whole.shape, np.empty(whole.shape, whole.dtype).strides)
-    return _same(low, alike, x)
+    whole = low.slots[x.slot]
+    strides = row_major(whole.shape, low.plain(out).dtype.itemsize)
+    return _same(low, low.view(out, whole.shape, strides), x)
 
 
-def _zeros(low: Lowering, out: int, x: object) -> list[object]:
+def _zeros(low: Lowering, out: int, x: object = None) -> Nodes:
     return [Entries(out, number(low.dtype(out), 0))]
 
 
-def _pad(low: Lowering, out: int, x: Any, pads: Any, *, mode: str = "constant",
-         constant_values: float = 0) -> list[object]:
+def _pad(low: Lowering, out: int, x: Ref, pads: Sequence[tuple[int, int]], *,
+         mode: str = "constant", constant_values: object = 0) -> Nodes:
     """The fill everywhere, then the array in its place."""
     made, inner = low.slots[out], low.slots[x.slot]
     if mode != "constant" or not isinstance(constant_values, int | float):
@@ -407,35 +457,34 @@ def _pad(low: Lowering, out: int, x: Any, pads: Any, *, mode: str = "constant",
             *_over(low, low.view(out, inner.shape, made.strides, offset), x.slot)]
 
 
-def _over(low: Lowering, part: int, term: Term) -> list[object]:
+def _over(low: Lowering, part: int, term: Term) -> Nodes:
     """Write over a part of what has been written; reading it keeps the order of the two."""
-    dtype = low.dtype(part)
-    return [Entries(part, ("second", dtype, part, term))]
+    return [Entries(part, function("second", low.dtype(part), part, term))]
 
 
-def _sum_to(low: Lowering, out: int, x: Any, shape: Any) -> list[object]:
+def _sum_to(low: Lowering, out: int, x: Ref, shape: Shape) -> Nodes:
     """Sums over the axes along which an input was stretched, stretched where one was taken away."""
     own, dtype = low.slots[x.slot], low.dtype(out)
-    lead = len(own.shape) - len(shape)
-    inner = own.shape[max(lead, 0):]
+    lead = max(len(own.shape) - len(shape), 0)
+    inner = own.shape[lead:]
     first = len(shape) - len(inner)
-    axes = tuple(range(max(lead, 0))) + tuple(
-        max(lead, 0) + i for i, n in enumerate(inner) if shape[first + i] == 1 != n)
+    axes = tuple(range(lead)) + tuple(
+        lead + i for i, n in enumerate(inner) if shape[first + i] == 1 != n)
     if not axes:
         return _same(low, out, x)
     kept = tuple(1 if i in axes else n for i, n in enumerate(own.shape))
-    total = low.temporary(kept[max(lead, 0):], dtype)
-    narrow = low.view(total, kept, (0,) * max(lead, 0) + low.slots[total].strides)
+    total = low.temporary(kept[lead:], dtype)
+    narrow = low.view(total, kept, (0,) * lead + low.slots[total].strides)
     return [Fold(narrow, "add", low.term(x, dtype), own.shape, axes), *_same(low, out, Ref(total))]
 
 
-def _add_windows(low: Lowering, out: int, w: Any, size: Any, stride: Any,
-                 shape: Any = None) -> list[object]:
+def _add_windows(low: Lowering, out: int, w: Ref, size: Shape, stride: Shape,
+                 shape: object = None) -> Nodes:
     """Zeros, with each window added where it was taken from."""
     made, windows, dtype = low.slots[out], low.slots[w.slot], low.dtype(out)
     axes = len(size)
     lead = len(made.shape) - axes
-    nodes: list[Any] = [Entries(out, number(dtype, 0))]
+    nodes = _zeros(low, out)
     for at in np.ndindex(*size):
         steps = made.strides[lead:]
         place = low.view(out, windows.shape[:-axes], (
@@ -443,186 +492,173 @@ def _add_windows(low: Lowering, out: int, w: Any, size: Any, stride: Any,
             sum(o * step for o, step in zip(at, steps)))
         entry = low.view(w.slot, windows.shape[:-axes], windows.strides[:-axes],
                          sum(o * s for o, s in zip(at, windows.strides[-axes:])))
-        nodes.append(Entries(place, ("add", dtype, place, entry)))
+        nodes.append(Entries(place, function("add", dtype, place, entry)))
     return nodes
 
 
 def _unwindowed(
-    low: Lowering, out: int, g: object, z: object, x: object, **attrs: object
-) -> list[object]:
-    return _add_windows(low, out, g, **attrs)
+    low: Lowering, out: int, g: Ref, z: object, x: object, *, size: Shape, stride: Shape
+) -> Nodes:
+    return _add_windows(low, out, g, size, stride)
 
 
-def _joined(low: Lowering, out: int, arrays: Any, axis: int = 0) -> list[object]:
+def _joined(low: Lowering, out: int, arrays: Sequence[Ref], axis: int = 0) -> Nodes:
     """np.concatenate: each array copied into its part."""
-    made = low.slots[out]
-    axis, begin, nodes = axis % len(made.shape), 0, []
+    made, begin = low.slots[out], 0
+    nodes: Nodes = []
     for x in arrays:
-        n = low.slots[x.slot].shape[axis]
-        part = low.view(out, low.slots[x.slot].shape, made.strides, begin * made.strides[axis])
-        nodes += _same(low, part, x)
-        begin += n
+        shape = low.slots[x.slot].shape
+        nodes += _same(low, low.view(out, shape, made.strides, begin * made.strides[axis]), x)
+        begin += shape[axis]
     return nodes
 
 
-def _stacked(low: Lowering, out: int, arrays: Any, axis: int = 0) -> list[object]:
-    made = low.slots[out]
-    axis, nodes = axis % len(made.shape), []
-    inner = made.strides[:axis] + made.strides[axis + 1 :]
-    for i, x in enumerate(arrays):
-        part = low.view(out, low.slots[x.slot].shape, inner, i * made.strides[axis])
-        nodes += _same(low, part, x)
-    return nodes
+def _stacked(low: Lowering, out: int, arrays: Sequence[Ref], axis: int = 0) -> Nodes:
+    strides = [*low.slots[out].strides]
+    step = strides.pop(axis)
+    return [node for i, x in enumerate(arrays) for node in _same(
+        low, low.view(out, low.slots[x.slot].shape, tuple(strides), i * step), x)]
 
 
-def _entrywise(name: str) -> Callable[..., list[object]]:
-    """A function of each entry that is no ufunc."""
-    def row(low: Lowering, out: int, x: Any) -> list[Any]:
-        dtype = low.dtype(out)
-        if dtype != low.dtype(x.slot):
-            raise Unknown
-        return [Entries(out, (name, dtype, x.slot))]
-    return row
+def _erf(low: Lowering, out: int, x: Ref) -> Nodes:
+    low.must_be_alike(out, x)
+    return [Entries(out, function("erf", low.dtype(out), x.slot))]
 
 
-def _clipped(x: Any, low: Any, high: Any) -> Any:
-    x = x if low is None else np.maximum(x, low)
-    return x if high is None else np.minimum(x, high)
-
-
-def _take(low: Lowering, out: int, x: Any, places: object, axis: int | None = None) -> list[object]:
+def _take(low: Lowering, out: int, x: Ref, places: Ref, axis: int | None = None) -> Nodes:
     """Entries of an array without gaps at places of it, or its rows; the places are checked."""
-    whole = low.slots[x.slot]
-    rows = axis is not None and axis % len(whole.shape) == 0
-    if not _is_plain(whole) or not isinstance(places, Ref) or (axis is not None and not rows):
-        raise Unknown
-    count, width = (whole.shape[0], math.prod(whole.shape[1:])) if rows else (
-        math.prod(whole.shape), 1)
-    made, index = low.slots[out], low.slots[places.slot]
-    where, check = _places(low, places, count, width)
-    if not rows:
-        return [check, Entries(out, ("load", low.dtype(out), low.view(
-            x.slot, made.shape, (0,) * len(made.shape)), where))]
-    start = low.temporary(index.shape, "i8")
-    inner = len(made.shape) - len(index.shape)
-    wide = low.view(start, made.shape, low.slots[start].strides + (0,) * inner)
-    row = low.view(x.slot, made.shape, (0,) * len(index.shape) + whole.strides[1:])
-    return [check, Entries(start, where), Entries(out, ("load", low.dtype(out), row, wide))]
+    whole, made = low.plain(x.slot), low.slots[out]
+    if axis is None:
+        where, check = _places(low, places, math.prod(whole.shape))
+        entry = low.view(x.slot, made.shape, (0,) * len(made.shape))
+        return [check, Entries(out, Gathered(low.dtype(out), entry, where))]
+    nodes, begins = _rows_at(low, places, whole, axis, made.shape)
+    rows = len(low.slots[places.slot].shape)
+    row = low.view(x.slot, made.shape, (0,) * rows + whole.strides[1:])
+    return [*nodes, Entries(out, Gathered(low.dtype(out), row, begins))]
 
 
-def _untake(low: Lowering, out: int, g: Any, z: object, x: object, places: Any,
-            axis: int | None = None) -> list[object]:
+def _untake(low: Lowering, out: int, g: Ref, z: object, x: object, places: Ref,
+            axis: int | None = None) -> Nodes:
     """Zeros, with rows added at places."""
-    made, index = low.slots[out], low.slots[places.slot]
-    if axis is None or axis % len(made.shape) or not _is_plain(made) or not isinstance(places, Ref):
+    if axis is None:
         raise Unknown
-    width = math.prod(made.shape[1:])
-    where, check = _places(low, places, made.shape[0], width)
-    start, rows = low.temporary(index.shape, "i8"), low.slots[g.slot]
-    wide = low.view(start, rows.shape, low.slots[start].strides + (0,) * (
-        len(rows.shape) - len(index.shape)))
-    return [check, Entries(out, number(low.dtype(out), 0)), Entries(start, where),
-            Scatter(out, wide, g.slot, adds=True)]
+    nodes, begins = _rows_at(low, places, low.plain(out), axis, low.slots[g.slot].shape)
+    return [*nodes, *_zeros(low, out), Scatter(out, begins, g.slot, adds=True)]
 
 
-def _places(low: Lowering, places: Any, size: int, width: int = 1) -> tuple[Term, Check]:
+def _rows_at(low: Lowering, places: Ref, whole: Slot, axis: int, shape: Shape) -> tuple[Nodes, int]:
+    """Where the rows at places begin, as a slot of the shape that they make together."""
+    if axis % len(whole.shape):
+        raise Unknown
+    where, check = _places(low, places, whole.shape[0], math.prod(whole.shape[1:]))
+    begins = low.temporary(low.slots[places.slot].shape, "i8")
+    strides = low.slots[begins].strides
+    wide = low.view(begins, shape, strides + (0,) * (len(shape) - len(strides)))
+    return [check, Entries(begins, where)], wide
+
+
+def _places(low: Lowering, places: Ref, size: int, width: int = 1) -> tuple[Term, Check]:
     """Where the rows of some width begin, out of `size`, counted from the end where negative; and
     that there are such."""
+    if not isinstance(places, Ref):
+        raise Unknown
     i = low.term(places, "i8")
-    above = ("where", "i8", ("less", "b1", i, number("i8", 0)),
-             ("add", "i8", i, number("i8", size)), i)
-    inside = ("logical_and", "b1", ("greater_equal", "b1", above, number("i8", 0)),
-              ("less", "b1", above, number("i8", size)))
-    safe: Term = ("where", "i8", inside, above, number("i8", 0))
+    above = function("where", "i8", function("less", "b1", i, number("i8", 0)),
+                     function("add", "i8", i, number("i8", size)), i)
+    inside = _is_below(above, size)
+    safe = function("where", "i8", inside, above, number("i8", 0))
     if width != 1:
-        safe = ("multiply", "i8", safe, number("i8", width))
+        safe = function("multiply", "i8", safe, number("i8", width))
     return safe, Check(inside, low.slots[places.slot].shape)
 
 
-def _is_plain(slot: Slot) -> bool:
-    """Whether it lies in memory row by row, without gaps."""
-    return 0 not in slot.shape and slot.strides == np.empty(slot.shape, slot.dtype).strides
+def _is_below(i: Term, size: int) -> Term:
+    """That an integer lies in 0 … size − 1."""
+    return function("logical_and", "b1", function("greater_equal", "b1", i, number("i8", 0)),
+                    function("less", "b1", i, number("i8", size)))
 
 
-def _put(low: Lowering, out: int, x: object, places: object, values: object) -> list[object]:
-    made = low.slots[out]
-    if not (_is_plain(made) and isinstance(places, Ref) and isinstance(values, Ref)):
-        raise Unknown
-    shape = low.slots[places.slot].shape
-    if low.slots[values.slot].shape != shape or low.dtype(values.slot) != low.dtype(out):
+def _put(low: Lowering, out: int, x: object, places: Ref, values: Ref) -> Nodes:
+    made, shape = low.plain(out), low.slots[places.slot].shape
+    low.must_be_alike(out, values)
+    if low.slots[values.slot].shape != shape:
         raise Unknown
     where, check = _places(low, places, math.prod(made.shape))
     safe = low.temporary(shape, "i8")
     return [check, *_same(low, out, x), Entries(safe, where), Scatter(out, safe, values.slot)]
 
 
-def _check_labels(low: Lowering, out: int, x: Any, labels: Any) -> list[object]:
+def _check_labels(low: Lowering, out: int, x: Ref, labels: Ref) -> Nodes:
     """That labels lie among the classes; their shape and dtype cannot change."""
-    classes, (n,) = low.slots[x.slot].shape[1], low.slots[labels.slot].shape
-    i = low.term(labels, "i8")
-    term = ("logical_and", "b1", ("greater_equal", "b1", i, number("i8", 0)),
-            ("less", "b1", i, number("i8", classes)))
-    return [Check(term, (n,))]
+    classes, shape = low.slots[x.slot].shape[1], low.slots[labels.slot].shape
+    return [Check(_is_below(low.term(labels, "i8"), classes), shape)]
 
 
-def _picked(low: Lowering, slot: int, index: object) -> int:
+def _picked(low: Lowering, slot: int, index: Index | tuple[Index, ...]) -> int:
     """A view of what slices and integers pick from a slot."""
-    whole = low.slots[slot]
     parts = index if isinstance(index, tuple) else (index,)
     if not all(p is None or p is ... or isinstance(p, int | np.integer | slice) for p in parts):
         raise Unknown
-    alike = np.ndarray(whole.shape, whole.dtype, np.zeros(sum(whole.reach), np.uint8),
-                       whole.reach[0], whole.strides)
+    alike = low.slots[slot].apart()
     part = alike[index if ... in parts else (*parts, ...)]
     if not part.size:
         raise Unknown
     return low.view(slot, part.shape, part.strides, address(part) - address(alike))
 
 
-def _read(low: Lowering, out: int, x: Any, index: Any) -> list[Any]:
+def _read(low: Lowering, out: int, x: Ref, index: Index) -> Nodes:
     """What slices and integers pick, copied."""
     return _same(low, out, Ref(_picked(low, x.slot, index)))
 
 
-def _scatter(low: Lowering, out: int, g: object, index: object, shape: object) -> list[Any]:
+def _scatter(low: Lowering, out: int, g: object, index: Index, shape: object = None) -> Nodes:
     """Zeros, with g at what slices and integers pick."""
     place = _picked(low, out, index)
-    return [Entries(out, number(low.dtype(out), 0)),
-            *_over(low, place, low.term(g, low.dtype(out)))]
+    return [*_zeros(low, out), *_over(low, place, low.term(g, low.dtype(out)))]
 
 
-def _unread(
-    low: Lowering, out: int, g: object, z: object, x: object, index: object
-) -> list[object]:
-    return _scatter(low, out, g, index, None)
+def _unread(low: Lowering, out: int, g: object, z: object, x: object, index: Index) -> Nodes:
+    return _scatter(low, out, g, index)
 
 
-def _var(x: Any, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Any:
+# ---- formulas ------------------------------------------------------------------------------------
+
+
+def _clipped(x: Array, low: Array | None, high: Array | None) -> Array:
+    x = x if low is None else np.maximum(x, low)
+    return x if high is None else np.minimum(x, high)
+
+
+def _var(x: Array, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Array:
     gap = x - np.mean(x, axis=axis, keepdims=True)
     total = np.sum(gap * gap, axis=axis, keepdims=keepdims)
-    return total / (math.prod(x.shape[a] for a in axes_of(axis, x.ndim)) - ddof)
+    return total / (_count(x, axis) - ddof)
 
 
-def _mean(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    count = math.prod(x.shape[a] for a in axes_of(axis, x.ndim))
-    return np.sum(x, axis=axis, keepdims=keepdims) / count
+def _mean(x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
+    return np.sum(x, axis=axis, keepdims=keepdims) / _count(x, axis)
 
 
-def _softmax(x: Any, axis: int = -1) -> Any:
+def _count(x: Array, axis: Axis) -> int:
+    return math.prod(x.shape[a] for a in axes_of(axis, x.ndim))
+
+
+def _softmax(x: Array, axis: int = -1) -> Array:
     e = np.exp(x - np.max(x, axis=axis, keepdims=True))
     return e / np.sum(e, axis=axis, keepdims=True)
 
 
-def _log_softmax(x: Any, axis: int = -1) -> Any:
+def _log_softmax(x: Array, axis: int = -1) -> Array:
     t = x - np.max(x, axis=axis, keepdims=True)
     return t - np.log(np.sum(np.exp(t), axis=axis, keepdims=True))
 
 
-def _sigmoid(x: Any) -> Any:
+def _sigmoid(x: Array) -> Array:
     return 1 / (1 + np.exp(-x))
 
 
-_TABLE: dict[object, Callable[..., list[object]]] = {
+_TABLE: dict[object, Row] = {
     np.sum: _folding("add"), np.ndarray.sum: _folding("add"),
     np.prod: _folding("multiply"), np.ndarray.prod: _folding("multiply"),
     np.max: _folding("maximum"), np.ndarray.max: _folding("maximum"),
@@ -634,7 +670,7 @@ _TABLE: dict[object, Callable[..., list[object]]] = {
     np.reshape: _reshape, np.ndarray.reshape: _reshape,
     np.concatenate: _joined, np.stack: _stacked,
     kernels.scatter: _scatter, np.zeros_like: _zeros, np.pad: _pad, kernels.sum_to: _sum_to,
-    kernels.erf: _entrywise("erf"),
+    kernels.erf: _erf,
     operator.getitem: _read, np.take: _take, np.ndarray.take: _take, put: _put,
     kernels.check_labels.__wrapped__: _check_labels,                   # type: ignore[attr-defined]
 }
@@ -642,8 +678,7 @@ _TABLE: dict[object, Callable[..., list[object]]] = {
 # what is a formula of others; kernels that have a plain form bring it along
 PLAIN: dict[object, Callable[..., object]] = {
     np.mean: _mean, np.ndarray.mean: _mean, np.var: _var, np.ndarray.var: _var,
-    np.clip: lambda x, low, high: _clipped(x, low, high),
-    np.ndarray.clip: lambda x, low, high: _clipped(x, low, high),
+    np.clip: _clipped, np.ndarray.clip: _clipped,
     kernels.sigmoid: _sigmoid, kernels.softmax: _softmax, kernels.log_softmax: _log_softmax,
     kernels.softplus: lambda x: np.logaddexp(x, 0),
     kernels.log1p_exp_minus: lambda x: np.log1p(np.exp(-np.abs(x))),
@@ -653,9 +688,9 @@ PLAIN: dict[object, Callable[..., object]] = {
 
 
 @functools.cache
-def _rows(count: int) -> dict[object, Callable[..., list[object]]]:
+def _rows(count: int) -> dict[object, Row]:
     """What later parts of the package have put into the operator table."""
-    rows: dict[Any, Callable[..., list[Any]]] = {}
+    rows: dict[object, Row] = {}
     if "windows" in TABLE:
         rows[_vjp("windows")] = _unwindowed
         rows[TABLE["add_windows"].kernel] = _add_windows

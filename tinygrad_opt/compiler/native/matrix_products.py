@@ -7,12 +7,16 @@ nothing to call.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from tinygrad_opt.compiler.native.elementary_functions import constant, typed
 from tinygrad_opt.compiler.native.function_code import FunctionCode
+
+if TYPE_CHECKING:
+    from llvmlite import ir
 
 __all__ = ["Matrix", "Product"]
 
@@ -99,13 +103,13 @@ class Product(NamedTuple):
 
 class _Writer:
     def __init__(self, product: Product, name: str) -> None:
-        import llvmlite.ir as ir
+        from llvmlite import ir
         self.ir, self.p, self.size = ir, product, np.dtype(product.dtype).itemsize
         self.scalar = typed(product.dtype)
         self.vector = ir.VectorType(self.scalar, product.lanes)
         self.code = FunctionCode(name, 3, self.scalar)
         self.b, self.i32, self.i64 = self.code.b, self.code.i32, self.code.i64
-        self.module, self._loop = self.code.module, self.code.loop
+        self.module, self._at, self._loop = self.code.module, self.code.at, self.code.loop
         self.fma = ir.Function(self.module, ir.FunctionType(
             self.vector, [self.vector] * 3),
             f"llvm.fma.v{product.lanes}f{8 * self.size}")
@@ -128,13 +132,13 @@ class _Writer:
                            self._loop(begin, end, r, lambda j: self._strip(k, j, depth, r)))
         return self.code.text()
 
-    def _room(self, entries: int) -> Any:
+    def _room(self, entries: int) -> ir.Value:
         """Memory of the function's own."""
         room = self.b.alloca(self.ir.ArrayType(self.scalar, entries))
         room.align = 64
         return self.b.bitcast(room, self.scalar.as_pointer())
 
-    def _strip(self, k: object, j: object, depth: int, wide: int) -> None:
+    def _strip(self, k: ir.Value, j: ir.Value, depth: int, wide: int) -> None:
         """What some rows of b, in some registers, add to the result."""
         p = self.p
         rows = self._at(self.rows, (k, p.b.row), (j, p.lanes * p.b.column))
@@ -147,12 +151,12 @@ class _Writer:
             self._loop(first, last_row, h, lambda i, h=h: self._tile(i, j, k, rows, depth, h, wide))
 
     def _copied(
-        self, source: object, j: object, depth: int, width: int, rest: int, wide: int
-    ) -> Any:
+        self, source: ir.Value, j: ir.Value, depth: int, width: int, rest: int, wide: int
+    ) -> ir.Value:
         """A strip of b without gaps; the last one may be narrower."""
         p, b = self.p, self.b
         if p.b.column == 1:
-            def row(k: object) -> None:
+            def row(k: ir.Value) -> None:
                 for w in range(wide):
                     place = self._at(source, (k, p.b.row), (self.i64(w), p.lanes))
                     to = self._at(self.strip, (k, width), (self.i64(w), p.lanes))
@@ -169,21 +173,16 @@ class _Writer:
             self._at(self.strip, (k, width), (c, 1)))))
         return self.strip
 
-    def _at(self, base: object, *parts: tuple[object, int]) -> Any:
-        offset = self.i64(0)
-        for i, stride in parts:
-            offset = self.b.add(offset, self.b.mul(i, self.i64(stride)))
-        return self.b.gep(base, [offset], inbounds=True)
-
     def _tile(
-        self, i: object, j: object, k0: object, rows: object, depth: int, high: int, wide: int
+        self, i: ir.Value, j: ir.Value, k0: ir.Value, rows: ir.Value, depth: int, high: int,
+        wide: int,
     ) -> None:
         """high rows by wide registers of the result, begun at row i and register j."""
         p, b = self.p, self.b
         step = wide * p.lanes if p.copies else p.b.row
         zero = self.ir.Constant(self.vector, [constant(p.dtype, 0)] * p.lanes)
 
-        def row(k: object, *sums: object) -> list[object]:
+        def row(k: ir.Value, *sums: ir.Value) -> list[ir.Value]:
             across = []
             for w in range(wide):
                 place = self._at(rows, (k, step), (self.i64(w), p.lanes))
@@ -209,7 +208,9 @@ class _Writer:
                                  (b.add(j, self.i64(w)), p.lanes))
                 self._store(done[h * wide + w], place, self._mask(j, w, wide))
 
-    def _scatter(self, done: list[object], i: object, j: object, high: int, wide: int) -> None:
+    def _scatter(
+        self, done: Sequence[ir.Value], i: ir.Value, j: ir.Value, high: int, wide: int
+    ) -> None:
         """Add a tile to a result whose rows have gaps, or write it there, entry by entry."""
         p, b = self.p, self.b
         for at, register in enumerate(done):
@@ -219,7 +220,7 @@ class _Writer:
         width = self.i64(wide * p.lanes)
         count = b.select(b.icmp_unsigned("<", left, width), left, width)
 
-        def entry(h: object, column: object) -> None:
+        def entry(h: ir.Value, column: ir.Value) -> None:
             x = b.load(self._at(self.tile, (h, wide * p.lanes), (column, 1)))
             place = self._at(self.c, (i, p.c.row), (h, p.c.row), (j, p.lanes * p.c.column),
                              (column, p.c.column))
@@ -227,13 +228,13 @@ class _Writer:
 
         self._loop(0, high, 1, lambda h: self._loop(0, count, 1, lambda c: entry(h, c)))
 
-    def _splat(self, x: object) -> Any:
+    def _splat(self, x: ir.Value) -> ir.Value:
         b = self.b
         one = b.insert_element(self.ir.Constant(self.vector, self.ir.Undefined), x, self.i32(0))
         mask = self.ir.Constant(self.ir.VectorType(self.i32, self.p.lanes), [0] * self.p.lanes)
         return b.shuffle_vector(one, one, mask)
 
-    def _mask(self, j: object, w: int, wide: int) -> Any:
+    def _mask(self, j: ir.Value, w: int, wide: int) -> ir.Value:
         """Which entries of register j + w belong to a row; None if all do."""
         p, ir = self.p, self.ir
         rest = p.n % p.lanes
@@ -246,7 +247,7 @@ class _Writer:
         last = self.b.icmp_unsigned("==", j, self.i64(p.registers - wide))
         return self.b.select(last, some, ir.Constant(bits, [1] * p.lanes))
 
-    def _partly(self, j: object, w: int, wide: int, place: object) -> Any:
+    def _partly(self, j: ir.Value, w: int, wide: int, place: ir.Value) -> ir.Value:
         """A register of a row, which may end before it is full."""
         b, mask = self.b, self._mask(j, w, wide)
         place = b.bitcast(place, self.vector.as_pointer())
@@ -255,17 +256,17 @@ class _Writer:
         zero = self.ir.Constant(self.vector, [constant(self.p.dtype, 0)] * self.p.lanes)
         return self._masked_load(place, mask, zero)
 
-    def _masked_load(self, place: Any, mask: Any, rest: object) -> Any:
+    def _masked_load(self, place: ir.Value, mask: ir.Value, rest: ir.Value) -> ir.Value:
         load = self._intrinsic("load", self.vector, [place.type, self.i32, mask.type, self.vector])
         return self.b.call(load, [place, self.i32(self.size), mask, rest])
 
-    def _intrinsic(self, what: str, result: object, operands: list[object]) -> Any:
+    def _intrinsic(self, what: str, result: ir.Type, operands: list[ir.Type]) -> ir.Value:
         ir, p = self.ir, self.p
         name = f"llvm.masked.{what}.v{p.lanes}f{8 * self.size}.p0"
         return self.module.globals.get(name) or ir.Function(
             self.module, ir.FunctionType(result, operands), name)
 
-    def _store(self, value: object, place: Any, mask: Any) -> None:
+    def _store(self, value: ir.Value, place: ir.Value, mask: ir.Value) -> None:
         """Add a register to the result, or write it there."""
         b = self.b
         place = b.bitcast(place, self.vector.as_pointer())

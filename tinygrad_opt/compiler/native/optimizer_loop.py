@@ -15,19 +15,20 @@ import numpy as np
 
 from tinygrad_opt.compiler.conditions import all_of
 from tinygrad_opt.compiler.native.elementary_functions import FUNCTIONS
-from tinygrad_opt.compiler.native.loops import Loop, Value
-from tinygrad_opt.compiler.program import Call, address
-from tinygrad_opt.symbols import inside, name_of
+from tinygrad_opt.compiler.native.loops import Loop, Value, Values
+from tinygrad_opt.compiler.program import Call, address, row_major
+from tinygrad_opt.symbols import InPlace, Symbol, inside, name_of
+from tinygrad_opt.typing import Array
 
-__all__ = ["OptimizerStep", "is_step", "update_loop"]
+__all__ = ["OptimizerStep", "optimizer_of", "update_loop"]
 
 Step = tuple[Loop, list[int]]                              # a loop, and where its arrays are
 
 
-def is_step(call: Call) -> bool:
-    """Whether a call is the step of an optimizer that is bound to its parameters."""
-    owner = getattr(call.kernel, "__self__", None)
-    return hasattr(owner, "_planned") and call.kernel.__name__ == "_step"
+def optimizer_of(call: Call) -> Any:
+    """The optimizer whose step a call is, if it is bound to its parameters; else None."""
+    is_step = hasattr(call.owner, "_planned") and call.kernel.__name__ == "_step"
+    return call.owner if is_step else None
 
 
 class OptimizerStep:
@@ -44,9 +45,9 @@ class OptimizerStep:
         self.optimizer, self.runner_of = optimizer, runner_of
         self.plan: Any = None                              # that the loops belong to
         self.left: Any = None                              # a plan of which no loops can be made
-        self.kept: list[np.ndarray] = []                   # of each run: its count, rate, options
+        self.kept: list[Array] = []                   # of each run: its count, rate, options
         self.moving: list[tuple[Any, Any]] = []            # runs for which Python computes numbers
-        self.loops: list[Any] = []                         # of the latest plan
+        self.loops: list[Loop] = []                                   # of the latest plan
 
     def __call__(self) -> None:
         if self.optimizer.reduce is not None:
@@ -113,7 +114,7 @@ class OptimizerStep:
             for steps, its in zip((numbers, copies, updates), made):
                 steps += its
         updates.append((_COUNT, [plan._done.buffer_info()[0]]))
-        self.loops = [loop for loop, _ in numbers + copies + updates]
+        self.loops[:] = [loop for loop, _ in numbers + copies + updates]
         self.gather = self.runner_of(copies).call
         self.update = self.runner_of(numbers + updates).call
         self.gather_and_update = self.runner_of(numbers + copies + updates).call
@@ -158,14 +159,14 @@ class OptimizerStep:
                            *cells[: run.version.moves]])], copies, updates
 
 
-def _copy(g: np.ndarray, dtype: Any) -> Loop:
+def _copy(g: Array, dtype: np.dtype) -> Loop:
     """A loop that lays a gradient out as its parameter is."""
-    name, flat = dtype.str[1:], np.empty(g.shape, dtype).strides
+    name, flat = dtype.str[1:], row_major(g.shape, dtype.itemsize)
     loop = Loop(g.shape, ((name, g.strides), (name, flat)), (Value("load", name, (0,)),), ((0, 1),))
     return loop.merged()
 
 
-_COUNT = Loop((), (("i8", ()),), (Value("load", "i8", (0,)), Value("number", "i8", ("1",)),
+_COUNT = Loop((), (("i8", ()),), (Value("load", "i8", (0,)), Value("number", "i8", text="1"),
                                   Value("add", "i8", (0, 1))), ((2, 0),))
 
 
@@ -175,62 +176,47 @@ def _numbers(run: Any) -> Loop | None:
     version, name = run.version, run.pack.dtype.str[1:]
     rate, _, *fixed = version.arguments
     known = {n: i for i, n in enumerate([rate, *fixed], 2)}
-    values = [Value("load", "i8", (0,)), Value("cast", "f8", (0,)), Value("load", "f8", (1,)),
-              Value("add", "f8", (1, 2))]
-    at: dict[Any, int] = {}
+    values, at = Values(), dict[Symbol, int]()
+    done = values.new("cast", "f8", values.new("load", "i8", 0))
+    count = values.new("add", "f8", done, values.new("load", "f8", 1))
     moving = version.wanted[: version.moves]
     for s in inside([*moving, *(s for s, _ in version.conditions)]):
-        what = name_of(s.function) if s.function else "load" if s.name in known else "number"
-        if s.function and what not in FUNCTIONS:
-            return None
-        if s.name == "t":
-            at[s] = 3
-            continue
-        operands = {"load": (known.get(s.name),), "number": (float(s.array).hex(),)}.get(
-            what, tuple(at[x] for x in s.inputs))
-        at[s] = len(values)
-        values.append(Value(what, "b1" if s.dtype == bool else "f8", operands))
-    checks = []
-    for s, answer in version.conditions:
-        checks.append(len(values))
-        values.append(Value("cast" if answer else "logical_not", "b1", (at[s],)))
+        if s.function is not None:
+            if name_of(s.function) not in FUNCTIONS:
+                return None
+            at[s] = values.new(name_of(s.function), "b1" if s.dtype == bool else "f8",
+                               *[at[x] for x in s.inputs])
+        elif s.name == "t":
+            at[s] = count
+        elif s.name in known:
+            at[s] = values.new("load", "f8", known[s.name])
+        else:
+            at[s] = values.new("number", "f8", text=float(s.array).hex())
+    checks = [values.new("cast" if answer else "logical_not", "b1", at[s])
+              for s, answer in version.conditions]
     first = 2 + len(known)
-    stores = []
-    for i, s in enumerate(moving):
-        values.append(Value("cast", name, (at[s],)))
-        stores.append((len(values) - 1, first + i))
+    stores = [(values.new("cast", name, at[s]), first + i) for i, s in enumerate(moving)]
     arrays = (("i8", ()),) + (("f8", ()),) * (first - 1) + ((name, ()),) * version.moves
     return Loop((), arrays, tuple(values), tuple(stores), (), tuple(checks))
 
 
-def update_loop(run: Any, version: Any) -> Loop | None:
+def update_loop(run: Any, version: InPlace) -> Loop | None:
     """The in-place calls of a rule as one loop, which reads and writes each vector once."""
-    dtype = run.pack.dtype
-    name, size = dtype.str[1:], dtype.itemsize
+    name, size = run.pack.dtype.str[1:], run.pack.dtype.itemsize
     vectors = 2 + len(run.slots) + (run.rates is not None)
     arrays = ((name, (size,)),) * vectors + ((name, (0,)),) * version.size
-    values: list[Value] = []
-
-    def new(what: str, kind: str, *operands: int) -> int:
-        values.append(Value(what, kind, operands))
-        return len(values) - 1
-
-    at: dict[int, int] = {}
     first = vectors + len(version.scratch)                 # of the numbers
-
-    def read(i: int) -> int:
-        if i not in at:
-            at[i] = new("load", name, i if i < vectors else i - len(version.scratch))
-        return at[i]
-
-    begun = {i: read(i) for i in range(vectors)}
+    values = Values()
+    at = {i: values.new("load", name, i) for i in range(vectors)}
+    begun = dict(at)
     for function, operands, out in version.calls:
         what = function.__name__.strip("_")                # _where is where, in place
         if what not in FUNCTIONS or name not in ("f4", "f8"):
             return None
-        given = [read(i) for i in operands]
-        spare = vectors <= out < first and version.scratch[out - vectors]
-        at[out] = new(what, "b1" if spare == np.dtype(bool) else name, *given)
+        for i in operands:
+            if i not in at:
+                at[i] = values.new("load", name, i - len(version.scratch))
+        truth = vectors <= out < first and version.scratch[out - vectors] == np.dtype(bool)
+        at[out] = values.new(what, "b1" if truth else name, *[at[i] for i in operands])
     stores = tuple((at[i], i) for i in range(vectors) if at[i] != begun[i])
-    count = run.place.stop - run.place.start
-    return Loop((count,), arrays, tuple(values), stores)
+    return Loop((run.place.stop - run.place.start,), arrays, tuple(values), stores)
