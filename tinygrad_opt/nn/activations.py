@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias, TypeVar
 
 from tinygrad_opt import ops
 from tinygrad_opt.errors import nearest
@@ -12,11 +12,12 @@ from tinygrad_opt.nn.module import Module
 from tinygrad_opt.tensor import Tensor, apply
 from tinygrad_opt.typing import ArrayLike
 
-Layer: TypeAlias = Callable[..., Any]          # a module, a function, one of NumPy's
+Layer: TypeAlias = Callable[..., Tensor]       # a module, a function, one of NumPy's
 Activation: TypeAlias = str | Layer
+Same = TypeVar("Same")
 
 
-def identity(x: ArrayLike) -> Any:
+def identity(x: Same) -> Same:
     """x itself.
 
     Parameters
@@ -298,7 +299,7 @@ class Identity(Module):
     3
     """
 
-    def forward(self, x: ArrayLike) -> Any:
+    def forward(self, x: Same) -> Same:
         return x
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any, Literal, overload
+from typing import Literal, overload
 
 import numpy as np
 
@@ -37,7 +37,7 @@ def attention(
 def attention(
     query: ArrayLike, key: ArrayLike, value: ArrayLike, mask: ArrayLike | None = None, *,
     causal: bool = False, dropout: float = 0.0, rng: Seed = None, weights: bool = False,
-) -> Any:
+) -> Tensor | tuple[Tensor, Tensor]:
     """softmax(Q Kᵀ / √d) V: a mean of the values, weighted by how well their keys fit the query.
 
     Parameters
@@ -195,7 +195,7 @@ class MultiHeadAttention(Module):
     def forward(
         self, query: ArrayLike, key: ArrayLike | None = None, value: ArrayLike | None = None,
         mask: ArrayLike | None = None, *, weights: bool = False,
-    ) -> Any:
+    ) -> Tensor | tuple[Tensor, Tensor]:
         key = query if key is None else key
         value = key if value is None else value
         q, k, v = (self._by_head(layer(x)) for layer, x in
@@ -299,7 +299,9 @@ class TransformerBlock(Module):
         self.activation, self.norm_first = activation_of(activation), norm_first
 
     @answers
-    def forward(self, x: ArrayLike, mask: ArrayLike | None = None, *, weights: bool = False) -> Any:
+    def forward(
+        self, x: ArrayLike, mask: ArrayLike | None = None, *, weights: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor | None]:
         x = as_input(x, self.linear1.weight)
         found = self.self_attn(self.norm1(x) if self.norm_first else x, mask=mask, weights=weights)
         found, p = found if weights else (found, None)

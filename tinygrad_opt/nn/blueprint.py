@@ -11,18 +11,22 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from types import FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from tinygrad_opt.errors import CheckpointError
 from tinygrad_opt.tensor import Tensor
+from tinygrad_opt.typing import Array
+
+if TYPE_CHECKING:
+    from tinygrad_opt.nn.module import Module
 
 
-def describe(model: object) -> dict[str, object]:
+def describe(model: Module) -> dict[str, object]:
     """The description of a module, or ``{"missing": why}`` if no description could rebuild it."""
     try:
-        return _Describer(model).value(model, "")
+        return _Describer(model).module(model, "")
     except TypeError as error:
         return {"missing": str(error)}
 
@@ -30,26 +34,26 @@ def describe(model: object) -> dict[str, object]:
 class _Describer:
     """Describes one model; knows what it has met, since a thing may be held twice."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Module) -> None:
         self.paths: dict[int, str] = {}
         for path, held in model._state().items():
             self.paths.setdefault(id(held), path)
         self.met: dict[int, str] = {}
         self.above: set[int] = set()
 
-    def value(self, x: Any, place: str) -> Any:
+    def value(self, x: object, place: str) -> object:
         x = x.item() if isinstance(x, np.generic) else x
         if x is None or type(x) in (bool, int, float, str):
             return x
         if hasattr(type(x), "named_modules"):
-            return self._module(x, place)
+            return self.module(cast("Module", x), place)
         if type(x) is Tensor and id(x) in self.paths:
             return {"tensor": self.paths[id(x)], "name": x.name, "trained": x.requires_grad}
         if isinstance(x, np.ndarray) and id(x) in self.paths:
             return {"array": self.paths[id(x)]}
         if isinstance(x, np.random.Generator):
             return {"generator": None}
-        if type(x) in (list, tuple):
+        if type(x) is list or type(x) is tuple:
             parts = [self.value(part, f"{place}.{i}") for i, part in enumerate(x)]
             return {type(x).__name__: parts}
         if type(x) is dict and all(type(key) is str for key in x):
@@ -62,7 +66,7 @@ class _Describer:
         said = f"the function {name}" if callable(x) and name else f"a {type(x).__name__}"
         raise TypeError(f"{place.lstrip('.')} is {said}, and no file can tell how to make that")
 
-    def _module(self, module: object, place: str) -> dict[str, object]:
+    def module(self, module: Module, place: str) -> dict[str, object]:
         if id(module) in self.met:
             return {"same": self.met[id(module)]}
         if id(module) in self.above:
@@ -78,7 +82,7 @@ class _Describer:
         return {"module": kind.__name__, "place": place, "holds": holds}
 
 
-def rebuild(saved: Mapping[str, object]) -> Any:
+def rebuild(saved: Mapping[str, object]) -> Module:
     """The model that a checkpoint holds, made anew with its weights.
 
     Parameters
@@ -125,7 +129,7 @@ def rebuild(saved: Mapping[str, object]) -> Any:
             f"the model cannot be made from the file alone: {description['missing']}. Instead,"
             f" {make}")
     try:
-        return _Builder(state).value(description)
+        return cast("Module", _Builder(state).value(description))
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"the description of the model is damaged: {error}") from error
 
@@ -133,13 +137,13 @@ def rebuild(saved: Mapping[str, object]) -> Any:
 class _Builder:
     """Builds one model; what was described once stays one thing."""
 
-    def __init__(self, state: Mapping[str, Any]) -> None:
+    def __init__(self, state: Mapping[str, Array]) -> None:
         self.state = state
         self.tensors: dict[str, Tensor] = {}
         self.arrays: dict[str, np.ndarray] = {}
-        self.modules: dict[str, Any] = {}
+        self.modules: dict[str, Module] = {}
 
-    def value(self, node: object) -> Any:
+    def value(self, node: object) -> object:
         match node:
             case None | bool() | int() | float() | str():
                 return node
@@ -177,19 +181,20 @@ class _Builder:
         raise ValueError(f"{str(node)[:60]} stands for nothing")
 
 
-def _class(name: str) -> Any:
+def _class(name: str) -> type[Module] | None:
     """The layer or network of that name; None if there is none."""
     found = _public(name)
-    return found if isinstance(found, type) and hasattr(found, "named_modules") else None
+    known = isinstance(found, type) and hasattr(found, "named_modules")
+    return cast("type[Module]", found) if known else None
 
 
-def _function(name: str) -> Any:
+def _function(name: str) -> FunctionType | None:
     """The function on Tensors of that name; None if there is none."""
     found = _public(name)
     return found if isinstance(found, FunctionType) else None
 
 
-def _public(name: str) -> Any:
+def _public(name: str) -> object:
     """What this package calls by that name; None for what it does not export."""
     nn = sys.modules[__package__]                          # which imports this file
     return getattr(nn, name) if name in nn.__all__ else None

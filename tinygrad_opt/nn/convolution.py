@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any
+from collections.abc import Iterable
+from types import EllipsisType
+from typing import TypeAlias, cast
 
 import numpy as np
 
@@ -22,6 +24,8 @@ from tinygrad_opt.recording import composite
 from tinygrad_opt.tensor import Tensor, apply
 from tinygrad_opt.typing import Array, ArrayLike, DTypeLike, Seed, Shape, Size
 
+Index: TypeAlias = tuple[EllipsisType | slice | int, ...]
+
 # ---- windows -------------------------------------------------------------------------------------
 
 
@@ -30,7 +34,7 @@ def _windows(x: Array, size: Shape, stride: Shape) -> Array:
     axes = tuple(range(-len(size), 0))
     every = np.lib.stride_tricks.sliding_window_view(x, size, axes)
     steps = [slice(None, None, s) for s in stride]
-    index: Any = (..., *steps, *[slice(None)] * len(size))
+    index: Index = (..., *steps, *[slice(None)] * len(size))
     return every[index]
 
 
@@ -40,8 +44,8 @@ def _add_windows(w: Array, size: Shape, stride: Shape, shape: Shape) -> Array:
     counts = w.shape[-2 * len(size):-len(size)]
     for offset in itertools.product(*map(range, size)):
         steps = [slice(o, o + s * (n - 1) + 1, s) for o, s, n in zip(offset, stride, counts)]
-        place: Any = (..., *steps)
-        entry: Any = (..., *offset)
+        place: Index = (..., *steps)
+        entry: Index = (..., *offset)
         out[place] += w[entry]
     return out
 
@@ -71,18 +75,17 @@ def _slid(
                          f" with padding {padding}")
     if any(padding):
         pads = ((0, 0), (0, 0), *((p, p) for p in padding))
-        padded: Any = np.pad(x, pads, constant_values=fill)
-        x = padded
+        x = cast(Tensor, np.pad(x, pads, constant_values=fill))
     return apply(windows, x, size=size, stride=stride)
 
 
-def _per_axis(name: str, axes: int, value: Any, least: int = 1) -> tuple[int, ...]:
+def _per_axis(name: str, axes: int, value: Size, least: int = 1) -> tuple[int, ...]:
     """One whole number for each axis, from one for all or one for each."""
-    values = tuple(value) if np.iterable(value) else (value,) * axes
+    values = tuple(value) if isinstance(value, Iterable) else (value,) * axes
     if len(values) != axes or any(
         isinstance(v, bool) or not isinstance(v, int | np.integer) or v < least for v in values
     ):
-        cure = "; at stride 1 that is kernel // 2" if value == "same" else ""
+        cure = "; at stride 1 that is kernel // 2" if str(value) == "same" else ""
         raise ValueError(f"{name} needs {axes} whole numbers of at least {least}, got {value!r}"
                          + cure)
     return tuple(int(v) for v in values)

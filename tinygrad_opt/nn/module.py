@@ -528,7 +528,7 @@ class Module:
         # no _repr_html_, which Treescope would prefer to its own tree
         return {"text/plain": repr(self), "text/html": self.summary()._repr_html_()}
 
-    def __treescope_repr__(self, path: str | None, render: object) -> Any:
+    def __treescope_repr__(self, path: str | None, render: object) -> object:
         from tinygrad_opt.markup import tree
 
         return tree(self, vars(self), path, render)
@@ -572,7 +572,8 @@ class Contents:
             met.add(id(x))
             if isinstance(x, Module):
                 self.modules.append(x)
-            parts: Any = vars(x) if isinstance(x, Module) else getattr(x, "keywords", x)
+            parts = (vars(x) if isinstance(x, Module) else
+                     x.keywords if isinstance(x, partial) else x)
             held = parts.values() if isinstance(parts, dict) else parts
             stack.extend(held)
             if not isinstance(held, tuple):                # which nobody can change
@@ -686,11 +687,11 @@ def _each_once(table: dict[str, Held]) -> dict[str, Held]:
     return {path: x for path, x in table.items() if first.setdefault(id(x), path) == path}
 
 
-def _without_graph(value: Any) -> object:
+def _without_graph(value: object) -> object:
     """The value with constants in place of the computed Tensors in it; itself if there are none."""
     if type(value) is Tensor:
         return value if value.op is None else Tensor(value._array)
-    if type(value) in (list, tuple):
+    if type(value) is list or type(value) is tuple:
         parts = [_without_graph(x) for x in value]
         return value if all(map(is_, parts, value)) else type(value)(parts)
     if type(value) is dict:

@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import overload
 
 import numpy as np
 
@@ -118,7 +118,7 @@ class Sequential(Module):
     def _members(self) -> Iterator[tuple[str, Module | Tensor]]:
         return ((str(i), x) for i, x in enumerate(self.layers) if isinstance(x, Module | Tensor))
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: ArrayLike) -> ArrayLike:
         for layer in self.layers:
             x = layer(x)
         return x
@@ -129,7 +129,11 @@ class Sequential(Module):
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers)
 
-    def __getitem__(self, i: int | slice) -> Any:
+    @overload
+    def __getitem__(self, i: int) -> Layer: ...
+    @overload
+    def __getitem__(self, i: slice) -> Sequential: ...
+    def __getitem__(self, i: int | slice) -> Layer | Sequential:
         return Sequential(*self.layers[i]) if isinstance(i, slice) else self.layers[i]
 
     def _options(self) -> str:

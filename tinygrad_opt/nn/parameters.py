@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import operator
-from typing import Any
 
 import numpy as np
 
@@ -37,19 +36,20 @@ def weight_and_bias(
     return weight, parameter("bias", (out,), start if init is None else "zeros", dtype, rng)
 
 
-def as_input(x: ArrayLike, like: Any = None) -> Tensor:
+def as_input(x: ArrayLike, like: object = None) -> Tensor:
     """x as a Tensor of floats: arrays and integers in the dtype of `like`, or in the default.
 
     `like` is what stands beside x: only a float Tensor decides.
     """
     if type(x) is Tensor and x._array.dtype.kind == "f":
         return x
-    decides = type(like) is Tensor and like._array.dtype.kind == "f"
-    dtype = like._array.dtype if decides else default_dtype()
+    dtype = default_dtype()
+    if type(like) is Tensor and like._array.dtype.kind == "f":
+        dtype = like._array.dtype
     return x.astype(dtype) if type(x) is Tensor else Tensor(x, dtype=dtype)
 
 
-def positive(owner: str, **sizes: Any) -> tuple[int, ...]:
+def positive(owner: str, **sizes: int) -> tuple[int, ...]:
     """The sizes as ints, checked to be at least 1."""
     for name, n in sizes.items():
         try:

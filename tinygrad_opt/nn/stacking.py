@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -25,8 +25,7 @@ from tinygrad_opt.nn.normalization import LayerNorm, RMSNorm
 from tinygrad_opt.nn.parameters import as_input
 from tinygrad_opt.recording import in_mode
 from tinygrad_opt.tensor import Tensor, as_operand, no_grad
-
-Loss = Callable[[Any, Any], Tensor]
+from tinygrad_opt.typing import ArrayLike, Loss
 
 # Each works on the last axis, or entry by entry, whatever stands before it.
 _LAST_AXIS = (MLP, Sequential, Linear, LayerNorm, RMSNorm, Dropout, *(
@@ -66,7 +65,7 @@ class Stack(Module):
     def __init__(self, model: Module, count: int, shapes: dict[str, tuple[int, ...]]) -> None:
         self.model, self.count, self._shapes = model, count, shapes
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: ArrayLike) -> Tensor:
         """What each model makes of x.
 
         Parameters
@@ -78,14 +77,13 @@ class Stack(Module):
         -------
         Tensor of shape (K, n, ...)
         """
-        x = as_input(x, next(iter(self.model.parameters().values()), None))
-        if x.ndim == 2:
-            x = ops.broadcast_to(x, shape=(self.count, *x.shape))
-        if x.ndim != 3 or x.shape[0] != self.count:
+        given = as_input(x, next(iter(self.model.parameters().values()), None))
+        if given.ndim == 2:
+            given = ops.broadcast_to(given, shape=(self.count, *given.shape))
+        if given.ndim != 3 or given.shape[0] != self.count:
             raise ShapeError(f"a stack of {self.count} takes (n, features), or"
-                             f" ({self.count}, n, features) for each its own; got {x.shape}")
-        result: Tensor = self.model(x)
-        return result
+                             f" ({self.count}, n, features) for each its own; got {given.shape}")
+        return self.model(given)
 
     def parameters(self) -> Stacked:
         """The parameters of all models, for an optimizer with one rate for all or one for each.
@@ -132,17 +130,17 @@ class Stack(Module):
                             f" nn.cross_entropy; got {loss!r}")
 
         @functools.wraps(loss)
-        def total(prediction: Any, target: Any) -> Tensor:
+        def total(prediction: Tensor, target: ArrayLike) -> Tensor:
             n = prediction.shape[:2]
-            target = as_operand(target)
-            if target.shape[:2] != n:
-                target = ops.broadcast_to(target, shape=(n[0], *target.shape))
-            if target.shape[:2] != n:
+            given = as_operand(target)
+            if given.shape[:2] != n:
+                given = ops.broadcast_to(given, shape=(n[0], *given.shape))
+            if given.shape[:2] != n:
                 raise ShapeError(f"predictions of {n[0]} models for {n[1]} samples need as many"
-                                 f" targets, got shape {target.shape[1:]}")
+                                 f" targets, got shape {given.shape[1:]}")
             size = n[0] * n[1]
             return n[0] * loss(prediction.reshape((size, *prediction.shape[2:])),
-                               target.reshape((size, *target.shape[2:])))
+                               given.reshape((size, *given.shape[2:])))
 
         return total
 
@@ -151,7 +149,7 @@ class Stack(Module):
 
 
 @answers
-def stack(models: Sequence[Module], x: Any = None) -> Stack:
+def stack(models: Sequence[Module], x: ArrayLike | None = None) -> Stack:
     """K models of one shape as one that computes, and is trained, as each by itself.
 
     Parameters
@@ -283,11 +281,11 @@ class _States:
         self.each = each
 
     @property
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, object]:
         return {str(k): g.bit_generator.state for k, g in enumerate(self.each)}
 
     @state.setter
-    def state(self, state: dict[str, Any]) -> None:
+    def state(self, state: Mapping[str, Mapping[str, object]]) -> None:
         for k, g in enumerate(self.each):
             g.bit_generator.state = state[str(k)]
 
@@ -316,7 +314,7 @@ def _check_alike(models: Sequence[Module]) -> None:
 
 def _anatomy(model: Module) -> dict[str, object]:
     """What must be the same in all models, by path."""
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for path, module in model.named_modules().items():
         found[path] = type(module).__name__
         for name, value in vars(module).items():

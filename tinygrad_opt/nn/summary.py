@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
 from tinygrad_opt.markup import html_table
 from tinygrad_opt.tensor import Tensor, no_grad
+from tinygrad_opt.typing import ArrayLike, DTypeLike, Size
+
+if TYPE_CHECKING:
+    from tinygrad_opt.nn.module import Module
 
 
 class Row(NamedTuple):
@@ -16,7 +20,7 @@ class Row(NamedTuple):
 
     name: str
     layer: str
-    output: Any
+    output: object
     parameters: int
 
 
@@ -61,13 +65,12 @@ class Summary:
         return f"{html_table(self._table())}<p>{self._total}</p>"
 
 
-def summarize(model: Any, input_shape: Any, dtype: Any) -> Summary:
+def summarize(model: Module, example: object, dtype: DTypeLike | None) -> Summary:
     """Send zeros through a copy of the model, whose modules note the shapes that they give."""
     modules = model.named_modules()
-    if hasattr(input_shape, "shape"):                      # an example in the place of its shape
-        dtype = input_shape.dtype if dtype is None else dtype
-        input_shape = input_shape.shape
-    shapes = {} if input_shape is None else _shapes(model, input_shape, dtype)
+    shape = getattr(example, "shape", example)             # an example in the place of its shape
+    dtype = getattr(example, "dtype", None) if dtype is None else dtype
+    shapes = {} if shape is None else _shapes(model, cast(Size, shape), dtype)
     rows = []
     for path, module in modules.items():
         size = sum({id(p): p.size for _, _, p in module._tensors()}.values())
@@ -77,7 +80,7 @@ def summarize(model: Any, input_shape: Any, dtype: Any) -> Summary:
     return Summary(rows, sum(p.size for p in own), sum(p.size for p in own if p.requires_grad))
 
 
-def _shapes(model: Any, input_shape: Any, dtype: Any) -> dict[str, object]:
+def _shapes(model: Module, input_shape: Size, dtype: DTypeLike | None) -> dict[str, object]:
     shapes: dict[str, object] = {}
     double = copy.deepcopy(model).eval()
     first = next(iter(model.parameters().values()), None)
@@ -85,7 +88,7 @@ def _shapes(model: Any, input_shape: Any, dtype: Any) -> dict[str, object]:
         dtype = np.float32 if first is None else first.dtype
 
     def noting(kind: type, path: str) -> type:
-        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        def call(self: Module, *args: object, **kwargs: object) -> object:
             result = self.forward(*args, **kwargs)
             shapes[path] = _shape(result)
             return result
@@ -99,8 +102,8 @@ def _shapes(model: Any, input_shape: Any, dtype: Any) -> dict[str, object]:
     return shapes
 
 
-def _shape(result: Any) -> Any:
+def _shape(result: object) -> object:
     """The shape of a result; of each, where there are several."""
     if isinstance(result, tuple | list):
         return tuple(_shape(part) for part in result)
-    return np.shape(result)
+    return np.shape(cast("ArrayLike", result))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tinygrad_opt.nn.module import Module
+from tinygrad_opt.typing import Array
 
 
 def to_torch(model: Module) -> dict[str, np.ndarray]:
@@ -65,7 +64,7 @@ def from_torch(model: Module, state: dict[str, object]) -> None:
     [[213.0]]
     """
     own, turned, packed = model.state_dict(), _transposed(model), _packed(model)
-    loaded: dict[str, Any] = {}
+    loaded: dict[str, Array] = {}
     arrays = {key: np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
               for key, value in state.items()}
     for key, array in arrays.items():
