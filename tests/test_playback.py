@@ -86,11 +86,11 @@ def test_the_sum_over_broadcast_axes_is_a_step_of_its_own():
     page = playback((x * b).sum(), engine="builtin").script
     sent, added = ((s, c) for s in page["steps"] for c in s["cards"] if c[3] == "to b")
     assert sent[0]["node"] == added[0]["node"] and sent[1][0] == added[1][0]     # of one arrow
-    assert sent[1][4] == [["formula", "∂z/∂b = x, entry by entry"],
-                          ["numbers", "g · ∂z/∂b = 1, 2, 3, …"],
-                          ["fitting", "to be summed, which is the next step"]]
-    assert added[1][4] == [["fitting", "b was broadcast, so summed over axis 0: (2, 2) → (2,)"],
-                           ["numbers", "= 4, 6"]]
+    assert sent[1][4] == [("formula", "∂z/∂b = x, entry by entry"),
+                          ("numbers", "g · ∂z/∂b = 1, 2, 3, …"),
+                          ("fitting", "to be summed, which is the next step")]
+    assert added[1][4] == [("fitting", "b was broadcast, so summed over axis 0: (2, 2) → (2,)"),
+                           ("numbers", "= 4, 6")]
     assert [page["arrays"][card[5]]["cells"] for _, card in (sent, added)] == [
         [[1, 2], [3, 4]], [[4, 6]]]
     [b] = [n for n in page["nodes"] if n["name"] == "b"]

@@ -333,7 +333,7 @@ def sizes(text: str) -> tuple[int, ...]:
         ) from None
 
 
-def named(text: str) -> tuple[str, Any]:
+def named(text: str) -> tuple[str, float | list[float]]:
     """``a=2`` or ``x=[1,2]``: a name and its value, a number or lists of numbers."""
     name, _, value = text.partition("=")
     if not name.strip().isidentifier() or not value:

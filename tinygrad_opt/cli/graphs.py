@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tinygrad_opt.cli.command import (
     UsageError,
@@ -17,6 +17,11 @@ from tinygrad_opt.cli.command import (
     wrongly_used,
 )
 from tinygrad_opt.cli.learning import TITLE, data_set, task_of
+
+if TYPE_CHECKING:
+    from tinygrad_opt.nn.module import Module
+    from tinygrad_opt.tensor import Tensor
+    from tinygrad_opt.typing import DTypeLike
 
 __all__ = ["draw", "play"]
 
@@ -124,7 +129,7 @@ def play(options: argparse.Namespace) -> None:
           " browser")
 
 
-def _computed(options: argparse.Namespace, number: bool) -> Any:
+def _computed(options: argparse.Namespace, number: bool) -> Tensor:
     """What a formula gives for its values, or a model's loss; one number, to have a gradient."""
     if Path(options.formula).suffix.lower() in (".npz", ".safetensors"):
         if options.values:
@@ -141,7 +146,9 @@ def _computed(options: argparse.Namespace, number: bool) -> Any:
 # ---- a formula -----------------------------------------------------------------------------------
 
 
-def _value_of_formula(text: str, values: list[tuple[str, object]], number: bool) -> Any:
+def _value_of_formula(
+    text: str, values: list[tuple[str, float | list[float]]], number: bool
+) -> Tensor:
     from tinygrad_opt.viz import formula
 
     names = [name for name, _ in values]
@@ -162,7 +169,7 @@ def _value_of_formula(text: str, values: list[tuple[str, object]], number: bool)
 # ---- a saved model -------------------------------------------------------------------------------
 
 
-def _loss_of_model(options: argparse.Namespace) -> Any:
+def _loss_of_model(options: argparse.Namespace) -> Tensor:
     """The loss of the model in a file on a few rows of a data set, or on random numbers.
 
     Without data there is nothing to be right or wrong about: the loss is then the mean of the
@@ -189,7 +196,7 @@ def _loss_of_model(options: argparse.Namespace) -> Any:
     return loss
 
 
-def _loss_on_data(model: Any, options: argparse.Namespace, rows: int) -> Any:
+def _loss_on_data(model: Module, options: argparse.Namespace, rows: int) -> Tensor:
     import numpy as np
 
     from tinygrad_opt import nn
@@ -209,7 +216,7 @@ def _loss_on_data(model: Any, options: argparse.Namespace, rows: int) -> Any:
     raise UsageError(f"{path} gives {z.shape} for {rows} rows, {data} has {classes} classes")
 
 
-def _output(model: Any, x: Any, path: str) -> Any:
+def _output(model: Module, x: Tensor, path: str) -> Tensor:
     from tinygrad_opt.tensor import Tensor
 
     z = model(x)
@@ -219,12 +226,12 @@ def _output(model: Any, x: Any, path: str) -> Any:
     return z
 
 
-def _dtype(model: Any) -> Any:
+def _dtype(model: Module) -> DTypeLike | None:
     """What its parameters are made of."""
     return next((p.dtype for p in model.parameters().values()), None)
 
 
-def _random_rows(model: Any, path: str, rows: int) -> Any:
+def _random_rows(model: Module, path: str, rows: int) -> Tensor:
     """Random numbers for what the model begins with."""
     import numpy as np
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -30,6 +31,9 @@ from tinygrad_opt.viz.graph.text import tree, visible
 from tinygrad_opt.viz.graph.trace import trace
 from tinygrad_opt.viz.html_page import html_page, open_in_browser
 
+if TYPE_CHECKING:
+    import graphviz  # type: ignore[import-untyped]
+
 __all__ = ["GraphView", "check_options", "draw", "notebook_bundle"]
 
 CHOICES = {
@@ -43,8 +47,8 @@ BACK_ROOM, BACK_RIM = 74.0, 14.0           # between columns and below, for deri
 
 @answers
 def draw(
-    what: Any,
-    *inputs: Any,
+    what: object,
+    *inputs: object,
     detail: int | None = None,
     style: str = "merged",
     direction: str = "LR",
@@ -136,7 +140,7 @@ def draw(
                               max_nodes=max_nodes, depth=depth)
         _refuse_the_endless(len(graph.nodes))
         return GraphView(graph, theme=theme, engine=engine)
-    names: dict[Any, str] = {}
+    names: dict[Tensor, str] = {}
     if type(what) is not Tensor:
         what, names, name = _called(what, inputs, name)
     made = history(what)
@@ -187,7 +191,9 @@ def _refuse_for_steps(inputs: tuple[object, ...], style: str, grads: bool) -> No
                          " those of the backward pass too")
 
 
-def _called(model: object, inputs: tuple[object, ...], name: str | None) -> tuple[Tensor, Any, str]:
+def _called(
+    model: object, inputs: tuple[object, ...], name: str | None
+) -> tuple[Tensor, dict[Tensor, str], str]:
     """Run a model on its inputs; what it gave, the names of its Tensors and its own."""
     if not (callable(model) and hasattr(model, "parameters")):
         raise TypeError(
@@ -262,7 +268,7 @@ class GraphView:
         fit = f'style="width:100%;height:auto;max-width:{wide + 32}px;min-width:{wide * 0.6:.0f}px"'
         return text.replace("<svg ", f"<svg {fit} ", 1)
 
-    def save(self, path: Any) -> Path:
+    def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the drawing to a file: svg, png, pdf, html, or gv and dot for DOT text.
 
         Where no engine paints PNG or PDF, DOT text is written beside it and a warning says how
@@ -290,8 +296,7 @@ class GraphView:
         texts = {"svg": "svg", "html": "html", "htm": "html", "gv": "dot", "dot": "dot"}
         if suffix in texts:
             path.write_text(getattr(self, texts[suffix]), encoding="utf-8", newline="\n")
-            result: Path = path
-            return result
+            return path
         if suffix not in ("png", "pdf"):
             raise ValueError(
                 f"cannot save a drawing as {path.name!r}: the name must end in .svg, .png, .pdf,"
@@ -306,19 +311,17 @@ class GraphView:
             path = path.with_suffix(".gv")
             path.write_text(self.dot, encoding="utf-8", newline="\n")
             warnings.warn(f"Wrote {path} (text). {error}", stacklevel=2)
-            result = path
-            return result
+            return path
         path.write_bytes(picture)
-        result = path
-        return result
+        return path
 
     def show(self) -> None:
         """Open the drawing in a browser."""
         open_in_browser(self.html, "graph-")
 
-    def to_graphviz(self) -> Any:
+    def to_graphviz(self) -> graphviz.Source:
         """The drawing as a ``graphviz.Source``, for use with that package."""
-        import graphviz  # type: ignore[import-untyped]
+        import graphviz
 
         return graphviz.Source(self.dot)
 

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
 from tinygrad_opt import ops
 from tinygrad_opt.tensor import Tensor, backward_pass, first_gradient, history, values_of
+from tinygrad_opt.typing import ArrayLike
 from tinygrad_opt.viz.graph.model import Back, Edge, Graph, Node, Row
 from tinygrad_opt.viz.graph.text import number, summary
+
+VJPs: TypeAlias = tuple[ops.VJP | None, ...] | ops.Joint
 
 __all__ = ["Flow", "Part", "flow", "with_flow", "with_gradients"]
 
@@ -85,7 +88,7 @@ class Flow:
         return [p for parts in self.parts.values() for p in parts if p.to is x]
 
 
-def flow(end: Tensor, gradient: Any = None) -> Flow:
+def flow(end: Tensor, gradient: ArrayLike | None = None) -> Flow:
     """Run a backward pass and keep all that passes by; no ``.grad`` is touched.
 
     Parameters
@@ -158,19 +161,21 @@ def _twin(t: Tensor, **slots: object) -> Tensor:
     return twin
 
 
-def _noted(t: Tensor, vjps: Any, raw: dict[Any, np.ndarray]) -> Any:
+def _noted(t: Tensor, vjps: VJPs, raw: dict[tuple[Tensor, int], np.ndarray]) -> VJPs:
     """The VJPs of t, writing down what they return."""
     joint = isinstance(vjps, ops.Joint)
 
-    def noting(rule: Any, first: int = 0) -> Any:
-        def noted(*operands: Any, **attrs: Any) -> Any:
+    def noting(rule: ops.VJP, first: int = 0) -> ops.VJP:
+        def noted(*operands: object, **attrs: object) -> object:
             made = rule(*operands, **attrs)
             for i, part in enumerate(made if joint else [made], first):
                 raw[t, i] = np.asarray(part)
             return made
-        return rule and noted
+        return noted
 
-    return ops.Joint(noting(vjps.vjp)) if joint else tuple(map(noting, vjps, range(len(vjps))))
+    if isinstance(vjps, ops.Joint):
+        return ops.Joint(noting(vjps.vjp))
+    return tuple(rule and noting(rule, i) for i, rule in enumerate(vjps))
 
 
 # ---- in a drawing -------------------------------------------------------------------------------
@@ -182,7 +187,7 @@ def with_gradients(graph: Graph, run: Flow) -> Graph:
 
 
 def _told(node: Node, run: Flow) -> Node:
-    source: Any = node.source
+    source = node.source
     if type(source) is not Tensor or not source._needs_grad or node.kind in ("alias", "operation"):
         return node
     rows = [row for row in node.rows if row.key != "grad"]

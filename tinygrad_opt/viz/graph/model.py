@@ -10,12 +10,16 @@ import functools
 import math
 from collections.abc import Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import SupportsFloat, TypeAlias, TypeVar
+
+from tinygrad_opt.tensor import Tensor
+from tinygrad_opt.typing import Array
 
 __all__ = ["Back", "Cluster", "Edge", "Graph", "Node", "Repeat", "Row", "arrows", "counted",
            "merged", "topological"]
 
 T = TypeVar("T", bound=Hashable)
+Source: TypeAlias = Tensor | Array | SupportsFloat | None
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ class Node:
     tag: str = ""
     rows: tuple[Row, ...] = ()
     scope: tuple[str, ...] = ()
-    source: Any = field(default=None, repr=False, compare=False)
+    source: Source = field(default=None, repr=False, compare=False)
     size: int = 1
     tip: str = field(default="", repr=False, compare=False)
     short: str = ""

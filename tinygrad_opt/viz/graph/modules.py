@@ -13,15 +13,17 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from itertools import product, takewhile
-from typing import Any
+from typing import TypeVar
 
 from tinygrad_opt.recording import tick
+from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.viz.graph.model import Cluster, Graph, Node, Repeat, topological
 from tinygrad_opt.viz.graph.text import visible
 from tinygrad_opt.viz.graph.trace import DEEPEST
 
 __all__ = ["entries_of", "framed", "scope", "scoped"]
 
+T = TypeVar("T")
 Path = tuple[str, ...]
 Entry = tuple[int, Path]                   # a scope that was entered, and when
 
@@ -183,22 +185,22 @@ def scoped(graph: Graph) -> bool:
 
 
 def entries_of(
-    graph: Graph, recorded: Iterable[tuple[int, int, Any]]
-) -> dict[str, list[tuple[int, Any]]]:
+    graph: Graph, recorded: Iterable[tuple[int, int, T]]
+) -> dict[str, list[tuple[int, T]]]:
     """The recorded stretches of time in which each box was computed, the outermost first.
 
     Each has a start, an end and whatever it stands for, of which all but the end is told.
     """
     made = ("op", "loss", "operation", "folded")
     boxes = [(n.source.serial, id) for id, n in graph.nodes.items()
-             if n.kind in made and getattr(n.source, "op", None) is not None]
+             if n.kind in made and isinstance(n.source, Tensor) and n.source.op is not None]
     recorded = tuple(recorded)
     if not boxes or not recorded:
         return {}
     boxes.sort()
     waiting = sorted((s for s in recorded if s[1] > boxes[0][0]), reverse=True)
-    found: dict[str, list[tuple[int, Any]]] = {}
-    open_scopes: list[tuple[int, int, Any]] = []
+    found: dict[str, list[tuple[int, T]]] = {}
+    open_scopes: list[tuple[int, int, T]] = []
     for serial, id in boxes:
         while waiting and waiting[-1][0] < serial:
             while open_scopes and open_scopes[-1][1] < waiting[-1][0]:

@@ -13,7 +13,8 @@ from itertools import accumulate
 
 import numpy as np
 
-from tinygrad_opt.viz.graph.model import Graph, Node, Repeat, merged
+from tinygrad_opt.tensor import Tensor, values_of
+from tinygrad_opt.viz.graph.model import Graph, Repeat, merged
 from tinygrad_opt.viz.graph.trace import told_by_letters
 
 __all__ = ["each_once", "longest_loop", "longest_run", "signed", "stacked", "stretches"]
@@ -194,17 +195,13 @@ def _computed(graph: Graph, exact: bool) -> tuple[list[str], np.ndarray, list[li
 
     def other(id: str) -> object:
         node = graph.nodes[id]
-        return node.kind, np.shape(getattr(node.source, "_array", 0))
+        return node.kind, np.shape(values_of(node.source))
 
     def own(id: str) -> object:
         node = graph.nodes[id]
-        told = exact and node.kind != "folded" and told_by_letters(node.source)
-        return other(id), _symbol(node), told
+        if node.kind == "folded" or not isinstance(node.source, Tensor):
+            return other(id), repr(node.rows) if node.tag == "module" else id
+        op = node.source.op
+        return other(id), told_by_letters(node.source) if exact else op and op.symbol
 
     return signed(graph, [id for id, edges in graph.inputs().items() if edges], own, other)
-
-
-def _symbol(node: Node) -> str:
-    if node.kind == "folded":                              # folded steps are like no other box
-        return repr(node.rows) if node.tag == "module" else node.id
-    return str(node.source.op.symbol)

@@ -156,7 +156,7 @@ def composed(graph: Graph) -> Graph:
         inside[id] = end = last.setdefault(start, id)
         if end == id:
             node = graph.nodes[id]
-            joined[id] = replace(node, **{"tag" if node.tag else "title": name})
+            joined[id] = replace(node, tag=name) if node.tag else replace(node, title=name)
     return _joined(graph, inside, joined)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, SupportsFloat, TypeGuard
 
 import numpy as np
 
@@ -25,7 +25,7 @@ _WIDER = {"…": 1000, "↗": 1000, "⚠": 1000, "×": 584, "−": 584, "÷": 58
           "�": 1050, "↵": 800}
 
 
-def number(x: Any) -> str:
+def number(x: SupportsFloat) -> str:
     """A number with four digits and a true minus sign."""
     if isinstance(x, bool | np.bool_):
         return str(bool(x))
@@ -38,7 +38,7 @@ def number(x: Any) -> str:
     return text.replace("-", "−").replace("nan", "NaN").replace("inf", "∞")
 
 
-def is_number(x: object) -> bool:
+def is_number(x: object) -> TypeGuard[SupportsFloat]:
     """A Python or NumPy number, or an array without axes."""
     return isinstance(x, int | float | np.generic) or (isinstance(x, np.ndarray) and not x.ndim)
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import SupportsFloat, TypeAlias
 
 import numpy as np
 
 from tinygrad_opt.symbols import index_text
-from tinygrad_opt.tensor import Tensor, history
+from tinygrad_opt.tensor import Tensor, history, values_of
+from tinygrad_opt.typing import Array
 from tinygrad_opt.viz.graph.model import Edge, Graph, Node, Row, arrows
 from tinygrad_opt.viz.graph.text import is_number, kind_of, number, shorten, summary, visible
 
@@ -60,20 +61,19 @@ def trace(
     if detail is None:
         detail = 2 if len(things) <= 40 else 1
     called = _Names(names or {}, things)
-    ids: dict[Any, str] = {}
+    ids: dict[Key, str] = {}
     nodes: dict[str, Node] = {}
     edges: list[Edge] = []
     for position, thing in enumerate(things):
         id = f"n{position}"
         ids[_key(thing)] = id
-        made = type(thing) is Tensor and thing.op is not None
-        if made and split:
-            symbol = _op_title(thing, False, called)
-            nodes[f"{id}op"] = Node(f"{id}op", "operation", symbol, source=thing, tip=symbol)
-            edges += _operand_edges(thing, ids, f"{id}op")
-            edges.append(Edge(f"{id}op", id))
-        elif made:
-            edges += _operand_edges(thing, ids, id)
+        if isinstance(thing, Tensor) and thing.op is not None:
+            made = f"{id}op" if split else id
+            edges += _operand_edges(thing, ids, made)
+            if split:
+                symbol = _op_title(thing, False, called)
+                nodes[made] = Node(made, "operation", symbol, source=thing, tip=symbol)
+                edges.append(Edge(made, id))
         nodes[id] = _node(id, thing, thing is end, detail, split, called)
     title = shorten(visible(name or "") or called.of(end) or "the result", 80)
     sizes = [n.size for n in nodes.values() if n.kind == "parameter"]
@@ -81,7 +81,7 @@ def trace(
                  parameters=(len(sizes), sum(sizes)))
 
 
-def _things(end: Tensor, fold_numbers: bool) -> Iterator[Any]:
+def _things(end: Tensor, fold_numbers: bool) -> Iterator[Thing]:
     """All that `end` was made from, oldest first: Tensors, and arrays and numbers before their use.
 
     An array that has no clock stands just before the first operation that uses it.
@@ -99,7 +99,7 @@ def _things(end: Tensor, fold_numbers: bool) -> Iterator[Any]:
             if is_number(x):                               # equal ones may be one object
                 if not fold_numbers:
                     yield _Number(x, t)
-            elif type(x) is not Tensor and id(x) not in seen:
+            elif isinstance(x, np.ndarray) and id(x) not in seen:
                 seen.add(id(x))
                 yield x
         yield t
@@ -109,25 +109,29 @@ def _things(end: Tensor, fold_numbers: bool) -> Iterator[Any]:
 class _Number:
     """One use of a number, which the split style draws as a box of its own."""
 
-    value: Any
+    value: SupportsFloat
     user: Tensor
+
+
+Thing: TypeAlias = Tensor | Array | _Number              # what has a box
+Key: TypeAlias = int | tuple[int, int]
 
 
 class _Names:
     """What Tensors are called: a given name or their own, and letters that name nothing else."""
 
-    def __init__(self, names: Mapping[Tensor, str] | None, things: Iterable[Any] = ()) -> None:
+    def __init__(self, names: Mapping[Tensor, str] | None, things: Iterable[Thing] = ()) -> None:
         self.names = names                                 # None: letters alone
         given = {self.of(x) for x in things}
         self.letters = [c for c in LETTERS if c not in given]
 
-    def of(self, x: Any) -> str:
+    def of(self, x: object) -> str:
         """The name; "" for what has none."""
         if type(x) is not Tensor or self.names is None:
             return ""
         return visible(self.names.get(x) or x.name or "")
 
-    def of_operands(self, inputs: Iterable[Any]) -> Iterator[str]:
+    def of_operands(self, inputs: Iterable[object]) -> Iterator[str]:
         """A short name of each, or a letter."""
         free = iter(self.letters)
         for x in inputs:
@@ -136,11 +140,11 @@ class _Names:
             yield name if fits else next(free, "…")
 
 
-def _key(thing: Any) -> int | tuple[int, int]:
-    return (id(thing.user), id(thing.value)) if type(thing) is _Number else id(thing)
+def _key(thing: Thing) -> Key:
+    return (id(thing.user), id(thing.value)) if isinstance(thing, _Number) else id(thing)
 
 
-def _operands(t: Tensor) -> list[Any]:
+def _operands(t: Tensor) -> list[object]:
     """The inputs that are values: not indices, shapes or bounds that are left open.
 
     Of arrays without a gradient, masks and labels are worth a box, indices are not.
@@ -153,7 +157,7 @@ def _operands(t: Tensor) -> list[Any]:
             or (rule is not None and is_number(x))]
 
 
-def _operand_edges(t: Tensor, ids: dict[Any, str], head: str) -> Iterator[Edge]:
+def _operand_edges(t: Tensor, ids: dict[Key, str], head: str) -> Iterator[Edge]:
     """One arrow from each operand, with its places where the order matters."""
     assert t.op is not None
     tails = [ids.get(id(x)) or ids.get((id(t), id(x))) for x in _operands(t)]
@@ -164,14 +168,14 @@ def _operand_edges(t: Tensor, ids: dict[Any, str], head: str) -> Iterator[Edge]:
 # ---- what a box says -----------------------------------------------------------------------------
 
 
-def _node(id: str, x: Any, is_end: bool, detail: int, split: bool, called: _Names) -> Node:
-    if type(x) is _Number:
+def _node(id: str, x: Thing, is_end: bool, detail: int, split: bool, called: _Names) -> Node:
+    if isinstance(x, _Number):
         return Node(id, "constant", number(x.value), source=x.value, tip="a number")
-    if type(x) is not Tensor:
+    if not isinstance(x, Tensor):
         title = kind_of(x)
         return Node(
             id, "input", title, "", _rows(x, None, False, detail),
-            source=x, size=np.size(x), tip=_tip(title, x, None))
+            source=x, size=x.size, tip=_tip(title, x, None))
     name = called.of(x)
     kind, title, tag = _kind(x, is_end, split, called)
     return Node(
@@ -234,25 +238,24 @@ def _part_text(part: object) -> str:
     return "…" if isinstance(part, np.ndarray) and part.ndim else str(part)
 
 
-def _rows(x: Any, grad: Any, flows: bool, detail: int) -> tuple[Row, ...]:
+def _rows(x: Array, grad: object, flows: bool, detail: int) -> tuple[Row, ...]:
     rows = []
     if detail >= 1 and np.ndim(x):
         rows.append(Row("shape", f"{np.shape(x)}  {np.asarray(x).dtype}"))
     if detail >= 2:
         rows.append(Row("data", *summary(x)))
         if flows:
-            values = getattr(grad, "_array", grad)
-            rows.append(Row("grad", *summary(values, dead=True)) if grad is not None
+            rows.append(Row("grad", *summary(values_of(grad), dead=True)) if grad is not None
                         else Row("grad", "–"))             # none yet is not the same as 0
     return tuple(rows)
 
 
-def _tip(name: str, x: Any, grad: Any) -> str:
+def _tip(name: str, x: Array, grad: object) -> str:
     """What hovering shows."""
     with np.printoptions(threshold=20, edgeitems=2, precision=4):
         text = f"{name} {np.shape(x)} {np.asarray(x).dtype}\n{x}"
         if grad is not None:
-            text += f"\ngrad {getattr(grad, '_array', grad)}"
+            text += f"\ngrad {values_of(grad)}"
     return shorten("\n".join(map(visible, text.splitlines())), 200)
 
 

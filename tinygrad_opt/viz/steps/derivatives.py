@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,9 @@ from tinygrad_opt import ops
 from tinygrad_opt.ops import Op
 from tinygrad_opt.symbols import Symbol, Trace, Untraceable, text
 from tinygrad_opt.tensor import Tensor, values_of
+from tinygrad_opt.viz.graph.text import is_number
 
-__all__ = ["CARRIED", "Derivatives"]
+__all__ = ["CARRIED", "Derivatives", "plain_number", "said"]
 
 _REORDERED = "{g} with its entries back in the places of {x}"
 _READ = "{g} added up where its entries were read, 0 elsewhere"
@@ -77,33 +78,34 @@ class _Readable(Trace):
         self.given: list[Symbol] = []
         self.parted: list[str] = []
 
-    def symbol(self, name: str, value: Any) -> Symbol:
+    def symbol(self, name: str, value: object) -> Symbol:
         """A symbol for what the rule is given."""
         self.given.append(super().symbol(name, value))
         return self.given[-1]
 
-    def call(self, function: Callable[..., Any], inputs: Any, attrs: Any) -> Symbol:
+    def call(
+        self, function: Callable[..., object], inputs: Sequence[object], attrs: Mapping[str, object]
+    ) -> Symbol:
         """The result of a call, if a reader can follow it."""
-        name = _name(function)
-        if function is operator.getitem and any(x is inputs[0] for x in self.given):
-            return self._part(*inputs)
+        name, x = _name(function), inputs[0]
+        if function is operator.getitem and isinstance(x, Symbol) and any(
+                x is given for given in self.given):
+            return self._part(x, inputs[1])
         if not (name in _ENTRYWISE or _is_entrywise(function)):
             if name not in _MIXING:
                 raise Untraceable(f"{name} in a formula")
             self.entrywise = False
         made = super().call(function, inputs, attrs)
-        x: Any = inputs[0]
-        if name == "reshape" and made.shape == x.shape:
-            result: Symbol = x
-            return result
-        if name == "moveaxis" and x.ndim == 2:
-            result = x.transpose() if made.shape == x.shape[::-1] else x
-            return result
+        if name == "reshape" and isinstance(x, Symbol) and made.shape == x.shape:
+            return x
+        if name == "moveaxis" and isinstance(x, Symbol) and x.ndim == 2:
+            turned: Symbol = x.T if made.shape == x.shape[::-1] else x
+            return turned
         if not _is_said(name, inputs, made):
             raise Untraceable(f"{name} in a formula")
         return made
 
-    def _part(self, x: Symbol, index: Any) -> Symbol:
+    def _part(self, x: Symbol, index: object) -> Symbol:
         """One of the parts of the last axis: x₁, x₂, …"""
         columns = index[-1] if isinstance(index, tuple) and index[0] is Ellipsis else slice(0, 0)
         length = columns.stop - columns.start if isinstance(columns, slice) else 0
@@ -118,11 +120,11 @@ def _name(function: object) -> str:
     return function.name if isinstance(function, Op) else getattr(function, "__name__", "")
 
 
-def _is_said(name: str, inputs: Any, made: Symbol) -> bool:
+def _is_said(name: str, inputs: Sequence[object], made: Symbol) -> bool:
     """Whether the text says what was done to the shape, but for axes of length 1."""
-    shape = np.shape(inputs[0].array) if isinstance(inputs[0], Symbol) else ()
+    shape = inputs[0].shape if isinstance(inputs[0], Symbol) else ()
     if name == "concatenate":
-        return len(inputs[0]) > 2
+        return isinstance(inputs[0], Sequence) and len(inputs[0]) > 2
     if name == "reshape":
         return [n for n in shape if n > 1] == [n for n in made.shape if n > 1]
     if name in ("transpose", "swapaxes"):                  # ᵀ is of the last two axes
@@ -158,7 +160,9 @@ class _Slope(_Readable):
         self.one, self.less = (self.symbol(name, np.full(shape, value))
                                for name, value in (("1", 1.0), ("−1", -1.0)))
 
-    def call(self, function: Callable[..., Any], inputs: Any, attrs: Any) -> Any:
+    def call(
+        self, function: Callable[..., object], inputs: Sequence[Any], attrs: Mapping[str, object]
+    ) -> Any:
         """The result of a call, without factors of 1."""
         if function is np.negative and inputs[0] is self.one:
             return self.less
@@ -182,8 +186,6 @@ class Derivatives:
         What each input is called; of a number that was written into the expression, the number.
     result, g : str
         What z and ∂L/∂z are called.
-    is_number : callable
-        Whether an input is such a number.
 
     Attributes
     ----------
@@ -191,11 +193,9 @@ class Derivatives:
         Whether each entry of z depends on one entry of each input; `local` says how.
     """
 
-    def __init__(self, z: Tensor, symbols: Sequence[str], result: str, g: str,
-                 is_number: Callable[[Any], bool]) -> None:
+    def __init__(self, z: Tensor, symbols: Sequence[str], result: str, g: str) -> None:
         assert z.op is not None
         self.z, self.op, self.symbols, self.result, self.g = z, z.op, symbols, result, g
-        self.is_number = is_number
         flows = [i for i, (x, rule) in enumerate(zip(z.inputs, z.op.vjps))
                  if rule is not None and x is not None]
         self._whole = {i: self._run(i, _Readable()) for i in flows}
@@ -223,14 +223,14 @@ class Derivatives:
                 break
         return None if "…" in words or len(words) > LONGEST else (made, trace)
 
-    def _argument(self, trace: Trace, x: object, name: str, plainly: bool) -> Any:
+    def _argument(self, trace: Trace, x: object, name: str, plainly: bool) -> object:
         values = values_of(x)
-        if self.is_number(x) and plainly:
+        if plain_number(x) and plainly:
             return np.asarray(values).item()
-        known = isinstance(values, np.ndarray) or self.is_number(x)
+        known = isinstance(values, np.ndarray) or plain_number(x)
         return trace.symbol(name, values) if known else values
 
-    def local(self, place: int) -> Any:
+    def local(self, place: int) -> object:
         """∂z/∂x where entries depend on entries: a symbol or a number."""
         found = self._run(place, _Slope(self.z.shape))
         return found[0] if found is not None else 1
@@ -245,6 +245,13 @@ class Derivatives:
         row = CARRIED.get(self.op.name, "") if self.op in ops.TABLE.values() else ""
         words = row if isinstance(row, str) else row[place] if place < len(row) else ""
         return words.format(*self.symbols, g=self.g, x=self.symbols[place], z=self.result)
+
+
+def plain_number(x: object) -> bool:
+    """A number that was written into the expression, not one with a name or a gradient."""
+    if isinstance(x, Tensor):
+        return not x._needs_grad and x.name is None and x.ndim == 0
+    return is_number(x)
 
 
 def said(x: object) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from tinygrad_opt.errors import GraphError, subject
 from tinygrad_opt.kernels import speaks_numpy
 from tinygrad_opt.tensor import Tensor, history, values_of
+from tinygrad_opt.typing import ArrayLike
 from tinygrad_opt.viz.graph.flow import Part, flow
 from tinygrad_opt.viz.graph.text import number
 from tinygrad_opt.viz.steps.words import Words, bare, called, names_in, shape_text
@@ -45,7 +46,7 @@ class Explanation:
         return self.text
 
 
-def explain(loss: Tensor, x: Tensor, gradient: object = None) -> Explanation:
+def explain(loss: Tensor, x: Tensor, gradient: ArrayLike | None = None) -> Explanation:
     """Tell where ∂loss/∂x comes from.
 
     Parameters
@@ -141,7 +142,9 @@ def _told(k: int, part: Part, words: Words, g: np.ndarray) -> list[str]:
 # ---- finite differences --------------------------------------------------------------------------
 
 
-def _compared(loss: Tensor, x: Tensor, g: np.ndarray, seed: np.ndarray) -> Any:
+def _compared(
+    loss: Tensor, x: Tensor, g: np.ndarray, seed: np.ndarray
+) -> Iterator[tuple[str, float, float]]:
     """Which derivative, the engine's and the difference: of each entry, or of the telling ones."""
     wide = g.astype(np.float64)
 
@@ -168,10 +171,10 @@ def _compared(loss: Tensor, x: Tensor, g: np.ndarray, seed: np.ndarray) -> Any:
 
 def _again(end: Tensor, x: Tensor, change: np.ndarray) -> np.ndarray:
     """The value of `end` with x changed: the recorded kernels once more, in float64."""
-    values: dict[Tensor, Any] = {x: x._array.astype(np.float64) + change}
+    values = {x: x._array.astype(np.float64) + change}
 
-    def value(t: object) -> Any:
-        if type(t) is Tensor and t in values:
+    def value(t: object) -> object:
+        if isinstance(t, Tensor) and t in values:
             return values[t]
         array = values_of(t)
         if speaks_numpy(array) and array.dtype == np.float32:

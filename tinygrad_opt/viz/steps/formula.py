@@ -8,28 +8,28 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from tinygrad_opt import ops
 from tinygrad_opt.tensor import Tensor
+from tinygrad_opt.typing import ArrayLike
 
-__all__ = ["FUNCTIONS", "evaluate", "parse"]
+__all__ = ["FUNCTIONS", "parse"]
 
 LONGEST = 10_000                           # characters
 DATA = {"x", "X", "y", "Y", "t"}          # what inputs and targets are called
 CONSTANTS = {"pi": math.pi, "e": math.e}
 OPTIONS = {"alpha", "axis", "ddof", "keepdims", "slope"}
-OPERATORS: dict[type[ast.AST], object] = {
+OPERATORS: dict[type[ast.AST], Callable[..., ArrayLike]] = {
     ast.Add: ops.add, ast.Sub: ops.subtract, ast.Mult: ops.multiply, ast.Div: ops.divide,
     ast.Pow: ops.power, ast.FloorDiv: ops.floor_divide, ast.Mod: ops.remainder,
     ast.MatMult: ops.matmul, ast.USub: ops.negative, ast.UAdd: ops.positive,
     ast.Lt: np.less, ast.LtE: np.less_equal, ast.Gt: np.greater, ast.GtE: np.greater_equal,
     ast.Eq: np.equal,
 }
-FUNCTIONS: dict[str, Any] = {
+FUNCTIONS: dict[str, ops.Op] = {
     name: ops.TABLE[name]
     for name in (
         "square sqrt cbrt reciprocal sign floor ceil trunc round exp expm1 exp2 log log1p log2"
@@ -41,7 +41,7 @@ FUNCTIONS: dict[str, Any] = {
 PLACES = {ops.clip: (3, 3), ops.where: (3, 3)}          # fewest and most inputs, if not its rules'
 
 
-def parse(text: str, /, **leaves: Any) -> Tensor:
+def parse(text: str, /, **leaves: ArrayLike) -> Tensor:
     """Compute a formula, recording its graph.
 
     Parameters
@@ -79,12 +79,12 @@ def parse(text: str, /, **leaves: Any) -> Tensor:
             raise ValueError(f"{name} needs a number or an array, got the text {value!r}")
         tensors[name] = (value if type(value) is Tensor else
                          Tensor(value, name not in data, name=name))
-    result = evaluate(tree, tensors, text)
+    result = _evaluated(tree, tensors, text)
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     unused = [name for name in leaves if name not in used]
     if unused:
         raise ValueError(f"{unused[0]!r} has a value but is not in the formula {_quoted(text)}")
-    return result if type(result) is Tensor else Tensor(result)
+    return result if isinstance(result, Tensor) else Tensor(result)
 
 
 def _tree(text: str) -> ast.expr:
@@ -108,16 +108,8 @@ def _quoted(text: str) -> str:
 # ---- to values -----------------------------------------------------------------------------------
 
 
-def evaluate(tree: str | ast.expr, names: Mapping[str, Any], text: str = "") -> Any:
-    """The value of a formula for values of its names: Tensors, arrays or numbers.
-
-    Raises
-    ------
-    ValueError
-        For what a formula cannot hold.
-    """
-    if isinstance(tree, str):
-        text, tree = tree, _tree(tree)
+def _evaluated(tree: ast.expr, names: Mapping[str, Tensor], text: str) -> ArrayLike:
+    """The value of a formula for values of its names, or what it cannot hold."""
     try:
         with np.errstate(all="ignore"):
             return _Evaluator(names, text).value(tree)
@@ -130,13 +122,14 @@ def evaluate(tree: str | ast.expr, names: Mapping[str, Any], text: str = "") -> 
 class _Evaluator:
     """Computes the nodes of a syntax tree; what it has no method for is refused."""
 
-    def __init__(self, names: Mapping[str, Any], text: str) -> None:
+    def __init__(self, names: Mapping[str, Tensor], text: str) -> None:
         self.names, self.text = names, text
 
-    def value(self, node: ast.AST) -> Any:
-        method = getattr(self, f"_{type(node).__name__}", None)
-        if method is None:
+    def value(self, node: ast.AST) -> ArrayLike:
+        name = f"_{type(node).__name__}"
+        if not hasattr(self, name):
             raise self._refused(node, "is not part of a formula")
+        method: Callable[[ast.AST], ArrayLike] = getattr(self, name)
         return method(node)
 
     def _refused(self, node: ast.AST, why: str) -> ValueError:
@@ -149,7 +142,7 @@ class _Evaluator:
         assert isinstance(node.value, int | float)
         return float(node.value)                           # powers of integers could grow for ever
 
-    def _Name(self, node: ast.Name) -> Any:
+    def _Name(self, node: ast.Name) -> ArrayLike:
         if node.id in self.names:
             return self.names[node.id]
         if node.id in CONSTANTS:
@@ -158,7 +151,9 @@ class _Evaluator:
                else f"has no value; give it one: {node.id}=1.5")
         raise self._refused(node, why)
 
-    def _computed(self, node: ast.AST, op: Any, *operands: Any, **options: Any) -> Any:
+    def _computed(
+        self, node: ast.AST, op: Callable[..., ArrayLike], *operands: ArrayLike, **options: object
+    ) -> ArrayLike:
         try:
             return op(*operands, **options)
         except (OverflowError, ZeroDivisionError):
@@ -166,13 +161,13 @@ class _Evaluator:
         except Exception as error:                         # kernels refuse in many ways
             raise self._refused(node, f"cannot be computed: {error}") from error
 
-    def _operator(self, node: ast.AST, kind: ast.AST) -> Any:
+    def _operator(self, node: ast.AST, kind: ast.AST) -> Callable[..., ArrayLike]:
         op = OPERATORS.get(type(kind))
         if op is None:
             raise self._refused(node, "uses an operator that is not part of a formula")
         return op
 
-    def _BinOp(self, node: ast.BinOp) -> Any:
+    def _BinOp(self, node: ast.BinOp) -> ArrayLike:
         first: ast.expr = node                             # sums of many terms lean to the left
         chain = []
         while isinstance(first, ast.BinOp):
@@ -184,18 +179,18 @@ class _Evaluator:
             value = self._computed(step, op, value, self.value(step.right))
         return value
 
-    def _UnaryOp(self, node: ast.UnaryOp) -> Any:
+    def _UnaryOp(self, node: ast.UnaryOp) -> ArrayLike:
         if isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
-            return -self.value(node.operand)               # −3 is a number, not an operation
+            return -self._Constant(node.operand)           # −3 is a number, not an operation
         return self._computed(node, self._operator(node, node.op), self.value(node.operand))
 
-    def _Compare(self, node: ast.Compare) -> Any:
+    def _Compare(self, node: ast.Compare) -> ArrayLike:
         if len(node.ops) != 1:
             raise self._refused(node, "compares more than two things")
         op = self._operator(node, node.ops[0])
         return self._computed(node, op, self.value(node.left), self.value(node.comparators[0]))
 
-    def _Call(self, node: ast.Call) -> Any:
+    def _Call(self, node: ast.Call) -> ArrayLike:
         op = FUNCTIONS.get(node.func.id) if isinstance(node.func, ast.Name) else None
         if op is None:
             raise self._refused(node.func, "is not a known function; known are "
@@ -218,7 +213,7 @@ class _Evaluator:
         operands = [np.float64(v) if type(v) is float else v for v in map(self.value, node.args)]
         return self._computed(node, op, *operands, **options)
 
-    def _option(self, node: ast.expr) -> Any:
+    def _option(self, node: ast.expr) -> object:
         """A literal: a number, True, False, None or a tuple of integers."""
         try:
             value = ast.literal_eval(node)

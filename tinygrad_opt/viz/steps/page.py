@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from tinygrad_opt.errors import RenderError
 from tinygrad_opt.hints import answers
 from tinygrad_opt.tensor import Tensor, history, values_of
+from tinygrad_opt.typing import ArrayLike
 from tinygrad_opt.viz.graph.draw import check_options
 from tinygrad_opt.viz.graph.engines import place
 from tinygrad_opt.viz.graph.flow import Flow, flow, with_gradients
@@ -25,7 +26,7 @@ from tinygrad_opt.viz.graph.svg import svg
 from tinygrad_opt.viz.graph.text import visible
 from tinygrad_opt.viz.graph.trace import trace
 from tinygrad_opt.viz.html_page import html_page, in_frame, open_in_browser
-from tinygrad_opt.viz.steps.script import script
+from tinygrad_opt.viz.steps.script import Script, script
 from tinygrad_opt.viz.steps.words import shape_text
 
 __all__ = ["Playback", "playback"]
@@ -39,9 +40,9 @@ ROOM = 68.0                                # between two columns, for a number o
 @answers
 def playback(
     loss: Tensor,
-    path: object = None,
+    path: str | os.PathLike[str] | None = None,
     *,
-    gradient: object = None,
+    gradient: ArrayLike | None = None,
     names: Mapping[Tensor, str] | None = None,
     name: str | None = None,
     theme: str = "auto",
@@ -129,7 +130,7 @@ class Playback:
         self.theme, self.engine = theme, engine
 
     @functools.cached_property
-    def script(self) -> dict[str, Any]:
+    def script(self) -> Script:
         """The nodes, steps and arrays that the page shows."""
         return script(self.graph, self.flow, self.names)
 
@@ -152,12 +153,11 @@ class Playback:
         return html_page(title, body, style=style, script=code, data={"data": self.script},
                          theme=self.theme)
 
-    def save(self, path: Any) -> Path:
+    def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the page to a file."""
         path = Path(path)
         path.write_text(self.html, encoding="utf-8", newline="\n")
-        result: Path = path
-        return result
+        return path
 
     def show(self) -> None:
         """Open the page in a browser."""

@@ -8,23 +8,62 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import TypeAlias, TypedDict
 
 import numpy as np
 
 from tinygrad_opt.tensor import Tensor, history, values_of
+from tinygrad_opt.typing import Array, ArrayLike
 from tinygrad_opt.viz.graph.flow import Flow, Part
-from tinygrad_opt.viz.graph.model import Graph
+from tinygrad_opt.viz.graph.model import Graph, Node
 from tinygrad_opt.viz.graph.text import number, summary, visible
 from tinygrad_opt.viz.steps.words import Words, bare, called, names_in, shape_text, told
 
-__all__ = ["script"]
+__all__ = ["Script", "script"]
 
 SHOWN, SHOWN_IN_LARGE, LARGE = 12, 6, 80   # rows and columns of an array, and what large means
 MOST_CARDS = 12                            # inputs of one operation that are told one by one
 
+# a line: what it is, its words, and perhaps the number of an array
+Line: TypeAlias = tuple[str, str] | tuple[str, str, int]
+# an arrow: its id and tail, the node it leads to, a title, lines, an array, and what it carries
+Card: TypeAlias = tuple[str | None, str | None, int | None, str, list[Line], int | None, str]
+State: TypeAlias = tuple[int, str, bool, int]              # from which step on; text, alarm, array
 
-def script(graph: Graph, flow: Flow, names: Mapping[Tensor, str]) -> dict[str, Any]:
+
+class Member(TypedDict):
+    """A node; `born` is the step that computes it."""
+
+    id: str
+    name: str
+    kind: str
+    shape: str
+    text: tuple[str, bool]
+    array: int
+    born: int
+    grads: list[State]
+
+
+class Step(TypedDict):
+    """What the page shows at a time."""
+
+    phase: str
+    node: int
+    say: str
+    lines: list[Line]
+    cards: list[Card]
+
+
+class Script(TypedDict):
+    """All that the page shows; at step `turn` the backward pass begins."""
+
+    nodes: list[Member]
+    steps: list[Step]
+    arrays: list[dict[str, object]]
+    turn: int
+
+
+def script(graph: Graph, flow: Flow, names: Mapping[Tensor, str]) -> Script:
     """What the page needs to know.
 
     Parameters
@@ -38,8 +77,8 @@ def script(graph: Graph, flow: Flow, names: Mapping[Tensor, str]) -> dict[str, A
 
     Returns
     -------
-    dict
-        ``nodes``, ``steps`` and ``arrays``, ready for JSON.
+    Script
+        Ready for JSON.
     """
     return _Writer(graph, flow, names).script()
 
@@ -48,11 +87,11 @@ class _Writer:
     def __init__(self, graph: Graph, flow: Flow, names: Mapping[Tensor, str]) -> None:
         self.graph, self.flow, self.names = graph, flow, names
         self.shown = SHOWN if len(graph.nodes) <= LARGE else SHOWN_IN_LARGE
-        self.arrays: list[Any] = []
-        self.known: dict[Any, int] = {}
-        self.nodes: list[dict[str, Any]] = []
+        self.arrays: list[dict[str, object]] = []
+        self.known: dict[tuple[tuple[int, ...], str], int] = {}
+        self.nodes: list[Member] = []
         self.index: dict[int, int] = {}                    # by id of the Tensor or array
-        self.steps: list[dict[str, Any]] = []
+        self.steps: list[Step] = []
         self.edges = {
             (id(graph.nodes[e.tail].source), e.head): e for e in graph.edges
         }
@@ -61,7 +100,7 @@ class _Writer:
         self.words: dict[Tensor, Words] = {}
         self.uses = Counter(p.to for parts in flow.parts.values() for p in parts)
 
-    def script(self) -> dict[str, Any]:
+    def script(self) -> Script:
         for node in self.graph.nodes.values():
             if node.kind != "alias":
                 self._cast(node)
@@ -74,13 +113,13 @@ class _Writer:
             self._backward(z)
         for t, i in self._hooked():
             states = self.nodes[i]["grads"]
-            states[-1] = [states[-1][0], *self._state(self.flow.gradients[t])]
+            states[-1] = self._state(self.flow.gradients[t], states[-1][0])
         return {"nodes": self.nodes, "steps": self.steps, "arrays": self.arrays,
                 "turn": 1 + len(made)}
 
     # ---- the cast --------------------------------------------------------------------------------
 
-    def _cast(self, node: Any) -> None:
+    def _cast(self, node: Node) -> None:
         x = node.source
         self.index[id(x)] = len(self.nodes)
         value = values_of(x)
@@ -90,15 +129,15 @@ class _Writer:
             "text": summary(value), "array": self._array(value), "born": 0, "grads": [],
         })
 
-    def _name(self, node: Any) -> str:
+    def _name(self, node: Node) -> str:
         x = node.source
-        named = type(x) is Tensor and (x.name or x in self.names or x.op is None)
+        named = isinstance(x, Tensor) and (x.name or x in self.names or x.op is None)
         return called(x, self.names) if named else visible(node.title)
 
-    def _state(self, g: object) -> list[object]:
-        return [*summary(g, dead=True), self._array(g)]
+    def _state(self, g: Array, step: int) -> State:
+        return (step, *summary(g, dead=True), self._array(g))
 
-    def _array(self, x: Any) -> int:
+    def _array(self, x: ArrayLike) -> int:
         """The number of this array among those that the page holds, at least its borders."""
         x = np.asarray(x)
         flat = x.reshape(-1, x.shape[-1]) if x.ndim else x.reshape(1, 1)
@@ -107,7 +146,7 @@ class _Writer:
         key = (x.shape, repr(cells))
         if key not in self.known:
             self.known[key] = len(self.arrays)
-            entry: dict[str, Any] = {"shape": shape_text(x), "cells": cells}
+            entry: dict[str, object] = {"shape": shape_text(x), "cells": cells}
             if len(rows) < flat.shape[0] or x.ndim > 2:
                 lead = x.shape[:-1]
                 entry["rows"] = [", ".join(map(str, np.unravel_index(r, lead))) for r in rows]
@@ -124,7 +163,9 @@ class _Writer:
 
     # ---- steps -----------------------------------------------------------------------------------
 
-    def _add(self, phase: str, node: int, say: str, lines: list[Any], cards: list[Any]) -> None:
+    def _add(
+        self, phase: str, node: int, say: str, lines: list[Line], cards: list[Card]
+    ) -> None:
         self.steps.append({"phase": phase, "node": node, "say": say, "lines": lines,
                            "cards": cards})
 
@@ -140,9 +181,10 @@ class _Writer:
         self.nodes[i]["born"] = len(self.steps)
         words = self._words(t)
         equation, *numbers = words.equation()
-        lines = [["formula", equation], *(["numbers", line] for line in numbers), *_note(words)]
-        cards: list[Any] = [
-            [e.id, e.tail, None, e.label, [], None, _brief(self.graph.nodes[e.tail].source)]
+        lines: list[Line] = [("formula", equation), *(("numbers", line) for line in numbers),
+                             *_note(words)]
+        cards: list[Card] = [
+            (e.id, e.tail, None, e.label, [], None, _brief(self.graph.nodes[e.tail].source))
             for e in self.into[self.nodes[i]["id"]]
         ]
         say = (f"Forward {count}: at {self.nodes[i]['name']}, {equation} gives"
@@ -153,30 +195,30 @@ class _Writer:
         end = self.flow.end
         g = self.flow.gradients[end]
         i = self.index[id(end)]
-        self.nodes[i]["grads"].append([len(self.steps), *self._state(g)])
+        self.nodes[i]["grads"].append(self._state(g, len(self.steps)))
         text = told(g)
         say = f"The backward pass starts at the end, L: its gradient ∂L/∂L is {text}."
-        self._add("seed", i, say, [["formula", f"∂L/∂L = {text}"]], [])
+        self._add("seed", i, say, [("formula", f"∂L/∂L = {text}")], [])
 
     def _backward(self, z: Tensor) -> None:
         i = self.index[id(z)]
         words, g = self._words(z), self.flow.gradients[z]
         arrived = f"{words.g} = ∂L/∂{words.result} = {told(g)}"
-        lines = [["formula", words.equation()[0]], *_note(words),
-                 ["arrived", arrived, self._array(g)]]
+        lines: list[Line] = [("formula", words.equation()[0]), *_note(words),
+                             ("arrived", arrived, self._array(g))]
         parts = self.flow.parts[z]
         told_here = parts[:MOST_CARDS]
         summed = [p for p in told_here if p.raw.size > p.value.size]
-        cards: list[Any] = []
+        cards: list[Card] = []
         said: list[str] = []
         for part in parts:
-            sent = list(map(list, words.sent(part, g))) if part in told_here else []
+            sent: list[Line] = [*words.sent(part, g)] if part in told_here else []
             if part in summed:
-                sent.append(["fitting", "to be summed, which is the next step"])
+                sent.append(("fitting", "to be summed, which is the next step"))
                 cards.append(self._card(words, part, part.raw, sent))
-                said.append(f"to {self.nodes[cards[-1][2]]['name']} {told(part.raw)}, to be summed")
+                said.append(f"to {self._of(part.to)['name']} {told(part.raw)}, to be summed")
             else:
-                sent += map(list, words.fitted(part)) if sent else []
+                sent += words.fitted(part) if sent else []
                 cards.append(self._arriving(words, part, sent, said))
         more = f", and {len(said) - 4} more" if len(said) > 4 else ""
         say = (f"At {self.nodes[i]['name']} the gradient {told(g)} has arrived; on goes"
@@ -184,60 +226,59 @@ class _Writer:
         self._add("backward", i, say, lines, cards)
         for part in summed:                                # broadcasting is undone after the VJPs
             (_, how), *rest = words.fitted(part)
-            sent = [["fitting", how], *map(list, rest)]
+            sent = [("fitting", how), *rest]
             said = []
             cards = [self._arriving(words, part, sent, said)]
-            raw = [["arrived", f"sent: {told(part.raw)}", self._array(part.raw)]]
+            raw: list[Line] = [("arrived", f"sent: {told(part.raw)}", self._array(part.raw))]
             self._add("backward", i, f"{how}; on goes {said[0]}.", raw, cards)
 
     def _arriving(
-        self, words: Words, part: Part, sent: list[list[str]], said: list[str]
-    ) -> list[Any]:
+        self, words: Words, part: Part, sent: list[Line], said: list[str]
+    ) -> Card:
         """The arrow of a part that is added to a gradient in the step to come."""
         card = self._card(words, part, part.value, [*sent, *self._sum(part)] if sent else [])
-        node = self.nodes[card[2]]
-        node["grads"].append([len(self.steps), *self._state(part.total)])
+        node = self._of(part.to)
+        node["grads"].append(self._state(part.total, len(self.steps)))
         plus = "" if part.before is None else f", {told(part.total)} with what it had"
         said.append(f"to {node['name']} {told(part.value)}{plus}")
         return card
 
-    def _card(self, words: Words, part: Part, value: Any, lines: list[list[str]]) -> list[Any]:
+    def _card(self, words: Words, part: Part, value: Array, lines: list[Line]) -> Card:
         """One arrow: which, to whom, and how the value on it came about."""
-        x = self.index[id(part.to)]
-        edge = self.edges.get((id(part.to), self.graph_id(part.node)))
+        edge = self.edges.get((id(part.to), self._of(part.node)["id"]))
         letter = words.symbols[part.place]
-        name = self.nodes[x]["name"]
+        name = self._of(part.to)["name"]
         known = name == letter or name.endswith(f".{letter}")
         title = f"to {name}" + ("" if known else f", the {letter} above")
-        return [edge.id if edge else None, edge.tail if edge else None, x, title, lines,
-                self._array(value), _brief(value)]
+        return (edge.id if edge else None, edge.tail if edge else None, self.index[id(part.to)],
+                title, lines, self._array(value), _brief(value))
 
     def _words(self, t: Tensor) -> Words:
         if t not in self.words:
             self.words[t] = Words(t, self.names, self.given)
         return self.words[t]
 
-    def graph_id(self, t: Tensor) -> str:
-        return str(self.nodes[self.index[id(t)]]["id"])
+    def _of(self, t: Tensor) -> Member:
+        return self.nodes[self.index[id(t)]]
 
-    def _sum(self, part: Part) -> list[list[str]]:
+    def _sum(self, part: Part) -> list[Line]:
         """How the part joins those that came before."""
         uses = self.uses[part.to]
         if uses == 1:
             return []
         name = called(part.to, self.names)
         if part.before is None:
-            return [["sum", f"the first of {uses} parts of ∂L/∂{name}"]]
+            return [("sum", f"the first of {uses} parts of ∂L/∂{name}")]
         if part.total.size > 1:
-            return [["sum", f"added to what ∂L/∂{name} was: now {told(part.total)}"]]
+            return [("sum", f"added to what ∂L/∂{name} was: now {told(part.total)}")]
         terms = f"{told(part.before)} + {bare(told(part.value))}"
-        return [["sum", f"∂L/∂{name} = {terms} = {told(part.total)}"]]
+        return [("sum", f"∂L/∂{name} = {terms} = {told(part.total)}")]
 
 
-def _note(words: Words) -> list[list[str]]:
+def _note(words: Words) -> list[Line]:
     """A line for the letters that stand for something else, if there are any."""
     meanings = words.meanings()
-    return [["note", f"where {meanings}"]] if meanings else []
+    return [("note", f"where {meanings}")] if meanings else []
 
 
 def _brief(x: object) -> str:
@@ -254,7 +295,7 @@ def _ends(n: int, most: int) -> list[int]:
     return [*range(head), *range(n - (most - head), n)]
 
 
-def _json_number(x: Any) -> Any:
+def _json_number(x: float) -> str | float:
     """Four digits; what JSON cannot say, and truth values, as text."""
     if isinstance(x, bool) or not np.isfinite(x):
         return number(x)

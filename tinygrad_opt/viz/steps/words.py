@@ -5,17 +5,16 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any
 
 import numpy as np
 
 from tinygrad_opt import ops
 from tinygrad_opt.symbols import Symbol, Trace, letter
 from tinygrad_opt.tensor import Tensor, history, values_of
-from tinygrad_opt.typing import ArrayLike
+from tinygrad_opt.typing import Array, ArrayLike
 from tinygrad_opt.viz.graph.flow import Part
-from tinygrad_opt.viz.graph.text import is_number, kind_of, number, shorten, summary, visible
-from tinygrad_opt.viz.steps.derivatives import Derivatives, said
+from tinygrad_opt.viz.graph.text import kind_of, number, shorten, summary, visible
+from tinygrad_opt.viz.steps.derivatives import Derivatives, plain_number, said
 
 __all__ = ["Words", "bare", "called", "names_in", "shape_text", "told"]
 
@@ -23,9 +22,9 @@ RESULTS, INPUTS, GRADIENTS = "zyuv", "xyuvwpqrst", "gδγ"      # placeholders, 
 LONGEST_NAME = 14
 
 
-def called(t: Any, names: Mapping[Tensor, str]) -> str:
+def called(t: object, names: Mapping[Tensor, str]) -> str:
     """What a reader calls a Tensor: its name, or the operation that made it."""
-    if type(t) is not Tensor:
+    if not isinstance(t, Tensor):
         return kind_of(t)
     name = names.get(t) or t.name
     if name:
@@ -46,7 +45,7 @@ def told(x: object) -> str:
     return summary(x)[0]
 
 
-def shape_text(x: Any) -> str:
+def shape_text(x: ArrayLike) -> str:
     """``(2, 3)``; ``a number`` for no axes."""
     return str(np.shape(x)) if np.ndim(x) else "a number"
 
@@ -74,11 +73,11 @@ class Words:
         self.g = next((c for c in GRADIENTS if c not in given), "g")
         self.result = _short(names.get(z) or z.name) or next(
             (c for c in RESULTS if c not in given), "z")
-        taken: dict[str, Any] = {self.result: z, self.g: None}
+        taken: dict[str, object] = {self.result: z, self.g: None}
         self.symbols: list[str] = []
         for x in z.inputs:
             name = _short(names.get(x) or x.name, given) if type(x) is Tensor else ""
-            if x is None or _plain_number(x):
+            if x is None or plain_number(x):
                 self.symbols.append("–" if x is None else _number(x))
                 continue
             known = next((s for s, t in taken.items() if t is x), "")
@@ -91,7 +90,7 @@ class Words:
     @functools.cached_property
     def derivatives(self) -> Derivatives:
         """What the operation sends back to its inputs."""
-        return Derivatives(self.z, self.symbols, self.result, self.g, _plain_number)
+        return Derivatives(self.z, self.symbols, self.result, self.g)
 
     # ---- forwards --------------------------------------------------------------------------------
 
@@ -131,12 +130,14 @@ class Words:
     def meanings(self) -> str:
         """Which letter stands for what, where a name did not fit in."""
         pairs = {s: called(x, self.names) for s, x in zip(self.symbols, self.z.inputs)
-                 if not _plain_number(x) and (type(x) is Tensor or isinstance(x, np.ndarray))}
+                 if not plain_number(x) and (type(x) is Tensor or isinstance(x, np.ndarray))}
         return ", ".join([f"{s} is {name}" for s, name in pairs.items() if s != name][:4])
 
     # ---- backwards -------------------------------------------------------------------------------
 
-    def sent(self, part: Part, g: Any, say: Callable[[Any], str] = told) -> list[tuple[str, str]]:
+    def sent(
+        self, part: Part, g: Array, say: Callable[[Array], str] = told
+    ) -> list[tuple[str, str]]:
         """How the part of a gradient comes about, line by line, each with what it is.
 
         Parameters
@@ -156,7 +157,7 @@ class Words:
         formula, *rest = (self._local if self.derivatives.entrywise else self._whole)(part, g, say)
         return [("formula", formula), *(("numbers", line) for line in rest)]
 
-    def _local(self, part: Part, g: object, say: Callable[[object], str]) -> Iterator[str]:
+    def _local(self, part: Part, g: Array, say: Callable[[Array], str]) -> Iterator[str]:
         """The local derivative, and what it makes of the gradient g."""
         local = f"∂{self.result}/∂{self.symbols[part.place]}"
         slope = self.derivatives.local(part.place)
@@ -170,7 +171,7 @@ class Words:
         yield f"{local} = {' = '.join(steps)}"
         yield f"{self.g} · {local} = {_number(g)} · {bare(factor)} = {_number(part.value)}"
 
-    def _whole(self, part: Part, g: Any, say: Callable[[object], str]) -> Iterator[str]:
+    def _whole(self, part: Part, g: Array, say: Callable[[Array], str]) -> Iterator[str]:
         """The gradient of an input, where its entries mix."""
         words = self.derivatives.whole(part.place)
         name = f"∂L/∂{self.symbols[part.place]}"
@@ -182,7 +183,7 @@ class Words:
             yield _product(part.raw, *factors)
         yield f"= {say(part.raw)}"
 
-    def fitted(self, part: Part, say: Callable[[Any], str] = told) -> list[tuple[str, str]]:
+    def fitted(self, part: Part, say: Callable[[Array], str] = told) -> list[tuple[str, str]]:
         """How the part was brought to the shape of the input, as ``fitting``; nothing if it had it.
         """
         how = self._fitting(part)
@@ -228,13 +229,6 @@ def _short(name: str | None, given: Collection[str] = ()) -> str:
         name = name.rpartition(".")[2]
     fits = len(name) <= LONGEST_NAME and re.fullmatch(r"\w+", name) and letter(name) == name
     return name if fits and not name[0].isdecimal() else ""
-
-
-def _plain_number(x: object) -> bool:
-    """A number that was written into the expression, not one with a name or a gradient."""
-    if type(x) is Tensor:
-        return not x._needs_grad and x.name is None and x.ndim == 0
-    return is_number(x)
 
 
 def _number(x: object) -> str:
