@@ -103,7 +103,7 @@ def test_schedules_are_those_of_the_package(tmp_path):
 @pytest.fixture(scope="module")
 def pack():
     return {"data": points_of(None), "rules": rules_of(), "given": [],
-            "nets": {a: [family(a, d)["make"] for d in range(3)] for a in ("tanh", "relu")},
+            "nets": {a: [family(a, d) for d in range(3)] for a in ("tanh", "relu")},
             "starts": {a: start_of(a) for a in ("tanh", "relu")}}
 
 

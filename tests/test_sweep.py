@@ -461,7 +461,30 @@ def test_sweep_as_it_is_typed(tmp_path, monkeypatch, capsys):
 def test_sweep_says_what_does_not_go_together(tmp_path, capsys):
     assert main(["sweep", "moons", "--lr", "0.1", "--optimizer", "adam:0.2",
                  "--out", str(tmp_path)]) == 2
-    assert "adam:0.2 has its rate, and --lr says others" in capsys.readouterr().err
+    assert "adam:0.2 has its rate, and --lr 0.1 says another" in capsys.readouterr().err
+
+
+def values_of_sweep(tmp_path, *more):
+    folder = tmp_path / "-".join(more)
+    assert main(["sweep", "moons", "--lr", "0.1", "--epochs", "4", "--quiet", "--out", str(folder),
+                 *more]) == 0
+    _, line = (folder / "trials.jsonl").read_text().splitlines()
+    return json.loads(line)["values"]
+
+
+@pytest.mark.parametrize("more", [
+    ("--init", "0.01"), ("--schedule", "cosine"), ("--schedule", "exponential:rate=.9"),
+    ("--schedule", "plateau:patience=1,min_delta=9"), ("--clip-norm", "0.01"),
+], ids=" ".join)
+def test_sweep_takes_what_train_takes(tmp_path, more):
+    plain, told = values_of_sweep(tmp_path), values_of_sweep(tmp_path, *more)
+    assert told.keys() == plain.keys() and told["loss"] != plain["loss"]
+
+
+def test_sweep_says_what_makes_no_sense_before_it_trains(tmp_path, capsys):
+    assert main(["sweep", "moons", "--optimizer", "sgd,adam:clip_norm=1", "--clip-norm", "2",
+                 "--out", str(tmp_path)]) == 2
+    assert "another norm" in capsys.readouterr().err and not (tmp_path / "trials.jsonl").exists()
 
 
 def test_sweep_tries_usual_rates_and_several_starts(tmp_path):

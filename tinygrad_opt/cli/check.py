@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from tinygrad_opt import ops
 from tinygrad_opt.cli.command import argument, command, one_of
+
+if TYPE_CHECKING:
+    from tinygrad_opt.autograd import GradCheck
+    from tinygrad_opt.cases import Call
+    from tinygrad_opt.tensor import Tensor
 
 __all__ = ["check"]
 
@@ -45,7 +51,15 @@ def check(options: argparse.Namespace) -> int:
     return 1 if wrong else 0
 
 
-def _results(name: str) -> Iterator[tuple[Any, Any]]:
+def _called(
+    op: ops.Op, call: Call, drawn: list[object], moving: list[int], *tensors: Tensor
+) -> object:
+    """The operation on what was drawn, with Tensors for what moves."""
+    given = dict(zip(moving, tensors))
+    return op(*(given.get(i, x) for i, x in enumerate(drawn)), **call.attrs)
+
+
+def _results(name: str) -> Iterator[tuple[Call, GradCheck]]:
     """The calls of an operation that have a derivative, and what gradcheck finds in each."""
     import numpy as np
 
@@ -57,10 +71,7 @@ def _results(name: str) -> Iterator[tuple[Any, Any]]:
         drawn = call.draw(np.random.default_rng(0))
         moving = [i for i, x in enumerate(call.inputs) if isinstance(x, Domain)]
 
-        def f(*tensors: Any, call: Any = call, drawn: Any = drawn, moving: Any = moving) -> Any:
-            given = dict(zip(moving, tensors))
-            return op(*(given.get(i, x) for i, x in enumerate(drawn)), **call.attrs)
-
-        found = gradcheck(f, *(drawn[i] for i in moving), raises=False)
+        found = gradcheck(partial(_called, op, call, drawn, moving),
+                          *(drawn[i] for i in moving), raises=False)
         if found.worst != "no entry":
             yield call, found

@@ -10,7 +10,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from tinygrad_opt.errors import nearest
 
@@ -20,9 +20,16 @@ __all__ = [
     "positive", "rivals", "room_for", "schedule", "sizes", "wrongly_used",
 ]
 
-Run = Callable[[argparse.Namespace], "int | None"]
+if TYPE_CHECKING:
+    from tinygrad_opt.nn.init import Initialiser
+    from tinygrad_opt.optim.schedules import Schedule
+    from tinygrad_opt.train import ReduceOnPlateau
 
-COMMANDS: dict[str, tuple[Run, str, tuple[Any, ...]]] = {}
+T = TypeVar("T")
+Run: TypeAlias = Callable[[argparse.Namespace], "int | None"]
+Argument: TypeAlias = tuple[tuple[str, ...], dict[str, Any]]   # as argparse.add_argument takes it
+
+COMMANDS: dict[str, tuple[Run, str, tuple[Argument, ...]]] = {}
 
 TOUR = """
 examples:
@@ -61,7 +68,7 @@ def wrongly_used(argument: str = "") -> Iterator[None]:
         raise UsageError(f"{argument}: {error}" if argument else str(error)) from error
 
 
-def command(*arguments: Any, examples: str = "") -> Callable[[Run], Run]:
+def command(*arguments: Argument, examples: str = "") -> Callable[[Run], Run]:
     """Make a function a subcommand of its name.
 
     Parameters
@@ -84,7 +91,7 @@ def command(*arguments: Any, examples: str = "") -> Callable[[Run], Run]:
     return register
 
 
-def argument(*names: str, **options: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
+def argument(*names: str, **options: Any) -> Argument:
     """An argument of a subcommand, as ``argparse.add_argument`` takes it."""
     return names, options
 
@@ -225,11 +232,11 @@ def listed(one: Callable[[str], str]) -> Callable[[str], list[str]]:
 rivals = listed(optimizer)
 
 
-def labelled(chosen: Iterable[str], make: Callable[[str], Any]) -> dict[str, Any]:
+def labelled(chosen: Iterable[str], make: Callable[[str], T]) -> dict[str, T]:
     """What is made of each of the `rivals`, by what tells them apart."""
     from tinygrad_opt.optim.lookup import read
 
-    made: dict[str, Any] = {}
+    made: dict[str, T] = {}
     for text in chosen:
         one, options = make(text), read(text)[1]
         if hasattr(one, "lr"):
@@ -244,7 +251,7 @@ def labelled(chosen: Iterable[str], make: Callable[[str], Any]) -> dict[str, Any
     return made
 
 
-def _check_options(name: str, options: dict[str, Any], make: Callable[..., Any],
+def _check_options(name: str, options: dict[str, object], make: Callable[..., object],
                    *given: str) -> None:
     """Refuse options that it does not take, and missing ones; some are given in another way."""
     import inspect
@@ -257,10 +264,10 @@ def _check_options(name: str, options: dict[str, Any], make: Callable[..., Any],
         raise ValueError(f"{name} needs {missing}, such as {name}:{missing}=100")
 
 
-def schedule(text: str) -> Callable[[float, int], Any]:
+def schedule(text: str) -> Callable[[float, int], Schedule] | ReduceOnPlateau:
     """``cosine`` or ``step:every=100,factor=.5``: what makes a schedule of a rate and all steps.
 
-    ``plateau:patience=5`` makes the callback that lowers the rate.
+    ``plateau:patience=5`` is the callback that lowers the rate.
     """
     from dataclasses import fields
 
@@ -276,20 +283,20 @@ def schedule(text: str) -> Callable[[float, int], Any]:
             raise ValueError(f"no schedule is called {name!r}; {nearest(name, kinds)}")
         if name == "plateau":
             _check_options(name, options, ReduceOnPlateau)
-            ReduceOnPlateau(**options)
-            return lambda lr, steps: ReduceOnPlateau(**options)
+            return ReduceOnPlateau(**options)
         first, *rest = (f.name for f in fields(kinds[name]))
         usual = {"steps"} & {*rest} - {*options} if name != "warm_up" else set()
         _check_options(name, options, kinds[name], first, *usual)
 
-        def made(lr: float, steps: int) -> Any:
-            return kinds[name](**{first: lr} | dict.fromkeys(usual, steps) | options)
+        def made(lr: float, steps: int) -> Schedule:
+            result: Schedule = kinds[name](**{first: lr} | dict.fromkeys(usual, steps) | options)
+            return result
 
         made(1.0, 100)
     return made
 
 
-def initialiser(text: str) -> Any:
+def initialiser(text: str) -> Initialiser:
     """``0.01``, ``xavier_normal`` or ``normal:scale=.01``: first weights as layers take them."""
     from functools import partial
 

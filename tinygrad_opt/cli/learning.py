@@ -7,7 +7,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from tinygrad_opt.cli.command import (
     UsageError,
@@ -23,6 +23,16 @@ from tinygrad_opt.cli.command import (
     wrongly_used,
 )
 
+if TYPE_CHECKING:
+    from tinygrad_opt import nn
+    from tinygrad_opt.optim import Optimizer
+    from tinygrad_opt.train import Callback, History, Run
+    from tinygrad_opt.train.loop import Together
+    from tinygrad_opt.typing import Array, Seed
+    from tinygrad_opt.viz.figures import Options
+
+    Called = Callback | Callable[[Run], object]
+
 __all__ = ["DATA", "LEARNING", "PICTURE", "QUIET", "TASKS", "TITLE", "TRAINING", "Learning",
            "Problem", "data_set", "exit_code", "look", "prepared", "task_of"]
 
@@ -30,14 +40,23 @@ __all__ = ["DATA", "LEARNING", "PICTURE", "QUIET", "TASKS", "TITLE", "TRAINING",
 # ---- data sets, with settings under which they are learned ---------------------------------------
 
 
+class About(TypedDict, total=False):
+    """Of a CSV file, saved beside the weights: its names, and what standardized its columns."""
+
+    classes: list[object]
+    columns: list[str]
+    mean: Array
+    spread: Array
+
+
 class Samples(NamedTuple):
     """What to learn from and what to test on; y holds classes 0, 1, …"""
 
-    x_train: Any
-    x_test: Any
-    y_train: Any
-    y_test: Any
-    about: dict[str, Any]                              # what else is saved beside the weights
+    x_train: Array
+    x_test: Array
+    y_train: Array
+    y_test: Array
+    about: About = About()
 
     def layers(self, hidden: tuple[int, ...]) -> list[int]:
         """The sizes of all layers of a network for these samples."""
@@ -60,7 +79,7 @@ def _digits() -> Samples:
     from tinygrad_opt import data
 
     x, y = data.digits()
-    return Samples(*data.train_test_split(x / 16, y, test_size=0.25, rng=0), about={})
+    return Samples(*data.train_test_split(x / 16, y, test_size=0.25, rng=0))
 
 
 def _made(name: str) -> Samples:
@@ -68,7 +87,7 @@ def _made(name: str) -> Samples:
     from tinygrad_opt import data
 
     (x_train, y_train), (x_test, y_test) = (getattr(data, name)(rng=rng) for rng in (0, 1))
-    return Samples(x_train, x_test, y_train, y_test, about={})
+    return Samples(x_train, x_test, y_train, y_test)
 
 
 def _table(path: Path, target: str | None) -> Samples:
@@ -94,8 +113,9 @@ def _table(path: Path, target: str | None) -> Samples:
         raise UsageError(f"{path}: {called} has one class only; there is nothing to learn")
     x_train, x_test, y_train, y_test = data.train_test_split(
         x, y.reshape(-1), test_size=0.25, rng=0)
-    about = {"classes": list(names) or values.tolist(), "columns": list(table.columns),
-             "mean": x_train.mean(axis=0), "spread": x_train.std(axis=0)}
+    about: About = {
+        "classes": list(names) or values.tolist(), "columns": list(table.columns),
+        "mean": x_train.mean(axis=0), "spread": x_train.std(axis=0)}
     x_train, x_test = data.standardize(x_train, x_test)
     return Samples(x_train, x_test, y_train, y_test, about)
 
@@ -216,26 +236,36 @@ class Problem:
         self.batch_size = options.batch_size or task.batch_size
         self.init, self.schedule, self.clip_norm = options.init, options.schedule, options.clip_norm
         self.compile = "native" if options.native else None
-        self.callbacks: list[Any] = []
-        self.parallel: Any = None
+        self.callbacks: list[Callback] = [self.schedule] if self.schedule and not callable(
+            self.schedule) else []
+        self.parallel: Together | None = None
 
-    def optimizer(self, text: str, lr: float | None = None) -> Any:
+    def network(self, rng: Seed) -> nn.MLP:
+        """A network with first weights of its own."""
+        from tinygrad_opt import nn
+
+        return nn.MLP(self.layers, init=self.init, rng=rng)
+
+    def rate(self, text: str) -> float:
+        """The learning rate that suits the data."""
+        from tinygrad_opt import optim
+
+        made = optim.get(text)
+        return self.rates.get(type(made).__name__.lower()) or float(made.current_lr)
+
+    def optimizer(self, text: str, lr: float | None = None) -> Optimizer:
         """An optimizer as it was asked for; without a rate, at the one that suits the data."""
         from tinygrad_opt import optim
 
         made = optim.get(text)
         if not optim.lookup.says_rate(text):
-            made.lr = lr or self.rates.get(type(made).__name__.lower()) or made.lr
+            made.lr = lr or self.rate(text)
         elif lr:
             raise UsageError(f"{text} has its rate, and --lr {lr:g} says another")
-        if self.schedule:
+        if callable(self.schedule):
             steps = self.epochs * -(-len(self.samples.x_train) // self.batch_size)
             with wrongly_used("--schedule"):
-                scheduled = self.schedule(made.lr, steps)
-            if callable(scheduled):
-                made.lr = scheduled
-            else:
-                self.callbacks = [scheduled]
+                made.lr = self.schedule(made.lr, steps)
         if self.clip_norm:
             if made.clip_norm:
                 raise UsageError(f"{text} clips gradients, and --clip-norm {self.clip_norm:g} says"
@@ -247,11 +277,9 @@ class Problem:
 class Learning:
     """A network and an optimizer for a problem, from the start that a seed gives."""
 
-    def __init__(self, problem: Problem, optimizer: Any, seed: int) -> None:
-        from tinygrad_opt import nn
-
+    def __init__(self, problem: Problem, optimizer: Optimizer, seed: int) -> None:
         self.problem, self.samples, self.seed = problem, problem.samples, seed
-        self.model = nn.MLP(problem.layers, init=problem.init, rng=seed)
+        self.model = problem.network(seed)
         with wrongly_used():                               # it may name parameters, to freeze them
             self.optimizer = copy.copy(optimizer).bind(self.model.parameters())
 
@@ -262,7 +290,7 @@ class Learning:
                 f"network {'-'.join(map(str, self.problem.layers))}, {count:,} parameters,"
                 f" {self.optimizer!r}")
 
-    def fit(self, *callbacks: Any, progress: bool, diagnose: bool = True) -> Any:
+    def fit(self, *callbacks: Called, progress: bool, diagnose: bool = True) -> History:
         """Train, and return the history."""
         import numpy as np
 
@@ -278,7 +306,7 @@ class Learning:
                 progress=progress, compile=self.problem.compile, diagnose=diagnose,
                 parallel=self.problem.parallel)
 
-    def run(self, options: argparse.Namespace, *callbacks: object) -> Any:
+    def run(self, options: argparse.Namespace, *callbacks: Called) -> History:
         """Say what is trained, and train until it is done, interrupted or exploding."""
         from tinygrad_opt.train import StopOnNonFinite
 
@@ -292,13 +320,13 @@ def prepared(options: argparse.Namespace) -> Learning:
     return Learning(problem, problem.optimizer(options.optimizer, options.lr), options.seed)
 
 
-def look(options: argparse.Namespace) -> dict[str, Any]:
+def look(options: argparse.Namespace) -> Options:
     """What `PICTURE` chose, as functions of `viz` take it: sizes in inches."""
     size = options.size and tuple(side / options.dpi for side in options.size)
     return {"theme": options.theme, "title": options.title, "size": size, "dpi": options.dpi}
 
 
-def exit_code(history: Any) -> int:
+def exit_code(history: History) -> int:
     """That of a command whose training has ended: 130 when interrupted.
 
     Raises

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 from tinygrad_opt.cli.command import (
     UsageError,
@@ -25,6 +26,11 @@ from tinygrad_opt.cli.command import (
 from tinygrad_opt.cli.learning import PICTURE, QUIET, look
 from tinygrad_opt.cli.pictures import FRAMES, MOVING, NUMBERS, STILL, Counter, kind_of
 
+if TYPE_CHECKING:
+    from tinygrad_opt.optim import Optimizer
+    from tinygrad_opt.optim.second_order import Direction
+    from tinygrad_opt.viz import Race, Surface
+
 __all__ = ["SURFACES", "descend", "race"]
 
 # ---- race ----------------------------------------------------------------------------------------
@@ -33,15 +39,25 @@ SURFACES = ("beale", "rosenbrock", "himmelblau", "saddle", "ravine", "plateau", 
             "neuron", "noisy_neuron")
 
 
-def _read(text: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """Name and options of an entrant, and of what kind its gradients are: batch and noise."""
+class Estimate(TypedDict, total=False):
+    """Of what kind the gradients of an entrant are, if they are not exact."""
+
+    batch: int
+    noise: float
+
+
+def _read(text: str) -> tuple[str, dict[str, object], Estimate]:
+    """Name and options of an entrant, and of what kind its gradients are."""
     from tinygrad_opt.optim.lookup import read
     from tinygrad_opt.optim.options import number as real
     from tinygrad_opt.optim.options import whole
 
     name, options = read(text)
-    checks = {"batch": whole, "noise": real()}
-    gradients = {n: check(n, options.pop(n)) for n, check in checks.items() if n in options}
+    gradients: Estimate = {}
+    if "batch" in options:
+        gradients["batch"] = whole("batch", options.pop("batch"))
+    if "noise" in options:
+        gradients["noise"] = real()("noise", options.pop("noise"))
     return name, options, gradients
 
 
@@ -116,7 +132,7 @@ def race(options: argparse.Namespace) -> None:
         print(_written(result, room_for(path), options))
 
 
-def _entered(text: str, options: argparse.Namespace) -> Any:
+def _entered(text: str, options: argparse.Namespace) -> Direction | Optimizer:
     """The optimizer or the method, at a rate that suits the surface if it says none."""
     from tinygrad_opt import optim
     from tinygrad_opt.optim.lookup import says_rate
@@ -124,20 +140,19 @@ def _entered(text: str, options: argparse.Namespace) -> Any:
     from tinygrad_opt.viz.plots.surfaces import surface as known
 
     name, given, gradients = _read(text)
-    made: Any = method_of(name, **given)
-    is_optimizer = isinstance(made, optim.Optimizer)
-    if gradients and not is_optimizer:
+    made = method_of(name, **given)
+    if gradients and not isinstance(made, optim.Optimizer):
         raise UsageError(f"{text}: a method needs exact gradients; batch= and noise= are for"
                          " optimizers")
     if "batch" in gradients and not known(options.surface).samples:
         raise UsageError(f"batch= is for the neurons; {options.surface} is no sum over samples")
-    if is_optimizer and not says_rate(text):
+    if isinstance(made, optim.Optimizer) and not says_rate(text):
         made.lr = known(options.surface).rates.get(type(made).__name__.lower(), made.lr)
     return made
 
 
-def _path(one: Any, surface: Any, start: Any, steps: int, by_samples: bool, *,
-          batch: int | None = None, noise: float = 0.0) -> Any:
+def _path(one: Direction | Optimizer, surface: Surface, start: Sequence[float], steps: int,
+          by_samples: bool, *, batch: int | None = None, noise: float = 0.0) -> object:
     """What takes part in the race: an optimizer, or the path that a method or samples give."""
     from tinygrad_opt import optim
     from tinygrad_opt.viz.plots.surfaces import sampled
@@ -147,12 +162,12 @@ def _path(one: Any, surface: Any, start: Any, steps: int, by_samples: bool, *,
         if by_samples:
             raise UsageError(f"{type(one).__name__} counts no samples; let optimizers with batch="
                              " race alone")
-        return optim.minimize(lambda p: surface(p[0], p[1]), start, one, steps=steps).path
-    one = Noisy(one, noise) if noise else one
-    return sampled(surface, one, start, steps, batch) if by_samples else one
+        return optim.minimize(lambda p: surface.f(p[0], p[1]), start, one, steps=steps).path
+    stepping = Noisy(one, noise) if noise else one
+    return sampled(surface, stepping, start, steps, batch) if by_samples else stepping
 
 
-def _written(result: Any, path: Path, options: argparse.Namespace) -> str:
+def _written(result: Race, path: Path, options: argparse.Namespace) -> str:
     """Write one file, and say what it is."""
     from tinygrad_opt.viz.figures import save_picture
     from tinygrad_opt.viz.plots.races import animate_race, plot_race
@@ -160,12 +175,13 @@ def _written(result: Any, path: Path, options: argparse.Namespace) -> str:
     if kind_of(path) == NUMBERS:
         return f"{result.save(path)}  every point, value and gradient"
     # red is high and blue is low where an error falls from one half to none
-    chosen = look(options) | ({"cmap": "coolwarm"} if options.surface.endswith("neuron") else {})
-    chosen["arrows"] = options.arrows
+    cmap = "coolwarm" if options.surface.endswith("neuron") else "viridis"
     if kind_of(path) == STILL:
-        save_picture(partial(plot_race, result), path, **chosen)
+        plot = partial(plot_race, result, cmap=cmap, arrows=options.arrows)
+        save_picture(plot, path, **look(options))
         return f"{path}  all paths, and the value against the step"
-    film = animate_race(result, frames=options.frames, **chosen)
+    film = animate_race(result, frames=options.frames, cmap=cmap, arrows=options.arrows,
+                        **look(options))
     with Counter("frames", options.quiet) as watch:
         return f"{film.save(path, watch=watch)}  {film.frames} frames"
 

@@ -18,7 +18,16 @@ from tinygrad_opt.cli.command import (
     positive,
     room_for,
 )
-from tinygrad_opt.cli.learning import LEARNING, PICTURE, THEME, TITLE, exit_code, look, prepared
+from tinygrad_opt.cli.learning import (
+    LEARNING,
+    PICTURE,
+    THEME,
+    TITLE,
+    Samples,
+    exit_code,
+    look,
+    prepared,
+)
 
 __all__ = ["FRAMES", "MOVING", "NUMBERS", "STILL", "Counter", "animate", "kind_of", "landscape",
            "report"]
@@ -68,7 +77,8 @@ def animate(options: argparse.Namespace) -> int:
                                 frames=options.frames)
     history = learning.run(options, recorder)
     film = recorder.film(**look(options))
-    print(f"loss {recorder.rows[-1]['loss']:.4g}, accuracy {recorder.rows[-1]['accuracy']:.4f}"
+    last = recorder.rows[-1].numbers
+    print(f"loss {last['loss']:.4g}, accuracy {last['accuracy']:.4f}"
           f" after {history.epochs} epochs")
     for path in options.out:
         with Counter("frames", options.quiet) as watch:
@@ -167,7 +177,7 @@ def report(options: argparse.Namespace) -> int:
     return exit_code(history)
 
 
-def _classes(samples: Any) -> list[str] | None:
+def _classes(samples: Samples) -> list[str] | None:
     """What a CSV file calls its classes."""
     return [*map(str, samples.about.get("classes", ()))] or None
 
@@ -204,6 +214,6 @@ class Counter(AbstractContextManager["Counter"]):
             print(f"{self.what}: {done} of {total} after {now - self.start:.1f} s",
                   file=sys.stderr, flush=True)
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         if self.bar is not None:
             self.bar.close()

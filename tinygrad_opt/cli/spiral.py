@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tinygrad_opt.cli.command import (
     argument,
@@ -19,7 +19,12 @@ from tinygrad_opt.cli.command import (
     room_for,
 )
 from tinygrad_opt.cli.learning import PICTURE, QUIET, look
-from tinygrad_opt.cli.train import save_histories
+from tinygrad_opt.cli.train import Histories, save_histories
+
+if TYPE_CHECKING:
+    from tinygrad_opt.train import History
+    from tinygrad_opt.typing import Unpack
+    from tinygrad_opt.viz.figures import Options, Picture
 
 __all__ = ["EPOCHS", "ROWS", "learned", "picture", "spiral", "table"]
 
@@ -90,7 +95,7 @@ def spiral(options: argparse.Namespace) -> None:
     batches, accuracy and loss of the last epoch before its step. Ours is the range over the
     seeds; published rates are those of the step before. All rows and seeds take some minutes.
     """
-    runs: dict[str, list[Any]] = {}
+    runs: Histories = {}
     rows = options.rows or ROWS
     from tinygrad_opt import optim
     from tinygrad_opt.viz.figures import save_picture
@@ -111,7 +116,7 @@ def spiral(options: argparse.Namespace) -> None:
         print(path)
 
 
-def learned(text: str, seed: int, epochs: int = EPOCHS) -> Any:
+def learned(text: str, seed: int, epochs: int = EPOCHS) -> History:
     """The history of one run."""
     import numpy as np
 
@@ -128,13 +133,13 @@ def learned(text: str, seed: int, epochs: int = EPOCHS) -> Any:
     return history
 
 
-def picture(runs: dict[str, list[object]], **options: Any) -> Any:
+def picture(runs: Histories, **options: Unpack[Options]) -> Picture:
     """The accuracy of all runs, each point the mean over a hundredth of the epochs."""
     import numpy as np
 
     from tinygrad_opt.viz.plots.learning_curves import plot_compare
 
-    def thinned(history: Any) -> dict[str, list[float]]:
+    def thinned(history: History) -> dict[str, list[float]]:
         parts = min(100, history.epochs)
         return {name: [float(part.mean()) for part in np.array_split(history[name], parts)]
                 for name in ("epoch", "accuracy")}
@@ -144,7 +149,7 @@ def picture(runs: dict[str, list[object]], **options: Any) -> Any:
                         "accuracy", **options)
 
 
-def table(rows: Sequence[Row], runs: dict[str, list[object]]) -> str:
+def table(rows: Sequence[Row], runs: Histories) -> str:
     """What is published and what came out, row by row."""
     from tinygrad_opt.viz.tables import aligned
 
@@ -152,7 +157,7 @@ def table(rows: Sequence[Row], runs: dict[str, list[object]]) -> str:
     return aligned([*head, *_lines(rows, runs)], left=(0, 6))
 
 
-def _lines(rows: Sequence[Row], runs: dict[str, list[Any]]) -> Iterator[list[str]]:
+def _lines(rows: Sequence[Row], runs: Histories) -> Iterator[list[str]]:
     for row, (label, histories) in zip(rows, runs.items(), strict=True):
         printed = " and ".join(f"{a:.3f}, {loss:.3f}" for a, loss in row.published) or "none"
         ends = {name: [h[name][-1] for h in histories] for name in ("accuracy", "loss", "lr")}

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from tinygrad_opt.cli.command import UsageError, argument, at_least, command, positive, rivals
-from tinygrad_opt.cli.learning import DATA, PICTURE, QUIET, TRAINING, look, task_of
+from tinygrad_opt.cli.command import argument, at_least, command, positive, rivals
+from tinygrad_opt.cli.learning import DATA, PICTURE, QUIET, TRAINING, Problem, look
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tinygrad_opt import nn
+    from tinygrad_opt.parallel import Sweep
+    from tinygrad_opt.viz.figures import Options
 
 __all__ = ["sweep"]
 
@@ -25,7 +32,7 @@ def _rates(text: str) -> list[float]:
              help="learning rates, such as 1e-3,1e-2 (default: one that suits optimizer and data)"),
     argument("--seeds", type=at_least(1), default=1, metavar="N",
              help="trainings with the same options, from other first weights (default: 1)"),
-    *TRAINING[:3],
+    *TRAINING,
     argument("--jobs", type=int, default=1, metavar="N",
              help="processes, -1 for all cores; the numbers are the same for any (default: 1)"),
     argument("--seed", type=at_least(0), default=0, metavar="N",
@@ -51,29 +58,28 @@ def sweep(options: argparse.Namespace) -> int:
     goes on), trials.csv (the table) and, with Matplotlib, sweep.png (the best loss for each
     optimizer and rate) and parallel.png (all trials).
     """
-    from tinygrad_opt import nn
     from tinygrad_opt.parallel import Training
     from tinygrad_opt.parallel import sweep as run
 
-    task = task_of(options.dataset, options.target)
-    samples = task.load()
-    layers = samples.layers(task.hidden if options.hidden is None else options.hidden)
-    name = Path(options.dataset).stem
-    out = options.out or Path("runs", f"sweep-{name}")
+    problem = Problem(options)
+    samples, trials = problem.samples, _trials(options, problem)
+    out = options.out or Path("runs", f"sweep-{problem.name}")
     out.mkdir(parents=True, exist_ok=True)
     log = out / "trials.jsonl"
     if not options.resume:
         log.unlink(missing_ok=True)
 
-    def model(rng: Any, **unused: object) -> nn.MLP:
-        return nn.MLP(layers, rng=rng)
+    def model(rng: np.random.Generator, **unused: object) -> nn.MLP:
+        return problem.network(rng)
 
+    special = {"callbacks": problem.callbacks, "compile": problem.compile}
     train = Training(model, samples.x_train, samples.y_train, loss="cross_entropy",
-                     epochs=options.epochs or task.epochs, metrics="accuracy",
-                     batch_size=options.batch_size or task.batch_size,
-                     validation_data=(samples.x_test, samples.y_test))
-    trials = _trials(options, task.rates)
-    print(f"{name}: {len(trials)} trials of a network {'-'.join(map(str, layers))}", flush=True)
+                     get=problem.optimizer, epochs=problem.epochs, metrics="accuracy",
+                     batch_size=problem.batch_size,
+                     validation_data=(samples.x_test, samples.y_test),
+                     fit=special if any(special.values()) else None)
+    layers = "-".join(map(str, problem.layers))
+    print(f"{problem.name}: {len(trials)} trials of a network {layers}", flush=True)
     found = run(train, trials, seed=options.seed, jobs=options.jobs, resume=log,
                 progress=not options.quiet)
     print(found, end="\n\n")
@@ -85,24 +91,21 @@ def sweep(options: argparse.Namespace) -> int:
     return 130 if found.stopped else 0
 
 
-def _trials(options: argparse.Namespace, rates: dict[str, float]) -> list[dict[str, object]]:
-    """The options of all trials."""
-    from tinygrad_opt import optim
+def _trials(options: argparse.Namespace, problem: Problem) -> list[dict[str, object]]:
+    """The options of all trials, each of which can be made."""
+    from tinygrad_opt.optim.lookup import says_rate
 
-    trials: list[dict[str, Any]] = []
+    trials: list[dict[str, object]] = []
     for text in options.optimizer:
-        made, says = optim.get(text), optim.lookup.says_rate(text)
-        if says and options.lr:
-            raise UsageError(f"{text} has its rate, and --lr says others")
-        own = [None] if says else options.lr or [rates.get(type(made).__name__.lower(), made.lr)]
-        for lr in own:
+        for lr in options.lr or [None if says_rate(text) else problem.rate(text)]:
+            problem.optimizer(text, lr)
             one = {"optimizer": text} | ({} if lr is None else {"lr": lr})
             trials += [one | ({"start": k} if options.seeds > 1 else {})
                        for k in range(options.seeds)]
     return trials
 
 
-def _pictures(found: Any, out: Path, chosen: dict[str, object]) -> dict[Path, str]:
+def _pictures(found: Sweep, out: Path, chosen: Options) -> dict[Path, str]:
     """The pictures; without Matplotlib, or with one trial alone, none."""
     from tinygrad_opt.errors import RenderError
     from tinygrad_opt.viz.figures import png

@@ -12,7 +12,7 @@ from functools import partial
 from io import StringIO
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from tinygrad_opt.cli.command import argument, at_least, command, labelled, rivals
 from tinygrad_opt.cli.learning import (
@@ -28,7 +28,13 @@ from tinygrad_opt.cli.learning import (
     prepared,
 )
 
-__all__ = ["compare", "save_histories", "script", "train"]
+if TYPE_CHECKING:
+    from tinygrad_opt.train import History
+    from tinygrad_opt.viz.figures import Options
+
+__all__ = ["Histories", "compare", "save_histories", "script", "train"]
+
+Histories: TypeAlias = "dict[str, list[History]]"          # of the seeds, by the optimizer
 
 
 @command(
@@ -186,7 +192,7 @@ def compare(options: argparse.Namespace) -> None:
     entrants = labelled(options.optimizers, problem.optimizer)
     out = options.out or Path("runs", f"compare-{problem.name}")
     out.mkdir(parents=True, exist_ok=True)
-    runs: dict[str, list[Any]] = {label: [] for label in entrants}
+    runs: Histories = {label: [] for label in entrants}
     start = time.perf_counter()
     for label, optimizer in entrants.items():
         for seed in range(options.seeds):
@@ -201,7 +207,7 @@ def compare(options: argparse.Namespace) -> None:
     _plot([out / "compare.png", out / "compare.svg"], runs, look(options))
 
 
-def _history(learning: Learning) -> Any:
+def _history(learning: Learning) -> History:
     """What happened in each epoch of a run. One that explodes runs on: the table says so."""
     history = learning.fit(progress=False, diagnose=False)
     if history.stopped:
@@ -209,7 +215,7 @@ def _history(learning: Learning) -> Any:
     return history
 
 
-def _table(runs: dict[str, list[Any]]) -> str:
+def _table(runs: Histories) -> str:
     """Mean and range of what the runs of each optimizer came to."""
     rows = [("optimizer", "test accuracy", "test loss", "seconds", "")]
     for label, histories in runs.items():
@@ -230,7 +236,7 @@ def _spread(values: Sequence[float], style: str) -> str:
     return f"{mean} ({min(values):{style}} to {max(values):{style}})"
 
 
-def save_histories(path: Path, runs: dict[str, list[Any]]) -> Path:
+def save_histories(path: Path, runs: Histories) -> Path:
     """Every epoch of every run as CSV."""
     from tinygrad_opt.train.history import write_csv
 
@@ -239,16 +245,17 @@ def save_histories(path: Path, runs: dict[str, list[Any]]) -> Path:
     return write_csv(path, [["optimizer", "seed", *next(iter(runs.values()))[0]], *rows])
 
 
-def _plot(paths: Sequence[Path], runs: dict[str, list[object]], chosen: dict[str, Any]) -> None:
+def _plot(paths: Sequence[Path], runs: Histories, chosen: Options) -> None:
     """Draw the losses; without Matplotlib, say how to get it."""
     from tinygrad_opt.errors import RenderError
     from tinygrad_opt.viz.figures import save_picture
     from tinygrad_opt.viz.plots.learning_curves import plot_compare
 
+    chosen["size"] = chosen["size"] or (9.6, 4.6)
     try:
         for path in paths:
             save_picture(partial(plot_compare, runs), path,
-                         **chosen | {"size": chosen["size"] or (9.6, 4.6)})
+                         **chosen)
             print(f"{path}  the training loss of each, mean and range")
     except RenderError as error:
         print(f"no plot: {error}")

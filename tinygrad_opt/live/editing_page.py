@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from tinygrad_opt.compiler import compile
 from tinygrad_opt.errors import RenderError
 from tinygrad_opt.live.live_page import LivePage, live_page, object_text
 from tinygrad_opt.live.rules import rules_of
+from tinygrad_opt.optim import Optimizer
 from tinygrad_opt.tensor import Tensor, apply
 from tinygrad_opt.viz.graph.text import visible
 from tinygrad_opt.viz.steps.page import playback
@@ -23,10 +24,10 @@ MOST = 2000                # numbers that can be changed
 
 def editable(
     loss: Tensor,
-    path: Any = None,
+    path: str | os.PathLike[str] | None = None,
     *,
-    names: Mapping[Any, str] | None = None,
-    optimizers: Sequence[Any] | None = None,
+    names: Mapping[Tensor, str] | None = None,
+    optimizers: Sequence[str | Optimizer] | None = None,
     title: str | None = None,
     theme: str = "auto",
     engine: str = "auto",
@@ -81,11 +82,8 @@ def editable(
     } for id, t in sources.items()]
     contents = {"make": _module(sources, leaves), "rules": rules_of(optimizers)}
     name = title or visible(played.graph.name)
-    page = live_page("editable", name, object_text(contents), {"nodes": nodes},
+    return live_page("editable", name, object_text(contents), {"nodes": nodes}, path=path,
                      theme=theme, height=720, body={"TITLE": escape(name), "SVG": played.drawing})
-    if path is not None:
-        page.save(path)
-    return page
 
 
 def _module(sources: Mapping[str, Tensor], leaves: Mapping[str, Tensor]) -> str:
@@ -95,10 +93,10 @@ def _module(sources: Mapping[str, Tensor], leaves: Mapping[str, Tensor]) -> str:
     copies = {t: own[id] for id, t in leaves.items()}
 
     @compile
-    def step() -> dict[str, Any]:
+    def step() -> dict[str, object]:
         for t in own.values():
             t.grad = None
-        made: dict[Any, Any] = dict(copies)
+        made = dict(copies)
         ends: dict[str, Tensor] = {}
         for id, t in sorted(sources.items(), key=lambda pair: pair[1].serial):
             if t.op is not None:

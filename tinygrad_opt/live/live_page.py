@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from tinygrad_opt.viz.html_page import html_page, in_frame, open_in_browser
 from tinygrad_opt.viz.theme import CLASSES, DARK, LIGHT
@@ -49,7 +49,7 @@ class LivePage:
     def __repr__(self) -> str:
         return f"<LivePage {self.title!r}, {len(self.page.encode()) / 1000:.0f} kB>"
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the page, and return where."""
         path = Path(path)
         path.write_text(self.page, encoding="utf-8")
@@ -68,9 +68,11 @@ class LivePage:
         return self.fragment
 
 
-def live_page(name: str, title: str, modules: str, data: Mapping[str, Any] | None = None,
-              theme: str = "auto", height: int = 900, body: Mapping[str, str] | None = None,
-              ) -> LivePage:
+def live_page(
+    name: str, title: str, modules: str, data: Mapping[str, object] | None = None, *,
+    path: str | os.PathLike[str] | None = None, theme: str = "auto", height: int = 900,
+    body: Mapping[str, str] | None = None,
+) -> LivePage:
     """The page of the files ``<name>.html``, ``.css`` and ``.js`` beside this one.
 
     Parameters
@@ -80,6 +82,8 @@ def live_page(name: str, title: str, modules: str, data: Mapping[str, Any] | Non
         What ``LIVE`` is, as JavaScript.
     data : dict, optional
         Of what JSON can write, one element each.
+    path : str or path, optional
+        Where to write it.
     body : dict of str to str, optional
         HTML for places such as ``$SVG$``.
     """
@@ -93,9 +97,11 @@ def live_page(name: str, title: str, modules: str, data: Mapping[str, Any] | Non
     scripts = [START, *((HERE / f"{part}.js").read_text(encoding="utf-8") for part in uses),
                file("js")]
     style = (HERE / "live.css").read_text(encoding="utf-8") + file("css")
-    page = html_page(title, html, style=style, script="\n".join(scripts), theme=theme,
-                     data={**(data or {}), "colors": colors})
-    return LivePage(page, title, height)
+    page = LivePage(html_page(title, html, style=style, script="\n".join(scripts), theme=theme,
+                    data={**(data or {}), "colors": colors}), title, height)
+    if path is not None:
+        page.save(path)
+    return page
 
 
 def packed(text: str) -> str:
@@ -103,7 +109,7 @@ def packed(text: str) -> str:
     return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
 
 
-def object_text(x: Any) -> str:
+def object_text(x: object) -> str:
     """Nested dicts and lists as JavaScript; a text that is a function stays one."""
     if isinstance(x, dict):
         return "{" + ",\n".join(f"{json.dumps(str(k))}: {object_text(v)}"

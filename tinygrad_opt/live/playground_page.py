@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import os
+from collections.abc import Mapping, Sequence
 
 from tinygrad_opt.live.live_page import LivePage, live_page, object_text
-from tinygrad_opt.live.points import points_of
+from tinygrad_opt.live.points import Points, points_of
 from tinygrad_opt.live.rules import letters_of, rules_of
 from tinygrad_opt.live.trainable import family, given_network, slope_of, start_of
 from tinygrad_opt.nn.module import Module
+from tinygrad_opt.optim import Optimizer
 
 __all__ = ["playground"]
 
@@ -19,10 +20,10 @@ DEEPEST = 4
 
 def playground(
     model: Module | Sequence[Module] | None = None,
-    data: Any = None,
-    path: Any = None,
+    data: Points | Mapping[str, Points] | None = None,
+    path: str | os.PathLike[str] | None = None,
     *,
-    optimizers: Sequence[Any] | None = None,
+    optimizers: Sequence[str | Optimizer] | None = None,
     activations: Sequence[str] = ACTIVATIONS,
     deepest: int = DEEPEST,
     title: str = "Playground",
@@ -83,19 +84,18 @@ def playground(
     for network in given:
         if data is None:                                   # of the package's, those that fit
             sets = {n: s for n, s in sets.items() if s["classes"] == network["classes"]}
-        for n, s in sets.items() or [("no set of the package", {"classes": "so many"})]:
-            if s["classes"] != network["classes"]:
-                raise ValueError(f"{n} has {s['classes']} classes, and {network['name']} gives"
+        counts = {n: str(s["classes"]) for n, s in sets.items()}
+        for n, count in (counts or {"no set of the package": "so many"}).items():
+            if count != str(network["classes"]):
+                raise ValueError(f"{n} has {count} classes, and {network['name']} gives"
                                  f" {network['classes']} numbers for a point.")
-    contents: dict[str, Any] = {
-        "data": sets, "rules": rules_of(optimizers), "given": given,
+    rules = rules_of(optimizers)
+    contents = {
+        "data": sets, "rules": rules, "letters": letters_of(rules), "given": given,
         "nets": {} if models else {
-            a: [family(a, depth)["make"] for depth in range(deepest + 1)] for a in activations},
+            a: [family(a, depth) for depth in range(deepest + 1)] for a in activations},
         "starts": {a: start_of(a) for a in activations},
         "texts": {a: slope_of(a) for a in activations},
     }
-    contents["letters"] = letters_of(contents["rules"])
-    page = live_page("playground", title, object_text(contents), theme=theme, height=1000)
-    if path is not None:
-        page.save(path)
-    return page
+    return live_page("playground", title, object_text(contents), path=path, theme=theme,
+                     height=1000)

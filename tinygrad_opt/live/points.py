@@ -5,16 +5,17 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias, TypedDict
 
 import numpy as np
 
 from tinygrad_opt import data
+from tinygrad_opt.typing import Array, ArrayLike
 
 __all__ = ["SETS", "points", "points_of", "prepared"]
 
 # name -> (a function of noise, the noise that is usual)
-SETS: dict[str, tuple[Callable[[float], tuple[Any, Any]], float]] = {
+SETS: dict[str, tuple[Callable[[float], tuple[Array, Array]], float]] = {
     "spiral": (lambda noise: data.spiral(100, 3, noise=noise, rng=0), 0.2),
     "moons": (lambda noise: data.moons(150, noise=noise, rng=0), 0.1),
     "circles": (lambda noise: data.circles(150, noise=noise, rng=0), 0.05),
@@ -25,7 +26,26 @@ SETS: dict[str, tuple[Callable[[float], tuple[Any, Any]], float]] = {
 LEVELS = (0.0, 0.5, 1.0, 2.0)              # times the usual noise
 
 
-def points(name: Any, noise: float | None = None) -> tuple[np.ndarray, np.ndarray]:
+Points: TypeAlias = str | Path | tuple[ArrayLike, ArrayLike]
+
+
+class Level(TypedDict):
+    """Points with so much noise, as text."""
+
+    noise: float
+    x: str
+
+
+class PointSet(TypedDict):
+    """Points and their classes on a page."""
+
+    classes: int
+    names: list[str]
+    y: str
+    levels: list[Level]
+
+
+def points(name: Points, noise: float | None = None) -> tuple[Array, Array]:
     """The points of a data set as a live page has them.
 
     Parameters
@@ -60,7 +80,7 @@ def points(name: Any, noise: float | None = None) -> tuple[np.ndarray, np.ndarra
     return prepared(*make(usual if noise is None else noise))
 
 
-def prepared(x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+def prepared(x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
     """Two standardised columns, and the classes in turn; each class shuffled."""
     x, y = np.asarray(x, np.float32), np.asarray(y)
     if x.ndim != 2 or x.shape[1] != 2 or y.shape != x.shape[:1]:
@@ -80,7 +100,7 @@ def prepared(x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(data.standardize(x[rows])), y[rows].astype(np.int64)
 
 
-def points_of(given: Any) -> dict[str, dict[str, Any]]:
+def points_of(given: Points | Mapping[str, Points] | None) -> dict[str, PointSet]:
     """The data sets of a page, as text.
 
     Parameters
@@ -97,7 +117,7 @@ def points_of(given: Any) -> dict[str, dict[str, Any]]:
     return {Path(name).stem: _told(what) for name, what in given.items()}
 
 
-def _told(what: Any) -> dict[str, Any]:
+def _told(what: Points) -> PointSet:
     if isinstance(what, str) and what in SETS:
         _, usual = SETS[what]
         made = [(usual * k, points(what, usual * k)) for k in LEVELS]
@@ -110,7 +130,7 @@ def _told(what: Any) -> dict[str, Any]:
             "levels": [{"noise": noise, "x": _text(x)} for noise, (x, _) in made]}
 
 
-def _read(what: Any) -> tuple[Any, Any, list[str]]:
+def _read(what: Points) -> tuple[ArrayLike, ArrayLike, list[str]]:
     """Points and classes of one's own, and the classes' names."""
     if isinstance(what, str | Path):
         table = data.csv(what)
@@ -119,5 +139,5 @@ def _read(what: Any) -> tuple[Any, Any, list[str]]:
     return x, y, [str(n) for n in np.unique(np.asarray(y))]
 
 
-def _text(array: np.ndarray) -> str:
+def _text(array: Array) -> str:
     return base64.b64encode(array.tobytes()).decode()

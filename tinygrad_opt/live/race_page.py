@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -12,18 +12,20 @@ from tinygrad_opt.live.live_page import LivePage, live_page, object_text
 from tinygrad_opt.live.rules import letters_of, rules_of
 from tinygrad_opt.live.templates import template
 from tinygrad_opt.live.typed_formulas import operations
+from tinygrad_opt.optim import Optimizer
 from tinygrad_opt.tensor import Tensor
-from tinygrad_opt.viz.plots.surfaces import SURFACES, Surface, surface
+from tinygrad_opt.typing import ArrayLike
+from tinygrad_opt.viz.plots.surfaces import SURFACES, Surface, SurfaceLike, backward, surface
 from tinygrad_opt.viz.theme import looks
 
 __all__ = ["race"]
 
 
 def race(
-    surfaces: Any = None,
-    path: Any = None,
+    surfaces: SurfaceLike | Sequence[SurfaceLike] | None = None,
+    path: str | os.PathLike[str] | None = None,
     *,
-    optimizers: Sequence[Any] | None = None,
+    optimizers: Sequence[str | Optimizer] | None = None,
     title: str = "Race",
     theme: str = "auto",
 ) -> LivePage:
@@ -57,26 +59,23 @@ def race(
     <LivePage 'Race', ... kB>
     """
     if surfaces is None:
-        chosen = [s for name, s in SURFACES.items() if name != "noisy_neuron"]
-    else:
-        several = isinstance(surfaces, Sequence) and not isinstance(surfaces, str)
-        chosen = [surface(s) for s in (surfaces if several else [surfaces])]
+        surfaces = [s for name, s in SURFACES.items() if name != "noisy_neuron"]
+    elif isinstance(surfaces, str) or not isinstance(surfaces, Sequence):
+        surfaces = [surfaces]
+    chosen = [surface(s) for s in surfaces]
     rules = rules_of(optimizers, np.float64)
     contents = {"surfaces": [_told(s) for s in chosen], "rules": rules, "operations": operations(),
                 "letters": letters_of(rules)}
     styles = {scheme: {name: [look.color, look.marker]
                        for name, look in looks(rules, scheme).items()}
               for scheme in ("light", "dark")}
-    page = live_page("race", title, object_text(contents), {"looks": styles}, theme=theme,
-                     height=900)
-    if path is not None:
-        page.save(path)
-    return page
+    return live_page("race", title, object_text(contents), {"looks": styles}, path=path,
+                     theme=theme)
 
 
-def _told(s: Surface) -> dict[str, Any]:
+def _told(s: Surface) -> dict[str, object]:
     return {"name": s.name.replace("_", " "), "formula": s.formula, "x": list(s.x), "y": list(s.y),
-            "start": list(s.start or ()), "minima": [list(m) for m in s.minima], "log": s.log,
+            "start": list(s.start), "minima": [list(m) for m in s.minima], "log": s.log,
             "rates": dict(s.rates), "axes": list(s.axes), "make": _module(s)}
 
 
@@ -86,16 +85,15 @@ def _module(s: Surface) -> str:
 
     def text_of(sizes: Mapping[str, int]) -> str:
         @compile
-        def step() -> dict[str, Any]:
+        def step() -> dict[str, object]:
             at.grad = None
             height = s.f(at[0], at[1])
-            height.backward()
+            backward(height, s.name)
             return {"height": height, "gradient": at.grad}
 
         @compile
-        def heights(x: Any, y: Any) -> Tensor:
-            made: Tensor = s.f(Tensor(x), Tensor(y))
-            return made
+        def heights(x: ArrayLike, y: ArrayLike) -> object:
+            return s.f(Tensor(x), Tensor(y))
 
         step()
         heights(np.zeros(sizes["n"]), np.zeros(sizes["n"]))

@@ -6,8 +6,8 @@ Both come from the rule, run on symbols: nothing is stated a second time.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from tinygrad_opt.optim.lookup import names
 from tinygrad_opt.optim.optimizer import Optimizer
 from tinygrad_opt.symbols import Symbol, inside, letter, name_of, text
 from tinygrad_opt.tensor import Tensor
+from tinygrad_opt.typing import DTypeLike
 
 __all__ = ["formula_of", "letters_of", "rule_of", "rules_of"]
 
@@ -30,7 +31,22 @@ _RANGES: dict[str, tuple[float, float]] = {
 _FIRST = 7_000_001         # numbers of seven digits that stand for names in a text
 
 
-def rules_of(chosen: Any = None, dtype: Any = np.float32) -> dict[str, dict[str, Any]]:
+class Rule(TypedDict):
+    """An optimizer on a page: its module and formula as JavaScript, and what can be chosen.
+
+    Of an option there are its value and its domain.
+    """
+
+    make: str
+    state: list[str]
+    lines: str
+    options: dict[str, tuple[float, float, float]]
+    lr: float
+
+
+def rules_of(
+    chosen: Sequence[str | Optimizer] | None = None, dtype: DTypeLike = np.float32
+) -> dict[str, Rule]:
     """The optimizers of a page, by the names of their classes.
 
     Parameters
@@ -46,12 +62,12 @@ def rules_of(chosen: Any = None, dtype: Any = np.float32) -> dict[str, dict[str,
     return {type(o).__name__: rule_of(o, dtype) for o in made}
 
 
-def letters_of(rules: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+def letters_of(rules: Mapping[str, Rule]) -> dict[str, str]:
     """How the options of rules are written, β₁ for ``beta1``."""
     return {name: letter(name) for rule in rules.values() for name in rule["options"]}
 
 
-def rule_of(optimizer: Optimizer, dtype: Any = np.float32) -> dict[str, Any]:
+def rule_of(optimizer: Optimizer, dtype: DTypeLike = np.float32) -> Rule:
     """A rule: the module that updates a vector of any length, and its lines with numbers in."""
     options = {n: getattr(optimizer, n) for n in optimizer.options}
     plain = {n: x for n, x in options.items() if type(x) in (float, bool, str)}
@@ -75,7 +91,7 @@ def rule_of(optimizer: Optimizer, dtype: Any = np.float32) -> dict[str, Any]:
     return {
         "make": template(text_of, ["n"]), "state": [*optimizer.accumulators()],
         "lines": formula_of(optimizer),
-        "options": {n: [x, *_RANGES[n]] for n, x in numbers.items()
+        "options": {n: (x, *_RANGES[n]) for n, x in numbers.items()
                     if n in _RANGES and _keeps_state(optimizer, n, x)},
         "lr": numbers.get("lr", 0.01),
     }
@@ -127,12 +143,12 @@ def _lines_of(optimizer: Optimizer) -> str:
     return f"({{{inputs}}}) => {{\n{helpers}const out = [];\n{listed}\nreturn out;\n}}"
 
 
-def _code(x: Any, names: Mapping[Symbol, str], used: set[str], top: bool = True) -> str:
+def _code(x: object, names: Mapping[Symbol, str], used: set[str]) -> str:
     """An expression as JavaScript; what has a name is a variable."""
     if not isinstance(x, Symbol):
         return number(x)
-    if x in names and not (top and x.function is not None and x not in names):
+    if x in names:
         return names[x]
     template = WORDS[name_of(x.function)]
     used.add(template.split("(")[0])
-    return template.format(*[_code(v, names, used, False) for v in x.inputs])
+    return template.format(*[_code(v, names, used) for v in x.inputs])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from tinygrad_opt.nn.module import Module
 from tinygrad_opt.ops import TABLE
 from tinygrad_opt.symbols import Trace, text
 from tinygrad_opt.tensor import Tensor, no_grad
+from tinygrad_opt.typing import Array, ArrayLike
 
 __all__ = ["family", "given_network", "slope_of", "start_of"]
 
@@ -22,7 +23,7 @@ Layers = list[tuple[nn.Linear, str]]
 ROWS = ("B", "G", "N")     # of a batch, of the grid that is drawn, of the points that are measured
 
 
-def family(activation: str, depth: int) -> dict[str, Any]:
+def family(activation: str, depth: int) -> str:
     """Fully connected networks of a depth, for all widths.
 
     Parameters
@@ -39,24 +40,32 @@ def family(activation: str, depth: int) -> dict[str, Any]:
             p.data[...] = 0
         return model
 
-    made = template(lambda sizes: _text(network(sizes), sizes["I"], sizes), [*ROWS, *widths])
-    return {"make": made}
+    return template(lambda sizes: _text(network(sizes), sizes["I"], sizes), [*ROWS, *widths])
 
 
-def given_network(model: Module) -> dict[str, Any]:
+class Network(TypedDict):
+    """A network on a page: its module, and what the reader sees of it."""
+
+    make: str
+    inputs: int
+    classes: int
+    name: str
+    layers: list[dict[str, object]]
+
+
+def given_network(model: Module) -> Network:
     """A network that the reader wrote, with the weights that it has now."""
     layers = layers_of(model)
     inputs = layers[0][0].weight.shape[0] if layers else _inputs_of(model)
     if inputs != 2:
         raise ValueError(f"a playground needs models of 2 inputs, points of the plane;"
                          f" {type(model).__name__} takes {inputs}.")
-    described = [{"in": layer.weight.shape[0], "out": layer.weight.shape[1], "activation": name}
-                 for layer, name in layers]
     made = template(lambda sizes: _text(model, inputs, sizes), ROWS)
     with no_grad():
         classes = model(Tensor(np.zeros((2, inputs), np.float32))).shape[-1]
     return {"make": made, "inputs": inputs, "classes": classes, "name": type(model).__name__,
-            "layers": described}
+            "layers": [{"in": layer.weight.shape[0], "out": layer.weight.shape[1],
+                        "activation": name} for layer, name in layers]}
 
 
 def layers_of(model: Module) -> Layers:
@@ -79,7 +88,7 @@ def layers_of(model: Module) -> Layers:
     return layers if all(name for _, name in layers[:-1]) else []
 
 
-def _name(function: Any) -> str:
+def _name(function: object) -> str:
     return str(getattr(function, "__name__", type(function).__name__)).lower()
 
 
@@ -90,7 +99,7 @@ def _inputs_of(model: Module) -> int:
     raise ValueError("a playground needs a model of two-dimensional inputs, rows of features")
 
 
-def _stages(model: Module) -> list[Callable[[Any], Any]]:
+def _stages(model: Module) -> list[Callable[[ArrayLike], Tensor]]:
     """What a network does one after the other: weighted sums and activations."""
     layers = layers_of(model)
     if not layers:
@@ -107,7 +116,7 @@ def _text(model: Module, inputs: int, sizes: Mapping[str, int]) -> str:
     show on a grid, the loss of some points."""
     stages = _stages(model)
 
-    def run(x: Any) -> list[Tensor]:
+    def run(x: ArrayLike) -> list[Tensor]:
         values: list[Tensor] = []
         for stage in stages:
             x = stage(x)
@@ -115,7 +124,7 @@ def _text(model: Module, inputs: int, sizes: Mapping[str, int]) -> str:
         return values
 
     @compile
-    def step(x: Any, y: Any) -> dict[str, Any]:
+    def step(x: Array, y: Array) -> dict[str, object]:
         for p in model.parameters().values():
             p.grad = None
         values = run(x)
@@ -124,16 +133,16 @@ def _text(model: Module, inputs: int, sizes: Mapping[str, int]) -> str:
         return {"loss": loss, "values": values, "gradients": [v.grad for v in values]}
 
     @compile
-    def look(x: Any) -> list[Tensor]:
+    def look(x: Array) -> list[Tensor]:
         values = run(x)
         return [*values[1:-1:2], nn.softmax(values[-1])]
 
     @compile
-    def measure(x: Any, y: Any) -> dict[str, Tensor]:
+    def measure(x: Array, y: Array) -> dict[str, Tensor]:
         z = model(x)
         return {"loss": nn.cross_entropy(z, y), "logits": z}
 
-    def rows(n: str) -> Any:
+    def rows(n: str) -> Array:
         return np.zeros((sizes[n], inputs), np.float32)
 
     step(rows("B"), np.zeros(sizes["B"], int))
@@ -143,13 +152,11 @@ def _text(model: Module, inputs: int, sizes: Mapping[str, int]) -> str:
     return module
 
 
-def start_of(activation: str) -> dict[str, Any]:
+def start_of(activation: str) -> dict[str, object]:
     """How `nn.MLP` draws the weights before an activation."""
     factor = gain(activation)
     cut = factor != 1 and activation != "tanh"
     return {"family": "kaiming" if cut else "xavier", "gain": factor}
-
-
 
 
 def slope_of(activation: str) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -42,7 +41,7 @@ def operations() -> str:
     return f"(() => {{\n{helpers}return {{{(','+chr(10)).join(rows)}}};\n}})()"
 
 
-def _function(rule: Callable[..., Any], names: str, used: set[str]) -> str:
+def _function(rule: Callable[..., object], names: str, used: set[str]) -> str:
     """A rule of single numbers as a function."""
     trace = Trace()
     symbols = [trace.symbol(name, np.array(0.5)) for name in names]

@@ -32,6 +32,16 @@ class How(NamedTuple):
     batch_size: int
 
 
+def _optimizer(chosen: str, lr: float | None) -> optim.Optimizer:
+    """An optimizer as the options say."""
+    made = optim.get(chosen)
+    if lr is not None:
+        if isinstance(chosen, str) and optim.lookup.says_rate(chosen):
+            raise ValueError(f"{chosen} has its rate, and lr={lr} says another")
+        made.lr = lr
+    return made
+
+
 @dataclass(frozen=True)
 class Training:
     """A training for `sweep`: small networks of equal shapes are trained as one.
@@ -50,6 +60,8 @@ class Training:
     validation_data : (x, y), optional
     metrics : sequence or dict
         As in `fit`.
+    get : callable
+        ``get(optimizer, lr)`` makes an optimizer of these options; by default `optim.get` does.
     stack : bool
         Whether to train as one what can be; the results differ in rounding.
     fit : dict, optional
@@ -85,6 +97,7 @@ class Training:
     batch_size: int = 32
     validation_data: tuple[ArrayLike, ArrayLike] | None = None
     metrics: Metrics = ()
+    get: Callable[[str, float | None], optim.Optimizer] = _optimizer
     stack: bool = True
     fit: Settings | None = None
 
@@ -103,7 +116,8 @@ class Training:
         own, how = self._split(options)
         model, seed = self._made(rng, own)
         with np.errstate(all="ignore"):                    # a trial that diverges is told as such
-            history = fit(model, self.x, self.y, loss=self.loss, optimizer=_optimizer(how),
+            history = fit(model, self.x, self.y, loss=self.loss,
+                          optimizer=self.get(how.optimizer, how.lr),
                           epochs=how.epochs, batch_size=how.batch_size, seed=seed,
                           **{"progress": False, "diagnose": False} | dict(self.fit or {}))
             if history.stopped == "interrupted":
@@ -127,7 +141,7 @@ class Training:
         for (rng, _), (own, _) in zip(trials, splits):
             with drawing_from(rng):
                 made.append(self._made(rng, own))
-        optimizers = [_optimizer(how) for _, how in splits]
+        optimizers = [self.get(how.optimizer, how.lr) for _, how in splits]
         many = nn.stack(cast("list[Module]", [model for model, _ in made]))
         loss, optimizer = many.loss(loss_by_name(self.loss)), optimizers[0]
         optimizer.lr = [float(one.current_lr) for one in optimizers]
@@ -182,7 +196,7 @@ class Training:
         own, how = self._split(options)
         try:
             model, _ = self._made(np.random.default_rng(0), own)
-            optimizer = _optimizer(how)
+            optimizer = self.get(how["optimizer"], how["lr"])
             if not isinstance(model, Module) or sum(
                     p.size for p in model.parameters().values()) > SMALL or any(
                     isinstance(m, nn.Dropout) and m.rng is None
@@ -195,13 +209,3 @@ class Training:
         if not isinstance(optimizer.lr, float):
             return None
         return repr((type(optimizer).__name__, plain, how.epochs, how.batch_size, own))
-
-
-def _optimizer(how: How) -> optim.Optimizer:
-    """An optimizer as the options say."""
-    made = optim.get(how.optimizer)
-    if how.lr is not None:
-        if isinstance(how.optimizer, str) and optim.lookup.says_rate(how.optimizer):
-            raise ValueError(f"{how.optimizer} has its rate, and lr={how.lr} says another")
-        made.lr = how.lr
-    return made

@@ -167,10 +167,10 @@ def matplotlib_or_error() -> ModuleType:
     return matplotlib
 
 
-def png(picture: Figure, **options: Any) -> bytes:
+def png(picture: Figure) -> bytes:
     """A figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
-    picture.savefig(buffer, format="png", **options)
+    picture.savefig(buffer, format="png")
     return buffer.getvalue()
 
 

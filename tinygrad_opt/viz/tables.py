@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from tinygrad_opt.typing import ArrayLike
-
-if TYPE_CHECKING:
-    pass
-
 import csv
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from tinygrad_opt.typing import ArrayLike
 from tinygrad_opt.viz.figures import Options, Unpack, shown
+
+if TYPE_CHECKING:
+    from tinygrad_opt.viz.figures import Picture
 
 __all__ = ["Table", "aligned", "save_numbers", "stacked"]
 
-Columns = Mapping[str, Any]
+Columns: TypeAlias = Mapping[str, ArrayLike]
 
 
 class Table:
@@ -31,7 +28,7 @@ class Table:
         """Arrays by name."""
         raise NotImplementedError
 
-    def plot(self, **options: Unpack[Options]) -> Any:
+    def plot(self, **options: Unpack[Options]) -> Picture:
         """A Matplotlib figure with such `Options`."""
         raise NotImplementedError
 
@@ -84,7 +81,7 @@ def stacked(name: str, tables: Iterable[tuple[str, Columns]]) -> dict[str, np.nd
     """Tables of equal columns as one, below each other, with a first column that names each."""
     parts: dict[str, list[np.ndarray]] = {}
     for label, columns in tables:
-        length = len(next(iter(columns.values())))
+        length = len(np.asarray(next(iter(columns.values()))))
         for key, column in {name: np.full(length, label), **columns}.items():
             parts.setdefault(key, []).append(np.asarray(column))
     return {key: np.concatenate(columns) for key, columns in parts.items()}

@@ -12,10 +12,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
 
-__all__ = ["DARK", "FIGURE_FONT", "LIGHT", "MONO", "SANS", "Look", "Theme", "css", "looks",
-           "theme_of"]
+if TYPE_CHECKING:
+    from matplotlib.patheffects import AbstractPathEffect
+
+__all__ = ["DARK", "FIGURE_FONT", "LIGHT", "MONO", "SANS", "Look", "Stroke", "Theme", "css",
+           "looks", "theme_of"]
 
 OKABE_ITO = {
     "black": "#000000", "orange": "#E69F00", "sky": "#56B4E9", "green": "#009E73",
@@ -112,7 +115,8 @@ CLASSES = ("sky", "orange", "green", "purple", "blue", "vermillion", "yellow", "
 CLASS_MARKERS = "o^sDvPX*<>"
 
 # Each family of optimizers has a hue; within it marker and dashes differ.
-Dashes: TypeAlias = str | tuple[int, tuple[int, ...]]      # as Matplotlib's linestyle
+# as Matplotlib's linestyle
+Dashes: TypeAlias = Literal["-", "--", "-.", ":", "none"] | tuple[int, tuple[int, ...]]
 
 _OPTIMIZERS: dict[str, tuple[str, str, Dashes]] = {
     "sgd": ("black", "o", "-"),
@@ -140,6 +144,23 @@ _OTHERS: list[tuple[str, str, Dashes]] = [
     ("vermillion", "v", (0, (5, 1))), ("sky", "X", (0, (3, 1, 1, 1))), ("black", "P", "--")]
 
 
+class Stroke(TypedDict, total=False):
+    """How a line or its markers look, as Matplotlib says it."""
+
+    color: str
+    linestyle: Dashes
+    linewidth: float
+    marker: str
+    markevery: int
+    markersize: float
+    markeredgecolor: str
+    markeredgewidth: float
+    zorder: float
+    label: str
+    path_effects: list[AbstractPathEffect]
+    solid_capstyle: Literal["round"]
+
+
 @dataclass(frozen=True)
 class Look:
     """How the line of one optimizer looks, on every picture."""
@@ -148,7 +169,7 @@ class Look:
     marker: str
     dashes: Dashes
 
-    def line(self, points: int) -> dict[str, Any]:
+    def line(self, points: int) -> Stroke:
         """What Matplotlib needs for a line of so many points, about ten of them marked."""
         return {"color": self.color, "linestyle": self.dashes, "marker": self.marker,
                 "markevery": max(points // 10, 1), "markersize": 5}

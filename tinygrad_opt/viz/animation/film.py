@@ -21,7 +21,9 @@ from tinygrad_opt.viz.tables import save_numbers
 from tinygrad_opt.viz.theme import Theme
 
 if TYPE_CHECKING:
-    from tinygrad_opt.viz.figures import Picture
+    from PIL import Image
+
+    from tinygrad_opt.viz.figures import Options, Picture
 
 __all__ = ["Film", "filmed", "save_gif"]
 
@@ -71,7 +73,7 @@ class Film:
 
         ``watch(done, all)`` is called after each.
         """
-        canvas: Any = self.figure.canvas
+        canvas: Any = self.figure.canvas                     # Agg's, which has no types
         with self.moving():
             canvas.draw()
             background = canvas.copy_from_bbox(self.figure.bbox)
@@ -155,14 +157,14 @@ class Film:
 
 
 def filmed(
-    draw: Callable[[Any], tuple[Any, Sequence[Part]]], frames: int, options: Any, *, fps: float,
-    title: str,
+    draw: Callable[[Options], tuple[Picture, Sequence[Part]]], frames: int, options: Options, *,
+    fps: float, title: str,
 ) -> Film:
     """The film of the figure, and the parts of it that move, which `draw` makes of options.
 
     Of theme ``"auto"`` it is a light film, and a page holds a dark one too.
     """
-    def make(options: Any) -> Film:
+    def make(options: Options) -> Film:
         figure, parts = draw(options)
         return Film(figure, parts, frames, theme=figure.theme, fps=fps,
                     title=options.get("title") or title, numbers=figure.numbers)
@@ -173,7 +175,7 @@ def filmed(
     return film
 
 
-def save_gif(images: Any, path: str | os.PathLike[str], *, fps: float = 15,
+def save_gif(images: Iterable[Array], path: str | os.PathLike[str], *, fps: float = 15,
              hold: float = 2.0) -> Path:
     """Write frames as a GIF that loops: one palette for all, no dithering, changes only.
 
@@ -212,11 +214,12 @@ def save_gif(images: Any, path: str | os.PathLike[str], *, fps: float = 15,
     return _save_images(packed, path, fps, hold, optimize=False, disposal=1, transparency=PAGE + 1)
 
 
-def _save_images(images: Iterable[Any], path: Any, fps: float, hold: float = 2.0,
-                 **options: Any) -> Path:
+def _save_images(images: Iterable[Image.Image], path: str | os.PathLike[str], fps: float,
+                 hold: float = 2.0, **options: int) -> Path:
     """Write images of Pillow's as a file that plays them, of which the last stays a while."""
     first, *others = images
     step = max(round(100 / fps), 2) * 10       # milliseconds; browsers slow down what is quicker
     durations = [step] * len(others) + [step + int(1000 * hold)]
-    first.save(path, save_all=True, append_images=others, loop=0, duration=durations, **options)
+    first.save(path, None, save_all=True, append_images=others, loop=0, duration=durations,
+               **options)
     return Path(path)

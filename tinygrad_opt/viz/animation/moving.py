@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinygrad_opt.typing import Array, ArrayLike
+from tinygrad_opt.typing import Array, ArrayLike, Unpack
+from tinygrad_opt.viz.theme import Stroke
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.text import Text
 
 __all__ = ["Heat", "Line", "Part", "Words", "arrow", "note", "within"]
-
 
 
 class Part:
     """Artists, from below to above, and how each frame changes them."""
 
-    def __init__(self, *artists: Any) -> None:
+    def __init__(self, *artists: Artist) -> None:
         self.artists = list(artists)
 
     def show(self, frame: int) -> None:
@@ -39,9 +41,12 @@ class Heat(Part):
         In data coordinates; by default 0 to 1.
     """
 
-    def __init__(self, axes: Axes, cells: Array, colors: Array, extent: Any = None) -> None:
+    def __init__(
+        self, axes: Axes, cells: Array, colors: Array,
+        extent: tuple[float, float, float, float] = (0, 1, 0, 1),
+    ) -> None:
         self.cells, self.colors = cells, colors
-        self.image = axes.imshow(colors[cells[-1]], extent=extent or (0, 1, 0, 1), aspect="auto",
+        self.image = axes.imshow(colors[cells[-1]], extent=extent, aspect="auto",
                                  interpolation="none", zorder=0)
         super().__init__(self.image)
 
@@ -65,7 +70,7 @@ class Line(Part):
 
     def __init__(
         self, axes: Axes, x: ArrayLike, y: ArrayLike, until: Sequence[int] | None = None,
-        **options: Any,
+        **options: Unpack[Stroke],
     ) -> None:
         points = within(axes, x, y)
         self.frames = points if until is None else [points[:n] for n in until]
@@ -79,7 +84,7 @@ class Line(Part):
 class Words(Part):
     """A text for each frame, in a Matplotlib text that is already in its place."""
 
-    def __init__(self, text: Any, words: Sequence[str]) -> None:
+    def __init__(self, text: Text, words: Sequence[str]) -> None:
         self.text, self.words = text, list(words)
         super().__init__(text)
 
@@ -87,11 +92,11 @@ class Words(Part):
         self.text.set_text(self.words[frame])
 
 
-def note(axes: Axes, x: float, y: float, **options: Any) -> Any:
+def note(axes: Axes, x: float, y: float, **options: str | float) -> Text:
     """A text in front of an axes, at a place in shares of it, for what is said in each frame."""
     box = {"facecolor": axes.get_facecolor(), "alpha": 0.8, "linewidth": 0, "pad": 2}
-    return axes.text(x, y, "", transform=axes.transAxes, fontweight="bold", zorder=8, bbox=box,
-                     **options)
+    return axes.text(x, y, "", None, transform=axes.transAxes, fontweight="bold", zorder=8,
+                     bbox=box, **options)
 
 
 def within(axes: Axes, x: ArrayLike, y: ArrayLike, views: float = 20.0) -> Array:
@@ -113,7 +118,7 @@ def within(axes: Axes, x: ArrayLike, y: ArrayLike, views: float = 20.0) -> Array
 
 
 def arrow(
-    axes: Axes, x: ArrayLike, y: ArrayLike, dx: Any, dy: Any, head: float = 6.0
+    axes: Axes, x: ArrayLike, y: ArrayLike, dx: ArrayLike, dy: ArrayLike, head: float = 6.0
 ) -> tuple[Array, Array]:
     """Arrows from (x, y) to (x + dx, y + dy) as strokes, with heads of so many pixels."""
     to = axes.transData

@@ -10,7 +10,7 @@ import base64
 import json
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tinygrad_opt.viz.animation.moving import Words
 from tinygrad_opt.viz.figures import POINTS, svg_inside
@@ -59,7 +59,7 @@ def _drawn(film: Film) -> dict[str, object]:
     with film.moving():
         artists: list[list[object]] = []
         for part, artist in ((owner, a) for owner in film.parts for a in owner.artists):
-            drawn: list[Any] = [None]
+            drawn = [""]
             artists.append([])
             for frame in range(film.frames):
                 part.show(frame)

@@ -5,18 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tinygrad_opt.typing import ArrayLike, Model
-
-if TYPE_CHECKING:
-    from matplotlib.collections import PathCollection
-
-    from tinygrad_opt.viz.figures import Picture
-
-if TYPE_CHECKING:
-    pass
-
-from typing import Any
-
 import numpy as np
 
 from tinygrad_opt.data.arguments import array_of
@@ -24,9 +12,15 @@ from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.kernels import sigmoid, softmax
 from tinygrad_opt.recording import in_mode
 from tinygrad_opt.tensor import no_grad
-from tinygrad_opt.typing import Array
+from tinygrad_opt.typing import Array, ArrayLike, Model
 from tinygrad_opt.viz.figures import Options, Unpack, drawing, legend_below, rgb
 from tinygrad_opt.viz.theme import CLASS_MARKERS, CLASSES, Theme
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import PathCollection
+
+    from tinygrad_opt.viz.figures import Picture
 
 __all__ = ["decision_regions"]
 
@@ -129,11 +123,11 @@ def class_color(c: int, theme: Theme) -> str:
 
 
 def scatter(
-    ax: Any, x: Array, y: Array, theme: Theme, size: float, names: Sequence[object] | None = None
+    ax: Axes, x: Array, y: Array, theme: Theme, size: float, names: Sequence[object] | None = None
 ) -> list[PathCollection]:
     """The data points: a colour and a marker for each class."""
     return [
-        ax.scatter(*x[y == c].T, s=size, color=class_color(c, theme),
+        ax.scatter(x[y == c, 0], x[y == c, 1], s=size, color=class_color(c, theme),
                    marker=CLASS_MARKERS[c % len(CLASS_MARKERS)], edgecolors=theme.ink,
                    linewidths=0.4, zorder=3, label=str(names[c] if names else f"class {c}"))
         for c in range(int(y.max()) + 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from tinygrad_opt.typing import Array
 from tinygrad_opt.viz.animation.film import Film, filmed
 from tinygrad_opt.viz.animation.moving import Line, Part, Words, arrow, note, within
 from tinygrad_opt.viz.figures import Options, Unpack, drawing, legend_below, through
+from tinygrad_opt.viz.plots.surfaces import Height
 from tinygrad_opt.viz.plots.trajectories import Track, check_optimizers, pace, paced, run
 from tinygrad_opt.viz.tables import Table, stacked
 from tinygrad_opt.viz.theme import Theme
@@ -43,7 +44,7 @@ RUNS = {
 }
 
 
-def valleys(x: Any) -> Any:
+def valleys(x: Height) -> Height:
     """x⁴/100 + x²/20 − cos 3x + 1: minima at ±3.83, at ±2.03 and, the global one, at 0."""
     return x**4 / 100 + x**2 / 20 - np.cos(3 * x) + 1
 
@@ -62,7 +63,7 @@ class Descent(Table):
     label : str
     """
 
-    f: Callable[[Any], Any]
+    f: Callable[..., Height]
     x: tuple[float, float]
     track: Track
     label: str = ""
@@ -86,7 +87,7 @@ class Descent(Table):
 
 
 def descend_1d(
-    f: Callable[[object], object],
+    f: Callable[..., Height],
     optimizer: object,
     start: float,
     steps: int = 100,

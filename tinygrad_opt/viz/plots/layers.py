@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from tinygrad_opt.typing import ArrayLike
+from tinygrad_opt.typing import Array, ArrayLike
 from tinygrad_opt.viz.figures import Options, Unpack, drawing
 
 if TYPE_CHECKING:
@@ -20,8 +20,30 @@ __all__ = ["plot_layers"]
 SHARES = (5, 25, 50, 75, 95)                   # percentiles of the values
 
 
+class Layer(Protocol):
+    """What a diagnosis has seen of a layer: its name, values, and the size of its gradient."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def values(self) -> Array: ...
+    @property
+    def flow(self) -> float: ...
+
+
+class Finding(Protocol):
+    """What a diagnosis has found wrong, where and when."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def where(self) -> str: ...
+    @property
+    def step(self) -> int | None: ...
+
+
 def plot_layers(
-    layers: Sequence[Any], findings: Iterable[Any] = (), **options: Unpack[Options]
+    layers: Sequence[Layer], findings: Iterable[Finding] = (), **options: Unpack[Options]
 ) -> Picture:
     """The values that each layer gives, and the size of the gradient that comes back to it.
 
@@ -83,7 +105,7 @@ def plot_layers(
     return made
 
 
-def _owner(where: str, layers: Sequence[Any]) -> str:
+def _owner(where: str, layers: Sequence[Layer]) -> str:
     """The layer that a finding names, or whose parameter it names."""
     return where if any(layer.name == where for layer in layers) else where.rpartition(".")[0]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from tinygrad_opt.viz.figures import Picture
+    from tinygrad_opt.viz.plots.layers import Finding
 
 __all__ = ["contrary", "plot_batch_sizes", "plot_batches", "plot_compare", "plot_history",
            "plot_steps", "scale_of"]
@@ -24,11 +25,21 @@ __all__ = ["contrary", "plot_batch_sizes", "plot_batches", "plot_compare", "plot
 CROWD = 5                                      # runs whose ranges do not hide each other
 WORDS = {"lr": "learning rate", "gradient_norm": "‖gradient‖", "update_ratio": "‖Δp‖ / ‖p‖",
          "seconds": "seconds"}
+Columns: TypeAlias = Mapping[str, Sequence[float]]            # a History, or a dict like one
 HUES = {"loss": "value", "lr": "purple", "gradient_norm": "gradient"}
 
 
+class StepHistory(Protocol):
+    """What a History has beside its columns."""
+
+    @property
+    def steps(self) -> Columns: ...
+    @property
+    def findings(self) -> Sequence[Finding]: ...
+
+
 def plot_history(
-    history: Mapping[str, Sequence[float]], *, columns: Sequence[str] | None = None,
+    history: Columns, *, columns: Sequence[str] | None = None,
     log: bool | None = None, mark_contrary: bool = False, **options: Unpack[Options],
 ) -> Picture:
     """Loss, metrics, learning rate and gradient norm of a run, one under the other.
@@ -97,7 +108,7 @@ def plot_history(
 
 
 def contrary(
-    history: Mapping[str, Sequence[float]], *, metric: str = "accuracy", by: float = 0.01,
+    history: Columns, *, metric: str = "accuracy", by: float = 0.01,
     over: int = 5,
 ) -> list[tuple[int, int]]:
     """Where the loss falls and the accuracy falls too: the first and last epoch of each stretch.
@@ -136,7 +147,7 @@ def contrary(
     return found
 
 
-def plot_steps(history: Any, **options: Unpack[Options]) -> Picture:
+def plot_steps(history: StepHistory, **options: Unpack[Options]) -> Picture:
     """The loss of every step, and where something went wrong; shaded from where it is not finite.
 
     Parameters
@@ -162,13 +173,14 @@ def plot_steps(history: Any, **options: Unpack[Options]) -> Picture:
             ax.axvspan(steps[lost.argmax()] - 0.5, len(loss) + 0.5, color=page.alarm, alpha=0.12)
         scale_of(ax, loss[loss > 0], None)
         ax.set(xlabel="step", ylabel="loss", xlim=(0.5, len(loss) + 0.5))
-        for row, finding in enumerate(f for f in history.findings if f.step):
-            ax.axvline(finding.step, color=page.alarm, linestyle=":", linewidth=1.4)
-            early = finding.step < len(loss) / 2
-            reach = finding.step + (1 if early else -1) * len(loss) // 3
-            beside = loss[slice(*sorted((max(finding.step - 1, 0), max(reach, 0))))]
+        findings = [(f.kind, f.step) for f in history.findings if f.step]
+        for row, (kind, step) in enumerate(findings):
+            ax.axvline(step, color=page.alarm, linestyle=":", linewidth=1.4)
+            early = step < len(loss) / 2
+            reach = step + (1 if early else -1) * len(loss) // 3
+            beside = loss[slice(*sorted((max(step - 1, 0), max(reach, 0))))]
             place = 0.16 + 0.1 * row if _at_the_top(ax, beside) else 0.94 - 0.1 * row
-            ax.annotate(f"{finding.kind}, step {finding.step}", (finding.step, place),
+            ax.annotate(f"{kind}, step {step}", (step, place),
                         xycoords=("data", "axes fraction"), xytext=(4 if early else -4, 0),
                         textcoords="offset points", ha="left" if early else "right", va="top",
                         fontsize=8.5, color=page.alarm, path_effects=halo(page))
@@ -177,8 +189,8 @@ def plot_steps(history: Any, **options: Unpack[Options]) -> Picture:
 
 
 def plot_compare(
-    runs: Mapping[str, Any], column: str = "loss", *, log: bool | None = None,
-    **options: Unpack[Options],
+    runs: Mapping[str, Columns | Sequence[Columns]], column: str = "loss", *,
+    log: bool | None = None, **options: Unpack[Options],
 ) -> Picture:
     """One column of several runs; of runs with several seeds, the mean and the range.
 
@@ -274,7 +286,7 @@ def plot_batch_sizes(
 
 
 def plot_batches(
-    runs: Mapping[int, Any], noise: Mapping[int, Sequence[float]], *, column: str = "val_error",
+    runs: Mapping[int, Columns], noise: Mapping[int, Sequence[float]], *, column: str = "val_error",
     **options: Unpack[Options],
 ) -> Picture:
     """Learning curves of sizes of batches, by epochs and by seconds, and how noisy gradients are.
@@ -350,7 +362,7 @@ def _leave_out_spikes(ax: Axes, values: Array) -> None:
         ax.set_ylim(low - 0.05 * (high - low), high + 0.1 * (high - low))
 
 
-def _seeds(name: str, given: Any, column: str) -> list[Mapping[str, Any]]:
+def _seeds(name: str, given: Columns | Sequence[Columns], column: str) -> list[Columns]:
     """The runs of one name, each of which has the column."""
     seeds = [given] if isinstance(given, Mapping) else list(given)
     if not seeds or any(column not in s for s in seeds):

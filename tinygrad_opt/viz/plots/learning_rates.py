@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from tinygrad_opt.data.arguments import array_of
+from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.typing import Array, ArrayLike, Loss, Model
 from tinygrad_opt.viz.figures import Options, Unpack, drawing, legend_below
 from tinygrad_opt.viz.plots.loss_landscape import borrowed
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = ["LearningRates", "lr_find", "plot_learning_rates", "plot_schedule"]
 
-
+Schedule: TypeAlias = Callable[[int], float]
 
 def plot_schedule(
-    schedules: Any, steps: int, *, log: bool = False, **options: Unpack[Options]
+    schedules: Schedule | Mapping[str, Schedule], steps: int, *, log: bool = False,
+    **options: Unpack[Options],
 ) -> Picture:
     """Learning rates against the step.
 
@@ -64,7 +66,7 @@ def plot_schedule(
 
 
 def plot_learning_rates(
-    runs: Mapping[Any, Sequence[float]], **options: Unpack[Options]
+    runs: Mapping[float | str, Sequence[float]], **options: Unpack[Options]
 ) -> Picture:
     """Loss against step for learning rates low, good, high and very high, in one picture.
 
@@ -143,7 +145,7 @@ def lr_find(
     loss: Loss,
     x: ArrayLike,
     y: ArrayLike,
-    optimizer: Callable[[Any], Any],
+    optimizer: Callable[[dict[str, Tensor]], Any],
     *,
     low: float = 1e-5,
     high: float = 10.0,

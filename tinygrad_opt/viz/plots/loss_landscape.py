@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -50,7 +50,7 @@ class Waypoints:
         self._points: list[Array] = []
         self()
 
-    def __call__(self, run: Any = None) -> None:
+    def __call__(self, run: object = None) -> None:
         """Keep a copy of the weights, as vector."""
         if self._count % self.every == 0:
             self._points.append(_flat(p._array for p in self.model.parameters().values()))
@@ -136,7 +136,7 @@ def loss_landscape(
     dimensions: int = 2,
     n: int = 31,
     span: float = 1.0,
-    waypoints: Any = None,
+    waypoints: Waypoints | ArrayLike | None = None,
     rng: Seed = 0,
     watch: Callable[[int, int], object] | None = None,
 ) -> Landscape:
@@ -212,7 +212,7 @@ def loss_landscape(
 # ---- details -------------------------------------------------------------------------------------
 
 
-def _flat(arrays: Any) -> Array:
+def _flat(arrays: Iterable[Array]) -> Array:
     return np.concatenate([np.ravel(a).astype(float) for a in arrays])
 
 

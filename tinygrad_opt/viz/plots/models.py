@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tinygrad_opt.data.arguments import array_of
 from tinygrad_opt.errors import ShapeError
+from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.typing import Array, ArrayLike, Model
 from tinygrad_opt.viz.figures import Options, Unpack, drawing, through
 from tinygrad_opt.viz.plots.heatmaps import reduced, shade_colors, squares
@@ -59,8 +60,10 @@ def plot_confusion(
                 ax.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=8,
                         color="#000000" if light else "#FFFFFF")
         ticks = [str(name) for name in (names or range(n))]
-        slant: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
-        ax.set_xticks(range(n), ticks, **(slant if max(map(len, ticks)) > 3 else {}))
+        ax.set_xticks(range(n), ticks)
+        if max(map(len, ticks)) > 3:
+            for tick in ax.get_xticklabels():
+                tick.set(rotation=45, ha="right", rotation_mode="anchor")
         ax.tick_params(length=0)
         ax.set_yticks(range(n), ticks)
         ax.set(xlabel="predicted", ylabel="true",
@@ -123,7 +126,9 @@ def plot_samples(
     return made
 
 
-def plot_weights(model: Model, *, columns: int = 2, **options: Unpack[Options]) -> Picture:
+def plot_weights(
+    model: Model | Mapping[str, Tensor | Array], *, columns: int = 2, **options: Unpack[Options]
+) -> Picture:
     """Every parameter as red (positive) and blue (negative) squares, scaled to its own maximum.
 
     Parameters
@@ -164,7 +169,9 @@ def plot_weights(model: Model, *, columns: int = 2, **options: Unpack[Options]) 
     return made
 
 
-def plot_gradient_flow(model: Model, **options: Unpack[Options]) -> Picture:
+def plot_gradient_flow(
+    model: Model | Mapping[str, Tensor], **options: Unpack[Options]
+) -> Picture:
     """The mean and the largest absolute gradient of each parameter, after a backward pass.
 
     Bars stand on a logarithmic scale. What is zero throughout, missing, not finite or above
@@ -275,7 +282,7 @@ def plot_attention(
 # ---- details -------------------------------------------------------------------------------------
 
 
-def _trouble(gradient: Any, mean: float, most: float) -> str:
+def _trouble(gradient: object, mean: float, most: float) -> str:
     if gradient is None:
         return "no gradient"
     if not np.isfinite(most):
@@ -310,7 +317,7 @@ def _square(x: Array) -> tuple[int, int]:
     return side, side
 
 
-def _parameters(model: Model) -> dict[str, Any]:
+def _parameters(model: Model | Mapping[str, Tensor | Array]) -> dict[str, Tensor | Array]:
     parameters = model if isinstance(model, Mapping) else model.parameters()
     if not parameters:
         raise ValueError("there are no parameters to be shown.")

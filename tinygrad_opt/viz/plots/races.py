@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.markup import html_table
-from tinygrad_opt.typing import Array
+from tinygrad_opt.typing import Array, ArrayLike
 from tinygrad_opt.viz.animation.film import Film, filmed
 from tinygrad_opt.viz.animation.moving import Line, Part, Words, arrow, note, within
 from tinygrad_opt.viz.figures import (
@@ -24,12 +24,14 @@ from tinygrad_opt.viz.figures import (
     legend_below,
     styled,
 )
-from tinygrad_opt.viz.plots.surfaces import Surface, surface
+from tinygrad_opt.viz.plots.surfaces import Surface, SurfaceLike, surface
 from tinygrad_opt.viz.plots.trajectories import Track, check_optimizers, paced, run
 from tinygrad_opt.viz.tables import Table, aligned, stacked
-from tinygrad_opt.viz.theme import looks
+from tinygrad_opt.viz.theme import Stroke, looks
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from tinygrad_opt.viz.figures import Picture
 
 __all__ = ["Race", "animate_race", "follow", "plot_race", "race"]
@@ -90,7 +92,7 @@ class Race(Table):
 
 
 def race(
-    f: Any,
+    f: SurfaceLike,
     optimizers: Mapping[str, object],
     start: Sequence[float] | None = None,
     steps: int = 100,
@@ -157,7 +159,7 @@ def race(
     return Race(f, tracks, unit)
 
 
-def follow(f: Any, points: Any) -> Track:
+def follow(f: SurfaceLike, points: ArrayLike) -> Track:
     """The track of points that something else has found, such as the path of a minimisation.
 
     Parameters
@@ -254,7 +256,7 @@ class _RaceStage:
     def __init__(self, race: Race, cmap: str, arrows: str | None, options: Options) -> None:
         named = (name for name in race.tracks if name.lower().startswith((arrows or "").lower()))
         self.race, self.arrows = race, next(named, None) if arrows else None
-        self.watched: Any = race.tracks.get(self.arrows or "")
+        self.watched = race.tracks.get(self.arrows or "")
         if arrows is not None and self.watched is None:
             raise ValueError(f"no {arrows!r} took part; there were: {', '.join(race.tracks)}.")
         with drawing((9.6, 4.8), race.columns(), **options) as (self.figure, self.theme):
@@ -310,8 +312,7 @@ class _RaceStage:
         hues = [self.theme.color(hue) for hue in ARROWS]
         words = (f"−gradient of {self.arrows}", "its last step (momentum)")
         legend_below(self.figure, [
-            *(Line2D([], [], label=name, **{**self._stamp(name), **self._line(name)}, markersize=6)
-              for name in self.race.tracks),
+            *(Line2D([], [], label=name, **self._sample(name)) for name in self.race.tracks),
             *(Line2D([], [], label=word, color=hue, linewidth=1.8)
               for word, hue in zip(words, hues) if self.watched)], columns=7)
 
@@ -319,7 +320,7 @@ class _RaceStage:
         """All paths to their ends."""
         with styled(self.theme):
             for i, (name, track) in enumerate(self.race.tracks.items()):
-                stamp = {**self._stamp(name), "linestyle": "none"}
+                stamp: Stroke = {**self._stamp(name), "linestyle": "none"}
                 for ax, points in self._lines(name):
                     seen = within(ax, *points.T)
                     ax.plot(*seen.T, **self._line(name), path_effects=halo(self.theme))
@@ -333,7 +334,7 @@ class _RaceStage:
                     self._mark_lost(name, track)
             if self.watched:
                 at = paced([self.watched], self.race.surface.size, 14)[1:-1]
-                for x, y, options in self._arrows(at):
+                for x, y, options in self._arrows(self.watched, at):
                     self.map.plot(x.T, y.T, **options)
 
     def parts(self, at: Array) -> list[Part]:
@@ -344,13 +345,13 @@ class _RaceStage:
             for name in tracks:
                 for ax, points in self._lines(name):
                     end, (x, y) = np.minimum(at, len(points) - 1), points.T
-                    parts += [Line(ax, x, y, end + 1, **self._line(name),
-                                   path_effects=halo(self.theme)),
-                              Line(ax, x[end, None], y[end, None], **self._stamp(name),
-                                   linestyle="none", markersize=8)]
+                    line: Stroke = {**self._line(name), "path_effects": halo(self.theme)}
+                    stamp: Stroke = {**self._stamp(name), "linestyle": "none", "markersize": 8}
+                    parts += [Line(ax, x, y, end + 1, **line),
+                              Line(ax, x[end, None], y[end, None], **stamp)]
             if self.watched:
                 parts += [Line(self.map, x, y, **options) for x, y, options
-                          in self._arrows(np.minimum(at, self.watched.steps))]
+                          in self._arrows(self.watched, np.minimum(at, self.watched.steps))]
             parts.append(Part(*(line for line in self.map.lines if line.get_marker() == "*")))
             step = note(self.curve, 0.98, 0.98, ha="right", va="top", fontsize=11)
             lost = note(self.map, 0.02, 0.02, va="bottom", color=self.theme.alarm, fontsize=8)
@@ -360,20 +361,23 @@ class _RaceStage:
 
     # ---- details ---------------------------------------------------------------------------------
 
-    def _lines(self, name: str) -> list[tuple[Any, Array]]:
+    def _lines(self, name: str) -> list[tuple[Axes, Array]]:
         """The path on the map, of a lost run until it leaves the view, and the heights."""
         track, heights = self.race[name], self.heights[name]
         until = None if track.diverged is None else self._inside(track) + 2
         return [(self.map, track.points[:until]),
                 (self.curve, np.column_stack([np.arange(len(heights)), heights]))]
 
-    def _line(self, name: str) -> dict[str, Any]:
+    def _line(self, name: str) -> Stroke:
         return {"color": self.looks[name].color, "linestyle": self.looks[name].dashes,
                 "linewidth": 2.0, "zorder": 5}
 
-    def _stamp(self, name: str) -> dict[str, Any]:
+    def _stamp(self, name: str) -> Stroke:
         return {"color": self.looks[name].color, "marker": self.looks[name].marker, "zorder": 6,
                 "markeredgecolor": self.theme.page, "markeredgewidth": 0.6}
+
+    def _sample(self, name: str) -> Stroke:
+        return {**self._stamp(name), **self._line(name), "markersize": 6}
 
     def _mark_lost(self, name: str, track: Track) -> None:
         """Say where a run left the picture."""
@@ -391,9 +395,8 @@ class _RaceStage:
         outside = ~((track.points >= low) & (track.points <= high)).all(1)
         return max(int(outside.argmax()) - 1, 0) if outside.any() else track.steps
 
-    def _arrows(self, at: Array) -> Any:
+    def _arrows(self, track: Track, at: Array) -> Iterator[tuple[Array, Array, Stroke]]:
         """The direction against the gradient, and the last step, each of a length to be seen."""
-        track = self.watched
         last = track.points[at] - track.points[np.maximum(at - 1, 0)]
         for direction, hue in zip((-track.gradients[at], last), ARROWS):
             with np.errstate(all="ignore"):

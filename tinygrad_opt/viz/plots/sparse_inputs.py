@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tinygrad_opt.typing import Array, Seed
 from tinygrad_opt.viz.figures import Options, Unpack, drawing, legend_below, ordered
-from tinygrad_opt.viz.plots.trajectories import check_optimizers, unbound
+from tinygrad_opt.viz.plots.trajectories import Updates, check_optimizers, unbound
 from tinygrad_opt.viz.tables import Table, aligned, stacked
 from tinygrad_opt.viz.theme import CLASS_MARKERS
 
@@ -66,7 +66,7 @@ class SparseRun(Table):
 
 
 def learn_sparse(
-    optimizers: Mapping[str, Any],
+    optimizers: Mapping[str, Updates],
     shares: Sequence[float] = (1.0, 0.2, 0.02),
     steps: int = 600,
     *,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -13,8 +13,12 @@ from tinygrad_opt.errors import GraphError
 from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.typing import Array, ArrayLike, Seed
 
+if TYPE_CHECKING:
+    from tinygrad_opt.viz.plots.trajectories import Updates
+
 __all__ = ["SURFACES", "Surface", "sampled", "sigmoid_neuron", "surface"]
 
+Height: TypeAlias = Tensor | Array | float                     # as what it is a function of
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Surface:
     y: tuple[float, float] = (-2.0, 2.0)
     name: str = "f"
     formula: str = ""
-    start: tuple[float, float] | None = None
+    start: tuple[float, ...] = ()
     minima: tuple[tuple[float, float], ...] = ()
     axes: tuple[str, str] = ("x", "y")
     log: bool = True
@@ -63,7 +67,7 @@ class Surface:
             view = getattr(self, name)
             if len(view) != 2 or not -math.inf < view[0] < view[1] < math.inf:
                 raise ValueError(f"the view in {name} must be (low, high), got {view!r}.")
-        if self.start is None:
+        if not self.start:
             inside = tuple(a + 0.1 * (b - a) for a, b in (self.x, self.y))
             object.__setattr__(self, "start", inside)
 
@@ -72,8 +76,9 @@ class Surface:
         """Width and height of the view."""
         return np.array([np.ptp(self.x), np.ptp(self.y)])
 
-    def __call__(self, x: ArrayLike, y: ArrayLike) -> Any:
-        return self.f(x, y)
+    def __call__(self, x: Height, y: Height) -> Height:
+        height: Height = self.f(x, y)
+        return height
 
     def gradient(self, x: float, y: float) -> tuple[float, float]:
         """(∂f/∂x, ∂f/∂y) at one point, by the engine."""
@@ -95,17 +100,17 @@ class Surface:
         return x, y, z
 
 
+SurfaceLike: TypeAlias = str | Surface | Callable[..., Height]
+
 # ---- the classics --------------------------------------------------------------------------------
 
 
-def _beale(x: Array, y: Array) -> Array:
-    z: Array = (1.5 - x + x * y) ** 2 + (2.25 - x + x * y**2) ** 2 + (2.625 - x + x * y**3) ** 2
-    return z
+def _beale(x: Height, y: Height) -> Height:
+    return (1.5 - x + x * y) ** 2 + (2.25 - x + x * y**2) ** 2 + (2.625 - x + x * y**3) ** 2
 
 
-def _rastrigin(x: Array, y: Array) -> Array:
-    result: Array = 20 + x**2 + y**2 - 10 * (np.cos(2 * np.pi * x) + np.cos(2 * np.pi * y))
-    return result
+def _rastrigin(x: Height, y: Height) -> Height:
+    return 20 + x**2 + y**2 - 10 * (np.cos(2 * np.pi * x) + np.cos(2 * np.pi * y))
 
 
 def sigmoid_neuron(
@@ -138,7 +143,7 @@ def sigmoid_neuron(
     samples = tuple(zip(np.asarray(x, float).ravel().tolist(),
                         np.asarray(y, float).ravel().tolist(), strict=True))
 
-    def error(w: Any, b: Any, some: Any = samples) -> Any:
+    def error(w: Height, b: Height, some: Sequence[tuple[float, float]] = samples) -> Height:
         return sum((1 / (1 + np.exp(-(w * a + b))) - t) ** 2 for a, t in some) / 2
 
     return Surface(error, view, view, "sigmoid neuron", "½ Σ (σ(wx + b) − y)²", (-2.0, -2.0),
@@ -199,7 +204,7 @@ for _name, _steps, *_rates in (
         SURFACES[_name], steps=_steps, rates=dict(zip(_OPTIMIZERS, _rates)))
 
 
-def surface(f: str | Surface | Callable[..., Any], **options: Any) -> Surface:
+def surface(f: SurfaceLike, **options: Any) -> Surface:
     """A surface by its name, or one made of a function of two numbers.
 
     Parameters
@@ -239,7 +244,7 @@ def surface(f: str | Surface | Callable[..., Any], **options: Any) -> Surface:
 
 
 def sampled(
-    f: Surface, optimizer: Any, start: Sequence[float] | None = None, seen: int = 200,
+    f: Surface, optimizer: Updates, start: Sequence[float] | None = None, seen: int = 200,
     batch: int | None = None, rng: Seed = 0,
 ) -> list[list[float]]:
     """The path of an optimizer over the errors of samples, so many to a step, by samples seen.
@@ -273,15 +278,15 @@ def sampled(
     11
     """
     rng, size = np.random.default_rng(rng), batch or len(f.samples)
-    p = {n: np.array(v) for n, v in zip(f.axes, map(float, start or f.start or ()))}
+    p = {n: np.array(v) for n, v in zip(f.axes, map(float, start or f.start))}
     path, waiting = [[float(v) for v in p.values()]], []
     while len(path) <= seen:
         for i in rng.permutation(len(f.samples)):
             waiting.append(f.samples[i])
             if len(waiting) == size:
                 at = [Tensor(v, requires_grad=True) for v in p.values()]
-                (f.f(*at, waiting) * (len(f.samples) / size)).backward()
-                optimizer.update(p, dict(zip(p, (t.grad for t in at))))
+                backward(f.f(*at, waiting) * (len(f.samples) / size), f.name)
+                optimizer.update(p, dict(zip(p, (np.asarray(t.grad) for t in at))))
                 waiting = []
             path.append([float(v) for v in p.values()])
     return path[: seen + 1]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, SupportsFloat, TypeAlias
 
 import numpy as np
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_heat_map", "plot_parallel_coordinates"]
 
-Rows = Sequence[Mapping[str, Any]]
+Rows: TypeAlias = Sequence[Mapping[str, object]]
 
 
 def plot_heat_map(
@@ -65,7 +65,7 @@ def plot_heat_map(
     column_of = {repr(level): i for i, level in enumerate(columns)}
     for row in rows:
         at = line_of[repr(row[down] if down else "")], column_of[repr(row[across])]
-        value = float(row.get(by, math.nan))
+        value = _value(row, by)
         tried[at] = True
         best[at] = better(best[at], value if math.isfinite(value) else math.nan)
     numbers = {across: np.tile(_text(columns), len(lines)), by: best.ravel()}
@@ -77,7 +77,7 @@ def plot_heat_map(
         shown, scale = _scaled(best)
         colors = through(ordered(5, page)[:: 1 if mode == "min" else -1])
         image = ax.imshow(shown, cmap=colors, aspect="auto")
-        _write_cells(ax, image, best, tried, page)
+        _write_cells(ax, image.to_rgba(shown), best, tried, page)
         ax.set(xticks=range(len(columns)), xticklabels=_text(columns), xlabel=across)
         ax.set(yticks=range(len(lines)), yticklabels=_text(lines), ylabel=down or "")
         ax.grid(False)
@@ -88,13 +88,13 @@ def plot_heat_map(
     return made
 
 
-def _write_cells(ax: Axes, image: Any, best: Array, tried: Array, page: Theme) -> None:
+def _write_cells(ax: Axes, colors: Array, best: Array, tried: Array, page: Theme) -> None:
     """Numbers into the cells; a cross where no trial came to a number."""
     from matplotlib.colors import to_rgb
 
     for (i, j), value in np.ndenumerate(best):
         if math.isfinite(value):
-            red, green, blue, _ = image.cmap(image.norm(image.get_array()[i, j]))
+            red, green, blue, _ = colors[i, j]
             bright = 0.3 * red + 0.59 * green + 0.11 * blue > 0.5
             ax.text(j, i, f"{value:.3g}", ha="center", va="center", fontsize=8,
                     color="#000000" if bright else "#FFFFFF")
@@ -127,7 +127,7 @@ def plot_parallel_coordinates(
     if not rows or not names:
         raise ValueError("parallel coordinates need trials with options that differ")
     columns = [_heights([row.get(name, "") for row in rows]) for name in names]
-    value = np.array([float(row.get(by, math.nan)) for row in rows])
+    value = np.array([_value(row, by) for row in rows])
     lost = ~np.isfinite(value)
     ends, ticks = _heights(np.where(lost, np.nan, value).tolist())
     order = np.argsort(np.where(lost, np.inf, value if mode == "min" else -value)).tolist()
@@ -160,6 +160,12 @@ def plot_parallel_coordinates(
     return made
 
 
+def _value(row: Mapping[str, object], by: str) -> float:
+    """What a trial came to, or nan."""
+    value = row.get(by)
+    return float(value) if isinstance(value, SupportsFloat) else math.nan
+
+
 def _heights(values: Sequence[Any]) -> tuple[Array, list[tuple[float, str]]]:
     """Where values stand on an axis from 0 to 1, and what is written there.
 
@@ -177,14 +183,14 @@ def _heights(values: Sequence[Any]) -> tuple[Array, list[tuple[float, str]]]:
     by_logarithm = low > 0 and high / low > 20
     along = np.log(numbers) if by_logarithm else numbers
     ends = np.log([low, high]) if by_logarithm else np.array([low, high])
-    marks: list[Any] = levels if len(levels) <= 8 else (
+    marks = levels if len(levels) <= 8 else (
         np.geomspace(low, high, 5) if by_logarithm else np.linspace(low, high, 5)).tolist()
     where = (np.log(marks) if by_logarithm else np.array(marks, float)) - ends[0]
     return ((along - ends[0]) / (ends[1] - ends[0]),
             [*zip((where / (ends[1] - ends[0])).tolist(), _text(marks))])
 
 
-def _levels(values: Any) -> list[Any]:
+def _levels(values: Iterable[Any]) -> list[Any]:
     """Different values, numbers in order of size."""
     found = list({repr(v): v for v in values}.values())
     try:
@@ -193,7 +199,7 @@ def _levels(values: Any) -> list[Any]:
         return found
 
 
-def _text(levels: Sequence[Any]) -> list[str]:
+def _text(levels: Sequence[object]) -> list[str]:
     return [f"{v:.3g}" if isinstance(v, float) else str(v) for v in levels]
 
 

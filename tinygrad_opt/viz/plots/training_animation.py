@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_opt.data import minibatches
 from tinygrad_opt.data.arguments import array_of
+from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.typing import Array, ArrayLike, Loss, Model
 from tinygrad_opt.viz.animation.film import Film, filmed
 from tinygrad_opt.viz.animation.moving import Heat, Line, Part, Words
@@ -23,6 +25,8 @@ from tinygrad_opt.viz.plots.decision_regions import (
     scatter,
 )
 from tinygrad_opt.viz.plots.heatmaps import reduced, shade_colors, squares
+from tinygrad_opt.viz.plots.trajectories import Stepper
+from tinygrad_opt.viz.theme import Stroke
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +45,7 @@ def animate_training(
     y: ArrayLike,
     *,
     loss: Loss,
-    optimizer: Any,
+    optimizer: Stepper | Callable[[dict[str, Tensor]], Stepper],
     epochs: int = 1000,
     batch_size: int | None = None,
     seed: int | None = None,
@@ -92,26 +96,42 @@ def animate_training(
     recorder.film(scale=scale, **options)                  # whether the options make sense
     if epochs < 1:
         raise ValueError(f"epochs must be at least 1, got {epochs!r}.")
-    if isinstance(optimizer, type) or not hasattr(optimizer, "step"):
-        if not callable(optimizer):
-            raise TypeError("optimizer must be an optimizer of the model's parameters, or what"
-                            f" makes one, got {optimizer!r}.")
-        optimizer = optimizer(model.parameters())
+    if isinstance(optimizer, Stepper) and not isinstance(optimizer, type):
+        stepper = optimizer
+    elif callable(optimizer):
+        stepper = optimizer(model.parameters())
+    else:
+        raise TypeError("optimizer must be an optimizer of the model's parameters, or what makes"
+                        f" one, got {optimizer!r}.")
     x, y = map(array_of, (x, y))
     rng, batch = np.random.default_rng(seed), batch_size or len(x)
     for epoch in range(1, epochs + 1):
         total = 0.0
         for some, labels in minibatches(x, y, batch, shuffle=batch < len(x), rng=rng):
             value = loss(model(some), labels)
-            optimizer.zero_grad()
+            stepper.zero_grad()
             value.backward()
             total += float(value) * len(some)
-            rate = float(getattr(optimizer, "current_lr", getattr(optimizer, "lr", math.nan)))
-            optimizer.step()
+            rate = float(getattr(stepper, "current_lr", getattr(stepper, "lr", math.nan)))
+            stepper.step()
             del value
         recorder.record(epoch, total / len(x), rate, last=epoch == epochs)
-    optimizer.zero_grad()
+    stepper.zero_grad()
     return recorder.film(fps=fps, scale=scale, **options)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a frame shows: numbers by name, the regions, and the arrays by name."""
+
+    numbers: dict[str, float]
+    cells: Array
+    weights: dict[str, Array]
+    updates: dict[str, Array]
+
+    @property
+    def epoch(self) -> int:
+        return int(self.numbers["epoch"])
 
 
 class TrainingRecorder:
@@ -155,13 +175,13 @@ class TrainingRecorder:
         self.plane = Plane(self.x, resolution)
         names = sorted(parameters, key=lambda n: parameters[n].ndim < 2)[:SHOWN]
         self.parameters = {n: p for n, p in parameters.items() if n in names}
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[Recorded] = []
         self._before = self._weights()
         self.record(0, math.nan, math.nan)
 
     @property
     def epochs(self) -> list[int]:
-        return [row["epoch"] for row in self.rows]
+        return [row.epoch for row in self.rows]
 
     def __call__(self, run: Any) -> None:
         """After an epoch of `fit`."""
@@ -178,15 +198,14 @@ class TrainingRecorder:
             shares = class_shares(self.model, self.plane.points)
             right = class_shares(self.model, self.x).argmax(1) == self.y
             self.classes = max(shares.shape[1], int(self.y.max()) + 1)
-            self.rows.append({
-                "epoch": epoch, "loss": float(loss), "accuracy": float(right.mean()),
-                "lr": float(lr), **validation, "cells": self.plane.cells(shares),
-                "weights": {n: reduced(w) for n, w in weights.items()},
-                "updates": {n: reduced(w - self._before[n]) for n, w in weights.items()},
-            })
+            self.rows.append(Recorded(
+                {"epoch": epoch, "loss": float(loss), "accuracy": float(right.mean()),
+                 "lr": float(lr), **validation}, self.plane.cells(shares),
+                {n: reduced(w) for n, w in weights.items()},
+                {n: reduced(w - self._before[n]) for n, w in weights.items()}))
         if len(self.rows) > 2 * self.limit:
             self.every *= 2
-            self.rows = [r for r in self.rows if r["epoch"] % self.every == 0 or r is self.rows[-1]]
+            self.rows = [r for r in self.rows if r.epoch % self.every == 0 or r is self.rows[-1]]
         self._before = weights
 
     def columns(self) -> dict[str, Array]:
@@ -196,12 +215,12 @@ class TrainingRecorder:
         bottom and top.
         """
         rows = self.rows
-        names = ["epoch", "loss", "accuracy", "lr", *(n for n in VALIDATION if n in rows[-1])]
         return {
-            **{name: np.array([row.get(name, math.nan) for row in rows]) for name in names},
-            **{f"{kind}.{name}": np.stack([row[kind][name] for row in rows])
-               for kind in ("weights", "updates") for name in self.parameters},
-            "regions": np.stack([row["cells"] for row in rows]) // LEVELS,
+            **{name: np.array([row.numbers.get(name, math.nan) for row in rows])
+               for name in rows[-1].numbers},
+            **{f"weights.{n}": np.stack([row.weights[n] for row in rows]) for n in self.parameters},
+            **{f"updates.{n}": np.stack([row.updates[n] for row in rows]) for n in self.parameters},
+            "regions": np.stack([row.cells for row in rows]) // LEVELS,
             "extent": np.array(self.plane.extent),
         }
 
@@ -247,7 +266,9 @@ class TrainingRecorder:
 class _TrainingStage:
     """The axes of the training animation, and what moves on them."""
 
-    def __init__(self, recorder: TrainingRecorder, rows: Any, scale: str, options: Options) -> None:
+    def __init__(
+        self, recorder: TrainingRecorder, rows: list[Recorded], scale: str, options: Options
+    ) -> None:
         self.recorder, self.rows, self.scale = recorder, rows, scale
         with drawing((6.4, 4.8), recorder.columns(), layout="none", **options) as (
                 self.figure, self.theme):
@@ -256,8 +277,10 @@ class _TrainingStage:
                 Words(title, [_headline(row, options.get("title")) for row in rows])]
             self._key()
             self._regions()
-            self._arrays("weights", "weights, biases", 0.46)
-            self._arrays("updates", "latest change", 0.735)
+            names = {n: n if len(n) <= 18 else "…" + n[-17:] for n in recorder.parameters}
+            shapes = {n: "×".join(map(str, p.shape)) for n, p in recorder.parameters.items()}
+            self._arrays([row.weights for row in rows], "weights, biases", 0.46, names)
+            self._arrays([row.updates for row in rows], "latest change", 0.735, shapes)
             for key, hue, left in (("loss", "value", 0.075), ("accuracy", "green", 0.4),
                                    ("lr", "purple", 0.725)):
                 self._curves(key, hue, self.figure.add_axes((left, 0.095, 0.25, 0.19)))
@@ -272,7 +295,7 @@ class _TrainingStage:
 
     def _regions(self) -> None:
         r, ax = self.recorder, self.figure.add_axes((0.02, 0.36, 0.41, 0.55))
-        extent, cells = r.plane.extent, np.stack([row["cells"] for row in self.rows])
+        extent, cells = r.plane.extent, np.stack([row.cells for row in self.rows])
         self.parts.append(Heat(ax, cells, region_colors(r.classes, self.theme), extent))
         ax.set(xlim=extent[:2], ylim=extent[2:], xticks=[], yticks=[])
         points = scatter(ax, r.x, r.y, self.theme, size=9, names=r.names)
@@ -281,11 +304,13 @@ class _TrainingStage:
             ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=5, frameon=False,
                       fontsize=7.5, handletextpad=0.1, columnspacing=1, borderpad=0.1)
 
-    def _arrays(self, kind: str, title: str, left: float) -> None:
-        """A column of arrays as squares, each below its name or shape and its largest entry."""
+    def _arrays(
+        self, rows: list[dict[str, Array]], title: str, left: float, told: dict[str, str]
+    ) -> None:
+        """A column of arrays as squares, each below what is told of it and its largest entry."""
         y, width, label = 0.905, 0.245, 0.042               # label: height of the line above each
         self.figure.text(left, y, title, fontsize=9, va="top", fontweight="bold")
-        arrays = {n: np.stack([row[kind][n] for row in self.rows]) for n in self.rows[0][kind]}
+        arrays = {n: np.stack([row[n] for row in rows]) for n in rows[0]}
         most = {n: np.abs(np.where(np.isfinite(a), a, 0)).max((1, 2)) for n, a in arrays.items()}
         if self.scale == "run":
             most = {n: np.full_like(m, m.max()) for n, m in most.items()}
@@ -302,25 +327,22 @@ class _TrainingStage:
             self.parts += [
                 Heat(ax, c, shade_colors(self.theme)),
                 Part(*(ax.axhline(cut, color=self.theme.page, linewidth=2) for cut in cuts))]
-            shape = "×".join(map(str, self.recorder.parameters[name].shape))
-            short = name if len(name) <= 18 else "…" + name[-17:]
-            self.figure.text(left, above, short if kind == "weights" else shape, fontsize=8,
-                             va="bottom")
+            self.figure.text(left, above, told[name], fontsize=8, va="bottom")
             text = self.figure.text(left + width, above, "", fontsize=8, ha="right", va="bottom",
                                     color=self.theme.muted)
             self.parts.append(Words(text, [f"±{m:.2g}" for m in most[name]]))
 
     def _curves(self, key: str, hue: str, ax: Axes) -> None:
-        epochs = np.array([row["epoch"] for row in self.rows])
-        lines = {name: np.array([row.get(name, math.nan) for row in self.rows])
-                 for name in (key, f"val_{key}") if name in self.rows[-1]}
+        epochs = np.array([row.epoch for row in self.rows])
+        lines = {name: np.array([row.numbers.get(name, math.nan) for row in self.rows])
+                 for name in (key, f"val_{key}") if name in self.rows[-1].numbers}
         ax.set(xlim=(0, max(epochs[-1], 1)), ylim=_limits(key, np.array([*lines.values()])))
         ax.set_title("learning rate" if key == "lr" else key, fontsize=9, pad=3)
         ax.set_xlabel("epoch", fontsize=8, labelpad=1)
         ax.tick_params(labelsize=7.5, pad=2, length=3)
         ax.locator_params(nbins=4)
         ax.yaxis.set_major_formatter("{x:g}")
-        looks: list[dict[str, Any]] = [
+        looks: list[Stroke] = [
             {"color": self.theme.color(hue), "label": "training"},
             {"color": self.theme.ink, "label": "validation", "linestyle": "--", "linewidth": 1.2}]
         for values, look in zip(lines.values(), looks):
@@ -329,10 +351,11 @@ class _TrainingStage:
             ax.legend(loc="best", fontsize=7, frameon=False, borderpad=0.1)
 
 
-def _headline(row: Mapping[str, Any], title: str | None) -> str:
-    loss = "" if math.isnan(row["loss"]) else f"   loss {row['loss']:.3f}"
+def _headline(row: Recorded, title: str | None) -> str:
+    numbers = row.numbers
+    loss = "" if math.isnan(numbers["loss"]) else f"   loss {numbers['loss']:.3f}"
     title = f"{title}   " if title else ""
-    return f"{title}epoch {row['epoch']}{loss}   accuracy {row['accuracy']:.1%}"
+    return f"{title}epoch {row.epoch}{loss}   accuracy {numbers['accuracy']:.1%}"
 
 
 def _limits(key: str, values: Array) -> tuple[float, float]:

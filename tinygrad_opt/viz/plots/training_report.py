@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -57,7 +57,7 @@ def report(
     model: Model,
     path: str | os.PathLike[str],
     *,
-    optimizer: Any = None,
+    optimizer: object = None,
     x: ArrayLike | None = None,
     y: ArrayLike | None = None,
     names: Sequence[str] | None = None,

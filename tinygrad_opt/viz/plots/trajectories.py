@@ -6,15 +6,15 @@ is the one that it was given.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 
 from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.typing import Array, Seed
-from tinygrad_opt.viz.plots.surfaces import backward
+from tinygrad_opt.viz.plots.surfaces import Height, backward
 
 __all__ = ["Noisy", "Track", "check_optimizers", "run", "unbound"]
 
@@ -55,6 +55,26 @@ class Track:
         return int(np.flatnonzero(away)[-1]) + 1 if away.any() else 0
 
 
+class Updates(Protocol):
+    """An optimizer that changes the arrays that it is given."""
+
+    def update(self, params: Mapping[str, Array], grads: Mapping[str, Array], /) -> object: ...
+
+
+@runtime_checkable
+class Steps(Protocol):
+    """An optimizer that is bound to its parameters."""
+
+    def step(self) -> object: ...
+
+
+@runtime_checkable
+class Stepper(Steps, Protocol):
+    """One whose gradients are cleared by itself."""
+
+    def zero_grad(self) -> object: ...
+
+
 class Noisy:
     """An optimizer whose gradients are blurred by normal noise, as those of minibatches are.
 
@@ -67,18 +87,19 @@ class Noisy:
     rng : int or Generator
     """
 
-    def __init__(self, optimizer: Any, noise: float, rng: Seed = 0) -> None:
+    def __init__(self, optimizer: Updates, noise: float, rng: Seed = 0) -> None:
         self.optimizer, self.noise, self.rng = optimizer, noise, np.random.default_rng(rng)
 
-    def update(self, params: Any, grads: Mapping[str, Any]) -> None:
+    def update(self, params: Mapping[str, Array], grads: Mapping[str, Array]) -> None:
         """A step along the gradients and noise."""
         self.optimizer.update(params, {
             name: g + self.noise * self.rng.standard_normal(np.shape(g))
             for name, g in grads.items()})
 
 
-def run(f: Any, given: Any, start: Sequence[float], steps: int, names: Sequence[str],
-        views: Sequence[tuple[float, float]], watch: Any = None) -> Track:
+def run(f: Callable[..., Height], given: object, start: Sequence[float], steps: int,
+        names: Sequence[str], views: Sequence[tuple[float, float]],
+        watch: Callable[..., object] | None = None) -> Track:
     """Step and record until the steps are done or the run is lost.
 
     ``views`` are those in each number; ``watch(step, *point, value)`` is called while it runs.
@@ -86,8 +107,8 @@ def run(f: Any, given: Any, start: Sequence[float], steps: int, names: Sequence[
     low, high = np.transpose(views)
     middle, far = (low + high) / 2, FAR * np.linalg.norm(high - low)
     at = {n: Tensor(np.float64(v), requires_grad=True, name=n) for n, v in zip(names, start)}
-    made: Any = None if unbound(given) else given(at)
-    if made and not hasattr(made, "step"):
+    made = given(at) if callable(given) and not unbound(given) else None
+    if made and not isinstance(made, Steps):
         raise TypeError(f"{given!r} made {type(made).__name__}, which has no step().")
     points, values, gradients, diverged = [], [], [], None
     with np.errstate(all="ignore"):
@@ -105,7 +126,7 @@ def run(f: Any, given: Any, start: Sequence[float], steps: int, names: Sequence[
                 break
             if t < steps and made:
                 made.step()
-            elif t < steps:
+            elif t < steps and unbound(given):
                 given.update({name: p._array for name, p in at.items()},
                              dict(zip(names, map(np.asarray, gradients[-1]))))
             for p in at.values():
@@ -141,7 +162,7 @@ def paced(tracks: Sequence[Track], view: object, frames: int) -> Array:
     return np.unique(np.interp(even, passed, np.arange(len(passed))).round().astype(int))
 
 
-def unbound(given: object) -> bool:
+def unbound(given: object) -> TypeGuard[Updates]:
     """Whether it is an optimizer that updates the arrays that it is given, and no class of them."""
     return hasattr(given, "update") and not isinstance(given, type)
 
@@ -155,8 +176,8 @@ def check_optimizers(optimizers: object, steps: object) -> None:
         raise ValueError(f"steps must be a whole number of at least 1, got {steps!r}.")
     for name, given in optimizers.items():
         if unbound(given):
-            if getattr(given, "t", None):
-                raise ValueError(f"{name} has taken {given.t} steps already; a fresh optimizer is"
+            if taken := getattr(given, "t", None):
+                raise ValueError(f"{name} has taken {taken} steps already; a fresh optimizer is"
                                  " needed.")
             if getattr(given, "parameters", None):
                 raise ValueError(f"{name} is bound to other parameters; leave them out:"
