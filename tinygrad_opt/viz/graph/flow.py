@@ -7,9 +7,9 @@ no second traversal, and the numbers are the engine's to the bit, in its order o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from tinygrad_opt.typing import ArrayLike
 from tinygrad_opt.viz.graph.model import Back, Edge, Graph, Node, Row
 from tinygrad_opt.viz.graph.text import number, summary
 
+T = TypeVar("T")
 VJPs: TypeAlias = tuple[ops.VJP | None, ...] | ops.Joint
 
 __all__ = ["Flow", "Part", "flow", "with_flow", "with_gradients"]
@@ -163,12 +164,10 @@ def _twin(t: Tensor, **slots: object) -> Tensor:
 
 def _noted(t: Tensor, vjps: VJPs, raw: dict[tuple[Tensor, int], np.ndarray]) -> VJPs:
     """The VJPs of t, writing down what they return."""
-    joint = isinstance(vjps, ops.Joint)
-
-    def noting(rule: ops.VJP, first: int = 0) -> ops.VJP:
-        def noted(*operands: object, **attrs: object) -> object:
+    def noting(rule: Callable[..., T], first: int = 0) -> Callable[..., T]:
+        def noted(*operands: object, **attrs: object) -> T:
             made = rule(*operands, **attrs)
-            for i, part in enumerate(made if joint else [made], first):
+            for i, part in enumerate(made if isinstance(made, list | tuple) else [made], first):
                 raw[t, i] = np.asarray(part)
             return made
         return noted

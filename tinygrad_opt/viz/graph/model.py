@@ -10,16 +10,17 @@ import functools
 import math
 from collections.abc import Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import SupportsFloat, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
-from tinygrad_opt.tensor import Tensor
-from tinygrad_opt.typing import Array
+from tinygrad_opt.tensor import Tensor, values_of
+from tinygrad_opt.typing import ArrayLike
+from tinygrad_opt.viz.graph.text import Number
 
 __all__ = ["Back", "Cluster", "Edge", "Graph", "Node", "Repeat", "Row", "arrows", "counted",
            "merged", "topological"]
 
 T = TypeVar("T", bound=Hashable)
-Source: TypeAlias = Tensor | Array | SupportsFloat | None
+Source: TypeAlias = Tensor | Number | None
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,11 @@ class Node:
     tip: str = field(default="", repr=False, compare=False)
     short: str = ""
     holds: tuple[int, int, int] = (0, 0, 0)
+
+    @property
+    def values(self) -> ArrayLike:
+        """The array or number that it shows, or else 0."""
+        return 0 if self.source is None else values_of(self.source)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from tinygrad_opt.tensor import Tensor, values_of
+from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.viz.graph.model import Graph, Repeat, merged
 from tinygrad_opt.viz.graph.trace import told_by_letters
 
@@ -195,7 +195,7 @@ def _computed(graph: Graph, exact: bool) -> tuple[list[str], np.ndarray, list[li
 
     def other(id: str) -> object:
         node = graph.nodes[id]
-        return node.kind, np.shape(values_of(node.source))
+        return node.kind, np.shape(node.values)
 
     def own(id: str) -> object:
         node = graph.nodes[id]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import TYPE_CHECKING, SupportsFloat, TypeGuard
+from typing import TYPE_CHECKING, SupportsFloat, TypeAlias, TypeGuard
 
 import numpy as np
 
 if TYPE_CHECKING:
     from tinygrad_opt.viz.graph.model import Graph
 
-__all__ = ["is_number", "kind_of", "number", "shorten", "summary", "tree", "width"]
+Number: TypeAlias = float | np.floating | np.integer | np.bool_ | np.ndarray
+
+__all__ = ["Number", "is_number", "kind_of", "number", "shorten", "summary", "tree", "width"]
 
 # Advance widths of Helvetica for the characters from space to tilde, in 1/1000 of the size
 _HELVETICA = [
@@ -38,7 +40,7 @@ def number(x: SupportsFloat) -> str:
     return text.replace("-", "−").replace("nan", "NaN").replace("inf", "∞")
 
 
-def is_number(x: object) -> TypeGuard[SupportsFloat]:
+def is_number(x: object) -> TypeGuard[Number]:
     """A Python or NumPy number, or an array without axes."""
     return isinstance(x, int | float | np.generic) or (isinstance(x, np.ndarray) and not x.ndim)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import SupportsFloat, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -15,7 +15,15 @@ from tinygrad_opt.symbols import index_text
 from tinygrad_opt.tensor import Tensor, history, values_of
 from tinygrad_opt.typing import Array
 from tinygrad_opt.viz.graph.model import Edge, Graph, Node, Row, arrows
-from tinygrad_opt.viz.graph.text import is_number, kind_of, number, shorten, summary, visible
+from tinygrad_opt.viz.graph.text import (
+    Number,
+    is_number,
+    kind_of,
+    number,
+    shorten,
+    summary,
+    visible,
+)
 
 __all__ = ["COMMUTE", "DEEPEST", "scope_of", "told_by_letters", "trace"]
 
@@ -109,7 +117,7 @@ def _things(end: Tensor, fold_numbers: bool) -> Iterator[Thing]:
 class _Number:
     """One use of a number, which the split style draws as a box of its own."""
 
-    value: SupportsFloat
+    value: Number
     user: Tensor
 
 

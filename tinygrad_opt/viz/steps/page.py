@@ -14,7 +14,7 @@ import numpy as np
 
 from tinygrad_opt.errors import RenderError
 from tinygrad_opt.hints import answers
-from tinygrad_opt.tensor import Tensor, history, values_of
+from tinygrad_opt.tensor import Tensor, history
 from tinygrad_opt.typing import ArrayLike
 from tinygrad_opt.viz.graph.draw import check_options
 from tinygrad_opt.viz.graph.engines import place
@@ -178,9 +178,9 @@ def _with_gradients(graph: Graph, run: Flow) -> Graph:
     for id, node in with_gradients(graph, run).nodes.items():
         # the maps tell more than the ranges
         source, rows = node.source, [replace(r, text=r.text.split(" [")[0]) for r in node.rows]
-        if rows and np.ndim(values_of(source)):
+        if rows and np.ndim(node.values):
             rows += [Row("shape", "")] * MAP_LINES
-        tip = f"{node.title} {shape_text(values_of(source))}" if source is not None else node.title
+        tip = f"{node.title} {shape_text(node.values)}" if source is not None else node.title
         nodes[id] = replace(node, rows=tuple(rows), tip=tip)
     return replace(graph, nodes=nodes)
 
@@ -188,5 +188,5 @@ def _with_gradients(graph: Graph, run: Flow) -> Graph:
 def _shape(node: Node) -> Shape:
     """The box, wide enough for any number that it may show on the way."""
     shape = shape_of(node)
-    scalar = any(row.key == "grad" for row in node.rows) and np.size(values_of(node.source)) == 1
+    scalar = any(row.key == "grad" for row in node.rows) and np.size(node.values) == 1
     return replace(shape, width=max(shape.width, 116.0)) if scalar else shape

@@ -120,9 +120,8 @@ class _Writer:
     # ---- the cast --------------------------------------------------------------------------------
 
     def _cast(self, node: Node) -> None:
-        x = node.source
-        self.index[id(x)] = len(self.nodes)
-        value = values_of(x)
+        self.index[id(node.source)] = len(self.nodes)
+        value = node.values
         self.nodes.append({
             "id": node.id, "name": self._name(node), "kind": node.kind,
             "shape": f"{shape_text(value)} · {np.asarray(value).dtype}",
