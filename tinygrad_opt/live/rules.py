@@ -143,7 +143,7 @@ def _lines_of(optimizer: Optimizer) -> str:
     return f"({{{inputs}}}) => {{\n{helpers}const out = [];\n{listed}\nreturn out;\n}}"
 
 
-def _code(x: object, names: Mapping[Symbol, str], used: set[str]) -> str:
+def _code(x: Symbol | float, names: Mapping[Symbol, str], used: set[str]) -> str:
     """An expression as JavaScript; what has a name is a variable."""
     if not isinstance(x, Symbol):
         return number(x)

@@ -49,7 +49,7 @@ def _function(rule: Callable[..., object], names: str, used: set[str]) -> str:
     known: dict[Symbol, str] = {}
     for s in inside([made]):
         known[s] = str(s.name) if s.function is None else _call(s, known, used)
-    body = known[made] if isinstance(made, Symbol) else number(made)
+    body = known[made] if isinstance(made, Symbol) else number(np.asarray(made).item())
     return f"({', '.join(names)}) => {body}"
 
 

@@ -196,7 +196,7 @@ class Training:
         own, how = self._split(options)
         try:
             model, _ = self._made(np.random.default_rng(0), own)
-            optimizer = self.get(how["optimizer"], how["lr"])
+            optimizer = self.get(how.optimizer, how.lr)
             if not isinstance(model, Module) or sum(
                     p.size for p in model.parameters().values()) > SMALL or any(
                     isinstance(m, nn.Dropout) and m.rng is None
