@@ -388,9 +388,11 @@ REFUSED = {
     "diff with prepend=": lambda x: np.diff(x, prepend=0.0),
     "ptp with out=": lambda x: np.ptp(x, out=np.zeros(())),
     "average with returned=": lambda x: np.average(x, returned=True),
-    "pad with mode='mean'=": lambda x: np.pad(x, 1, mode="mean"),
+    "pad with mode='mean' has": lambda x: np.pad(x, 1, mode="mean"),
     "pad with stat_length=": lambda x: np.pad(x, 1, mode="edge", stat_length=2),
-    "linalg.norm of 2 axes with ord=": lambda x: np.linalg.norm(x, 2),
+    "pad with constant_values=": lambda x: np.pad(x, 1, mode="edge", constant_values=2),
+    "linalg.norm with ord=2, axis=None": lambda x: np.linalg.norm(x, 2),
+    "linalg.norm with ord='nuc', axis=1": lambda x: np.linalg.norm(x, "nuc", axis=1),
     "linalg.norm with ord=0": lambda x: np.linalg.norm(x, 0, axis=1),
     "linalg.svd with full_matrices=True": lambda x: np.linalg.svd(x),
     "linalg.svd with hermitian=True": lambda x: np.linalg.svd(x, hermitian=True),
@@ -430,6 +432,11 @@ def test_a_list_of_recorded_tensors_is_not_quietly_an_array(function, x):
     for tensors in ([x, x], [x[0, 0], 1.0]):
         with pytest.raises(GraphError, match=r"np\.stack and np\.concatenate"):
             function(tensors)
+
+
+def test_weights_along_one_axis_need_to_know_which(x):
+    with pytest.raises(TypeError, match="average needs the axis"):
+        np.average(x, weights=V)
 
 
 @pytest.mark.parametrize("call, words", [

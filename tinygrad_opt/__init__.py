@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 # for their effects: numpy_functions teaches Tensors NumPy's functions, and nn registers its rows
 # in the operator table
@@ -114,7 +114,7 @@ _LATER = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     from importlib import import_module
 
     home = _LATER.get(name)
@@ -137,7 +137,7 @@ def __dir__() -> list[str]:
     return sorted(globals().keys() | _LATER.keys())
 
 
-def _notebook_view(t: Tensor) -> dict[str, Any]:
+def _notebook_view(t: Tensor) -> dict[str, str]:
     from tinygrad_opt.viz import notebook_bundle
 
     return notebook_bundle(t)

@@ -18,9 +18,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from tinygrad_opt.ops import Op
 
 __all__ = [
     "CaptureError",
@@ -85,10 +88,11 @@ def label(x: object) -> str:
     return repr(x)
 
 
-def subject(x: Any) -> str:
+def subject(x: object) -> str:
     """The same, where the sentence is about one Tensor, or about an optimizer."""
-    named = getattr(x, "name", None) or not hasattr(x, "shape")
-    return label(x) if named else f"a Tensor of shape {x.shape}"
+    if hasattr(x, "shape") and not getattr(x, "name", None):
+        return f"a Tensor of shape {x.shape}"
+    return label(x)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -117,7 +121,7 @@ def install(extra: str) -> str:
     return f'pip install "{package}[{extra}]"'
 
 
-def kernel_error(op: Any, inputs: Any, error: Exception) -> Exception:
+def kernel_error(op: Op, inputs: Iterable[object], error: Exception) -> Exception:
     """What a kernel raised, said again with the operation and the names and shapes of its inputs.
 
     Shapes are not checked before a kernel runs, which would tax every operation.
@@ -125,7 +129,9 @@ def kernel_error(op: Any, inputs: Any, error: Exception) -> Exception:
     shown = [x for x, vjp in zip(inputs, op.vjps) if vjp is not None]
     labels = [label(x) for x in shown]
     operands = " and ".join(labels) if len(labels) < 3 else ", ".join(labels)
-    reason = _mismatch(op, [np.shape(x) for x in shown]) or str(error)
+    shapes = [np.shape(x) if isinstance(x, list | tuple) else getattr(x, "shape", ())
+              for x in shown]
+    reason = _mismatch(op, shapes) or str(error)
     message = f"{op.name} of {operands}: {reason.rstrip('.')}."
     for kind, ours in (
         (TinygradOptError, None),
@@ -140,7 +146,7 @@ def kernel_error(op: Any, inputs: Any, error: Exception) -> Exception:
     return error
 
 
-def _mismatch(op: Any, shapes: list[tuple[int, ...]]) -> str | None:
+def _mismatch(op: Op, shapes: list[tuple[int, ...]]) -> str | None:
     """Why two shapes do not go together, in one clause; None if they are not to blame."""
     product = op.name in ("matmul", "linear")
     if len(shapes) != 2 and not product:
@@ -161,9 +167,10 @@ def _mismatch(op: Any, shapes: list[tuple[int, ...]]) -> str | None:
     return None
 
 
-def no_rule(name: str, options: Any = ()) -> NoRuleError:
+def no_rule(name: str, options: Iterable[str] = ()) -> NoRuleError:
     """The error for a NumPy function, or an option of one, that cannot be differentiated."""
-    given = f" with {', '.join(f'{option}=' for option in options)}" if options else ""
+    shown = [option if "=" in option else f"{option}=" for option in options]
+    given = f" with {', '.join(shown)}" if shown else ""
     return NoRuleError(
         f"np.{name}{given} has no gradient rule, so a Tensor in it would lose its graph."
         " Use its .data if no gradient is wanted, or define the operation: tg.op(...)."
@@ -172,7 +179,7 @@ def no_rule(name: str, options: Any = ()) -> NoRuleError:
 
 def caller_line() -> tuple[str, int]:
     """File and line of the code outside this package that is running."""
-    frame: Any = sys._getframe(1)
+    frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back
     return frame.f_code.co_filename, frame.f_lineno
@@ -186,7 +193,7 @@ def line_text(place: tuple[str, int]) -> str:
     return f"line {place[1]}: {code}" if code else f"line {place[1]} of {place[0]}"
 
 
-def changed_in_place(x: object, op: Any = None) -> GraphError:
+def changed_in_place(x: object, op: Op | None = None) -> GraphError:
     """The error for values that a backward pass needs as they were; `op` has used them."""
     used = f" after {op.name} used it" if op else ""
     return GraphError(

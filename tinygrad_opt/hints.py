@@ -9,13 +9,13 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar, cast
+from typing import NoReturn, TypeVar, cast
 
 from tinygrad_opt.errors import nearest
 
 __all__ = ["answer_names", "answers", "hint", "missing", "nothing_called"]
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+Function = TypeVar("Function", bound=Callable[..., object])
 
 MEMORY = "arrays are NumPy's, in main memory: leave it out"
 IN_PLACE = "nothing works in place here: assign the result, t = ..., or write to t.data"
@@ -326,7 +326,7 @@ class _Elsewhere:
     def __init__(self, owner: str, name: str) -> None:
         self.owner, self.name = owner, name
 
-    def __get__(self, instance: object, kind: type) -> Any:
+    def __get__(self, instance: object, kind: type) -> NoReturn:
         raise missing(self.owner, self.name, ())
 
 
@@ -348,7 +348,7 @@ def answer_names(kind: type, owner: str) -> None:
 def nothing_called(owner: str, known: Iterable[str]) -> Callable[[str], object]:
     """What a package answers when it is asked for a name that it does not have."""
 
-    def refuse(name: str) -> Any:
+    def refuse(name: str) -> NoReturn:
         raise missing(owner, name, known)
 
     return refuse
@@ -358,7 +358,7 @@ def answers(function: Function) -> Function:
     """Let a function say what was meant when it is called with arguments that it does not have."""
 
     @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def call(*args: object, **kwargs: object) -> object:
         try:
             if kwargs:
                 return function(*args, **kwargs)
@@ -371,7 +371,8 @@ def answers(function: Function) -> Function:
     return cast(Function, call)
 
 
-def _misfit(function: Any, args: Any, kwargs: Any, error: TypeError) -> TypeError:
+def _misfit(function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object],
+            error: TypeError) -> TypeError:
     """What is wrong with the arguments of a call, in the words of its caller."""
     name, signature = function.__qualname__, inspect.signature(function)
     parameters = [*signature.parameters.values()]

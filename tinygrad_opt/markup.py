@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterable, Mapping
-from typing import Any
 
 import numpy as np
 
@@ -75,7 +74,7 @@ def shaded(array: np.ndarray) -> str:
     return f"<table>{''.join(lines)}{more}</table>"
 
 
-def tree(x: object, attributes: Mapping[str, object], path: str | None, render: object) -> Any:
+def tree(x: object, attributes: Mapping[str, object], path: str | None, render: object) -> object:
     """The object as a tree of its attributes that opens and closes, which Treescope has asked for.
 
     Parameters

@@ -6,7 +6,7 @@ Names, argument names and defaults are NumPy's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -117,10 +117,11 @@ class Methods:
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec and self._array.size == 1 else str(self)
 
-    def __dlpack__(self, **options: Any) -> CapsuleType:
+    def __dlpack__(self, **options: object) -> CapsuleType:
         if self._needs_grad:
             raise BufferError(f"{subject(self)} requires grad; export its .detach()")
-        return self._read().__dlpack__(**options)
+        export: Callable[..., CapsuleType] = self._read().__dlpack__
+        return export(**options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self._array.__dlpack_device__()
@@ -228,8 +229,7 @@ class Methods:
 
     def transpose(self: M, *axes: int | Sequence[int] | None) -> M:
         """Axes in the given order; reversed if none is given."""
-        given = axes and axes[0] is not None
-        return self._apply(ops.transpose, self, axes=_one_or_many(axes) if given else None)
+        return self._apply(ops.transpose, self, axes=_one_or_many(axes) or None)
 
     def swapaxes(self: M, axis1: int, axis2: int) -> M:
         """Two axes exchanged."""
@@ -326,8 +326,8 @@ class Methods:
         return self._apply(ops.log_softmax, self, axis=axis)
 
 
-def _one_or_many(numbers: tuple[Any, ...]) -> tuple[int, ...]:
+def _one_or_many(numbers: tuple[int | Sequence[int] | None, ...]) -> tuple[object, ...] | None:
     """Accept both f(2, 3) and f((2, 3))."""
-    if len(numbers) == 1 and not isinstance(numbers[0], int | np.integer):
-        return tuple(numbers[0])
-    return tuple(numbers)
+    if len(numbers) != 1 or isinstance(numbers[0], int | np.integer):
+        return numbers
+    return None if numbers[0] is None else tuple(numbers[0])

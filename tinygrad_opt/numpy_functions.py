@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from tinygrad_opt.errors import ShapeError, no_rule, subject
 from tinygrad_opt.ops import Op
 from tinygrad_opt.recording import effect, observed
 from tinygrad_opt.tensor import FUNCTIONS, Tensor, answer, apply, array_of, as_operand, values_of
-from tinygrad_opt.typing import Array, ArrayLike, Axis, DTypeLike, Shape
+from tinygrad_opt.typing import Array, ArrayLike, Axis, DTypeLike, Shape, Size
 
 if TYPE_CHECKING:
     import inspect
@@ -29,6 +29,7 @@ __all__ = ["READING"]
 Function = TypeVar("Function", bound=Callable[..., object])
 Sections: TypeAlias = int | Sequence[int]
 Limit: TypeAlias = "ArrayLike | None"
+Pads: TypeAlias = Literal["constant", "edge", "reflect", "symmetric", "wrap"]
 
 
 # ---- rows, by the signature of their kernel ------------------------------------------------------
@@ -47,7 +48,7 @@ def _row(row: Op, function: Callable[..., object]) -> Callable[..., Tensor]:
 
         return inspect.signature(function)
 
-    def call(*args: Any, **kwargs: Any) -> Tensor:
+    def call(*args: Array, **kwargs: object) -> Tensor:
         if len(args) == n_inputs and known.issuperset(kwargs):      # no need to bind
             return apply(row, *map(_constant, args), **kwargs)
         given = signature().bind(*args, **kwargs).arguments
@@ -138,17 +139,17 @@ def _nan_to_num(x: Array, copy: bool = True, nan: float = 0.0, posinf: float | N
 
 @implements(np.full_like)
 def _full_like(
-    a: Array, fill_value: ArrayLike, dtype: DTypeLike | None = None, **options: Any
+    a: Array, fill_value: ArrayLike, dtype: DTypeLike | None = None, **options: object
 ) -> Array:
     if not isinstance(fill_value, Tensor):
-        return np.full_like(values_of(a), fill_value, dtype, **options)
+        return answer(np.full_like, a, fill_value, dtype, **options)
     _plain(np.full_like, {"dtype": dtype, **options})
     filled: Array = np.broadcast_to(fill_value, np.shape(a)).copy()
     return filled
 
 
 @implements(np.bincount)
-def _bincount(x: Array, /, weights: Array | None = None, minlength: int = 0) -> Any:
+def _bincount(x: Array, /, weights: Array | None = None, minlength: int = 0) -> Array:
     counts = answer(np.bincount, x, None, minlength)
     return counts if weights is None else ops.scatter(weights, values_of(x), shape=counts.shape)
 
@@ -215,18 +216,18 @@ def _sinc(x: Array) -> Array:
 @implements(np.linalg.norm)
 def _norm(
     x: Array, ord: float | str | None = None, axis: Axis = None, keepdims: bool = False
-) -> Tensor:
+) -> Tensor | Array:
     axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     if ord is None or (ord == 2 and len(axes) == 1) or (ord == "fro" and len(axes) == 2):
         return apply(ops.norm, x, axis=axis, keepdims=keepdims)
-    if len(axes) != 1:
-        raise no_rule(f"linalg.norm of {len(axes)} axes", {f"ord={ord!r}": ord})
+    if len(axes) != 1 or isinstance(ord, str):
+        raise no_rule("linalg.norm", [f"ord={ord!r}", f"axis={axis!r}"])
     return _vector_norm(x, axis=axes, keepdims=keepdims, ord=ord)
 
 
 def _vector_norm(
-    x: Array, *, axis: Axis = None, keepdims: bool = False, ord: Any = 2
-) -> Any:
+    x: Array, *, axis: Axis = None, keepdims: bool = False, ord: float = 2
+) -> Tensor | Array:
     if ord == 2:
         return apply(ops.norm, x, axis=axis, keepdims=keepdims)
     size = np.abs(x if x.dtype.kind == "f" else x.astype(float))       # small integers wrap around
@@ -235,17 +236,19 @@ def _vector_norm(
     if ord == -math.inf:
         return size.min(axis=axis, keepdims=keepdims)
     if ord == 0:
-        raise no_rule("linalg.norm", {"ord=0": 0})
+        raise no_rule("linalg.norm", ["ord=0"])
     return (size**ord).sum(axis=axis, keepdims=keepdims) ** (1 / ord)
 
 
 @implements(np.average)
-def _average(a: Array, axis: Any = None, weights: Array | None = None, returned: bool = False, *,
-             keepdims: bool = False) -> Any:
+def _average(a: Array, axis: Axis = None, weights: Array | None = None, returned: bool = False,
+             *, keepdims: bool = False) -> Array:
     _plain(np.average, {"returned": returned or None})
     if weights is None:
         return np.mean(a, axis=axis, keepdims=keepdims)
-    if np.ndim(weights) == 1 and np.ndim(a) > 1:
+    if np.ndim(weights) == 1 < np.ndim(a):
+        if not isinstance(axis, int):
+            raise TypeError("average needs the axis, one number, for weights along one axis")
         shape = [1] * np.ndim(a)
         shape[axis] = -1
         weights = np.reshape(weights, shape)
@@ -255,7 +258,7 @@ def _average(a: Array, axis: Any = None, weights: Array | None = None, returned:
 
 
 @implements(np.ptp)
-def _ptp(a: Array, axis: Axis = None, out: object = None, keepdims: bool = False) -> Any:
+def _ptp(a: Array, axis: Axis = None, out: object = None, keepdims: bool = False) -> Array:
     _plain(np.ptp, {"out": out})
     return np.max(a, axis=axis, keepdims=keepdims) - np.min(a, axis=axis, keepdims=keepdims)
 
@@ -322,7 +325,7 @@ def _einsum(subscripts: str, *operands: Array, out: object = None, optimize: obj
 
 
 @implements(np.tensordot)
-def _tensordot(a: Array, b: Array, axes: Any = 2) -> Array:
+def _tensordot(a: Array, b: Array, axes: int | Sequence[Size] = 2) -> Array:
     a, b = as_operand(a), as_operand(b)
     if isinstance(axes, int):
         left, right = list(range(a.ndim - axes, a.ndim)), list(range(axes))
@@ -349,7 +352,7 @@ def _inner(a: Array, b: Array) -> Array:
 
 
 @implements(np.vdot)
-def _vdot(a: Array, b: Array) -> Any:
+def _vdot(a: Array, b: Array) -> Array:
     return np.ravel(a) @ np.ravel(b)
 
 
@@ -413,9 +416,8 @@ def _cholesky(a: Array, /, *, upper: bool = False) -> Tensor:
 
 @implements(np.linalg.eigh)
 def _eigh(a: Array, UPLO: str = "L") -> tuple[Array, ...]:
-    pairs = apply(ops.eigh, _symmetric(a, "eigh"))
-    kind: Any = type(np.linalg.eigh(np.eye(1)))
-    return kind(pairs[..., 0, :], pairs[..., 1:, :])
+    pairs = ops.eigh(_symmetric(a, "eigh"))
+    return type(np.linalg.eigh(np.eye(1)))(pairs[..., 0, :], pairs[..., 1:, :])
 
 
 @implements(np.linalg.eigvalsh)
@@ -441,13 +443,12 @@ def _check_symmetry(x: np.ndarray, subject: str) -> None:
 def _svd(a: Array, full_matrices: bool = True, compute_uv: bool = True,
          hermitian: bool = False) -> Array | tuple[Array, ...]:
     if hermitian:
-        raise no_rule("linalg.svd", {"hermitian=True": hermitian})
+        raise no_rule("linalg.svd", ["hermitian=True"])
     rows, columns = a.shape[-2:]
     if full_matrices and compute_uv and rows != columns:
-        raise no_rule("linalg.svd", {"full_matrices=True (some of its vectors are arbitrary: say"
-                                     " full_matrices=False)": full_matrices})
-    triples: Any = apply(ops.svd, a)
-    u, s, v = vjps.triple(triples, a)
+        raise no_rule("linalg.svd", ["full_matrices=True (some of its vectors are arbitrary: say"
+                                     " full_matrices=False)"])
+    u, s, v = vjps.triple(ops.svd(a), a)
     return type(np.linalg.svd(np.eye(1)))(u, s[..., 0, :], v.mT) if compute_uv else s[..., 0, :]
 
 
@@ -508,12 +509,13 @@ def _rot90(m: Array, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Array:
 
 @implements(np.pad)
 def _pad(
-    array: Array, pad_width: ArrayLike, mode: Any = "constant", **options: Any
+    array: Array, pad_width: ArrayLike, mode: Pads = "constant",
+    constant_values: ArrayLike | None = None, **options: object,
 ) -> Array | Tensor:
     widths = [tuple(int(n) for n in w)
               for w in np.broadcast_to(np.asarray(pad_width), (array.ndim, 2))]
     if mode == "constant":
-        fill = options.pop("constant_values", 0)
+        fill = 0 if constant_values is None else constant_values
         _plain(np.pad, options)
         padded: Array | Tensor = apply(ops.pad, array, pad_width=tuple(widths))
         if np.ndim(fill) or fill != 0:
@@ -521,7 +523,8 @@ def _pad(
             frame = np.pad(np.zeros(array.shape), widths, constant_values=fill)
             padded = np.where(inside, padded, frame)
         return padded
-    _plain(np.pad, {f"mode={mode!r}": None if mode in _COPYING_PADS else mode, **options})
+    _plain(np.pad, {f"mode={mode!r}": None if mode in _COPYING_PADS else mode,
+                    "constant_values": constant_values, **options})
     for axis, (n, width) in enumerate(zip(array.shape, widths)):
         array = np.take(array, np.pad(np.arange(n), width, mode=mode), axis=axis)
     return array
@@ -557,14 +560,14 @@ def _append(arr: Array, values: Array, axis: int | None = None) -> Array:
 
 
 @implements(np.vstack)
-def _vstack(tup: Sequence[Array], **options: Any) -> Array:
-    return np.concatenate([np.atleast_2d(a) for a in tup], axis=0, **options)
+def _vstack(tup: Sequence[Array], **options: object) -> Tensor:
+    return _concatenate([np.atleast_2d(a) for a in tup], axis=0, **options)
 
 
 @implements(np.hstack)
-def _hstack(tup: Sequence[Array], **options: Any) -> Array:
+def _hstack(tup: Sequence[Array], **options: object) -> Tensor:
     parts = [np.atleast_1d(a) for a in tup]
-    return np.concatenate(parts, axis=0 if parts[0].ndim == 1 else 1, **options)
+    return _concatenate(parts, axis=0 if parts[0].ndim == 1 else 1, **options)
 
 
 @implements(np.column_stack)
@@ -619,15 +622,16 @@ def _sort(a: Array, axis: Axis = -1, **options: object) -> Tensor:
 
 @implements(np.partition)
 def _partition(
-    a: Array, kth: int | Sequence[int], axis: int | None = -1, **options: Any
+    a: Array, kth: int | Sequence[int], axis: int | None = -1,
+    kind: Literal["introselect"] = "introselect", order: str | None = None,
 ) -> Array:
     if axis is None:
         a, axis = a.ravel(), -1
-    return np.take_along_axis(a, np.argpartition(a, kth, axis, **options), axis)
+    return np.take_along_axis(a, np.argpartition(a, kth, axis, kind, order), axis)
 
 
 @implements(np.diag)
-def _diag(v: Array, k: int = 0) -> Any:
+def _diag(v: Array, k: int = 0) -> Array:
     if v.ndim != 1:
         return np.diagonal(v, k)
     n = len(v) + abs(k)

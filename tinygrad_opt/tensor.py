@@ -61,7 +61,7 @@ _AS_IT_IS = nullcontext()
 # What NumPy's functions do when they meet a Tensor; tinygrad_opt.numpy_functions fills it.
 FUNCTIONS: dict[object, Callable[..., object]] = {}
 # What a notebook shows of a Tensor, by MIME type; the package sets it to a drawing of its graph.
-notebook_view: Callable[[Tensor], dict[str, object]] | None = None
+notebook_view: Callable[[Tensor], dict[str, str]] | None = None
 
 # ---- recording -----------------------------------------------------------------------------------
 
@@ -628,7 +628,7 @@ class Tensor(Methods):
 
     def _repr_mimebundle_(
         self, include: object = None, exclude: object = None
-    ) -> dict[str, object]:
+    ) -> dict[str, str]:
         if notebook_view is None or tracer.get() is not None or kernels.is_duck(self._array):
             return {"text/plain": repr(self)}
         return notebook_view(self)
