@@ -13,9 +13,10 @@ numbers, Tensors, or dicts of them, and what comes back has the form of the argu
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -24,9 +25,27 @@ from tinygrad_opt.errors import GradientError, GraphError, ShapeError
 from tinygrad_opt.hints import answers
 from tinygrad_opt.kernels import created
 from tinygrad_opt.recording import differentiating, lifted, no_grad, with_grad
-from tinygrad_opt.tensor import Tensor, apply, backward_pass, first_gradient, values_of
+from tinygrad_opt.tensor import (
+    Gradient,
+    Tensor,
+    apply,
+    backward_pass,
+    first_gradient,
+    values_of,
+)
+from tinygrad_opt.typing import Array, ArrayLike
 
 __all__ = ["GradCheck", "grad", "gradcheck", "hessian", "hvp", "jacobian", "value_and_grad"]
+
+T = TypeVar("T")
+Argument: TypeAlias = "ArrayLike | dict[str, ArrayLike]"           # that can be differentiated
+
+
+class Derivative(Protocol):
+    """Takes the arguments of a function; what it gives has the form of those differentiated."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+
 
 @contextmanager
 def _differentiating() -> Iterator[None]:
@@ -40,7 +59,7 @@ def _differentiating() -> Iterator[None]:
 
 
 @answers
-def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+def grad(f: Callable[..., object], argnums: int | Sequence[int] = 0) -> Derivative:
     """The gradient of a function that returns one number.
 
     Parameters
@@ -85,7 +104,7 @@ def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..
     differentiated = value_and_grad(f, argnums)
 
     @functools.wraps(f, updated=())
-    def gradient(*args: Any, **kwargs: Any) -> Any:
+    def gradient(*args: Argument, **kwargs: object) -> object:
         return differentiated(*args, **kwargs)[1]
 
     return gradient
@@ -94,7 +113,7 @@ def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..
 @answers
 def value_and_grad(
     f: Callable[..., object], argnums: int | Sequence[int] = 0
-) -> Callable[..., Any]:
+) -> Derivative:
     """The value of a function and its gradient, from one run.
 
     Parameters
@@ -119,7 +138,7 @@ def value_and_grad(
 
     places = _places(f, argnums)
 
-    def both(*args: Any, **kwargs: Any) -> Any:
+    def both(*args: Argument, **kwargs: object) -> tuple[Gradient, object]:
         run = _Run(f, places, args, kwargs)
         y = run.result
         if type(y) is not Tensor or y.size != 1:
@@ -127,13 +146,13 @@ def value_and_grad(
                 f"grad() needs a function that returns a Tensor of one entry, got {_what(y)}."
                 " Reduce it with .sum() or .mean(), or use jacobian()."
             )
-        return run.given_back(y), run.pull(None)
+        return run.given_back(y), run.in_form(run.pulled(y))
 
     return both
 
 
 @answers
-def jacobian(f: Callable[..., object], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+def jacobian(f: Callable[..., object], argnums: int | Sequence[int] = 0) -> Derivative:
     """All partial derivatives of a function that returns a Tensor, or a dict or tuple of them.
 
     Parameters
@@ -161,7 +180,7 @@ def jacobian(f: Callable[..., object], argnums: int | Sequence[int] = 0) -> Call
 
     places = _places(f, argnums)
 
-    def rows(*args: Any, **kwargs: Any) -> Any:
+    def rows(*args: Argument, **kwargs: object) -> object:
         run = _Run(f, places, args, kwargs)
         y = run.result
         return tuple(map(run.jacobian, y)) if isinstance(y, tuple) else _map(run.jacobian, y)
@@ -170,7 +189,7 @@ def jacobian(f: Callable[..., object], argnums: int | Sequence[int] = 0) -> Call
 
 
 @answers
-def hessian(f: Callable[..., object], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+def hessian(f: Callable[..., object], argnums: int | Sequence[int] = 0) -> Derivative:
     """All second derivatives of a function that returns one number.
 
     Parameters
@@ -196,7 +215,7 @@ def hessian(f: Callable[..., object], argnums: int | Sequence[int] = 0) -> Calla
 
 
 @answers
-def hvp(f: Callable[..., object], argnum: int = 0) -> Callable[..., Any]:
+def hvp(f: Callable[..., object], argnum: int = 0) -> Derivative:
     """The hessian of a function times a vector: Hv = ∇(∇f · v), without forming H.
 
     Parameters
@@ -227,21 +246,19 @@ def hvp(f: Callable[..., object], argnum: int = 0) -> Callable[..., Any]:
         raise TypeError(f"hvp() differentiates one argument, got argnum={argnum!r}")
     slope = grad(f, argnum)
 
-    def product(*args: Any, **kwargs: Any) -> Any:
-        *args_of_f, v = args
+    def product(*args: Argument, **kwargs: object) -> object:
+        *args_of_f, along = args
+        v = _named(along)
 
-        def along_v(*inner: Any, **options: Any) -> Any:
-            g = slope(*inner, **options)
-            if isinstance(g, dict) != isinstance(v, dict) or (
-                isinstance(g, dict) and g.keys() != v.keys()
-            ):
+        def along_v(*inner: object, **options: object) -> Array:
+            g = _named(slope(*inner, **options))
+            if g.keys() != v.keys():
                 raise GraphError("hvp() needs v in the form of the argument: the same names")
-            pairs = [(g[k], v[k]) for k in g] if isinstance(g, dict) else [(g, v)]
-            for a, b in pairs:
-                if np.shape(a) != np.shape(b):
-                    raise ShapeError(f"hvp() needs v of shape {np.shape(a)}, got {np.shape(b)}")
-            dots = [(a * b).sum() for a, b in pairs]
-            return functools.reduce(lambda a, b: a + b, dots)
+            for name, a in g.items():
+                if np.shape(a) != np.shape(v[name]):
+                    raise ShapeError(
+                        f"hvp() needs v of shape {np.shape(a)}, got {np.shape(v[name])}")
+            return functools.reduce(operator.add, [np.multiply(g[k], v[k]).sum() for k in g])
 
         return grad(along_v, argnum)(*args_of_f, **kwargs)
 
@@ -256,7 +273,10 @@ class _Run:
     another way.
     """
 
-    def __init__(self, f: Any, places: int | tuple[int, ...], args: Any, kwargs: Any) -> None:
+    def __init__(
+        self, f: Callable[..., object], places: int | tuple[int, ...], args: tuple[Argument, ...],
+        kwargs: dict[str, object],
+    ) -> None:
         self.single = not isinstance(places, tuple)
         self.places = places if isinstance(places, tuple) else (places,)
         for i in self.places:
@@ -265,28 +285,26 @@ class _Run:
         _different(i % len(args) for i in self.places)
         outer = differentiating.get()
         given = [args[i] for i in self.places]
-        self.wants_tensors = outer > 0 or any(map(_holds_tensor, given))
-        self.record = outer > 0 or any(
-            type(x) is Tensor and x._needs_grad for g in given for x in _leaves(g)
-        )
+        tensors = [t for g in given for t in _tensors(g)]
+        self.wants_tensors = outer > 0 or bool(tensors)
+        self.record = outer > 0 or any(t._needs_grad for t in tensors)
         with _differentiating():
             self.inputs = [_map(_fresh, g) for g in given]
-            self.since = min((x.serial for g in self.inputs for x in _leaves(g)), default=0)
-            inner = list(args)
+            self.since = min((x.serial for g in self.inputs for x in _tensors(g)), default=0)
+            inner: list[object] = list(args)
             for i, x in zip(self.places, self.inputs):
                 inner[i] = x
             self.result = f(*inner, **kwargs)
 
-    def pull(self, seed: Any, y: Tensor | None = None) -> Any:
-        """∂(seed · y)/∂inputs, in their form."""
-        y = self.result if y is None else y
-        found: dict[Tensor, Any] = {}
+    def pulled(self, y: Tensor, seed: Array | None = None) -> Callable[[Tensor], Gradient]:
+        """∂(seed · y)/∂x for each x among the inputs."""
+        found: dict[Tensor, Gradient] = {}
         if y._needs_grad and y.serial >= self.since:
             with with_grad() if self.record else no_grad():
-                seed = first_gradient(y, seed, self.record)
-                found = backward_pass(y, seed, record=self.record, since=self.since)
+                start = first_gradient(y, seed, self.record)
+                found = backward_pass(y, start, record=self.record, since=self.since)
 
-        def one(x: Tensor) -> Any:
+        def of(x: Tensor) -> Gradient:
             g = found.get(x)
             if g is None:
                 g = created("zeros", x.shape, x.dtype, like=x._array)
@@ -295,40 +313,46 @@ class _Run:
             g = values_of(g)
             return lifted(g.copy() if type(g) is np.ndarray and not g.flags.writeable else g)
 
-        gradients = tuple(_map(one, x) for x in self.inputs)
-        return gradients[0] if self.single else gradients
+        return of
 
-    def jacobian(self, y: Any) -> Any:
+    def in_form(self, of: Callable[[Tensor], Gradient]) -> object:
+        """What belongs to each input, in the form of the inputs."""
+        made = tuple(_map(of, x) for x in self.inputs)
+        return made[0] if self.single else made
+
+    def jacobian(self, y: object) -> object:
         """∂y/∂inputs, a row for each entry of y."""
         if type(y) is not Tensor:
             raise GraphError(f"jacobian() needs a function that returns Tensors, got {_what(y)}")
-        rows = []
+        shape, rows = y.shape, []
         for i in range(y.size):
             seed = created("zeros", y.size, y.dtype, like=y._array)
             seed[i] = 1
-            rows.append(self.pull(seed.reshape(y.shape), y))
-        if not rows:
-            empty = tuple(
-                _map(lambda x: np.zeros(y.shape + x.shape, x.dtype), x) for x in self.inputs
-            )
-            return empty[0] if self.single else empty
-        return _stacked(rows, y.shape)
+            rows.append(self.pulled(y, seed.reshape(shape)))
 
-    def given_back(self, y: Tensor) -> Any:
+        def stacked(x: Tensor) -> Gradient:
+            if not rows:
+                return np.zeros(shape + x.shape, x.dtype)
+            return np.stack([row(x) for row in rows]).reshape(shape + x.shape)
+
+        return self.in_form(stacked)
+
+    def given_back(self, y: Tensor) -> Gradient:
         return y if self.wants_tensors else lifted(y._array)
 
 
-def _places(f: object, argnums: Any) -> int | tuple[int, ...]:
+def _places(f: object, argnums: object) -> int | tuple[int, ...]:
     """Which arguments to differentiate: one, or several in a tuple."""
     if not callable(f):
         raise TypeError(f"only functions have derivatives, got {f!r}: give the function, as in"
                         " grad(f), and call what comes back at a point, as in grad(f)(x)")
-    several = isinstance(argnums, tuple | list)
-    for i in argnums if several else [argnums]:
+    several, numbers = isinstance(argnums, tuple | list), []
+    for i in argnums if isinstance(argnums, tuple | list) else [argnums]:
         if not isinstance(i, int | np.integer) or isinstance(i, bool):
             raise TypeError("argnums is the number of an argument, or a tuple or list of numbers,"
                             f" got {argnums!r}")
-    return _different(map(int, argnums)) if several else int(argnums)
+        numbers.append(int(i))
+    return _different(numbers) if several else numbers[0]
 
 
 def _different(places: Iterable[int]) -> tuple[int, ...]:
@@ -339,33 +363,24 @@ def _different(places: Iterable[int]) -> tuple[int, ...]:
     return places
 
 
-def _fresh(x: Any) -> Tensor:
+def _fresh(x: ArrayLike) -> Tensor:
     """A new Tensor for an argument, linked to it if gradients flow there."""
     if type(x) is Tensor and x._needs_grad:
         return apply(ops.positive, x)
     return Tensor(x, requires_grad=True)
 
 
-def _map(change: Callable[[Any], Any], x: Any) -> Any:
+def _named(x: Argument) -> dict[str, ArrayLike]:
+    """The members of a dict; what is none, as one without a name."""
+    return x if isinstance(x, dict) else {"": x}
+
+
+def _map(change: Callable[..., T], x: object) -> T | dict[str, T]:
     return {k: change(v) for k, v in x.items()} if isinstance(x, dict) else change(x)
 
 
-def _leaves(x: object) -> list[Any]:
-    return list(x.values()) if isinstance(x, dict) else [x]
-
-
-def _holds_tensor(x: object) -> bool:
-    return any(type(v) is Tensor for v in _leaves(x))
-
-
-def _stacked(rows: list[Any], shape: tuple[int, ...]) -> Any:
-    """Rows of equal form as one array each, with the given leading shape."""
-    first = rows[0]
-    if isinstance(first, dict):
-        return {k: _stacked([r[k] for r in rows], shape) for k in first}
-    if isinstance(first, tuple):
-        return tuple(_stacked([r[i] for r in rows], shape) for i in range(len(first)))
-    return np.stack(rows).reshape(shape + first.shape)
+def _tensors(x: object) -> list[Tensor]:
+    return [v for v in (x.values() if isinstance(x, dict) else [x]) if type(v) is Tensor]
 
 
 def _what(y: object) -> str:
@@ -422,8 +437,8 @@ class GradCheck(NamedTuple):
 
 @answers
 def gradcheck(
-    f: Callable[..., Any],
-    *inputs: Any,
+    f: Callable[..., object],
+    *inputs: ArrayLike,
     eps: float = 1e-6,
     atol: float = 1e-6,
     rtol: float = 1e-4,
@@ -466,17 +481,21 @@ def gradcheck(
     >>> tg.gradcheck(lambda x: np.tanh(x) * x, np.array([0.5, -2.0])).ok
     True
     """
-    arrays = [np.array(getattr(x, "_array", x), dtype=np.float64) for x in inputs]
+    arrays = [np.array(values_of(x), dtype=np.float64) for x in inputs]
     tensors = [Tensor(a, requires_grad=True) for a in arrays]
-    with _differentiating():
-        y = f(*tensors)
-    if type(y) is not Tensor:
-        raise GraphError(f"gradcheck() needs a function that returns a Tensor, got {_what(y)}")
+
+    def result_of(tensors: list[Tensor]) -> Tensor:
+        with _differentiating():
+            y = f(*tensors)
+        if type(y) is not Tensor:
+            raise GraphError(f"gradcheck() needs a function that returns a Tensor, got {_what(y)}")
+        return y
+
+    y = result_of(tensors)
     weights = np.random.default_rng(0).uniform(0.5, 1.5, y.shape)
 
     def value() -> float:
-        with _differentiating():
-            y = f(*[Tensor(a) for a in arrays])
+        y = result_of([Tensor(a) for a in arrays])
         return float(np.sum(weights * y._array, dtype=np.float64))
 
     centre = value()
@@ -512,7 +531,9 @@ def _place(number: int, index: tuple[int, ...]) -> str:
     return f"input {number}[{', '.join(map(str, index))}]" if index else f"input {number}"
 
 
-def _compared(analytic: Any, numeric: Any, atol: float, rtol: float, kinks: list[str]) -> GradCheck:
+def _compared(
+    analytic: list[Array], numeric: list[Array], atol: float, rtol: float, kinks: list[str]
+) -> GradCheck:
     """Find the worst entry."""
     worst = GradCheck(True, "no entry", 0.0, 0.0, 0.0, kinks)
     for number, (a, n) in enumerate(zip(analytic, numeric)):
@@ -533,7 +554,7 @@ def _compared(analytic: Any, numeric: Any, atol: float, rtol: float, kinks: list
 def _likely_cause(a: np.ndarray, n: np.ndarray) -> str:
     """What usually makes a gradient differ in this way."""
 
-    def same(x: Any, y: Any) -> bool:
+    def same(x: Array, y: Array) -> bool:
         return np.shape(x) == np.shape(y) and np.allclose(x, y, rtol=1e-3, atol=1e-6)
 
     if not np.isfinite(a).all():

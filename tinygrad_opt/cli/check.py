@@ -72,6 +72,6 @@ def _results(name: str) -> Iterator[tuple[Call, GradCheck]]:
         moving = [i for i, x in enumerate(call.inputs) if isinstance(x, Domain)]
 
         found = gradcheck(partial(_called, op, call, drawn, moving),
-                          *(drawn[i] for i in moving), raises=False)
+                          *(np.asarray(drawn[i]) for i in moving), raises=False)
         if found.worst != "no entry":
             yield call, found
