@@ -466,7 +466,7 @@ class ArgumentArray(Symbol):
         method = getattr(np.ndarray, name)
         return lambda *args, **attrs: self.trace.call(method, (self, *args), attrs)
 
-    def __iter__(self) -> Any:
+    def __iter__(self, *args: object) -> Any:
         return (self[i] for i in range(len(self)))
 
     def _refuse_read(self, *args: Any, **kwargs: Any) -> Any:

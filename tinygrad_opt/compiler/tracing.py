@@ -113,7 +113,7 @@ class Tracing(Trace):
     def put(self, x: Symbol, places: Any, values: Any) -> None:
         """x.put(places, values), as a new value of x."""
         self._own(x)
-        inputs = plain((x, places, values))
+        inputs = plain(x), plain(places), plain(values)
         made = put(*inputs)
         self.steps.append(Step(put, inputs, {}, made))
         x.array = made

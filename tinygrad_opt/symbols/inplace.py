@@ -11,12 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from tinygrad_opt.ops import Op
 from tinygrad_opt.symbols.symbol import Symbol, Untraceable, inside, name_of
+from tinygrad_opt.typing import Array
 
 __all__ = ["Call", "InPlace"]
 
@@ -24,34 +25,34 @@ __all__ = ["Call", "InPlace"]
 class Call(NamedTuple):
     """``function(*operands, out)``; the integers number the arrays of `InPlace.bind`."""
 
-    function: Callable[..., Any]
+    function: Callable[..., object]
     operands: tuple[int, ...]
     out: int
 
 
 class _Scaled(NamedTuple):
-    """A number times a vector."""
+    """A number times a vector, or a number alone."""
 
     factor: Symbol
-    vector: Symbol
+    vector: Symbol | None = None
 
 
 class _Rewriting:
-    """Expressions rewritten as numbers and as numbers times vectors; equal calls are made once."""
+    """Expressions rewritten as numbers times vectors; equal calls are made once."""
 
     def __init__(self, vectors: Sequence[Symbol]) -> None:
         self.trace, self.dtype = vectors[0].trace, vectors[0].dtype
-        self.calls: dict[Any, Symbol] = {}
+        self.calls: dict[object, Symbol] = {}
         self.one = self.literal(1)
-        self.known: dict[Symbol, Any] = {x: _Scaled(self.one, x) for x in vectors}
+        self.known = {x: _Scaled(self.one, x) for x in vectors}
         self.roots: set[Symbol] = set()                    # numbers that are square roots
 
-    def of(self, x: object) -> Any:
-        """An expression, or a number, as a Symbol for a number or as a _Scaled vector."""
+    def of(self, x: object) -> _Scaled:
+        """An expression, or a number."""
         if not isinstance(x, Symbol):
             if not isinstance(x, int | float):
                 raise Untraceable(f"a {type(x).__name__} takes part")
-            return self.literal(x)
+            return _Scaled(self.literal(x))
         for s in inside([x], stop=self.known.__contains__):
             if s not in self.known:
                 self.known[s] = self.rewritten(s)
@@ -62,32 +63,33 @@ class _Rewriting:
         code = repr(x)
         return self.calls.setdefault(code, self.trace.symbol(code, x))
 
-    def call(self, function: Any, *operands: Symbol) -> Symbol:
+    def call(self, function: Callable[..., object], *operands: Symbol) -> Symbol:
         key = (function, *map(id, operands))
         if key not in self.calls:
             self.calls[key] = self.trace.call(function, operands, {})
         return self.calls[key]
 
-    def rewritten(self, x: Symbol) -> Any:
+    def rewritten(self, x: Symbol) -> _Scaled:
         if x.function is None:
             if x.ndim or x.name is None:
                 raise Untraceable("an array takes part that the rule was not given")
-            return x
+            return _Scaled(x)
         if x.attrs:
             raise Untraceable(f"{name_of(x.function)} has options")
         operands = [self.of(v) for v in x.inputs]
-        if not any(isinstance(v, _Scaled) for v in operands):
-            return self.number(x.function, *operands)
+        if all(v.vector is None for v in operands):
+            return _Scaled(self.number(x.function, *[v.factor for v in operands]))
         by_entries = isinstance(x.function, np.ufunc) and x.function.signature is None
+        name = name_of(x.function)
         if not (by_entries or x.function is np.where) or x.dtype not in (self.dtype, bool):
-            raise Untraceable(f"{name_of(x.function)} does not go entry by entry")
-        carry = getattr(self, f"_{name_of(x.function)}", None)
-        carried = carry(*operands) if carry is not None and x.dtype != bool else None
+            raise Untraceable(f"{name} does not go entry by entry")
+        carry: Callable[..., _Scaled | None] = getattr(self, f"_{name}", _not_carried)
+        carried = carry(*operands) if x.dtype != bool else None
         if carried is None:
             return _Scaled(self.one, self.call(x.function, *map(self.whole, operands)))
         return carried
 
-    def number(self, function: Any, *parts: Symbol) -> Symbol:
+    def number(self, function: Callable[..., object], *parts: Symbol) -> Symbol:
         """A number computed from numbers."""
         name = name_of(function)
         if parts[-1] is self.one and name in ("multiply", "divide"):
@@ -98,11 +100,10 @@ class _Rewriting:
             raise Untraceable(f"{name} of numbers")
         return self.call(function, *parts)
 
-    def whole(self, x: Any) -> Symbol:
+    def whole(self, x: _Scaled) -> Symbol:
         """A vector with its factor multiplied in; numbers as they are."""
-        if not isinstance(x, _Scaled):
-            result: Symbol = x
-            return result
+        if x.vector is None:
+            return x.factor
         return x.vector if x.factor is self.one else self.call(np.multiply, x.vector, x.factor)
 
     def positive(self, x: Symbol) -> bool:
@@ -117,47 +118,50 @@ class _Rewriting:
     def _negative(self, x: _Scaled) -> _Scaled:
         return _Scaled(self.number(np.negative, x.factor), x.vector)
 
-    def _multiply(self, x: Any, y: Any, function: Any = np.multiply) -> _Scaled:
-        if isinstance(y, _Scaled) and isinstance(x, _Scaled):
-            return _Scaled(self.number(function, x.factor, y.factor),
-                           self.call(function, x.vector, y.vector))
-        number, scaled = (x, y) if isinstance(y, _Scaled) else (y, x)
-        return _Scaled(self.number(np.multiply, number, scaled.factor), scaled.vector)
+    def _multiply(self, x: _Scaled, y: _Scaled, function: np.ufunc = np.multiply) -> _Scaled:
+        factor = self.number(function, x.factor, y.factor)
+        if x.vector is None or y.vector is None:
+            return _Scaled(factor, y.vector if x.vector is None else x.vector)
+        return _Scaled(factor, self.call(function, x.vector, y.vector))
 
-    def _divide(self, x: Any, y: Any) -> _Scaled:
-        if not isinstance(y, _Scaled):
-            return _Scaled(self.number(np.divide, x.factor, y), x.vector)
-        if isinstance(x, _Scaled):
+    def _divide(self, x: _Scaled, y: _Scaled) -> _Scaled:
+        if y.vector is None or x.vector is not None:
             return self._multiply(x, y, np.divide)
-        ratio = self.number(np.divide, x, y.factor)
+        ratio = self.number(np.divide, x.factor, y.factor)
         return _Scaled(self.one, self.call(np.divide, ratio, y.vector))
 
     def _square(self, x: _Scaled) -> _Scaled:
         return self._multiply(x, x)
 
-    def _power(self, x: object, y: object) -> _Scaled | None:
-        squares = isinstance(y, Symbol) and y.name in ("2", "2.0")
+    def _power(self, x: _Scaled, y: _Scaled) -> _Scaled | None:
+        squares = y.vector is None and y.factor.name in ("2", "2.0")
         return self._multiply(x, x) if squares else None
 
     def _sqrt(self, x: _Scaled) -> _Scaled | None:
-        if x.factor is self.one or not self.positive(x.factor):
+        if x.vector is None or x.factor is self.one or not self.positive(x.factor):
             return None
         root = self.number(np.sqrt, x.factor)
         self.roots.add(root)
         return _Scaled(root, self.call(np.sqrt, x.vector))
 
-    def _add(self, x: Any, y: Any, function: Any = np.add) -> _Scaled | None:
-        if isinstance(x, _Scaled) and isinstance(y, _Scaled):
+    def _add(self, x: _Scaled, y: _Scaled, function: np.ufunc = np.add) -> _Scaled | None:
+        if x.vector is None:
+            return None
+        if y.vector is not None:
             if x.vector is not y.vector:
                 return None
             return _Scaled(self.number(function, x.factor, y.factor), x.vector)
-        if isinstance(x, _Scaled) and x.factor in self.roots and self.positive(x.factor):
-            rest = self.number(np.divide, y, x.factor)                 # r√v + ε = r (√v + ε / r)
+        if x.factor in self.roots and self.positive(x.factor):
+            rest = self.number(np.divide, y.factor, x.factor)          # r√v + ε = r (√v + ε / r)
             return _Scaled(x.factor, self.call(function, x.vector, rest))
         return None
 
-    def _subtract(self, x: object, y: object) -> _Scaled | None:
+    def _subtract(self, x: _Scaled, y: _Scaled) -> _Scaled | None:
         return self._add(x, y, np.subtract)
+
+
+def _not_carried(*operands: _Scaled) -> None:
+    """No factor goes through other functions."""
 
 
 class InPlace:
@@ -203,7 +207,7 @@ class InPlace:
         ends = {i: rewriting.whole(rewriting.of(x)) for i, x in results.items()}
         if not all(x.ndim for x in ends.values()):
             raise Untraceable("a result is a single number")
-        conditions = [(rewriting.of(x), answer) for x, answer in list(branches)]
+        conditions = [(rewriting.of(x).factor, answer) for x, answer in list(branches)]
         order = [x for x in inside(ends.values()) if x.ndim and x.function is not None]
         used = dict.fromkeys(v for x in order for v in x.inputs if not v.ndim)
         moves = {n: not set(moving).isdisjoint(inside([n])) for n in used}
@@ -250,8 +254,8 @@ class InPlace:
         self.scratch = [np.dtype(bool) if truth[b] else vectors[0].dtype
                         for b in range(given, len(busy))]
         place = at | {n: len(busy) + i for i, n in enumerate(numbers)}
-        self.calls = [Call(_in_place(x.function),
-                           tuple(place[v] for v in x.inputs), at[x]) for x in order]
+        self.calls = [Call(_where if x.function is np.where else x.function,
+                           tuple(place[v] for v in x.inputs), at[x]) for x in order if x.function]
         copies = [(at[x], i) for i, x in ends.items() if at[x] != i]
         if sum(source < given for source, _ in copies) > 1:
             raise Untraceable("it exchanges vectors")
@@ -270,17 +274,15 @@ class InPlace:
 _BY_NAME = (np.maximum, np.minimum)        # want to be told by name where they write
 
 
-def _where(mask: Any, x: Any, y: Any, out: Any) -> None:
+def _where(mask: Array, x: Array, y: Array, out: Array) -> None:
     """np.where, into an array that is neither x nor y."""
     np.copyto(out, y)
     np.copyto(out, x, where=mask)
 
 
-def _in_place(function: Any) -> Callable[..., Any]:
-    return _where if function is np.where else function
-
-
 # ---- numbers, computed by Python ----
+
+Numbers: TypeAlias = tuple[float, ...] | None
 
 _CODE = {"add": "{} + {}", "subtract": "{} - {}", "multiply": "{} * {}", "divide": "{} / {}",
          "power": "{} ** {}", "negative": "-{}", "positive": "{}", "sqrt": "sqrt({})",
@@ -291,7 +293,7 @@ _CODE = {"add": "{} + {}", "subtract": "{} - {}", "multiply": "{} * {}", "divide
 
 
 def _compiled(arguments: str, wanted: Sequence[Symbol],
-              conditions: Sequence[tuple[Symbol, bool]]) -> Callable[..., Any]:
+              conditions: Sequence[tuple[Symbol, bool]]) -> Callable[..., Numbers]:
     """A function of the given numbers that returns the wanted ones; None if a condition fails."""
     names: dict[Symbol, str] = {}
     space, lines = vars(math).copy(), [f"def numbers({arguments}):"]
@@ -309,5 +311,5 @@ def _compiled(arguments: str, wanted: Sequence[Symbol],
               for n, answer in conditions]
     lines.append(f"    return ({''.join(names[n] + ', ' for n in wanted)})")
     exec("\n".join(lines), space)
-    made: Callable[..., Any] = space["numbers"]
+    made: Callable[..., Numbers] = space["numbers"]
     return made

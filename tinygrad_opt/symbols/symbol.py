@@ -6,14 +6,19 @@ import operator
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from types import FrameType
+from typing import Any, TypeVar, overload
 
 import numpy as np
 
 from tinygrad_opt.ops import Op
 from tinygrad_opt.recording import nested
+from tinygrad_opt.typing import Array
 
 __all__ = ["ABOUT_THE_SHAPE", "Symbol", "Trace", "Untraceable", "inside", "name_of", "plain"]
+
+
+T = TypeVar("T")
 
 
 class Untraceable(Exception):
@@ -40,14 +45,16 @@ class Trace:
     def __init__(self, keep_frames: bool = False) -> None:
         self.branches: list[tuple[Symbol, bool]] = []
         self.made = 0                                      # symbols so far
-        self.frames: dict[int, Any] | None = {} if keep_frames else None
+        self.frames: dict[int, FrameType] | None = {} if keep_frames else None
         self._outside = id(sys._getframe(1))               # the function that traces
 
-    def symbol(self, name: str, value: Any) -> Symbol:
+    def symbol(self, name: str, value: object) -> Symbol:
         """A symbol for an array or a number."""
         return Symbol(value, self, name)
 
-    def call(self, function: Callable[..., Any], inputs: Any, attrs: Any) -> Symbol:
+    def call(
+        self, function: Callable[..., object], inputs: Sequence[object], attrs: Mapping[str, object]
+    ) -> Symbol:
         """The result of ``function(*inputs, **attrs)``."""
         if "out" in attrs:
             raise Untraceable(f"{name_of(function)} writes into an array")
@@ -69,11 +76,11 @@ class Trace:
         """The result of an operation of the table, as one call."""
         return self.call(op, inputs, attrs)
 
-    def check(self, test: Callable[..., None], inputs: object) -> None:
+    def check(self, test: Callable[..., None], inputs: Sequence[object]) -> None:
         """Run a test of values, which makes nothing."""
         test(*plain(inputs))
 
-    def put(self, x: Symbol, places: Any, values: Any) -> None:
+    def put(self, x: Symbol, places: object, values: object) -> None:
         """``x.put(places, values)``, which changes x."""
         raise Untraceable("put() writes into an array")
 
@@ -122,10 +129,13 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
 
     __slots__ = ("array", "attrs", "function", "inputs", "name", "serial", "trace")
 
+    array: Any
+    inputs: tuple[Any, ...]
+
     def __init__(
-        self, value: Any, trace: Trace, name: str | None = None,
-        function: Callable[..., Any] | None = None, inputs: tuple[Any, ...] = (),
-        attrs: Mapping[str, Any] = {},
+        self, value: object, trace: Trace, name: str | None = None,
+        function: Callable[..., object] | None = None, inputs: tuple[object, ...] = (),
+        attrs: Mapping[str, object] = {},
     ) -> None:
         self.array, self.trace, self.name = value, trace, name
         self.function, self.inputs, self.attrs = function, inputs, attrs
@@ -139,13 +149,13 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
     T = property(lambda self: self.transpose())
     mT = property(lambda self: self.swapaxes(-1, -2))
 
-    def __traced_array__(self) -> Any:
+    def __traced_array__(self) -> object:
         return self.array
 
     def __len__(self) -> int:
         return len(self.array)
 
-    def __getitem__(self, index: Any) -> Symbol:
+    def __getitem__(self, index: object) -> Symbol:
         return self.trace.call(operator.getitem, (self, index), {})
 
     def __array_ufunc__(
@@ -156,7 +166,10 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
         function = ufunc if method == "__call__" else getattr(ufunc, method)
         return self.trace.call(function, inputs, attrs)
 
-    def __array_function__(self, func: Any, types: object, args: Any, kwargs: Any) -> Any:
+    def __array_function__(
+        self, func: Callable[..., object], types: object, args: Sequence[object],
+        kwargs: Mapping[str, object],
+    ) -> object:
         if func in ABOUT_THE_SHAPE:
             return func(*plain(args), **kwargs)
         plain_form = getattr(func, "plain", None)
@@ -166,10 +179,10 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
             raise Untraceable(f"{name_of(func)} writes into an array")
         return self.trace.call(func, args, dict(kwargs))
 
-    def __apply_op__(self, op: Op, inputs: Sequence[object], attrs: Mapping[str, object]) -> Any:
+    def __apply_op__(self, op: Op, inputs: Sequence[object], attrs: Mapping[str, object]) -> object:
         return self.trace.apply(op, inputs, attrs)
 
-    def __check__(self, test: Callable[..., None], inputs: object) -> None:
+    def __check__(self, test: Callable[..., None], inputs: Sequence[object]) -> None:
         self.trace.check(test, inputs)
 
     def __getattr__(self, name: str) -> Callable[..., object]:
@@ -185,7 +198,7 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
     def __bool__(self) -> bool:
         return self.trace.decide(self)
 
-    def _refuse(self, *args: Any) -> Any:
+    def _refuse(self, *args: object) -> object:
         raise Untraceable("it asks for the values of an array")
 
     __array__ = __float__ = __int__ = __index__ = __iter__ = __setitem__ = _refuse
@@ -202,12 +215,16 @@ _WRITING = {np.copyto, np.put, np.putmask, np.place, np.put_along_axis, np.fill_
 ABOUT_THE_SHAPE = {np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.common_type}
 
 
-def plain(x: object) -> Any:
+@overload
+def plain(x: Symbol) -> Array: ...
+@overload
+def plain(x: T) -> T: ...
+def plain(x: object) -> object:
     """The same, in lists, tuples and dicts too, with arrays and numbers for symbols."""
     return x.array if isinstance(x, Symbol) else nested(plain, x)
 
 
-def name_of(function: Any) -> str:
+def name_of(function: object) -> str:
     """What a function is called: ``sum`` for np.sum, np.add.reduce, ndarray.sum and ops.sum."""
     owner = getattr(function, "__self__", None)
     if isinstance(owner, np.ufunc):

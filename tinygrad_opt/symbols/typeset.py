@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -127,7 +127,7 @@ def index_text(index: object, operand: Callable[[object], str] = str) -> str:
     return ", ".join(words)
 
 
-def text(x: Any, notation: int = UNICODE, *, numbers: bool = False) -> str:
+def text(x: object, notation: int = UNICODE, *, numbers: bool = False) -> str:
     """An expression as it is written on a blackboard.
 
     Parameters
@@ -181,7 +181,7 @@ class _Typesetter:
         self.notation, self.numbers = notation, numbers
         self.known: dict[Symbol, tuple[str, int]] = {}
 
-    def operand(self, x: Any) -> tuple[str, int]:
+    def operand(self, x: object) -> tuple[str, int]:
         """An expression inside another, which a name ends."""
         if isinstance(x, Symbol) and x.name is not None:
             if not self.numbers or np.size(x.array) != 1:
@@ -194,7 +194,7 @@ class _Typesetter:
             self.known[x] = (whole, binds) if len(whole) <= _LONG else ("…", _ATOM)
         return self.known[x]
 
-    def whole(self, x: Any) -> tuple[str, int]:
+    def whole(self, x: object) -> tuple[str, int]:
         """An expression, and how strongly it binds."""
         if not isinstance(x, Symbol):
             entries = np.asarray(x)
@@ -229,7 +229,7 @@ class _Typesetter:
 _LONG = 400                # characters; what is longer inside another expression is an ellipsis
 
 
-def _value(x: Any) -> tuple[str, int]:
+def _value(x: float) -> tuple[str, int]:
     """A number as an operand."""
     shown = str(x) if isinstance(x, bool) else number(x)
     return (f"({shown})" if shown.startswith("-") else shown), _POWER if "e" in shown else _ATOM
