@@ -16,7 +16,7 @@ import functools
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -33,18 +33,12 @@ from tinygrad_opt.tensor import (
     first_gradient,
     values_of,
 )
-from tinygrad_opt.typing import Array, ArrayLike
+from tinygrad_opt.typing import Array, ArrayLike, Derivative
 
 __all__ = ["GradCheck", "grad", "gradcheck", "hessian", "hvp", "jacobian", "value_and_grad"]
 
 T = TypeVar("T")
 Argument: TypeAlias = "ArrayLike | dict[str, ArrayLike]"           # that can be differentiated
-
-
-class Derivative(Protocol):
-    """Takes the arguments of a function; what it gives has the form of those differentiated."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 
 
 @contextmanager

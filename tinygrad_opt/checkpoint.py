@@ -23,14 +23,15 @@ from contextlib import contextmanager, suppress
 from io import BytesIO
 from itertools import count
 from pathlib import Path
-from typing import Any, BinaryIO
+from types import FrameType, ModuleType
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
 from tinygrad_opt.errors import CheckpointError
 from tinygrad_opt.hints import answers
 from tinygrad_opt.tensor import values_of
-from tinygrad_opt.typing import Array
+from tinygrad_opt.typing import Array, Stateful
 
 try:
     import fcntl
@@ -46,7 +47,7 @@ TREE = "tree"                                              # the array that hold
 
 @answers
 def save(
-    path: str | os.PathLike[str], model: Any = None, optimizer: Any = None, **more: Any
+    path: str | os.PathLike[str], model: object = None, optimizer: object = None, **more: object
 ) -> Path:
     """Write a model, an optimizer and whatever else is to be kept.
 
@@ -96,7 +97,7 @@ def save(
     path = path_of("save", path)
     states = {name: g.bit_generator.state for name, g in _generators(model).items()}
     parts = {"model": model, "optimizer": optimizer, "random": states or None,
-             "architecture": model.architecture() if hasattr(model, "architecture") else None}
+             "architecture": getattr(model, "architecture", lambda: None)()}
     own = {key: part for key, part in parts.items() if part is not None}
     if taken := sorted(own.keys() & more.keys()):
         raise CheckpointError(f"cannot save {path}: the name {taken[0]!r} is taken, by what is kept"
@@ -115,7 +116,7 @@ def save(
 
 @answers
 def load(
-    path: str | os.PathLike[str], model: Any = None, optimizer: Any = None
+    path: str | os.PathLike[str], model: Stateful | None = None, optimizer: Stateful | None = None
 ) -> dict[str, Any]:
     """Read what `save` wrote, and give a model and an optimizer their states back.
 
@@ -172,7 +173,9 @@ def _generators(model: object) -> dict[str, np.random.Generator]:
     return model.generators() if hasattr(model, "generators") else {}
 
 
-def _put_back(content: dict[str, Any], model: Any, optimizer: Any) -> None:
+def _put_back(
+    content: dict[str, Any], model: Stateful | None, optimizer: Stateful | None
+) -> None:
     """Load the states into a model and an optimizer, all or none."""
     for name, target in (("model", model), ("optimizer", optimizer)):
         if target is not None and name not in content:
@@ -219,7 +222,7 @@ def uninterrupted() -> Iterator[None]:
     if handler is None:                         # another thread, or a handler not set from Python
         yield
         return
-    arrived: list[Any] = []
+    arrived: list[tuple[int, FrameType | None]] = []
     signal.signal(signal.SIGINT, lambda number, frame: arrived.append((number, frame)))
     try:
         yield
@@ -252,7 +255,7 @@ def blaming(path: Path, what: str) -> Iterator[None]:
 
 
 def _pack(value: object, place: tuple[str, ...], arrays: dict[str, Array],
-          name: Callable[[tuple[str, ...]], str | None]) -> Any:
+          name: Callable[[tuple[str, ...]], str | None]) -> object:
     """The JSON form of a value; its arrays are put aside under names of their own."""
     if value is None or isinstance(value, bool | str) or type(value) in (int, float):
         return value
@@ -281,7 +284,7 @@ def _pack(value: object, place: tuple[str, ...], arrays: dict[str, Array],
     return {"array": chosen}
 
 
-def _unpack(node: object, arrays: dict[str, Array]) -> Any:
+def _unpack(node: object, arrays: dict[str, Array]) -> object:
     """The value that a JSON form stands for."""
     if not isinstance(node, dict | list):
         return node
@@ -317,8 +320,9 @@ def _npz_name(place: tuple[str, ...]) -> str | None:
 
 
 def _write_npz(file: BinaryIO, text: str, arrays: dict[str, Array]) -> None:
-    members: dict[str, Any] = {TREE: np.frombuffer(text.encode("ascii"), np.uint8), **arrays}
-    np.savez(file, **members)
+    # NumPy's stubs take a name among them for one of the options
+    write: Callable[..., None] = np.savez
+    write(file, **{TREE: np.frombuffer(text.encode("ascii"), np.uint8), **arrays})
 
 
 def _read_npz(path: Path) -> tuple[str | None, dict[str, Array]]:
@@ -363,7 +367,7 @@ def _npy(content: bytes) -> Array:
     claimed, found = math.prod(shape) * max(dtype.itemsize, 1), len(content) - stream.tell()
     if claimed != found:
         raise ValueError(f"its header claims {claimed} bytes of data, the file has {found}")
-    order: Any = "F" if fortran else "C"
+    order: Literal["F", "C"] = "F" if fortran else "C"
     result: Array = np.ndarray(shape, dtype, content, stream.tell(), order=order).copy("K")
     return result
 
@@ -378,7 +382,7 @@ def _safetensors_name(place: tuple[str, ...]) -> str | None:
     return None if name == "__metadata__" or not name.isprintable() else name
 
 
-def _safetensors() -> Any:
+def _safetensors() -> ModuleType:
     """The package, whose NumPy side is imported with it."""
     try:
         import safetensors.numpy

@@ -11,7 +11,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias, TypeGuard, TypeVar, cast
+from typing import TypeAlias, TypeGuard, TypeVar, cast
 
 import numpy as np
 
@@ -566,6 +566,9 @@ def svd(x: Array) -> Array:
 # ---- indexing ------------------------------------------------------------------------------------
 
 
+add_at: Callable[..., None] = np.add.at                    # takes slices and tuples too
+
+
 def reads_each_entry_once(index: object) -> bool:
     """Slices, integers and boolean masks do; integer arrays may repeat."""
     parts = index if isinstance(index, tuple) else (index,)
@@ -573,7 +576,7 @@ def reads_each_entry_once(index: object) -> bool:
                if isinstance(p, list) or (hasattr(p, "shape") and p.shape != ()))
 
 
-def scatter(g: Array, index: Any, shape: Shape) -> Array:
+def scatter(g: Array, index: Indices, shape: Shape) -> Array:
     """Zeros of the shape, with g added at the index; where the index repeats, entries add up."""
     if is_duck(g):
         return _scattered(g, index, shape)
@@ -581,10 +584,10 @@ def scatter(g: Array, index: Any, shape: Shape) -> Array:
     if reads_each_entry_once(index):
         out[index] = g
     elif out.size > 16 * np.size(g):                       # few rows of a large table
-        np.add.at(out, index, g)
+        add_at(out, index, g)
     else:                                                  # add.at is far faster along one axis
         places = np.arange(out.size).reshape(shape)[index]
-        np.add.at(out.reshape(-1), places.reshape(-1), np.broadcast_to(g, places.shape).reshape(-1))
+        add_at(out.reshape(-1), places.reshape(-1), np.broadcast_to(g, places.shape).reshape(-1))
     return out
 
 

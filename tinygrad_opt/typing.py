@@ -29,16 +29,22 @@ if TYPE_CHECKING:
         def state_dict(self) -> Mapping[str, object]: ...
 
         def load_state_dict(self, state: Any, /) -> object: ...
+
+    class Derivative(Protocol):
+        """Takes the arguments of a function; what it gives has the form of one of them, or of
+        several."""
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 else:                                          # Python 3.10 has none, and none is evaluated
-    CapsuleType = Model = Stateful = object
+    CapsuleType = Derivative = Model = Stateful = object
     Unpack = dict
 
     def dataclass_transform(**how: object) -> Callable[[type], type]:
         return lambda kind: kind
 
-__all__ = ["Array", "ArrayLike", "Axis", "CapsuleType", "DTypeLike", "Index", "Indices", "Loss",
-           "Model", "Predicts", "Rate", "Seed", "Shape", "Size", "Stateful", "Unpack",
-           "dataclass_transform"]
+__all__ = ["Array", "ArrayLike", "Axis", "CapsuleType", "DTypeLike", "Derivative", "Index",
+           "Indices", "Loss", "Model", "Predicts", "Rate", "Seed", "Shape", "Size", "Stateful",
+           "Unpack", "dataclass_transform"]
 
 # Rules, kernels and VJPs are typed as what they say, NumPy code on arrays; the same text runs on
 # Tensors and symbols.
