@@ -6,13 +6,24 @@ import functools
 import gc
 import types
 import weakref
-from collections.abc import Callable
-from typing import Any, NamedTuple, NoReturn
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
 from tinygrad_opt.compiler.bound import put
-from tinygrad_opt.compiler.program import Call, Program, Ref, Slot, address, owner_of, slots_in
+from tinygrad_opt.compiler.program import (
+    Call,
+    Program,
+    Ref,
+    Slot,
+    address,
+    is_random,
+    members,
+    owner_of,
+    slots_in,
+)
 from tinygrad_opt.compiler.tracing import steps_of
 from tinygrad_opt.errors import (
     CaptureError,
@@ -25,7 +36,7 @@ from tinygrad_opt.errors import (
     subject,
 )
 from tinygrad_opt.kernels import is_duck
-from tinygrad_opt.ops import TABLE, Joint, Op
+from tinygrad_opt.ops import TABLE, Joint, Op, VJPs
 from tinygrad_opt.recording import nested, tick, tracer
 from tinygrad_opt.symbols import ABOUT_THE_SHAPE, Symbol, Trace, plain
 from tinygrad_opt.tensor import (
@@ -37,9 +48,11 @@ from tinygrad_opt.tensor import (
     set_gradient,
     values_of,
 )
+from tinygrad_opt.typing import Array, ArrayLike
 
 __all__ = ["Recorder"]
 
+R = TypeVar("R")
 _KERNELS = {row.kernel for row in TABLE.values()}
 
 
@@ -54,23 +67,23 @@ class Recorder:
         self.slots: list[Slot] = []
         self.calls: list[Call] = []
         self.arguments: list[int] = []
-        self.leaves: list[tuple[Tensor, np.ndarray]] = []
-        self.seen: list[tuple[Any, str, Any]] = []      # (object, attribute, value) branched on
+        self.leaves: list[tuple[Tensor, Array]] = []
+        self.seen: list[tuple[object, str, object]] = []   # object, attribute, value branched on
         self.fresh: list[Tensor] = []            # that had no gradient when the step began
         self.added_to: list[Tensor] = []         # whose gradients from before the step count
+        self.refusal: Exception | None = None    # the first thing that a replay would leave out
         self._slot_of: dict[int, int] = {}       # id of an array -> its slot
         self._memory: dict[int, tuple[int, int]] = {}   # id of an owner -> slot, where it begins
-        self._written: dict[Any, int] = {}       # what was computed -> its slot
+        self._written: dict[object, int] = {}    # what was computed -> its slot
         self._forgotten: set[Tensor] = set()     # whose gradients were set by the step itself
-        self._made: list[tuple[Any, Any]] = []   # weak references to what was computed, where
-        self.refusal: Exception | None = None    # the first thing that a replay would leave out
+        self._made: list[tuple[weakref.ref[object], tuple[str, int]]] = []     # by which line
         self._began = tick()
         self._modes = np.geterr()
         self._effects = 0
-        self._alive: dict[int, Any] = {}         # arrays by id, so that ids stay valid meanwhile
+        self._alive: dict[int, Array] = {}       # arrays by id, so that ids stay valid meanwhile
         self._trace = ArgumentTrace(self)
 
-    def program(self, result: Any) -> Program:
+    def program(self, result: object) -> Program:
         """The program of a step that has returned this."""
         return Program(self.slots, self.calls, self.arguments, self._refer(returned(result)),
                        self.leaves, seen=self.seen, fresh=self.fresh, added_to=self.added_to)
@@ -92,55 +105,59 @@ class Recorder:
 
     # ---- what the engine asks of it (tinygrad_opt.tensor.Tracer) ----
 
-    def feed(self, value: Any, name: str) -> Any:
+    def feed(self, value: Tensor | ArrayLike, name: str) -> object:
         """What stands for an array or a Tensor among the arguments while the step is captured."""
         if is_duck(values_of(value)):
             self.refuse(captured_foreign, value)
-        array = _copy(values_of(value))
+        array = _copy(np.asarray(values_of(value)))
         taken = sum(self.slots[i].name.split(" ")[0] == name for i in self.arguments)
         name = f"{name} {taken}" if taken else name        # several in one argument
-        self.arguments.append(self._add(_slot("argument", array, name=name, array=array), array))
+        self.arguments.append(self._add(Slot.like("argument", array, name, array), array))
         given = Tensor(array, name=name) if type(value) is Tensor else self.lift(array, name)
         self._made.append((weakref.ref(given), caller_line()))
         return given
 
-    def compute(self, function: Any, inputs: Any, attrs: dict[str, Any]) -> tuple[Any, Any]:
+    def compute(
+        self, function: Callable[..., object], inputs: Iterable[object], attrs: Mapping[str, object]
+    ) -> tuple[Any, object]:
         """Call a function and write it down: an Op as the NumPy calls that its kernel makes."""
+        inputs = tuple(inputs)
         self._know(inputs)
-        arrays, attrs = deep_values(plain(tuple(inputs))), deep_values(plain(attrs))
+        arrays, attrs = deep_values(plain(inputs)), deep_values(plain(attrs))
         if isinstance(function, Op):
             return self._operation(function, arrays, attrs)
         made = function(*arrays, **attrs)
         if function in ABOUT_THE_SHAPE:
             return made, None
-        if isinstance(made, list | tuple):
-            return self._calls(function, arrays, attrs, made), None
-        if not isinstance(made, np.ndarray | np.generic):
+        if not isinstance(made, list | tuple | np.ndarray | np.generic):
             self.refuse(captured_read, next(x for x in inputs if hasattr(x, "shape")))
-        return self._call(function, arrays, attrs, made), None
+        return self._write(function, arrays, attrs, made), None
 
-    def vjps(self, z: Tensor) -> Any:
+    def vjps(self, z: Tensor) -> VJPs:
         """The VJPs of the operation that made z, written down when they are called."""
+        op = z.op
+        assert op is not None                              # it was computed
         self._know((z, *z.inputs))
-        known = TABLE.get(z.op.name) is z.op               # type: ignore[union-attr]
+        known = TABLE.get(op.name) is op
 
-        def traced(vjp: Any) -> Any:
-            def product(*operands: Any, **attrs: Any) -> Any:
+        def traced(vjp: Callable[..., object]) -> Callable[..., Any]:
+            def product(*operands: object, **attrs: object) -> object:
                 arrays = plain(operands)
                 made = vjp(*arrays, **attrs)
-                opened = self._opened(vjp, arrays, attrs, made) if known else None
-                if opened is None:
-                    if isinstance(made, list | tuple):
-                        opened = self._calls(vjp, arrays, attrs, made)
-                    else:
-                        opened = self._call(Result(vjp), arrays, attrs, made)
-                return nested(self.lift, opened) if isinstance(opened, list) else self.lift(opened)
-            return vjp and product
+                opened = self._opened(
+                    lambda *x, **o: (vjp(*x, **o), None), arrays, attrs, made) if known else None
+                if opened is not None:
+                    return self.lift(opened[0])
+                several = isinstance(made, list | tuple)
+                return self.lift(self._write(
+                    vjp if several else Result(vjp), arrays, attrs, made))
+            return product
 
-        vjps = z.op.vjps                                   # type: ignore[union-attr]
-        return Joint(traced(vjps.vjp)) if isinstance(vjps, Joint) else list(map(traced, vjps))
+        if isinstance(op.vjps, Joint):
+            return Joint(traced(op.vjps.vjp))
+        return [vjp and traced(vjp) for vjp in op.vjps]
 
-    def lift(self, array: Any, name: str | None = None) -> Any:
+    def lift(self, array: object, name: str | None = None) -> Any:
         """An array that the step has computed, as a symbol that records what is done with it."""
         if isinstance(array, list | tuple):
             return nested(self.lift, array)
@@ -148,7 +165,7 @@ class Recorder:
             return array
         return ArgumentArray(array, self._trace, name)
 
-    def read(self, owner: Any, name: str, value: Any) -> Any:
+    def read(self, owner: object, name: str, value: object) -> Any:
         """Note an attribute that Python branches on; give a gradient that the step has computed."""
         if type(owner) is not Tensor:
             self.seen.append((owner, name, value))
@@ -164,7 +181,7 @@ class Recorder:
             self.refuse(captured_gradient, owner)
         return self.lift(value)
 
-    def act(self, action: Callable[..., None], args: Any) -> None:
+    def act(self, action: Callable[..., None], args: Sequence[Any]) -> None:
         """Do something that is not a computation, now and at each replay."""
         args = plain(args)
         token = tracer.set(None)
@@ -181,10 +198,10 @@ class Recorder:
                 self._forgotten.update(args[0])
             elif action is set_gradient:
                 self._forgotten.add(args[0])
-            self.calls.append(Call(action, self._refer(args, keep_tensors=True)))
+            self.calls.append(Call(action, self._refer_all(args, keep_tensors=True)))
         self._effects += 1
 
-    def refuse(self, error: Callable[[Any], Exception], x: Any) -> NoReturn:
+    def refuse(self, error: Callable[[object], Exception], x: object) -> NoReturn:
         """Raise the error about x: a replay would not do this again, whoever catches it."""
         self.refusal = self.refusal or error(x)
         raise self.refusal
@@ -198,118 +215,128 @@ class Recorder:
 
     # ---- how it writes ----
 
-    def _know(self, inputs: Any) -> None:
+    def _know(self, inputs: Iterable[object]) -> None:
         """Tensors that the step finds are leaves of the program."""
         for x in inputs:
             if type(x) is Tensor:
                 self._slot(x._array, x)
 
-    def _operation(self, op: Op, arrays: Any, attrs: dict[str, Any]) -> tuple[np.ndarray, Any]:
+    def _operation(
+        self, op: Op, arrays: tuple[object, ...], attrs: Mapping[str, object]
+    ) -> tuple[Array, object]:
         """The value of an Op, and what its kernel shares with its VJPs."""
         if isinstance(op.kernel, np.ufunc):
             return self._call(op.kernel, arrays, attrs, op.kernel(*arrays, **attrs)), None
-        shared = {} if op.shared is None else {"shared": op.shared(*arrays, **attrs)}
-        made = np.asarray(op.kernel(*arrays, **attrs, **shared))
-        if TABLE.get(op.name) is op and not _is_random(attrs):
+        shared = None if op.shared is None else op.shared(*arrays, **attrs)
+        known = {} if op.shared is None else {"shared": shared}
+        made = op.kernel(*arrays, **attrs, **known)
+        if TABLE.get(op.name) is op and not is_random(attrs.values()):
             opened = self._opened(functools.partial(_with_shared, op), arrays, attrs, made)
             if opened is not None:
-                result: tuple[np.ndarray, Any] = opened
-                return result
-        if shared:                                         # once for the kernel and the VJPs
-            parts = shared["shared"]
-            known = (self._calls(op.shared, arrays, attrs, parts) if isinstance(parts, tuple)
-                     else self._call(op.shared, arrays, attrs, parts))
-            attrs = {**attrs, "shared": known}
-            return self._call(op.kernel, arrays, attrs, op.kernel(*arrays, **attrs)), known
-        return self._call(op.kernel, arrays, attrs, made), None
+                return opened
+        if op.shared is None:
+            return self._call(op.kernel, arrays, attrs, made), None
+        parts = self._write(op.shared, arrays, attrs, shared)          # once for kernel and VJPs
+        attrs = {**attrs, "shared": parts}
+        return self._call(op.kernel, arrays, attrs, op.kernel(*arrays, **attrs)), parts
 
-    def _opened(self, function: Any, arrays: Any, attrs: dict[str, Any], made: Any) -> Any:
-        """Write the calls that a function of the table makes, and give what they make; None if
+    def _opened(
+        self, function: Callable[..., tuple[object, object]], arrays: tuple[object, ...],
+        attrs: Mapping[str, object], made: object,
+    ) -> tuple[Any, object] | None:
+        """Write the calls that make what a function of the table makes, and what it shares; None if
         they do not make the same arrays as the function itself."""
         try:
             steps, result = steps_of(function, arrays, attrs)
         except Exception:                                  # whatever it is, the function works
             return None
         inner = [step.made for step in steps if step.made is not None]
-        ends = result[0] if isinstance(function, functools.partial) else result
-        if not self._same(ends, made, arrays, inner):
+        if not self._same(result[0], made, inner):
             return None
         ids = {i for array in inner for i in (id(array), id(owner_of(array)))}
         ids = {i for i in ids if i not in self._slot_of and i not in self._memory}
         for step in steps:
             if step.made is None:
-                self.calls.append(Call(step.kernel, self._refer(step.inputs)))
+                self.calls.append(Call(step.kernel, self._refer_all(step.inputs)))
             else:
                 self._call(step.kernel, step.inputs, step.attrs, step.made)
-        kept = {i for array in _arrays_in(result) for i in (id(array), id(owner_of(array)))}
-        for table in (self._slot_of, self._memory, self._alive):
-            for i in ids - kept:                           # nobody else has seen them
+        kept = {i for array in members(result) if isinstance(array, np.ndarray)
+                for i in (id(array), id(owner_of(array)))}
+        for i in ids - kept:                               # nobody else has seen them
+            for table in (self._slot_of, self._memory, self._alive):
                 table.pop(i, None)
-        return result
+        made, shared = result
+        return made, shared
 
-    def _same(self, ends: Any, made: Any, arrays: Any, inner: list[Any]) -> bool:
+    def _same(self, ends: object, made: object, inner: list[Array]) -> bool:
         """Whether the traced calls made the very arrays that the function makes, and new ones."""
         if isinstance(made, list | tuple):
-            return len(ends) == len(made) and all(
-                self._same(e, m, arrays, inner) for e, m in zip(ends, made))
-        made = np.asarray(made)
+            return isinstance(ends, list | tuple) and len(ends) == len(made) and all(
+                self._same(e, m, inner) for e, m in zip(ends, made))
+        array = np.asarray(made)
         return (
             isinstance(ends, np.ndarray)
-            and (ends.shape, ends.dtype, ends.strides) == (made.shape, made.dtype, made.strides)
-            and ends.tobytes() == made.tobytes()
+            and (ends.shape, ends.dtype, ends.strides) == (array.shape, array.dtype, array.strides)
+            and ends.tobytes() == array.tobytes()
             and (any(owner_of(ends) is owner_of(x) for x in inner) or id(ends) in self._slot_of)
         )
 
-    def _calls(self, function: Any, inputs: Any, attrs: Any, made: Any) -> list[np.ndarray]:
-        """Write a call down for each of several results, in memory of their own or of an input."""
-        owners = {id(owner_of(x)) for x in _arrays_in(list(inputs))}
+    def _write(self, function: Callable[..., object], inputs: Sequence[object],
+               attrs: Mapping[str, object], made: object) -> Array | list[Array]:
+        """Write down a call, or one for each of several results, which get memory of their own or
+        that of an input."""
+        if not isinstance(made, list | tuple):
+            return self._call(function, inputs, attrs, made)
+        owners = {id(owner_of(x)) for x in members(inputs) if isinstance(x, np.ndarray)}
         return [
             self._call(Result(function, i), inputs, attrs, member
                        if isinstance(member, np.ndarray) and id(owner_of(member)) in owners
-                       else _copy(member))
+                       else _copy(np.asarray(member)))
             for i, member in enumerate(made)]
 
-    def _call(self, kernel: Any, inputs: Any, attrs: Any, made: Any) -> np.ndarray:
+    def _call(self, kernel: Callable[..., object], inputs: Sequence[object],
+              attrs: Mapping[str, object], made: object) -> Array:
         """Write one call down, unless its result is known or is a part of what is known."""
-        made = np.asarray(made)
-        call = Call(kernel, self._refer(tuple(inputs)), self._refer(attrs))
+        array = np.asarray(made)
+        call = Call(kernel, self._refer_all(inputs),
+                    {name: self._refer(x) for name, x in attrs.items()})
+        if not self._is_known(call, array):
+            self._temporary(call, array)
+        return array
+
+    def _is_known(self, call: Call, made: Array) -> bool:
+        """Whether it costs no call to have what a call has made, and note where it is then."""
         if id(made) in self._slot_of:                      # astype and its kin may do nothing
-            result: np.ndarray = made
-            return result
+            return True
+        memory = self._memory.get(id(owner_of(made)))
+        if memory is not None:                             # a part of a temporary
+            self._view(made, *memory)
+            return True
         reads = list(slots_in((call.inputs, call.attrs)))
-        known = self._memory.get(id(owner_of(made)))
-        if known is not None:                              # a part of a temporary costs no call
-            self._view(made, *known)
-            result = made
-            return result
-        for s in reads:                                    # and so does a part of what is outside
+        for s in reads:                                    # a part of what is outside
             base = s if self.slots[s].base < 0 else self.slots[s].base
             outside = self.slots[base].array
             if outside is not None and owner_of(outside) is owner_of(made):
                 offset = address(made) - address(outside)
-                self._add(_slot("view", made, array=made, base=base, offset=offset), made)
-                result = made
-                return result
-        if _is_pure(kernel) and not _is_random(attrs):
-            if all(self.slots[s].is_frozen for s in reads):
-                constant = _copy(made)
-                constant.flags.writeable = owner_of(constant).flags.writeable = False
-                self._add(_slot("constant", made, array=constant), made)
-                result = made
-                return result
-            key = self._key(call, reads)
-            if key in self._written:
-                self._alias(made, self._written[key])
-                result = made
-                return result
-            self._written[key] = len(self.slots)
-        self._temporary(call, made)
-        result = made
-        return result
+                self._add(Slot.like("view", made, "", made, base, offset), made)
+                return True
+        if not _is_pure(call.kernel) or call.is_random:
+            return False
+        if all(self.slots[s].is_frozen for s in reads):
+            constant = _copy(made)
+            constant.flags.writeable = owner_of(constant).flags.writeable = False
+            self._add(Slot.like("constant", made, outside=constant), made)
+            return True
+        key = self._key(call, reads)
+        if key in self._written:
+            self._alias(made, self._written[key])
+            return True
+        self._written[key] = len(self.slots)
+        return False
 
-    def _temporary(self, call: Call, made: np.ndarray) -> None:
+    def _temporary(self, call: Call, made: Array) -> None:
         """A new array that this call makes."""
-        slot = _slot("temporary", made)
+        slot = Slot.like("temporary", made)
         slot.offset = slot.reach[0]
         call.output = self._add(slot, made)
         owner = owner_of(made)
@@ -319,7 +346,7 @@ class Recorder:
         call.modes = modes if modes != self._modes else None
         self.calls.append(call)
 
-    def _alias(self, made: np.ndarray, slot: int) -> None:
+    def _alias(self, made: Array, slot: int) -> None:
         """Take an array for one that is known: the same values in the same layout."""
         self._slot_of[id(made)] = slot
         self._keep(made)
@@ -328,19 +355,19 @@ class Recorder:
         if self.slots[base].kind == "temporary":
             self._memory[id(owner_of(made))] = base, address(made) - part.offset
 
-    def _view(self, part: np.ndarray, base: int, begin: int) -> int:
+    def _view(self, part: Array, base: int, begin: int) -> int:
         """A part of the memory of a temporary; the same part is the same slot."""
         offset = address(part) - begin
         key = base, offset, part.shape, part.strides, part.dtype
         known = self._written.get(key)
         if known is None:
             known = self._written[key] = self._add(
-                _slot("view", part, base=base, offset=offset), part)
+                Slot.like("view", part, base=base, offset=offset), part)
         self._slot_of[id(part)] = known
         self._keep(part)
         return known
 
-    def _add(self, slot: Slot, array: np.ndarray) -> int:
+    def _add(self, slot: Slot, array: Array) -> int:
         self.slots.append(slot)
         number = self._slot_of[id(array)] = len(self.slots) - 1
         if slot.array is None:
@@ -348,12 +375,12 @@ class Recorder:
         self._alive[id(array)] = array
         return number
 
-    def _keep(self, array: np.ndarray) -> None:
+    def _keep(self, array: Array) -> None:
         """Hold what was computed while the capture lasts, and note who computed it."""
         self._alive[id(array)] = array
         self._made.append((weakref.ref(array), caller_line()))
 
-    def _slot(self, array: np.ndarray, tensor: Tensor | None = None) -> int:
+    def _slot(self, array: Array, tensor: Tensor | None = None) -> int:
         """The slot of an array; one that no call made exists outside the program."""
         known = self._slot_of.get(id(array))
         if known is not None:
@@ -369,11 +396,11 @@ class Recorder:
                 " it: a replay would not compute it again. Compute it in the step, or pass it in."
             )
         if tensor is None or not array.flags.writeable:
-            return self._add(_slot("constant", array, array=array), array)
+            return self._add(Slot.like("constant", array, outside=array), array)
         self.leaves.append((tensor, array))
-        return self._add(_slot("leaf", array, name=tensor.name or "", array=array), array)
+        return self._add(Slot.like("leaf", array, tensor.name or "", array), array)
 
-    def _refer(self, x: Any, keep_tensors: bool = False) -> Any:
+    def _refer(self, x: object, keep_tensors: bool = False) -> object:
         """The same, in lists, tuples and dicts too, with references where arrays stand."""
         if type(x) is Tensor and not keep_tensors:
             return Ref(self._slot(x._array, x), is_tensor=True)
@@ -383,7 +410,12 @@ class Recorder:
             return Ref(self._slot(x))
         return nested(lambda v: self._refer(v, keep_tensors), x)
 
-    def _key(self, call: Call, reads: list[int]) -> Any:
+    def _refer_all(
+        self, inputs: Iterable[object], keep_tensors: bool = False
+    ) -> tuple[object, ...]:
+        return tuple([self._refer(x, keep_tensors) for x in inputs])
+
+    def _key(self, call: Call, reads: list[int]) -> object:
         """Equal for calls that compute the same; effects may have written to what is outside."""
         outside = any(
             self.slots[s].array is not None and self.slots[s].kind != "argument"
@@ -401,19 +433,17 @@ class ArgumentTrace(Trace):
         super().__init__()
         self.recorder = recorder
 
-    def call(self, function: Callable[..., Any], inputs: Any, attrs: Any) -> Any:
+    def call(
+        self, function: Callable[..., object], inputs: Iterable[object], attrs: Mapping[str, object]
+    ) -> Any:
         """Compute and write down, as NumPy does outside."""
         return self.recorder.lift(self.recorder.compute(function, inputs, attrs)[0])
-
-    def apply(self, op: Op, inputs: Any, attrs: Any) -> Any:
-        """An operation of the table on arrays, which gives an array."""
-        return self.recorder.lift(self.recorder.compute(op, inputs, attrs)[0])
 
     def decide(self, x: Symbol) -> bool:
         """A branch on values would be taken at the capture only."""
         self.recorder.refuse(captured_read, x)
 
-    def put(self, x: Symbol, places: Any, values: Any) -> None:
+    def put(self, x: Symbol, places: object, values: object) -> None:
         """Writing into an argument would be done at the capture only."""
         self.recorder.refuse(captured_write, x)
 
@@ -432,19 +462,24 @@ class ArgumentArray(Symbol):
     __class__ = property(lambda self: np.ndarray)
     base = None
 
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **attrs: Any) -> Any:
+    def __array_ufunc__(
+        self, ufunc: np.ufunc, method: str, *inputs: object, **attrs: object
+    ) -> Any:
         if any(type(x) is Tensor for x in inputs):
             return NotImplemented
         if attrs.get("out") is not None or method == "at":
             self._refuse_write()
         return super().__array_ufunc__(ufunc, method, *inputs, **attrs)
 
-    def __apply_op__(self, op: Op, inputs: Any, attrs: Any) -> Any:
+    def __apply_op__(
+        self, op: Op, inputs: Sequence[object], attrs: Mapping[str, object]
+    ) -> object:
         if any(type(x) is Tensor for x in inputs):
             return apply(op, *inputs, **attrs)
         return super().__apply_op__(op, inputs, attrs)
 
-    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+    def __array_function__(self, func: Callable[..., object], types: Any,
+                           args: Sequence[object], kwargs: Mapping[str, object]) -> object:
         if Tensor in types:
             return NotImplemented
         if func in (np.copyto, np.put, np.putmask, np.place, np.put_along_axis, np.fill_diagonal):
@@ -466,13 +501,13 @@ class ArgumentArray(Symbol):
         method = getattr(np.ndarray, name)
         return lambda *args, **attrs: self.trace.call(method, (self, *args), attrs)
 
-    def __iter__(self, *args: object) -> Any:
+    def __iter__(self, *args: object) -> Iterator[object]:
         return (self[i] for i in range(len(self)))
 
-    def _refuse_read(self, *args: Any, **kwargs: Any) -> Any:
+    def _refuse_read(self, *args: object, **kwargs: object) -> NoReturn:
         self.trace.recorder.refuse(captured_read, self)
 
-    def _refuse_write(self, *args: Any) -> Any:
+    def _refuse_write(self, *args: object) -> NoReturn:
         self.trace.recorder.refuse(captured_write, self)
 
     __array__ = __float__ = __int__ = __index__ = __complex__ = _refuse_read
@@ -485,23 +520,19 @@ class ArgumentArray(Symbol):
 # ---- small things --------------------------------------------------------------------------------
 
 
-def returned(x: Any) -> Any:
+def returned(x: R) -> R:
     """What a step returned, if it is of a kind that replays can make again."""
-    if isinstance(x, dict):
-        returned(list(x.values()))
-    elif isinstance(x, list | tuple):
-        for v in x:
-            returned(v)
-    elif not (x is None or type(x) is Tensor
-              or isinstance(x, np.ndarray | np.generic | bool | int | float | str | bytes)):
-        raise CaptureError(
-            f"a compiled step returned {type(x).__name__!r}, in which a replay could not put new"
-            " values. Return Tensors, arrays, numbers, or dicts, lists and tuples of them."
-        )
+    for v in members(x):
+        if not (v is None or type(v) is Tensor
+                or isinstance(v, np.ndarray | np.generic | bool | int | float | str | bytes)):
+            raise CaptureError(
+                f"a compiled step returned {type(v).__name__!r}, in which a replay could not put"
+                " new values. Return Tensors, arrays, numbers, or dicts, lists and tuples of them."
+            )
     return x
 
 
-def handed_out(x: Any) -> Any:
+def handed_out(x: object) -> Any:
     """A result in memory of its own: Tensors as constants, arrays as arrays."""
     if type(x) is Tensor:
         return Tensor(x._array.copy("K"))
@@ -510,19 +541,19 @@ def handed_out(x: Any) -> Any:
     return nested(handed_out, x)
 
 
-def _made_after(time: int, g: Any) -> bool:
+def _made_after(time: int, g: object) -> bool:
     """Whether a gradient is a Tensor that was made after this time on the clock."""
     return type(g) is Tensor and g.serial > time
 
 
-def _held(arrays: list[Any]) -> set[int]:
+def _held(arrays: list[object]) -> set[int]:
     """Ids of those arrays that are in somebody's hands, by way of a graph or a symbol too.
 
     NumPy never frees some of its operands, where a call of it has failed: nobody holds these, nor
     what they were computed from.
     """
     links = {id(x): x for x in arrays}                     # what is held only if its holder is
-    holders: list[Any] = []
+    holders: list[object] = []
     newest = arrays
     while newest:
         found = gc.get_referrers(*newest)
@@ -545,7 +576,7 @@ def _held(arrays: list[Any]) -> set[int]:
     return held
 
 
-def _with_shared(op: Op, *arrays: Any, **attrs: Any) -> tuple[Any, Any]:
+def _with_shared(op: Op, *arrays: Array, **attrs: object) -> tuple[object, object]:
     """z and what the kernel shares with the VJPs."""
     if op.shared is None:
         return op.kernel(*arrays, **attrs), None
@@ -553,37 +584,23 @@ def _with_shared(op: Op, *arrays: Any, **attrs: Any) -> tuple[Any, Any]:
     return op.kernel(*arrays, shared=shared, **attrs), shared
 
 
-class Result(NamedTuple):
+@dataclass(frozen=True)
+class Result:
     """A function as one call of a program, or one of the several results that it has."""
 
-    function: Callable[..., Any]
+    function: Callable[..., object]
     member: int | None = None
 
     @property
     def __name__(self) -> str:
         return getattr(self.function, "__name__", "call")
 
-    def __call__(self, *inputs: Any, **attrs: Any) -> Any:
-        made = self.function(*inputs, **attrs)
+    def __call__(self, *inputs: object, **attrs: object) -> object:
+        made: Any = self.function(*inputs, **attrs)
         return made if self.member is None else made[self.member]
 
 
-def _arrays_in(x: Any) -> list[np.ndarray]:
-    if isinstance(x, list | tuple):
-        return [array for v in x for array in _arrays_in(v)]
-    return [x] if isinstance(x, np.ndarray) else []
-
-
-def _slot(kind: str, like: np.ndarray, **rest: Any) -> Slot:
-    return Slot(kind, like.shape, like.dtype, **{"strides": like.strides, **rest})
-
-
-def _is_random(attrs: Any) -> bool:
-    """Whether a generator of random numbers is among the options."""
-    return any(isinstance(v, np.random.Generator | np.random.RandomState) for v in attrs.values())
-
-
-def _is_pure(kernel: Any) -> bool:
+def _is_pure(kernel: Callable[..., object]) -> bool:
     """Whether equal inputs give equal results: so do the operator table's kernels and NumPy's, but
     for its generators of random numbers."""
     if isinstance(kernel, Result):
@@ -601,7 +618,7 @@ def _is_pure(kernel: Any) -> bool:
     )
 
 
-def _frozen(x: Any) -> Any:
+def _frozen(x: object) -> object:
     """Inputs as a key: 1, 1.0, True and -0.0 differ, as they do to NumPy."""
     if isinstance(x, Ref):
         return x
@@ -613,13 +630,8 @@ def _frozen(x: Any) -> Any:
     return type(x), repr(x) if simple or x is ... else id(x)
 
 
-def _copy(array: Any) -> np.ndarray:
-    """A copy that lies in memory as the array does, gaps included, so that sums are rounded
-    alike."""
-    like = _slot("", np.asarray(array))
-    below, above = like.reach
-    block = np.empty(below + above, np.uint8)
-    copy = np.ndarray(like.shape, like.dtype, block, below, like.strides)
-    np.copyto(copy, array)
-    result: np.ndarray = copy
-    return result
+def _copy(array: Array) -> Array:
+    """A copy that lies in memory as the array does, so that sums are rounded alike."""
+    copy = Slot.like("", array).apart()
+    copy[...] = array
+    return copy

@@ -12,7 +12,7 @@ from this alone, and so can another backend.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy._core._ufunc_config import _ErrDict
 
 __all__ = ["SETTING", "Call", "Modes", "Program", "Ref", "Slot", "address", "filled",
-           "gradients_set", "owner_of", "row_major", "slots_in"]
+           "gradients_set", "is_random", "members", "owner_of", "row_major", "slots_in"]
 
 Modes: TypeAlias = "_ErrDict"            # what NumPy does about floating-point errors
 
@@ -153,8 +153,7 @@ class Call:
     @property
     def is_random(self) -> bool:
         """Whether it draws random numbers."""
-        return any(isinstance(x, np.random.Generator | np.random.RandomState)
-                   for x in (*self.inputs, *self.attrs.values()))
+        return is_random((*self.inputs, *self.attrs.values()))
 
     @property
     def owner(self) -> object:
@@ -340,15 +339,23 @@ def _short(array: Array) -> str:
     return np.array2string(array, threshold=4, edgeitems=2, precision=4).replace("\n", "")
 
 
+def members(x: object) -> Iterator[object]:
+    """What is in lists, tuples and dicts, and in those that are in them; anything else itself."""
+    if isinstance(x, list | tuple | dict):
+        for v in x.values() if isinstance(x, dict) else x:
+            yield from members(v)
+    else:
+        yield x
+
+
 def slots_in(x: object) -> Iterator[int]:
-    """The slots that inputs refer to, in lists, tuples and dicts too."""
-    if isinstance(x, Ref):
-        yield x.slot
-    elif isinstance(x, list | tuple):
-        for v in x:
-            yield from slots_in(v)
-    elif isinstance(x, dict):
-        yield from slots_in(list(x.values()))
+    """The slots that inputs refer to."""
+    return (v.slot for v in members(x) if isinstance(v, Ref))
+
+
+def is_random(values: Iterable[object]) -> bool:
+    """Whether a generator of random numbers is among them."""
+    return any(isinstance(x, np.random.Generator | np.random.RandomState) for x in values)
 
 
 SETTING = (deliver, forget_gradients, set_gradient)       # effects that move no array

@@ -10,7 +10,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from html import escape
-from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar, overload
+from typing import Any, Generic, ParamSpec, TypeAlias, TypeGuard, TypeVar, overload
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from tinygrad_opt.hints import answers
 from tinygrad_opt.markup import listing
 from tinygrad_opt.recording import default_dtype, nested, recording, tracer
 from tinygrad_opt.tensor import Tensor, differentiating, values_of
+from tinygrad_opt.typing import Array
 
 __all__ = ["CompiledStep", "compile", "equal"]
 
@@ -60,7 +61,7 @@ class CompiledStep(Generic[P, R]):
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         if tracer.get() is not None or differentiating.get():   # it is a part of something larger
             return self.function(*args, **kwargs)
-        values: list[Any] = []
+        values: list[Array | np.generic] = []
         try:
             kinds = tuple([_kind(x, values) for x in args])
             key = recording.get(), default_dtype(), kinds, _kind(kwargs, values) if kwargs else ()
@@ -113,7 +114,7 @@ class CompiledStep(Generic[P, R]):
         del given, named                                   # and all that the capture has made
         self.programs.pop(key, None)
         kept = recorder.release()
-        stale: Any = next((x for x, name, value in program.seen if getattr(x, name) != value), None)
+        stale = next((x for x, name, value in program.seen if getattr(x, name) != value), None)
         left = self._settling.pop(key, 0)
         if kept or stale:
             self._settling[key] = left + 1
@@ -124,8 +125,9 @@ class CompiledStep(Generic[P, R]):
                 " call needs it; or do without the decorator."
             )
         if stale and left == SETTLED:
+            what = getattr(stale, "changed", stale)
             raise CaptureError(
-                f"{self.name} changes {stale.changed} at each call, so that no call can be replayed"
+                f"{self.name} changes {what} at each call, so that no call can be replayed"
                 " for the next one. Keep it outside of the model, as an array that is passed in and"
                 " returned; or do without the decorator."
             )
@@ -144,7 +146,7 @@ class CompiledStep(Generic[P, R]):
                 )
         return result
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[object, ...]:
         """A copy captures for itself: programs hold memory, and what they were captured from."""
         return type(self), (self.function, self.check, self.backend)
 
@@ -341,48 +343,42 @@ def _backend(name: str) -> Callable[[Program], Bound]:
     return Bound
 
 
-def equal(a: Any, b: Any) -> bool:
+def equal(a: object, b: object) -> bool:
     """Whether two results hold the same bits; one nan is as good as another."""
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(equal, a, b))
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(equal(v, b[k]) for k, v in a.items())
     return bool(_bits(a) == _bits(b))
 
 
-def _bits(x: Any) -> Any:
-    """A Tensor or an array as what can be compared; anything else as it is."""
+def _bits(x: object) -> object:
+    """The same, in lists, tuples and dicts too, with what can be compared for its arrays."""
     x = values_of(x)
     if not isinstance(x, np.ndarray | np.generic):
-        return x
-    x = np.asarray(x)
-    if x.dtype.kind == "f":
-        x = np.where(np.isnan(x), x.dtype.type("nan"), x)
-    return x.dtype, x.shape, x.tobytes()
+        return nested(_bits, x)
+    array = np.asarray(x)
+    if array.dtype.kind == "f":
+        array = np.where(np.isnan(array), array.dtype.type("nan"), array)
+    return array.dtype, array.shape, array.tobytes()
 
 
 # ---- small things --------------------------------------------------------------------------------
 
 
-def _is_fed(x: Any) -> bool:
-    """Whether an argument's values are copied in at each call."""
-    kind = type(x)                                         # what comes most often, soonest
-    return (kind is np.ndarray or (kind is Tensor and not x._needs_grad)
+def _is_fed(x: object) -> TypeGuard[Tensor | Array | np.generic]:
+    """Whether an argument's values are copied in at each call; what comes most often, soonest."""
+    return (type(x) is np.ndarray or (type(x) is Tensor and not x._needs_grad)
             or isinstance(x, np.ndarray | np.generic))
 
 
-def _fed(x: Any, name: str, recorder: Recorder) -> Any:
+def _fed(x: object, name: str, recorder: Recorder) -> Any:
     """The same, in lists, tuples and dicts too, with what stands for its arrays."""
     return recorder.feed(x, name) if _is_fed(x) else nested(lambda v: _fed(v, name, recorder), x)
 
 
-def _kind(x: Any, values: list[Any]) -> Any:
+def _kind(x: object, values: list[Array | np.generic]) -> object:
     """What a program depends on in its arguments; the values that it is fed are put aside."""
     if _is_fed(x):
-        is_tensor = type(x) is Tensor
-        array = x._array if is_tensor else x
+        array = x._array if type(x) is Tensor else x
         values.append(array)
-        return is_tensor, array.shape, array.dtype, array.strides
+        return array is x, array.shape, array.dtype, array.strides
     if isinstance(x, list | tuple):
         return type(x), tuple([_kind(v, values) for v in x])
     if isinstance(x, dict):
@@ -401,7 +397,7 @@ class _Computed(Exception):
 class _Same:
     """A key that is equal for the same object only, and keeps it alive."""
 
-    def __init__(self, x: Any) -> None:
+    def __init__(self, x: object) -> None:
         self.x = x
 
     def __eq__(self, other: object) -> bool:

@@ -9,7 +9,7 @@ call.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from tinygrad_opt.ops import Op
 from tinygrad_opt.recording import nested
 from tinygrad_opt.symbols import ABOUT_THE_SHAPE, Symbol, Trace, plain
 from tinygrad_opt.symbols import Untraceable as Opaque
+from tinygrad_opt.typing import Array
 
 __all__ = ["ABOUT_THE_SHAPE", "Opaque", "Step", "steps_of"]
 
@@ -26,14 +27,14 @@ __all__ = ["ABOUT_THE_SHAPE", "Opaque", "Step", "steps_of"]
 class Step(NamedTuple):
     """A call that a kernel made; `made` is None for a check, which makes nothing."""
 
-    kernel: Callable[..., Any]
-    inputs: tuple[Any, ...]
-    attrs: dict[str, Any]
-    made: np.ndarray | None
+    kernel: Callable[..., object]
+    inputs: tuple[object, ...]
+    attrs: Mapping[str, object]
+    made: Array | None
 
 
 def steps_of(
-    kernel: Callable[..., Any], inputs: tuple[Any, ...], attrs: dict[str, Any]
+    kernel: Callable[..., object], inputs: tuple[object, ...], attrs: Mapping[str, object]
 ) -> tuple[list[Step], Any]:
     """The calls that a kernel makes on these arrays, and its result, which may be a tuple.
 
@@ -44,7 +45,7 @@ def steps_of(
     """
     tracing = Tracing()
 
-    def symbol(x: Any) -> Any:
+    def symbol(x: object) -> object:
         return tracing.known(x) if isinstance(x, np.ndarray) else x
 
     try:
@@ -69,7 +70,7 @@ class Tracing(Trace):
         self.symbols: list[Symbol] = []
         self.modes = np.geterr()
 
-    def known(self, array: np.ndarray) -> Symbol:
+    def known(self, array: Array) -> Symbol:
         """A symbol for an array, which can be released."""
         self.symbols.append(Symbol(array, self))
         return self.symbols[-1]
@@ -80,53 +81,56 @@ class Tracing(Trace):
             symbol.array = None
         self.steps, self.symbols = [], []
 
-    def call(self, kernel: Callable[..., Any], inputs: Any, attrs: Any) -> Symbol:
+    def call(
+        self, kernel: Callable[..., object], inputs: Sequence[object], attrs: Mapping[str, object]
+    ) -> Symbol:
         """Make a call and write it down."""
         if np.geterr() != self.modes:                      # a replay would warn where this does not
             raise Opaque
-        out = attrs.pop("out", None)
+        out = attrs.get("out")
         if isinstance(out, tuple):
             (out,) = out
-        inputs, attrs = plain(inputs), plain(attrs)
-        made = kernel(*inputs, **attrs)
+        given = plain(tuple(inputs))
+        options = {name: plain(x) for name, x in attrs.items() if name != "out"}
+        made = kernel(*given, **options)
         if not isinstance(made, np.ndarray | np.generic):
             raise Opaque
-        made = np.asarray(made)
-        if out is not None:                                # in place: a new value of that array
-            self._own(out)
-            if made.shape != out.shape or made.dtype != out.dtype:
+        array = np.asarray(made)
+        if out is None:
+            known = self.known(array)
+        else:                                              # in place: a new value of that array
+            known = self._own(out)
+            if array.shape != known.shape or array.dtype != known.dtype:
                 raise Opaque
-            out.array = made
-        self.steps.append(Step(kernel, inputs, attrs, made))
-        return self.known(made) if out is None else out
+            known.array = array
+        self.steps.append(Step(kernel, given, options, array))
+        return known
 
-    def apply(self, op: Op, inputs: Any, attrs: Any) -> Any:
+    def apply(self, op: Op, inputs: Sequence[object], attrs: Mapping[str, object]) -> Any:
         """What the kernel of an operation does."""
         return op.kernel(*inputs, **attrs)
 
-    def check(self, test: Callable[..., None], inputs: Any) -> None:
+    def check(self, test: Callable[..., None], inputs: Sequence[object]) -> None:
         """Run a test of values, which a replay repeats."""
-        inputs = plain(inputs)
-        test(*inputs)
-        self.steps.append(Step(test, inputs, {}, None))
+        given = plain(tuple(inputs))
+        test(*given)
+        self.steps.append(Step(test, given, {}, None))
 
-    def put(self, x: Symbol, places: Any, values: Any) -> None:
+    def put(self, x: Symbol, places: object, values: object) -> None:
         """x.put(places, values), as a new value of x."""
-        self._own(x)
-        inputs = plain(x), plain(places), plain(values)
-        made = put(*inputs)
-        self.steps.append(Step(put, inputs, {}, made))
-        x.array = made
+        arrays = plain(self._own(x)), np.asarray(plain(places)), np.asarray(plain(values))
+        x.array = put(*arrays)
+        self.steps.append(Step(put, arrays, {}, x.array))
 
     def decide(self, x: Symbol) -> bool:
         """A branch on values is no list of calls."""
         raise Opaque
 
-    def _own(self, x: Any) -> None:
-        """Refuse to change what the kernel did not make, or what is seen under another name."""
-        made = [step.made for step in self.steps]
+    def _own(self, x: object) -> Symbol:
+        """A symbol that may be changed: the kernel made it, and sees it under no other name."""
+        made = [step.made for step in self.steps if step.made is not None]
         if not isinstance(x, Symbol) or not any(m is x.array for m in made):
             raise Opaque
-        if any(m is not None and m is not x.array and np.may_share_memory(m, x.array)
-               for m in made):
+        if any(m is not x.array and np.may_share_memory(m, x.array) for m in made):
             raise Opaque
+        return x

@@ -18,7 +18,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from types import ModuleType
+from typing import NamedTuple, Protocol
 
 from tinygrad_opt.errors import install
 
@@ -29,12 +30,13 @@ PATIENCE = 2.0                           # seconds before a long compilation sho
 
 
 @functools.cache
-def llvm_binding() -> Any:
+def llvm_binding() -> ModuleType:
     """LLVM by way of llvmlite, which comes with the extra `native`."""
     try:
-        import llvmlite.binding as llvm
+        import llvmlite.binding
     except ImportError as error:
         raise ImportError(f"native steps need llvmlite: {install('native')}") from error
+    llvm: ModuleType = llvmlite.binding
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     return llvm
@@ -247,6 +249,7 @@ class Runner:
                 for x in (function, ctypes.addressof(table))]
         memory = (ctypes.c_void_p * max(len(flat), 1))(*flat)
         begin, function = ctypes.addressof(memory), _RUN(run)
-        self.call: Any = functools.partial(function, begin, len(steps))
-        self.call.memory = memory, tables                  # type: ignore[attr-defined]
+        call = functools.partial(function, begin, len(steps))
+        call.memory = memory, tables                       # type: ignore[attr-defined]
+        self.call: Callable[[], int] = call
         self.one = [functools.partial(function, begin + 16 * i, 1) for i in range(len(steps))]
