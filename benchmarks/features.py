@@ -52,7 +52,7 @@ LEAF = {
 
 FEATURES = {
     "gradients of arrays, through broadcasting": {
-        "tinygrad_opt": "y = (x + np.ones((3, 2))).sum(); y.backward(); assert x.grad.shape == (2,)",
+        "tinygrad_opt": "(x + np.ones((3, 2))).sum().backward(); assert x.grad.shape == (2,)",
         "micrograd": "y = x + np.ones((3, 2)); y.backward(); assert x.grad.shape == (2,)",
         "mygrad": "y = (x + np.ones((3, 2))).sum(); y.backward(); assert x.grad.shape == (2,)",
         "dezero": "y = F.sum(x + np.ones((3, 2))); y.backward(); assert x.grad.shape == (2,)",
@@ -207,7 +207,8 @@ from dezero import optimizers
 answer = number_of(optimizers, optimizers.Optimizer)""",
         "tinygrad": """
 o = nn.optim
-answer = len([rule([Tensor([1.0])]) for rule in (o.SGD, o.Muon, o.Adam, o.AdamW, o.LARS, o.LAMB)])""",
+rules = o.SGD, o.Muon, o.Adam, o.AdamW, o.LARS, o.LAMB
+answer = len([rule([Tensor([1.0])]) for rule in rules])""",
         "torch": "answer = number_of(torch.optim, torch.optim.Optimizer)",
     },
     "an optimizer step, explained number by number": {
@@ -262,7 +263,8 @@ assert [step(Tensor([1.0, k]).realize()).item() for k in range(4)] == [1, 2, 5, 
         "torch": "torch.onnx.export(torch.nn.Linear(2, 3), (torch.ones(1, 2),), 'model.onnx')",
     },
     "ONNX files: read": {
-        "tinygrad_opt": "assert tg.interop.onnx.load('relu.onnx')(np.array([[-1.0, 2.0]])).sum() == 2",
+        "tinygrad_opt": """
+relu = tg.interop.onnx.load('relu.onnx'); assert relu(np.array([[-1.0, 2.0]])).sum() == 2""",
         "micrograd": "import micrograd.onnx", "mygrad": "import mygrad.onnx",
         "dezero": "import dezero.onnx",
         "tinygrad": """
@@ -289,6 +291,7 @@ def answers(library):
     """What every feature gives: True or a number, or the error in words."""
     import numpy as np
 
+    Path("relu.onnx").write_bytes(bytes.fromhex(RELU))
     found = {}
     for feature, cells in FEATURES.items():
         names = {"contextlib": contextlib, "io": io, "np": np, "number_of": number_of}
@@ -310,7 +313,6 @@ def report():
     with tempfile.TemporaryDirectory() as place, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         os.chdir(place)
-        Path("relu.onnx").write_bytes(bytes.fromhex(RELU))
         for library, package in LIBRARIES.items():
             try:
                 version = importlib.metadata.version(package)

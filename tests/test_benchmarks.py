@@ -267,3 +267,17 @@ def test_the_curves_of_scaling_are_drawn(load, tmp_path):
     scaling.draw(tmp_path / "curves", json.loads((BENCHMARKS / "scaling.json").read_text()))
     assert (tmp_path / "curves_light.png").stat().st_size > 10_000
     assert (tmp_path / "curves_dark.png").exists()
+
+
+def test_the_feature_table_of_the_readme_is_what_was_tried(load, tmp_path, monkeypatch):
+    features = load("features")
+    table = re.search(r"\| \| tinygrad_opt \|.*?\n\n", (ROOT / "README.md").read_text(), re.DOTALL)
+    rows = [line.strip("| ").split(" | ") for line in table[0].strip().splitlines()[2:]]
+    assert [row[0] for row in rows] == list(features.FEATURES)
+    assert {len(row) for row in rows} == {1 + len(features.LIBRARIES)}
+    assert all(set(cells) == set(features.LIBRARIES) for cells in features.FEATURES.values())
+    monkeypatch.chdir(tmp_path)
+    for (feature, here, *_), said in zip(rows, features.answers("tinygrad_opt").values()):
+        if "pip install" not in str(said):                 # what an extra brings that is not here
+            shown = "✓" if said is True else "–" if isinstance(said, str) else str(said)
+            assert here == shown, f"{feature}: {said}"
