@@ -71,7 +71,7 @@ def test_every_file_that_a_document_names_is_there(path):
     linked = [path.parent / file for file in links]
     assert not [file for file in linked if not file.exists()]
     named = set(re.findall(r"[`\s]([\w/]+\.py)(?=[`\s])", text)) - {
-        "NAME.py", "demos/NAME.py", "script.py"}
+        "NAME.py", "demos/NAME.py", "script.py", *re.findall(r"^%%writefile (.*)", text, re.M)}
     homes = (ROOT, ROOT / "tinygrad_opt", path.parent)
     assert not [file for file in named if not any((home / file).exists() for home in homes)]
 
