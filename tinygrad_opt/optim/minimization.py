@@ -234,7 +234,7 @@ def method_of(method: Method, **options: Any) -> Direction | Optimizer:
             raise ValueError(f"minimize() moves params itself: give {type(rule).__name__} without"
                              f" parameters, as {type(rule).__name__}(lr=...)")
         return rule
-    known = [option.name for option in fields(METHODS[word])]
+    known = METHODS[word].options
     for name in options:
         if name not in known:
             raise TypeError(

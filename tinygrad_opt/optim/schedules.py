@@ -10,7 +10,7 @@
     one_cycle           up to η and down to nearly nothing
     reduce_on_plateau   η, cut whenever the loss that it is fed stops falling
 
-Any function of t will do in their place. These also compose: ``cosine(0.1, 100) * 0.5``,
+Every function of t will do in their place. These also compose: ``cosine(0.1, 100) * 0.5``,
 ``constant(0.1).then(exponential(0.1, 0.99), after=50)``; and ``values(n)`` is ready to plot. They
 are plain data: they print as they were made, compare by value, and can be copied and pickled.
 """

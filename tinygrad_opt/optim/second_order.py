@@ -13,13 +13,12 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from tinygrad_opt.optim.line_searches import SEARCHES, Point
-from tinygrad_opt.optim.options import choice, whole
+from tinygrad_opt.optim.options import HasOptions, choice, option, optional, whole
 from tinygrad_opt.typing import Array
 
 __all__ = ["METHODS", "Direction"]
@@ -27,15 +26,15 @@ __all__ = ["METHODS", "Direction"]
 _NOTHING: Array = np.empty(0)
 
 
-@dataclass
-class Direction:
+class Direction(HasOptions):
     """Where to go from a point, and how far at first. Its fields are the options of the method."""
 
-    line_search: str = "wolfe"
+    line_search: str = option(choice(*SEARCHES), default="wolfe")
     slope_left: ClassVar[float] = 0.9                    # c₂ of the Wolfe conditions
 
-    def __post_init__(self) -> None:
-        choice(*SEARCHES)("line_search", self.line_search)
+    def __init__(self, **given: object) -> None:
+        for name, value in given.items():
+            setattr(self, name, self.options[name](name, value))
         self.forget()
 
     def forget(self) -> None:
@@ -53,7 +52,6 @@ class Direction:
         """Take note of a step."""
 
 
-@dataclass
 class SteepestDescent(Direction):
     """d = −g, as far as the line falls."""
 
@@ -73,19 +71,20 @@ class SteepestDescent(Direction):
         self.fall = max(old.value - new.value, 0.0)
 
 
-@dataclass
+_BETAS: dict[str, Callable[[Array, Array, Array, Array], float]] = {
+    "fletcher_reeves": lambda new, g, d, hd: (new @ new) / (g @ g),
+    "polak_ribiere": lambda new, g, d, hd: max(new @ (new - g) / (g @ g), 0),
+    "hestenes_stiefel": lambda new, g, d, hd: new @ (new - g) / (d @ (new - g)),
+    "hessian": lambda new, g, d, hd: (new @ hd) / (d @ hd),
+}
+
+
 class ConjugateGradient(Direction):
     """d = −g + β d, with the exact curvature d·Hd for the first step length, −g·d / d·Hd."""
 
-    beta: str = "polak_ribiere"
-    restart: int | None = None
+    beta: str = option(choice(*_BETAS), default="polak_ribiere")
+    restart: int | None = option(optional(whole), default=None)
     slope_left: ClassVar[float] = 0.1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        choice(*_BETAS)("beta", self.beta)
-        if self.restart is not None:
-            whole("restart", self.restart)
 
     def forget(self) -> None:
         self.g = self.hd = self.expected = _NOTHING
@@ -117,15 +116,6 @@ class ConjugateGradient(Direction):
         self.expected = self.g + alpha * self.hd
 
 
-_BETAS: dict[str, Callable[[Array, Array, Array, Array], float]] = {
-    "fletcher_reeves": lambda new, g, d, hd: (new @ new) / (g @ g),
-    "polak_ribiere": lambda new, g, d, hd: max(new @ (new - g) / (g @ g), 0),
-    "hestenes_stiefel": lambda new, g, d, hd: new @ (new - g) / (d @ (new - g)),
-    "hessian": lambda new, g, d, hd: (new @ hd) / (d @ hd),
-}
-
-
-@dataclass
 class BFGS(Direction):
     """d = −B⁻¹ g, where B⁻¹ is changed at each step by as little as makes B⁻¹ y = s."""
 
@@ -153,15 +143,10 @@ class BFGS(Direction):
         self.inverse = left @ before @ left.T + rho * np.outer(s, s)
 
 
-@dataclass
 class LBFGS(BFGS):
     """BFGS from the last few steps alone, without a matrix."""
 
-    memory: int = 10
-
-    def __post_init__(self) -> None:
-        whole("memory", self.memory)
-        super().__post_init__()
+    memory: int = option(whole, default=10)
 
     def forget(self) -> None:
         super().forget()
@@ -183,7 +168,6 @@ class LBFGS(BFGS):
         self.pairs.append((s, y))
 
 
-@dataclass
 class Newton(Direction):
     """d = −|H|⁻¹ g: Newton's step, turned round along axes of negative curvature.
 
@@ -201,7 +185,6 @@ class Newton(Direction):
         return -step
 
 
-@dataclass
 class NewtonCG(Direction):
     """d ≈ −H⁻¹ g by linear conjugate gradients, cut short where the curvature is not positive.
 
