@@ -465,8 +465,8 @@ class Optimizer(check.HasOptions):
         entries = [*self._entries.values()]
         slots = tuple(dict.fromkeys(
             slot for rule in dict.fromkeys(rules.values()) for slot in rule.accumulators()))
-        if self._packs and self._packs[0].slots == slots and not (
-                self._bound and not all(e.in_place() for e in entries)):
+        packed = self._packs and self._packs[0].slots == slots
+        if packed and not (self._bound and not all(e.in_place() for e in entries)):
             return
 
         def starts(e: Entry) -> dict[str, float]:
