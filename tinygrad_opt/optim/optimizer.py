@@ -135,16 +135,19 @@ class Optimizer(check.HasOptions):
 
     Examples
     --------
-    A rule of your own: by the sign of the gradient.
+    A rule of your own: by the sign of the gradient, as far as it is larger than a bound. Options
+    are fields; they are checked when they are given or set, saved, and overridden by name.
 
     >>> import numpy as np
+    >>> from tinygrad_opt.optim.options import number, option
     >>> class Sign(Optimizer):
+    ...     bound: float = option(number(), default=0.0)
     ...     def rule(self, p, g, *, lr, t):
-    ...         return p - lr * np.sign(g)
-    >>> w = {"w": np.array([1.0, 2.0])}
-    >>> Sign(lr=0.5).update(w, {"w": np.array([3.0, -0.1])})
+    ...         return p - lr * np.where(np.abs(g) > self.bound, np.sign(g), 0)
+    >>> w = {"w": np.array([1.0, 2.0, 3.0])}
+    >>> Sign(lr=0.5, bound=0.01).update(w, {"w": np.array([3.0, -0.1, 0.001])})
     >>> w["w"]
-    array([0.5, 2.5])
+    array([0.5, 2.5, 3. ])
     """
 
     if TYPE_CHECKING:

@@ -6,9 +6,7 @@ import itertools
 import json
 import math
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
@@ -24,7 +22,8 @@ from tinygrad_opt.errors import CheckpointError, install
 from tinygrad_opt.hints import answers
 from tinygrad_opt.markup import html_table
 from tinygrad_opt.nn import init
-from tinygrad_opt.train.history import History, write_csv
+from tinygrad_opt.train.history import History, mode_of, write_csv
+from tinygrad_opt.train.loop import on_interrupt
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -101,9 +100,9 @@ class Sweep(Sequence[Trial]):
 
     def __init__(self, trials: Iterable[Trial], by: str = "loss", mode: str = "min",
                  seed: int = 0, stopped: str | None = None) -> None:
-        _checked_mode(mode)
         self.trials = sorted(trials, key=lambda trial: trial.number)
-        self.by, self.mode, self.seed, self.stopped = by, mode, seed, stopped
+        self.by, self.mode = by, mode_of(by, mode)
+        self.seed, self.stopped = seed, stopped
 
     def __len__(self) -> int:
         return len(self.trials)
@@ -292,7 +291,7 @@ def sweep(
         raise ValueError(f"jobs is a number of processes, or -1 for all cores; got {jobs!r}")
     if not callable(train):
         raise TypeError(f"train is a function that trains with some options, got {train!r}")
-    _checked_mode(mode or "min")
+    mode_of("", mode)                                      # refuses others before anything is run
     log = _Log(None if resume is None else Path(resume), seed)
     settings = _settings(space, trials, log.seed)
     finished = log.finished(settings)
@@ -301,9 +300,15 @@ def sweep(
     groups = split(settings) if split else [[k] for k in range(len(settings))]
     tasks = [[(k, settings[k]) for k in group] for group in groups if waiting & {*group}]
     run = _Call(train, log.seed, by)
-    stopped = None
+    stopped, asked = None, list[bool]()
+
+    def end() -> None:
+        """`fit` would end well at Ctrl-C, if nobody else took it, and its trial would look done."""
+        asked.append(True)
+        raise KeyboardInterrupt
+
     try:
-        with _interruptible() as asked:
+        with on_interrupt(end):
             for found in _completed(run, tasks, jobs, backend):
                 if asked:                                  # this one was cut short
                     raise KeyboardInterrupt
@@ -316,8 +321,7 @@ def sweep(
         stopped = "interrupted"
     in_order = [finished[k].values for k in sorted(finished)]      # whichever ended first
     by = by or _compared(next(filter(None, in_order), {}))
-    return Sweep(finished.values(), by, mode or ("max" if by.endswith("accuracy") else "min"),
-                 log.seed, stopped)
+    return Sweep(finished.values(), by, mode_of(by, mode), log.seed, stopped)
 
 
 # ---- what is tried -------------------------------------------------------------------------------
@@ -347,11 +351,6 @@ def _settings(space: Space, trials: int | None, seed: int) -> list[Settings]:
         if not isinstance(options, Mapping) or not all(isinstance(n, str) for n in options):
             raise TypeError(f"the options of a trial are values by name, got {options!r}")
     return [dict(options) for options in found[:count]]
-
-
-def _checked_mode(mode: str) -> None:
-    if mode not in ("min", "max"):
-        raise ValueError(f"mode must be 'min' or 'max', got {mode!r}.")
 
 
 # ---- one task ------------------------------------------------------------------------------------
@@ -456,29 +455,6 @@ def _completed(run: _Call, tasks: list[Batch], jobs: int,
     else:
         raise TypeError('backend is "joblib", a Dask client or an executor with submit(), got'
                         f" {backend!r}")
-
-
-@contextmanager
-def _interruptible() -> Iterator[list[int]]:
-    """Ctrl-C ends the sweep, also where a training in it would take it for its own.
-
-    `fit` ends well at Ctrl-C where nobody else handles it; such a trial would look done.
-    """
-    asked: list[int] = []
-
-    def ask(number: int, frame: object) -> None:
-        asked.append(number)
-        raise KeyboardInterrupt
-
-    ours = (threading.current_thread() is threading.main_thread()
-            and signal.getsignal(signal.SIGINT) is signal.default_int_handler)
-    if ours:
-        signal.signal(signal.SIGINT, ask)
-    try:
-        yield asked
-    finally:
-        if ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _tell(trials: Sequence[Trial], done: int, total: int) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from tinygrad_opt import checkpoint
-from tinygrad_opt.data.arguments import whole
-from tinygrad_opt.train.history import write_csv
+from tinygrad_opt.data.arguments import fraction, whole
+from tinygrad_opt.train.history import mode_of, write_csv
 from tinygrad_opt.typing import Stateful
 
 if TYPE_CHECKING:
@@ -105,8 +105,7 @@ class _Watch(Callback):
     def __init__(
         self, monitor: str | None, mode: str | None, min_delta: float = 0.0, patience: int = 1
     ) -> None:
-        if mode not in (None, "min", "max"):
-            raise ValueError(f"mode must be 'min' or 'max', got {mode!r}.")
+        mode_of("", mode)                                  # refuses others
         if not min_delta >= 0:
             raise ValueError(f"min_delta must be at least 0, got {min_delta!r}.")
         self.monitor, self.mode, self.min_delta = monitor, mode, min_delta
@@ -119,8 +118,7 @@ class _Watch(Callback):
                 f"{type(self).__name__} cannot watch {self.column!r}; there are:"
                 f" {', '.join(run.history)}"
             )
-        larger = self.mode == "max" or (self.mode is None and self.column.endswith("accuracy"))
-        self.sign = -1 if larger else 1
+        self.sign = 1 if mode_of(self.column, self.mode) == "min" else -1
         self.best, self.best_epoch, self.waited = math.inf, 0, 0
 
     def better(self, run: Run) -> bool:
@@ -216,11 +214,9 @@ class ReduceOnPlateau(_Watch):
         min_delta: float = 0.0,
     ) -> None:
         super().__init__(monitor, mode, min_delta, patience)
-        if not 0 < factor < 1:
-            raise ValueError(f"factor must lie in (0, 1), got {factor!r}.")
         if not min_lr >= 0:
             raise ValueError(f"min_lr must be at least 0, got {min_lr!r}.")
-        self.factor, self.min_lr = factor, min_lr
+        self.factor, self.min_lr = fraction("factor", factor), min_lr
 
     def on_begin(self, run: Run) -> None:
         super().on_begin(run)

@@ -50,6 +50,13 @@ class Finding:
         return f"{self.kind}: {self.what}{when}. {self.hint}"
 
 
+def mode_of(name: str, mode: str | None) -> str:
+    """Whether less of a value is better, "min", or more of it, as of an accuracy."""
+    if mode not in (None, "min", "max"):
+        raise ValueError(f"mode must be 'min' or 'max', got {mode!r}.")
+    return mode or ("max" if name.endswith("accuracy") else "min")
+
+
 class History(Mapping[str, list[float]]):
     """The record of a training run: a dict of columns with one entry per epoch.
 
@@ -154,9 +161,7 @@ class History(Mapping[str, list[float]]):
     def best(self, name: str, mode: str = "min") -> tuple[int, float]:
         """The first epoch with the smallest (``mode="max"``: largest) value, and that value."""
         values = self[name]
-        pick = {"min": min, "max": max}.get(mode)
-        if pick is None:
-            raise ValueError(f"mode must be 'min' or 'max', got {mode!r}.")
+        pick = min if mode_of(name, mode) == "min" else max
         numbers = [v for v in values if v == v]              # nan is never the best
         if not numbers:
             raise ValueError(f"{name} has no number to choose from, in {self.epochs} epochs.")

@@ -187,7 +187,7 @@ def fit(
             model, loss_by_name(loss), optimizer, metrics_by_name(metrics), (x, y), validation,
             batch_size, epochs, accumulate, seed, history, compile, _callbacks(callbacks),
             Watch() if diagnose else None, screen))
-        with in_mode(model, True), _gentle_interrupt(run), _one_voice(run):
+        with in_mode(model, True), on_interrupt(run.interrupt), _one_voice(run):
             run.train()
     return run.history
 
@@ -278,6 +278,13 @@ class Run:
         """End the training after the step in hand; from `on_loss`, before it."""
         self.stopped = self.history.stopped = reason
 
+    def interrupt(self) -> None:
+        """The first Ctrl-C asks to stop, so that no step is left half taken; the second does not.
+        """
+        if self.stopped == INTERRUPTED:
+            raise KeyboardInterrupt
+        self.stop(INTERRUPTED)
+
     def train(self) -> None:
         """All epochs. Ctrl-C ends them after the step in hand, a second one at once."""
         self.optimizer.zero_grad()
@@ -286,9 +293,7 @@ class Run:
             while self.epoch < self.epochs and not self.stopped:
                 self._epoch()
         except KeyboardInterrupt:
-            if self.stopped == INTERRUPTED:                  # the second one
-                raise
-            self.stop(INTERRUPTED)
+            self.interrupt()
         self.optimizer.zero_grad()
         self._tell("on_end")
 
@@ -504,23 +509,15 @@ def _one_voice(run: Run) -> np.errstate:
 
 
 @contextmanager
-def _gentle_interrupt(run: Run) -> Iterator[None]:
-    """The first Ctrl-C asks the run to stop, so that no step is left half taken.
-
-    Only where Ctrl-C would be a KeyboardInterrupt: a handler of the user's own stays.
-    """
-    if (threading.current_thread() is not threading.main_thread()
-            or signal.getsignal(signal.SIGINT) is not signal.default_int_handler):
-        yield
-        return
-
-    def ask(number: int, frame: object) -> None:
-        if run.stopped == INTERRUPTED:
-            raise KeyboardInterrupt
-        run.stop(INTERRUPTED)
-
-    signal.signal(signal.SIGINT, ask)
+def on_interrupt(act: Callable[[], object]) -> Iterator[None]:
+    """What Ctrl-C does in a block, where it would be a KeyboardInterrupt: a handler of the user's
+    own stays."""
+    ours = (threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+    if ours:
+        signal.signal(signal.SIGINT, lambda number, frame: act())
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
