@@ -14,7 +14,7 @@ from myst_nb.core.read import is_myst_markdown_notebook, read_myst_markdown_note
 DOCS = Path(__file__).parent
 PAGES = {page: page.relative_to(DOCS).with_suffix("").as_posix()
          for page in sorted(DOCS.rglob("*.md"))
-         if is_myst_markdown_notebook(page.read_text("utf-8"))}
+         if page.stem != "index" and is_myst_markdown_notebook(page.read_text("utf-8"))}
 
 
 def notebook(page):

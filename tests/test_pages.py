@@ -17,7 +17,8 @@ pytest.importorskip("myst_nb")
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = [page for page in sorted(DOCS.rglob("*.md"))
-         if page.read_text("utf-8").startswith("---\nfile_format: mystnb")]
+         if page.stem != "index"
+         and page.read_text("utf-8").startswith("---\nfile_format: mystnb")]
 HOW_TO = [page for page in PAGES if page.parent.name == "how_to"]
 MODULES = {"viz": ["matplotlib"], "pdf": ["pygraphviz"], "progress": ["tqdm"],
            "safetensors": ["safetensors"], "native": ["llvmlite"], "sklearn": ["sklearn"],
@@ -69,6 +70,7 @@ def test_a_notebook_has_the_code_of_its_page_and_links_that_lead_somewhere(page,
                        page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     assert [cell.source for cell in notebook.cells if cell.cell_type == "code"] == shown
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    assert not re.findall(r"^(?:```|:::+)\{|\{\w+\}`", text, re.MULTILINE)      # Sphinx's own
     links = re.findall(r"\]\((\S+?)\)", text)
     assert not [to for to in links if ":" not in to and not (path.parent / to).exists()]
 
@@ -104,3 +106,18 @@ def test_a_page_needs_no_more_than_the_extras_that_it_names(page, notebooks, tmp
         encoding="utf-8", timeout=300)
     assert run.returncode == 0, run.stderr
     assert run.stdout and "Warning" not in run.stderr
+
+
+def test_a_page_offers_its_notebook(tmp_path):
+    for needed in ("furo", "latex2mathml", "sphinx_copybutton"):
+        pytest.importorskip(needed)
+    source, site = tmp_path / "source", tmp_path / "site"
+    source.mkdir()
+    (source / "index.md").write_text("# Site\n\n```{toctree}\nten_minutes\n```\n")
+    (source / "ten_minutes.md").write_text("# Ten minutes\n")
+    subprocess.run([sys.executable, "-m", "sphinx", "-q", "-c", DOCS, source, site],
+                   env=ENVIRONMENT, check=True)
+    assert '<a class="muted-link" href="ten_minutes.ipynb" download' in (
+        site / "ten_minutes.html").read_text("utf-8")
+    assert (site / "ten_minutes.ipynb").exists()
+    assert ".ipynb" not in (site / "index.html").read_text("utf-8")
