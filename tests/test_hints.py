@@ -68,8 +68,9 @@ NETWORKS = {
     "nn.Activation('relu')": "nn.ReLU", "nn.mse(t, t)": "nn.mse_loss",
     "nn.binary_crossentropy(t, t)": "nn.binary_cross_entropy",
     "nn.sparse_categorical_crossentropy": "nn.cross_entropy",
-    "nn.utils.clip_grad_norm_": "clip_norm", "nn.init.xavier_uniform_(t)": "glorot_uniform",
-    "nn.init.kaiming_normal_(t)": "he_normal", "nn.MultiheadAttention(8, 2)": "MultiHeadAttention",
+    "nn.utils.clip_grad_norm_": "clip_norm", "nn.init.xavier_uniform_(t)": "init='xavier_uniform'",
+    "nn.init.kaiming_normal_(t)": "init='kaiming_normal'",
+    "nn.MultiheadAttention(8, 2)": "MultiHeadAttention",
     "nn.Conv2d(1, 2, kernel_size=3)": "kernel", "nn.Conv2d(1, 2, 3, padding='same')": "kernel // 2",
     "nn.MLP(3, 8, 2)": "MLP(sizes", "nn.MLP([3, 8, 2], activation='Relu')": "relu",
     "nn.MLP([3, 8, 2], activation='gelo')": "gelu", "nn.Linear(3, 2, device='cpu')": "leave it out",
@@ -129,7 +130,51 @@ TRAINING = {
     "train.Trainer": "tg.fit", "train.ModelCheckpoint('a')": "train.Checkpoint",
     "viz.make_dot(loss)": "tg.draw", "viz.plot_histroy": "plot_history",
 }
-ALL = {**TENSOR, **PACKAGE, **NETWORKS, **TRAINING}
+# and what a second look at the docs of PyTorch, Keras, JAX, optax, Flax and scikit-learn added
+MORE = {
+    "tg.Tensor(x, device='cuda')": "main memory", "tg.Tensor(2, 3)": "np.zeros((2, 3))",
+    "tg.Tensor(x, requires_gradient=True)": "requires_grad", "t.exp_()": "nothing works in place",
+    "t.scatter_(1, y, 1.0)": "nothing works in place", "t.isnan()": "np.isnan",
+    "t.diag()": "np.diag",
+    "t.triu()": "np.triu", "t.median()": "np.median", "t.outer(t)": "np.outer",
+    "t.new_ones(3)": "NumPy", "t.bool()": "astype(bool)", "t.type_as(t)": "other.dtype",
+    "t.movedim(0, 1)": "np.moveaxis", "t.narrow(0, 0, 2)": "t[start:stop]",
+    "t.std(unbiased=False)": "ddof", "t.var(correction=0)": "ddof", "t.norm(p=1)": "ord=p",
+    "t.register_backward_hook(len)": "register_hook", "t.numpy(force=True)": "leave it out",
+    "tg.Linear(2, 3)": "nn.Linear", "tg.Adam(m.parameters())": "optim.Adam",
+    "tg.array(x)": "np.array", "tg.hstack([t, t])": "np.hstack",
+    "tg.predict(m, x)": "train.predict",
+    "tg.clamp(t, 0, 1)": "np.clip",
+    "tg.onnx.export(m, x, 'a.onnx')": "onnx.save(path, model, example)",
+    "tg.distributed.init_process_group()": "tg.parallel",
+    "tg.summary(m, (1, 2))": "model.summary(x)",
+    "tg.draw(loss, 'a.svg')": ".save(path)", "tg.draw(m, x).view()": ".save(",
+    "tg.draw(m, x, show_shapes=True)": "leave it out", "tg.compile(m, mode='max')": "leave it out",
+    "m.load_state_dict({}, strict=False)": "leave it out", "m.summary(input_size=(2,))": "an input",
+    "m.freeze()": "requires_grad_(False)", "m.init(0, x)": "nothing to do",
+    "m.tabulate()": "summary",
+    "m.get_layer('a')": "layers[i]", "nn.Linear(2, 3, 'relu')": "nn.ReLU()",
+    "nn.Linear(2, 3, activation='relu')": "nn.ReLU()", "nn.LSTM(3, 4, 2)": "layers of their own",
+    "nn.GRU(2, 3)(np.ones((4, 5, 2)), np.zeros((1, 4, 3)))": "no axis of layers",
+    "nn.LSTM(3, 4, return_sequences=True)": "outputs, state", "nn.LSTM(3, hidden_size=4)": "hidden",
+    "nn.Bidirectional(nn.RNN(2, 3))": "two layers",
+    "nn.Conv2d(1, 2, 3, groups=2)": "one layer for each",
+    "nn.MaxPool2d(kernel_size=2)": "size", "nn.GroupNorm(2, 4)": "nn.LayerNorm",
+    "nn.Upsample(2)": "np.repeat", "nn.one_hot(y)": "data.one_hot", "nn.swish(t)": "nn.silu",
+    "nn.Linear(2, 3, kernel_regularizer='l2')": "weight_decay", "nn.MLP([2, 3], seed=0)": "rng",
+    "optim.StepLR(o, 3)": "optim.schedules.step", "optim.cosine(0.1)": "cosine",
+    "optim.schedules.OneCycleLR(o, 1)": "one_cycle",
+    "tg.fit(m, x, y, loss='mse', class_weight={0: 1})": "weight=",
+    "tg.fit(m, x, y, loss='mse', steps_per_epoch=3)": "leave it out",
+    "train.EarlyStopping(restore_best_weights=True)": "restore_best",
+    "train.Checkpoint(filepath='a.npz')": "path", "train.evaluate(m, x, y)": "loss=",
+    "train.TensorBoard('logs')": "CSVLog", "train.train_test_split(x, y)": "data.train_test_split",
+    "tg.History().history": "history['loss']", "data.moons(10, noise='a')": "noise",
+    "viz.plot_history(m)": "History", "tg.fit(x, y, m, loss='mse')": "model comes first",
+    "nn.Linear(2, 3, init='he_normal')": "kaiming_normal",
+    "nn.init.glorot_uniform": "xavier_uniform",
+}
+ALL = {**TENSOR, **PACKAGE, **NETWORKS, **TRAINING, **MORE}
 
 
 def space():
@@ -155,15 +200,36 @@ def test_the_list_is_long():
                                                 for owner in LIBRARIES[library]])
 def test_hints_are_for_names_that_are_not_there(library, owner):
     """A hint for a name that exists here would never be seen."""
-    places = {"tinygrad_opt": tg, "Tensor": tg.Tensor, "nn": nn, "Module": nn.Module,
+    places = {"tinygrad_opt": tg, "Tensor": tg.Tensor, "nn": nn, "History": tg.History,
+              "GraphView": viz.GraphView, "interop": tg.interop, "Module": nn.Module,
               "optim": optim, "Optimizer": optim.Optimizer, "data": data, "train": train,
               "viz": viz, "init": nn.init, "schedules": optim.schedules}
+    if owner == "onnx":
+        places[owner] = pytest.importorskip("onnx") and tg.interop.onnx
     if owner == "options":
         assert not LIBRARIES[library][owner].keys() & {o for name in optim.names()
                                                        for o in type(optim.get(name)).options}
     elif owner != "arguments":
         here = {name for name in LIBRARIES[library][owner] if hasattr(places[owner], name)}
         assert here <= SUBMODULES
+
+
+CURES = sorted({cure for table in LIBRARIES.values() for names in table.values()
+                for cure in names.values()})
+
+
+def test_what_hints_tell_is_there():
+    model, t = nn.MLP([2, 3]), tg.Tensor(np.ones((2, 2)))
+    names = {"np": np, "tg": tg, "nn": nn, "optim": optim, "data": data, "train": train, "viz": viz,
+             "schedules": optim.schedules, "t": t, "model": model, "history": tg.History(),
+             "opt": optim.Adam(model.parameters()), "rng": np.random.default_rng(0),
+             "layer": nn.Linear(2, 3), "tinygrad": None}
+    roots = "|".join(names)
+    for cure in CURES:
+        for said in re.findall(rf"(?<![\w.'/])(?:{roots})(?:\.[A-Za-z_]\w*)+", cure):
+            eval(said, names)
+        for call in re.findall(r"nn\.\w+\(\d[^()]*\)", cure):
+            eval(call, names)
 
 
 SUBMODULES = {"tensor", "autograd"}            # which stand in the place of the function

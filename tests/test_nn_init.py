@@ -61,7 +61,7 @@ def test_an_initialiser_is_given_by_name_by_number_or_as_a_function():
             with pytest.raises(ValueError, match="scale must be a finite number of at least 0"):
                 made(scale)
     for wrong in ("nothing", True, None, [1]):
-        with pytest.raises(ValueError, match=r"no initialiser .*; there are fan_in_uniform"):
+        with pytest.raises(ValueError, match=r"no initialiser .*; known: fan_in_uniform"):
             init.get(wrong)
 
 

@@ -119,13 +119,8 @@ def __getattr__(name: str) -> object:
 
     home = _LATER.get(name)
     if home is None:
-        import numpy
-
         from tinygrad_opt.hints import missing
 
-        if name in ops.TABLE and hasattr(numpy, name):
-            raise AttributeError(f"tinygrad_opt has no attribute {name!r}; NumPy's functions take"
-                                 f" Tensors, as in np.{name}(t)")
         raise missing("tinygrad_opt", name, __all__)
     if home == __name__:
         return import_module(f"{home}.{name}")

@@ -206,11 +206,11 @@ def _is_safetensors(path: Path) -> bool:
     return path.suffix.lower() == ".safetensors"
 
 
-def path_of(function: str, path: object) -> Path:
+def path_of(function: str, path: object, rest: str = "model, optimizer") -> Path:
     """The path, which is easily swapped with the model."""
     if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"{function} takes the path first, as in"
-                        f" {function}(path, model, optimizer); got {type(path).__name__}.")
+        raise TypeError(f"{function} takes the path first, as in {function}(path"
+                        f"{', ' * bool(rest)}{rest}); got {type(path).__name__}.")
     return Path(path)
 
 

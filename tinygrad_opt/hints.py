@@ -9,7 +9,10 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from typing import NoReturn, TypeVar, cast
+
+import numpy as np
 
 from tinygrad_opt.errors import nearest
 
@@ -37,13 +40,17 @@ PYTORCH = {
         "randn": "tg.Tensor(np.random.default_rng(0).standard_normal(shape))",
         "randint": "np.random.default_rng(0).integers(low, high, shape)",
         "randperm": "np.random.default_rng(0).permutation(n)",
-        "cat": "np.concatenate([a, b])", "mm": "a @ b", "bmm": "a @ b", "matmul": "a @ b",
-        "relu": "nn.relu(t)", "sigmoid": "nn.sigmoid(t)", "softmax": "nn.softmax(t)",
-        "log_softmax": "nn.log_softmax(t)", "permute": "np.transpose(t, axes)",
+        "cat": "np.concatenate([a, b])", "concat": "np.concatenate([a, b])",
+        "mm": "a @ b", "bmm": "a @ b", "permute": "np.transpose(t, axes)",
+        "clamp": "np.clip(t, low, high)",
         "unsqueeze": "np.expand_dims(t, axis)", "gather": "np.take_along_axis(t, index, axis)",
-        "float32": "np.float32", "float64": "np.float64", "float16": "np.float16",
-        "int64": "np.int64", "float": "np.float32", "double": "np.float64", "long": "np.int64",
-        "device": MEMORY, "cuda": MEMORY, "set_default_tensor_type": "tg.set_default_dtype(...)",
+        "float": "np.float32", "double": "np.float64", "long": "np.int64",
+        "device": MEMORY, "cuda": MEMORY, "mps": MEMORY, "backends": MEMORY,
+        "get_default_dtype": "tg.Tensor(1.0).dtype", "is_grad_enabled": "tg.no_grad()",
+        "set_num_threads": "the environment variable OMP_NUM_THREADS, before NumPy is imported",
+        "distributed": "tg.parallel", "onnx": "tg.interop.onnx.save(path, model, example)",
+        "summary": "model.summary(x)", "Parameter": "tg.Tensor(values, requires_grad=True)",
+        "set_default_tensor_type": "tg.set_default_dtype(...)",
         "inference_mode": "tg.no_grad()", "enable_grad": "leave the no_grad() block",
         "set_grad_enabled": "tg.no_grad()", "is_tensor": "isinstance(t, tg.Tensor)",
         "func": "tg.grad, tg.jacobian, tg.hessian, tg.hvp", "autograd": "tg.grad(f)",
@@ -71,9 +78,21 @@ PYTORCH = {
         "requires_grad_": "t.requires_grad = True", "detach_": "t.detach()",
         "retain_grad": "nothing to do: every Tensor of the graph has its .grad after backward()",
         "grad_fn": "t.op, with t.inputs", "new_zeros": NUMPY, "new_tensor": "tg.Tensor(...)",
-        "zero_": IN_PLACE, "fill_": IN_PLACE, "copy_": IN_PLACE, "add_": IN_PLACE,
-        "sub_": IN_PLACE, "mul_": IN_PLACE, "div_": IN_PLACE, "clamp_": IN_PLACE,
-        "normal_": IN_PLACE, "uniform_": IN_PLACE, "flip": "np.flip(t, axis)",
+        "new_ones": NUMPY, "bool": "t.astype(bool)", "byte": "t.astype(np.uint8)",
+        "type_as": "t.astype(other.dtype)", "swapdims": "t.swapaxes(axis1, axis2)",
+        "movedim": "np.moveaxis(t, source, destination)", "ndimension": "t.ndim",
+        "narrow": "a slice: t[start:stop]", "select": "an index: t[:, i]",
+        "equal": "np.array_equal(a.data, b.data)", "masked_select": "t[mask]",
+        "scatter": "np.where(mask, values, t)", "inverse": "np.linalg.inv(t)",
+        "det": "np.linalg.det(t)", "index_add": "onehot.T @ values adds rows by index",
+        "multinomial": "rng.choice(len(p), p=p)", "bernoulli": "rng.random(t.shape) < t.data",
+        "register_backward_hook": "t.register_hook(f)", "share_memory_": MEMORY,
+        "pin_memory": MEMORY, "is_contiguous": "nothing to do: NumPy takes any layout",
+        "stride": "t.data.strides", "element_size": "t.data.itemsize", "storage": "t.data",
+        **{f"{name}_": IN_PLACE for name in (
+            "zero fill copy add sub mul div clamp normal uniform exp sqrt relu sigmoid tanh scatter"
+            " masked_fill index_add index_fill random bernoulli fill_diagonal set apply").split()},
+        "flip": "np.flip(t, axis)",
         "roll": "np.roll(t, shift, axis)", "einsum": "np.einsum(subscripts, t)",
     },
     "nn": {
@@ -93,6 +112,15 @@ PYTORCH = {
         "ModuleDict": "a dict: self.layers = {'a': nn.Linear(2, 3), ...}",
         "ParameterList": "a list of Tensors", "ParameterDict": "a dict of Tensors",
         "LazyLinear": "nn.Linear(in_features, out_features)",
+        "AdaptiveAvgPool2d": "for one number a channel, x.mean((2, 3)); else nn.AvgPool2d",
+        "GroupNorm": "nn.LayerNorm", "InstanceNorm2d": "nn.BatchNorm2d, or nn.LayerNorm",
+        "BatchNorm3d": "nn.BatchNorm1d or nn.BatchNorm2d", "Transformer": "nn.TransformerBlock",
+        "Upsample": "np.repeat(np.repeat(x, 2, axis=2), 2, axis=3)",
+        "interpolate": "np.repeat(np.repeat(x, 2, axis=2), 2, axis=3)",
+        "PReLU": "nn.LeakyReLU(slope)", "Mish": "nn.SiLU()", "Hardtanh": "lambda x: x.clip(-1, 1)",
+        "ReLU6": "lambda x: x.clip(0, 6)", "pad": "np.pad(x, widths)", "one_hot": "data.one_hot(y)",
+        "cosine_similarity": "(a * b).sum(-1) / (a.norm(axis=-1) * b.norm(axis=-1))",
+        "normalize": "x / x.norm(axis=-1, keepdims=True)",
         "Dropout1d": "nn.Dropout", "Dropout2d": "nn.Dropout", "SELU": "nn.ELU",
         "LSTMCell": "nn.lstm_step", "GRUCell": "nn.gru_step", "RNNCell": "nn.rnn_step",
         "EmbeddingBag": "nn.Embedding, and a mean over the axis",
@@ -102,10 +130,8 @@ PYTORCH = {
         "utils": CLIP, "Unflatten": "t.reshape(shape)", "DataParallel": MEMORY,
     },
     "init": {
-        "xavier_uniform_": "an option of layers: nn.Linear(2, 3, init='glorot_uniform')",
-        "xavier_normal_": "an option of layers: nn.Linear(2, 3, init='glorot_normal')",
-        "kaiming_uniform_": "an option of layers: nn.Linear(2, 3, init='he_uniform')",
-        "kaiming_normal_": "an option of layers: nn.Linear(2, 3, init='he_normal')",
+        **{f"{name}_": f"an option of layers: nn.Linear(2, 3, init='{name}')" for name in (
+            "xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal", "orthogonal")},
         "zeros_": "layer.weight.data[...] = 0", "constant_": "layer.weight.data[...] = value",
         "normal_": "an option of layers: nn.Linear(2, 3, init=0.01), the standard deviation",
         "uniform_": "an option of layers: init=f for a function f(shape, rng)",
@@ -127,6 +153,7 @@ PYTORCH = {
     "optim": {
         "Adagrad": "optim.AdaGrad", "Adadelta": "optim.AdaDelta", "NAdam": "optim.Nadam",
         "RMSProp": "optim.RMSprop", "Rprop": "optim.RMSprop, or optim.Lion",
+        "StepLR": "a schedule is the lr: optim.Adam(params, lr=optim.schedules.step(...))",
         "RAdam": "optim.Adam with a warm-up: lr=optim.schedules.warm_up(...)",
         "LBFGS": "optim.minimize(f, params, method='lbfgs')",
         "lr_scheduler": "a schedule is the lr: optim.Adam(params, lr=optim.schedules.cosine(...))",
@@ -149,9 +176,18 @@ PYTORCH = {
         "MNIST": "data.digits(), or data.idx(path) for files of MNIST",
     },
     "viz": {"make_dot": "tg.draw(loss)"},
+    "GraphView": {"view": "in a notebook it shows itself; .save('a.svg') writes it",
+                  "show": "in a notebook it shows itself; .save('a.svg') writes it",
+                  "render": ".save('a.svg'), or .png, .pdf, .dot", "source": "drawing.dot",
+                  "write_png": ".save('a.png')", "pipe": ".save('a.svg')"},
+    "onnx": {"export": "onnx.save(path, model, example)",
+             "ModelProto": "onnx.load(path) is a model of this package"},
+    "interop": {"torch": "nn.to_torch(model), nn.from_torch(model, state)"},
     "schedules": {
-        "StepLR": "step_decay", "ExponentialLR": "exponential", "CosineAnnealingLR": "cosine",
-        "LambdaLR": "any function t -> lr", "ReduceLROnPlateau": "reduce_on_plateau",
+        "StepLR": "schedules.step", "MultiStepLR": "a.then(b, after=t) joins schedules",
+        "ExponentialLR": "schedules.exponential", "CosineAnnealingLR": "schedules.cosine",
+        "OneCycleLR": "schedules.one_cycle", "LinearLR": "schedules.warm_up",
+        "LambdaLR": "any function t -> lr", "ReduceLROnPlateau": "schedules.reduce_on_plateau",
     },
     "arguments": {
         "dim": "axis", "dims": "axis, or axes", "keepdim": "keepdims",
@@ -160,16 +196,23 @@ PYTORCH = {
         "inplace": "leave it out: nothing works in place here", "device": MEMORY,
         "out": "assign the result: nothing works in place here",
         "size_average": "reduction='mean' or 'sum'", "reduce": "reduction='none'",
-        "num_embeddings": "the first argument, vocabulary size", "embedding_dim": "the second",
+        "num_embeddings": "rows, the first argument",
+        "embedding_dim": "features, the second argument",
         "num_layers": "one layer each: nn.Sequential(nn.LSTM(...), nn.LSTM(...))",
         "batch_first": "leave it out: the first axis is always the samples",
         "bidirectional": "two layers, one on x[:, ::-1]",
-        "in_channels": "the first argument", "out_channels": "the second argument",
-        "kernel_size": "the third argument, kernel",
+        "kernel_size": "size", "groups": "one layer for each group of channels",
+        "dilation": "a larger size", "padding_idx": "a mask: h * (ids != 0)[..., None]",
+        "requires_gradient": "requires_grad", "start_dim": "t.reshape(len(t), -1)",
+        "unbiased": "ddof=1 for True, 0 for False", "correction": "ddof",
+        "p": "np.linalg.norm(t, ord=p)", "force": "leave it out",
+        "strict": "leave it out: names must match; pick them with a dict comprehension",
+        "mode": "leave it out: a step is captured as it is", "dynamic": "leave it out",
+        "fullgraph": "leave it out: a step is captured whole, or refused",
         "affine": "an option of norms; elsewhere bias=False",
         "track_running_stats": "leave it out: it always does",
-        "negative_slope": "slope", "input_size": "the first argument",
-        "hidden_size": "the second argument", "embed_dim": "the first argument",
+        "negative_slope": "slope", "input_size": "in_features, the first argument of a layer; draw"
+        " and summary take an input", "hidden_size": "hidden", "embed_dim": "features",
         "d_model": "features", "num_heads": "heads", "nhead": "heads", "dim_feedforward": "hidden",
         "attn_mask": "mask, which is True where a place may look", "need_weights": "weights",
         "key_padding_mask": "mask=~padding[:, None, None, :], True where a place may look",
@@ -181,6 +224,12 @@ PYTORCH = {
 }
 
 KERAS = {
+    "init": {
+        "glorot_uniform": "xavier_uniform", "glorot_normal": "xavier_normal",
+        "he_uniform": "kaiming_uniform", "he_normal": "kaiming_normal",
+        "random_normal": "normal, or a number, its standard deviation", "ones": "lambda shape, rng:"
+        " np.ones(shape)", "lecun_normal": "normal, or a number, its standard deviation",
+    },
     "tinygrad_opt": {
         "GradientTape": "loss.backward(), then t.grad of every leaf", "constant": "tg.Tensor(...)",
         "Variable": "tg.Tensor(values, requires_grad=True)", "function": "tg.compile(step)",
@@ -197,6 +246,11 @@ KERAS = {
         "AveragePooling2D": "nn.AvgPool2d", "BatchNormalization": "nn.BatchNorm1d",
         "LayerNormalization": "nn.LayerNorm", "SimpleRNN": "nn.RNN", "Activation": "nn.ReLU()",
         "Lambda": "any function: nn.Sequential(layer, lambda x: x * 2)",
+        "Bidirectional": "two layers, one on x[:, ::-1]",
+        "Concatenate": "np.concatenate([a, b], 1)",
+        "TimeDistributed": "leave it out: layers take any axes before the last",
+        "Add": "a + b", "Reshape": "lambda x: x.reshape(len(x), -1)", "swish": "nn.silu",
+        "UpSampling2D": "np.repeat(np.repeat(x, 2, axis=2), 2, axis=3)",
         "binary_crossentropy": "nn.binary_cross_entropy",
         "categorical_crossentropy": "nn.cross_entropy, of logits",
         "sparse_categorical_crossentropy": "nn.cross_entropy, of logits",
@@ -214,6 +268,13 @@ KERAS = {
         "trainable": "model.requires_grad_(False)", "build": "nothing to do",
         "add": "give all layers at once: nn.Sequential(a, b, c)",
         "count_params": "model.summary().parameters", "plot": "tg.draw(model)",
+        "get_layer": "model.layers[i], or model.named_modules()[path]",
+        "output_shape": "model.summary(x) shows the shapes",
+    },
+    "History": {
+        "history": "it is one: history['loss']", "params": "history.seed and history.stopped",
+        "model": "the one that fit was given", "epoch": "history['epoch']",
+        "losses": "history['loss']",
     },
     "options": {
         "learning_rate": "lr", "beta_1": "beta1", "beta_2": "beta2", "epsilon": "eps",
@@ -231,18 +292,33 @@ KERAS = {
     "train": {"ModelCheckpoint": "train.Checkpoint", "ReduceLROnPlateau": "train.ReduceOnPlateau",
               "CSVLogger": "train.CSVLog", "TerminateOnNaN": "train.StopOnNonFinite",
               "LearningRateScheduler": "the optimizer's lr may be a schedule t -> lr",
+              "TensorBoard": "train.CSVLog(path), or viz.report(...)",
+              "accuracy": "(prediction.argmax(1) == y).mean(), or metrics=['accuracy']",
               "Trainer": LOOP},
     "data": {"to_categorical": "data.one_hot(labels)", "load_data": "data.digits()",
              "mnist": "data.digits(), or data.idx(path) for files of MNIST"},
     "arguments": {
         "verbose": "progress=False shows nothing, progress='lines' a line an epoch",
         "validation_split": "data.train_test_split, then validation_data=(x, y)",
+        "activation": "a layer of its own: nn.Sequential(nn.Linear(2, 3), nn.ReLU())",
+        "return_sequences": "leave it out: outputs, state = layer(x) gives both",
+        "return_state": "leave it out: outputs, state = layer(x) gives both",
+        "kernel_regularizer": "an option of the optimizer, weight_decay=1e-4",
+        "class_weight": "loss=functools.partial(nn.cross_entropy, weight=[...])",
+        "sample_weight": "a loss of your own that takes them as a column of y",
+        "initial_epoch": "history=history goes on where that one ended",
+        "steps_per_epoch": "leave it out: an epoch is all samples",
+        "keep_prob": "p, which is 1 - keep_prob",
+        "restore_best_weights": "restore_best", "save_best_only": "best", "filepath": "path",
+        "to_file": "the result has .save(path)", "show_shapes": "leave it out: shapes are shown",
+        "optimizer": "an argument of tg.fit(model, x, y, loss=..., optimizer=...)",
+        "loss": "an argument of tg.fit(model, x, y, loss=..., optimizer=...)",
         "lr": RATE, "learning_rate": RATE, "n_epochs": "epochs", "nb_epoch": "epochs",
         "shuffle": "samples are always shuffled; seed= makes their order repeatable",
-        "units": "the second argument, out_features", "rate": "p", "input_shape":
+        "units": "out_features", "rate": "p", "input_shape":
         "leave it out: nn.Linear takes in_features", "input_dim": "the first argument",
         "output_dim": "the second argument", "kernel_initializer": "init",
-        "use_bias": "bias", "filters": "the second argument", "strides": "stride",
+        "use_bias": "bias", "filters": "out_channels", "strides": "stride",
         "from_logits": "leave it out: nn.cross_entropy takes logits", "momentum_": "momentum",
         "y_true": "the second argument", "y_pred": "the first argument", "epsilon": "eps",
     },
@@ -267,6 +343,9 @@ JAX = {
         "schedule": "lr=optim.schedules.cosine(...)", "warmup": "lr=optim.schedules.warm_up(...)",
     },
     "Optimizer": {"init": "nothing to do: state is made with the parameters"},
+    "Module": {"init": "nothing to do: parameters are made with the layers",
+               "tabulate": "model.summary(x)", "freeze": "model.requires_grad_(False)",
+               "unfreeze": "model.requires_grad_(True)", "bind": "model(x)"},
     "arguments": {"has_aux": "return the loss alone", "static_argnums": "leave it out"},
 }
 
@@ -278,9 +357,17 @@ SKLEARN = {
              "make_circles": "data.circles()", "make_blobs": "data.blobs()",
              "StandardScaler": "data.standardize(x)", "shuffle": "rng.permutation(len(x))"},
     "arguments": {"random_state": "seed, or rng", "max_iter": "epochs, or steps", "X": "x",
-                  "test_size": "the third argument, test", "hidden_layer_sizes": "sizes, in a list",
-                  "learning_rate_init": RATE, "n_samples": "the first argument"},
+                  "hidden_layer_sizes": "sizes, in a list",
+                  "n_samples": "n_points", "solver": "optimizer", "alpha": "weight_decay",
+                  "learning_rate_init": "lr", "learning_rate": "lr", "momentum": "optimizer='sgd:"
+                  "momentum=0.9'", "seed": "rng"},
 }
+
+# NumPy's functions that are no methods here, as they are none there
+FUNCTIONS_ONLY = {"Tensor": {name: f"np.{name}(t)" for name in (
+    "allclose argwhere bincount cbrt ceil cosh cross diag diff floor fmod hypot isfinite isinf"
+    " isnan kron linspace log10 log2 logaddexp logical_not median nanmean nanmax nonzero outer"
+    " quantile sign sinh tan tril triu trunc unique").split()}}
 
 OTHERS = {
     "options": {
@@ -291,20 +378,37 @@ OTHERS = {
 }
 
 LIBRARIES: dict[str, dict[str, dict[str, str]]] = {
-    "PyTorch": PYTORCH, "Keras": KERAS, "JAX": JAX, "scikit-learn": SKLEARN, "": OTHERS,
+    "PyTorch": PYTORCH, "Keras": KERAS, "JAX": JAX, "scikit-learn": SKLEARN,
+    "NumPy": FUNCTIONS_ONLY, "": OTHERS,
 }
 
 
 def hint(owner: str, name: str, known: Iterable[str]) -> str:
     """How a message goes on after a name that is not there."""
     known = set(known)
-    for library, table in LIBRARIES.items():
-        cure = table.get(owner, {}).get(name)
-        if cure is not None and not (owner in ("arguments", "options") and cure.isidentifier()
-                                     and cure not in known):
-            whose = f"{library}'s {name} " if library else ""
-            return f"{whose}here: {cure}"
-    return nearest(name, known)
+    cures = [(library, table[owner][name]) for library, table in LIBRARIES.items()
+             if name in table.get(owner, {})]
+    if owner in ("arguments", "options"):      # another name for it, if there is one, then advice
+        cures = sorted(((library, cure) for library, cure in cures
+                        if cure in known or not cure.isidentifier()),
+                       key=lambda pair: not pair[1].isidentifier())
+    for library, cure in cures:
+        whose = f"{library}'s {name} " if library else ""
+        return f"{whose}here: {cure}"
+    return (_elsewhere(name) if owner in PARTS else "") or nearest(name, known)
+
+
+PARTS = "tinygrad_opt", "nn", "optim", "data", "train", "viz"
+
+
+def _elsewhere(name: str) -> str:
+    """Which part of the package has the name, or NumPy."""
+    if name in import_module("tinygrad_opt.ops").TABLE and hasattr(np, name):
+        return f"NumPy's functions take Tensors, as in np.{name}(t)"
+    for part in PARTS[1:]:
+        if name in import_module(f"tinygrad_opt.{part}").__all__:
+            return f"it is {part}.{name}"
+    return f"it is np.{name}" if hasattr(np, name) else ""
 
 
 def missing(owner: str, name: str, known: Iterable[str], who: str = "",

@@ -349,6 +349,7 @@ class Tensor(Methods):
     _apply = staticmethod(apply)
     _answer = staticmethod(answer)
 
+    @answers
     def __init__(
         self,
         data: ArrayLike,
@@ -357,6 +358,9 @@ class Tensor(Methods):
         dtype: DTypeLike | None = None,
         name: str | None = None,
     ) -> None:
+        if not isinstance(requires_grad, bool | np.bool_):
+            raise TypeError(f"requires_grad is True or False, got {requires_grad!r:.60}; values of"
+                            " some shape are made by NumPy: Tensor(np.zeros((2, 3)))")
         self._array = _as_array(data, requires_grad, dtype)
         self._needs_grad = bool(requires_grad)
         self.name = name
@@ -457,6 +461,7 @@ class Tensor(Methods):
         number: float = self._read().item()
         return number
 
+    @answers
     def numpy(self) -> Array:
         """The values, as an array that shares memory with the Tensor."""
         return self._read()

@@ -51,6 +51,10 @@ def samples(x: Array, y: Array | None = None) -> int:
     """The number of rows, which x and y share."""
     for name, array in ("x", x), ("y", y):
         if array is not None and array.ndim == 0:
+            one = array.item()
+            if callable(one):
+                raise ValueError(f"{name} must have samples as rows, got {type(one).__name__}: the"
+                                 " model comes first, then x, then y.")
             raise ValueError(f"{name} must have samples as rows, got a single number.")
     if y is not None and len(x) != len(y):
         raise ValueError(f"x has {len(x)} samples, y has {len(y)}: give each sample one target.")

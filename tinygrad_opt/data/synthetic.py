@@ -269,7 +269,7 @@ def sine(n_points: int = 100, *, noise: float = 0.1, rng: Seed = None) -> tuple[
 
 def _normal(noise: float, shape: tuple[int, ...], rng: Seed) -> Array:
     """Normal deviates of standard deviation `noise`; as many are drawn where it is 0."""
-    if not 0 <= noise < math.inf:
+    if isinstance(noise, str) or not 0 <= noise < math.inf:
         raise ValueError(f"noise must be a finite number >= 0, got {noise!r}.")
     return noise * np.random.default_rng(rng).standard_normal(shape)
 

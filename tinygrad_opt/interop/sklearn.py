@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 
+from tinygrad_opt.data.arguments import whole
 from tinygrad_opt.errors import install
+from tinygrad_opt.hints import answers
 from tinygrad_opt.nn import MLP, cross_entropy, log_softmax, mse_loss, softmax
 from tinygrad_opt.optim import Optimizer, get
 from tinygrad_opt.train import EarlyStopping, History, fit, predict
@@ -38,6 +40,7 @@ Network = TypeVar("Network", bound="_Network")
 class _Network(BaseEstimator):
     """What a classifier and a regressor share: their options, and how they are trained."""
 
+    @answers
     def __init__(
         self,
         hidden_layer_sizes: int | Sequence[int] = (100,),
@@ -110,6 +113,7 @@ class _Network(BaseEstimator):
         -------
         self
         """
+        epochs = whole("max_iter", self.max_iter)
         begins = not (self.warm_start and hasattr(self, "model_"))
         inputs, targets, loss = self._checked(X, y, sample_weight, begins)
         random = self._begin(inputs) if begins else check_random_state(self.random_state)
@@ -122,7 +126,7 @@ class _Network(BaseEstimator):
             held = held_inputs, held_targets
         patience = EarlyStopping(
             self.n_iter_no_change, min_delta=self.tol, restore_best=self.early_stopping)
-        self._train(inputs, targets, loss, self.max_iter, callbacks=[patience],
+        self._train(inputs, targets, loss, epochs, callbacks=[patience],
                     validation_data=held, progress=bool(self.verbose))
         if self.history_.stopped is None:
             warnings.warn(

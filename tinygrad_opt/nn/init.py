@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from tinygrad_opt.hints import nothing_called
+from tinygrad_opt.hints import hint, nothing_called
 from tinygrad_opt.recording import effect
 from tinygrad_opt.typing import Seed, Shape
 
@@ -447,7 +447,7 @@ def get(init: Init) -> Initialiser:
         return lambda shape, rng=None: normal(shape, rng, scale=scale)
     if isinstance(init, str) and init in NAMES:
         return NAMES[init]
-    raise ValueError(f"no initialiser {init!r}; there are {', '.join(sorted(NAMES))}")
+    raise ValueError(f"no initialiser {init!r}; {hint('init', str(init), NAMES)}")
 
 
 if not TYPE_CHECKING:

@@ -271,6 +271,7 @@ class Module:
             unrepeatable(captured_read, next(iter(state.values())))
         return {path: np.copy(values_of(x)) for path, x in state.items()}
 
+    @answers
     def load_state_dict(self, state: Mapping[str, ArrayLike]) -> None:
         """Take over the values of a `state_dict`, written into the arrays that are there.
 
@@ -492,6 +493,7 @@ class Module:
 
     # ---- showing it ------------------------------------------------------------------------------
 
+    @answers
     def summary(
         self, input_shape: ArrayLike | None = None, *, dtype: DTypeLike | None = None
     ) -> Summary:

@@ -28,12 +28,20 @@ def weight_and_bias(
     shape: Shape, fan_in: int, out: int, bias: bool, init: Init, dtype: DTypeLike | None, rng: Seed
 ) -> tuple[Tensor, Tensor | None]:
     """What most layers have: both U(−1/√fan_in, 1/√fan_in) as in PyTorch, or `init` and 0."""
+    check_bias(bias)
     rng = initialisers.generator(rng)                      # one for both: a seed would repeat
     start = functools.partial(initialisers.uniform, bound=fan_in**-0.5)
     weight = parameter("weight", shape, start if init is None else init, dtype, rng)
     if not bias:
         return weight, None
     return weight, parameter("bias", (out,), start if init is None else "zeros", dtype, rng)
+
+
+def check_bias(bias: object) -> None:
+    """What stands in its place in other libraries is no bias: layers, an activation."""
+    if not isinstance(bias, bool | np.bool_):
+        raise TypeError(f"bias is True or False, got {bias!r:.60}; activations and further layers"
+                        " are layers of their own: nn.Sequential(nn.Linear(2, 3), nn.ReLU())")
 
 
 def as_input(x: ArrayLike, like: object = None) -> Tensor:

@@ -20,7 +20,7 @@ from tinygrad_opt.nn import init as initialisers
 from tinygrad_opt.nn.activations import tanh
 from tinygrad_opt.nn.linear import linear
 from tinygrad_opt.nn.module import Module
-from tinygrad_opt.nn.parameters import as_input, parameter, positive
+from tinygrad_opt.nn.parameters import as_input, check_bias, parameter, positive
 from tinygrad_opt.tensor import Tensor, apply
 from tinygrad_opt.typing import Array, ArrayLike, DTypeLike, Seed
 
@@ -408,6 +408,7 @@ class _Recurrent(Module):
         self, in_features: int, hidden: int, bias: bool = True, *,
         dtype: DTypeLike | None = None, rng: Seed = None,
     ) -> None:
+        check_bias(bias)
         n, h = positive(type(self).__name__, in_features=in_features, hidden=hidden)
         rng = initialisers.generator(rng)
         start = functools.partial(initialisers.uniform, bound=h**-0.5)
@@ -476,6 +477,10 @@ class _Recurrent(Module):
                              f" with at least one step, got {x.shape}")
         if state is None:
             state = self.first_state(x.shape[:1], x.dtype)
+        for part in state if isinstance(state, tuple) else (state,):
+            if np.ndim(part) > 2:
+                raise ShapeError(f"{type(self).__name__} needs a state of shape (n, hidden), and no"
+                                 f" axis of layers, got {np.shape(part)}")
         return self._run(x, state, *self._weights())
 
     def _run(self, x: Tensor, state: Any, w_ih: Tensor, w_hh: Tensor, b_ih: Any, b_hh: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 from tinygrad_opt import checkpoint
 from tinygrad_opt.data.arguments import fraction, whole
+from tinygrad_opt.hints import answers
 from tinygrad_opt.train.history import mode_of, write_csv
 from tinygrad_opt.typing import Stateful
 
@@ -48,6 +49,10 @@ class Callback:
     """
 
     writes = False
+
+    def __init_subclass__(cls) -> None:
+        if "__init__" in vars(cls):
+            cls.__init__ = answers(cls.__init__)           # type: ignore[method-assign]
 
     def on_begin(self, run: Run) -> None:
         """Before the first epoch."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_opt.errors import RenderError
+from tinygrad_opt.hints import answer_names
 from tinygrad_opt.markup import html_list, html_table
 from tinygrad_opt.typing import Unpack
 
@@ -216,6 +217,9 @@ class History(Mapping[str, list[float]]):
     def __repr__(self) -> str:
         names = ", ".join(self._columns)
         return f"<History of {self.epochs} epochs: {names}>"
+
+
+answer_names(History, "History")
 
 
 def write_csv(path: Path, rows: Iterable[Iterable[object]], mode: str = "w") -> Path:

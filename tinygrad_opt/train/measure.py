@@ -84,6 +84,9 @@ def evaluate(
     x, y = array_of(x), array_of(y)
     if not samples(x, y):
         raise ValueError("evaluate needs at least one sample, got none.")
+    if loss is None and not metrics:
+        raise ValueError("evaluate measures a loss=, such as 'cross_entropy', or metrics=, such as"
+                         " 'accuracy': got neither.")
     means = Means(metrics_by_name(metrics))
     loss = None if loss is None else loss_by_name(loss)
     with in_mode(model, False), no_grad():

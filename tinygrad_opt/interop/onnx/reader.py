@@ -63,7 +63,7 @@ def load(path: str | os.PathLike[str]) -> Graph:
     >>> model(np.zeros((5, 2))).shape
     (5, 3)
     """
-    path = path_of("load", path)
+    path = path_of("onnx.load", path, "")
     with blaming(path, "cannot load"):
         proto = onnx.load(path)
         checker.check_model(proto)

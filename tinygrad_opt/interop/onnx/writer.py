@@ -94,7 +94,7 @@ def save(
     ...     path.stat().st_size > 300
     True
     """
-    path = path_of("save", path)
+    path = path_of("onnx.save", path, "model, example")
     if not isinstance(model, Module):
         raise TypeError(f"onnx.save writes a Module, as in save(path, model, example); got"
                         f" {type(model).__name__}")

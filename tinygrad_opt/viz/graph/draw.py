@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinygrad_opt.errors import RenderError
-from tinygrad_opt.hints import answers
+from tinygrad_opt.hints import answer_names, answers
 from tinygrad_opt.markup import shaded
 from tinygrad_opt.recording import with_grad
 from tinygrad_opt.tensor import Tensor, history
@@ -143,6 +143,9 @@ def draw(
     names: dict[Tensor, str] = {}
     if type(what) is not Tensor:
         what, names, name = _called(what, inputs, name)
+    elif inputs:
+        raise TypeError(f"draw() of a Tensor takes nothing else, got {inputs[0]!r:.60}; what it"
+                        " gives has .save(path)")
     made = history(what)
     if len(made) > LARGEST:
         if max_nodes is None:
@@ -350,6 +353,9 @@ class GraphView:
         except Exception as error:                         # a display must not end a cell
             print(f"the drawing failed: {error}", file=sys.stderr)
             return {"text/plain": repr(self)}
+
+
+answer_names(GraphView, "GraphView")
 
 
 def notebook_bundle(tensor: Tensor) -> dict[str, str]:

@@ -69,6 +69,9 @@ def plot_history(
         If a column is not there, or nothing was recorded.
     """
     skip = {"epoch", "seconds", "update_ratio"}
+    if not isinstance(history, Mapping):
+        raise TypeError("plot_history draws a History, as fit returns it, or a dict of columns; got"
+                        f" {type(history).__name__}")
     given = [c for c in history if c not in skip] if columns is None else list(columns)
     missing = [c for c in given if c not in history]
     if missing:
