@@ -23,14 +23,16 @@ with the line that does it:
     looking at values, writing   refused: float(loss), t.data, np.add(x, 1, out=a), repr(t)
     Tensors kept outside         refused: return them from the step
 
-    program.py   a captured step as plain data
-    tracing.py   which calls a kernel is made of
-    capture.py   the recorder
-    bound.py     a program with its memory, ready to run
-    step.py      `compile`, and what it makes of a function
+    program.py          a captured step as plain data
+    tracing.py          which calls a kernel is made of
+    capture.py          the recorder
+    memory.py           blocks for what calls make
+    bound.py            a program with its memory, ready to run
+    step.py             `compile`, and what it makes of a function
+    planned_updates.py  what other backends know of an optimizer
 
-    native/      a program as machine code
-    javascript/  a program as a JavaScript module
+    native/             a program as machine code
+    javascript/         a program as a JavaScript module
 """
 
 from tinygrad_opt.compiler.bound import Bound

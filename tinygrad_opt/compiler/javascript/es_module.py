@@ -22,7 +22,7 @@ from tinygrad_opt.compiler.javascript.vocabulary import (
 )
 from tinygrad_opt.compiler.native.fusion import Unit, fuse
 from tinygrad_opt.compiler.native.lowering import Pairs
-from tinygrad_opt.compiler.native.optimizer_loop import optimizer_of
+from tinygrad_opt.compiler.planned_updates import optimizer_of
 from tinygrad_opt.compiler.program import (
     SETTING,
     Call,

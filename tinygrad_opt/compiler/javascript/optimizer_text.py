@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -13,8 +12,9 @@ from tinygrad_opt.compiler.javascript.loop_text import LoopText
 from tinygrad_opt.compiler.javascript.typed_memory import Function, Memory, Region
 from tinygrad_opt.compiler.javascript.vocabulary import WORDS, heads, index, number, refused
 from tinygrad_opt.compiler.native.optimizer_loop import update_loop
+from tinygrad_opt.compiler.planned_updates import Entry, Optimizer, Run, plan_of
 from tinygrad_opt.compiler.program import Ref, gradients_set, row_major
-from tinygrad_opt.symbols import Symbol, inside, name_of
+from tinygrad_opt.symbols import InPlace, Symbol, inside, name_of
 from tinygrad_opt.tensor import Tensor, deliver
 
 __all__ = ["Update", "place_gradients"]
@@ -23,13 +23,9 @@ __all__ = ["Update", "place_gradients"]
 class Update:
     """An optimizer's step: its vectors in memory, and a function for each of its runs."""
 
-    def __init__(self, module: Memory, optimizer: Any) -> None:
+    def __init__(self, module: Memory, optimizer: Optimizer) -> None:
         self.module, self.optimizer = module, optimizer
-        plan = optimizer._plan
-        if plan is None:                                   # options were set since the last step
-            plan = optimizer._planned({n: e.target._gradient
-                                       for n, e in optimizer._entries.items()})
-        self.plan = plan
+        self.plan = plan = plan_of(optimizer)
         if optimizer.check_finite is not None:
             raise refused("check_finite of an optimizer")
         self.vectors: list[tuple[Region, Region, list[Region]]] = []
@@ -65,11 +61,11 @@ class Update:
                         self.module.show(f"{e.name}.{slot}", self.module.written(row, where),
                                          e.shape, "state")
 
-    def _vectors(self, run: Any) -> tuple[Region, Region, list[Region]]:
+    def _vectors(self, run: Run) -> tuple[Region, Region, list[Region]]:
         place: int = self.plan.packs.index(run.pack)
         return self.vectors[place]
 
-    def _run(self, run: Any) -> None:
+    def _run(self, run: Run) -> None:
         """A function that updates the parameters of a run, for each branch of the rule."""
         optimizer, rule = self.optimizer, type(self.optimizer).__name__
         same = {n: x for n, x in run.options.items() if x == getattr(optimizer, n)}
@@ -79,7 +75,7 @@ class Update:
         if same:
             lines.append(f"const {{{', '.join(same)}}} = R;")
         if run.rule.lr != optimizer.lr:
-            if callable(run.rule.lr):
+            if not isinstance(run.rule.lr, float):
                 raise refused("a schedule in the overrides of an optimizer")
             lines.append(f"const lr = {number(run.rule.lr)};")
         else:
@@ -91,19 +87,19 @@ class Update:
                     else "rates.lr must be a number >= 0, got ${R.lr}")
             lines.append(f"must(lr >= 0, `{told}`);")
         lines.append(f"const t = {run.count + self.plan._done[0] + 1} + count;")
-        versions = run.branches()
-        if None in versions or any(update_loop(run, v) is None for v in versions):
-            raise refused(f"the rule of {rule}, which does not go entry by entry")
-        for version in versions:
-            lines.append(self._version(run, version))
+        lines += [self._version(run, version) for version in run.branches()]
         lines.append(f"must(false, {json.dumps(f'{rule} takes a branch that was not traced')});")
         name = f"update{len(self.module.functions)}"
         text = "\n  ".join(filter(None, lines))
         self.module.functions.append(f"function {name}(R) {{\n  {text}\n}}")
         self.body.append(f"{name}(R);")
 
-    def _version(self, run: Any, version: Any) -> str:
+    def _version(self, run: Run, version: InPlace | None) -> str:
         """One branch: its conditions, its numbers, its loop."""
+        loop = None if version is None else update_loop(run, version)
+        if version is None or loop is None:
+            raise refused(f"the rule of {type(self.optimizer).__name__}, which does not go entry by"
+                          " entry")
         names: dict[Symbol, str] = {}
         before: list[str] = []
         for x in inside([n for n, _ in version.conditions]):
@@ -119,8 +115,6 @@ class Update:
                     before.append(f"const {names[x]} = {text};")
         values = [f"F({names[x]})" if narrow else names[x] for x in version.wanted]
         before += [f"const c{i} = {text};" for i, text in enumerate(values)]
-        loop = update_loop(run, version)
-        assert loop is not None
         p, g, rows = self._vectors(run)
         used = [p, g, *(rows[run.pack.slots.index(slot)] for slot in run.slots)]
         arrays = [f"M[{self.module.written(region, run.place.start)}" for region in used]
@@ -140,7 +134,7 @@ class Update:
         return WORDS[name].format(*[names[v] if isinstance(v, Symbol) else number(v)
                                     for v in x.inputs])
 
-    def called(self, part: Function, delivered: Mapping[Tensor, Any]) -> str:
+    def called(self, part: Function, delivered: Mapping[Tensor, Ref]) -> str:
         """Gradients laid end to end, clipped, and the update."""
         lines: list[str] = []
         for run in self.plan.runs:
@@ -152,7 +146,7 @@ class Update:
                 lines += self._gathered(part, ref, g, e)
         return "\n  ".join([*lines, *self._clipped(), *self.body, "count++;"])
 
-    def _gathered(self, part: Function, ref: Ref, g: Region, e: Any) -> Iterator[str]:
+    def _gathered(self, part: Function, ref: Ref, g: Region, e: Entry) -> Iterator[str]:
         region, at = self.module.place(part, ref.slot)
         if region is g and at == e.place.start:
             return
@@ -184,7 +178,7 @@ class Update:
             yield f"shrink([{every}], {o.clip_norm!r});"
 
 
-def place_gradients(module: Memory, part: Function, updates: Any) -> None:
+def place_gradients(module: Memory, part: Function, updates: Iterable[Update]) -> None:
     """Have gradients computed where the optimizer reads them, if nobody else looks at them."""
     for update in updates:
         optimizer = update.optimizer

@@ -20,7 +20,8 @@ from tinygrad_opt.compiler.native.loops import Loop
 from tinygrad_opt.compiler.native.lowering import Check, Pairs
 from tinygrad_opt.compiler.native.machine_code import Runner, addresses, lanes
 from tinygrad_opt.compiler.native.matrix_products import Matrix, Product
-from tinygrad_opt.compiler.native.optimizer_loop import OptimizerStep, optimizer_of
+from tinygrad_opt.compiler.native.optimizer_loop import OptimizerStep
+from tinygrad_opt.compiler.planned_updates import optimizer_of
 from tinygrad_opt.compiler.program import (
     SETTING,
     Modes,
@@ -224,7 +225,7 @@ def renew(gradients: dict[Tensor, Array], rest: set[Tensor]) -> None:
         t._gradient = None
 
 
-def runner_of(steps: list[Step]) -> Runner:
+def runner_of(steps: Sequence[Step]) -> Runner:
     """Loops and products with their arrays, compiled."""
     functions = addresses(made for made, _ in steps)
     return Runner([(function, where) for function, (_, where) in zip(functions, steps)])

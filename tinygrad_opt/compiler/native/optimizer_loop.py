@@ -8,27 +8,23 @@ that eager and compiled steps can follow each other.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
 from tinygrad_opt.compiler.conditions import all_of
 from tinygrad_opt.compiler.native.elementary_functions import FUNCTIONS
 from tinygrad_opt.compiler.native.loops import Loop, Value, Values
-from tinygrad_opt.compiler.program import Call, address, row_major
+from tinygrad_opt.compiler.native.machine_code import Runner
+from tinygrad_opt.compiler.planned_updates import Optimizer, Plan, Run, plan_of
+from tinygrad_opt.compiler.program import address, row_major
 from tinygrad_opt.symbols import InPlace, Symbol, inside, name_of
 from tinygrad_opt.typing import Array
 
-__all__ = ["OptimizerStep", "optimizer_of", "update_loop"]
+__all__ = ["OptimizerStep", "update_loop"]
 
-Step = tuple[Loop, list[int]]                              # a loop, and where its arrays are
-
-
-def optimizer_of(call: Call) -> Any:
-    """The optimizer whose step a call is, if it is bound to its parameters; else None."""
-    is_step = hasattr(call.owner, "_planned") and call.kernel.__name__ == "_step"
-    return call.owner if is_step else None
+Step: TypeAlias = tuple[Loop, list[int]]                   # a loop, and where its arrays are
 
 
 class OptimizerStep:
@@ -41,13 +37,15 @@ class OptimizerStep:
         Compiles loops with the addresses of their arrays.
     """
 
-    def __init__(self, optimizer: Any, runner_of: Callable[..., Any]) -> None:
+    def __init__(
+        self, optimizer: Optimizer, runner_of: Callable[[Sequence[Step]], Runner]
+    ) -> None:
         self.optimizer, self.runner_of = optimizer, runner_of
-        self.plan: Any = None                              # that the loops belong to
-        self.left: Any = None                              # a plan of which no loops can be made
-        self.kept: list[Array] = []                   # of each run: its count, rate, options
-        self.moving: list[tuple[Any, Any]] = []            # runs for which Python computes numbers
-        self.loops: list[Loop] = []                                   # of the latest plan
+        self.plan: Plan | None = None                      # that the loops belong to
+        self.left: Plan | None = None                      # a plan of which no loops can be made
+        self.kept: list[Array] = []                        # of each run: its count, rate, options
+        self.moving: list[tuple[Run, Array | None]] = []   # runs for which Python computes numbers
+        self.loops: list[Loop] = []                        # of the latest plan
 
     def __call__(self) -> None:
         if self.optimizer.reduce is not None:
@@ -59,8 +57,7 @@ class OptimizerStep:
     def _by_loops(self) -> bool:
         """Make the step, or leave it out as its options say; False if NumPy is to make it."""
         optimizer = self.optimizer
-        plan = optimizer._plan or optimizer._planned(
-            {n: e.target._gradient for n, e in optimizer._entries.items()})
+        plan = optimizer._plan or plan_of(optimizer)
         if plan is not self.plan and not self._take(plan):
             return False
         update = self.update
@@ -89,30 +86,27 @@ class OptimizerStep:
         optimizer.__dict__["_last"] = plan
         return True
 
-    def _take(self, plan: Any) -> bool:
+    def _take(self, plan: Plan) -> bool:
         """Write the loops of a plan, if it holds and there are such."""
         if plan is self.left or not plan.gather_gradients():
             return False
         plan.release()
         self.plan, self.left = None, plan
-        if any(run.version is None for run in plan.runs):
-            return False
+        self.kept.clear()
+        self.moving.clear()
         numbers: list[Step] = []
         copies: list[Step] = []
         updates: list[Step] = []
-        self.kept.clear()
-        self.moving.clear()
-        if plan.remembers:                                 # what the step overwrites
-            for pack in plan.packs:
-                pack.remember()
-                updates += [(_copy(now, pack.dtype), [address(now), address(kept)])
-                            for now, kept in zip((pack.p, pack.state), pack.before)]
         for run in plan.runs:
             made = self._run(run, plan)
             if made is None:
                 return False
             for steps, its in zip((numbers, copies, updates), made):
                 steps += its
+        for pack in plan.packs if plan.remembers else ():  # what the step overwrites
+            pack.remember()
+            updates[:0] = [(_copy(now, pack.dtype), [address(now), address(kept)])
+                           for now, kept in zip((pack.p, pack.state), pack.before or ())]
         updates.append((_COUNT, [plan._done.buffer_info()[0]]))
         self.loops[:] = [loop for loop, _ in numbers + copies + updates]
         self.gather = self.runner_of(copies).call
@@ -125,12 +119,14 @@ class OptimizerStep:
         self.plan, self.left = plan, None
         return True
 
-    def _run(self, run: Any, plan: Any) -> tuple[list[Step], list[Step], list[Step]] | None:
+    def _run(self, run: Run, plan: Plan) -> tuple[list[Step], list[Step], list[Step]] | None:
         """The loops of a run: of its numbers, of its gradients where they are copied, and of its
         vectors."""
-        pack, size = run.pack, run.pack.dtype.itemsize
+        pack, size, version = run.pack, run.pack.dtype.itemsize, run.version
+        if version is None:
+            return None
         gradients = [e.target._gradient for e in run.entries]
-        update = update_loop(run, run.version)
+        update = update_loop(run, version)
         if update is None or not all(type(g) is np.ndarray and g.dtype == pack.dtype
                                      for g in gradients):
             return None
@@ -144,9 +140,9 @@ class OptimizerStep:
             copies = [(_copy(g, pack.dtype), [
                 address(g), where[1] + size * (e.place.start - run.place.start)])
                 for e, g in zip(run.entries, gradients)]
-        cells = [address(run._moving.base) + size * i for i in range(run.version.size)]
+        cells = [address(run._moving) + size * i for i in range(version.size)]
         updates = [(update, where + cells)]
-        numbers = _numbers(run)
+        numbers = _numbers(run, version)
         if numbers is None:
             self.moving.append((run, None))
             return [], copies, updates
@@ -156,7 +152,7 @@ class OptimizerStep:
             self.moving.append((run, given))
         inputs = [address(given) + 8 * i for i in range(len(given))]
         return [(numbers, [plan._done.buffer_info()[0], *inputs,
-                           *cells[: run.version.moves]])], copies, updates
+                           *cells[: version.moves]])], copies, updates
 
 
 def _copy(g: Array, dtype: np.dtype) -> Loop:
@@ -170,10 +166,10 @@ _COUNT = Loop((), (("i8", ()),), (Value("load", "i8", (0,)), Value("number", "i8
                                   Value("add", "i8", (0, 1))), ((2, 0),))
 
 
-def _numbers(run: Any) -> Loop | None:
+def _numbers(run: Run, version: InPlace) -> Loop | None:
     """What moves from step to step: of the steps done, the count at the first, the rate and the
     options. It is refused where the rule takes another branch."""
-    version, name = run.version, run.pack.dtype.str[1:]
+    name = run.pack.dtype.str[1:]
     rate, _, *fixed = version.arguments
     known = {n: i for i, n in enumerate([rate, *fixed], 2)}
     values, at = Values(), dict[Symbol, int]()
@@ -200,7 +196,7 @@ def _numbers(run: Any) -> Loop | None:
     return Loop((), arrays, tuple(values), tuple(stores), (), tuple(checks))
 
 
-def update_loop(run: Any, version: InPlace) -> Loop | None:
+def update_loop(run: Run, version: InPlace) -> Loop | None:
     """The in-place calls of a rule as one loop, which reads and writes each vector once."""
     name, size = run.pack.dtype.str[1:], run.pack.dtype.itemsize
     vectors = 2 + len(run.slots) + (run.rates is not None)
