@@ -199,17 +199,13 @@ class Optimizer(check.HasOptions):
         """
         if self._entries:
             raise TypeError(f"this {type(self).__name__} has its parameters; make another one")
-        self._set_up(bound(type(self).__name__, params), True)
-        self.__dict__["_models"] = getattr(params, "models", None)
-        try:                                   # now they are checked against the names
-            self._check_models()
-            self.__dict__.update({n: self._checked(n, getattr(self, n))
-                                  for n in ("overrides", "frozen")})
-        except (TypeError, ValueError):
-            self._set_up({}, False)
-            self.__dict__["_models"] = None
-            raise
-        self._pack(self._rules(self.overrides, self._entries))
+        entries = bound(type(self).__name__, params)
+        models = getattr(params, "models", None)
+        self._check_models(models)
+        settings = {n: self._checked(n, getattr(self, n), entries) for n in ("overrides", "frozen")}
+        self._set_up(entries, True)
+        self.__dict__.update(settings, _models=models)
+        self._pack(self._rules(self.overrides, entries))
         return self
 
     def _set_up(self, entries: dict[str, Entry], is_bound: bool) -> None:
@@ -311,15 +307,16 @@ class Optimizer(check.HasOptions):
             self._forget_plan()
         object.__setattr__(self, name, value)
 
-    def _checked(self, name: str, value: object) -> object:
-        """What is kept when an option is set to this value."""
+    def _checked(self, name: str, value: object,
+                 entries: Mapping[str, Entry] | None = None) -> object:
+        """What is kept when an option is set to this value, for these parameters or its own."""
         if name in self.options:
             return self.options[name](name, value)
-        names = self._entries if self._bound else None
+        names = self._entries if self._bound else entries
         if name == "overrides":
             known = {n: test for n, test in self.options.items() if n not in OF_THE_STEP}
             checked = check.overrides(value, known, names)
-            for rule in self._rules(checked, self._entries).values():
+            for rule in self._rules(checked, names or ()).values():
                 rule._check_options()
             return checked
         if name == "frozen":
@@ -362,8 +359,9 @@ class Optimizer(check.HasOptions):
 
     def _rate(self, t: int) -> float:
         """The rate at step t; what the rates of models are multiplied by."""
-        lr = check.scheduled(self.lr, t) if callable(self.lr) else self.lr
-        lr = 1.0 if isinstance(lr, Sequence) else lr
+        lr = 1.0 if isinstance(self.lr, Sequence) else self.lr
+        if callable(lr):
+            lr = check.positive(f"the rate that the schedule gives at t={t}", lr(t))
         return lr / (1 + self.decay * t) if self.decay else lr
 
     def _refuse_unknown(self, given: Iterable[str], known: Iterable[str]) -> None:
@@ -394,18 +392,18 @@ class Optimizer(check.HasOptions):
             rules[name] = twins[key]
         return rules
 
-    def _check_models(self) -> None:
+    def _check_models(self, models: int | None) -> None:
         """Refuse rates that are not one a model, and what would make models depend on others."""
         given = [self.lr, *(own["lr"] for own in self.overrides.values() if "lr" in own)]
         counts = {len(lr) for lr in given if isinstance(lr, tuple)}
-        if counts - {self._models}:
-            has = f"these are of {self._models}" if self._models else (
+        if counts - {models}:
+            has = f"these are of {models}" if models else (
                 "these are not: give nn.stack(models).parameters()")
-            raise ValueError(f"{min(counts - {self._models})} rates are for the parameters of as"
+            raise ValueError(f"{min(counts - {models})} rates are for the parameters of as"
                              f" many stacked models; {has}")
         couples = [name for name in ("clip_norm", "clip_norm_each") if getattr(self, name)]
         couples += ["check_finite"] * (self.check_finite == "skip")
-        if self._models and couples:
+        if models and couples:
             raise ValueError(f"{couples[0]} would make the models of a stack depend on each other;"
                              " clip_value and check_finite='raise' do not")
 
@@ -425,7 +423,7 @@ class Optimizer(check.HasOptions):
     def _planned(self, gradients: Mapping[str, Gradient | None]) -> Plan:
         """A plan for these gradients, which are checked and laid out."""
         self._forget_plan()
-        self._check_models()
+        self._check_models(self._models)
         self._last = None                      # the gradients that it used may be overwritten
         given = {name: g for name, g in gradients.items() if g is not None}
         if not given:
@@ -612,24 +610,18 @@ class Optimizer(check.HasOptions):
 
     def _guarded(self, plan: Plan) -> bool:
         """Whether the step may go on, once its gradients have been looked at and clipped."""
-        if self.check_finite is not None and not self._all_finite(plan):
-            return False
-        plan.clip(self.clip_value, self.clip_norm_each, self.clip_norm)
-        return True
-
-    def _all_finite(self, plan: Plan) -> bool:
-        """Whether the step may go on; raises or counts a skip as `check_finite` says."""
-        culprit = plan.not_finite()
+        culprit = None if self.check_finite is None else plan.not_finite()
         if culprit is None:
-            return True
-        if self.check_finite == "raise":
+            plan.clip(self.clip_value, self.clip_norm_each, self.clip_norm)
+        elif self.check_finite == "raise":
             raise NonFiniteError(
                 f"the gradient of {culprit!r} holds nan or inf; nothing has been updated."
                 ' A smaller lr or clip_norm may help, or check_finite="skip".'
             )
-        self.skipped += 1
-        self._used()
-        return False
+        else:
+            self.skipped += 1
+            self._used()
+        return culprit is None
 
     def _used(self) -> None:
         """Tell the engine that values change and that the gradients have been used."""

@@ -17,7 +17,7 @@ from tinygrad_opt.typing import Rate, dataclass_transform
 
 __all__ = ["SYNONYMS", "Check", "HasOptions", "choice", "decay_rate", "flag", "meant", "momentum",
            "nearest", "number", "option", "optional", "overrides", "patterns", "positive", "rate",
-           "read_only", "scheduled", "whole"]
+           "read_only", "whole"]
 
 # what `get` takes for an option besides its name: PyTorch's and Keras's names of the same
 SYNONYMS = {word: ours for table in (PYTORCH, KERAS) for word, ours in table["options"].items()
@@ -146,11 +146,6 @@ def rate(name: str, value: object) -> Rate:
             f"{name} must be a number or a schedule (a callable t -> {name}), got {value!r}"
         )
     return positive(name, value)
-
-
-def scheduled(schedule: Callable[[int], float], t: int) -> float:
-    """What the schedule says for step t, checked."""
-    return positive(f"the rate that the schedule gives at t={t}", schedule(t))
 
 
 def patterns(option: str, given: object, names: Collection[str] | None) -> tuple[str, ...]:

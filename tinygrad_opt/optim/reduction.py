@@ -34,13 +34,12 @@ class Reduction:
         self._parts: list[tuple[Entry, Array, Array]] = []
         for dtype in dict.fromkeys(e.dtype for e in entries.values()):
             own = [e for e in entries.values() if e.dtype == dtype]
-            size = sum(e.size for e in own)
-            vector, start = np.zeros(size + len(own), dtype), 0
+            ends = np.cumsum([e.size for e in own])
+            vector = np.zeros(ends[-1] + len(own), dtype)
             self.vectors.append(vector)
-            for i, e in enumerate(own):
-                part = vector[start : start + e.size].reshape(e.shape)
-                self._parts.append((e, part, vector[size + i, ...]))
-                start += e.size
+            *parts, flags = np.split(vector, ends)
+            self._parts += [(e, part.reshape(e.shape), flags[i, ...])
+                            for i, (e, part) in enumerate(zip(own, parts))]
 
     def __call__(self, reduce: Reduce) -> None:
         """Reduce the vectors in place; the Tensors' gradients are then parts of them."""
