@@ -23,9 +23,9 @@ exclude_patterns = ["build", "**/.ipynb_checkpoints"]
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 
-# every block of code on a page is run, and an error is one of the build
+# every block of code on a page is run; an error is a warning with its traceback, and -W counts it
 nb_execution_mode = "force"
-nb_execution_raise_on_error = True
+nb_execution_show_tb = True
 nb_execution_timeout = 120
 nb_execution_in_temp = True                # what a page writes is not left in docs/
 nb_merge_streams = True
