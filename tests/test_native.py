@@ -427,6 +427,25 @@ def test_threads_wait_for_each_other():
     assert found == {k: {1000.0 * k * k} for k in range(4)}
 
 
+def test_parts_of_a_stack_are_read_where_they_were_made():
+    def step(x):
+        parts = [np.tanh(x * k) for k in (1.0, 2.0, 3.0)]
+        stack = np.stack(parts)
+        half = np.stack([stack[1][:1], stack[2][:1]])
+        return (stack[0] * stack[2]).sum() + half.sum(), stack[1]
+
+    def of_all(x):
+        stack = np.stack([x, x + 1])
+        return stack, stack[1] * 2, stack.sum()
+
+    x = np.arange(6.0).reshape(2, 3) / 7
+    for function in (step, of_all):
+        compiled = tg.compile(function, backend="native")
+        for value in (x, x + 1, x - 1):
+            for found, wanted in zip(compiled(value), function(value), strict=True):
+                close(found, wanted, 1e-12)
+
+
 def test_random_numbers_come_from_numpy():
     def run(backend):
         drop = nn.Dropout(0.5, rng=3)

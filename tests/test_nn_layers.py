@@ -7,6 +7,8 @@ import pytest
 
 import tinygrad_opt as tg
 from tinygrad_opt import nn
+from tinygrad_opt.compiler.bound import Notes
+from tinygrad_opt.nn import recurrent
 
 
 def normal(*shape, seed=0):
@@ -461,6 +463,58 @@ def test_a_sequence_is_its_steps(kind, bias):
 
     for whole, steps in zip(derivatives(net), derivatives(stepped), strict=True):
         np.testing.assert_allclose(whole, steps, rtol=1e-10, atol=1e-12)
+
+
+# Each pass over a sequence: the shapes of its inputs for n samples, and time steps of a state of
+# some size.
+IN_PLACE = {
+    "_rnn": lambda n, time, size: [(time, n, size), (n, size), (size, size)],
+    "_rnn_back": lambda n, time, size: [(time, n, size), (time, n, size), (size, size)],
+    "_gru_run": lambda n, time, size: [(time, n, 3 * size), (n, size), (size, 3 * size)],
+    "_gru_run with b": lambda n, time, size: [
+        (time, n, 3 * size), (n, size), (size, 3 * size), (3 * size,)],
+    "_gru_back": lambda n, time, size: [
+        (time, n, size), (5 * time, n, size), (n, size), (size, 3 * size)],
+    "_lstm_run": lambda n, time, size: [
+        (time, n, 4 * size), (n, size), (n, size), (size, 4 * size)],
+    "_lstm_back": lambda n, time, size: [
+        (time + 1, n, size), (8 * time, n, size), (size, 4 * size)],
+}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("sizes", [(3, 4, 2), (1, 1, 1), (5, 2, 17), (0, 2, 3)])
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_a_pass_in_place_is_the_pass_step_by_step(name, sizes, dtype):
+    kernel = getattr(recurrent, name.split()[0])
+    inputs = [normal(*shape, seed=i).astype(dtype) for i, shape in enumerate(
+        IN_PLACE[name](*sizes))]
+    kept = [x.copy() for x in inputs]
+    made, expected = kernel(*inputs), kernel.plain(*inputs)
+    assert (made.shape, made.dtype) == (expected.shape, expected.dtype)
+    close = {"float64": 1e-12, "float32": 1e-4}[dtype]
+    np.testing.assert_allclose(made, expected, rtol=close, atol=close)
+
+    out = np.full_like(made, 7)
+    assert kernel(*inputs, out=out) is out
+    np.testing.assert_array_equal(out, made)
+    for x, before in zip(inputs, kept):
+        np.testing.assert_array_equal(x, before)
+
+    fed, notes = [np.full_like(x, np.nan) for x in inputs], Notes()    # as a replay repeats it
+    kernel(*fed, out=out, do=notes)
+    for factor in (2, 1):
+        for x, value in zip(fed, inputs):
+            x[...] = factor * value
+        out[...] = np.nan
+        for run in notes.runs:
+            run()
+    np.testing.assert_array_equal(out, made)
+
+
+def test_a_pass_in_place_takes_numbers_of_several_dtypes():
+    a, h, w = normal(2, 3, 4), np.zeros((1, 4), int), normal(4, 4).astype("f4")
+    np.testing.assert_allclose(recurrent._rnn(a, h, w), recurrent._rnn.plain(a, h, w), rtol=1e-12)
 
 
 # ---- PyTorch's layout ----------------------------------------------------------------------------

@@ -317,10 +317,10 @@ CASES: dict[str, list[Call]] = {
     "lstm_gates": [call(real(*n, 4 * h)) for n, h in STATES],
     "lstm_cell_state": [call(real(*n, 4 * h), real(*n, h)) for n, h in STATES],
     "lstm_hidden_state": [call(real(*n, 4 * h), real(*n, h)) for n, h in STATES],
-    "rnn": [call(real(n, time, h), real(n, h), real(h, h)) for n, time, h in SEQUENCES],
-    "gru": [call(real(n, time, 3 * h), real(n, h), real(h, 3 * h), *bias)
+    "rnn": [call(real(time, n, h), real(n, h), real(h, h)) for n, time, h in SEQUENCES],
+    "gru": [call(real(time, n, 3 * h), real(n, h), real(h, 3 * h), *bias)
             for n, time, h in SEQUENCES for bias in ([], [real(3 * h)])],
-    "lstm": [call(real(n, time, 4 * h), real(n, h), real(n, h), real(h, 4 * h))
+    "lstm": [call(real(time, n, 4 * h), real(n, h), real(n, h), real(h, 4 * h))
              for n, time, h in SEQUENCES],
 }
 

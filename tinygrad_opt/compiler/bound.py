@@ -10,6 +10,7 @@ import inspect
 import itertools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -273,6 +274,10 @@ def ready(call: Call, arrays: Mapping[int, Array]) -> Run:
         given = dict(zip(("axis", "dtype"), inputs[1:])) | attrs
         if len(inputs) <= 3 and given.keys() <= options.keys():
             return functools.partial(kernel, inputs[0], *(options | given).values())
+    if "do" in _parameters(kernel):
+        notes = Notes()
+        call.kernel(*inputs, out=out, do=notes, **attrs)
+        return functools.partial(_call, notes.runs)
     if _takes_out(kernel) and not (out.dtype == np.float16 and kernel in _MEANS):
         return functools.partial(kernel, *inputs, out=out, **attrs)
     return functools.partial(_into, out, kernel, inputs, attrs)
@@ -292,6 +297,26 @@ def _numbers_converted(inputs: tuple[object, ...]) -> tuple[object, ...]:
         return tuple(np.array(x, *dtypes) if type(x) in (int, float) else x for x in inputs)
 
 
+class Notes(ModuleType):
+    """Stands for NumPy where a kernel works in place: writes calls down instead of making them.
+
+    The last argument of each is the array that it writes into.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("numpy")
+        self.runs: list[Callable[[], Any]] = []
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        function: Any = getattr(np, name)
+
+        def note(*inputs: Any) -> Any:
+            given = _numbers_converted(inputs) if type(function) is np.ufunc else inputs
+            self.runs.append(functools.partial(function, *given))
+            return inputs[-1]
+        return note
+
+
 @functools.cache
 def _takes_out(kernel: Callable[..., object]) -> bool:
     """Whether a kernel writes into an array that it is given, and rounds alike when it does."""
@@ -299,10 +324,16 @@ def _takes_out(kernel: Callable[..., object]) -> bool:
         return False
     if isinstance(kernel, np.ufunc) or isinstance(getattr(kernel, "__self__", None), np.ufunc):
         return True
+    return "out" in _parameters(kernel)
+
+
+@functools.cache
+def _parameters(kernel: Any) -> frozenset[str]:
+    """The names of what a kernel takes, as far as they are known."""
     try:
-        return "out" in inspect.signature(kernel).parameters
+        return frozenset(inspect.signature(kernel).parameters)
     except ValueError:                                     # some of NumPy's own have none
-        return False
+        return frozenset()
 
 
 def _into(out: Array, kernel: Callable[..., object], inputs: tuple[object, ...],

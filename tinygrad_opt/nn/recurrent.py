@@ -7,9 +7,10 @@ cell runs a whole batch of sequences, in one operation.
 from __future__ import annotations
 
 import functools
-import itertools
+import math
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from tinygrad_opt.nn.linear import linear
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.nn.parameters import as_input, check_bias, parameter, positive
 from tinygrad_opt.tensor import Tensor, apply
-from tinygrad_opt.typing import Array, ArrayLike, DTypeLike, Seed
+from tinygrad_opt.typing import Array, ArrayLike, DTypeLike, Seed, Shape
 
 # ---- what gated cells compute --------------------------------------------------------------------
 
@@ -138,123 +139,300 @@ lstm_hidden_state = ops.op(
 # ---- whole sequences -----------------------------------------------------------------------------
 
 # What a layer computes of a whole batch, in one operation: `a` is x @ W_ih and the biases for all
-# steps, (n, time, gates · hidden). Its backward pass goes through the steps in reverse, and then
-# makes the gradient of W_hh by one product of all steps.
+# steps, (time, n, gates · hidden). Both passes are written twice, step by step, as they are
+# recorded, and in place: there the gates of a step lie one behind the other, all calls but the
+# products are on arrays of one shape without gaps, and what does not depend on the gradients of
+# later steps is computed for all steps at once. The gradient of W_hh is one product of all steps.
 
 
-Made: TypeAlias = tuple[Array, ...]                        # of all steps, kind after kind
+def _of_one_dtype(*arrays: Array) -> list[Array]:
+    """Floats of one dtype: products in place take no others."""
+    dtype = np.result_type(*arrays, np.float16)
+    return [np.asarray(x, dtype) for x in arrays]
 
 
-def _over_time(steps: Sequence[Array]) -> Array:
-    return np.stack(steps, axis=1)
+def _by_gate(rows: Array, count: int) -> Array:
+    """Gates that stand side by side, as one behind the other."""
+    return rows.reshape((*rows.shape[:-1], count, rows.shape[-1] // count)).swapaxes(-2, -3)
 
 
-def _weight_gradient(h: Array, states: Sequence[Array], products: Array) -> Array:
+def _spread(numbers: Sequence[float], shape: Shape, dtype: np.dtype) -> Array:
+    """A number for each gate, as often as the gate has entries."""
+    return np.repeat(np.array(numbers, dtype), math.prod(shape)).reshape((len(numbers), *shape))
+
+
+def _weight_gradient(h: Array, states: Array, products: Array) -> Array:
     """hᵀ @ ∂L/∂(h @ W), added up over the steps, which begin with h and go on with the states."""
-    before = kernels.as_rows(_over_time([h, *states[:-1]]))
-    return before.mT @ kernels.as_rows(products)
+    before = np.concatenate([np.expand_dims(h, 0), states[:-1]])
+    return kernels.as_rows(before).mT @ kernels.as_rows(products)
 
 
-def _rnn(a: Array, h: Array, w: Array) -> Array:
+def _rnn_step_by_step(a: Array, h: Array, w: Array) -> Array:
     """h' = tanh(a + h @ W) for each step."""
     states = []
-    for t in range(a.shape[1]):
-        h = np.tanh(a[:, t] + kernels.matmul(h, w))
+    for t in range(a.shape[0]):
+        h = np.tanh(a[t] + kernels.matmul(h, w))
         states.append(h)
-    return _over_time(states)
+    return np.stack(states)
+
+
+@kernels.primitive(_rnn_step_by_step, like=False)
+def _rnn(
+    a: Array, h: Array, w: Array, out: Array | None = None, do: ModuleType = np
+) -> Array:
+    """The same in place."""
+    a, h, w = _of_one_dtype(a, h, w)
+    out = np.empty_like(a) if out is None else out
+    h = np.broadcast_to(h, out.shape[1:])
+    for x, state in zip(a, out):
+        do.dot(h, w, state)
+        do.add(state, x, state)
+        h = do.tanh(state, state)
+    return out
+
+
+def _rnn_back_step_by_step(g: Array, z: Array, w: Array) -> Array:
+    """∂L/∂a of each step."""
+    arrived: list[Array] = []
+    for t in range(z.shape[0] - 1, -1, -1):
+        gh = g[t] + kernels.matmul(arrived[-1], w.mT) if arrived else g[t]
+        arrived.append(gh * (1 - z[t] * z[t]))
+    return np.stack(arrived[::-1])
+
+
+@kernels.primitive(_rnn_back_step_by_step, like=False)
+def _rnn_back(
+    g: Array, z: Array, w: Array, out: Array | None = None, do: ModuleType = np
+) -> Array:
+    """The same in place."""
+    g, z, w = _of_one_dtype(g, z, w)
+    out = np.empty_like(z) if out is None else out
+    slopes, gh = np.empty_like(z), np.empty_like(z[0])
+    do.subtract(1, do.multiply(z, z, slopes), slopes)
+    do.multiply(g[-1], slopes[-1], out[-1])
+    for t in range(len(z) - 2, -1, -1):
+        do.dot(out[t + 1], w.T, gh)
+        do.add(g[t], gh, gh)
+        do.multiply(gh, slopes[t], out[t])
+    return out
 
 
 def _rnn_vjps(g: Array, z: Array, a: Array, h: Array, w: Array) -> list[Array]:
-    last, back, arrived = a.shape[1] - 1, w.mT, []
-    gh: Any = None                                         # the gradient of a state
-    for t in range(last, -1, -1):
-        gh = g[:, t] if gh is None else g[:, t] + gh
-        arrived.append(gh * (1 - z[:, t] * z[:, t]))
-        gh = kernels.matmul(arrived[-1], back)
-    ga = _over_time(arrived[::-1])
-    return [ga, gh, _weight_gradient(h, [z[:, t] for t in range(last + 1)], ga)]
+    ga = _rnn_back(g, z, w)
+    return [ga, kernels.matmul(ga[0], w.mT), _weight_gradient(h, z, ga)]
 
 
-def _by_kind(made: Made, a: Array) -> list[Made]:
-    """What was made in all steps, kind by kind."""
-    time = a.shape[1]
-    return [made[k:k + time] for k in range(0, len(made), time)]
-
-
-def _gru_run(a: Array, h: Array, w: Array, *b: Array) -> Made:
-    """Of each step h @ W + b, then r and z, then n, then h'."""
+def _gru_step_by_step(a: Array, h: Array, w: Array, *b: Array) -> Array:
+    """Of each step r, z, n, what r is multiplied by, and h': (5 · time, n, hidden)."""
     made = []
-    for t in range(a.shape[1]):
+    for t in range(a.shape[0]):
         product = ops.linear(h, w, *b) if b else kernels.matmul(h, w)
-        gates, n = _gru_parts(a[:, t], product)
-        h = n + _parts(gates, 2)[1] * (h - n)
-        made.append((product, gates, n, h))
-    return tuple(itertools.chain(*zip(*made)))
+        gates, n = _gru_parts(a[t], product)
+        r, z = _parts(gates, 2)
+        h = n + z * (h - n)
+        made += [r, z, n, _parts(product, 3)[2], h]
+    return np.stack(made)
 
 
-def _gru(a: Array, h: Array, w: Array, *b: Array, shared: Made | None = None) -> Array:
+@kernels.primitive(_gru_step_by_step, like=False)
+def _gru_run(
+    a: Array, h: Array, w: Array, *b: Array, out: Array | None = None, do: ModuleType = np
+) -> Array:
+    """The same in place."""
+    a, h, w, *b = _of_one_dtype(a, h, w, *b)               # type: ignore[assignment]
+    (time, n, width), size = a.shape, len(w)
+    out = np.empty((5 * time, n, size), a.dtype) if out is None else out
+    product, sums = np.empty((2, n, width), a.dtype)
+    by_gate, parts, half = _by_gate(product, 3), _by_gate(sums, 3), np.array(0.5, a.dtype)
+    bias = [do.add(np.zeros_like(sums), x, np.empty_like(sums)) for x in b]
+    h = np.broadcast_to(h, (n, size))
+    for x, made, (_, _, xn) in zip(a, out.reshape((time, 5, n, size)), _by_gate(a, 3)):
+        rz, (r, z, candidate, inner, state) = made[:2], made
+        do.dot(h, w, product)
+        if b:
+            do.add(product, *bias, product)
+        do.positive(by_gate[2], inner)
+        do.add(product, x, sums)
+        do.multiply(parts[:2], half, rz)
+        do.tanh(rz, rz)
+        do.multiply(rz, half, rz)
+        do.add(rz, half, rz)
+        do.multiply(r, inner, candidate)
+        do.add(candidate, xn, candidate)
+        do.tanh(candidate, candidate)
+        do.subtract(h, candidate, state)
+        do.multiply(z, state, state)
+        h = do.add(candidate, state, state)
+    return out
+
+
+def _gru(a: Array, h: Array, w: Array, *b: Array, shared: Array | None = None) -> Array:
     """h' = n + z (h − n) for each step; see `_gru_parts`."""
-    return _over_time(_by_kind(shared or _gru_run(a, h, w, *b), a)[-1])
+    made = _gru_run(a, h, w, *b) if shared is None else shared
+    return np.stack([made[5 * t + 4] for t in range(a.shape[0])])
+
+
+def _gru_back_step_by_step(g: Array, made: Array, h: Array, w: Array) -> Array:
+    """∂L/∂ the product's part for n of each step, beside it ∂L/∂a; and behind them ∂L/∂h, four
+    times over: (time + 1, n, 4 · hidden)."""
+    arrived, back = [], w.mT
+    gh: Array | None = None
+    for t in range(g.shape[0] - 1, -1, -1):
+        gh = g[t] if gh is None else g[t] + gh
+        r, z, n, inner = (made[5 * t + k] for k in range(4))
+        dn = gh * ((1 - z) * (1 - n * n))
+        dz = gh * (((made[5 * t - 1] if t else h) - n) * (z - z * z))
+        dr = dn * (inner * (r - r * r))
+        arrived.append(np.concatenate([dn * r, dr, dz, dn], axis=-1))
+        gh = gh * z + kernels.matmul(np.concatenate([dr, dz, dn * r], axis=-1), back)
+    return np.stack([*arrived[::-1], np.concatenate([gh] * 4, axis=-1)])
+
+
+@kernels.primitive(_gru_back_step_by_step, like=False)
+def _gru_back(
+    g: Array, made: Array, h: Array, w: Array, out: Array | None = None, do: ModuleType = np
+) -> Array:
+    """The same in place."""
+    g, made, h, w = _of_one_dtype(g, made, h, w)
+    time, n, size = g.shape
+    out = np.empty((time + 1, n, 4 * size), g.dtype) if out is None else out
+    r, z, candidate, inner, states = made.reshape((time, 5, n, size)).swapaxes(0, 1)
+    to_n, to_z, to_r, spare = np.empty((4, *states.shape), made.dtype)
+    gh, dn, product = np.empty((3, n, size), made.dtype)
+    back = np.concatenate([np.empty_like(w[:, :size])] * 3, axis=1)
+    do.concatenate([w[:, 2 * size:], w[:, :2 * size]], 1, back)        # n stands first
+    do.subtract(1, do.multiply(candidate, candidate, to_n), to_n)
+    do.multiply(to_n, do.subtract(1, z, spare), to_n)
+    do.subtract(z, do.multiply(z, z, to_z), to_z)
+    do.subtract(np.expand_dims(h, 0), candidate[:1], spare[:1])
+    do.subtract(states[:-1], candidate[1:], spare[1:])
+    do.multiply(to_z, spare, to_z)
+    do.subtract(r, do.multiply(r, r, to_r), to_r)
+    do.multiply(to_r, inner, to_r)
+    do.positive(g[-1], gh)
+    for t in range(time - 1, -1, -1):
+        by_product, dr, dz, by_n = _by_gate(out[t], 4)
+        do.multiply(gh, to_n[t], dn)
+        do.positive(dn, by_n)
+        do.multiply(dn, to_r[t], dr)
+        do.multiply(dn, r[t], by_product)
+        do.multiply(gh, to_z[t], dz)
+        do.dot(out[t, :, :3 * size], back.T, product)
+        do.multiply(gh, z[t], gh)
+        do.add(gh, product, gh)
+        if t:
+            do.add(g[t - 1], gh, gh)
+    do.positive(gh, _by_gate(out[time], 4))
+    return out
 
 
 def _gru_vjps(
-    g: Array, out: Array, a: Array, h: Array, w: Array, *b: Array, shared: Made | None = None
+    g: Array, out: Array, a: Array, h: Array, w: Array, *b: Array, shared: Array | None = None
 ) -> list[Array]:
-    products, gates, candidates, states = _by_kind(shared or _gru_run(a, h, w, *b), a)
-    back, arrived, by_products = w.mT, [], []
-    gh: Any = None
-    for t in range(len(states) - 1, -1, -1):
-        gh = g[:, t] if gh is None else g[:, t] + gh
-        (r, z), n = _parts(gates[t], 2), candidates[t]
-        dn = gh * (1 - z) * (1 - n * n)
-        dz = gh * ((states[t - 1] if t else h) - n)
-        d = np.concatenate([dn * _parts(products[t], 3)[2], dz], axis=-1)
-        d = d * (gates[t] * (1 - gates[t]))
-        arrived.append(np.concatenate([d, dn], axis=-1))
-        by_products.append(np.concatenate([d, dn * r], axis=-1))
-        gh = gh * z + kernels.matmul(by_products[-1], back)
-    gb = _over_time(by_products[::-1])
-    return [_over_time(arrived[::-1]), gh, _weight_gradient(h, states, gb), gb]
+    made, size = _gru_run(a, h, w, *b) if shared is None else shared, w.shape[0]
+    back = _gru_back(g, made, h, w)
+    gw = _weight_gradient(h, out, back[:-1, :, :3 * size])
+    gb = back[:-1, :, :3 * size].sum(axis=(0, 1))
+    return [back[:-1, :, size:], back[-1, :, :size],
+            *(np.concatenate([x[..., size:], x[..., :size]], axis=-1) for x in (gw, gb))]
 
 
-def _lstm_run(a: Array, h: Array, c: Array, w: Array) -> Made:
-    """Of each step i and f, then i g and f c, then g, then o, then tanh c', then h', then c'."""
+def _lstm_step_by_step(a: Array, h: Array, c: Array, w: Array) -> Array:
+    """Of each step i, f, g and o, then i g and f c, then tanh c' and h': (8 · time, n, hidden)."""
     made = []
-    for t in range(a.shape[1]):
-        gates, g, o = _lstm_parts(a[:, t] + kernels.matmul(h, w))
-        addends = gates * np.concatenate([g, c], axis=-1)
-        ig, fc = _parts(addends, 2)
+    for t in range(a.shape[0]):
+        gates, g, o = _lstm_parts(a[t] + kernels.matmul(h, w))
+        i, f = _parts(gates, 2)
+        ig, fc = i * g, f * c
         c = ig + fc
         curved = np.tanh(c)
         h = o * curved
-        made.append((gates, addends, g, o, curved, h, c))
-    return tuple(itertools.chain(*zip(*made)))
+        made += [i, f, g, o, ig, fc, curved, h]
+    return np.stack(made)
 
 
-def _lstm(a: Array, h: Array, c: Array, w: Array, shared: Made | None = None) -> Array:
+@kernels.primitive(_lstm_step_by_step, like=False)
+def _lstm_run(
+    a: Array, h: Array, c: Array, w: Array, out: Array | None = None, do: ModuleType = np
+) -> Array:
+    """The same in place, with one tanh for all gates."""
+    a, h, c, w = _of_one_dtype(a, h, c, w)
+    (time, n, width), size = a.shape, len(w)
+    out = np.empty((8 * time, n, size), a.dtype) if out is None else out
+    scale, shift = (_spread(numbers, (n, size), a.dtype)
+                    for numbers in ([0.5, 0.5, 1, 0.5], [0.5, 0.5, 0, 0.5]))
+    sums, cell = np.empty((n, width), a.dtype), np.empty((n, size), a.dtype)
+    by_gate = _by_gate(sums, 4)
+    h, c = np.broadcast_to(h, cell.shape), np.broadcast_to(c, cell.shape)
+    for x, made in zip(a, out.reshape((time, 8, n, size))):
+        gates, (i, f, g, o, ig, fc, curved, state) = made[:4], made
+        do.dot(h, w, sums)
+        do.add(sums, x, sums)
+        do.multiply(by_gate, scale, gates)
+        do.tanh(gates, gates)
+        do.multiply(gates, scale, gates)
+        do.add(gates, shift, gates)
+        c = do.add(do.multiply(i, g, ig), do.multiply(f, c, fc), cell)
+        h = do.multiply(o, do.tanh(c, curved), state)
+    return out
+
+
+def _lstm(a: Array, h: Array, c: Array, w: Array, shared: Array | None = None) -> Array:
     """h' = o tanh c' for each step, with c' = i g + f c; behind them the last c'."""
-    *_, states, cells = _by_kind(shared or _lstm_run(a, h, c, w), a)
-    return _over_time([*states, cells[-1]])
+    made = _lstm_run(a, h, c, w) if shared is None else shared
+    return np.stack([*(made[8 * t + 7] for t in range(a.shape[0])), made[-4] + made[-3]])
+
+
+def _lstm_back_step_by_step(d: Array, made: Array, w: Array) -> Array:
+    """∂L/∂a of each step, and behind them ∂L/∂c four times over: (time + 1, n, 4 · hidden)."""
+    arrived: list[Array] = []
+    dc = d[-1]
+    for t in range(d.shape[0] - 2, -1, -1):
+        i, f, g, o, ig, fc, curved, h = (made[8 * t + k] for k in range(8))
+        dh = d[t] + kernels.matmul(arrived[-1], w.mT) if arrived else d[t]
+        dc = dc + dh * (o - h * curved)                                # o (1 − tanh² c)
+        arrived.append(np.concatenate([
+            dc * (ig - ig * i), dc * (fc - fc * f), dc * (i - ig * g), dh * (h - h * o)], axis=-1))
+        dc = dc * f
+    return np.stack([*arrived[::-1], np.concatenate([dc] * 4, axis=-1)])
+
+
+@kernels.primitive(_lstm_back_step_by_step, like=False)
+def _lstm_back(
+    d: Array, made: Array, w: Array, out: Array | None = None, do: ModuleType = np
+) -> Array:
+    """The same in place."""
+    d, made, w = _of_one_dtype(d, made, w)
+    time, n, size = len(d) - 1, *d.shape[1:]
+    out = np.empty((time + 1, n, 4 * size), d.dtype) if out is None else out
+    i, f, g, o, ig, fc, curved, h = made.reshape((time, 8, n, size)).swapaxes(0, 1)
+    slopes, to_c = np.empty((time, 4, n, size), made.dtype), np.empty((time, n, size), made.dtype)
+    for slope, x, y, z in zip(slopes.swapaxes(0, 1), (ig, fc, i, h), (ig, fc, ig, h), (i, f, g, o)):
+        do.subtract(x, do.multiply(y, z, to_c), slope)
+    do.subtract(o, do.multiply(h, curved, to_c), to_c)
+    dh, dc, product, part = np.empty((4, n, size), made.dtype)
+    do.positive(d[-1], dc)
+    do.positive(d[-2], dh)
+    for t in range(time - 1, -1, -1):
+        by_gate = _by_gate(out[t], 4)
+        do.add(dc, do.multiply(dh, to_c[t], part), dc)
+        do.multiply(dc, slopes[t, :3], by_gate[:3])
+        do.multiply(dh, slopes[t, 3], by_gate[3])
+        do.multiply(dc, f[t], dc)
+        if t:
+            do.add(d[t - 1], do.dot(out[t], w.T, product), dh)
+    do.positive(dc, _by_gate(out[time], 4))
+    return out
 
 
 def _lstm_vjps(
-    d: Array, out: Array, a: Array, h: Array, c: Array, w: Array, shared: Made | None = None
+    d: Array, out: Array, a: Array, h: Array, c: Array, w: Array, shared: Array | None = None
 ) -> list[Array]:
-    gates, addends, candidates, o, curved, states, _ = _by_kind(
-        shared or _lstm_run(a, h, c, w), a)
-    back, arrived, dc = w.mT, [], d[:, len(o)]
-    dh: Any = None
-    for t in range(len(o) - 1, -1, -1):
-        dh = d[:, t] if dh is None else d[:, t] + dh
-        (i, f), (ig, _) = _parts(gates[t], 2), _parts(addends[t], 2)
-        dc = dc + dh * (o[t] - states[t] * curved[t])                  # o (1 − tanh² c)
-        arrived.append(np.concatenate([
-            np.concatenate([dc, dc], axis=-1) * (addends[t] - addends[t] * gates[t]),
-            dc * (i - ig * candidates[t]),                             # i (1 − g²)
-            dh * (states[t] - states[t] * o[t])], axis=-1))            # tanh c · o (1 − o)
-        dc, dh = dc * f, kernels.matmul(arrived[-1], back)
-    da = _over_time(arrived[::-1])
-    return [da, dh, dc, _weight_gradient(h, states, da)]
+    made = _lstm_run(a, h, c, w) if shared is None else shared
+    back = _lstm_back(d, made, w)
+    da = back[:-1]
+    return [da, kernels.matmul(da[0], w.mT), back[-1, :, :w.shape[0]],
+            _weight_gradient(h, out[:-1], da)]
 
 
 rnn = ops.op("RNN", _rnn, joint=_rnn_vjps)
@@ -481,10 +659,12 @@ class _Recurrent(Module):
             if np.ndim(part) > 2:
                 raise ShapeError(f"{type(self).__name__} needs a state of shape (n, hidden), and no"
                                  f" axis of layers, got {np.shape(part)}")
-        return self._run(x, state, *self._weights())
+        states, last = self._run(x.swapaxes(0, 1), state, *self._weights())
+        return states.swapaxes(0, 1), last
 
     def _run(self, x: Tensor, state: Any, w_ih: Tensor, w_hh: Tensor, b_ih: Any, b_hh: Any) -> Any:
-        """The outputs of all steps, and the state after the last."""
+        """The hidden states after all steps, for x of shape (time, n, in_features), and the state
+        after the last."""
         raise NotImplementedError
 
     def _weights(self) -> tuple[Any, ...]:
@@ -543,8 +723,8 @@ class RNN(_Recurrent):
         return rnn_step(x, state, *self._weights())
 
     def _run(self, x: Tensor, state: Any, w_ih: Tensor, w_hh: Tensor, b_ih: Any, b_hh: Any) -> Any:
-        outputs = apply(rnn, linear(x, w_ih, _sum(b_ih, b_hh)), state, w_hh)
-        return outputs, outputs[:, -1]
+        states = apply(rnn, linear(x, w_ih, _sum(b_ih, b_hh)), state, w_hh)
+        return states, states[-1]
 
 
 class GRU(_Recurrent):
@@ -589,8 +769,8 @@ class GRU(_Recurrent):
 
     def _run(self, x: Tensor, state: Any, w_ih: Tensor, w_hh: Tensor, b_ih: Any, b_hh: Any) -> Any:
         b = () if b_hh is None else (b_hh,)
-        outputs = apply(gru, linear(x, w_ih, b_ih), state, w_hh, *b)
-        return outputs, outputs[:, -1]
+        states = apply(gru, linear(x, w_ih, b_ih), state, w_hh, *b)
+        return states, states[-1]
 
 
 class LSTM(_Recurrent):
@@ -640,4 +820,4 @@ class LSTM(_Recurrent):
 
     def _run(self, x: Tensor, state: Any, w_ih: Tensor, w_hh: Tensor, b_ih: Any, b_hh: Any) -> Any:
         both = apply(lstm, linear(x, w_ih, _sum(b_ih, b_hh)), *state, w_hh)
-        return both[:, :-1], (both[:, -2], both[:, -1])
+        return both[:-1], (both[-2], both[-1])

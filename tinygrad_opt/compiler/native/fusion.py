@@ -26,7 +26,7 @@ from tinygrad_opt.compiler.native.lowering import (
     slots_of,
     writes,
 )
-from tinygrad_opt.compiler.program import SETTING, Call, Program, row_major
+from tinygrad_opt.compiler.program import SETTING, Call, Program, row_major, slots_in
 from tinygrad_opt.typing import Shape
 
 __all__ = ["Fused", "Unit", "fuse"]
@@ -134,9 +134,12 @@ class Fused:
         first: dict[int, Unit] = {}                        # that reads a slot
         order: dict[Unit, int] = {}                        # later units have smaller numbers
         barrier = 0                                        # of the first that may write
+        ends = set(map(self.root, slots_in(self.low.program.result)))
         for node, call in reversed(nodes):
             space = self.space(node)
             unit = first.get(self.written_root(node))
+            if unit is None and isinstance(node, Entries) and self.written_root(node) not in ends:
+                continue                                   # a stack of which the parts are read
             if (unit is not None and isinstance(node, Entries) and unit.space == space
                     and order[unit] >= (barrier if self._reads_outside(node) else 0)
                     and self._alike(node, unit)):

@@ -167,11 +167,14 @@ class Lowering:
 
     def __init__(self, program: Program) -> None:
         self.program, self.slots = program, [*program.slots]
+        self._copied: dict[object, int] = {}               # parts of stacks -> what was copied
 
     def of(self, call: Call) -> Nodes | None:
         """What a call is; None if NumPy makes it."""
         known = len(self.slots)
         try:
+            inputs = tuple(map(self._traced_back, call.inputs))
+            call = Call(call.kernel, inputs, call.attrs, call.output)
             if isinstance(call.kernel, np.ufunc):
                 made = self._ufunc(call, call.kernel)
             elif isinstance(call.owner, np.ufunc):
@@ -187,6 +190,21 @@ class Lowering:
             return None
 
     # ---- slots and terms ----
+
+    def copied(self, part: int, slot: int) -> None:
+        """Note that a part of a stack is a copy of a slot: who reads it may read the slot."""
+        if self.dtype(part) == self.dtype(slot):
+            self._copied[self._place(part)] = slot
+
+    def _traced_back(self, x: object) -> object:
+        """Inputs with what was copied in place of its copies."""
+        if isinstance(x, Ref):
+            return Ref(self._copied.get(self._place(x.slot), x.slot))
+        return nested(self._traced_back, x)
+
+    def _place(self, slot: int) -> object:
+        own = self.slots[slot]
+        return own.base, own.offset, own.shape, own.strides, own.dtype
 
     def dtype(self, slot: int) -> str:
         """The name of a dtype that loops know, or "other"."""
@@ -514,10 +532,13 @@ def _joined(low: Lowering, out: int, arrays: Sequence[Ref], axis: int = 0) -> No
 
 
 def _stacked(low: Lowering, out: int, arrays: Sequence[Ref], axis: int = 0) -> Nodes:
-    strides = [*low.slots[out].strides]
+    strides, nodes = [*low.slots[out].strides], []
     step = strides.pop(axis)
-    return [node for i, x in enumerate(arrays) for node in _same(
-        low, low.view(out, low.slots[x.slot].shape, tuple(strides), i * step), x)]
+    for i, x in enumerate(arrays):
+        part = low.view(out, low.slots[x.slot].shape, tuple(strides), i * step)
+        nodes += _same(low, part, x)
+        low.copied(part, x.slot)
+    return nodes
 
 
 def _erf(low: Lowering, out: int, x: Ref) -> Nodes:

@@ -21,6 +21,7 @@ __all__ = [
     "Helpers",
     "Unsaid",
     "as_function",
+    "as_written",
     "code",
     "indexed",
     "literal",
@@ -261,9 +262,18 @@ def as_function(
 # ---- functions that are copied -------------------------------------------------------------------
 
 
+def as_written(function: Callable[..., object]) -> Callable[..., object]:
+    """The function that stands in the source: of a fast one that has a plain form, that."""
+    own = inspect.unwrap(function)
+    plain: Callable[..., object] | None = getattr(function, "plain", None)
+    if plain is None or getattr(plain, "__module__", "") != own.__module__:
+        return own
+    return plain
+
+
 def tree_of(function: Callable[..., object], name: str = "f") -> ast.FunctionDef:
     """A function of the package, under the given name, without its types and decorators."""
-    source = textwrap.dedent(inspect.getsource(inspect.unwrap(function)))
+    source = textwrap.dedent(inspect.getsource(as_written(function)))
     tree: ast.FunctionDef = _Untyped().visit(ast.parse(source).body[0])
     tree.name, tree.decorator_list = name, []
     return tree

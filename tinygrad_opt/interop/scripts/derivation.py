@@ -22,6 +22,7 @@ from tinygrad_opt.interop.scripts.code import (
     Functional,
     Unsaid,
     as_function,
+    as_written,
     code,
     literal,
     repeated,
@@ -261,7 +262,7 @@ class Formulas:
 
     def _copied(self, function: Callable[..., object]) -> str:
         """The name of a function of the package that has been copied into the script."""
-        function = inspect.unwrap(_BY_SOURCE.get(function, function))
+        function = as_written(_BY_SOURCE.get(function, function))
         name: str = function.__name__.strip("_")
         if not function.__module__.startswith("tinygrad_opt"):
             raise Unsaid(f"the function {name}")
@@ -419,7 +420,7 @@ class _Alone(ast.NodeTransformer):
 
 def _loops(function: Callable[..., object]) -> bool:
     """Whether a function of the package, or a helper of it, goes through its input in a loop."""
-    function = inspect.unwrap(function)
+    function = as_written(function)
     if not (inspect.isfunction(function) and function.__module__.startswith("tinygrad_opt.nn")):
         return False
     if function.__name__ == "<lambda>":
