@@ -414,6 +414,8 @@ def test_a_search_that_cannot_get_lower_says_so(method):
     (lambda f: optim.minimize(f, ["a"]), TypeError, "the start must hold numbers"),
     (lambda f: optim.line_search(f, [1.0], first=0), ValueError, "first must be"),
     (lambda f: optim.line_search(f, [1.0], c1=0.5, c2=0.4), ValueError, "c2 must be"),
+    (lambda f: optim.line_search(lambda p: f(p["x"]), {"x": [1.0]}, [-1.0]), ValueError,
+     "must have the form of params"),
     (lambda f: optim.minimize(lambda x: Tensor(3.0), [1.0]), GraphError, "does not depend on"),
     (lambda f: optim.minimize(f, [1.0], optim.SGD({"x": Tensor([1.0], requires_grad=True)})),
      ValueError, "give SGD without parameters"),

@@ -104,9 +104,10 @@ def test_an_unbound_optimizer_resumes_by_key():
         first.update(p, grads)
     second, q = optim.Adam(lr=0.1), {"a": p["a"].copy()}
     second.load_state_dict(first.state_dict())
+    assert second.parameters == {}                                  # none has been seen yet
     first.update(p, grads)
     second.update(q, grads)
-    assert np.array_equal(p["a"], q["a"]) and second.t == 4
+    assert np.array_equal(p["a"], q["a"]) and second.t == 4 and second.parameters["a"] is q["a"]
 
 
 def test_a_state_dict_is_a_copy():

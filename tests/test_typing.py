@@ -11,10 +11,12 @@ import sys
 from pathlib import Path
 from typing import get_type_hints
 
+import numpy as np
 import pytest
 
 import tinygrad_opt as tg
 from tinygrad_opt import nn, optim, viz
+from tinygrad_opt.optim.options import number, option
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "tinygrad_opt"
@@ -44,6 +46,35 @@ def test_a_signature_tells_every_option_and_its_default(rule):
     opt = rule()
     for name in rule.options:
         assert parameters[name].default == getattr(opt, name), name
+
+
+def test_a_signature_tells_the_options_of_the_rule_first_and_their_types():
+    first = [*inspect.signature(optim.Momentum).parameters.values()][:5]
+    assert list(map(str, first)) == [
+        "params: 'Params' = None", "lr: 'Rate' = 0.01", "momentum: 'float' = 0.9",
+        "velocity: 'str' = 'steps'", "decay: 'float' = 0.0"]
+
+
+def test_an_option_of_ones_own_is_checked_saved_and_overridden():
+    class Scaled(optim.SGD):
+        scale: float = option(number(), default=2.0)
+
+        def rule(self, p, g, *, lr, t):
+            return p - lr * self.scale * g
+
+    params = {name: tg.Tensor([1.0], requires_grad=True) for name in "ab"}
+    opt = Scaled(params, lr=0.25, overrides={"b": {"scale": 4.0}})
+    assert Scaled.scale == 2.0 and "scale" not in optim.SGD.options
+    for p in params.values():
+        p.grad = np.ones(1)
+    opt.step()
+    assert [p.item() for p in params.values()] == [0.5, 0.0]
+    with pytest.raises(TypeError, match="scale must be a number, got 'large'"):
+        opt.scale = "large"
+    other = Scaled(params)
+    other.load_state_dict({**opt.state_dict(), "options": opt.state_dict()["options"] | {
+        "scale": 3.0}})
+    assert other.scale == 3.0 and repr(other).startswith("Scaled(lr=0.25, scale=3.0;")
 
 
 def test_a_signature_tells_options_without_an_init_of_their_own():
