@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tinygrad_opt as tg
-from tinygrad_opt import nn, ops, optim
+from tinygrad_opt import data, nn, ops, optim, train
 from tinygrad_opt.cases import Domain, calls_of
 from tinygrad_opt.tensor import apply
 
@@ -350,5 +350,62 @@ def test_compiled_steps_refuse_them_by_name(backend, of_model):
 
 
 def test_a_model_and_its_input_are_of_one_library():
-    with pytest.raises(TypeError, match=r"linear of \(6, 3\), weight \(3, 4\)"):
+    said = r"linear of \(6, 3\), weight \(3, 4\).*arrays of numpy and test_duck_arrays: bring all"
+    with pytest.raises(TypeError, match=said):
         on_ducks(nn.Linear(3, 4, rng=0))(ROWS)
+
+
+def small():
+    return on_ducks(nn.MLP([3, 2], rng=0))
+
+
+def stepped(model):
+    opt = optim.Adam(model.parameters())
+    nn.cross_entropy(model(Duck(ROWS)), Duck(LABELS % 2)).backward()
+    opt.step()
+    return opt
+
+
+def squares(x):
+    return (x**2).sum()
+
+
+QUIET = {"loss": "cross_entropy", "epochs": 1, "progress": False}
+NEED_NUMPY = {
+    "fit: x": lambda at: tg.fit(nn.MLP([3, 2]), Duck(ROWS), LABELS, **QUIET),
+    "fit: y": lambda at: tg.fit(nn.MLP([3, 2]), ROWS, Duck(LABELS), **QUIET),
+    "fit: model": lambda at: tg.fit(small(), ROWS, LABELS % 2, **QUIET),
+    "predict": lambda at: train.predict(small(), Duck(ROWS)),
+    "evaluate": lambda at: train.evaluate(small(), Duck(ROWS), LABELS, loss="cross_entropy"),
+    "minibatches": lambda at: list(data.minibatches(Duck(ROWS), Duck(LABELS), 2)),
+    "standardize": lambda at: data.standardize(Duck(ROWS)),
+    "draw: Tensor": lambda at: tg.draw(squares(tg.Tensor(Duck(ROWS), requires_grad=True))),
+    "draw: model": lambda at: tg.draw(small(), Duck(ROWS)),
+    "playback": lambda at: tg.playback(squares(tg.Tensor(Duck(ROWS), requires_grad=True))),
+    "save": lambda at: tg.save(at / "a.npz", small()),
+    "save optimizer": lambda at: tg.save(at / "a.npz", stepped(small())),
+    "into a model of NumPy": lambda at: nn.MLP([3, 2]).load_state_dict(small().state_dict()),
+    "to_torch": lambda at: nn.to_torch(small()),
+    "numpy": lambda at: tg.Tensor(Duck(ROWS)).numpy(),
+    "explain": lambda at: stepped(small()).explain("layers.0.bias", 0),
+    "gradcheck": lambda at: tg.gradcheck(squares, Duck(ROWS)),
+    "minimize": lambda at: optim.minimize(squares, Duck(ROWS)),
+    "as_scipy": lambda at: optim.as_scipy(squares, Duck(ROWS)),
+    "script": lambda at: tg.interop.script(small(), "adam", "mse", "numpy", ROWS, LABELS),
+}
+
+
+@pytest.mark.parametrize("name", NEED_NUMPY)
+def test_what_needs_arrays_of_numpy_says_so(name, tmp_path):
+    with pytest.raises((TypeError, tg.CheckpointError), match=r"got one of .*Duck: bring it over"):
+        NEED_NUMPY[name](tmp_path)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_files_and_summaries_of_models_of_other_libraries(tmp_path):
+    model = nn.MLP([3, 2], rng=1)
+    tg.save(tmp_path / "a.npz", model)
+    other = small()
+    tg.load(tmp_path / "a.npz", other)
+    equal(other.layers[0].weight.data, model.layers[0].weight.data)
+    assert str(other.summary(ROWS)) == str(other.summary(Duck(ROWS))) == str(model.summary(ROWS))

@@ -16,8 +16,8 @@ PACKAGE = Path(tg.__file__).parent
 ORDER = [
     {"errors", "typing"},
     {"hints"},
-    {"kernels", "data", "markup"},
-    {"vjps"},
+    {"kernels", "markup"},
+    {"vjps", "data"},
     {"ops", "recording"},
     {"methods"},
     {"tensor"},

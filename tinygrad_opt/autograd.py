@@ -23,7 +23,7 @@ import numpy as np
 from tinygrad_opt import ops
 from tinygrad_opt.errors import GradientError, GraphError, ShapeError
 from tinygrad_opt.hints import answers
-from tinygrad_opt.kernels import created
+from tinygrad_opt.kernels import brought, created
 from tinygrad_opt.recording import differentiating, lifted, no_grad, with_grad
 from tinygrad_opt.tensor import (
     Gradient,
@@ -475,7 +475,7 @@ def gradcheck(
     >>> tg.gradcheck(lambda x: np.tanh(x) * x, np.array([0.5, -2.0])).ok
     True
     """
-    arrays = [np.array(values_of(x), dtype=np.float64) for x in inputs]
+    arrays = [np.array(brought(values_of(x)), dtype=np.float64) for x in inputs]
     tensors = [Tensor(a, requires_grad=True) for a in arrays]
 
     def result_of(tensors: list[Tensor]) -> Tensor:

@@ -30,6 +30,7 @@ import numpy as np
 
 from tinygrad_opt.errors import CheckpointError
 from tinygrad_opt.hints import answers
+from tinygrad_opt.kernels import brought, is_duck
 from tinygrad_opt.tensor import values_of
 from tinygrad_opt.typing import Array, Stateful
 
@@ -270,6 +271,7 @@ def _pack(value: object, place: tuple[str, ...], arrays: dict[str, Array],
         kind = "list" if isinstance(value, list) else "tuple"
         return {kind: [_pack(v, (*place, str(i)), arrays, name) for i, v in enumerate(value)]}
     array = values_of(value)
+    array = brought(array) if is_duck(array) else array
     if not isinstance(array, np.ndarray | np.generic):
         raise TypeError(
             f"{_where(place)} is {type(value).__name__}: no array, Tensor, number, string, bool,"

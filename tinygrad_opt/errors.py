@@ -131,7 +131,12 @@ def kernel_error(op: Op, inputs: Iterable[object], error: Exception) -> Exceptio
     operands = " and ".join(labels) if len(labels) < 3 else ", ".join(labels)
     shapes = [np.shape(x) if isinstance(x, list | tuple) else getattr(x, "shape", ())
               for x in shown]
+    arrays = [getattr(x, "_array", x) for x in shown]
+    kinds = {type(x).__module__ for x in arrays
+             if hasattr(x, "__array_function__") and not hasattr(x, "__apply_op__")}
     reason = _mismatch(op, shapes) or str(error)
+    if len(kinds) > 1:
+        reason += f" (these are arrays of {' and '.join(sorted(kinds))}: bring all to one library)"
     message = f"{op.name} of {operands}: {reason.rstrip('.')}."
     for kind, ours in (
         (TinygradOptError, None),

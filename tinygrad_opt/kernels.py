@@ -75,9 +75,23 @@ def created(make: str, *args: object, like: object) -> Array:
     return array
 
 
+def brought(x: object) -> Array:
+    """x as an array of NumPy's, which files, pictures and `fit` need."""
+    try:
+        return np.asarray(x)
+    except TypeError as error:
+        if not is_duck(x):
+            raise
+        kind = type(x)
+        raise TypeError(f"NumPy's arrays are needed here, got one of {kind.__module__}."
+                        f"{kind.__qualname__}: bring it over, as CuPy's x.get() does") from error
+
+
 def moved(x: T | Array, like: object) -> T | Array:
-    """An array of NumPy, or a list, as one of the library that `like` belongs to."""
-    return np.asarray(x, like=like) if isinstance(x, list | ndarray) and is_duck(like) else x
+    """An array, or a list, as one of the library that `like` belongs to."""
+    if is_duck(like):
+        return np.asarray(x, like=like) if isinstance(x, list | ndarray) else x
+    return brought(x) if is_duck(x) else x
 
 
 # ---- functions that NumPy lacks ------------------------------------------------------------------

@@ -464,7 +464,7 @@ class Tensor(Methods):
     @answers
     def numpy(self) -> Array:
         """The values, as an array that shares memory with the Tensor."""
-        return self._read()
+        return kernels.brought(self._read())
 
     def tolist(self) -> Any:
         """The values, as nested lists of Python numbers."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, SupportsIndex, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from tinygrad_opt.kernels import brought
 from tinygrad_opt.typing import Array, DTypeLike
 
 if TYPE_CHECKING:  # numpy.random loads when it is first used
@@ -24,7 +25,7 @@ Seed: TypeAlias = "int | Sequence[int] | SeedSequence | BitGenerator | Generator
 
 def array_of(x: object, dtype: DTypeLike | None = None) -> Array:
     """The array in a Tensor, or made from anything else; memory-mapped files stay so."""
-    return np.asarray(getattr(x, "_array", x), dtype)
+    return np.asarray(brought(getattr(x, "_array", x)), dtype)
 
 
 def whole(name: str, value: object, least: int = 1) -> int:

@@ -8,7 +8,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tinygrad_opt.data.arguments import Seed, samples, whole
+from tinygrad_opt.data.arguments import Seed, array_of, samples, whole
 from tinygrad_opt.hints import answers
 from tinygrad_opt.typing import Array
 
@@ -66,7 +66,7 @@ def minibatches(
     >>> [len(xb) for xb, yb in minibatches(x, y, 128, rng=0)]
     [128, 128, 44]
     """
-    arrays = [np.asarray(a) for a in (x, y) if a is not None]
+    arrays = [array_of(a) for a in (x, y) if a is not None]
     n = samples(*arrays)
     batch_size = whole("batch_size", batch_size)
     order = np.random.default_rng(rng).permutation(n) if shuffle else None

@@ -7,7 +7,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tinygrad_opt.data.arguments import Floats, Seed, fraction, samples, whole
+from tinygrad_opt.data.arguments import Floats, Seed, array_of, fraction, samples, whole
 from tinygrad_opt.hints import answers
 from tinygrad_opt.typing import Array
 
@@ -47,7 +47,7 @@ def train_test_split(
     >>> np.bincount(y_train).tolist(), np.bincount(y_test).tolist()
     ([80, 80, 80], [20, 20, 20])
     """
-    x, y = np.asarray(x), np.asarray(y)
+    x, y = array_of(x), array_of(y)
     n = samples(x, y)
     if n < 2:
         raise ValueError(f"a split needs at least 2 samples, got {n}.")
@@ -101,7 +101,7 @@ def standardize(x_train: ArrayLike, *others: ArrayLike) -> Array | tuple[Array, 
     >>> train.tolist(), test.tolist()
     ([[-1.0, 0.0], [1.0, 0.0]], [[3.0, 0.0]])
     """
-    arrays = [np.asarray(x) for x in (x_train, *others)]
+    arrays = [array_of(x) for x in (x_train, *others)]
     first = arrays[0]
     if first.ndim == 0 or len(first) == 0:
         raise ValueError(f"x_train must hold at least 1 sample, got shape {first.shape}.")
@@ -148,7 +148,7 @@ def one_hot(labels: ArrayLike, n_classes: int | None = None) -> Floats:
     >>> one_hot([2, 0], 3).tolist()
     [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
     """
-    y = np.asarray(labels)
+    y = array_of(labels)
     if y.size == 0:
         y = y.astype(np.int64)  # an empty list comes as float64
         if n_classes is None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
+from tinygrad_opt.kernels import created
 from tinygrad_opt.markup import html_table
-from tinygrad_opt.tensor import Tensor, no_grad
+from tinygrad_opt.tensor import Tensor, no_grad, values_of
 from tinygrad_opt.typing import ArrayLike, DTypeLike, Size
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def _shapes(model: Module, input_shape: Size, dtype: DTypeLike | None) -> dict[s
     for path, module in double.named_modules().items():
         object.__setattr__(module, "__class__", noting(type(module), path))
     with no_grad():
-        double(Tensor(np.zeros(input_shape, dtype)))
+        double(Tensor(created("zeros", input_shape, dtype, like=values_of(first))))
     return shapes
 
 

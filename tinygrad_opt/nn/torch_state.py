@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinygrad_opt.kernels import brought
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.typing import Array
 
@@ -30,7 +31,7 @@ def to_torch(model: Module) -> dict[str, np.ndarray]:
     """
     turned = _transposed(model)
     state = {
-        path: np.ascontiguousarray(array.T) if path in turned else array
+        path: np.ascontiguousarray(brought(array).T) if path in turned else brought(array)
         for path, array in model.state_dict().items()
     }
     for whole, parts in _packed(model).items():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinygrad_opt.errors import GraphError
+from tinygrad_opt.kernels import brought
 from tinygrad_opt.optim.options import nearest
 from tinygrad_opt.optim.rule import traced
 from tinygrad_opt.symbols import (
@@ -80,7 +81,7 @@ def explanation(optimizer: Optimizer, name: str, index: int | tuple[int, ...]) -
     run, (before, state) = _last(optimizer, e)
     vectors = {"p": before, "g": run.pack.g} | {
         slot: row for slot, row in zip(run.pack.slots, state) if slot in run.slots}
-    values = {n: np.array([e.part(v)[index]], np.float64) for n, v in vectors.items()}
+    values = {n: np.array([brought(e.part(v)[index])], np.float64) for n, v in vectors.items()}
     lines = _lines(run.rule, run.rate_of(e, index), run.t, values)
     given = [s for s in inside([x for _, x in lines]) if s.function is None]
     order = [*optimizer.options, "t", *values]

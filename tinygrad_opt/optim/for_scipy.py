@@ -9,6 +9,7 @@ import numpy as np
 
 from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.hints import answers
+from tinygrad_opt.kernels import brought
 from tinygrad_opt.optim.line_searches import (
     Evaluation,
     Function,
@@ -91,7 +92,7 @@ def as_scipy(f: Function, params: Params) -> ForSciPy:
     which ``problem.unflatten(result.x)`` gives back by name.
     """
     def start(value: object) -> Array:
-        return np.array(values_of(value), np.float64)
+        return np.array(brought(values_of(value)), np.float64)
 
     objective = Objective(f, {name: start(value) for name, value in params.items()}
                           if isinstance(params, Mapping) else start(params))

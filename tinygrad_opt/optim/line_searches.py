@@ -18,6 +18,7 @@ import numpy as np
 
 from tinygrad_opt.errors import GraphError
 from tinygrad_opt.hints import answers
+from tinygrad_opt.kernels import brought
 from tinygrad_opt.optim.options import choice, flag, number
 from tinygrad_opt.recording import with_grad
 from tinygrad_opt.tensor import Gradient, Tensor, backward_pass, first_gradient, values_of
@@ -143,7 +144,7 @@ class Point(Evaluation):
 
 def _start(name: str, value: ArrayLike) -> Array:
     """The start as an array of finite floats."""
-    array = value._array if type(value) is Tensor else np.asarray(value)
+    array = brought(values_of(value))
     of = f" of {name!r}" if name else ""
     if array.dtype.kind not in "fiu":
         raise TypeError(f"the start{of} must hold numbers, got {array.dtype}")

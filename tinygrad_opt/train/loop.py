@@ -19,9 +19,10 @@ from tinygrad_opt.compiler import compile as captured
 from tinygrad_opt.data import minibatches
 from tinygrad_opt.data.arguments import array_of, samples, whole
 from tinygrad_opt.hints import answers
+from tinygrad_opt.kernels import brought
 from tinygrad_opt.optim import Optimizer
 from tinygrad_opt.recording import in_mode
-from tinygrad_opt.tensor import Tensor
+from tinygrad_opt.tensor import Tensor, values_of
 from tinygrad_opt.train.batch import BatchGradients, Halt
 from tinygrad_opt.train.callbacks import Callback, LambdaCallback
 from tinygrad_opt.train.diagnosis import UPHILL, Watch, goes_uphill, in_the_data
@@ -442,6 +443,8 @@ def _parameters(model: Model) -> dict[str, Tensor]:
     if not isinstance(parameters, dict) or not parameters:
         raise TypeError(f"fit needs a model whose parameters() is a dict of name → Tensor, as that"
                         f" of nn.Module is; {type(model).__name__} has {parameters!r}.")
+    for p in parameters.values():
+        brought(values_of(p))                              # no arrays of other libraries
     return parameters
 
 

@@ -24,6 +24,7 @@ from tinygrad_opt.errors import caller_line, line_text, subject
 from tinygrad_opt.hints import answers
 from tinygrad_opt.interop.onnx.nodes import Extent, Nodes, Repeated, Step
 from tinygrad_opt.interop.onnx.operators import FORMS, LAYERS, WORDS
+from tinygrad_opt.kernels import brought
 from tinygrad_opt.nn import Module
 from tinygrad_opt.ops import Op
 from tinygrad_opt.recording import (
@@ -166,7 +167,9 @@ def _examples(model: Module, example: object) -> list[Array]:
     """The inputs as arrays, floats in the dtype of the parameters."""
     given = example if isinstance(example, tuple) else (example,)
     dtype = next((p.dtype for p in model.parameters().values()), default_dtype())
-    arrays = [values_of(x) if type(x) is Tensor else np.asarray(x) for x in given]
+    for p in model.parameters().values():
+        brought(values_of(p))                              # no arrays of other libraries
+    arrays = [brought(values_of(x)) for x in given]
     arrays = [array.astype(dtype) if array.dtype.kind == "f" and type(x) is not Tensor else array
               for x, array in zip(given, arrays)]
     if not arrays or not arrays[0].ndim or not arrays[0].size:

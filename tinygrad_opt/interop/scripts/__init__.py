@@ -15,6 +15,7 @@ from tinygrad_opt.interop.scripts.calls import Recording, record
 from tinygrad_opt.interop.scripts.code import Unsaid
 from tinygrad_opt.interop.scripts.script_parts import Script, Sections
 from tinygrad_opt.interop.scripts.updates import refuse_options
+from tinygrad_opt.kernels import brought
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.optim import Optimizer, get
 from tinygrad_opt.tensor import values_of
@@ -93,8 +94,8 @@ def script(
         raise TypeError(f"a script is written of an nn.Module, got {type(model).__name__}")
     name, is_layer, write = _LIBRARIES[library]
     opt, loss = get(optimizer), loss_by_name(loss)
-    x = _inputs(model) if x is None else np.asarray(values_of(x))
-    y = _targets(model, loss, x) if y is None else np.asarray(values_of(y))
+    x = _inputs(model) if x is None else brought(values_of(x))
+    y = _targets(model, loss, x) if y is None else brought(values_of(y))
     try:
         refuse_options(opt, model)
         found = record(model, loss, x, y, is_layer)

@@ -10,9 +10,10 @@ from typing import TypeAlias
 import numpy as np
 
 from tinygrad_opt.interop.scripts.code import Unsaid
+from tinygrad_opt.kernels import brought
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.recording import in_mode, tick
-from tinygrad_opt.tensor import Tensor
+from tinygrad_opt.tensor import Tensor, values_of
 from tinygrad_opt.typing import Array, Loss
 
 __all__ = ["Called", "Recording", "Step", "record"]
@@ -94,6 +95,8 @@ def record(
     frozen = [path for path, p in model.parameters().items() if not p.requires_grad]
     if frozen:
         raise Unsaid(f"the frozen parameter {frozen[0]}")
+    for p in model.parameters().values():
+        brought(values_of(p))                              # no arrays of other libraries
     dtype = next(iter(model.parameters().values())).dtype
     # with gradients, so that all is recorded that is made of them
     x, y = (Tensor(a.astype(dtype), requires_grad=True, name=name) if a.dtype.kind == "f" else

@@ -11,10 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from tinygrad_opt.errors import RenderError
 from tinygrad_opt.hints import answer_names, answers
+from tinygrad_opt.kernels import brought
 from tinygrad_opt.markup import shaded
 from tinygrad_opt.recording import with_grad
 from tinygrad_opt.tensor import Tensor, history
@@ -146,6 +145,7 @@ def draw(
     elif inputs:
         raise TypeError(f"draw() of a Tensor takes nothing else, got {inputs[0]!r:.60}; what it"
                         " gives has .save(path)")
+    brought(what._array)                                   # pictures show values
     made = history(what)
     if len(made) > LARGEST:
         if max_nodes is None:
@@ -209,7 +209,7 @@ def _called(
     names = {t: key for key, t in dict(model.parameters()).items()}
     tensors = []
     for k, x in enumerate(inputs):
-        t = x if type(x) is Tensor else Tensor(np.asarray(x))
+        t = x if type(x) is Tensor else Tensor(brought(x))
         if not t.name:
             names.setdefault(t, "x" if len(inputs) == 1 else f"x{k}")
         tensors.append(t)

@@ -14,6 +14,7 @@ import numpy as np
 
 from tinygrad_opt.errors import RenderError
 from tinygrad_opt.hints import answers
+from tinygrad_opt.kernels import brought
 from tinygrad_opt.tensor import Tensor, history
 from tinygrad_opt.typing import ArrayLike
 from tinygrad_opt.viz.graph.draw import check_options
@@ -99,6 +100,7 @@ def playback(
     if type(loss) is not Tensor:
         raise TypeError(f"playback() takes the Tensor that was computed, got {type(loss).__name__}")
     check_options("playback", engine, theme=theme)
+    brought(loss._array)
     steps = len(history(loss))
     if steps > LARGEST:
         raise RenderError(f"a page that plays {steps:,} nodes would be too large to be opened: play"
