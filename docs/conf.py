@@ -38,7 +38,7 @@ autosummary_generate = True
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 napoleon_use_param = False
-napoleon_use_ivar = True
+napoleon_custom_sections = [("Attributes", "params_style")]      # several names may share a line
 add_module_names = False
 suppress_warnings = ["ref.python"]        # words of shapes that are names of attributes too
 
@@ -56,6 +56,7 @@ html_theme_options = {
 }
 html_show_copyright = False
 pygments_style, pygments_dark_style = "default", "github-dark"
+highlight_language = "none"                # of what does not say its language
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 html_math_renderer = "mathml"              # browsers draw it by themselves: no script, no network
@@ -73,12 +74,36 @@ def displayed_formula(self, node):
     raise SkipNode
 
 
+NESTED = {"Attributes", "Parameters", "Raises", "Returns", "Yields"}      # indents have a meaning
+
+
+def keep_lines(app, what, name, obj, options, lines):
+    """Let an indented block of a docstring stand as it is: formulas, tables and code."""
+    if what == "module":                                   # nothing but its blocks is indented
+        lines[:] = [*obj.__doc__.splitlines(), ""]
+    elif what == "property" and lines:                     # no type stands before a colon here
+        lines[0] = lines[0].replace(": ", " – ", 1)
+    kept, section, inside, before = [], "", False, ""
+    for line, after in zip(lines, [*lines[1:], ""]):
+        if after and not after.strip("-"):
+            section = line
+        if line.strip():
+            indented = line.startswith(" ")
+            if (indented and not inside and section not in NESTED and not kept[-1].strip()
+                    and not before.endswith("::") and not line.lstrip().startswith("- ")):
+                kept += ["::", ""]
+            inside, before = indented, line
+        kept.append(line)
+    lines[:] = kept
+
+
 def keep_bars(app, what, name, obj, options, lines):
     """Let |x| in a docstring be an absolute value; reStructuredText has another use for bars."""
-    example = False
+    example = listing = False
     for i, line in enumerate(lines):
         example = line.lstrip().startswith(">>>") or (example and bool(line.strip()))
-        if not example:
+        listing = line.endswith("::") or (listing and not line[:1].strip())
+        if not example and not listing:
             parts = line.split("``")                       # every second one is code
             parts[::2] = [part.replace("|", r"\|") for part in parts[::2]]
             lines[i] = "``".join(parts)
@@ -86,4 +111,5 @@ def keep_bars(app, what, name, obj, options, lines):
 
 def setup(app):
     app.add_html_math_renderer("mathml", (formula, None), (displayed_formula, None))
+    app.connect("autodoc-process-docstring", keep_lines, priority=400)       # before napoleon
     app.connect("autodoc-process-docstring", keep_bars)

@@ -2,6 +2,7 @@
 
 import base64
 import importlib.util
+import inspect
 import io
 import re
 from pathlib import Path
@@ -90,3 +91,43 @@ def test_what_is_no_picture_is_shown_as_ever():
     assert shown("tg.Tensor(1.0).item()") == {"text/plain": "1.0"}
     assert shown("tg.playback(np.tanh(tg.Tensor(1.0, requires_grad=True)))")[
         "text/html"].startswith("<iframe")
+
+
+def test_formulas_and_tables_of_docstrings_stand_as_they_are():
+    pytest.importorskip("sphinx")
+    pytest.importorskip("latex2mathml")
+    conf = module("conf")
+
+    def kept(text, what="function", obj=None):
+        lines = inspect.cleandoc(text).splitlines()
+        conf.keep_lines(None, what, "name", obj, None, lines)
+        conf.keep_bars(None, what, "name", obj, None, lines)
+        return lines
+
+    assert kept("""The size |x|.
+
+        y ← |x|
+
+        z ← y
+
+    Where
+    - one
+      goes on
+
+    Parameters
+    ----------
+    x : array
+
+        That is large.
+
+    Notes
+    -----
+    As in::
+
+        x | y
+    """) == ["The size \\|x\\|.", "", "::", "", "    y ← |x|", "", "    z ← y", "", "Where",
+             "- one", "  goes on", "", "Parameters", "----------", "x : array", "", "    That is large.", "",
+             "Notes", "-----", "As in::", "", "    x | y"]
+    assert kept("``a_b``: an edge.", "property") == ["``a_b`` – an edge."]
+    table = SimpleNamespace(__doc__="Parts.\n\n    one   first\n")
+    assert kept(table.__doc__, "module", table) == ["Parts.", "", "::", "", "    one   first", ""]

@@ -21,7 +21,7 @@
   function grow(frame) {
     const {body, documentElement} = frame.contentDocument, least = frame.clientHeight;
     new ResizeObserver(() => {
-      frame.style.height = `${Math.max(least, documentElement.offsetHeight)}px`;
+      frame.style.height = `${Math.max(least, documentElement.offsetHeight, body.scrollHeight)}px`;
     }).observe(body);
   }
 
