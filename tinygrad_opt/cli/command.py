@@ -8,7 +8,7 @@ import contextlib
 import math
 import sys
 import textwrap
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -16,8 +16,8 @@ from tinygrad_opt.errors import nearest
 
 __all__ = [
     "UsageError", "argument", "argument_errors", "at_least", "command", "file", "initialiser",
-    "labelled", "listed", "named", "number", "one_of", "optimizer", "parser", "pixels", "point",
-    "positive", "rivals", "room_for", "schedule", "sizes", "wrongly_used",
+    "labelled", "list_files", "listed", "named", "number", "one_of", "optimizer", "parser",
+    "pixels", "point", "positive", "rivals", "room_for", "schedule", "sizes", "wrongly_used",
 ]
 
 if TYPE_CHECKING:
@@ -123,6 +123,13 @@ def parser() -> argparse.ArgumentParser:
                          help="show the traceback of an error")
         sub.set_defaults(run=run)
     return main
+
+
+def list_files(files: Mapping[Path, str]) -> None:
+    """Say what has been written, and what each file is."""
+    width = max(len(str(path)) for path in files)
+    for path, meaning in files.items():
+        print(f"  {path!s:{width}}  {meaning}")
 
 
 def room_for(path: Path) -> Path:

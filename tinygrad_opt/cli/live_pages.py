@@ -8,23 +8,14 @@ from pathlib import Path
 from tinygrad_opt.cli.command import (
     UsageError,
     argument,
-    argument_errors,
     command,
     file,
-    listed,
+    rivals,
     room_for,
 )
 from tinygrad_opt.cli.learning import THEME
 
 __all__ = ["playground"]
-
-
-def _entrant(text: str) -> str:
-    from tinygrad_opt.optim import get
-
-    with argument_errors():
-        get(text)
-    return text
 
 
 @command(
@@ -34,7 +25,7 @@ def _entrant(text: str) -> str:
     argument("--race", action="store_true",
              help="instead of a network, optimizers that race down a surface from where the reader"
                   " clicks"),
-    argument("--optimizers", type=listed(_entrant), metavar="NAMES",
+    argument("--optimizers", type=rivals, metavar="NAMES",
              help="such as sgd,adam:0.01 (default: all)"),
     argument("--out", type=file(".html", ".htm"), default=Path("playground.html"), metavar="FILE",
              help="where to (default: playground.html)"),

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinygrad_opt.cli.command import argument, at_least, command, positive, rivals
+from tinygrad_opt.cli.command import argument, at_least, command, list_files, positive, rivals
 from tinygrad_opt.cli.learning import DATA, PICTURE, QUIET, TRAINING, Problem, look
 
 if TYPE_CHECKING:
@@ -83,11 +83,8 @@ def sweep(options: argparse.Namespace) -> int:
     found = run(train, trials, seed=options.seed, jobs=options.jobs, resume=log,
                 progress=not options.quiet)
     print(found, end="\n\n")
-    files = {log: "a line for each trial; --resume goes on from it",
-             found.save(out / "trials.csv"): "the table"} | _pictures(found, out, look(options))
-    width = max(len(str(path)) for path in files)
-    for path, meaning in files.items():
-        print(f"  {path!s:{width}}  {meaning}")
+    list_files({log: "a line for each trial; --resume goes on from it",
+                found.save(out / "trials.csv"): "the table"} | _pictures(found, out, look(options)))
     return 130 if found.stopped else 0
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, TypeAlias
 
-from tinygrad_opt.cli.command import argument, at_least, command, labelled, rivals
+from tinygrad_opt.cli.command import argument, at_least, command, labelled, list_files, rivals
 from tinygrad_opt.cli.learning import (
     DATA,
     LEARNING,
@@ -103,15 +103,12 @@ def _trained(learning: Learning, options: argparse.Namespace) -> int:
     print(f"test accuracy {score:.4f} ({round(score * count)} of {count} right)"
           f" after {history.epochs} epochs, {seconds:.1f} s")
 
-    files = {
+    list_files({
         _drawing(learning, out / "graph.svg"): "the graph of the loss: open it in a browser",
         history.save(out / "history.csv"): "what happened in each epoch",
         save(out / "weights.npz", model, learning.optimizer, layers=problem.layers,
              history=history, **samples.about): "for tinygrad_opt.load",
-    }
-    width = max(len(str(path)) for path in files)
-    for path, meaning in files.items():
-        print(f"  {path!s:{width}}  {meaning}")
+    })
     return code
 
 
@@ -217,6 +214,8 @@ def _history(learning: Learning) -> History:
 
 def _table(runs: Histories) -> str:
     """Mean and range of what the runs of each optimizer came to."""
+    from tinygrad_opt.viz.tables import aligned
+
     rows = [("optimizer", "test accuracy", "test loss", "seconds", "")]
     for label, histories in runs.items():
         accuracy, loss = ([h[c][-1] for h in histories] for c in ("val_accuracy", "val_loss"))
@@ -225,8 +224,7 @@ def _table(runs: Histories) -> str:
         verdict = f"{lost} of {len(loss)} exploded: try a smaller rate" if lost else ""
         rows.append((label, _spread(accuracy, ".4f"), _spread(loss, ".4g"),
                      f"{fmean(seconds):.2f}", verdict))
-    width = [max(map(len, column)) for column in zip(*rows)]
-    return "\n".join("  ".join(f"{c:{w}}" for c, w in zip(row, width)).rstrip() for row in rows)
+    return aligned(rows, left=range(5))
 
 
 def _spread(values: Sequence[float], style: str) -> str:

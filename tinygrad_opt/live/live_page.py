@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from tinygrad_opt.viz.html_page import html_page, in_frame, open_in_browser
+from tinygrad_opt.viz.html_page import Page, html_page
 from tinygrad_opt.viz.theme import CLASSES, DARK, LIGHT
 
 __all__ = ["LivePage", "live_page", "object_text", "packed"]
@@ -32,7 +32,7 @@ async function unpacked(id) {
 """
 
 
-class LivePage:
+class LivePage(Page):
     """A page that computes in the browser.
 
     Notebooks show it; ``.save(path)`` writes it, ``.show()`` opens it in a browser, ``str(page)``
@@ -43,29 +43,20 @@ class LivePage:
     def __init__(self, page: str, title: str, height: int = 900) -> None:
         self.page, self.title, self.height = page, title, height
 
+    @property
+    def html(self) -> str:
+        return self.page
+
     def __str__(self) -> str:
         return self.page
 
     def __repr__(self) -> str:
         return f"<LivePage {self.title!r}, {len(self.page.encode()) / 1000:.0f} kB>"
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the page, and return where."""
-        path = Path(path)
-        path.write_text(self.page, encoding="utf-8")
-        return path
-
-    def show(self) -> None:
-        """Open the page in a browser."""
-        open_in_browser(self.page, "tinygrad_opt_live_")
-
     @property
     def fragment(self) -> str:
         """The page as an element, in a frame of its own."""
-        return in_frame(self.page, self.title, f"width:100%;height:{self.height}px")
-
-    def _repr_html_(self) -> str:
-        return self.fragment
+        return self._repr_html_()
 
 
 def live_page(

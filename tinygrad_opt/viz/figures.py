@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 
 Color: TypeAlias = str | tuple[float, ...]
 
-__all__ = ["Options", "Unpack", "drawing", "figure", "legend_below", "png", "save_picture"]
+__all__ = ["Options", "Unpack", "drawing", "legend_below", "png", "save_picture"]
 
 POINTS = 72                                    # an inch, as SVG is drawn
-LARGE = (9.6, 4.8)                             # inches; see `figure`
+LARGE = (9.6, 4.8)                             # inches; see `drawing`
 
 
 class Options(TypedDict, total=False):
@@ -70,7 +70,7 @@ class Options(TypedDict, total=False):
 def drawing(
     usual: tuple[float, float], numbers: Mapping[str, ArrayLike] | None = None, *,
     theme: str | Theme = "light", size: tuple[float, float] | None = None, dpi: float = 100,
-    title: str = "", layout: str = "constrained",
+    title: str = "",
 ) -> Iterator[tuple[Picture, Theme]]:
     """A blank figure and its theme, which all that is drawn inside the block takes.
 
@@ -82,39 +82,23 @@ def drawing(
         What the picture shows, for `save_numbers`.
     theme, size, dpi, title
         As in `Options`.
-    layout : {"constrained", "none"}
-        Whether Matplotlib places the axes.
     """
-    page = theme_of(theme)
-    made = figure(size or usual, page, dpi=dpi, layout=layout)
-    made.numbers = numbers or {}
+    page, (width, height) = theme_of(theme), size or usual
     with styled(page):
-        if title and layout == "constrained":
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        # on what is larger than `LARGE` both ways, such as a slide, words and lines grow with it
+        grown = max(1.0, int(32 * min(width / LARGE[0], height / LARGE[1])) / 32)
+        made = cast("Picture", Figure(
+            figsize=(width / grown, height / grown), dpi=dpi * grown, facecolor=page.page,
+            layout="constrained"))
+        FigureCanvasAgg(made)
+        made.numbers, made.theme = numbers or {}, page
+        vars(made)["_repr_png_"] = partial(png, made)         # notebooks show it without pyplot
+        if title:
             made.suptitle(title, fontweight="bold", fontsize=11)
         yield made, page
-
-
-def figure(
-    size: tuple[float, float], theme: str | Theme = "light", *, dpi: float = 100, **options: Any
-) -> Picture:
-    """A blank figure of so many inches, with an Agg canvas of its own.
-
-    On one that is larger than `LARGE` both ways, such as a slide, words and lines grow with it.
-    """
-    matplotlib_or_error()
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    theme = theme_of(theme)
-    grown = max(1.0, int(32 * min(side / large for side, large in zip(size, LARGE))) / 32)
-    with styled(theme):
-        made = cast("Picture", Figure(
-            figsize=(size[0] / grown, size[1] / grown), dpi=dpi * grown, facecolor=theme.page,
-            **options))
-        FigureCanvasAgg(made)
-    made.numbers, made.theme = {}, theme
-    vars(made)["_repr_png_"] = partial(png, made)             # notebooks show it without pyplot
-    return made
 
 
 def legend_below(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import webbrowser
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from tinygrad_opt.viz.theme import SANS, Theme, css
 
-__all__ = ["html_page", "in_frame", "open_in_browser"]
+__all__ = ["Page", "html_page", "in_frame", "open_in_browser"]
 
 # neither a name in the data nor an injected script can make the page fetch or send anything
 POLICY = "default-src 'none';style-src 'unsafe-inline';script-src 'unsafe-inline';img-src data:"
@@ -21,6 +22,39 @@ button,select{{font:inherit;color:inherit;background:var(--panel);border:1px sol
 border-radius:6px;padding:3px 11px;min-height:32px;cursor:pointer}}
 :focus-visible{{outline:2px solid var(--value);outline-offset:1px}}
 a{{color:var(--value)}}"""
+
+
+class Page:
+    """A page: notebooks show it, ``.save(path)`` writes it, ``.show()`` opens it in a browser.
+
+    Attributes
+    ----------
+    html : str
+        The page, complete in itself.
+    title : str
+    height : int
+        In pixels, where it stands inside another page.
+    """
+
+    title: str
+    height: int
+
+    @property
+    def html(self) -> str:
+        raise NotImplementedError
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the page, and return where."""
+        path = Path(path)
+        path.write_text(self.html, encoding="utf-8", newline="\n")
+        return path
+
+    def show(self) -> None:
+        """Open the page in a browser."""
+        open_in_browser(self.html)
+
+    def _repr_html_(self) -> str:
+        return in_frame(self.html, self.title, self.height)
 
 
 def html_page(
@@ -66,16 +100,16 @@ def html_page(
         "</body></html>", ""])
 
 
-def in_frame(page: str, title: str, style: str) -> str:
+def in_frame(page: str, title: str, height: float) -> str:
     """A page inside another one, such as a notebook's, each with its own ids and styles."""
     return (f'<iframe srcdoc="{escape(page)}" title="{escape(title)}"'
-            f' style="border:0;max-width:100%;{style}"></iframe>')
+            f' style="border:0;max-width:100%;width:100%;height:{height:.0f}px"></iframe>')
 
 
-def open_in_browser(page: str, prefix: str) -> None:
+def open_in_browser(page: str) -> None:
     """Write a page to a temporary file and open it."""
     with tempfile.NamedTemporaryFile(
-        "w", suffix=".html", prefix=prefix, delete=False, encoding="utf-8"
+        "w", suffix=".html", prefix="tinygrad_opt-", delete=False, encoding="utf-8"
     ) as file:
         file.write(page)
     webbrowser.open(Path(file.name).as_uri())

@@ -148,8 +148,7 @@ class Film:
             self.show(self.frames - 1)
 
     def _repr_html_(self) -> str:
-        box = self.figure.bbox
-        return in_frame(self.html(), self.title, f"width:100%;height:{box.height + 90:.0f}px")
+        return in_frame(self.html(), self.title, self.figure.bbox.height + 90)
 
     def __repr__(self) -> str:
         size = "×".join(f"{side:.0f}" for side in (self.figure.bbox.width, self.figure.bbox.height))

@@ -320,7 +320,7 @@ class GraphView:
 
     def show(self) -> None:
         """Open the drawing in a browser."""
-        open_in_browser(self.html, "graph-")
+        open_in_browser(self.html)
 
     def to_graphviz(self) -> graphviz.Source:
         """The drawing as a ``graphviz.Source``, for use with that package."""

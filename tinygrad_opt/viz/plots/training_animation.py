@@ -270,8 +270,9 @@ class _TrainingStage:
         self, recorder: TrainingRecorder, rows: list[Recorded], scale: str, options: Options
     ) -> None:
         self.recorder, self.rows, self.scale = recorder, rows, scale
-        with drawing((6.4, 4.8), recorder.columns(), layout="none", **options) as (
-                self.figure, self.theme):
+        untitled: Options = {**options, "title": ""}
+        with drawing((6.4, 4.8), recorder.columns(), **untitled) as (self.figure, self.theme):
+            self.figure.set_layout_engine("none")
             title = self.figure.text(0.02, 0.955, "", fontsize=11, fontweight="bold", va="center")
             self.parts: list[Part] = [
                 Words(title, [_headline(row, options.get("title")) for row in rows])]

@@ -26,7 +26,7 @@ from tinygrad_opt.viz.graph.simplify import readable
 from tinygrad_opt.viz.graph.svg import svg
 from tinygrad_opt.viz.graph.text import visible
 from tinygrad_opt.viz.graph.trace import trace
-from tinygrad_opt.viz.html_page import html_page, in_frame, open_in_browser
+from tinygrad_opt.viz.html_page import Page, html_page
 from tinygrad_opt.viz.steps.script import Script, script
 from tinygrad_opt.viz.steps.words import shape_text
 
@@ -114,7 +114,7 @@ def playback(
     return page
 
 
-class Playback:
+class Playback(Page):
     """A backward pass, ready to be played by a page.
 
     Attributes
@@ -130,6 +130,7 @@ class Playback:
     ) -> None:
         self.graph, self.flow, self.names = graph, flow, names
         self.theme, self.engine = theme, engine
+        self.title, self.height = visible(graph.name), 640
 
     @functools.cached_property
     def script(self) -> Script:
@@ -147,27 +148,13 @@ class Playback:
     @functools.cached_property
     def html(self) -> str:
         """The page, complete in itself."""
-        title = f"Backpropagation: {visible(self.graph.name)}"
+        title = f"Backpropagation: {self.title}"
         parts = {"TITLE": escape(title), "SVG": self.drawing}
         template = PAGE.read_text(encoding="utf-8")
         style, body, code = re.split(r"</?(?:style|script)>\n", template)[1:4]
         body = re.sub(r"\$([A-Z]+)\$", lambda m: parts[m[1]], body)
         return html_page(title, body, style=style, script=code, data={"data": self.script},
                          theme=self.theme)
-
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the page to a file."""
-        path = Path(path)
-        path.write_text(self.html, encoding="utf-8", newline="\n")
-        return path
-
-    def show(self) -> None:
-        """Open the page in a browser."""
-        open_in_browser(self.html, "backprop-")
-
-    def _repr_html_(self) -> str:
-        """For notebooks: the page in a frame, apart from all others."""
-        return in_frame(self.html, visible(self.graph.name), "width:100%;height:640px")
 
     def __repr__(self) -> str:
         steps = len(self.script["steps"])
