@@ -601,8 +601,11 @@ def test_convolution_and_pooling_are_one_box_each():
                     ("out", "avg_pool2d (1, 2)")]
     assert [c.label for c in view.graph.clusters] == ["0", "1"]
     [first] = [n for n in view.graph.nodes.values() if n.kind == "input"]
-    assert first.title == "windows of images"
+    assert (first.title, first.rows[0].text) == ("images", "(2, 1, 8, 8)  float32")
+    twice = draw(nn.conv2d(images, model[0].weight) + nn.conv2d(images, model[0].weight)).graph
+    assert [n.title for n in twice.nodes.values() if n.kind == "input"] == ["images"]
     split = draw(out, style="split").graph
+    assert "windows of images" in {n.title for n in split.nodes.values()}
     assert "windows" in {n.title.split()[0] for n in split.nodes.values() if n.title}
 
 

@@ -114,6 +114,7 @@ def _convolve(
         columns = w.transpose(order).reshape((channels * math.prod(size), -1))
         if columns.op is None:                             # nothing of it is recorded
             columns.name = f"windows of {x.name}" if x.name else "windows"
+            columns.inputs = (x,)                          # for drawings, which begin there
         z = weight.reshape((out, -1)) @ columns
         z = z if bias is None else z + bias.reshape((-1, 1))
         return z.reshape((out, len(x), *positions)).swapaxes(0, 1)

@@ -152,7 +152,8 @@ def draw(
             _refuse_the_endless(len(made))
         return GraphView(census(made, visible(name or what.name or "the result")), theme=theme,
                          engine=engine)
-    graph = trace(what, detail=detail, style=style, names=names, name=name, direction=direction)
+    graph = trace(what, detail=detail, style=style, names=names, name=name, direction=direction,
+                  whole=style == "merged")
     if grads:
         graph = with_flow(graph, flow(what))
     if style == "merged":

@@ -42,6 +42,7 @@ def trace(
     names: Mapping[Tensor, str] | None = None,
     name: str | None = None,
     direction: str = "LR",
+    whole: bool = False,
 ) -> Graph:
     """Write down the graph of a Tensor.
 
@@ -59,13 +60,15 @@ def trace(
         What the drawing is called; by default the name of `end`.
     direction : {"LR", "TB"}
         Which way the arrows run.
+    whole : bool
+        Show what a convolution is given, not the windows of it that are multiplied.
 
     Returns
     -------
     Graph
     """
     split = style == "split"
-    things = list(_things(end, fold_numbers=not split))
+    things = list(_things(end, not split, whole))
     if detail is None:
         detail = 2 if len(things) <= 40 else 1
     called = _Names(names or {}, things)
@@ -77,7 +80,7 @@ def trace(
         ids[_key(thing)] = id
         if isinstance(thing, Tensor) and thing.op is not None:
             made = f"{id}op" if split else id
-            edges += _operand_edges(thing, ids, made)
+            edges += _operand_edges(thing, whole, ids, made)
             if split:
                 symbol = _op_title(thing, False, called)
                 nodes[made] = Node(made, "operation", symbol, source=thing, tip=symbol)
@@ -89,7 +92,7 @@ def trace(
                  parameters=(len(sizes), sum(sizes)))
 
 
-def _things(end: Tensor, fold_numbers: bool) -> Iterator[Thing]:
+def _things(end: Tensor, fold_numbers: bool, whole: bool) -> Iterator[Thing]:
     """All that `end` was made from, oldest first: Tensors, and arrays and numbers before their use.
 
     An array that has no clock stands just before the first operation that uses it.
@@ -98,12 +101,12 @@ def _things(end: Tensor, fold_numbers: bool) -> Iterator[Thing]:
     seen = {id(t) for t in computed}
     constants = []
     for t in computed:
-        for x in t.inputs:
-            if type(x) is Tensor and id(x) not in seen:
+        for x in _operands(t, whole):
+            if isinstance(x, Tensor) and id(x) not in seen:
                 seen.add(id(x))
                 constants.append(x)
     for t in sorted(computed + constants, key=lambda t: t.serial):
-        for x in _operands(t):
+        for x in _operands(t, whole):
             if is_number(x):                               # equal ones may be one object
                 if not fold_numbers:
                     yield _Number(x, t)
@@ -152,23 +155,26 @@ def _key(thing: Thing) -> Key:
     return (id(thing.user), id(thing.value)) if isinstance(thing, _Number) else id(thing)
 
 
-def _operands(t: Tensor) -> list[object]:
+def _operands(t: Tensor, whole: bool) -> list[object]:
     """The inputs that are values: not indices, shapes or bounds that are left open.
 
-    Of arrays without a gradient, masks and labels are worth a box, indices are not.
+    Of arrays without a gradient, masks and labels are worth a box, indices are not. With `whole`,
+    a constant that tells what it was laid out from, as windows do, is that.
     """
     if t.op is None:
         return []
     indexed = t.op.symbol.startswith("x[") or t.op.name.startswith(("take", "scatter"))
-    return [x for x, rule in zip(t.inputs, t.op.vjps) if type(x) is Tensor
+    given = (x.inputs[0] if whole and type(x) is Tensor and x.op is None and x.inputs else x
+             for x in t.inputs)
+    return [x for x, rule in zip(given, t.op.vjps) if type(x) is Tensor
             or (isinstance(x, np.ndarray) and not (rule is None and indexed))
             or (rule is not None and is_number(x))]
 
 
-def _operand_edges(t: Tensor, ids: dict[Key, str], head: str) -> Iterator[Edge]:
+def _operand_edges(t: Tensor, whole: bool, ids: dict[Key, str], head: str) -> Iterator[Edge]:
     """One arrow from each operand, with its places where the order matters."""
     assert t.op is not None
-    tails = [ids.get(id(x)) or ids.get((id(t), id(x))) for x in _operands(t)]
+    tails = [ids.get(id(x)) or ids.get((id(t), id(x))) for x in _operands(t, whole)]
     uses = [(tail, place, "") for place, tail in enumerate(tails, 1) if tail is not None]
     return arrows(uses, head, len(uses) > 1 and t.op.name not in COMMUTE)
 
