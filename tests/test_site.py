@@ -125,9 +125,10 @@ def test_formulas_and_tables_of_docstrings_stand_as_they_are():
     As in::
 
         x | y
-    """) == ["The size \\|x\\|.", "", "::", "", "    y ← |x|", "", "    z ← y", "", "Where",
-             "- one", "  goes on", "", "Parameters", "----------", "x : array", "", "    That is large.", "",
-             "Notes", "-----", "As in::", "", "    x | y"]
+    """) == [
+        "The size \\|x\\|.", "", "::", "", "    y ← |x|", "", "    z ← y", "", "Where", "- one",
+        "  goes on", "", "Parameters", "----------", "x : array", "", "    That is large.", "",
+        "Notes", "-----", "As in::", "", "    x | y"]
     assert kept("``a_b``: an edge.", "property") == ["``a_b`` – an edge."]
     table = SimpleNamespace(__doc__="Parts.\n\n    one   first\n")
     assert kept(table.__doc__, "module", table) == ["Parts.", "", "::", "", "    one   first", ""]
