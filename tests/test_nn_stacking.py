@@ -121,6 +121,19 @@ def test_it_is_saved_and_goes_on(tmp_path):
                 == step(other, other_loss, other_optimizer, X, Y).item())
 
 
+def test_each_models_generator_is_one_of_its_own():
+    """As ranks of one training need, which let each of them begin elsewhere."""
+    many = nn.stack([nn.MLP([2, 6, 3], dropout=0.5, rng=k) for k in range(3)])
+    generators = many.generators()
+    assert [*generators] == [f"model.dropout.rng.{k}" for k in range(3)]
+    for g in generators.values():
+        g.bit_generator.state = type(g.bit_generator)(np.random.SeedSequence(1)).state
+    many(np.ones((4, 2)))
+    one = np.random.default_rng(np.random.SeedSequence(1))
+    one.random((4, 6))                                     # what one model's layer draws
+    assert all(g.bit_generator.state == one.bit_generator.state for g in generators.values())
+
+
 def test_a_copy_draws_by_itself():
     many = nn.stack([nn.MLP([2, 6, 3], dropout=0.5, rng=k) for k in range(3)])
     other = copy.deepcopy(many)

@@ -15,7 +15,10 @@ from tinygrad_opt.typing import ArrayLike, Seed
 
 
 @answers
-def dropout(x: ArrayLike, p: float = 0.5, *, training: bool = True, rng: Seed = None) -> Tensor:
+def dropout(
+    x: ArrayLike, p: float = 0.5, *, training: bool = True,
+    rng: Seed | list[np.random.Generator] = None,
+) -> Tensor:
     """Set each entry to 0 with probability p and scale the others by 1 / (1 − p).
 
     Parameters
@@ -26,7 +29,8 @@ def dropout(x: ArrayLike, p: float = 0.5, *, training: bool = True, rng: Seed = 
     training : bool
         False gives x back.
     rng : optional
-        Anything that `numpy.random.default_rng` takes; the package's generator without it.
+        Anything that `numpy.random.default_rng` takes; the package's generator without it. A list
+        of generators: each draws for one entry of the first axis.
 
     Returns
     -------
@@ -55,8 +59,10 @@ def dropout(x: ArrayLike, p: float = 0.5, *, training: bool = True, rng: Seed = 
         return x
     # An answer, so that a captured step draws anew at each replay. A seed stays one, so that it
     # draws the same numbers each time, as it does where nothing is captured.
-    rng = init.generator() if rng is None else rng
-    kept = answer(_draw, x.shape, 1 - p, rng=rng)
+    if isinstance(rng, list):
+        kept = answer(_draw_each, x.shape[1:], 1 - p, *rng)
+    else:
+        kept = answer(_draw, x.shape, 1 - p, rng=init.generator() if rng is None else rng)
     kept = moved(kept, x._array)
     return ops.where(kept, x / (1 - p) if p < 1 else x, 0)
 
@@ -64,6 +70,10 @@ def dropout(x: ArrayLike, p: float = 0.5, *, training: bool = True, rng: Seed = 
 def _draw(shape: tuple[int, ...], keep: float, rng: Seed) -> np.ndarray:
     """Which entries stay."""
     return init.generator(rng).random(shape) < keep
+
+
+def _draw_each(shape: tuple[int, ...], keep: float, *each: np.random.Generator) -> np.ndarray:
+    return np.stack([_draw(shape, keep, rng) for rng in each])
 
 
 class Dropout(Module):
@@ -98,7 +108,8 @@ class Dropout(Module):
     def __init__(self, p: float = 0.5, *, rng: Seed = None) -> None:
         check_probability(p)
         self.p = p
-        self.rng = None if rng is None else init.generator(rng)
+        self.rng: np.random.Generator | list[np.random.Generator] | None = (
+            None if rng is None else init.generator(rng))
 
     def forward(self, x: ArrayLike) -> Tensor:
         return dropout(x, self.p, training=self.training, rng=self.rng)

@@ -339,13 +339,14 @@ class Module:
         >>> list(nn.MLP([2, 8, 3], dropout=0.5, rng=0).generators())
         ['dropout.rng']
         """
-        found = {}
+        found: dict[str, np.random.Generator] = {}
         for path, module in self.named_modules().items():
             for name, value in vars(module).items():
-                if name == "rng" and value is None:
-                    value = generator()
-                if isinstance(value, np.random.Generator):
-                    found[f"{path}.{name}" if path else name] = value
+                where = f"{path}.{name}".lstrip(".")
+                parts = {where: generator() if name == "rng" and value is None else value}
+                if isinstance(value, list):
+                    parts = {f"{where}.{i}": part for i, part in enumerate(value)}
+                found |= {n: x for n, x in parts.items() if isinstance(x, np.random.Generator)}
         return found
 
     def architecture(self) -> dict[str, object]:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -17,7 +16,6 @@ from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.hints import answers
 from tinygrad_opt.nn import activations
 from tinygrad_opt.nn.dropout import Dropout
-from tinygrad_opt.nn.init import generator
 from tinygrad_opt.nn.linear import Linear
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.nn.networks import MLP, Sequential
@@ -203,7 +201,7 @@ def stack(models: Sequence[Module], x: ArrayLike | None = None) -> Stack:
                         " some samples, stack(models, x), and it compares.")
     own = copy.deepcopy(models)                            # generators too, which are drawn from
     model = copy.deepcopy(models[0])
-    tensors = [m.parameters() for m in own]
+    tensors, drawn = [m.parameters() for m in own], [m.generators() for m in own]
     shapes = {}
     for path, p in model.parameters().items():
         shapes[path] = p.shape
@@ -211,8 +209,7 @@ def stack(models: Sequence[Module], x: ArrayLike | None = None) -> Stack:
         _put(p, np.stack([held[path].data for held in tensors]).reshape(len(models), *rows))
     for path, module in model.named_modules().items():
         if isinstance(module, Dropout) and module.rng is not None:
-            twins = [cast(Dropout, m.named_modules()[path]) for m in own]
-            module.rng = _Generators([generator(twin.rng) for twin in twins])
+            module.rng = [held[f"{path}.rng".lstrip(".")] for held in drawn]
     made = Stack(model, len(models), shapes)
     if x is not None:
         _compare(made, models, x)
@@ -247,47 +244,10 @@ def unstack(many: Stack) -> list[Module]:
             p.name = path
             _put(p, p.data[k].reshape(many._shapes[path]).copy())
         for module in model.named_modules().values():
-            if isinstance(module, Dropout) and isinstance(module.rng, _Generators):
-                module.rng = module.rng.each[k]
+            if isinstance(module, Dropout) and isinstance(module.rng, list):
+                module.rng = module.rng[k]
         models.append(model)
     return models
-
-
-# ---- dropout of each model by its own generator --------------------------------------------------
-
-
-class _Generators(np.random.Generator):
-    """One generator a model, as one: entry k of what is drawn comes from number k."""
-
-    def __init__(self, each: Sequence[np.random.Generator]) -> None:
-        super().__init__(each[0].bit_generator)
-        self.each = list(each)
-
-    def __reduce__(self) -> Any:
-        return _Generators, (self.each,)
-
-    def random(self, size: Any = None, *args: Any, **options: Any) -> Any:
-        return np.stack([g.random(size[1:], *args, **options) for g in self.each])
-
-    @property
-    def bit_generator(self) -> Any:
-        return _States(self.each)
-
-
-class _States:
-    """The states of all, as `save` and `load` see that of one."""
-
-    def __init__(self, each: Sequence[np.random.Generator] = ()) -> None:
-        self.each = each
-
-    @property
-    def state(self) -> dict[str, object]:
-        return {str(k): g.bit_generator.state for k, g in enumerate(self.each)}
-
-    @state.setter
-    def state(self, state: Mapping[str, Mapping[str, object]]) -> None:
-        for k, g in enumerate(self.each):
-            g.bit_generator.state = state[str(k)]
 
 
 # ---- whether models can be stacked ---------------------------------------------------------------
