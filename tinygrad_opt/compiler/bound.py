@@ -17,7 +17,16 @@ import numpy as np
 
 from tinygrad_opt.compiler.conditions import all_of
 from tinygrad_opt.compiler.memory import Memory
-from tinygrad_opt.compiler.program import SETTING, Call, Modes, Program, Ref, filled, slots_in
+from tinygrad_opt.compiler.program import (
+    SETTING,
+    Call,
+    Modes,
+    Program,
+    Ref,
+    changed,
+    filled,
+    slots_in,
+)
 from tinygrad_opt.errors import CaptureError
 from tinygrad_opt.recording import nested
 from tinygrad_opt.tensor import constant, forget_gradients
@@ -46,7 +55,9 @@ class Bound:
     program : Program
     memory : Memory
     arrays : dict of int to ndarray
-        Of each slot.
+        Of each slot that has memory.
+    nbytes : int
+        Bytes that the temporaries take together.
     runs : list of callable
         The calls with their arrays in them.
     is_current : callable
@@ -56,6 +67,8 @@ class Bound:
     def __init__(self, program: Program) -> None:
         self.program = program
         self._followed = self._followed_calls()
+        self.memory = self._take_memory()
+        self.arrays, self.nbytes = self.memory.arrays, self.memory.nbytes
         self._make_ready()
         self._fed = [self.arrays[i] for i in program.arguments]
         self.is_current = all_of([
@@ -63,10 +76,27 @@ class Bound:
             *((f"not {{}}.{name} != {{}}", x, value) for x, name, value in program.seen),
             *(("{}._gradient is None", t) for t in program.fresh)])
 
+    def _take_memory(self) -> Memory:
+        """Memory for the temporaries."""
+        program, slots, last = self.program, self.program.slots, self.program.lifetimes()
+        memory = Memory(slots)
+        for i, call in enumerate(program.calls):
+            if call.is_effect:
+                continue
+            dying = {s for s in program.reads(call)
+                     if slots[s].kind == "temporary" and last[s] == i}
+            early = {s for s in dying if _may_overwrite(program, call, s)}
+            for s in early:
+                memory.give(s)
+            memory.take(call.output)
+            for s in dying - early:
+                memory.give(s)
+        memory.see()
+        return memory
+
     def _make_ready(self) -> None:
-        """Take memory, and put the arrays into the calls."""
+        """Put the arrays into the calls."""
         calls = self.program.calls
-        self.memory = _memory_of(self.program)
         self.runs = [self._ready(i) for i in range(len(calls))]
         self._stretches = in_modes((call.modes, run) for call, run in zip(calls, self.runs))
 
@@ -74,15 +104,6 @@ class Bound:
         """A call of the program with its arrays in it, or what is run in its place."""
         run = run or ready(self.program.calls[i], self.arrays)
         return functools.partial(self._follow, run) if i in self._followed else run
-
-    @property
-    def arrays(self) -> dict[int, Array]:
-        return self.memory.arrays
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that the temporaries take together."""
-        return self.memory.nbytes
 
     @property
     def blocks(self) -> dict[int, int]:
@@ -200,27 +221,6 @@ def timed(runs: Sequence[Run | None], repeats: int) -> list[float]:
     return seconds
 
 
-# ---- memory --------------------------------------------------------------------------------------
-
-
-def _memory_of(program: Program) -> Memory:
-    """Memory for the temporaries of a program."""
-    slots, last = program.slots, program.lifetimes()
-    memory = Memory(slots)
-    for i, call in enumerate(program.calls):
-        if call.is_effect:
-            continue
-        dying = {s for s in program.reads(call) if slots[s].kind == "temporary" and last[s] == i}
-        early = {s for s in dying if _may_overwrite(program, call, s)}
-        for s in early:
-            memory.give(s)
-        memory.take(call.output)
-        for s in dying - early:
-            memory.give(s)
-    memory.see()
-    return memory
-
-
 def _may_overwrite(program: Program, call: Call, slot: int) -> bool:
     """Whether a call may write over one of its inputs: entry by entry, in the same layout."""
     source, result = program.slots[slot], program.slots[call.output]
@@ -252,8 +252,7 @@ def ready(call: Call, arrays: Mapping[int, Array]) -> Run:
     Arguments by position cost a call a third of what they cost by name.
     """
     kernel = call.kernel
-    inputs: tuple[Any, ...] = tuple([filled(x, arrays) for x in call.inputs])
-    attrs = {name: filled(x, arrays) for name, x in call.attrs.items()}
+    inputs, attrs = changed(lambda x: filled(x, arrays), call.inputs, call.attrs)
     if call.is_effect:
         return functools.partial(kernel, *inputs, **attrs)
     out = arrays[call.output]

@@ -19,6 +19,7 @@ from tinygrad_opt.compiler.program import (
     Ref,
     Slot,
     address,
+    changed,
     is_random,
     members,
     owner_of,
@@ -93,7 +94,7 @@ class Recorder:
         still holds: a replay would not compute them anew."""
         for t in {*self._forgotten, *self.added_to, *self.fresh, *(t for t, _ in self.leaves)}:
             if (id(values_of(t._gradient)) in self._slot_of
-                    or _made_after(self._began, t._gradient)):
+                    or _made_after(self._began, t._gradient)):         # no name may hold it here
                 t._gradient = np.array(values_of(t._gradient))         # a replay leaves no graph
         self._alive.clear()
         if any(ref() is not None for ref, _ in self._made):
@@ -298,8 +299,7 @@ class Recorder:
               attrs: Mapping[str, object], made: object) -> Array:
         """Write one call down, unless its result is known or is a part of what is known."""
         array = np.asarray(made)
-        call = Call(kernel, self._refer_all(inputs),
-                    {name: self._refer(x) for name, x in attrs.items()})
+        call = Call(kernel, *changed(self._refer, inputs, attrs))
         if not self._is_known(call, array):
             self._temporary(call, array)
         return array

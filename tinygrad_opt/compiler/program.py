@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -25,9 +25,10 @@ from tinygrad_opt.typing import Array, Shape
 if TYPE_CHECKING:
     from numpy._core._ufunc_config import _ErrDict
 
-__all__ = ["SETTING", "Call", "Modes", "Program", "Ref", "Slot", "address", "filled",
-           "gradients_set", "is_random", "members", "owner_of", "row_major", "slots_in"]
+__all__ = ["SETTING", "Call", "Modes", "Program", "Ref", "Slot", "address", "changed",
+           "filled", "gradients_set", "is_random", "members", "owner_of", "row_major", "slots_in"]
 
+R = TypeVar("R")
 Modes: TypeAlias = "_ErrDict"            # what NumPy does about floating-point errors
 
 
@@ -370,7 +371,14 @@ def gradients_set(call: Call) -> Iterator[tuple[Tensor, Ref | None]]:
         yield from [given] if call.kernel is set_gradient else given
 
 
-def filled(x: object, arrays: Mapping[int, Array]) -> object:
+def changed(
+    change: Callable[[object], R], inputs: Iterable[object], attrs: Mapping[str, object]
+) -> tuple[tuple[R, ...], dict[str, R]]:
+    """The inputs and attributes of a call, each of them changed."""
+    return tuple([change(x) for x in inputs]), {name: change(x) for name, x in attrs.items()}
+
+
+def filled(x: object, arrays: Mapping[int, Array]) -> Any:
     """Inputs with arrays where references stand, in lists, tuples and dicts too."""
     return arrays[x.slot] if isinstance(x, Ref) else nested(lambda v: filled(v, arrays), x)
 

@@ -17,11 +17,11 @@ import numpy as np
 from tinygrad_opt.compiler.bound import put
 from tinygrad_opt.ops import Op
 from tinygrad_opt.recording import nested
-from tinygrad_opt.symbols import ABOUT_THE_SHAPE, Symbol, Trace, plain
+from tinygrad_opt.symbols import Symbol, Trace, plain
 from tinygrad_opt.symbols import Untraceable as Opaque
 from tinygrad_opt.typing import Array
 
-__all__ = ["ABOUT_THE_SHAPE", "Opaque", "Step", "steps_of"]
+__all__ = ["Opaque", "Step", "steps_of"]
 
 
 class Step(NamedTuple):

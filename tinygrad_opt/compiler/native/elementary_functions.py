@@ -136,9 +136,6 @@ class Scalars:
     def is_nan(self, x: ir.Value) -> ir.Value:
         return self.b.fcmp_unordered("uno", x, x)
 
-    def choose(self, mask: ir.Value, x: ir.Value, y: ir.Value) -> ir.Value:
-        return self.b.select(mask, x, y)
-
     def maximum(self, x: ir.Value, y: ir.Value, sign: str = ">") -> ir.Value:
         """The larger one, or nan; a choice, which LLVM can do for several entries at once."""
         from llvmlite import ir
@@ -201,10 +198,14 @@ def _libm(name: str) -> Function:
     return lambda s, *operands: s.libm(name, *operands)
 
 
+def _intrinsic(name: str) -> Function:
+    return lambda s, *operands: s.call(name, *operands)
+
+
 def _sign(s: Scalars, x: ir.Value) -> ir.Value:
     zero, one = s.number(0), s.number(1)
-    above = s.choose(s.compare(">", x, zero), one, x)
-    return s.choose(s.compare("<", x, zero), s.number(-1), above) if s.kind != "u" else above
+    above = s.b.select(s.compare(">", x, zero), one, x)
+    return s.b.select(s.compare("<", x, zero), s.number(-1), above) if s.kind != "u" else above
 
 
 # ---- functions that take several instructions ----------------------------------------------------
@@ -262,8 +263,8 @@ def _halved(s: Scalars, x: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
 
 def _within(s: Scalars, x: ir.Value, low: float, high: float) -> ir.Value:
     """x brought between two bounds; nan stays nan."""
-    x = s.choose(s.compare("<", x, s.number(low)), s.number(low), x)
-    return s.choose(s.compare(">", x, s.number(high)), s.number(high), x)
+    x = s.b.select(s.compare("<", x, s.number(low)), s.number(low), x)
+    return s.b.select(s.compare(">", x, s.number(high)), s.number(high), x)
 
 
 def _expm1_of(s: Scalars, r: ir.Value) -> ir.Value:
@@ -288,7 +289,7 @@ def _expm1(s: Scalars, x: ir.Value) -> ir.Value:
     half = s.two_to(s.b.sub(n, s.integers(1)))             # 2ⁿ alone may overflow
     value = s.fma(half, _expm1_of(s, r), s.b.fsub(half, s.number(0.5)))
     value = s.b.fadd(value, value)
-    return s.choose(s.compare("<", s.absolute(x), s.number(1e-20)), x, value)
+    return s.b.select(s.compare("<", s.absolute(x), s.number(1e-20)), x, value)
 
 
 def _tanh(s: Scalars, x: ir.Value) -> ir.Value:
@@ -298,7 +299,7 @@ def _tanh(s: Scalars, x: ir.Value) -> ir.Value:
     far = s.b.fsub(s.number(1), s.b.fdiv(s.number(2), s.b.fadd(e, s.number(1))))
     u = s.b.fmul(x, x)
     near = s.fma(s.b.fmul(u, x), s.polynomial(u, _TANH[s.dtype]), x)
-    return s.call("copysign", s.choose(s.compare(">", size, s.number(0.625)), far, near), x)
+    return s.call("copysign", s.b.select(s.compare(">", size, s.number(0.625)), far, near), x)
 
 
 def _log_of(s: Scalars, x: ir.Value, lost: ir.Value = None, shift: ir.Value = None) -> ir.Value:
@@ -328,16 +329,16 @@ def _log(s: Scalars, x: ir.Value) -> ir.Value:
     limits = np.finfo(s.dtype)
     tiny = s.compare("<", x, s.number(float(limits.tiny)))
     up = s.number(2.0 ** limits.nmant)
-    shift = s.choose(tiny, s.integers(limits.nmant), s.integers(0))
-    value = _log_of(s, s.choose(tiny, s.b.fmul(x, up), x), shift=shift)
+    shift = s.b.select(tiny, s.integers(limits.nmant), s.integers(0))
+    value = _log_of(s, s.b.select(tiny, s.b.fmul(x, up), x), shift=shift)
     return _ends_of_log(s, x, value, s.number(0))
 
 
 def _ends_of_log(s: Scalars, x: ir.Value, value: ir.Value, zero: ir.Value) -> ir.Value:
     """−∞ at its zero, nan below it and for nan, ∞ for ∞."""
-    value = s.choose(s.compare(">", x, zero), value, s.number(math.nan))
-    value = s.choose(s.compare("==", x, zero), s.number(-math.inf), value)
-    return s.choose(s.compare("==", x, s.number(math.inf)), x, value)
+    value = s.b.select(s.compare(">", x, zero), value, s.number(math.nan))
+    value = s.b.select(s.compare("==", x, zero), s.number(-math.inf), value)
+    return s.b.select(s.compare("==", x, s.number(math.inf)), x, value)
 
 
 def _log1p(s: Scalars, x: ir.Value) -> ir.Value:
@@ -345,18 +346,18 @@ def _log1p(s: Scalars, x: ir.Value) -> ir.Value:
     b = s.b
     u = b.fadd(s.number(1), x)
     large = s.compare(">", x, s.number(1))
-    lost = s.choose(large, b.fsub(s.number(1), b.fsub(u, x)), b.fsub(x, b.fsub(u, s.number(1))))
+    lost = s.b.select(large, b.fsub(s.number(1), b.fsub(u, x)), b.fsub(x, b.fsub(u, s.number(1))))
     value = _log_of(s, u, b.fdiv(lost, u))
     value = _ends_of_log(s, x, value, s.number(-1))
     small = 2.0 ** -np.finfo(s.dtype).nmant
-    return s.choose(s.compare("<", s.absolute(x), s.number(small / 2)), x, value)
+    return s.b.select(s.compare("<", s.absolute(x), s.number(small / 2)), x, value)
 
 
 def _logaddexp(s: Scalars, x: ir.Value, y: ir.Value) -> ir.Value:
     """The larger one + log1p(e^−|x − y|); where both are the same infinity, that."""
     top, bottom = s.maximum(x, y), s.minimum(x, y)
     made = s.add(top, _log1p(s, _exp(s, s.subtract(bottom, top))))
-    return s.choose(s.compare("==", x, y), s.add(x, s.number(math.log(2))), made)
+    return s.b.select(s.compare("==", x, y), s.add(x, s.number(math.log(2))), made)
 
 
 def _erf(s: Scalars, x: ir.Value) -> ir.Value:
@@ -370,9 +371,9 @@ def _erf(s: Scalars, x: ir.Value) -> ir.Value:
     small = _within(w, full, -1.5, 1.5)
     t = w.fma(w.b.fmul(small, small), w.number(8 / 9), w.number(-1))
     near = w.fma(small, w.polynomial(t, _ERF), small)
-    value = w.choose(w.compare("<", w.absolute(full), w.number(1.5)), near,
+    value = w.b.select(w.compare("<", w.absolute(full), w.number(1.5)), near,
                      w.call("copysign", far, full))
-    return s.cast(w.choose(w.is_nan(full), full, value), "f8")
+    return s.cast(w.b.select(w.is_nan(full), full, value), "f8")
 
 
 # ---- the table -----------------------------------------------------------------------------------
@@ -383,11 +384,9 @@ FUNCTIONS: dict[str, Function] = {
     "divide": Scalars.divide, "negative": Scalars.negative, "positive": lambda s, x: x,
     "absolute": Scalars.absolute, "square": lambda s, x: s.multiply(x, x),
     "reciprocal": lambda s, x: s.divide(s.number(1), x),
-    "sqrt": lambda s, x: s.call("sqrt", x), "sign": _sign,
+    "sign": _sign,
     "maximum": Scalars.maximum, "minimum": Scalars.minimum,
-    "copysign": lambda s, x, y: s.call("copysign", x, y),
-    "floor": lambda s, x: s.call("floor", x), "ceil": lambda s, x: s.call("ceil", x),
-    "trunc": lambda s, x: s.call("trunc", x), "rint": lambda s, x: s.call("rint", x),
+    **{name: _intrinsic(name) for name in ("sqrt", "floor", "ceil", "trunc", "rint", "copysign")},
     "equal": _compared("=="), "not_equal": _compared("!="), "less": _compared("<"),
     "less_equal": _compared("<="), "greater": _compared(">"), "greater_equal": _compared(">="),
     "logical_and": lambda s, x, y: s.b.and_(s.truth(x), s.truth(y)),
@@ -399,9 +398,8 @@ FUNCTIONS: dict[str, Function] = {
     "isnan": lambda s, x: s.is_nan(x),
     "isfinite": lambda s, x: s.compare("<", s.absolute(x), s.number(math.inf)),
     "isinf": lambda s, x: s.compare("==", s.absolute(x), s.number(math.inf)),
-    "where": lambda s, mask, x, y: s.choose(mask, x, y), "second": lambda s, x, y: y,
-    "power": lambda s, x, y: s.libm("pow", x, y),
-    "arctan2": lambda s, x, y: s.libm("atan2", x, y), "hypot": _libm("hypot"),
+    "where": lambda s, mask, x, y: s.b.select(mask, x, y), "second": lambda s, x, y: y,
+    "power": _libm("pow"), "arctan2": _libm("atan2"), "hypot": _libm("hypot"),
     "exp": _exp, "expm1": _expm1, "log": _log, "log1p": _log1p, "tanh": _tanh,
     "logaddexp": _logaddexp, "erf": _erf,
     **{name: _libm(name) for name in (

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
-from tinygrad_opt.compiler.bound import Bound, Run, in_modes, ready, timed
+from tinygrad_opt.compiler.bound import Bound, Run, in_modes, timed
 from tinygrad_opt.compiler.memory import Memory
 from tinygrad_opt.compiler.native.fusion import Unit, fuse
 from tinygrad_opt.compiler.native.loops import Loop
-from tinygrad_opt.compiler.native.lowering import Check, Pairs
+from tinygrad_opt.compiler.native.lowering import Pairs
 from tinygrad_opt.compiler.native.machine_code import Runner, addresses, lanes
 from tinygrad_opt.compiler.native.matrix_products import Matrix, Product
 from tinygrad_opt.compiler.native.optimizer_loop import OptimizerStep
@@ -59,23 +59,11 @@ class Native(Bound):
         What is run: stretches of compiled units, and single calls.
     """
 
-    def _make_ready(self) -> None:
+    def _take_memory(self) -> Memory:
+        """Memory for the slots that are kept."""
         self.fused = fused = fuse(self.program)
         ends = set(map(fused.root, slots_in(self.program.result)))
         self.stored = fused.stored(ends)
-        self.memory = self._memory_of(ends)
-        self.pieces: list[Piece] = []
-        for is_call, group in itertools.groupby(
-                _settled(fused.units), lambda unit: unit.call is not None):
-            units = list(group)
-            self.pieces += map(self._called, units) if is_call else [self._compiled(units)]
-        self._renew_at_once()
-        self.runs = [piece.run for piece in self.pieces]
-        self._stretches = in_modes((piece.modes, piece.run) for piece in self.pieces)
-
-    def _memory_of(self, ends: set[int]) -> Memory:
-        """Memory for the slots that are kept."""
-        fused = self.fused
         memory, last = Memory(fused.slots), fused.lifetimes(ends)
         for i, unit in enumerate(fused.units):
             for root in map(fused.written_root, unit.nodes):
@@ -85,6 +73,16 @@ class Native(Bound):
                 memory.give(root)
         memory.see()
         return memory
+
+    def _make_ready(self) -> None:
+        self.pieces: list[Piece] = []
+        for is_call, group in itertools.groupby(
+                _settled(self.fused.units), lambda unit: unit.call is not None):
+            units = list(group)
+            self.pieces += map(self._called, units) if is_call else [self._compiled(units)]
+        self._renew_at_once()
+        self.runs = [piece.run for piece in self.pieces]
+        self._stretches = in_modes((piece.modes, piece.run) for piece in self.pieces)
 
     def _compiled(self, units: list[Unit]) -> Piece:
         """A stretch of units as one."""
@@ -96,19 +94,7 @@ class Native(Bound):
     def _run(self, call: Callable[[], int], units: list[Unit]) -> None:
         stopped = call()
         if stopped >= 0:
-            unit = units[stopped]
-            self._set_before(units, min(
-                call for call, node in zip(unit.calls, unit.nodes) if isinstance(node, Check)))
-            self._raise(unit)
-
-    def _set_before(self, stretch: list[Unit], refused: int) -> None:
-        """Set the gradients that the program sets before a call, which wait behind its stretch."""
-        place = next(i for i, piece in enumerate(self.pieces) if piece.units is stretch)
-        for piece in self.pieces[place + 1 :]:
-            for unit in piece.units:
-                call = unit.call
-                if call is not None and call.kernel in SETTING and unit.calls[0] < refused:
-                    ready(call, self.arrays)()
+            self._raise(units, units[stopped])
 
     def _called(self, unit: Unit) -> Piece:
         """A call that NumPy makes, or an effect."""
@@ -119,14 +105,17 @@ class Native(Bound):
         step = OptimizerStep(optimizer, runner_of)
         return Piece([unit], self._ready(unit.calls[0], step), call.modes, step.loops)
 
-    def _raise(self, unit: Unit) -> None:
-        """Have NumPy make the calls of a unit, of which one refuses a value, for its error."""
-        calls, blamed = self.program.calls, set(unit.calls)
-        again = [call for i, call in enumerate(calls[: max(blamed) + 1])
-                 if i in blamed or not call.is_effect]
-        made = [Ref(calls[i].output) for i in blamed if not calls[i].is_effect]
-        for run in Bound(Program(self.program.slots, again, [], made, [])).runs:
-            run()
+    def _raise(self, stretch: list[Unit], unit: Unit) -> None:
+        """Have NumPy make the calls of a unit that has refused a value, for its error; gradients
+        that the program sets before wait behind the stretch."""
+        program, blamed = self.program, set(unit.calls)
+        place = next(i for i, piece in enumerate(self.pieces) if piece.units is stretch)
+        behind = {i for piece in self.pieces[place + 1 :] for later in piece.units
+                  for i in later.calls if program.calls[i].kernel in SETTING}
+        again = [call for i, call in enumerate(program.calls[: max(blamed) + 1])
+                 if i in blamed | behind or not call.is_effect]
+        made = [Ref(program.calls[i].output) for i in blamed if not program.calls[i].is_effect]
+        Bound(Program(program.slots, again, [], made, program.leaves)).run([])
         raise RuntimeError("a native step refused values that NumPy takes; please report this")
 
     def _renew_at_once(self) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from types import EllipsisType
 from typing import NamedTuple, TypeAlias
 
@@ -33,6 +33,7 @@ from tinygrad_opt.compiler.program import (
     Ref,
     Slot,
     address,
+    changed,
     owner_of,
     row_major,
     slots_in,
@@ -128,16 +129,14 @@ def function(name: str, dtype: str, *operands: Term) -> Function:
     return Function(name, dtype, operands)
 
 
-def slots_of(term: Term) -> Iterator[tuple[int, bool]]:
+def slots_of(term: Term) -> list[tuple[int, bool]]:
     """The slots that a term reads, and whether it does so at places that are computed."""
     if isinstance(term, int):
-        yield term, False
-    elif isinstance(term, Gathered):
-        yield term.slot, True
-        yield from slots_of(term.where)
-    elif isinstance(term, Function):
-        for x in term.operands:
-            yield from slots_of(x)
+        return [(term, False)]
+    if isinstance(term, Gathered):
+        return [(term.slot, True), *slots_of(term.where)]
+    return [] if isinstance(term, Number) else [
+        read for x in term.operands for read in slots_of(x)]
 
 
 def reads(node: Node) -> list[int]:
@@ -185,7 +184,7 @@ class Lowering:
                    for n in made for s in (*reads(n), writes(n)) if s >= 0):
                 raise Unknown
             return made
-        except (Unknown, TypeError, AttributeError):       # as of options that are not known
+        except (Unknown, Opaque, TypeError, AttributeError, KeyError):     # as of options
             del self.slots[known:]
             return None
 
@@ -284,33 +283,26 @@ class Lowering:
 
     def _opened(self, plain: Callable[..., object], call: Call) -> Nodes:
         """The calls of a formula, lowered, on slots of their own."""
-        slots: dict[int, tuple[int, Array]] = {}      # by the number of an array, and it
-        wholes: dict[int, tuple[int, Array]] = {}     # by the number of its memory's owner
+        slots: dict[int, int] = {}                         # of arrays, by their ids
+        begins: dict[int, tuple[int, int]] = {}            # by the id of who owns the memory
 
-        def known(array: Array, slot: int) -> None:
-            slots[id(array)] = slot, array
-            wholes.setdefault(id(owner_of(array)), (slot, array))
+        def know(array: Array, slot: int) -> None:
+            slots[id(array)] = slot
+            begins.setdefault(id(owner_of(array)), (slot, address(array)))
 
         def stand_in(x: object) -> object:
             if not isinstance(x, Ref):
                 return nested(stand_in, x)
             array = self.slots[x.slot].apart()
-            known(array, x.slot)
+            know(array, x.slot)
             return array
 
-        def referred(x: object) -> object:
-            if not isinstance(x, np.ndarray):
-                return nested(referred, x)
-            if id(x) not in slots:                         # one that the formula makes by itself
-                raise Unknown
-            return Ref(slots[id(x)][0])
+        def referred(x: object) -> object:                 # an error of what it makes by itself
+            return Ref(slots[id(x)]) if isinstance(x, np.ndarray) else nested(referred, x)
 
+        inputs, attrs = changed(stand_in, call.inputs, call.attrs)
         with np.errstate(all="ignore"):
-            try:
-                steps, result = steps_of(plain, tuple(map(stand_in, call.inputs)),
-                                         {k: stand_in(v) for k, v in call.attrs.items()})
-            except Opaque:
-                raise Unknown from None
+            steps, result = steps_of(plain, inputs, attrs)
         nodes: Nodes = []
         for step in steps:
             made = step.made
@@ -318,23 +310,18 @@ class Lowering:
                 raise Unknown
             if id(made) in slots:
                 continue
-            base = wholes.get(id(owner_of(made)))
-            if base is not None:
-                begin = address(made) - address(base[1])
-                known(made, self.view(base[0], made.shape, made.strides, begin))
+            if id(owner_of(made)) in begins:
+                base, begin = begins[id(owner_of(made))]
+                know(made, self.view(base, made.shape, made.strides, address(made) - begin))
                 continue
             slot = call.output if made is result else self.temporary(made.shape, made.dtype.str[1:])
-            known(made, slot)
-            lowered = self.of(Call(step.kernel, tuple(map(referred, step.inputs)),
-                                   {k: referred(v) for k, v in step.attrs.items()}, slot))
+            know(made, slot)
+            lowered = self.of(Call(step.kernel, *changed(referred, step.inputs, step.attrs), slot))
             if lowered is None:
                 raise Unknown
             nodes += lowered
-        if id(result) not in slots:
-            raise Unknown
-        if slots[id(result)][0] != call.output:
-            nodes += _same(self, call.output, Ref(slots[id(result)][0]))
-        return nodes
+        end = slots[id(result)]
+        return nodes if end == call.output else nodes + _same(self, call.output, Ref(end))
 
     def _ufunc(self, call: Call, ufunc: np.ufunc) -> Nodes:
         name = ufunc.__name__
