@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from tinygrad_opt.train import Callback, History, Run
     from tinygrad_opt.train.loop import Together
     from tinygrad_opt.typing import Array, Seed
-    from tinygrad_opt.viz.figures import Options
+    from tinygrad_opt.viz.figures import Options, Picture
 
     Called = Callback | Callable[[Run], object]
 
 __all__ = ["DATA", "LEARNING", "PICTURE", "QUIET", "TASKS", "TITLE", "TRAINING", "Learning",
-           "Problem", "data_set", "exit_code", "look", "prepared", "task_of"]
+           "Problem", "data_set", "exit_code", "look", "prepared", "saved", "task_of"]
 
 
 # ---- data sets, with settings under which they are learned ---------------------------------------
@@ -324,6 +324,19 @@ def look(options: argparse.Namespace) -> Options:
     """What `PICTURE` chose, as functions of `viz` take it: sizes in inches."""
     size = options.size and tuple(side / options.dpi for side in options.size)
     return {"theme": options.theme, "title": options.title, "size": size, "dpi": options.dpi}
+
+
+def saved(plot: Callable[..., Picture], path: Path, chosen: Options) -> bool:
+    """Whether a picture could be drawn; without Matplotlib, or with nothing to be drawn, say why.
+    """
+    from tinygrad_opt.errors import RenderError
+    from tinygrad_opt.viz.figures import save_picture
+
+    try:
+        return bool(save_picture(plot, path, **chosen))
+    except (RenderError, ValueError) as error:
+        print(f"no {path.name}: {error}")
+        return False
 
 
 def exit_code(history: History) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinygrad_opt.cli.command import argument, at_least, command, list_files, positive, rivals
-from tinygrad_opt.cli.learning import DATA, PICTURE, QUIET, TRAINING, Problem, look
+from tinygrad_opt.cli.learning import DATA, PICTURE, QUIET, TRAINING, Problem, look, saved
 
 if TYPE_CHECKING:
     import numpy as np
@@ -104,18 +104,7 @@ def _trials(options: argparse.Namespace, problem: Problem) -> list[dict[str, obj
 
 def _pictures(found: Sweep, out: Path, chosen: Options) -> dict[Path, str]:
     """The pictures; without Matplotlib, or with one trial alone, none."""
-    from tinygrad_opt.errors import RenderError
-    from tinygrad_opt.viz.figures import png
-
-    made = {}
-    for name, plot, meaning in [
+    return {out / name: meaning for name, plot, meaning in (
         ("sweep.png", found.plot, "the best loss for each of two options"),
         ("parallel.png", found.plot_parallel, "all trials, an axis for each option"),
-    ]:
-        try:
-            (out / name).write_bytes(png(plot(**chosen)))
-        except (RenderError, ValueError) as error:
-            print(f"no {name}: {error}")
-        else:
-            made[out / name] = meaning
-    return made
+    ) if saved(plot, out / name, chosen)}

@@ -26,6 +26,7 @@ from tinygrad_opt.cli.learning import (
     exit_code,
     look,
     prepared,
+    saved,
 )
 
 if TYPE_CHECKING:
@@ -244,16 +245,10 @@ def save_histories(path: Path, runs: Histories) -> Path:
 
 
 def _plot(paths: Sequence[Path], runs: Histories, chosen: Options) -> None:
-    """Draw the losses; without Matplotlib, say how to get it."""
-    from tinygrad_opt.errors import RenderError
-    from tinygrad_opt.viz.figures import save_picture
+    """Draw the losses."""
     from tinygrad_opt.viz.plots.learning_curves import plot_compare
 
     chosen["size"] = chosen["size"] or (9.6, 4.6)
-    try:
-        for path in paths:
-            save_picture(partial(plot_compare, runs), path,
-                         **chosen)
+    for path in paths:
+        if saved(partial(plot_compare, runs), path, chosen):
             print(f"{path}  the training loss of each, mean and range")
-    except RenderError as error:
-        print(f"no plot: {error}")
