@@ -29,7 +29,7 @@ __all__ = ["is_step", "program_graph"]
 GIVING = {"deliver", "set_gradient"}       # effects that hand gradients over
 
 
-def is_step(what: Any) -> bool:
+def is_step(what: object) -> bool:
     """Whether it is a step made by `compile`."""
     return callable(what) and isinstance(getattr(what, "programs", None), dict)
 
@@ -87,7 +87,7 @@ class _Listed:
         self.results = set(map(self.program.root, _slots_in(self.program.result)))
         self.gradients = dict(self._gradients())
         self.part = self._parts()
-        self.sign: dict[str, Any] = {}
+        self.sign: dict[str, object] = {}
         self.outside: list[int] = []
         self.tensors = {id(array): t for t, array in self.program.leaves}
         self.sharing: dict[int, list[int]] = {}
