@@ -7,6 +7,7 @@ module that is used again gets another frame, so that a recurrent cell has one f
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -71,7 +72,7 @@ def framed(graph: Graph) -> Graph:
     scopes, between = _scopes_of(graph, by_hand)
     uses: list[dict[str, str]] = []                        # per level: box → first box of its use
     for level in range(1, max(map(len, scopes.values()), default=0) + 1):
-        found = _uses(graph, scopes, by_hand, level, uses[-1] if uses else None)
+        found = _uses(graph, scopes, by_hand, level, uses[-1] if uses else {})
         uses.append(_without_cycles(graph, _with_leaves(graph, found, scopes, between)))
     clusters: list[Cluster] = []
     parents: dict[str, Cluster] = {}
@@ -192,24 +193,13 @@ def entries_of(
     Each has a start, an end and whatever it stands for, of which all but the end is told.
     """
     made = ("op", "loss", "operation", "folded")
-    boxes = [(n.source.serial, id) for id, n in graph.nodes.items()
-             if n.kind in made and isinstance(n.source, Tensor) and n.source.op is not None]
-    recorded = tuple(recorded)
-    if not boxes or not recorded:
-        return {}
-    boxes.sort()
-    waiting = sorted((s for s in recorded if s[1] > boxes[0][0]), reverse=True)
+    boxes = sorted((n.source.serial, id) for id, n in graph.nodes.items()
+                   if n.kind in made and isinstance(n.source, Tensor) and n.source.op is not None)
+    serials = [serial for serial, _ in boxes]
     found: dict[str, list[tuple[int, T]]] = {}
-    open_scopes: list[tuple[int, int, T]] = []
-    for serial, id in boxes:
-        while waiting and waiting[-1][0] < serial:
-            while open_scopes and open_scopes[-1][1] < waiting[-1][0]:
-                open_scopes.pop()
-            open_scopes.append(waiting.pop())
-        while open_scopes and open_scopes[-1][1] < serial:
-            open_scopes.pop()
-        if open_scopes:
-            found[id] = [(start, path) for start, _, path in open_scopes]
+    for start, end, what in sorted(s for s in recorded if serials and s[1] > serials[0]):
+        for _, id in boxes[bisect(serials, start) : bisect(serials, end)]:
+            found.setdefault(id, []).append((start, what))
     return found
 
 
@@ -226,7 +216,7 @@ class _Use:
 
 def _uses(
     graph: Graph, scopes: dict[str, Path], by_hand: dict[str, list[Entry]], level: int,
-    outer: dict[str, str] | None,
+    outer: dict[str, str],
 ) -> dict[str, str]:
     """Join neighbours of one module; where a parameter comes a second time, a new use begins.
 
@@ -234,7 +224,9 @@ def _uses(
     """
     inputs = graph.inputs()
     use: dict[str, _Use] = {}
-    entries: dict[str, Entry | None] = {}
+    entries = {box: next((e for e in by_hand.get(box, ()) if e[1] == path[:level]), None)
+               for box, path in scopes.items() if len(path) >= level}
+    place = {box: (scopes[box][:level], entry, outer.get(box)) for box, entry in entries.items()}
     entered: dict[Entry, str] = {}                         # the first box of each
 
     def join(one: _Use, other: _Use) -> _Use:
@@ -244,24 +236,14 @@ def _uses(
         use.update(dict.fromkeys(small.boxes, large))
         return large
 
-    for box, path in scopes.items():
-        if len(path) < level:
-            continue
+    for box, entry in entries.items():
         leaves = [graph.nodes[e.tail] for e in inputs[box] if e.tail not in scopes]
         mine = use[box] = _Use([box], {id(n.source) for n in leaves if n.scope})
-        entry = entries[box] = next(
-            (e for e in by_hand.get(box, ()) if e[1] == path[:level]), None)
-        if entry is not None:
-            first = use[entered.setdefault(entry, box)]
-            mine = mine if first is mine else join(first, mine)
-        for tail in (e.tail for e in inputs[box]):
-            other = use.get(tail)
-            if (other is None or other is mine or other.taken & mine.taken
-                    or entries[tail] != entry
-                    or scopes[tail][:level] != path[:level]
-                    or (outer is not None and outer.get(tail) != outer.get(box))):
-                continue
-            mine = join(other, mine)
+        if entry is not None and entered.setdefault(entry, box) != box:
+            mine = join(use[entered[entry]], mine)
+        for other in (use.get(e.tail) for e in inputs[box] if place.get(e.tail) == place[box]):
+            if other is not None and other is not mine and not other.taken & mine.taken:
+                mine = join(other, mine)
     firsts: dict[int, str] = {}
     return {box: firsts.setdefault(id(use[box]), box) for box in graph.nodes if box in use}
 
