@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, SupportsFloat
 
@@ -27,7 +27,7 @@ import numpy as np
 
 from tinygrad_opt.hints import nothing_called
 from tinygrad_opt.optim.options import Check, flag, number, rate, whole
-from tinygrad_opt.typing import Array
+from tinygrad_opt.typing import Array, dataclass_transform
 
 __all__ = [
     "Plateau",
@@ -99,9 +99,10 @@ class Schedule:
 # ---- schedules of t alone ------------------------------------------------------------------------
 
 
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
 @dataclass(frozen=True, repr=False)
 class _Made(Schedule):
-    """A schedule that is its options, each checked by its name and printed unless left out."""
+    """A frozen dataclass of options, each checked by its name and printed unless left out."""
 
     checks: ClassVar[dict[str, Check]] = {
         "lr": _rate, "first": _rate, "last": _rate, "start": _rate, "decay": _rate,
@@ -109,6 +110,9 @@ class _Made(Schedule):
         "steps": whole, "every": whole, "after": partial(whole, least=0), "growth": number(1),
         "restarts": flag, "following": rate,
     }
+
+    def __init_subclass__(cls) -> None:
+        dataclass(frozen=True, repr=False)(cls)
 
     def __post_init__(self) -> None:
         for option in fields(self):
@@ -123,7 +127,6 @@ class _Made(Schedule):
         return f"{type(self).__name__}({', '.join(texts)})"
 
 
-@dataclass(frozen=True, repr=False)
 class constant(_Made):
     """Always lr.
 
@@ -143,7 +146,6 @@ class constant(_Made):
         return self.lr
 
 
-@dataclass(frozen=True, repr=False)
 class inverse_time(_Made):
     """lr / (1 + decay · t), which the option ``decay`` of every optimizer multiplies by as well.
 
@@ -164,7 +166,6 @@ class inverse_time(_Made):
         return self.lr / (1 + self.decay * t)
 
 
-@dataclass(frozen=True, repr=False)
 class step(_Made):
     """lr · factor^⌊t / every⌋: a staircase.
 
@@ -189,7 +190,6 @@ class step(_Made):
         return self.lr * self.factor ** (t // self.every)
 
 
-@dataclass(frozen=True, repr=False)
 class exponential(_Made):
     """lr · rate^t.
 
@@ -211,7 +211,6 @@ class exponential(_Made):
         return self.lr * self.rate**t
 
 
-@dataclass(frozen=True, repr=False)
 class polynomial(_Made):
     """last + (lr − last) (1 − t / steps)^power, and last from then on.
 
@@ -238,7 +237,6 @@ class polynomial(_Made):
         return self.last + (self.lr - self.last) * left
 
 
-@dataclass(frozen=True, repr=False)
 class cosine(_Made):
     """last + (lr − last) (1 + cos πu) / 2, where u = t / steps runs from 0 to 1.
 
@@ -268,9 +266,8 @@ class cosine(_Made):
     lr: float
     steps: int
     last: float = 0.0
-    _: KW_ONLY
-    restarts: bool = False
-    growth: float = 1.0
+    restarts: bool = field(default=False, kw_only=True)
+    growth: float = field(default=1.0, kw_only=True)
 
     def __call__(self, t: int) -> float:
         steps, growth = self.steps, self.growth
@@ -285,7 +282,6 @@ class cosine(_Made):
         return _along_cosine(self.lr, self.last, u)
 
 
-@dataclass(frozen=True, repr=False)
 class one_cycle(_Made):
     """Along a cosine from `first` up to lr, then along another down to `last`.
 
@@ -313,10 +309,9 @@ class one_cycle(_Made):
 
     lr: float
     steps: int
-    _: KW_ONLY
-    rise: float = 0.3
-    first: float | None = None
-    last: float | None = None
+    rise: float = field(default=0.3, kw_only=True)
+    first: float | None = field(default=None, kw_only=True)
+    last: float | None = field(default=None, kw_only=True)
 
     checks: ClassVar = {**_Made.checks, "steps": partial(whole, least=3)}
 
@@ -338,7 +333,6 @@ def _along_cosine(first: float, last: float, u: float) -> float:
 # ---- composed of others --------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, repr=False)
 class warm_up(_Made):
     """A straight line from `start` to where the following schedule begins, then that schedule.
 
@@ -367,7 +361,6 @@ class warm_up(_Made):
         return self.start + (_at(self.following, 0) - self.start) * t / self.steps
 
 
-@dataclass(frozen=True, repr=False)
 class _Sequence(_Made):
     earlier: Schedule
     following: Callable[[int], float] | float
@@ -380,7 +373,6 @@ class _Sequence(_Made):
         return f"{self.earlier!r}.then({self.following!r}, after={self.after})"
 
 
-@dataclass(frozen=True, repr=False)
 class _Product(_Made):
     schedule: Schedule
     factor: Callable[[int], float] | float
