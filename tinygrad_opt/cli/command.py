@@ -9,6 +9,7 @@ import math
 import sys
 import textwrap
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -60,12 +61,16 @@ class UsageError(ValueError):
 
 
 @contextlib.contextmanager
-def wrongly_used(argument: str = "") -> Iterator[None]:
-    """Whatever makes no sense inside does so because of the arguments."""
+def _told_as(kind: type[Exception], argument: str = "") -> Iterator[None]:
+    """What the package says of a wrong value, as another error."""
     try:
         yield
     except (TypeError, ValueError) as error:
-        raise UsageError(f"{argument}: {error}" if argument else str(error)) from error
+        raise kind(f"{argument}: {error}" if argument else str(error)) from error
+
+
+wrongly_used = partial(_told_as, UsageError)               # by a command that runs
+argument_errors = partial(_told_as, argparse.ArgumentTypeError)
 
 
 def command(*arguments: Argument, examples: str = "") -> Callable[[Run], Run]:
@@ -204,15 +209,6 @@ def point(text: str) -> tuple[float, float]:
     return x, y
 
 
-@contextlib.contextmanager
-def argument_errors() -> Iterator[None]:
-    """What the package says of a wrong value is what argparse says."""
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
 def optimizer(text: str) -> str:
     """``adam`` or ``sgd:lr=1,momentum=.8``: an optimizer as `optim.get` reads it."""
     from tinygrad_opt import optim
@@ -305,8 +301,6 @@ def schedule(text: str) -> Callable[[float, int], Schedule] | ReduceOnPlateau:
 
 def initialiser(text: str) -> Initialiser:
     """``0.01``, ``xavier_normal`` or ``normal:scale=.01``: first weights as layers take them."""
-    from functools import partial
-
     from tinygrad_opt.nn import init
     from tinygrad_opt.optim.lookup import read
     from tinygrad_opt.optim.options import number

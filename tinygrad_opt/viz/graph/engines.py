@@ -45,7 +45,7 @@ import sys
 sys.path[:] = [p for p in sys.path if p]
 import pygraphviz
 graph = pygraphviz.AGraph(string=sys.stdin.buffer.read().decode("utf-8"))
-sys.stdout.buffer.write(graph.draw(format=sys.argv[1], prog="dot"))
+sys.stdout.buffer.write(graph.draw(format=sys.argv[1].removeprefix("-T"), prog="dot"))
 """
 
 
@@ -65,10 +65,9 @@ class Engine:
         RenderError
             If it cannot be started, takes too long or finds fault with the text.
         """
-        last = format if self.name == "pygraphviz" else f"-T{format}"
-        dpi = ("-Gdpi=144",) if format == "png" and self.name != "pygraphviz" else ()
+        options = [f"-T{format}", *(["-Gdpi=144"] if format == "png" else [])]
         try:
-            done = subprocess.run([*self.command, last, *dpi], input=text.encode(), timeout=TIMEOUT,
+            done = subprocess.run([*self.command, *options], input=text.encode(), timeout=TIMEOUT,
                                   capture_output=True, check=False)
         except subprocess.TimeoutExpired:
             raise RenderError(f"{self.name} took more than {TIMEOUT:g} s") from None
