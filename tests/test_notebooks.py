@@ -146,6 +146,13 @@ def test_a_notebook_runs_and_every_cell_shows_its_result(tmp_path):
     assert page.count("<table>") >= 6 and "<svg" in page and "data:image/png" in page
 
 
+def test_a_script_for_another_library_shows_its_lines():
+    script = tg.interop.script(nn.MLP([2, 1, 1], rng=0), "sgd:0.1", "mse", "torch")
+    shown = script._repr_html_()
+    assert shown.startswith("<pre><code>") and "\nmodel = nn.Sequential(\n" in shown
+    assert "{name: torch" in shown and "&quot;" in shown
+
+
 def test_nothing_in_a_table_is_taken_for_html():
     assert html_table([["<b>"], ["a & b"]]) == (
         "<table><tr><th>&lt;b&gt;</th></tr><tr><td>a &amp; b</td></tr></table>")

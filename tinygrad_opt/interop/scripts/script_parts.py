@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -46,6 +47,10 @@ class Script(str):
         if _size(self.arrays) > SMALL:
             np.savez(path.with_suffix(".npz"), **self.arrays)    # type: ignore[arg-type]
         return path
+
+    def _repr_html_(self) -> str:
+        """Notebooks show the lines, not one string."""
+        return f"<pre><code>{html.escape(self)}</code></pre>"
 
 
 @dataclass
