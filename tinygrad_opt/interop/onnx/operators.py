@@ -92,14 +92,6 @@ def _tuple(axis: int | Sequence[int]) -> tuple[int, ...]:
 # ---- numbers -------------------------------------------------------------------------------------
 
 
-def _not_equal(step: Step) -> str:
-    return step.nodes.add("Not", _compared("Equal")(step))
-
-
-def _gelu_tanh(step: Step) -> str:
-    return step.nodes.add("Gelu", step.operand(0), approximate="tanh")
-
-
 def _round(step: Step) -> str:
     scale = 10.0 ** step.attrs.get("decimals", 0)
     if scale == 1:
@@ -117,10 +109,6 @@ def _clip(step: Step) -> str:
     return x
 
 
-def _where(step: Step) -> str:
-    return step.nodes.add("Where", step.operand(0, bool), step.operand(1), step.operand(2))
-
-
 def _cast(step: Step) -> str:
     return step.nodes.cast(step.operand(0, step.arrays[0].dtype), step.made[0].dtype)
 
@@ -133,11 +121,6 @@ def _linear(step: Step) -> str:
     if step.arrays[0].ndim == step.arrays[1].ndim == 2 and step.arrays[2].ndim == 1:
         return step.nodes.add("Gemm", x, w, b)
     return step.nodes.add("Add", step.nodes.add("MatMul", x, w), b)
-
-
-def _einsum(step: Step) -> str:
-    subscripts = step.attrs["subscripts"]
-    return step.nodes.add("Einsum", *step.operands(), equation=subscripts)
 
 
 # ---- shapes --------------------------------------------------------------------------------------
@@ -167,11 +150,6 @@ def _squeeze(step: Step) -> str:
     x, axis = step.arrays[0], step.attrs.get("axis")
     axes = [i for i, n in enumerate(x.shape) if n == 1] if axis is None else _tuple(axis)
     return step.nodes.add("Squeeze", step.operand(0), step.nodes.vector(axes))
-
-
-def _expand_dims(step: Step) -> str:
-    return step.nodes.add("Unsqueeze", step.operand(0),
-                          step.nodes.vector(_tuple(step.attrs["axis"])))
 
 
 def _broadcast_to(step: Step) -> str:
@@ -303,13 +281,20 @@ WORDS: dict[object, Word] = {
     **{row: _reduced(kind) for kind, row in REDUCTIONS.items()},
     **{function: _compared(kind) for kind, function in ANSWERS.items()},
     ops.positive: _same("Identity", {}), ops.copy: _same("Identity", {}),
-    ops.gelu_tanh: _gelu_tanh, ops.round: _round, ops.clip: _clip, ops.where: _where,
-    ops.linear: _linear, ops.einsum: _einsum, ops.reshape: _reshape, ops.transpose: _transpose,
-    ops.squeeze: _squeeze, ops.expand_dims: _expand_dims, ops.broadcast_to: _broadcast_to,
+    ops.gelu_tanh: lambda step: step.nodes.add("Gelu", step.operand(0), approximate="tanh"),
+    ops.where: lambda step: step.nodes.add(
+        "Where", step.operand(0, bool), step.operand(1), step.operand(2)),
+    ops.einsum: lambda step: step.nodes.add(
+        "Einsum", *step.operands(), equation=step.attrs["subscripts"]),
+    ops.expand_dims: lambda step: step.nodes.add(
+        "Unsqueeze", step.operand(0), step.nodes.vector(_tuple(step.attrs["axis"]))),
+    ops.round: _round, ops.clip: _clip, ops.linear: _linear, ops.reshape: _reshape,
+    ops.transpose: _transpose, ops.squeeze: _squeeze, ops.broadcast_to: _broadcast_to,
     ops.tile: _tile, ops.pad: _pad, ops.concatenate: _concatenate, ops.cast: _cast,
     np.ndarray.astype: _cast, ops.getitem: _getitem, ops.take: _take,
     ops.take_along_axis: _take_along_axis, ops.cumsum: _cumsum,
-    np.argmax: _best("ArgMax"), np.argmin: _best("ArgMin"), np.not_equal: _not_equal,
+    np.argmax: _best("ArgMax"), np.argmin: _best("ArgMin"),
+    np.not_equal: lambda step: step.nodes.add("Not", _compared("Equal")(step)),
     np.bitwise_and: _compared("And"), np.bitwise_or: _compared("Or"), np.invert: _compared("Not"),
 }
 

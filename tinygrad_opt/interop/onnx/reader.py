@@ -251,10 +251,6 @@ def _div(x: Value, y: Value) -> Value:
     return np.trunc(np.divide(x, y)).astype(x.dtype) if whole else ops.divide(x, y)
 
 
-def _gelu(x: Value, approximate: str = "none") -> Value:
-    return nn.gelu(x, approximate)
-
-
 def _gemm(a: Value, b: Tensor, c: Tensor | None = None, *, alpha: float = 1.0, beta: float = 1.0,
           transA: int = 0, transB: int = 0) -> Value:
     a, b = a.T if transA else a, b.T if transB else b
@@ -341,29 +337,9 @@ def _layer_norm(
     return z if bias is None else z + bias
 
 
-def _flatten(x: Value, axis: int = 1) -> Value:
-    return x.reshape((math.prod(x.shape[:axis]), -1))
-
-
 def _reshape(x: Value, shape: Value, allowzero: int = 0) -> Value:
     return x.reshape(tuple(x.shape[i] if n == 0 and not allowzero else n
                            for i, n in enumerate(_ints(shape))))
-
-
-def _transpose(x: Value, perm: Sequence[int] | None = None) -> Value:
-    return np.transpose(x, perm)
-
-
-def _squeeze(x: Value, axes: Value | None = None) -> Value:
-    return np.squeeze(x, None if axes is None else tuple(_ints(axes)))
-
-
-def _unsqueeze(x: Value, axes: Value) -> Value:
-    return np.expand_dims(x, tuple(_ints(axes)))
-
-
-def _concat(*xs: Value, axis: int) -> Value:
-    return np.concatenate(xs, axis=axis)
 
 
 def _split(
@@ -386,29 +362,9 @@ def _slice(
     return x[tuple(index)]
 
 
-def _gather(x: Value, indices: Value, axis: int = 0) -> Value:
-    return np.take(x, values_of(indices), axis=axis)
-
-
-def _gather_elements(x: Value, indices: Value, axis: int = 0) -> Value:
-    return np.take_along_axis(x, values_of(indices), axis=axis)
-
-
-def _shape(x: Value, start: int = 0, end: int | None = None) -> Array:
-    return np.array(x.shape[start:end], np.int64)
-
-
 def _constant_of_shape(shape: Value, value: onnx.TensorProto | None = None) -> Array:
     fill = np.zeros(1, np.float32) if value is None else numpy_helper.to_array(value)
     return np.full(_ints(shape), fill[0], fill.dtype)
-
-
-def _expand(x: Value, shape: Value) -> Value:
-    return np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(_ints(shape))))
-
-
-def _cast(x: Value, to: int, saturate: int = 1) -> Value:
-    return x.astype(helper.tensor_dtype_to_np_dtype(to))
 
 
 def _pad(
@@ -422,21 +378,9 @@ def _pad(
     return np.pad(x, widths, constant_values=0 if value is None else values_of(value).item())
 
 
-def _clip(x: Value, low: Value | None = None, high: Value | None = None) -> Value:
-    return np.clip(x, low, high)
-
-
 def _best(function: Operator) -> Operator:
     return lambda x, axis=0, keepdims=1, select_last_index=0: function(
         x, axis=axis, keepdims=bool(keepdims))
-
-
-def _trilu(x: Value, k: Value | int = 0, *, upper: int = 1) -> Value:
-    return (np.triu if upper else np.tril)(x, int(k))
-
-
-def _cumsum(x: Value, axis: Value, *, exclusive: int = 0, reverse: int = 0) -> Value:
-    return np.cumsum(x, axis=int(axis))
 
 
 def _recurrent(kind: type[nn.RNN | nn.GRU | nn.LSTM]) -> Operator:
@@ -481,20 +425,37 @@ _OPERATORS: dict[str, Operator] = {
     **{kind: _row(kind, row) for kind, row in ROWS.items()},
     **{kind: _reduction(row) for kind, row in REDUCTIONS.items()},
     **ANSWERS,
-    "Div": _div, "Gelu": _gelu, "Gemm": _gemm, "Conv": _conv, "MaxPool": _pool("MaxPool"),
-    "AveragePool": _pool("AveragePool"), "GlobalAveragePool": _global_pool(ops.mean),
-    "GlobalMaxPool": _global_pool(ops.max), "BatchNormalization": _batch_norm,
-    "LayerNormalization": _layer_norm, "Flatten": _flatten, "Reshape": _reshape,
-    "Transpose": _transpose, "Squeeze": _squeeze, "Unsqueeze": _unsqueeze, "Concat": _concat,
-    "Split": _split, "Slice": _slice, "Gather": _gather, "GatherElements": _gather_elements,
-    "Shape": _shape, "ConstantOfShape": _constant_of_shape, "Expand": _expand, "Cast": _cast,
-    "Where": lambda mask, x, y: np.where(mask, x, y), "Pad": _pad, "Clip": _clip,
-    "Identity": lambda x: x, "Dropout": lambda x, *rest, **attrs: x, "Round": np.round,
-    "Tile": lambda x, repeats: np.tile(x, _ints(repeats)),
-    "Sum": lambda *xs: sum(xs[1:], xs[0]),
-    "Range": lambda *ends: np.arange(*[values_of(x) for x in ends]),
-    "Einsum": lambda *xs, equation: np.einsum(equation, *xs),
+    # numbers
+    "Div": _div, "Gelu": lambda x, approximate="none": nn.gelu(x, approximate), "Round": np.round,
+    "Clip": lambda x, low=None, high=None: np.clip(x, low, high),
     "PRelu": lambda x, slope: np.where(np.greater(x, 0), x, x * slope),
-    "Trilu": _trilu, "CumSum": _cumsum, "ArgMax": _best(np.argmax), "ArgMin": _best(np.argmin),
+    "Where": lambda mask, x, y: np.where(mask, x, y), "Identity": lambda x: x,
+    "Cast": lambda x, to, saturate=1: x.astype(helper.tensor_dtype_to_np_dtype(to)),
+    "Sum": lambda *xs: sum(xs[1:], xs[0]), "Dropout": lambda x, *rest, **attrs: x,
+    "CumSum": lambda x, axis, exclusive=0, reverse=0: np.cumsum(x, axis=int(axis)),
+    "ArgMax": _best(np.argmax), "ArgMin": _best(np.argmin),
+    # products and layers
+    "Gemm": _gemm, "Einsum": lambda *xs, equation: np.einsum(equation, *xs), "Conv": _conv,
+    "MaxPool": _pool("MaxPool"), "AveragePool": _pool("AveragePool"),
+    "GlobalAveragePool": _global_pool(ops.mean), "GlobalMaxPool": _global_pool(ops.max),
+    "BatchNormalization": _batch_norm, "LayerNormalization": _layer_norm,
     **{kind.__name__: _recurrent(kind) for kind in GATES},
+    # shapes
+    "Reshape": _reshape, "Split": _split, "Pad": _pad, "ConstantOfShape": _constant_of_shape,
+    "Flatten": lambda x, axis=1: x.reshape((math.prod(x.shape[:axis]), -1)),
+    "Transpose": lambda x, perm=None: np.transpose(x, perm),
+    "Squeeze": lambda x, axes=None: np.squeeze(x, None if axes is None else tuple(_ints(axes))),
+    "Unsqueeze": lambda x, axes: np.expand_dims(x, tuple(_ints(axes))),
+    "Concat": lambda *xs, axis: np.concatenate(xs, axis=axis),
+    "Expand": lambda x, shape: np.broadcast_to(
+        x, np.broadcast_shapes(x.shape, tuple(_ints(shape)))),
+    "Tile": lambda x, repeats: np.tile(x, _ints(repeats)),
+    "Shape": lambda x, start=0, end=None: np.array(x.shape[start:end], np.int64),
+    "Range": lambda *ends: np.arange(
+        *(values_of(x).item() for x in ends), dtype=ends[0].dtype),
+    "Trilu": lambda x, k=0, upper=1: (np.triu if upper else np.tril)(x, int(k)),
+    # indices
+    "Slice": _slice, "Gather": lambda x, indices, axis=0: np.take(x, values_of(indices), axis=axis),
+    "GatherElements": lambda x, indices, axis=0: np.take_along_axis(
+        x, values_of(indices), axis=axis),
 }

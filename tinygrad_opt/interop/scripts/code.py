@@ -17,6 +17,7 @@ from tinygrad_opt.symbols import Symbol, Trace, assignments, index_text, inside,
 from tinygrad_opt.typing import Array, Shape
 
 __all__ = [
+    "INFIX",
     "Functional",
     "Helpers",
     "Unsaid",
@@ -32,7 +33,7 @@ __all__ = [
 
 # how strongly a text holds together, as Python has it
 TEST, OR, AND, SUM, PRODUCT, SIGN, POWER, ATOM = range(8)
-_INFIX: dict[str, tuple[str, int, int, int]] = {            # and what each operand must bind
+INFIX: dict[str, tuple[str, int, int, int]] = {            # and what each operand must bind
     "add": ("+", SUM, SUM, SUM), "subtract": ("-", SUM, SUM, PRODUCT),
     "multiply": ("*", PRODUCT, PRODUCT, SIGN), "divide": ("/", PRODUCT, PRODUCT, SIGN),
     "floor_divide": ("//", PRODUCT, PRODUCT, SIGN), "remainder": ("%", PRODUCT, PRODUCT, SIGN),
@@ -128,8 +129,8 @@ class _Writer:
         if x.function is None:
             return str(x.name), ATOM
         name, inputs = name_of(x.function), x.inputs
-        if name in _INFIX and len(inputs) == 2 and not x.attrs:
-            sign, binds, left, right = _INFIX[name]
+        if name in INFIX and len(inputs) == 2 and not x.attrs:
+            sign, binds, left, right = INFIX[name]
             a, b = self.operand(inputs[0], left), self.operand(inputs[1], right)
             between = sign if sign == "**" else f" {sign} "
             return f"{a}{between}{b}", binds

@@ -9,9 +9,8 @@ import numpy as np
 from tinygrad_opt import kernels, nn
 from tinygrad_opt.interop.scripts.calls import Called, Recording, Step
 from tinygrad_opt.interop.scripts.derivation import Formulas
-from tinygrad_opt.interop.scripts.in_numpy import Program, clips, copied, state
+from tinygrad_opt.interop.scripts.in_numpy import Program
 from tinygrad_opt.interop.scripts.script_parts import Names, Sections
-from tinygrad_opt.interop.scripts.updates import learning_rate, update_of
 from tinygrad_opt.optim import Optimizer
 from tinygrad_opt.tensor import Tensor
 
@@ -59,7 +58,7 @@ def _pooling(m: nn.MaxPool2d, x: str) -> str:
 def jax_script(found: Recording, opt: Optimizer) -> Sections:
     """What stands in the script."""
     formulas = Formulas("jnp", len(found.x), _OPERATIONS, _FUNCTIONS)
-    program = Program(found, formulas, 'parameters["{}"]')
+    program = Program(found, opt, formulas, 'parameters["{}"]')
     program.random = "jax.random.bernoulli(jax.random.fold_in(key, {number}), {share}, {shape})"
     names = Names({*program.names.values(), "t"})
     for step in found.steps:
@@ -78,27 +77,22 @@ def jax_script(found: Recording, opt: Optimizer) -> Sections:
 
     forward = program.by_module(found.steps, line)
     drops = any("(key" in text for text in forward)
-    rate, schedule = learning_rate(opt)
-    update = update_of(opt, "jnp")
     key = ", key" * drops
     body = "".join(f"    {text}\n" for text in forward)
     loss = f"def loss_of(parameters, x, y{key}):\n{body}    return loss"
-    functions = program.functions(update.whole, schedule)
     double = found.loss.dtype == np.float64
-    kept = ", *state[name]" if update.slots else ""
     fold = ", jax.random.key(t)" * drops
     return Sections(
-        imports=[*program.imports(functions), "import jax", "import jax.numpy as jnp",
+        imports=[*program.imports(), "import jax", "import jax.numpy as jnp",
                  "import numpy as np",
                  *['\njax.config.update("jax_enable_x64", True)'] * double],
-        functions="\n\n\n".join(filter(None, [functions, loss])),
-        model=copied(program, "jnp.array(arrays[name])"),
+        functions="\n\n\n".join(filter(None, [program.functions(), loss])),
+        model=program.parameters("jnp.array(arrays[name])"),
         data='x, y = jnp.array(arrays["x"]), jnp.array(arrays["y"])',
         optimizer="\n\n".join(filter(None, [
             "loss_and_gradients = jax.jit(jax.value_and_grad(loss_of))",
-            state(update.slots, "jnp")])),
-        loop=[f"loss, gradients = loss_and_gradients(parameters, x, y{fold})", *clips(opt, "jnp"),
-              "for name, p in parameters.items():",
-              "    g = gradients[name]",
-              f"    parameters[name]{kept} = update(p, g{kept}, lr={rate}, t=t + 1)"],
+            program.state()])),
+        loop=[f"loss, gradients = loss_and_gradients(parameters, x, y{fold})", *program.clips(),
+              "for name, p in parameters.items():", "    g = gradients[name]",
+              f"    {program.update('parameters[name]')}"],
         loss="loss", arrays=program.arrays)

@@ -59,13 +59,19 @@ class Program:
     Parameters
     ----------
     found : Recording
+    opt : Optimizer
     formulas : Formulas
     parameter : str
         How a parameter is written, with its name in the place of ``{}``.
     """
 
-    def __init__(self, found: Recording, formulas: Formulas, parameter: str = "{}") -> None:
-        self.found, self.formulas = found, formulas
+    def __init__(
+        self, found: Recording, opt: Optimizer, formulas: Formulas, parameter: str = "{}"
+    ) -> None:
+        self.found, self.opt, self.formulas = found, opt, formulas
+        self.library = formulas.library
+        self.rate, self.schedule = learning_rate(opt)
+        self.rule = update_of(opt, self.library)
         self.paths = {name: path for path, name in parameter_names(found.model).items()}
         tensors = found.model.parameters()
         self.names = formulas.names
@@ -100,12 +106,49 @@ class Program:
             drawn = [f"{kept} = {text}"]
         return [*drawn, f"{self.names[id(t)]} = {self.formulas.forward(t)}"]
 
-    def functions(self, update: str, rate: str) -> str:
-        return "\n\n\n".join(filter(None, [*self.formulas.functions.values(), rate, update]))
+    def functions(self) -> str:
+        return "\n\n\n".join(filter(None, [
+            *self.formulas.functions.values(), self.schedule, self.rule.whole]))
 
-    def imports(self, functions: str) -> list[str]:
-        return [*(f"import {name}" for name in ("itertools", "math") if f"{name}." in functions),
-                ""]
+    def imports(self) -> list[str]:
+        used = self.functions()
+        return [*(f"import {name}" for name in ("itertools", "math") if f"{name}." in used), ""]
+
+    def parameters(self, value: str) -> str:
+        """The parameters as a dict, each with the value that is given in code."""
+        names = [f'"{name}"' for name in self.paths]
+        comma = "," * (len(names) == 1)
+        return listed(f"parameters = {{name: {value} for name in (", names, f"{comma})}}")
+
+    def state(self) -> str:
+        """What the optimizer keeps of each parameter at first."""
+        slots, like = self.rule.slots, f"{self.library}.full_like(p, {{!r}})"
+        starts = [like.format(start) if start else f"{self.library}.zeros_like(p)"
+                  for start in slots.values()]
+        row = f"({', '.join(starts)}{',' * (len(starts) == 1)})"
+        text = f"state = {{name: {row} for name, p in parameters.items()}}"
+        return f"# {', '.join(slots)} of each parameter\n{text}" if slots else ""
+
+    def update(self, target: str) -> str:
+        """The line of a step, for the parameter p with the gradient g."""
+        kept = ", *state[name]" if self.rule.slots else ""
+        return f"{target}{kept} = update(p, g{kept}, lr={self.rate}, t=t + 1)"
+
+    def clips(self) -> list[str]:
+        """The gradients made smaller, as the options say."""
+        lines, opt, library = [], self.opt, self.library
+        each = "{{name: {} for name, g in gradients.items()}}"
+        if opt.clip_value:
+            most = literal(opt.clip_value)
+            lines.append("gradients = " + each.format(f"{library}.clip(g, -{most}, {most})"))
+        if opt.clip_norm_each:
+            text = f"g * min(1.0, {literal(opt.clip_norm_each)} / {library}.linalg.norm(g))"
+            lines.append("gradients = " + each.format(text))
+        if opt.clip_norm:
+            text = f"g * min(1.0, {literal(opt.clip_norm)} / norm)"
+            lines += [f"norm = {library}.sqrt(sum({library}.sum(g**2)"
+                      " for g in gradients.values()))", "gradients = " + each.format(text)]
+        return lines
 
 
 class _Backward:
@@ -154,59 +197,23 @@ class _Backward:
 
 def numpy_script(found: Recording, opt: Optimizer) -> Sections:
     """What stands in the script."""
-    program = Program(found, Formulas("np", len(found.x)))
+    program = Program(found, opt, Formulas("np", len(found.x)))
     program.random = "rng.random({shape}) < {share}"
     program.formulas.name(found.operations, {*program.names.values(), *_TAKEN})
     forward, backward = program.by_module(found.operations, program.compute), _Backward(program)
-    rate, schedule = learning_rate(opt)
-    update = update_of(opt, "np")
-    functions = program.functions(update.whole, schedule)
     names = [*program.paths]
     comma = "," * (len(names) == 1)
     gradients = [f'"{name}": d{name}' for name in names if f"d{name}" in backward.there]
     gathered = listed("gradients = {", gradients, "}").splitlines()
-    kept = ", *state[name]" if update.slots else ""
     drops = any("rng." in line for line in forward)
     loop = ["# forward", *forward, "", "# backward: d… is the gradient of the loss by …",
-            *backward.lines, "", *gathered, *clips(opt, "np"),
+            *backward.lines, "", *gathered, *program.clips(),
             "for name, g in gradients.items():", "    p = parameters[name]",
-            f"    p[...]{kept} = update(p, g{kept}, lr={rate}, t=t + 1)"]
+            f"    {program.update('p[...]')}"]
     return Sections(
-        imports=[*program.imports(functions), "import numpy as np"],
-        functions=functions, model="\n".join([
-            "# they are written in place", copied(program, "arrays[name].copy()"),
+        imports=[*program.imports(), "import numpy as np"],
+        functions=program.functions(), model="\n".join([
+            "# they are written in place", program.parameters("arrays[name].copy()"),
             listed("", names, f"{comma} = parameters.values()")]),
         data='x, y = arrays["x"], arrays["y"]' + drops * "\nrng = np.random.default_rng(0)",
-        optimizer=state(update.slots, "np"), loop=loop, loss="loss", arrays=program.arrays)
-
-
-def copied(program: Program, value: str) -> str:
-    """The parameters as a dict, each with the value that is given in code."""
-    names = [f'"{name}"' for name in program.paths]
-    comma = "," * (len(names) == 1)
-    return listed(f"parameters = {{name: {value} for name in (", names, f"{comma})}}")
-
-
-def state(slots: dict[str, float], library: str) -> str:
-    """What an optimizer keeps of each parameter at first."""
-    starts = [f"{library}.full_like(p, {start!r})" if start else f"{library}.zeros_like(p)"
-              for start in slots.values()]
-    row = f"({', '.join(starts)}{',' * (len(starts) == 1)})"
-    text = f"state = {{name: {row} for name, p in parameters.items()}}"
-    return f"# {', '.join(slots)} of each parameter\n{text}" if slots else ""
-
-
-def clips(opt: Optimizer, library: str) -> list[str]:
-    """The gradients made smaller, as the options say."""
-    lines = []
-    each = "{{name: {} for name, g in gradients.items()}}"
-    if opt.clip_value:
-        most = literal(opt.clip_value)
-        lines.append("gradients = " + each.format(f"{library}.clip(g, -{most}, {most})"))
-    if opt.clip_norm_each:
-        text = f"g * min(1.0, {literal(opt.clip_norm_each)} / {library}.linalg.norm(g))"
-        lines.append("gradients = " + each.format(text))
-    if opt.clip_norm:
-        lines += [f"norm = {library}.sqrt(sum({library}.sum(g**2) for g in gradients.values()))",
-                  "gradients = " + each.format(f"g * min(1.0, {literal(opt.clip_norm)} / norm)")]
-    return lines
+        optimizer=program.state(), loop=loop, loss="loss", arrays=program.arrays)

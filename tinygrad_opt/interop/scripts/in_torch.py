@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygrad_opt import nn, optim
 from tinygrad_opt.interop.scripts.calls import Called, Recording, Step
-from tinygrad_opt.interop.scripts.code import Unsaid, indexed, literal
+from tinygrad_opt.interop.scripts.code import INFIX, Unsaid, indexed, literal
 from tinygrad_opt.interop.scripts.script_parts import Names, Sections
 from tinygrad_opt.interop.scripts.updates import learning_rate, update_of
 from tinygrad_opt.nn.module import Module
@@ -98,8 +98,6 @@ def is_layer(x: object) -> bool:
 
 # ---- operations ----------------------------------------------------------------------------------
 
-_INFIX = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "power": "**",
-          "matmul": "@", "remainder": "%", "floor_divide": "//"}
 _NAMED = {name: f"torch.{name}" for name in (
     "tanh relu sigmoid exp expm1 log log1p log2 log10 logaddexp sqrt square sin cos tan sinh cosh"
     " sign floor ceil trunc maximum minimum where erf hypot arctan arctan2").split()} | {
@@ -113,8 +111,8 @@ def _operation(t: Tensor, words: list[str], batch: int) -> str:
     assert t.op is not None
     name, attrs = t.op.name, {k: v for k, v in t.attrs.items() if v is not None and v is not False}
     first = _fenced(words[0])
-    if name in _INFIX:
-        return f" {_INFIX[name]} ".join(map(_fenced, words))
+    if name in INFIX and not attrs:
+        return f" {INFIX[name][0]} ".join(map(_fenced, words))
     if name == "linear":
         return f"{first} @ {words[1]} + {words[2]}"
     if name in ("negative", "positive"):

@@ -164,15 +164,12 @@ class _Fold(ast.NodeTransformer):
             self.functions.setdefault(node.func.id, text_of(tree_of(function, node.func.id)))
         return node
 
-    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
-        node = self.generic_visit(node)                    # type: ignore[assignment]
+    def _decided(self, node: ast.If | ast.IfExp) -> ast.AST | list[ast.stmt]:
+        self.generic_visit(node)
         known = _known(node.test)
         return node if known is None else node.body if known else node.orelse
 
-    def visit_IfExp(self, node: ast.IfExp) -> ast.AST:
-        node = self.generic_visit(node)                    # type: ignore[assignment]
-        known = _known(node.test)
-        return node if known is None else node.body if known else node.orelse
+    visit_If = visit_IfExp = _decided
 
 
 def _known(test: ast.expr) -> bool | None:
