@@ -512,6 +512,15 @@ def test_a_pass_in_place_is_the_pass_step_by_step(name, sizes, dtype):
     np.testing.assert_array_equal(out, made)
 
 
+@pytest.mark.parametrize("end", [[], [normal(2, 3)]])
+def test_the_last_of_each_step_are_read_at_once(end):
+    made, take = normal(12, 2, 3), recurrent._last_of_each
+    expected = take.plain(made, *end, count=4)
+    np.testing.assert_array_equal(take(made, *end, count=4), expected)
+    out = np.empty_like(expected)
+    assert take(made, *end, count=4, out=out) is out and (out == expected).all()
+
+
 def test_a_pass_in_place_takes_numbers_of_several_dtypes():
     a, h, w = normal(2, 3, 4), np.zeros((1, 4), int), normal(4, 4).astype("f4")
     np.testing.assert_allclose(recurrent._rnn(a, h, w), recurrent._rnn.plain(a, h, w), rtol=1e-12)

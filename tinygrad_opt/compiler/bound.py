@@ -307,7 +307,7 @@ class Notes(ModuleType):
         self.runs: list[Callable[[], Any]] = []
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        function: Any = getattr(np, name)
+        function: Any = np.ndarray.dot if name == "dot" else getattr(np, name)
 
         def note(*inputs: Any) -> Any:
             given = _numbers_converted(inputs) if type(function) is np.ufunc else inputs

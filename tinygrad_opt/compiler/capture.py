@@ -314,7 +314,7 @@ class Recorder:
             return True
         reads = list(slots_in((call.inputs, call.attrs)))
         for s in reads:                                    # a part of what is outside
-            base = s if self.slots[s].base < 0 else self.slots[s].base
+            base = self._root(s)
             outside = self.slots[base].array
             if outside is not None and owner_of(outside) is owner_of(made):
                 offset = address(made) - address(outside)
@@ -351,7 +351,7 @@ class Recorder:
         self._slot_of[id(made)] = slot
         self._keep(made)
         part = self.slots[slot]
-        base = slot if part.base < 0 else part.base
+        base = self._root(slot)
         if self.slots[base].kind == "temporary":
             self._memory[id(owner_of(made))] = base, address(made) - part.offset
 
@@ -415,11 +415,16 @@ class Recorder:
     ) -> tuple[object, ...]:
         return tuple([self._refer(x, keep_tensors) for x in inputs])
 
+    def _root(self, slot: int) -> int:
+        """The slot that owns the memory of this one."""
+        base = self.slots[slot].base
+        return slot if base < 0 else base
+
     def _key(self, call: Call, reads: list[int]) -> object:
         """Equal for calls that compute the same; effects may have written to what is outside."""
         outside = any(
-            self.slots[s].array is not None and self.slots[s].kind != "argument"
-            and not self.slots[s].is_frozen for s in reads)
+            self.slots[s].array is not None and not self.slots[s].is_frozen
+            and self.slots[self._root(s)].kind != "argument" for s in reads)
         return (call.kernel, _frozen(call.inputs), _frozen(call.attrs),
                 self._effects if outside else 0)
 

@@ -161,6 +161,17 @@ def _spread(numbers: Sequence[float], shape: Shape, dtype: np.dtype) -> Array:
     return np.repeat(np.array(numbers, dtype), math.prod(shape)).reshape((len(numbers), *shape))
 
 
+def _last_of_each_step_by_step(made: Array, *end: Array, count: int) -> Array:
+    """What each step made last, of so many; and behind it the end."""
+    return np.stack([*(made[k] for k in range(count - 1, made.shape[0], count)), *end])
+
+
+@kernels.primitive(_last_of_each_step_by_step, like=False)
+def _last_of_each(made: Array, *end: Array, count: int, out: Array | None = None) -> Array:
+    """The same at once."""
+    return np.concatenate([made[count - 1::count], *(x[None] for x in end)], out=out)
+
+
 def _weight_gradient(h: Array, states: Array, products: Array) -> Array:
     """hᵀ @ ∂L/∂(h @ W), added up over the steps, which begin with h and go on with the states."""
     before = np.concatenate([np.expand_dims(h, 0), states[:-1]])
@@ -268,8 +279,7 @@ def _gru_run(
 
 def _gru(a: Array, h: Array, w: Array, *b: Array, shared: Array | None = None) -> Array:
     """h' = n + z (h − n) for each step; see `_gru_parts`."""
-    made = _gru_run(a, h, w, *b) if shared is None else shared
-    return np.stack([made[5 * t + 4] for t in range(a.shape[0])])
+    return _last_of_each(_gru_run(a, h, w, *b) if shared is None else shared, count=5)
 
 
 def _gru_back_step_by_step(g: Array, made: Array, h: Array, w: Array) -> Array:
@@ -380,7 +390,7 @@ def _lstm_run(
 def _lstm(a: Array, h: Array, c: Array, w: Array, shared: Array | None = None) -> Array:
     """h' = o tanh c' for each step, with c' = i g + f c; behind them the last c'."""
     made = _lstm_run(a, h, c, w) if shared is None else shared
-    return np.stack([*(made[8 * t + 7] for t in range(a.shape[0])), made[-4] + made[-3]])
+    return _last_of_each(made, made[-4] + made[-3], count=8)
 
 
 def _lstm_back_step_by_step(d: Array, made: Array, w: Array) -> Array:
