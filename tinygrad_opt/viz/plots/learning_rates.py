@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 
 from tinygrad_opt.data.arguments import array_of
 from tinygrad_opt.tensor import Tensor
-from tinygrad_opt.typing import Array, ArrayLike, Loss, Model
+from tinygrad_opt.typing import Array, ArrayLike, Loss, Model, Rate
 from tinygrad_opt.viz.figures import Options, Unpack, drawing, legend_below
 from tinygrad_opt.viz.plots.loss_landscape import borrowed
+from tinygrad_opt.viz.plots.trajectories import Stepper
 from tinygrad_opt.viz.tables import Table, stacked
 from tinygrad_opt.viz.theme import looks
 
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
 __all__ = ["LearningRates", "lr_find", "plot_learning_rates", "plot_schedule"]
 
 Schedule: TypeAlias = Callable[[int], float]
+
+
+class Rated(Stepper, Protocol):
+    """An optimizer whose learning rate can be set."""
+
+    lr: Rate
+
 
 def plot_schedule(
     schedules: Schedule | Mapping[str, Schedule], steps: int, *, log: bool = False,
@@ -66,7 +74,8 @@ def plot_schedule(
 
 
 def plot_learning_rates(
-    runs: Mapping[float | str, Sequence[float]], **options: Unpack[Options]
+    runs: Mapping[float, Sequence[float]] | Mapping[str, Sequence[float]],
+    **options: Unpack[Options],
 ) -> Picture:
     """Loss against step for learning rates low, good, high and very high, in one picture.
 
@@ -145,7 +154,7 @@ def lr_find(
     loss: Loss,
     x: ArrayLike,
     y: ArrayLike,
-    optimizer: Callable[[dict[str, Tensor]], Any],
+    optimizer: Callable[[dict[str, Tensor]], Rated],
     *,
     low: float = 1e-5,
     high: float = 10.0,
