@@ -333,6 +333,79 @@ class Named(nn.Module):
         return np.tanh(x @ self.p @ self.momentum + x @ self.x) @ self.loss * self.t[0]
 
 
+BETWEEN = {                                # what users write between layers
+    "minimum": lambda x: np.minimum(x, 0.2), "maximum": lambda x: np.maximum(x, -0.2),
+    "number first": lambda x: np.minimum(0.1, x) + np.maximum(0, x),
+    "of two": lambda x: np.minimum(x, x * x) + np.maximum(x, x * x),
+    "clip": lambda x: np.clip(x, -0.5, 0.5), "absolute": lambda x: abs(x) + np.sign(x) * x,
+    "logarithms": lambda x: np.log1p(x * x) + np.log(x * x + 1) + np.log2(x * x + 1),
+    "exponentials": lambda x: np.exp(-x) + np.expm1(x) + np.sinh(x) + np.cosh(x),
+    "roots": lambda x: np.sqrt(x * x + 1) + np.hypot(x, 2 * x) + x**3 - np.square(x),
+    "circle": lambda x: np.sin(x) + np.cos(x) * np.arctan(x) - np.arctan2(x, x * x + 1),
+    "reductions": lambda x: x - x.mean(axis=1, keepdims=True) + x.sum(axis=0) * x.max(axis=-1)[0],
+    "smallest": lambda x: x - x.min(axis=1, keepdims=True) - nn.softmax(x) * nn.log_softmax(x),
+    "activations": lambda x: nn.elu(x, 0.5) + nn.leaky_relu(x, 0.2) + nn.silu(x) + nn.gelu(x),
+    "axes": lambda x: x.T.reshape(3, 6).swapaxes(0, 1) @ np.concatenate([x[:3], x[3:]]).T[:, :3].T,
+}
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+@pytest.mark.parametrize("name", BETWEEN)
+def test_what_stands_between_layers_is_the_same(library, name, capsys):
+    pytest.importorskip(library)
+
+    class Net(nn.Module):
+        def __init__(self):
+            self.layer = nn.Linear(3, 3, rng=0, dtype=np.float64)
+
+        def forward(self, x):
+            return BETWEEN[name](self.layer(x))
+
+    x = data(6, 3, seed=4)
+    y = np.zeros(Net()(x).shape)
+    text = script(Net(), "sgd:0.01", "mse", library, x, y, steps=3)
+    exec(text, {"__name__": "script"})
+    expected = trained(Net(), optim.SGD(lr=0.01), nn.mse_loss, x, y, 3)
+    np.testing.assert_allclose(losses_in(capsys.readouterr().out), expected, rtol=1e-5)
+
+
+class Several(nn.Module):
+    """A model that gives a dict."""
+
+    def __init__(self):
+        self.layer = nn.Linear(3, 2, rng=0, dtype=np.float64)
+
+    def forward(self, x):
+        return {"z": self.layer(x)}
+
+
+def test_a_model_that_gives_a_dict_is_refused_where_it_cannot_be_said():
+    with pytest.raises(ValueError, match="PyTorch cannot say a model that gives a dict"):
+        script(Several(), "sgd", lambda p, y: (p["z"]**2).mean(), "torch", X3, data(12, 2))
+
+
+def test_layers_of_a_sequence_have_names_that_python_takes(capsys):
+    pytest.importorskip("torch")
+
+    def model():
+        return nn.Sequential(nn.LSTM(2, 3, rng=0, dtype=np.float64), lambda made: made[0][:, -1],
+                             nn.Linear(3, 2, rng=1, dtype=np.float64))
+
+    x, y = data(3, 4, 2), data(3, 2)
+    text = script(model(), "sgd:0.1", "mse", "torch", x, y, steps=3)
+    code = str(text).replace('np.load(Path(__file__).with_suffix(".npz"))', "given")
+    exec(code, {"given": text.arrays})
+    expected = trained(model(), optim.SGD(lr=0.1), "mse", x, y, 3)
+    np.testing.assert_allclose(losses_in(capsys.readouterr().out), expected, rtol=1e-5)
+
+
+def test_a_script_is_not_saved_under_the_name_of_its_library(tmp_path):
+    text = script(nn.Linear(2, 1), "sgd", "mse", "torch")
+    with pytest.raises(ValueError, match=r"torch\.py would stand in the place of the library"):
+        text.save(tmp_path / "torch.py")
+    assert not [*tmp_path.iterdir()]
+
+
 def test_names_of_parameters_hide_nothing(tmp_path):
     case = Named(), optim.Momentum(lr=0.05), "mse"
     path = script(*case, "numpy", X3, data(12, 3, seed=5)).save(tmp_path / "named.py")

@@ -17,6 +17,7 @@ from tinygrad_opt.symbols import Symbol, Trace, assignments, index_text, inside,
 from tinygrad_opt.typing import Array, Shape
 
 __all__ = [
+    "BOUNDS",
     "INFIX",
     "Functional",
     "Helpers",
@@ -44,6 +45,7 @@ INFIX: dict[str, tuple[str, int, int, int]] = {            # and what each opera
         ("equal", "=="), ("not_equal", "!="), ("greater", ">"), ("greater_equal", ">="),
         ("less", "<"), ("less_equal", "<=")]},
 }
+BOUNDS = {"maximum": "min", "minimum": "max"}              # what torch.clamp calls a number there
 _TORCH = {"absolute": "abs", "concatenate": "cat"}
 _OPERATORS = {Trace.__module__, "numpy.lib.mixins"}        # whose variables say nothing
 
@@ -169,8 +171,9 @@ class _Writer:
             head = f"{self.operand(inputs.pop(0), ATOM)}.{name}"
         elif isinstance(x.function, Op) or not hasattr(np, name):
             raise Unsaid(name)
-        elif name == "maximum" and self.library == "torch" and not isinstance(inputs[1], Symbol):
-            return f"torch.clamp({self.operand(inputs[0])}, min={self.operand(inputs[1])})"
+        elif name in BOUNDS and self.library == "torch" and not isinstance(inputs[1], Symbol):
+            first, bound = map(self.operand, inputs)
+            return f"torch.clamp({first}, {BOUNDS[name]}={bound})"
         else:
             words = _TORCH if self.library == "torch" else {}
             head = f"{self.library}.{words.get(name, name)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from tinygrad_opt import nn, optim
 from tinygrad_opt.interop.scripts.calls import Called, Recording, Step
-from tinygrad_opt.interop.scripts.code import INFIX, Unsaid, indexed, literal
+from tinygrad_opt.interop.scripts.code import BOUNDS, INFIX, Unsaid, indexed, literal
 from tinygrad_opt.interop.scripts.script_parts import Names, Sections
 from tinygrad_opt.interop.scripts.updates import learning_rate, update_of
 from tinygrad_opt.nn.module import Module
@@ -117,8 +118,11 @@ def _operation(t: Tensor, words: list[str], batch: int) -> str:
         return f"{first} @ {words[1]} + {words[2]}"
     if name in ("negative", "positive"):
         return f"-{first}" if name == "negative" else first
-    if name in ("maximum", "minimum") and words[1][-1].isdigit():
-        return f"torch.clamp({words[0]}, {name[:3]}={words[1]})"
+    if name in BOUNDS and any(map(_is_number, words)):
+        x, bound = words if _is_number(words[1]) else words[::-1]
+        return f"torch.clamp({x}, {BOUNDS[name]}={bound})"
+    if name == "clip":
+        return f"torch.clamp({', '.join(words)})"
     if name in _NAMED and not attrs:
         return f"{_NAMED[name]}({', '.join(words)})"
     if name in ("elu", "leaky_relu", "gelu_tanh"):
@@ -144,6 +148,10 @@ def _operation(t: Tensor, words: list[str], batch: int) -> str:
         word = "cat" if name == "concatenate" else "stack"
         return f"torch.{word}([{', '.join(words)}], dim={attrs.get('axis', 0)})"
     raise Unsaid(f"the operation {name}")
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"-?[\d.]+(e-?\d+)?", text) is not None
 
 
 def _fenced(text: str) -> str:
@@ -178,6 +186,9 @@ class _Torch:
                                       id(found.prediction): "prediction"}
 
     def model(self) -> str:
+        if type(self.found.prediction) is not Tensor:
+            kind = type(self.found.prediction).__name__
+            raise Unsaid(f"a model that gives a {kind}: forward must return one Tensor")
         body, tail = self._parts()
         chain = self._chain(body)
         if chain is not None:
@@ -327,7 +338,8 @@ class _Torch:
 
     @staticmethod
     def _attribute(path: str) -> str:
-        return path.replace(".", "_")
+        name = path.replace(".", "_")
+        return f"layer_{name}" if name[0].isdigit() else name
 
 
 def _makes(step: Step, t: Tensor) -> bool:

@@ -40,8 +40,16 @@ class Script(str):
         -------
         Path
             Of the script.
+
+        Raises
+        ------
+        ValueError
+            If the name is that of a library: Python would import the script in its place.
         """
         path = Path(path)
+        if path.stem in ("jax", "numpy", "torch"):
+            raise ValueError(f"{path.name} would stand in the place of the library that it imports:"
+                             " give another name, such as train.py")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(self, encoding="utf-8")
         if _size(self.arrays) > SMALL:
