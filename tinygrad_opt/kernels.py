@@ -59,7 +59,7 @@ def is_duck(x: object) -> TypeGuard[Array]:
 
 def speaks_numpy(x: object) -> TypeGuard[Array]:
     """Whether NumPy's functions take x as it is: arrays of all libraries, Tensors, symbols."""
-    return hasattr(x, "__array_function__")
+    return type(x) is ndarray or hasattr(type(x), "__array_function__")
 
 
 def asarray(x: object, dtype: DTypeLike | None = None) -> Array:
@@ -478,9 +478,12 @@ def as_rows(x: Array) -> Array:
 
 def linear(x: Array, w: Array, b: Array) -> Array:
     """x @ w + b."""
-    if x.ndim > 2 == w.ndim and b.ndim < 2:
+    if x.ndim == 2 == w.ndim:
+        z = x.dot(w)
+    elif x.ndim > 2 == w.ndim and b.ndim < 2:
         return linear(as_rows(x), w, b).reshape((*x.shape[:-1], w.shape[-1]))
-    z = x.dot(w) if x.ndim == 2 == w.ndim else matmul(x, w)
+    else:
+        z = matmul(x, w)
     return np.add(z, b, out=z)
 
 
@@ -625,6 +628,13 @@ def put(x: Array, value: Array, index: Indices) -> Array:
 # ---- probabilities -------------------------------------------------------------------------------
 
 
+def largest(x: Array, axis: int) -> Array:
+    """max x along the axis, kept with length 1; NumPy calls its ufuncs for less."""
+    if type(x) is ndarray or not is_duck(x):
+        return np.maximum.reduce(x, axis=axis, keepdims=True)
+    return np.max(x, axis=axis, keepdims=True)
+
+
 def short_axis_first(x: Array, axis: int) -> tuple[Array, int]:
     """A contiguous copy of x to reduce along axis 0, where that is faster than along `axis`.
 
@@ -638,8 +648,7 @@ def short_axis_first(x: Array, axis: int) -> tuple[Array, int]:
 def less_maximum(x: Array, axis: int) -> tuple[Array, int]:
     """x − max x along the axis, so that exp ≤ 1, and which axis of the result that is."""
     t, along = short_axis_first(x, axis)
-    largest = np.max if type(t) is not ndarray and is_duck(t) else np.maximum.reduce
-    return t - largest(t, axis=along, keepdims=True), along
+    return t - largest(t, along), along
 
 
 def exp_and_sum(t: Array, axis: int) -> tuple[Array, Array]:
@@ -647,8 +656,9 @@ def exp_and_sum(t: Array, axis: int) -> tuple[Array, Array]:
     e = np.exp(t)
     if axis == 0 and e.ndim == 2:
         return e, sum_rows(e)
-    added = np.sum if type(e) is not ndarray and is_duck(e) else np.add.reduce
-    return e, added(e, axis=axis, keepdims=True)
+    if type(e) is ndarray or not is_duck(e):
+        return e, np.add.reduce(e, axis=axis, keepdims=True)
+    return e, np.sum(e, axis=axis, keepdims=True)
 
 
 def exp_and_total(
@@ -661,8 +671,7 @@ def exp_and_total(
         if (not is_duck(total) and np.minimum.reduce(total, axis=None, initial=1) > 1e-6
                 and np.maximum.reduce(total, axis=None, initial=1) < 1e30):
             return e, total, 0
-        largest = np.max if is_duck(x) else np.maximum.reduce
-        top = largest(x, axis=axis, keepdims=True)
+        top = largest(x, axis)
         e = exp(np.subtract(x, top, out=out), out=out)       # exp of -inf is the 0 that is meant
         return e, sum_along(e, axis), top
 
@@ -717,14 +726,15 @@ def check_labels(x: Array, labels: Array) -> None:
     if x.ndim != 2 or labels.shape != x.shape[:1]:
         raise ValueError("logits need shape (n, classes) and labels shape (n,), got labels of"
                          f" shape {labels.shape}")
-    if labels.dtype.kind not in "iu":
-        cure = ": y.astype(int)" if labels.dtype.kind in "bf" else ""
-        raise TypeError(f"labels must be integers, got {labels.dtype}{cure}")
-    if not labels.dtype.isnative:
-        labels = labels.astype(labels.dtype.newbyteorder("="))
-    unsigned = labels.view(f"u{labels.itemsize}")                      # negatives wrap around
-    largest = np.maximum.reduce if type(unsigned) is ndarray else np.max
-    if len(labels) and largest(unsigned) >= x.shape[1]:
+    dtype = labels.dtype
+    if dtype.kind not in "iu":
+        cure = ": y.astype(int)" if dtype.kind in "bf" else ""
+        raise TypeError(f"labels must be integers, got {dtype}{cure}")
+    if not dtype.isnative:
+        labels = labels.astype(dtype.newbyteorder("="))
+    unsigned = labels.view(f"u{dtype.itemsize}")                       # negatives wrap around
+    if len(labels) and (np.maximum.reduce(unsigned) if type(unsigned) is ndarray
+                        else np.max(unsigned)) >= x.shape[1]:
         raise IndexError(f"labels go from {labels.min()} to {labels.max()}, classes from 0 to"
                          f" {x.shape[1] - 1}")
 
@@ -756,8 +766,9 @@ def cross_entropy(x: Array, labels: Array, shared: Exponentials | None = None) -
     """Mean over rows i of log Σⱼ exp xᵢⱼ − xᵢ,labelᵢ, in nats."""
     t, _, total, here, _ = shared or checked_exponentials(x, labels)
     losses = np.log(total).reshape(-1) - t.take(here)
-    added = np.sum if type(losses) is not ndarray and is_duck(losses) else np.add.reduce
-    return added(losses) / len(x)
+    if type(losses) is ndarray or not is_duck(losses):
+        return np.add.reduce(losses) / len(x)
+    return np.sum(losses) / len(x)
 
 
 def residual(x: Array, labels: Array, shared: Exponentials | None = None) -> Array:

@@ -90,7 +90,7 @@ def apply(op: Op, *inputs: object, **attrs: object) -> Tensor:
     """
     arrays: list[object] = []
     needs = mixed = False
-    dtype = None
+    dtype = outside = None                                 # of Tensors, and of arrays beside them
     for x in inputs:
         if type(x) is Tensor:
             array = x._array
@@ -100,11 +100,16 @@ def apply(op: Op, *inputs: object, **attrs: object) -> Tensor:
             needs = needs or x._needs_grad
             arrays.append(array)
         else:
-            kind = type(x)
-            if kind not in _PLAIN and not (op.vjps[len(arrays)] is None and (
-                    kind is ndarray or (isinstance(x, tuple) and _PLAIN.issuperset(map(type, x))))):
+            if type(x) is ndarray:
+                if op.vjps[len(arrays)] is not None:       # no index, no labels
+                    mixed = mixed or (outside is not None and outside is not x.dtype)
+                    outside = x.dtype
+            elif type(x) not in _PLAIN and not (op.vjps[len(arrays)] is None and (
+                    isinstance(x, tuple) and _PLAIN.issuperset(map(type, x)))):
                 mixed = True
             arrays.append(x)
+    if outside is not None and (outside is not dtype or {*map(type, arrays)} != _ARRAYS):
+        mixed = True
     program = tracer.get()
     data: Array | float
     shared = None
@@ -151,6 +156,7 @@ def constant(array: ndarray) -> Tensor:
 
 # Python's numbers are weak to NumPy too, and slices are what they are
 _PLAIN = {float, int, bool, slice, type(None), type(...)}
+_ARRAYS = {ndarray}
 
 
 def _float_dtype(inputs: Iterable[object]) -> np.dtype | None:
@@ -527,7 +533,7 @@ class Tensor(Methods):
                 t._gradient = g if type(g) is ndarray else array_of(values_of(g))   # no cycle
             else:
                 g = g.copy() if t is self else g           # a leaf's gradient owns its memory
-                arrived.append((t, g if type(g) in (ndarray, Tensor) else array_of(g)))
+                arrived.append((t, g if type(g) is ndarray or type(g) is Tensor else array_of(g)))
         effect(deliver, arrived)
 
     def register_hook(self, hook: Hook) -> Callable[[], None]:
@@ -836,7 +842,8 @@ def backward_pass(
                 other = gradients.get(x)
                 if other is not None:
                     part = _like(x, other + part, record)  # never +=: `other` may be shared
-                elif x.op is None and (part is g or values_of(part).base is not None):
+                elif x.op is None and (part is g or (
+                        part._array if type(part) is Tensor else part).base is not None):
                     if type(part) is Tensor:               # a leaf's gradient is its own
                         part = part.copy()
                     elif type(part) is not ndarray or _may_be_written(part):
@@ -862,7 +869,7 @@ def _like(x: Tensor, g: Gradient, record: bool) -> Gradient:
     array = x._array
     if record:
         g = g if type(g) is Tensor else Tensor(g)
-    elif not hasattr(g, "reshape") or isinstance(g, np.generic):
+    elif type(g) is not ndarray and (not hasattr(g, "reshape") or isinstance(g, np.generic)):
         g = np.asarray(g)
     if g.shape != array.shape:
         total: Callable[..., Gradient] = kernels.sum_to if type(g) is ndarray else ops.sum_to

@@ -10,7 +10,7 @@ import numpy as np
 from tinygrad_opt.nn import init as initialisers
 from tinygrad_opt.nn.init import Init
 from tinygrad_opt.recording import default_dtype
-from tinygrad_opt.tensor import Tensor
+from tinygrad_opt.tensor import Tensor, constant
 from tinygrad_opt.typing import ArrayLike, DTypeLike, Seed, Shape
 
 
@@ -54,6 +54,8 @@ def as_input(x: ArrayLike, like: object = None) -> Tensor:
     dtype = default_dtype()
     if type(like) is Tensor and like._array.dtype.kind == "f":
         dtype = like._array.dtype
+    if type(x) is np.ndarray and x.dtype is dtype:
+        return constant(x)                                 # nothing to convert
     return x.astype(dtype) if type(x) is Tensor else Tensor(x, dtype=dtype)
 
 
