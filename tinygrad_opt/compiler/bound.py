@@ -304,12 +304,12 @@ class Notes(ModuleType):
 
     def __init__(self) -> None:
         super().__init__("numpy")
-        self.runs: list[Callable[[], Any]] = []
+        self.runs: list[Run] = []
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        function: Any = np.ndarray.dot if name == "dot" else getattr(np, name)
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        function: Callable[..., object] = np.ndarray.dot if name == "dot" else getattr(np, name)
 
-        def note(*inputs: Any) -> Any:
+        def note(*inputs: object) -> object:
             given = _numbers_converted(inputs) if type(function) is np.ufunc else inputs
             self.runs.append(functools.partial(function, *given))
             return inputs[-1]
@@ -327,7 +327,7 @@ def _takes_out(kernel: Callable[..., object]) -> bool:
 
 
 @functools.cache
-def _parameters(kernel: Any) -> frozenset[str]:
+def _parameters(kernel: Callable[..., object]) -> frozenset[str]:
     """The names of what a kernel takes, as far as they are known."""
     try:
         return frozenset(inspect.signature(kernel).parameters)

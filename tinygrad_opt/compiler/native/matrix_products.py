@@ -143,18 +143,14 @@ class _Writer:
         p = self.p
         rows = self._at(self.rows, (k, p.b.row), (j, p.lanes * p.b.column))
         if p.copies:
-            rest = p.n - (p.registers - wide) * p.lanes    # of the last strip
-            width = wide * p.lanes
-            last = p.registers % p.tile[1] in (0, wide) and rest < width
-            rows = self._copied(rows, j, depth, width, rest if last else width, wide)
+            rows = self._copied(rows, j, depth, wide)
         for first, last_row, h in _spans(p.m, p.tile[0]):
             self._loop(first, last_row, h, lambda i, h=h: self._tile(i, j, k, rows, depth, h, wide))
 
-    def _copied(
-        self, source: ir.Value, j: ir.Value, depth: int, width: int, rest: int, wide: int
-    ) -> ir.Value:
-        """A strip of b without gaps; the last one may be narrower."""
+    def _copied(self, source: ir.Value, j: ir.Value, depth: int, wide: int) -> ir.Value:
+        """A strip of b without gaps."""
         p, b = self.p, self.b
+        width = wide * p.lanes
         if p.b.column == 1:
             def row(k: ir.Value) -> None:
                 for w in range(wide):
@@ -164,10 +160,7 @@ class _Writer:
                             b.bitcast(to, self.vector.as_pointer()), align=self.size)
             self._loop(0, depth, 1, row)
             return self.strip
-        count = self.i64(width)
-        if rest < width:
-            ends = b.icmp_unsigned("==", j, self.i64(p.registers - wide))
-            count = b.select(ends, self.i64(rest), count)
+        count = self._columns(j, wide)
         self._loop(0, depth, 1, lambda k: self._loop(0, count, 1, lambda c: b.store(
             b.load(self._at(source, (k, p.b.row), (c, p.b.column))),
             self._at(self.strip, (k, width), (c, 1)))))
@@ -216,9 +209,7 @@ class _Writer:
         for at, register in enumerate(done):
             place = self._at(self.tile, (self.i64(at), p.lanes))
             b.store(register, b.bitcast(place, self.vector.as_pointer()), align=self.size)
-        left = b.sub(self.i64(p.n), b.mul(j, self.i64(p.lanes)))
-        width = self.i64(wide * p.lanes)
-        count = b.select(b.icmp_unsigned("<", left, width), left, width)
+        count = self._columns(j, wide)
 
         def entry(h: ir.Value, column: ir.Value) -> None:
             x = b.load(self._at(self.tile, (h, wide * p.lanes), (column, 1)))
@@ -234,14 +225,26 @@ class _Writer:
         mask = self.ir.Constant(self.ir.VectorType(self.i32, self.p.lanes), [0] * self.p.lanes)
         return b.shuffle_vector(one, one, mask)
 
+    def _may_end(self, wide: int) -> bool:
+        """Whether a strip of so many registers may end before the last of them is full."""
+        p = self.p
+        return p.n % p.lanes != 0 and p.registers % p.tile[1] in (0, wide)
+
+    def _columns(self, j: ir.Value, wide: int) -> ir.Value:
+        """How many columns the strip has that begins at register j."""
+        p, b, width = self.p, self.b, self.i64(wide * self.p.lanes)
+        if not self._may_end(wide):
+            return width
+        left = b.sub(self.i64(p.n), b.mul(j, self.i64(p.lanes)))
+        return b.select(b.icmp_unsigned("<", left, width), left, width)
+
     def _mask(self, j: ir.Value, w: int, wide: int) -> ir.Value:
         """Which entries of register j + w belong to a row; None if all do."""
         p, ir = self.p, self.ir
-        rest = p.n % p.lanes
-        if not rest or w != wide - 1 or p.registers % p.tile[1] not in (0, wide):
+        if w != wide - 1 or not self._may_end(wide):
             return None
         bits = ir.VectorType(ir.IntType(1), p.lanes)
-        some = ir.Constant(bits, [int(lane < rest) for lane in range(p.lanes)])
+        some = ir.Constant(bits, [int(lane < p.n % p.lanes) for lane in range(p.lanes)])
         if p.registers <= p.tile[1] or p.registers % p.tile[1]:        # the only strip like this
             return some
         last = self.b.icmp_unsigned("==", j, self.i64(p.registers - wide))
