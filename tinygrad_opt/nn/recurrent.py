@@ -289,7 +289,8 @@ def _gru_back_step_by_step(g: Array, made: Array, h: Array, w: Array) -> Array:
     gh: Array | None = None
     for t in range(g.shape[0] - 1, -1, -1):
         gh = g[t] if gh is None else g[t] + gh
-        r, z, n, inner = (made[5 * t + k] for k in range(4))
+        step = made[5 * t:5 * t + 5]
+        r, z, n, inner = (step[k] for k in range(4))
         dn = gh * ((1 - z) * (1 - n * n))
         dz = gh * (((made[5 * t - 1] if t else h) - n) * (z - z * z))
         dr = dn * (inner * (r - r * r))
@@ -398,7 +399,8 @@ def _lstm_back_step_by_step(d: Array, made: Array, w: Array) -> Array:
     arrived: list[Array] = []
     dc = d[-1]
     for t in range(d.shape[0] - 2, -1, -1):
-        i, f, g, o, ig, fc, curved, h = (made[8 * t + k] for k in range(8))
+        step = made[8 * t:8 * t + 8]
+        i, f, g, o, ig, fc, curved, h = (step[k] for k in range(8))
         dh = d[t] + kernels.matmul(arrived[-1], w.mT) if arrived else d[t]
         dc = dc + dh * (o - h * curved)                                # o (1 − tanh² c)
         arrived.append(np.concatenate([
