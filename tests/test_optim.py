@@ -489,6 +489,8 @@ def test_a_pattern_or_an_option_that_fits_nothing_is_refused():
     params = parameters()
     with pytest.raises(ValueError, match=r"no parameter fits 'layer.0.bias'; did you mean"):
         optim.SGD(params, frozen=["layer.0.bias"])
+    with pytest.raises(ValueError, match=r"overrides: no parameter fits 'layer.0.bias'"):
+        optim.SGD(params, overrides={"layer.0.bias": {"lr": 1.0}})
     with pytest.raises(TypeError, match="cannot set 'learning_rte'"):
         optim.SGD(params, overrides={"*": {"learning_rte": 1.0}})
     with pytest.raises(TypeError, match="cannot set 'clip_norm'"):
@@ -522,6 +524,12 @@ def test_numbers_out_of_range_are_refused_when_given_and_when_set(name, value):
 def test_a_rate_that_is_no_number_and_no_schedule_is_refused(value):
     with pytest.raises(TypeError, match=r"lr(\[0\])? must be a number"):
         optim.SGD(lr=value)
+
+
+def test_all_of_a_velocity_may_be_kept():
+    assert optim.Momentum(momentum=1).momentum == 1.0
+    with pytest.raises(ValueError, match=r"momentum must be a finite number in \[0, 1\], got 1.5"):
+        optim.Momentum(momentum=1.5)
 
 
 def test_zero_ints_and_numpy_scalars_are_rates():

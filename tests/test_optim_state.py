@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tinygrad_opt as tg
-from tinygrad_opt import Tensor, optim
+from tinygrad_opt import Tensor, nn, optim
 from tinygrad_opt.cli import spiral
 from tinygrad_opt.errors import CheckpointError, GraphError, ShapeError
 from tinygrad_opt.optim import schedules
@@ -119,6 +119,26 @@ def test_a_state_dict_is_a_copy():
     assert np.array_equal(state["parameters"]["W"]["state"]["v"], before)
 
 
+def summed(vectors, layout):
+    """Gradients of two ranks that are the same."""
+    for vector in vectors:
+        vector *= 2
+
+
+def test_a_copy_has_the_models_and_the_reduction_of_the_original():
+    many = nn.stack([nn.Linear(1, 1, rng=k) for k in range(2)])
+    first = optim.SGD(many.parameters(), lr=[0.5, 0.25], reduce=summed)
+    for opt in (first, copy.deepcopy(first)):
+        for p in opt.parameters.values():
+            p.data = np.zeros(p.shape)
+            p.grad = np.ones(p.shape)
+        opt.step()
+        assert [p.data.ravel().tolist() for p in opt.parameters.values()] == [[-1, -0.5]] * 2
+        with pytest.raises(ValueError, match="3 rates are for the parameters of as many"):
+            opt.lr = [1.0, 2.0, 3.0]
+            opt.step()
+
+
 def spoiled(change):
     opt = optim.Adam(parameters())
     run(opt, 0, 2)
@@ -130,6 +150,8 @@ def spoiled(change):
 @pytest.mark.parametrize(("change", "says"), [
     (lambda s: s.pop("t"), "'t' is missing"),
     (lambda s: s.update(rule="SGD"), "saved by SGD"),
+    (lambda s: s.update(t=-1), "'t' is -1"),
+    (lambda s: s.update(skipped=2**53), "'skipped' is a number of 54 bits"),
     (lambda s: s["parameters"].pop("b"), "'b' is missing"),
     (lambda s: s["parameters"].update(c=s["parameters"]["b"]), "'c' is not a parameter"),
     (lambda s: s["parameters"]["b"].update(shape=[4]), r"'b' was float32 \(4,\)"),
