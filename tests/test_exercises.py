@@ -1,5 +1,6 @@
 """The exercises: solutions pass, gaps and common mistakes are told for what they are."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -45,18 +46,29 @@ def test_the_gap_is_told(name, tmp_path):
 def test_an_empty_file_and_one_that_fails(name, tmp_path):
     assert "no longer defines" in verdict(name, "", tmp_path)
     assert verdict(name, "import sys\nsys.exit(3)", tmp_path).startswith("Line 2, `sys.exit(3)`")
-    assert verdict(name, "x = (", tmp_path) == "Line 1 is not Python: '(' was never closed."
+    assert verdict(name, "x = (", tmp_path) == (
+        "Line 1, `x = (`, is not Python: '(' was never closed.")
 
 
 # what learners write, and words of what they are told
 MISTAKES = [
     ("product", "to_a = g * b", "to_a = g * a", "Your lines say: ∂L/∂a = g · a"),
-    ("product", "to_a = g * b", "to_a = b", "g = 5.0"),
+    ("product", "to_a = g * b", "to_a = b", "g = 5.0; with g = 1.0 it was right"),
     ("quotient", "to_b = -g", "to_b = g", "the sign is turned around"),
+    ("quotient", "b**2", "b^2", "a power is written ** in Python"),
     ("chain", "-2 * np.sin", "-np.sin", "it is half of what"),
+    ("chain", "np.exp(", "exp(", "NumPy's is np.exp"),
+    ("chain", "np.cos(x)", "__import__('math').cos(x)", "those of NumPy whole arrays"),
+    ("tanh", "g * (1 - z * z)", "1 - z * z", "g is [ 2.   1.  -3.   0.5]"),
+    ("tanh", "z * z", "np.tanh(z) ** 2", "`import numpy as np` belongs"),
     ("tanh", "(1 - z * z)", "(1 - z)", "Your lines say: ∂L/∂x = g · (1 − z)"),
     ("neuron", "g * x", "g * x.sum()", "An axis was lost"),
     ("neuron", "* (1 - y)", "", "∂L/∂w[0] is"),
+    ("neuron", "g * x", "g * w", "x = [ 1.5   0.75 -2.  ]"),
+    ("least_squares", "2 * x.T", "2 * x", "The shapes given are: x (1, 2), w (2,), y (1,)."),
+    ("least_squares", "2 * x.T @ (x @ w - y)",
+     "sum(2 * (x[i] @ w - y[i]) * x[i] for i in range(len(y)))",
+     "The numbers are right. Now without the loop"),
     ("least_squares", " / len(y)", "", "A sum where a mean"),
     ("least_squares", "(x @ w - y)", "(y - x @ w)", "the sign is turned around"),
     ("paths", "product *= slope", "product += slope", "along a path derivatives multiply"),
@@ -64,10 +76,13 @@ MISTAKES = [
     ("order", "elif node not in seen:", "else:", "twice"),
     ("order", "return found", "return found[::-1]", "before its input"),
     ("order", "return found", "return found[:-1]", "is missing"),
-    ("backward", "+= gradients", "= gradients", "The gradient of"),
+    ("backward", "+= gradients", "= gradients", "is -8, and should be -3, where the slope from x"),
+    ("backward", "gradients[node] * slope", "slope", "The gradient of y is 3, and should be -12"),
     ("backward", "reversed(nodes)", "nodes", "The gradient of"),
     ("differences", "(f(right) - f(left)) / (2 * eps)", "(f(right) - f(x)) / eps", "falls with ε,"),
     ("differences", "x.copy(), x.copy()", "x, x.copy()", "x is not as it was"),
+    ("differences", "right[index] += eps\n    left[index] -= eps", "right += eps\n    left -= eps",
+     "the sum of the derivatives by all entries"),
     ("broadcast", "while g.ndim > len(shape):", "while False:", "sum over its uses"),
     ("broadcast", ", keepdims=True", "", "An axis was lost"),
     ("matmul", "to_x = g @ w.T", "to_x = w @ g.T", "Is something transposed?"),
@@ -113,6 +128,25 @@ def test_the_planted_bug_is_not_told_where_it_is(tmp_path):
     assert "gradients of b2 and w2 are right" in said
 
 
+@pytest.mark.parametrize("end_of_queue", [0, -1])
+def test_nodes_in_the_order_of_a_search_are_no_topological_order(end_of_queue, tmp_path):
+    said = verdict("order", f'''
+def order(end):
+    found, queue = [], [end]
+    seen = {{end}}
+    while queue:
+        node = queue.pop({end_of_queue})
+        found.append(node)
+        for x in node.inputs:
+            if x not in seen:
+                seen.add(x)
+                queue.append(x)
+    return found[::-1]
+''', tmp_path)
+    assert "stands before its input a in the order of" in said
+    assert "in the graph c of [a, b]" in said
+
+
 def test_endless_paths_are_told_without_waiting(tmp_path):
     said = verdict("backward", '''
 def backward(nodes):
@@ -144,7 +178,8 @@ def test_start_check_and_list(tmp_path, monkeypatch, capsys):
     done = (SOLUTIONS / "product.py").read_text(encoding="utf-8")
     Path("exercises/product.py").write_text(done, encoding="utf-8")
     assert cli.main(["exercise", "check", "product"]) == 0
-    assert capsys.readouterr().out == "product: right\n"
+    assert capsys.readouterr().out == (
+        "product: right\nnext: tinygrad-opt exercise start quotient\n")
     assert cli.main(["exercise", "start", "product"]) == 2             # the work is not overwritten
     assert Path("exercises/product.py").read_text(encoding="utf-8") == done
     cli.main(["exercise", "list"])
@@ -161,10 +196,32 @@ def test_what_makes_no_sense_is_told(arguments, words, tmp_path, monkeypatch, ca
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("name", "result", "words"), [
+    ("product", "g * b", "gradients() returns one thing, and should return 2: ∂L/∂a, ∂L/∂b."),
+    ("quotient", "g / b, -g * a / b**2, 0", "returns 3 things, and should return 2"),
+    ("neuron", "(w,)", "returns 1 thing, and should"),
+    ("matmul", "g @ w.T, x.T @ g, g", "should return 2: ∂L/∂x, ∂L/∂w."),
+    ("differences", "x", "∂f/∂x[0, 1] has the shape (2, 2), and should have ()."),
+    ("differences", "'six'", "is a str, and not an array of numbers"),
+    ("order", "3", "order() returns a int, and should return a list."),
+    ("order", "[[end]]", "cannot be judged (TypeError: unhashable type: 'list')"),
+    ("bug_gradient", "x.T @ x, x", "should return 4: ∂L/∂w1, ∂L/∂b1, ∂L/∂w2, ∂L/∂b2."),
+    ("nesterov", "p, v, gradient(p)", "should return 2: p, v."),
+])
+def test_results_of_another_kind_are_told(name, result, words, tmp_path):
+    """Results that the judge cannot even compare are wrong, too."""
+    text = (SOLUTIONS / f"{name}.py").read_text(encoding="utf-8")
+    body = r"(?m)(^def (?!loss).*\n)(?:    .*\n|\n)+"
+    path = tmp_path / f"{name}.py"
+    path.write_text(re.sub(body, rf"\1    return {result}\n", text), encoding="utf-8")
+    assert words in exercises.check(name, path)
+
+
 def test_a_solution_that_never_ends_or_kills_python_is_told(tmp_path, monkeypatch):
     path = tmp_path / "tanh.py"
-    path.write_text("import os\nos._exit(9)")
-    assert "exit code 9" in exercises.check("tanh", path)
+    for code in (9, 1, 0):
+        path.write_text(f"import os\nos._exit({code})")
+        assert f"exit code {code}" in exercises.check("tanh", path)
     monkeypatch.setattr(exercises, "PATIENCE", 0.5)
     path.write_text("while True: pass")
     assert "still running" in exercises.check("tanh", path)

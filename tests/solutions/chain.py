@@ -1,4 +1,4 @@
-"""The chain rule, twice.
+"""A chain of four functions.
 
 f(x) = exp(−sin²(x)). Return f′(x), for an array of x.
 """

@@ -1,7 +1,8 @@
 """Finite differences.
 
-f takes an array and returns a number. Return ∂f/∂x at the entry `index` of x, from two values of
-f at a distance ε from x, so that the error falls with ε². Leave x as it was.
+f takes an array and returns a number. Return the derivative of f by the one entry x[index], where
+index may be a tuple such as (0, 1), from two values of f at a distance ε = eps from x, so that the
+error falls with ε². Leave x as it was.
 """
 
 

@@ -66,4 +66,8 @@ def exercise(options: argparse.Namespace) -> int:
         found = exercises.check(name, file_of(name))
         wrong += bool(found)
         print(f"{name}: {found or 'right'}")
+    if options.name is not None and not wrong:
+        todo = [name for name in exercises.CHECKS if name not in started]
+        if todo:
+            print(f"next: tinygrad-opt exercise start {todo[0]}")
     return 1 if wrong else 0

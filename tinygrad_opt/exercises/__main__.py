@@ -9,6 +9,11 @@ if __name__ == "__main__":
     sys.stdout.reconfigure(encoding="utf-8")               # type: ignore[union-attr]
     try:
         CHECKS[sys.argv[1]].run(solution(sys.argv[2]))
+        print("right")
     except Wrong as wrong:
         print(wrong)
+        sys.exit(1)
+    except Exception as error:
+        print(f"What came back cannot be judged ({type(error).__name__}: {error}): is it what the"
+              " exercise asks for?")
         sys.exit(1)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import inspect
 import io
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from tinygrad_opt.symbols import Symbol, Trace, Untraceable, text
 from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.typing import Array, ArrayLike
 
-__all__ = ["Solution", "Wrong", "formula", "number", "same", "slopes", "solution"]
+__all__ = ["Solution", "Wrong", "formula", "number", "same", "several", "slopes", "solution"]
 
 
 class Wrong(Exception):
@@ -37,7 +38,8 @@ class Solution:
             return thing
 
         def called(*args: object, **kwargs: object) -> object:
-            with self.told(name):
+            given = {**dict(zip(inspect.signature(thing).parameters, args)), **kwargs}
+            with _told(self._path, name, given):
                 result = thing(*args, **kwargs)
             if result is None or result is ...:
                 number(f"What {name}() returns", result)
@@ -49,9 +51,19 @@ class Solution:
         """Errors of the learner's own code inside, with the line."""
         return _told(self._path, name)
 
+    def loops(self) -> bool:
+        """Whether the file has a loop or a comprehension."""
+        return any(isinstance(node, (ast.For, ast.While, ast.comprehension))
+                   for node in ast.walk(ast.parse(_source(self._path))))
+
+
+def _source(path: str) -> str:
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
 
 @contextlib.contextmanager
-def _told(path: str, name: str = "") -> Iterator[None]:
+def _told(path: str, name: str = "", given: Mapping[str, object] = {}) -> Iterator[None]:
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -59,7 +71,8 @@ def _told(path: str, name: str = "") -> Iterator[None]:
     except Wrong:
         raise
     except SyntaxError as error:
-        raise Wrong(f"Line {error.lineno} is not Python: {error.msg}.") from None
+        line = (error.text or "").strip()
+        raise Wrong(f"Line {error.lineno}, `{line}`, is not Python: {error.msg}.") from None
     except (Exception, SystemExit) as error:
         own = [frame for frame in traceback.extract_tb(error.__traceback__)
                if frame.filename == path]
@@ -67,14 +80,31 @@ def _told(path: str, name: str = "") -> Iterator[None]:
         if "ellipsis" in str(error):
             raise Wrong(f"{place.removesuffix(', raises')}: there is still a gap, the `...`, whose"
                         " value is used. Put your lines there.") from None
-        raise Wrong(f"{place} {type(error).__name__}: {error}") from None
+        raise Wrong(f"{place} {type(error).__name__}: {error}{_slip(error, given)}") from None
+
+
+def _slip(error: BaseException, given: Mapping[str, object]) -> str:
+    """What an error of Python or NumPy means, where its own words do not say it."""
+    said = str(error)
+    if isinstance(error, NameError):
+        name = error.name or ""
+        if name == "np":
+            return "; `import numpy as np` belongs at the top of the file"
+        return f"; NumPy's is np.{name}" if callable(getattr(np, name, None)) else ""
+    if "for ^" in said:
+        return "; a power is written ** in Python"
+    if "converted to Python scalar" in said:
+        return "; functions of `math` take one number, those of NumPy whole arrays"
+    shapes = [f"{name} {np.shape(x)}" for name, x in given.items() if isinstance(x, np.ndarray)]
+    if shapes and isinstance(error, (ValueError, IndexError)):
+        return f"\nThe shapes given are: {', '.join(shapes)}."
+    return ""
 
 
 def solution(path: str) -> Solution:
     """Run a learner's file."""
     names: dict[str, object] = {"__name__": "solution", "__file__": path}
-    with open(path, encoding="utf-8") as file:
-        source = file.read()
+    source = _source(path)
     with _told(path):
         exec(compile(source, path, "exec"), names)
     return Solution(path, names)
@@ -146,6 +176,23 @@ def same(what: str, got: object, want: ArrayLike, *, at: str = "", names: Sequen
     entry = (f" {names[i[-1]]}" if names else f"[{', '.join(map(str, i))}]") if i else ""
     said = f"{what}{entry} is {got[i]:.6g}, and should be {want[i]:.6g}{at}."
     raise Wrong(f"{said} {_cause(got, want, wrong)}".rstrip())
+
+
+def several(call: str, got: object, names: Sequence[str]) -> Sequence[object]:
+    """Results that come together.
+
+    Raises
+    ------
+    Wrong
+        If there are more or fewer of them than there are names.
+    """
+    many = isinstance(got, (tuple, list)) or (isinstance(got, np.ndarray) and got.ndim > 0)
+    things = [*got] if many else [got]                     # type: ignore[misc]
+    if not many or len(things) != len(names):
+        count = f"{len(things) if many else 'one'} thing{'s' * (len(things) != 1)}"
+        raise Wrong(f"{call}() returns {count}, and should return {len(names)}:"
+                    f" {', '.join(names)}.")
+    return things
 
 
 def number(what: str, x: object) -> Array:
