@@ -154,16 +154,6 @@ def _bincount(x: Array, /, weights: Array | None = None, minlength: int = 0) -> 
     return counts if weights is None else ops.scatter(weights, values_of(x), shape=counts.shape)
 
 
-@implements(np.tril)
-def _tril(m: Array, k: int = 0) -> Array:
-    return np.where(_on_or_below(m, k), m, 0)
-
-
-@implements(np.triu)
-def _triu(m: Array, k: int = 0) -> Array:
-    return np.where(_on_or_below(m, k - 1), 0, m)
-
-
 def _on_or_below(m: Array, k: int) -> np.ndarray:
     """Where the last two axes of m are on its k-th diagonal or below it."""
     rows, columns = (m.shape[-1:] + m.shape)[-2:]
@@ -171,31 +161,6 @@ def _on_or_below(m: Array, k: int) -> np.ndarray:
 
 
 # ---- of numbers ----------------------------------------------------------------------------------
-
-
-@implements(np.fmax)
-def _fmax(x: Array, y: Array) -> Array:
-    return np.maximum(np.where(np.isnan(x), y, x), np.where(np.isnan(y), x, y))
-
-
-@implements(np.fmin)
-def _fmin(x: Array, y: Array) -> Array:
-    return np.minimum(np.where(np.isnan(x), y, x), np.where(np.isnan(y), x, y))
-
-
-@implements(np.logaddexp2)
-def _logaddexp2(x: Array, y: Array) -> Array:
-    return np.logaddexp(x * math.log(2), y * math.log(2)) / math.log(2)
-
-
-@implements(np.deg2rad, np.radians)
-def _radians(x: Array) -> Array:
-    return x * (math.pi / 180)
-
-
-@implements(np.rad2deg, np.degrees)
-def _degrees(x: Array) -> Array:
-    return x * (180 / math.pi)
 
 
 @implements(np.sinc)
@@ -351,11 +316,6 @@ def _inner(a: Array, b: Array) -> Array:
     return _tensordot(a, b, axes=(-1, -1))
 
 
-@implements(np.vdot)
-def _vdot(a: Array, b: Array) -> Array:
-    return np.ravel(a) @ np.ravel(b)
-
-
 @implements(np.cross)
 def _cross(a: Array, b: Array, axisa: int = -1, axisb: int = -1, axisc: int = -1,
            axis: int | None = None) -> Array:
@@ -388,21 +348,6 @@ def _kron(a: Array, b: Array) -> Array:
 # depends on the choice gets none. Functions that do not, such as sums of eigenvalues, have theirs.
 
 
-@implements(np.linalg.solve)
-def _solve(a: Array, b: Array) -> Tensor:
-    return apply(ops.solve, as_operand(a), as_operand(b))
-
-
-@implements(np.linalg.inv)
-def _inv(a: Array) -> Tensor:
-    return apply(ops.solve, a, np.eye(a.shape[-1]))
-
-
-@implements(np.linalg.det)
-def _det(a: Array) -> Tensor:
-    return apply(ops.det, a)
-
-
 @implements(np.linalg.slogdet)
 def _slogdet(a: Array) -> tuple[Array, ...]:
     return type(np.linalg.slogdet(np.eye(1)))(*apply(ops.slogdet, a))
@@ -418,11 +363,6 @@ def _cholesky(a: Array, /, *, upper: bool = False) -> Tensor:
 def _eigh(a: Array, UPLO: str = "L") -> tuple[Array, ...]:
     pairs = ops.eigh(_symmetric(a, "eigh"))
     return type(np.linalg.eigh(np.eye(1)))(pairs[..., 0, :], pairs[..., 1:, :])
-
-
-@implements(np.linalg.eigvalsh)
-def _eigvalsh(a: Array, UPLO: str = "L") -> Array:
-    return _eigh(a)[0]
 
 
 def _symmetric(a: Array, name: str) -> Array:
@@ -489,16 +429,6 @@ def _each(
     return changed[0] if len(changed) == 1 else changed
 
 
-@implements(np.fliplr)
-def _fliplr(m: Array) -> Array:
-    return np.flip(m, 1)
-
-
-@implements(np.flipud)
-def _flipud(m: Array) -> Array:
-    return np.flip(m, 0)
-
-
 @implements(np.rot90)
 def _rot90(m: Array, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Array:
     turns = {0: m, 2: np.flip(m, tuple(axes))}
@@ -554,11 +484,6 @@ def _parts(arrays: Sequence[Array]) -> list[Array]:
     return [as_operand(a) for a in arrays]
 
 
-@implements(np.append)
-def _append(arr: Array, values: Array, axis: int | None = None) -> Array:
-    return np.concatenate([arr, values], axis=axis)
-
-
 @implements(np.vstack)
 def _vstack(tup: Sequence[Array], **options: object) -> Tensor:
     return _concatenate([np.atleast_2d(a) for a in tup], axis=0, **options)
@@ -600,16 +525,6 @@ def _split(ary: Array, indices_or_sections: Sections, axis: int = 0) -> list[Arr
     return _array_split(ary, indices_or_sections, axis)
 
 
-@implements(np.vsplit)
-def _vsplit(ary: Array, indices_or_sections: Sections) -> list[Array]:
-    return _split(ary, indices_or_sections, 0)
-
-
-@implements(np.hsplit)
-def _hsplit(ary: Array, indices_or_sections: Sections) -> list[Array]:
-    return _split(ary, indices_or_sections, 0 if ary.ndim == 1 else 1)
-
-
 # ---- sorting -------------------------------------------------------------------------------------
 
 
@@ -637,6 +552,30 @@ def _diag(v: Array, k: int = 0) -> Array:
     n = len(v) + abs(k)
     i = np.arange(len(v))
     return ops.scatter(v, (i - min(k, 0), i + max(k, 0)), shape=(n, n))
+
+
+# ---- what others make up -------------------------------------------------------------------------
+
+FUNCTIONS.update({
+    np.append: lambda arr, values, axis=None: np.concatenate([arr, values], axis),
+    np.degrees: lambda x: x * (180 / math.pi),
+    np.fliplr: lambda m: np.flip(m, 1),
+    np.flipud: lambda m: np.flip(m, 0),
+    np.fmax: lambda x, y: np.maximum(np.where(np.isnan(x), y, x), np.where(np.isnan(y), x, y)),
+    np.fmin: lambda x, y: np.minimum(np.where(np.isnan(x), y, x), np.where(np.isnan(y), x, y)),
+    np.hsplit: lambda ary, indices_or_sections: _split(ary, indices_or_sections, int(ary.ndim > 1)),
+    np.linalg.det: lambda a: apply(ops.det, a),
+    np.linalg.eigvalsh: lambda a, UPLO="L": _eigh(a)[0],
+    np.linalg.inv: lambda a: apply(ops.solve, a, np.eye(a.shape[-1])),
+    np.linalg.solve: lambda a, b: apply(ops.solve, as_operand(a), as_operand(b)),
+    np.logaddexp2: lambda x, y: np.logaddexp(x * math.log(2), y * math.log(2)) / math.log(2),
+    np.radians: lambda x: x * (math.pi / 180),
+    np.tril: lambda m, k=0: np.where(_on_or_below(m, k), m, 0),
+    np.triu: lambda m, k=0: np.where(_on_or_below(m, k - 1), 0, m),
+    np.vdot: lambda a, b: np.ravel(a) @ np.ravel(b),
+    np.vsplit: lambda ary, indices_or_sections: _split(ary, indices_or_sections, 0),
+})
+FUNCTIONS.update({np.deg2rad: FUNCTIONS[np.radians], np.rad2deg: FUNCTIONS[np.degrees]})
 
 
 # ---- the array API's names for the same ----------------------------------------------------------
