@@ -14,12 +14,14 @@ import numpy as np
 
 from tinygrad_opt.compiler.bound import put
 from tinygrad_opt.compiler.program import (
+    SETTING,
     Call,
     Program,
     Ref,
     Slot,
     address,
     changed,
+    gradients_set,
     is_random,
     members,
     owner_of,
@@ -45,8 +47,6 @@ from tinygrad_opt.tensor import (
     apply,
     deep_values,
     deliver,
-    forget_gradients,
-    set_gradient,
     values_of,
 )
 from tinygrad_opt.typing import Array, ArrayLike
@@ -195,11 +195,10 @@ class Recorder:
             self.added_to += [t for t, _ in arrived if t not in self._forgotten]
             self.calls.append(Call(action, (arrived,)))
         else:
-            if action is forget_gradients:
-                self._forgotten.update(args[0])
-            elif action is set_gradient:
-                self._forgotten.add(args[0])
-            self.calls.append(Call(action, self._refer_all(args, keep_tensors=True)))
+            call = Call(action, self._refer_all(args, keep_tensors=True))
+            if action in SETTING:
+                self._forgotten.update(t for t, _ in gradients_set(call))
+            self.calls.append(call)
         self._effects += 1
 
     def refuse(self, error: Callable[[object], Exception], x: object) -> NoReturn:

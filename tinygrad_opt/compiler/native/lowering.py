@@ -184,7 +184,7 @@ class Lowering:
                    for n in made for s in (*reads(n), writes(n)) if s >= 0):
                 raise Unknown
             return made
-        except (Unknown, Opaque, TypeError, AttributeError, KeyError):     # as of options
+        except (Unknown, Opaque, TypeError, AttributeError, KeyError):     # as of other options
             del self.slots[known:]
             return None
 
@@ -256,10 +256,7 @@ class Lowering:
 
     def _by_table(self, call: Call) -> Nodes:
         kernel = call.kernel
-        try:
-            row = _TABLE.get(kernel) or _rows(len(TABLE)).get(kernel)
-        except TypeError:                                  # it has no hash
-            raise Unknown from None
+        row = _TABLE.get(kernel) or _rows(len(TABLE)).get(kernel)
         if row is not None:
             return row(self, call.output, *call.inputs, **call.attrs)
         plain = PLAIN.get(kernel) or getattr(kernel, "plain", None)
@@ -501,12 +498,6 @@ def _add_windows(low: Lowering, out: int, w: Ref, size: Shape, stride: Shape,
     return nodes
 
 
-def _unwindowed(
-    low: Lowering, out: int, g: Ref, z: object, x: object, *, size: Shape, stride: Shape
-) -> Nodes:
-    return _add_windows(low, out, g, size, stride)
-
-
 def _joined(low: Lowering, out: int, arrays: Sequence[Ref], axis: int = 0) -> Nodes:
     """np.concatenate: each array copied into its part."""
     made, begin = low.slots[out], 0
@@ -626,10 +617,6 @@ def _scatter(low: Lowering, out: int, g: object, index: Index, shape: object = N
     return [*_zeros(low, out), *_over(low, place, low.term(g, low.dtype(out)))]
 
 
-def _unread(low: Lowering, out: int, g: object, z: object, x: object, index: Index) -> Nodes:
-    return _scatter(low, out, g, index)
-
-
 # ---- formulas ------------------------------------------------------------------------------------
 
 
@@ -695,20 +682,22 @@ PLAIN: dict[object, Callable[..., object]] = {
 }
 
 
+# of the first VJP of an operation
+_VJPS: dict[str, Row] = {
+    "windows": lambda low, out, g, z, x, **attrs: _add_windows(low, out, g, **attrs),
+    "getitem": lambda low, out, g, z, x, index: _scatter(low, out, g, index),
+    "take": _untake,
+}
+
+
 @functools.cache
 def _rows(count: int) -> dict[object, Row]:
-    """What later parts of the package have put into the operator table."""
+    """Rows of the operator table, into which later parts of the package put more."""
     rows: dict[object, Row] = {}
-    if "windows" in TABLE:
-        rows[_vjp("windows")] = _unwindowed
+    for name, row in _VJPS.items():
+        vjp = TABLE[name].vjps[0] if name in TABLE else None
+        if vjp is not None:
+            rows[Result(vjp)] = row
+    if "add_windows" in TABLE:
         rows[TABLE["add_windows"].kernel] = _add_windows
-    rows[_vjp("take")] = _untake
-    rows[_vjp("getitem")] = _unread
     return rows
-
-
-def _vjp(name: str) -> Result:
-    """The first VJP of a row."""
-    vjp = TABLE[name].vjps[0]
-    assert vjp is not None
-    return Result(vjp)
