@@ -345,6 +345,10 @@ BETWEEN = {                                # what users write between layers
     "reductions": lambda x: x - x.mean(axis=1, keepdims=True) + x.sum(axis=0) * x.max(axis=-1)[0],
     "smallest": lambda x: x - x.min(axis=1, keepdims=True) - nn.softmax(x) * nn.log_softmax(x),
     "activations": lambda x: nn.elu(x, 0.5) + nn.leaky_relu(x, 0.2) + nn.silu(x) + nn.gelu(x),
+    "products": lambda x: x.prod(axis=1) + x.prod(axis=0)[0] + x[0] @ x[1],
+    "norm": lambda x: x / x.norm(axis=1, keepdims=True), "trace": lambda x: np.trace(x),
+    "indices": lambda x: x[[0, 2, 0], :] * x[1, -1] + x[1:4],
+    "order": lambda x: np.transpose(x, (0, 1)) + np.swapaxes(x, 1, 0).sum() + x.transpose()[0, 0],
     "axes": lambda x: x.T.reshape(3, 6).swapaxes(0, 1) @ np.concatenate([x[:3], x[3:]]).T[:, :3].T,
 }
 
@@ -363,7 +367,11 @@ def test_what_stands_between_layers_is_the_same(library, name, capsys):
 
     x = data(6, 3, seed=4)
     y = np.zeros(Net()(x).shape)
-    text = script(Net(), "sgd:0.01", "mse", library, x, y, steps=3)
+    try:
+        text = script(Net(), "sgd:0.01", "mse", library, x, y, steps=3)
+    except ValueError as error:
+        assert library == "torch" and name in ("products", "norm", "trace")
+        pytest.skip(str(error))
     exec(text, {"__name__": "script"})
     expected = trained(Net(), optim.SGD(lr=0.01), nn.mse_loss, x, y, 3)
     np.testing.assert_allclose(losses_in(capsys.readouterr().out), expected, rtol=1e-5)
@@ -396,6 +404,28 @@ def test_layers_of_a_sequence_have_names_that_python_takes(capsys):
     code = str(text).replace('np.load(Path(__file__).with_suffix(".npz"))', "given")
     exec(code, {"given": text.arrays})
     expected = trained(model(), optim.SGD(lr=0.1), "mse", x, y, 3)
+    np.testing.assert_allclose(losses_in(capsys.readouterr().out), expected, rtol=1e-5)
+
+
+class Scaled(nn.Module):
+    """A parameter without axes."""
+
+    def __init__(self):
+        self.scale = tg.Tensor(np.float64(0.5), requires_grad=True)
+        self.layer = nn.Linear(3, 2, rng=0, dtype=np.float64)
+
+    def forward(self, x):
+        return self.layer(x) * self.scale
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_parameters_without_axes_stay_so(library, capsys):
+    pytest.importorskip(library)
+    x, y = data(4, 3), data(4, 2)
+    text = script(Scaled(), "sgd:0.1", "mse", library, x, y, steps=3)
+    assert text.arrays["scale"].shape == ()
+    exec(text, {})
+    expected = trained(Scaled(), optim.SGD(lr=0.1), "mse", x, y, 3)
     np.testing.assert_allclose(losses_in(capsys.readouterr().out), expected, rtol=1e-5)
 
 

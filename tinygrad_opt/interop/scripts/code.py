@@ -30,6 +30,7 @@ __all__ = [
     "repeated",
     "text_of",
     "tree_of",
+    "turns",
 ]
 
 # how strongly a text holds together, as Python has it
@@ -154,7 +155,7 @@ class _Writer:
         helper = self.helpers(x.function)
         options = {k: v for k, v in x.attrs.items()
                    if v is not np._NoValue and v is not None and v is not False}
-        if name in ("transpose", "swapaxes") and x.ndim == 2 and _is_method(x.function):
+        if _is_method(x.function) and turns(name, x.ndim, inputs[1:]):
             return f"{self.operand(inputs[0], ATOM)}.T"
         if name == "swapaxes" and inputs[1:] in ([-1, -2], [-2, -1]):
             return f"{self.operand(inputs[0], ATOM)}.mT"
@@ -219,12 +220,24 @@ class _Writer:
         raise Unsaid(f"a constant array of shape {x.shape}")
 
 
+def turns(name: str, ndim: int, axes: Iterable[object]) -> bool:
+    """Whether a call of ``transpose`` or ``swapaxes`` is ``x.T`` for a matrix x."""
+    if name not in ("transpose", "swapaxes") or ndim != 2:
+        return False
+    order = [int(n) % 2 for n in np.ravel([*axes])]
+    return order in ([], [1, 0]) or (name == "swapaxes" and order == [0, 1])
+
+
 def _is_method(function: object) -> bool:
     return inspect.ismethoddescriptor(function) and getattr(
         function, "__objclass__", None) is np.ndarray
 
 
-def indexed(index: object, operand: Callable[[object], str] = repr) -> str:
+def _as_list(part: object) -> str:
+    return repr(part.tolist() if isinstance(part, np.ndarray) else part)
+
+
+def indexed(index: object, operand: Callable[[object], str] = _as_list) -> str:
     """An index as it is typed between brackets, NumPy's integers as Python's."""
     return index_text(index, lambda part: str(int(part)) if isinstance(part, int | np.integer)
                       else operand(part))

@@ -59,9 +59,9 @@ def _linear(x: Array, w: Array, b: Array) -> Array:
 
 def _scatter(g: Array, index: Array | tuple[Array, ...], shape: Shape) -> Array:
     """Zeros of the shape, with g added where the index points."""
-    out = np.zeros(shape, g.dtype)
-    np.add.at(out, index, g)
-    return out
+    out = np.zeros(math.prod(shape), g.dtype)
+    np.add.at(out, np.arange(out.size).reshape(shape)[index], g)
+    return out.reshape(shape)
 
 
 # by kernel: what is written as a function of the script, from the source of its plain form
@@ -314,7 +314,7 @@ class Formulas:
 
     def _add(self, name: str, text: str) -> str:
         """Keep a function, under another name if one of that name says something else."""
-        text = re.sub(r"\bnp\.", f"{self.library}.", text)
+        text = re.sub(r"\bnp\.(?!errstate)", f"{self.library}.", text)
         body = text.partition("(")[2]
         number = 1
         while name in self.functions and self.functions[name].partition("(")[2] != body:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -16,12 +17,14 @@ from tinygrad_opt.tensor import Tensor
 
 __all__ = ["is_layer", "jax_script"]
 
-_OPERATIONS = {
+_OPERATIONS: dict[str, Callable[..., str]] = {
     **{name: f"jax.nn.{name}({{}})".format for name in ("relu", "sigmoid", "softplus", "silu")},
     "gelu": "jax.nn.gelu({}, approximate=False)".format,
     "gelu_tanh": "jax.nn.gelu({}, approximate=True)".format,
     "elu": lambda x, alpha=1.0: f"jax.nn.elu({x}, {alpha})",
     "leaky_relu": lambda x, slope=0.01: f"jax.nn.leaky_relu({x}, {slope})",
+    "norm": lambda x, axis=None, keepdims=False: (
+        f"jnp.linalg.norm({x}, axis={axis}, keepdims={keepdims})"),
     "softmax": lambda x, axis=-1: f"jax.nn.softmax({x}, axis={axis})",
     "log_softmax": lambda x, axis=-1: f"jax.nn.log_softmax({x}, axis={axis})",
 }

@@ -11,7 +11,7 @@ import numpy as np
 
 from tinygrad_opt import nn, optim
 from tinygrad_opt.interop.scripts.calls import Called, Recording, Step
-from tinygrad_opt.interop.scripts.code import BOUNDS, INFIX, Unsaid, indexed, literal
+from tinygrad_opt.interop.scripts.code import BOUNDS, INFIX, Unsaid, indexed, literal, turns
 from tinygrad_opt.interop.scripts.script_parts import Names, Sections
 from tinygrad_opt.interop.scripts.updates import learning_rate, update_of
 from tinygrad_opt.nn.module import Module
@@ -138,7 +138,7 @@ def _operation(t: Tensor, words: list[str], batch: int) -> str:
         return f"{first}[{indexed(t.inputs[1])}]"
     if name == "reshape":
         return f"{first}.reshape({_shape(t.shape, batch)})"
-    if name in ("swapaxes", "transpose") and t.ndim == 2:
+    if turns(name, t.ndim, [attrs["axes"]] if "axes" in attrs else [*attrs.values()]):
         return f"{first}.T"
     if name == "swapaxes":
         return f"{first}.swapaxes({', '.join(map(str, attrs.values()))})"

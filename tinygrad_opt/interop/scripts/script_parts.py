@@ -88,7 +88,7 @@ class Sections:
 
     def script(self, title: str, x: Array, y: Array, steps: int) -> Script:
         arrays = {**self.arrays, "x": x, "y": y}
-        arrays = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
+        arrays = {name: np.asarray(a, order="C") for name, a in arrays.items()}
         imports = list(self.imports)
         if _size(arrays) > SMALL:
             imports.insert(imports.index(""), "from pathlib import Path")
