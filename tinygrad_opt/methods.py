@@ -282,10 +282,7 @@ class Methods:
     @answers
     def sort(self, axis: int = -1) -> None:
         """Sort in place along the axis, as ``ndarray.sort``; ``np.sort`` gives a new Tensor."""
-        order = np.argsort(self, axis=axis, kind="stable")
-        grid = list(np.ogrid[tuple(slice(n) for n in self.shape)])
-        grid[axis] = order
-        self._become(ops.put, self[tuple(grid)], ...)
+        self._become(ops.put, self._apply(ops.sort, self, axis=axis), ...)
 
     def copy(self: M) -> M:
         """The same values in memory of its own, recorded."""

@@ -182,9 +182,7 @@ def _of_one_dtype(
             if vjp is not None and dtype is not None and x._array.dtype.kind != "f":
                 given[i] = x = Tensor(x, dtype=dtype, name=x.name)
                 arrays[i] = x._array
-        elif type(x) is ndarray and (vjp is None or (x.dtype is dtype and duck is None)):
-            continue                                       # an index, labels, a mask; or it fits
-        elif vjp is None:
+        elif vjp is None:                                  # an index, labels, a mask
             given[i] = arrays[i] = index_of(x)
         elif alone:
             given[i] = arrays[i] = _as_array(x, False, None)
