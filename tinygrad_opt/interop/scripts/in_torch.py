@@ -104,7 +104,8 @@ _NAMED = {name: f"torch.{name}" for name in (
     " sign floor ceil trunc maximum minimum where erf hypot arctan arctan2").split()} | {
     "absolute": "torch.abs", "softplus": "F.softplus", "silu": "F.silu", "gelu": "F.gelu"}
 _REDUCED = {"sum": "sum", "mean": "mean", "max": "amax", "min": "amin", "softmax": "softmax",
-            "log_softmax": "log_softmax", "logsumexp": "logsumexp"}
+            "log_softmax": "log_softmax", "logsumexp": "logsumexp", "prod": "prod", "norm": "norm",
+            "cumsum": "cumsum"}
 
 
 def _operation(t: Tensor, words: list[str], batch: int) -> str:
@@ -121,6 +122,8 @@ def _operation(t: Tensor, words: list[str], batch: int) -> str:
     if name in BOUNDS and any(map(_is_number, words)):
         x, bound = words if _is_number(words[1]) else words[::-1]
         return f"torch.clamp({x}, {BOUNDS[name]}={bound})"
+    if name == "einsum":
+        return f"torch.einsum({attrs['subscripts']!r}, {', '.join(words)})"
     if name == "clip":
         return f"torch.clamp({', '.join(words)})"
     if name in _NAMED and not attrs:
