@@ -102,6 +102,7 @@ MISTAKES = [
     ("nesterov", "gradient(p + mu * v)", "gradient(p)", "where the gradient is taken"),
     ("adam", "(1 - self.beta2**t)", "1", "v̂ ← v / 1"),
     ("adam", "np.sqrt(v_hat) + self.eps", "v_hat + self.eps", "after step 1"),
+    ("adam", "np.sqrt(v_hat) + self.eps", "np.sqrt(v_hat)", "with gradients of about 1e-08"),
     ("schedule", "(1 + math.cos", "(1 - math.cos", "at t = 10"),
     ("clip", "min(1, limit / norm)", "limit / norm", "short enough"),
     ("clip", "g * factor", "g.__imul__(factor)", "have changed"),

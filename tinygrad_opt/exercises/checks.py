@@ -388,8 +388,8 @@ def loop(solution: Solution) -> None:
 # ---- 8: optimizers -------------------------------------------------------------------------------
 
 
-def _rule(solution: Solution, name: str, right: optim.Optimizer) -> None:
-    """A rule beside the package's own, on the same gradients."""
+def _rule(solution: Solution, name: str, right: optim.Optimizer, size: float = 1.0) -> None:
+    """A rule beside the package's own, on the same gradients of about the same size."""
     kind = getattr(solution, name)
     mine, theirs = {"p": np.array([1.0, -2.0])}, {"p": np.array([1.0, -2.0])}
     opt = kind(lr=0.1)
@@ -399,12 +399,13 @@ def _rule(solution: Solution, name: str, right: optim.Optimizer) -> None:
     for what, x in zip(("p", *opt.accumulators()), made or (None,)):
         same(f"The shape of the new {what}", np.shape(number(f"The new {what}", x)), (2,))
     for t in range(1, 31):
-        g = {"p": np.array([3.0, 0.5]) * theirs["p"] + math.sin(t)}
+        g = {"p": size * (np.array([3.0, 0.5]) * theirs["p"] + math.sin(t))}
         with solution.told("rule"):
             opt.update(mine, g)
         right.update(theirs, g)
         try:
-            same("p", mine["p"], theirs["p"], at=f" after step {t}")
+            same("p", mine["p"], theirs["p"], at=f" after step {t}"
+                 + (f" with gradients of about {size:g}" if size != 1 else ""))
         except Wrong as wrong:
             said = f"\nYour rule says:\n{opt.formula}" if str(opt.formula) else ""
             raise Wrong(f"{wrong}{said}") from None
@@ -444,6 +445,7 @@ def nesterov(solution: Solution) -> None:
 @exercise(8)
 def adam(solution: Solution) -> None:
     _rule(solution, "Adam", optim.Adam(lr=0.1))
+    _rule(solution, "Adam", optim.Adam(lr=0.1), size=1e-8)               # where ε counts
 
 
 @exercise(8)
