@@ -311,7 +311,7 @@ class Recorder:
         if memory is not None:                             # a part of a temporary
             self._view(made, *memory)
             return True
-        reads = list(slots_in((call.inputs, call.attrs)))
+        reads = slots_in((call.inputs, call.attrs))
         for s in reads:                                    # a part of what is outside
             base = self._root(s)
             outside = self.slots[base].array

@@ -340,23 +340,25 @@ def _short(array: Array) -> str:
     return np.array2string(array, threshold=4, edgeitems=2, precision=4).replace("\n", "")
 
 
-def members(x: object) -> Iterator[object]:
+_NESTED = list, tuple, dict              # made once: unions of types would be made at each call
+_RANDOM = np.random.Generator, np.random.RandomState
+
+
+def members(x: object) -> list[object]:
     """What is in lists, tuples and dicts, and in those that are in them; anything else itself."""
-    if isinstance(x, list | tuple | dict):
-        for v in x.values() if isinstance(x, dict) else x:
-            yield from members(v)
-    else:
-        yield x
+    if not isinstance(x, _NESTED):
+        return [x]
+    return [m for v in (x.values() if isinstance(x, dict) else x) for m in members(v)]
 
 
-def slots_in(x: object) -> Iterator[int]:
+def slots_in(x: object) -> list[int]:
     """The slots that inputs refer to."""
-    return (v.slot for v in members(x) if isinstance(v, Ref))
+    return [v.slot for v in members(x) if isinstance(v, Ref)]
 
 
 def is_random(values: Iterable[object]) -> bool:
     """Whether a generator of random numbers is among them."""
-    return any(isinstance(x, np.random.Generator | np.random.RandomState) for x in values)
+    return any(isinstance(x, _RANDOM) for x in values)
 
 
 SETTING = (deliver, forget_gradients, set_gradient)       # effects that move no array

@@ -142,7 +142,7 @@ def slots_of(term: Term) -> list[tuple[int, bool]]:
 def reads(node: Node) -> list[int]:
     """The slots that a node reads."""
     if isinstance(node, Call):
-        return [*slots_in((node.inputs, node.attrs))]
+        return slots_in((node.inputs, node.attrs))
     if isinstance(node, Pairs):
         return [node.a, node.b]
     if isinstance(node, Scatter):
