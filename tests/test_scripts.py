@@ -494,3 +494,12 @@ def test_wrong_arguments_are_told():
         script(lambda x: x, "adam", "mse", "torch")
     with pytest.raises(ValueError, match="give a batch"):
         script(cnn(nn.MaxPool2d(2)), "adam", "cross_entropy", "torch")
+
+
+def test_rounding_is_not_taken_for_another_result():
+    """Far from 0, a mean is rounded by more than what is left after it."""
+    x = 100 + data(60, 3, seed=5)
+    model = nn.Sequential(nn.Linear(3, 8, rng=0), nn.BatchNorm1d(8), nn.ReLU(),
+                          nn.Linear(8, 4, rng=1))
+    text = script(model, "adamw", "cross_entropy", "numpy", x, np.arange(60) % 4)
+    assert "is_duck" not in text and "lambda" not in text

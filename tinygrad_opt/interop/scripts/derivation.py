@@ -247,8 +247,9 @@ class Formulas:
         given = [trace.symbol(w, a) if isinstance(a, np.ndarray) else a
                  for w, a in zip(words, arrays)]
         made = function(*given, **t.attrs)
+        size = np.max(np.abs(value), initial=1.0, where=np.isfinite(value))
         if not isinstance(made, Symbol) or not np.allclose(
-                made.array, value, rtol=1e-4, atol=1e-6, equal_nan=True):
+                made.array, value, rtol=1e-4, atol=1e-5 * size, equal_nan=True):
             raise Untraceable("it changes what it was given")
         return trace, made
 
@@ -263,8 +264,8 @@ class Formulas:
     def _copied(self, function: Callable[..., object]) -> str:
         """The name of a function of the package that has been copied into the script."""
         function = as_written(_BY_SOURCE.get(function, function))
-        name: str = function.__name__.strip("_")
-        if not function.__module__.startswith("tinygrad_opt"):
+        name = getattr(function, "__name__", repr(function)).strip("_")
+        if not name.isidentifier() or not function.__module__.startswith("tinygrad_opt"):
             raise Unsaid(f"the function {name}")
         if name not in self.functions:
             self.functions[name] = ""                      # its own helpers stand before it

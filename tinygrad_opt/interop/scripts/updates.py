@@ -61,8 +61,10 @@ def refuse_options(optimizer: Optimizer, model: Module) -> None:
     if optimizer.t:
         raise Unsaid(f"an optimizer that has taken {optimizer.t} steps: give a new one")
     for name in ("overrides", "frozen", "check_finite"):
-        if getattr(optimizer, name):
-            raise Unsaid(f"{name}={getattr(optimizer, name)!r} of {type(optimizer).__name__}")
+        if value := getattr(optimizer, name):
+            if name == "overrides":
+                value = {pattern: dict(options) for pattern, options in value.items()}
+            raise Unsaid(f"{name}={value!r} of {type(optimizer).__name__}")
     if isinstance(optimizer.lr, tuple):
         raise Unsaid("rates of stacked models")
 
