@@ -253,3 +253,40 @@ def test_a_users_module_is_answered_by_its_own_name():
 
     with pytest.raises(TypeError, match=r"Net\(\) has no argument 'widht'; did you mean 'width'"):
         Net(widht=3)
+
+
+@pytest.mark.parametrize(("typed", "said"), {
+    "import tinygrad_opt.nn.functional as F": "its functions are in nn itself",
+    "from tinygrad_opt.nn import CrossEntropyLoss": "nn.cross_entropy",
+    "from tinygrad_opt.utils.data import DataLoader": "data.minibatches",
+    "from tinygrad_opt.data import DataLoader": "data.minibatches",
+    "from tinygrad_opt.optim.lr_scheduler import StepLR": "optim.schedules.cosine",
+    "from tinygrad_opt import manual_seed": "tg.seed(0)",
+    "from tinygrad_opt import jit": "tg.compile",
+}.items())
+def test_imports_are_answered_as_attributes_are(typed, said):
+    with pytest.raises(ImportError, match=re.escape(said)):
+        exec(typed, {})
+
+
+@pytest.mark.parametrize("typed", [
+    "import tinygrad_opt.nothing", "from tinygrad_opt.nn import Linaer", "import tinygrad_other"])
+def test_other_imports_that_fail_say_what_python_says(typed):
+    with pytest.raises(ImportError, match=r"No module named|cannot import name"):
+        exec(typed, {})
+
+
+def test_groups_of_parameters_are_told_to_be_overrides():
+    weight = tg.Tensor([1.0], requires_grad=True)
+    with pytest.raises(TypeError, match=r"got a list; groups are named by overrides=\{"):
+        optim.AdamW([{"params": [weight], "weight_decay": 0.1}])
+    with pytest.raises(TypeError, match=r"got a list$"):
+        optim.AdamW([weight])
+
+
+def test_a_state_inside_a_file_is_named(tmp_path):
+    model = nn.Linear(2, 3)
+    path = tg.save(tmp_path / "state.npz", model.state_dict())
+    with pytest.raises(tg.CheckpointError, match=r"model is not known here: is state\['model'\]"):
+        model.load_state_dict(tg.load(path))
+    model.load_state_dict(tg.load(path)["model"])

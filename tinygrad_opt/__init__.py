@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from sys import meta_path
 from typing import TYPE_CHECKING
 
 # for their effects: numpy_functions teaches Tensors NumPy's functions, and nn registers its rows
@@ -130,6 +131,23 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted(globals().keys() | _LATER.keys())
+
+
+class _Elsewhere:
+    """Asked last where an import finds nothing: says what other libraries' names are here."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        package, _, last = name.rpartition(".")
+        if package.partition(".")[0] == "tinygrad_opt":
+            from tinygrad_opt.hints import of_others
+
+            if cure := of_others(package.rpartition(".")[2], last):
+                raise ImportError(f"{package} has no {last!r}; {cure}", name=name)
+
+
+if not any(finder.__module__ == __name__ for finder in meta_path if isinstance(finder, type)):
+    meta_path.append(_Elsewhere)                           # once, however often it is reloaded
 
 
 def _notebook_view(t: Tensor) -> dict[str, str]:

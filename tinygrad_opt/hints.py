@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from importlib import import_module
 from typing import NoReturn, TypeVar, cast
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from tinygrad_opt.errors import nearest
 
-__all__ = ["answer_names", "answers", "hint", "missing", "nothing_called"]
+__all__ = ["answer_names", "answers", "hint", "missing", "nothing_called", "of_others"]
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
@@ -28,12 +28,15 @@ LOOP = "training is a function: tg.fit(model, x, y, loss=..., optimizer=optim.Ad
 FUNCTIONS = "losses are functions: loss = nn.{}(prediction, y)"
 CLIP = "an option of the optimizer: optim.Adam(params, clip_norm=1.0), or clip_value="
 DICT = "parameters are a dict name -> Tensor: for name, p in model.parameters().items()"
+SCHEDULE = ("a schedule is the lr, counted in steps, not epochs: optim.Adam(params,"
+            " lr=optim.schedules.cosine(0.1, epochs * batches))")
 WHOLE = "tg.save(path, model, optimizer) and tg.load(path, model, optimizer)"
 
 PYTORCH = {
     "tinygrad_opt": {
         "tensor": "tg.Tensor(...)", "as_tensor": "tg.Tensor(...)", "from_numpy": "tg.Tensor(array)",
-        "FloatTensor": "tg.Tensor(...)", "manual_seed": "tg.seed(0)",
+        "FloatTensor": "tg.Tensor(...)",
+        "manual_seed": "tg.seed(0) for weights and dropout; splits and batches take rng=",
         "zeros": NUMPY, "ones": NUMPY, "eye": NUMPY, "arange": NUMPY, "linspace": NUMPY,
         "full": NUMPY, "empty": NUMPY, "zeros_like": NUMPY, "ones_like": NUMPY,
         "rand": "tg.Tensor(np.random.default_rng(0).random(shape))",
@@ -156,7 +159,7 @@ PYTORCH = {
         "StepLR": "a schedule is the lr: optim.Adam(params, lr=optim.schedules.step(...))",
         "RAdam": "optim.Adam with a warm-up: lr=optim.schedules.warm_up(...)",
         "LBFGS": "optim.minimize(f, params, method='lbfgs')",
-        "lr_scheduler": "a schedule is the lr: optim.Adam(params, lr=optim.schedules.cosine(...))",
+        "lr_scheduler": SCHEDULE, "CosineAnnealingLR": SCHEDULE,
     },
     "options": {
         "betas": "beta1=0.9, beta2=0.999", "alpha": "lr, or rho for RMSprop", "lr_decay": "decay",
@@ -170,9 +173,10 @@ PYTORCH = {
         "defaults": "the options themselves, as in opt.lr", "defaults_": "as in opt.lr",
     },
     "data": {
-        "DataLoader": "for x, y in data.minibatches(x, y, batch_size, rng=0)",
+        "DataLoader": "for x, y in data.minibatches(x, y, batch_size, rng=rng), with one rng ="
+        " np.random.default_rng(0) for all epochs",
         "TensorDataset": "the arrays x and y themselves", "Dataset": "the arrays x and y",
-        "random_split": "data.train_test_split(x, y)", "Subset": "x[indices], y[indices]",
+        "random_split": "data.train_test_split(x, y, rng=0)", "Subset": "x[indices], y[indices]",
         "MNIST": "data.digits(), or data.idx(path) for files of MNIST",
     },
     "viz": {"make_dot": "tg.draw(loss)"},
@@ -185,7 +189,8 @@ PYTORCH = {
     "interop": {"torch": "nn.to_torch(model), nn.from_torch(model, state)"},
     "schedules": {
         "StepLR": "schedules.step", "MultiStepLR": "a.then(b, after=t) joins schedules",
-        "ExponentialLR": "schedules.exponential", "CosineAnnealingLR": "schedules.cosine",
+        "ExponentialLR": "schedules.exponential",
+        "CosineAnnealingLR": "schedules.cosine, which stays at its end",
         "OneCycleLR": "schedules.one_cycle", "LinearLR": "schedules.warm_up",
         "LambdaLR": "any function t -> lr", "ReduceLROnPlateau": "schedules.reduce_on_plateau",
     },
@@ -386,6 +391,12 @@ LIBRARIES: dict[str, dict[str, dict[str, str]]] = {
 def hint(owner: str, name: str, known: Iterable[str]) -> str:
     """How a message goes on after a name that is not there."""
     known = set(known)
+    return (of_others(owner, name, known) or (_elsewhere(name) if owner in PARTS else "")
+            or nearest(name, known))
+
+
+def of_others(owner: str, name: str, known: Collection[str] = ()) -> str:
+    """What another library's name is here; nothing if none has it."""
     cures = [(library, table[owner][name]) for library, table in LIBRARIES.items()
              if name in table.get(owner, {})]
     if owner in ("arguments", "options"):      # another name for it, if there is one, then advice
@@ -395,7 +406,7 @@ def hint(owner: str, name: str, known: Iterable[str]) -> str:
     for library, cure in cures:
         whose = f"{library}'s {name} " if library else ""
         return f"{whose}here: {cure}"
-    return (_elsewhere(name) if owner in PARTS else "") or nearest(name, known)
+    return ""
 
 
 PARTS = "tinygrad_opt", "nn", "optim", "data", "train", "viz"

@@ -59,7 +59,8 @@ MODEL = (
              help="split: an operation and its result are two boxes, as in lectures"),
     argument("--detail", type=int, choices=(0, 1, 2), metavar="N",
              help="0: names and operations; 1: and shapes; 2: and numbers (default: what fits)"),
-    TITLE,
+    argument("--title", default="", metavar="TEXT",
+             help="what it is called: in the text, to screen readers and in a page's tab"),
     *MODEL,
     examples="""
     tinygrad-opt draw "tanh(a*b + c)" a=2 b=-3 c=10

@@ -302,7 +302,9 @@ class Module:
             unrepeatable(captured_write, next(iter(own.values())))
         values = {path: asarray(values_of(x)) for path, x in state.items()}
         problems = [f"{path} is missing" for path in own if path not in values]
-        problems += [f"{path} is not known here" for path in values if path not in own]
+        problems += [f"{path} is not known here"
+                     + isinstance(state[path], Mapping) * f": is state[{path!r}] meant?"
+                     for path in values if path not in own]
         written: dict[int, str] = {}
         for path in [path for path in own if path in values]:
             target, value = values_of(own[path]), values[path]

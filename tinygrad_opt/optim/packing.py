@@ -173,8 +173,10 @@ def bound(who: str, params: object) -> dict[str, Entry]:
     """An entry for each parameter, tied ones once; refuses what is not a dict of leaves."""
     if not isinstance(params, Mapping):
         got = f"a {type(params).__name__}"
+        groups = isinstance(params, list) and any(isinstance(x, Mapping) for x in params)
         raise TypeError(
             f"{who} needs a dict name -> Tensor such as model.parameters(), got {got}"
+            + groups * "; groups are named by overrides={'*.bias': {'weight_decay': 0.0}}"
         )
     if not params:
         raise ValueError(f"{who} got no parameters: the dict is empty")
