@@ -204,7 +204,7 @@ def test_what_makes_no_sense_is_told(arguments, words, tmp_path, monkeypatch, ca
     ("matmul", "g @ w.T, x.T @ g, g", "should return 2: ∂L/∂x, ∂L/∂w."),
     ("differences", "x", "∂f/∂x[0, 1] has the shape (2, 2), and should have ()."),
     ("differences", "'six'", "is a str, and not an array of numbers"),
-    ("order", "3", "order() returns a int, and should return a list."),
+    ("order", "3", "order() returns int, and should return a list."),
     ("order", "[[end]]", "cannot be judged (TypeError: unhashable type: 'list')"),
     ("bug_gradient", "x.T @ x, x", "should return 4: ∂L/∂w1, ∂L/∂b1, ∂L/∂w2, ∂L/∂b2."),
     ("nesterov", "p, v, gradient(p)", "should return 2: p, v."),

@@ -67,7 +67,9 @@ def exercise(options: argparse.Namespace) -> int:
         wrong += bool(found)
         print(f"{name}: {found or 'right'}")
     if options.name is not None and not wrong:
-        todo = [name for name in exercises.CHECKS if name not in started]
-        if todo:
-            print(f"next: tinygrad-opt exercise start {todo[0]}")
+        known = [*exercises.CHECKS]
+        for later in known[known.index(options.name) + 1 :]:
+            if later not in started:
+                print(f"next: tinygrad-opt exercise start {later}")
+                break
     return 1 if wrong else 0

@@ -193,7 +193,7 @@ def order(solution: Solution) -> None:
 
 def _in_order(got: object, wanted: set[Node], end: Node) -> None:
     if not isinstance(got, (list, tuple)):
-        raise Wrong(f"order() returns a {type(got).__name__}, and should return a list.")
+        raise Wrong(f"order() returns {type(got).__name__}, and should return a list.")
     graph = f", in the graph {_edges(wanted)}" if 1 < len(wanted) < 9 else ""
     if len({*got}) < len(got):
         twice = next(x for x in got if got.count(x) > 1)
@@ -232,7 +232,7 @@ def backward(solution: Solution) -> None:
 
 def _gradients(got: object, nodes: list[Node], want: dict[str, float]) -> None:
     if not isinstance(got, dict):
-        raise Wrong(f"backward() returns a {type(got).__name__}, and should return a dict.")
+        raise Wrong(f"backward() returns {type(got).__name__}, and should return a dict.")
     at = ""
     if len(nodes) < 9:
         slopes = [f"{x} to {n} is {s:g}" for n in nodes for x, s in zip(n.inputs, n.slopes)]
