@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["contrary", "plot_batch_sizes", "plot_batches", "plot_compare", "plot_history",
            "plot_steps", "scale_of"]
 
+BESIDE = {"epoch", "seconds", "update_ratio"}  # columns that have no panel unless asked for
 CROWD = 5                                      # runs whose ranges do not hide each other
-WORDS = {"lr": "learning rate", "gradient_norm": "‖gradient‖", "update_ratio": "‖Δp‖ / ‖p‖",
-         "seconds": "seconds"}
+WORDS = {"lr": "learning rate", "gradient_norm": "‖gradient‖", "update_ratio": "‖Δp‖ / ‖p‖"}
 Columns: TypeAlias = Mapping[str, Sequence[float]]            # a History, or a dict like one
 HUES = {"loss": "value", "lr": "purple", "gradient_norm": "gradient"}
 
@@ -68,43 +68,31 @@ def plot_history(
     ValueError
         If a column is not there, or nothing was recorded.
     """
-    skip = {"epoch", "seconds", "update_ratio"}
     if not isinstance(history, Mapping):
         raise TypeError("plot_history draws a History, as fit returns it, or a dict of columns; got"
                         f" {type(history).__name__}")
-    given = [c for c in history if c not in skip] if columns is None else list(columns)
-    missing = [c for c in given if c not in history]
-    if missing:
+    given = [c for c in history if c not in BESIDE] if columns is None else list(columns)
+    if missing := [c for c in given if c not in history]:
         raise ValueError(f"no column {missing[0]!r} was recorded; there are: {', '.join(history)}.")
-    shown = list(dict.fromkeys(c.removeprefix("val_") for c in given))
-    epochs = np.asarray(history["epoch"] if "epoch" in history
-                        else np.arange(1, 1 + max(len(history[c]) for c in given)))
-    if not shown or not len(epochs):
+    curves = {c: np.asarray(history[c], float) for c in given}
+    panels = {name: {c: curves[c] for c in (name, f"val_{name}") if c in given}
+              for name in (c.removeprefix("val_") for c in given)}
+    longest = max(map(len, curves.values()), default=0)
+    epochs = np.asarray(history.get("epoch", range(1, 1 + longest)))
+    if not curves or not len(epochs):
         raise ValueError("the history is empty: nothing has been recorded yet.")
-    high = [1.6 if i == 0 else 1.0 for i in range(len(shown))]
-    numbers = {"epoch": epochs, **{c: np.asarray(history[c], float) for c in given}}
+    high = [1.6] + [1.0] * (len(panels) - 1)
     spans = contrary(history) if mark_contrary else []
-    with drawing((6.4, 0.8 + 1.25 * sum(high)), numbers, **options) as (made, page):
-        axes = made.subplots(len(shown), 1, sharex=True, squeeze=False, height_ratios=high)[:, 0]
-        for name, ax in zip(shown, axes):
-            hue = page.color(HUES.get(name.removeprefix("val_"), "green"))
-            parts = [c for c in (name, f"val_{name}") if c in given]
-            for part in parts:
-                _curve(ax, epochs, numbers[part], hue, part, page)
-            values = np.concatenate([numbers[part] for part in parts])
-            scale_of(ax, values, log if "loss" in name else None if name == "gradient_norm"
-                     else False)
-            ax.set_ylabel(WORDS.get(name, name))
-            if name == "lr":
-                ax.set_ylim(bottom=0)
+    size, numbers = (6.4, 0.8 + 1.25 * sum(high)), {"epoch": epochs, **curves}
+    with drawing(size, numbers, **options) as (made, page):
+        axes = made.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=high)[:, 0]
+        for ax, (name, parts) in zip(axes, panels.items()):
+            _panel(ax, epochs, name, parts, log, page)
             for span in spans:
                 ax.axvspan(*span, color=page.alarm, alpha=0.15, linewidth=0)
-            if len(parts) > 1:
-                ax.legend(loc="best")
         if spans:
             axes[0].set_title("shaded: loss and accuracy fall", fontsize=9, color=page.alarm)
-        axes[-1].set_xlabel("epoch")
-        axes[-1].set_xlim(min(epochs[0], epochs[-1] - 1e-9), epochs[-1])
+        axes[-1].set(xlabel="epoch", xlim=(min(epochs[0], epochs[-1] - 1e-9), epochs[-1]))
         axes[-1].xaxis.get_major_locator().set_params(integer=True)
         made.align_ylabels(axes)
     return made
@@ -372,6 +360,20 @@ def _seeds(name: str, given: Columns | Sequence[Columns], column: str) -> list[C
         there = ", ".join(seeds[0]) if seeds else "no run"
         raise ValueError(f"{name} has no column {column!r}; there are: {there}.")
     return seeds
+
+
+def _panel(ax: Axes, epochs: Array, name: str, curves: Mapping[str, Array], log: bool | None,
+           page: Theme) -> None:
+    """One quantity against the epochs, of training and of validation."""
+    for part, values in curves.items():
+        _curve(ax, epochs, values, page.color(HUES.get(name, "green")), part, page)
+    by_size = None if name == "gradient_norm" else False
+    scale_of(ax, np.concatenate([*curves.values()]), log if "loss" in name else by_size)
+    ax.set_ylabel(WORDS.get(name, name))
+    if name == "lr":
+        ax.set_ylim(bottom=0)
+    if len(curves) > 1:
+        ax.legend(loc="best")
 
 
 def _curve(ax: Axes, epochs: Array, values: Array, hue: str, name: str, page: Theme) -> None:
