@@ -254,7 +254,7 @@ def test_conjugate_gradients_solve_a_quadratic_in_at_most_n_steps(n):
     found = optim.conjugate_gradient(
         lambda x: 0.5 * (x @ (Tensor(a) @ x.reshape(n, 1))).sum() - (x * b).sum(), np.zeros(n))
     assert found.converged and found.steps <= n
-    np.testing.assert_allclose(found.params, np.linalg.solve(a, b), rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(found.x, np.linalg.solve(a, b), rtol=1e-7, atol=1e-9)
     assert len(found.path) == len(found.values) == found.steps + 1
 
 
@@ -263,7 +263,7 @@ def test_conjugate_gradients_solve_rosenbrock_over_a_dict():
     found = optim.conjugate_gradient(
         lambda p: ((1 - p["x"]) ** 2 + 100 * (p["y"] - p["x"] ** 2) ** 2).sum(), start)
     assert found.converged and found.steps < 100
-    np.testing.assert_allclose([found.params["x"][0], found.params["y"][0]], 1, rtol=1e-6)
+    np.testing.assert_allclose([found.x["x"][0], found.x["y"][0]], 1, rtol=1e-6)
     assert start["x"][0] == -1.2
     assert all(b <= a * (1 + 1e-12) for a, b in pairwise(found.values))
 
@@ -272,8 +272,8 @@ def test_conjugate_gradients_solve_rosenbrock_over_a_dict():
 def test_minimize_follows_any_optimizer_to_the_bottom(method):
     found = optim.minimize(lambda x: ((x - 2) ** 2).sum(), [0.0, 5.0], method, steps=2000,
                            tol=1e-3, lr=lambda t: 0.1 / (1 + 0.02 * t))
-    assert found and found.value == found.values[-1] == pytest.approx(0, abs=1e-6)
-    np.testing.assert_allclose(found.params, 2, atol=1e-3)
+    assert found and found.fun == found.values[-1] == pytest.approx(0, abs=1e-6)
+    np.testing.assert_allclose(found.x, 2, atol=1e-3)
 
 
 def test_a_minimisation_that_explodes_or_runs_out_of_steps_says_so():

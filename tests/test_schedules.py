@@ -143,7 +143,7 @@ def test_a_copied_plateau_goes_on_by_itself(copied):
     second = copied(first)
     assert [second.feed(2.0), second(0), first(0)] == [0.5, 0.5, 1.0]
     assert repr(second) == repr(first) and again(second).state_dict()["lr"] == 1.0
-    assert isinstance(second, schedules.Plateau)
+    assert isinstance(second, schedules.reduce_on_plateau)
 
 
 def test_a_composed_plateau_is_copied_whole():

@@ -66,16 +66,6 @@ class Result:
     def __bool__(self) -> bool:
         return self.converged
 
-    @property
-    def params(self) -> Any:
-        """The same as `x`."""
-        return self.x
-
-    @property
-    def value(self) -> float:
-        """The same as `fun`."""
-        return self.fun
-
     def _repr_html_(self) -> str:
         return html_table([("", "result"), *(
             (f.name, getattr(self, f.name)) for f in fields(self) if f.repr)])

@@ -30,7 +30,6 @@ from tinygrad_opt.optim.options import Check, flag, number, rate, whole
 from tinygrad_opt.typing import Array, dataclass_transform
 
 __all__ = [
-    "Plateau",
     "Schedule",
     "constant",
     "cosine",
@@ -460,9 +459,6 @@ class reduce_on_plateau(Schedule):
         lr, best = _rate("lr", state["lr"]), float(state["best"])
         waited = whole("waited", state["waited"], 0)
         self.lr, self.best, self.waited = lr, best, waited
-
-
-Plateau = reduce_on_plateau
 
 
 if not TYPE_CHECKING:
