@@ -49,25 +49,21 @@ def plot_heat_map(
     matplotlib.figure.Figure
     """
     rest = [name for name in names if name not in (x, y)]
-    across = x or (rest.pop(0) if rest else None)
-    down = y or (rest.pop(0) if rest else None)
-    for name in (across, down):
-        if name is not None and not any(name in row for row in rows):
+    across, down = (given or (rest.pop(0) if rest else "") for given in (x, y))
+    for name in filter(None, (across, down)):
+        if not any(name in row for row in rows):
             raise ValueError(f"no option is called {name!r}; {nearest(name, names)}")
-    if across is None:
+    if not across:
         raise ValueError("a heat map needs an option that differs between trials")
-    columns = _levels(row[across] for row in rows)
-    lines = _levels(row[down] for row in rows) if down else [""]
-    best = np.full((len(lines), len(columns)), np.nan)
-    tried = np.zeros(best.shape, bool)
-    better = np.fmin if mode == "min" else np.fmax
-    line_of = {repr(level): i for i, level in enumerate(lines)}
-    column_of = {repr(level): i for i, level in enumerate(columns)}
+    columns, lines = (_levels(row.get(name, "") for row in rows) for name in (across, down))
+    found: dict[tuple[str, str], list[float]] = {}         # values by line and column
     for row in rows:
-        at = line_of[repr(row[down] if down else "")], column_of[repr(row[across])]
-        value = _value(row, by)
-        tried[at] = True
-        best[at] = better(best[at], value if math.isfinite(value) else math.nan)
+        cell = repr(row.get(down, "")), repr(row.get(across, ""))
+        found.setdefault(cell, []).append(_value(row, by))
+    cells = [[found.get((repr(line), repr(column)), []) for column in columns] for line in lines]
+    better = min if mode == "min" else max
+    best = np.array([[better(filter(math.isfinite, values), default=math.nan) for values in line]
+                     for line in cells])
     numbers = {across: np.tile(_text(columns), len(lines)), by: best.ravel()}
     if down:
         numbers[down] = np.repeat(_text(lines), len(columns))
@@ -77,9 +73,9 @@ def plot_heat_map(
         shown, scale = _scaled(best)
         colors = through(ordered(5, page)[:: 1 if mode == "min" else -1])
         image = ax.imshow(shown, cmap=colors, aspect="auto")
-        _write_cells(ax, image.to_rgba(shown), best, tried, page)
+        _write_cells(ax, image.to_rgba(shown), best, cells, page)
         ax.set(xticks=range(len(columns)), xticklabels=_text(columns), xlabel=across)
-        ax.set(yticks=range(len(lines)), yticklabels=_text(lines), ylabel=down or "")
+        ax.set(yticks=range(len(lines)), yticklabels=_text(lines), ylabel=down)
         ax.grid(False)
         ax.spines[:].set_visible(False)
         ax.tick_params(length=0)
@@ -88,7 +84,9 @@ def plot_heat_map(
     return made
 
 
-def _write_cells(ax: Axes, colors: Array, best: Array, tried: Array, page: Theme) -> None:
+def _write_cells(
+    ax: Axes, colors: Array, best: Array, cells: Sequence[Sequence[object]], page: Theme
+) -> None:
     """Numbers into the cells; a cross where no trial came to a number."""
     from matplotlib.colors import to_rgb
 
@@ -98,7 +96,7 @@ def _write_cells(ax: Axes, colors: Array, best: Array, tried: Array, page: Theme
             bright = 0.3 * red + 0.59 * green + 0.11 * blue > 0.5
             ax.text(j, i, f"{value:.3g}", ha="center", va="center", fontsize=8,
                     color="#000000" if bright else "#FFFFFF")
-        elif tried[i, j]:
+        elif cells[i][j]:
             ax.text(j, i, "×", ha="center", va="center", fontsize=12, color=to_rgb(page.alarm))
 
 
