@@ -18,7 +18,7 @@ from tinygrad_opt.viz.steps.derivatives import Derivatives, plain_number, said
 
 __all__ = ["Words", "bare", "called", "names_in", "shape_text", "told"]
 
-RESULTS, INPUTS, GRADIENTS = "zyuv", "xyuvwpqrst", "gδγ"      # placeholders, the first that is free
+RESULTS, INPUTS, GRADIENTS = "zyuvz", "xyuvwpqrst…", "gδγg"   # the first that is free, or the last
 LONGEST_NAME = 14
 
 
@@ -69,23 +69,23 @@ class Words:
     def __init__(self, z: Tensor, names: Mapping[Tensor, str], given: Collection[str] = ()) -> None:
         assert z.op is not None
         self.z, self.op, self.names = z, z.op, names
-        free = [c for c in INPUTS if c not in given]
-        self.g = next((c for c in GRADIENTS if c not in given), "g")
-        self.result = _short(names.get(z) or z.name) or next(
-            (c for c in RESULTS if c not in given), "z")
+        self.g = _free(GRADIENTS, given)
+        self.result = _short(names.get(z) or z.name) or _free(RESULTS, given)
         taken: dict[str, object] = {self.result: z, self.g: None}
-        self.symbols: list[str] = []
-        for x in z.inputs:
-            name = _short(names.get(x) or x.name, given) if type(x) is Tensor else ""
-            if x is None or plain_number(x):
-                self.symbols.append("–" if x is None else _number(x))
-                continue
-            known = next((s for s, t in taken.items() if t is x), "")
-            if known or not name or name in taken:
-                name = known or next((c for c in free if c not in taken), "…")
-            taken[name] = x
-            self.symbols.append(name)
+        self.symbols = [self._symbol(x, taken, given) for x in z.inputs]
         self.single = z.size == 1 and all(np.size(values_of(x)) == 1 for x in z.inputs)
+
+    def _symbol(self, x: object, taken: dict[str, object], given: Collection[str]) -> str:
+        """What an input is called, which is taken from then on; a number is told."""
+        if x is None or plain_number(x):
+            return "–" if x is None else _number(x)
+        for known in (s for s, t in taken.items() if t is x):
+            return known
+        name = _short(self.names.get(x) or x.name, given) if type(x) is Tensor else ""
+        if not name or name in taken:
+            name = _free(INPUTS, {*given, *taken})
+        taken[name] = x
+        return name
 
     @functools.cached_property
     def derivatives(self) -> Derivatives:
@@ -229,6 +229,10 @@ def _short(name: str | None, given: Collection[str] = ()) -> str:
         name = name.rpartition(".")[2]
     fits = len(name) <= LONGEST_NAME and re.fullmatch(r"\w+", name) and letter(name) == name
     return name if fits and not name[0].isdecimal() else ""
+
+
+def _free(letters: str, taken: Collection[str]) -> str:
+    return next((c for c in letters if c not in taken), letters[-1])
 
 
 def _number(x: object) -> str:
