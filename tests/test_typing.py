@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import tinygrad_opt as tg
-from tinygrad_opt import nn, optim, viz
+from tinygrad_opt import interop, nn, optim, viz
 from tinygrad_opt.optim.options import number, option
 
 ROOT = Path(__file__).parents[1]
@@ -126,10 +126,14 @@ def test_the_script_runs(capsys):
 # ---- the package itself --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("part", [tg, nn, viz], ids=lambda part: part.__name__)
+@pytest.mark.parametrize("part", [tg, nn, viz, interop], ids=lambda part: part.__name__)
 def test_type_checkers_see_the_names_that_are_imported_later(part):
-    later = part._MODULE_OF if part is viz else part._LATER
-    seen = {alias.asname or alias.name for block in ast.parse(Path(part.__file__).read_text()).body
+    tree = ast.parse(Path(part.__file__).read_text())
+    (call,) = [node for node in ast.walk(tree) if isinstance(node, ast.Call)
+               and ast.unparse(node.func) == "imported_later"]
+    homes, modules = ast.literal_eval(call.args[1]), [m.value.value for m in call.keywords]
+    later = " ".join([*homes.values(), *modules]).replace("steps.formula", "").split()
+    seen = {alias.asname or alias.name for block in tree.body
             if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.dump(block.test)
             for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
     assert {*later} <= seen and {*later} <= {*part.__all__}

@@ -26,6 +26,7 @@ from tinygrad_opt.errors import (
     ShapeError,
     TinygradOptError,
 )
+from tinygrad_opt.hints import imported_later
 from tinygrad_opt.ops import op
 from tinygrad_opt.tensor import Tensor, history, no_grad, set_default_dtype
 
@@ -86,51 +87,17 @@ __all__ = [
     "viz",
 ]
 
-# where the names live that are imported when they are first used
-_LATER = {
-    "History": "tinygrad_opt.train",
-    "compile": "tinygrad_opt.compiler",
-    "data": "tinygrad_opt",
-    "detect_nonfinite": "tinygrad_opt.nonfinite",
-    "diagnose": "tinygrad_opt.train",
-    "draw": "tinygrad_opt.viz",
-    "fit": "tinygrad_opt.train",
-    "grad": "tinygrad_opt.autograd",
-    "gradcheck": "tinygrad_opt.autograd",
-    "hessian": "tinygrad_opt.autograd",
-    "hvp": "tinygrad_opt.autograd",
-    "interop": "tinygrad_opt",
-    "jacobian": "tinygrad_opt.autograd",
-    "live": "tinygrad_opt",
-    "load": "tinygrad_opt.checkpoint",
-    "optim": "tinygrad_opt",
-    "parallel": "tinygrad_opt",
-    "playback": "tinygrad_opt.viz",
-    "playground": "tinygrad_opt.live",
-    "save": "tinygrad_opt.checkpoint",
-    "seed": "tinygrad_opt.nn.init",
-    "train": "tinygrad_opt",
-    "value_and_grad": "tinygrad_opt.autograd",
-    "viz": "tinygrad_opt",
-}
-
-
-def __getattr__(name: str) -> object:
-    from importlib import import_module
-
-    home = _LATER.get(name)
-    if home is None:
-        from tinygrad_opt.hints import missing
-
-        raise missing("tinygrad_opt", name, __all__)
-    if home == __name__:
-        return import_module(f"{home}.{name}")
-    value = globals()[name] = getattr(import_module(home), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(globals().keys() | _LATER.keys())
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = imported_later(__name__, {
+        "autograd": "grad gradcheck hessian hvp jacobian value_and_grad",
+        "checkpoint": "load save",
+        "compiler": "compile",
+        "live": "playground",
+        "nn.init": "seed",
+        "nonfinite": "detect_nonfinite",
+        "train": "History diagnose fit",
+        "viz": "draw playback",
+    }, modules="data interop live optim parallel train viz")
 
 
 class _Elsewhere:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Collection, Iterable
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping
 from importlib import import_module
 from typing import NoReturn, TypeVar, cast
 
@@ -467,6 +468,37 @@ def nothing_called(owner: str, known: Iterable[str]) -> Callable[[str], object]:
         raise missing(owner, name, known)
 
     return refuse
+
+
+def imported_later(
+    package: str, homes: Mapping[str, str], modules: str = "",
+) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
+    """``__getattr__`` and ``__dir__`` of a package that imports names when they are first used.
+
+    Parameters
+    ----------
+    package : str
+        Its ``__name__``; it has its ``__all__``.
+    homes : dict of str to str
+        Names, put apart by spaces, by the module in the package where they live.
+    modules : str
+        Modules in the package that are such names themselves.
+    """
+    module_of = {name: home for home, names in homes.items() for name in names.split()}
+    module_named = {path.rpartition(".")[2]: path for path in modules.split()}
+    space = vars(sys.modules[package])
+    refuse = nothing_called(package.rpartition(".")[2], space["__all__"])
+
+    def find(name: str) -> object:
+        if name in module_named:
+            space[name] = import_module(f"{package}.{module_named[name]}")
+        elif name in module_of:
+            space[name] = getattr(import_module(f"{package}.{module_of[name]}"), name)
+        else:
+            refuse(name)
+        return space[name]
+
+    return find, lambda: sorted({*space, *space["__all__"]})
 
 
 def answers(function: Function) -> Function:

@@ -7,8 +7,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from tinygrad_opt.hints import imported_later
 
 if TYPE_CHECKING:
     from tinygrad_opt.interop import onnx
@@ -17,15 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TinyClassifier", "TinyRegressor", "onnx", "script"]
 
-# where the names live, none of which is imported before it is used
-_HOMES = {"TinyClassifier": "sklearn", "TinyRegressor": "sklearn", "onnx": "onnx",
-          "script": "scripts"}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        from tinygrad_opt.hints import missing
-
-        raise missing("interop", name, __all__)
-    home = import_module(f"{__name__}.{_HOMES[name]}")
-    return home if _HOMES[name] == name else getattr(home, name)
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = imported_later(__name__, {
+        "scripts": "script",
+        "sklearn": "TinyClassifier TinyRegressor",
+    }, modules="onnx")

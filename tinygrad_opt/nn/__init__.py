@@ -6,7 +6,7 @@ A layer is a `Module`: call it with a batch, rows are samples. Most are a functi
 
 from typing import TYPE_CHECKING
 
-from tinygrad_opt.hints import nothing_called
+from tinygrad_opt.hints import imported_later
 from tinygrad_opt.nn import init
 from tinygrad_opt.nn.activations import (
     ELU,
@@ -103,27 +103,10 @@ __all__ = [
     "tanh", "to_torch", "unstack",
 ]
 
-# where the names live that are imported when they are first used
-_LATER = {
-    "Stack": "stacking",
-    "Summary": "summary",
-    "from_torch": "torch_state",
-    "rebuild": "blueprint",
-    "stack": "stacking",
-    "to_torch": "torch_state",
-    "unstack": "stacking",
-}
-
 if not TYPE_CHECKING:
-    _nothing = nothing_called("nn", __all__)
-
-    def __getattr__(name):
-        if name not in _LATER:
-            return _nothing(name)
-        from importlib import import_module
-
-        value = globals()[name] = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
-        return value
-
-    def __dir__():
-        return sorted({*globals(), *__all__})
+    __getattr__, __dir__ = imported_later(__name__, {
+        "blueprint": "rebuild",
+        "stacking": "Stack stack unstack",
+        "summary": "Summary",
+        "torch_state": "from_torch to_torch",
+    })

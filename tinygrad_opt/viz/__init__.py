@@ -12,10 +12,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
-from tinygrad_opt.hints import missing
+from tinygrad_opt.hints import imported_later
 from tinygrad_opt.viz.graph.draw import GraphView, draw, notebook_bundle
 from tinygrad_opt.viz.graph.model import Cluster, Edge, Graph, Node, Row
 from tinygrad_opt.viz.graph.modules import scope
@@ -55,29 +54,6 @@ if TYPE_CHECKING:                          # as type checkers and editors see th
     from tinygrad_opt.viz.steps.page import playback
     from tinygrad_opt.viz.tables import save_numbers
 
-_NAMES_IN = {                              # imported when one of them is asked for
-    "animation.film": "Film save_gif",
-    "plots.decision_regions": "decision_regions",
-    "plots.descents": "animate_descent descend_1d plot_descent",
-    "plots.layers": "plot_layers",
-    "plots.learning_curves": (
-        "contrary plot_batch_sizes plot_batches plot_compare plot_history plot_steps"),
-    "plots.learning_rates": "lr_find plot_learning_rates plot_schedule",
-    "plots.loss_landscape": "Waypoints loss_landscape",
-    "plots.models": (
-        "plot_attention plot_confusion plot_gradient_flow plot_samples plot_weights"),
-    "plots.races": "Race animate_race follow plot_race race",
-    "plots.sparse_inputs": "learn_sparse plot_sparse",
-    "plots.sweeps": "plot_heat_map plot_parallel_coordinates",
-    "plots.surfaces": "SURFACES Surface sampled sigmoid_neuron surface",
-    "plots.training_animation": "TrainingRecorder animate_training",
-    "plots.training_report": "report",
-    "steps.explanation": "explain",
-    "steps.page": "playback",
-    "tables": "save_numbers",
-}
-_MODULE_OF = {name: module for module, names in _NAMES_IN.items() for name in names.split()}
-
 __all__ = [
     "SURFACES", "Cluster", "Edge", "Film", "Graph", "GraphView", "Node", "Race", "Row", "Surface",
     "TrainingRecorder", "Waypoints", "animate_descent", "animate_race", "animate_training",
@@ -90,17 +66,25 @@ __all__ = [
     "sigmoid_neuron", "surface", "trace",
 ]
 
-
 if not TYPE_CHECKING:
-    def __getattr__(name: str) -> object:
-        if name == "formula":
-            return import_module(f"{__name__}.steps.formula")
-        module = _MODULE_OF.get(name)
-        if module is None:
-            raise missing("viz", name, __all__)
-        value = getattr(import_module(f"{__name__}.{module}"), name)
-        globals()[name] = value
-        return value
-
-    def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+    __getattr__, __dir__ = imported_later(__name__, {
+        "animation.film": "Film save_gif",
+        "plots.decision_regions": "decision_regions",
+        "plots.descents": "animate_descent descend_1d plot_descent",
+        "plots.layers": "plot_layers",
+        "plots.learning_curves": (
+            "contrary plot_batch_sizes plot_batches plot_compare plot_history plot_steps"),
+        "plots.learning_rates": "lr_find plot_learning_rates plot_schedule",
+        "plots.loss_landscape": "Waypoints loss_landscape",
+        "plots.models": (
+            "plot_attention plot_confusion plot_gradient_flow plot_samples plot_weights"),
+        "plots.races": "Race animate_race follow plot_race race",
+        "plots.sparse_inputs": "learn_sparse plot_sparse",
+        "plots.sweeps": "plot_heat_map plot_parallel_coordinates",
+        "plots.surfaces": "SURFACES Surface sampled sigmoid_neuron surface",
+        "plots.training_animation": "TrainingRecorder animate_training",
+        "plots.training_report": "report",
+        "steps.explanation": "explain",
+        "steps.page": "playback",
+        "tables": "save_numbers",
+    }, modules="steps.formula")
