@@ -1010,6 +1010,8 @@ def test_what_is_kept_outside_of_a_step_is_refused_with_its_line(keep):
     lambda x, a: setattr(Tensor(a), "data", np.ones(2)), lambda x, a: Tensor(a).__iadd__(1.0),
     lambda x, a: Tensor(a).__setitem__(0, 1.0),
     lambda x, a: (Tensor(a, requires_grad=True) * x)._repr_mimebundle_(),
+    lambda x, a: np.cumsum(x, out=a), lambda x, a: x.cumsum(out=a), lambda x, a: np.add.at(a, 0, x),
+    lambda x, a: np.einsum("i->i", x, out=a), lambda x, a: a.__setitem__(0, x[0]),
 ])
 def test_writing_and_showing_in_a_step_is_refused(write):
     a = np.zeros(2)

@@ -41,7 +41,7 @@ from tinygrad_opt.errors import (
 from tinygrad_opt.kernels import is_duck
 from tinygrad_opt.ops import TABLE, Joint, Op, VJPs
 from tinygrad_opt.recording import nested, tick, tracer
-from tinygrad_opt.symbols import ABOUT_THE_SHAPE, Symbol, Trace, plain
+from tinygrad_opt.symbols import ABOUT_THE_SHAPE, WRITING, Symbol, Trace, plain
 from tinygrad_opt.tensor import (
     Tensor,
     apply,
@@ -486,7 +486,7 @@ class ArgumentArray(Symbol):
                            args: Sequence[object], kwargs: Mapping[str, object]) -> object:
         if Tensor in types:
             return NotImplemented
-        if func in (np.copyto, np.put, np.putmask, np.place, np.put_along_axis, np.fill_diagonal):
+        if func in WRITING or kwargs.get("out") is not None:
             self._refuse_write()
         return super().__array_function__(func, types, args, kwargs)
 
@@ -502,8 +502,14 @@ class ArgumentArray(Symbol):
         member = getattr(self.array, name)
         if not callable(member):
             return member
-        method = getattr(np.ndarray, name)
-        return lambda *args, **attrs: self.trace.call(method, (self, *args), attrs)
+        return functools.partial(self._call, getattr(np.ndarray, name))
+
+    def _call(
+        self, method: Callable[..., object], *args: object, out: object = None, **attrs: object
+    ) -> Any:
+        if out is not None:
+            self._refuse_write()
+        return self.trace.call(method, (self, *args), attrs)
 
     def __iter__(self, *args: object) -> Iterator[object]:
         return (self[i] for i in range(len(self)))

@@ -106,9 +106,12 @@ class CompiledStep(Generic[P, R]):
             given = [_fed(x, name, recorder) for x, name in zip(args, self._names())]
             named = {name: _fed(x, name, recorder) for name, x in kwargs.items()}
             result = self.function(*given, **named)
+        except Exception:
+            if recorder.refusal is None:
+                raise
         finally:
             tracer.reset(token)
-        if recorder.refusal is not None:                   # which the function has caught
+        if recorder.refusal is not None:                   # which the function or NumPy has caught
             raise recorder.refusal
         program, result = recorder.program(result), handed_out(result)
         del given, named                                   # and all that the capture has made

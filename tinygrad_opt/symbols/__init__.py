@@ -14,6 +14,7 @@ What such an expression cannot repeat faithfully raises `Untraceable`.
 from tinygrad_opt.symbols.inplace import InPlace
 from tinygrad_opt.symbols.symbol import (
     ABOUT_THE_SHAPE,
+    WRITING,
     Symbol,
     Trace,
     Untraceable,
@@ -36,6 +37,7 @@ __all__ = [
     "ABOUT_THE_SHAPE",
     "LATEX",
     "UNICODE",
+    "WRITING",
     "InPlace",
     "Symbol",
     "Trace",

@@ -15,7 +15,8 @@ from tinygrad_opt.ops import Op
 from tinygrad_opt.recording import nested
 from tinygrad_opt.typing import Array
 
-__all__ = ["ABOUT_THE_SHAPE", "Symbol", "Trace", "Untraceable", "inside", "name_of", "plain"]
+__all__ = ["ABOUT_THE_SHAPE", "WRITING", "Symbol", "Trace", "Untraceable", "inside", "name_of",
+           "plain"]
 
 
 T = TypeVar("T")
@@ -175,7 +176,7 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
         plain_form = getattr(func, "plain", None)
         if plain_form is not None and not self.trace.keeps_primitives:
             return plain_form(*args, **kwargs)
-        if func in _WRITING or "out" in kwargs:
+        if func in WRITING or "out" in kwargs:
             raise Untraceable(f"{name_of(func)} writes into an array")
         return self.trace.call(func, args, dict(kwargs))
 
@@ -211,7 +212,7 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
 
 _CHANGING = {"fill", "itemset", "partition", "resize", "setfield", "setflags", "sort", "byteswap",
              "tofile", "tolist", "tobytes", "item", "dump", "dumps", "view", "nonzero"}
-_WRITING = {np.copyto, np.put, np.putmask, np.place, np.put_along_axis, np.fill_diagonal}
+WRITING = {np.copyto, np.put, np.putmask, np.place, np.put_along_axis, np.fill_diagonal}
 ABOUT_THE_SHAPE = {np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.common_type}
 
 
