@@ -81,6 +81,17 @@ def test_nothing_is_said_of_a_healthy_run(name):
     assert history.findings == []
 
 
+def test_a_schedule_that_has_come_to_rest_is_no_fault():
+    model, lr = nn.MLP([2, 8, 3], rng=0), optim.schedules.cosine(0.01, 60)
+    history = tg.fit(model, *SPIRAL, loss="cross_entropy", optimizer=optim.Adam(lr=lr), seed=0,
+                     batch_size=32, epochs=40, progress=False)
+    assert history.steps["lr"][-1] == 0 and history.findings == []
+    many = nn.stack([nn.MLP([2, 8, 3], rng=k) for k in range(2)])
+    history = tg.fit(many, *SPIRAL, loss=many.loss(nn.cross_entropy), epochs=10, seed=0,
+                     optimizer=optim.Adam(lr=[0.01, 0.02]), progress=False)
+    assert history.findings == []
+
+
 def fitted(diagnose, **options):
     """All that can be told of a run that goes wrong, and of what was captured in it."""
     model = nn.MLP([2, 32, 3], norm="batch", dropout=0.4, rng=0)

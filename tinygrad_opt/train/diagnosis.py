@@ -573,7 +573,10 @@ class Watch(Callback):
                 self.seen.append(probe_of(run.parameters, x, y, prediction, loss))
 
     def _updates(self, run: Run) -> dict[str, float]:
-        """‖Δp‖ / ‖p‖ of the weights in the latest step."""
+        """‖Δp‖ / ‖p‖ of the weights in the latest step; none where its schedule all but rests."""
+        rates = run.history.steps["lr"][self.start:]       # those of stacked models are lists
+        if np.max(rates[-1]) < 1e-3 * np.max(rates):
+            return {}
         return {name: rms(p._array - self.kept[name]) / max(rms(self.kept[name]), 1e-30)
                 for name, p in run.parameters.items() if p.ndim > 1 and p.requires_grad}
 
