@@ -235,6 +235,11 @@ def test_a_race_says_who_came_to_rest_where_no_minimum_is_known():
     assert str(result).count("rests elsewhere") == len(result.tracks)
 
 
+def test_where_no_minimum_is_known_none_rests_elsewhere():
+    result = race(lambda x, y: x ** 2 + y ** 2, {"SGD": optim.SGD(lr=0.3)}, (1.0, 1.0), steps=60)
+    assert "at rest" in str(result) and "elsewhere" not in str(result)
+
+
 
 def test_heights_are_told_from_the_minimum_that_the_grid_misses():
     pytest.importorskip("matplotlib")

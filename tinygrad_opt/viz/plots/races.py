@@ -71,7 +71,9 @@ class Race(Table):
     def _stuck(self, track: Track) -> str:
         """What there is to say of a track that has not arrived: whether it has come to rest."""
         last = np.hypot(*(np.ptp(track.points[-1 - track.steps // 4:], axis=0) / self.surface.size))
-        return "rests elsewhere" if track.steps > 9 and last < 0.01 else ""
+        if track.steps <= 9 or last >= 0.01:
+            return ""
+        return "rests elsewhere" if self.surface.minima else "at rest"
 
     def _rows(self) -> list[list[str]]:
         """Where each ended, and after how many steps it stayed at a minimum."""
