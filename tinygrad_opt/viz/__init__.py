@@ -54,16 +54,17 @@ if TYPE_CHECKING:                          # as type checkers and editors see th
     from tinygrad_opt.viz.steps.page import playback
     from tinygrad_opt.viz.tables import save_numbers
 
-__all__ = [
-    "SURFACES", "Cluster", "Edge", "Film", "Graph", "GraphView", "Node", "Race", "Row", "Surface",
-    "TrainingRecorder", "Waypoints", "animate_descent", "animate_race", "animate_training",
-    "contrary", "decision_regions", "descend_1d", "draw", "explain", "follow", "learn_sparse",
-    "loss_landscape", "lr_find", "notebook_bundle", "playback", "plot_attention",
-    "plot_batch_sizes", "plot_batches", "plot_compare", "plot_confusion", "plot_descent",
-    "plot_gradient_flow", "plot_heat_map", "plot_history", "plot_layers", "plot_learning_rates",
-    "plot_parallel_coordinates", "plot_race", "plot_samples", "plot_schedule", "plot_sparse",
-    "plot_steps", "plot_weights", "race", "report", "sampled", "save_gif", "save_numbers", "scope",
-    "sigmoid_neuron", "surface", "trace",
+__all__ = [                                # noqa: RUF022 (as the reference shows them)
+    "draw", "playback", "explain", "trace", "scope", "report",
+    "animate_descent", "animate_race", "animate_training", "contrary", "decision_regions",
+    "descend_1d", "follow", "learn_sparse", "loss_landscape", "lr_find", "notebook_bundle",
+    "plot_attention", "plot_batch_sizes", "plot_batches", "plot_compare", "plot_confusion",
+    "plot_descent", "plot_gradient_flow", "plot_heat_map", "plot_history", "plot_layers",
+    "plot_learning_rates", "plot_parallel_coordinates", "plot_race", "plot_samples",
+    "plot_schedule", "plot_sparse", "plot_steps", "plot_weights", "race", "sampled", "save_gif",
+    "save_numbers", "sigmoid_neuron", "surface",
+    "SURFACES", "Cluster", "Edge", "Film", "Graph", "GraphView", "Node", "Race", "Row",
+    "Surface", "TrainingRecorder", "Waypoints",
 ]
 
 if not TYPE_CHECKING:
