@@ -1,6 +1,7 @@
 """What hands from other libraries type, and what they are told: what, and what to try."""
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -174,7 +175,23 @@ MORE = {
     "nn.Linear(2, 3, init='he_normal')": "kaiming_normal",
     "nn.init.glorot_uniform": "xavier_uniform",
 }
-ALL = {**TENSOR, **PACKAGE, **NETWORKS, **TRAINING, **MORE}
+# and what was typed in a third round, by hands that had not seen the tables
+COLD = {
+    "optim.schedules.cosine(0.1, T_max=10)": "T_max here: steps",
+    "optim.schedules.step(0.1, step_size=10)": "step_size here: every",
+    "data.standardize(x, axis=0)": "standardize() has no argument 'axis'",
+    "data.train_test_split(x, y, stratify=y)": "True or False", "np.linalg.svd(t[0])": "matrices",
+    "t.flatten(start_dim=1)": "t.reshape(len(t), -1)", "t.flatten(1)": "called as Tensor.flatten()",
+    "t.squeeze_(0)": "nothing works in place", "t.addmm(t, t)": "c + a @ b",
+    "t.nansum()": "np.isnan", "t.lerp(t, 0.5)": "end - t", "t.repeat_interleave(2)": "t.repeat",
+    "t.is_floating_point()": "t.dtype.kind", "tg.autograd.Function": "tg.op",
+    "nn.MLP([2, 3], activation='swish')": "silu",
+    "nn.MLP([2, 3], activation='logistic')": "sigmoid",
+    "nn.Conv2d(3, 4, 3)(np.ones((2, 5, 5, 3)))": "np.moveaxis(x, -1, 1)",
+    "nn.Linear(9, 2)(np.ones((4, 3, 3)))": "x.reshape(len(x), -1)",
+    "nn.Linear(9, 2)(np.ones((4, 3)))": "give it 9 features, or make the layer for 3",
+}
+ALL = {**TENSOR, **PACKAGE, **NETWORKS, **TRAINING, **MORE, **COLD}
 
 
 def space():
@@ -203,7 +220,8 @@ def test_hints_are_for_names_that_are_not_there(library, owner):
     places = {"tinygrad_opt": tg, "Tensor": tg.Tensor, "nn": nn, "History": tg.History,
               "GraphView": viz.GraphView, "interop": tg.interop, "Module": nn.Module,
               "optim": optim, "Optimizer": optim.Optimizer, "data": data, "train": train,
-              "viz": viz, "init": nn.init, "schedules": optim.schedules}
+              "viz": viz, "init": nn.init, "schedules": optim.schedules,
+              "autograd": tg.autograd, "activations": SimpleNamespace(**nn.activations._BY_NAME)}
     if owner == "onnx":
         places[owner] = pytest.importorskip("onnx") and tg.interop.onnx
     if owner == "options":
@@ -233,6 +251,12 @@ def test_what_hints_tell_is_there():
 
 
 SUBMODULES = {"tensor", "autograd"}            # which stand in the place of the function
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
+def test_what_editors_complete_is_there_and_no_hint(shape):
+    t = tg.Tensor(np.ones(shape), requires_grad=True)
+    assert {"mT", "reshape", "grad"} <= {*dir(t)} and not {"cuda", "view", "zero_"} & {*dir(t)}
 
 
 def test_errors_from_inside_stay_as_they_are():

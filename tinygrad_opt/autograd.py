@@ -16,13 +16,13 @@ import functools
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
 from tinygrad_opt import ops
 from tinygrad_opt.errors import GradientError, GraphError, ShapeError
-from tinygrad_opt.hints import answers
+from tinygrad_opt.hints import answers, nothing_called
 from tinygrad_opt.kernels import brought, created
 from tinygrad_opt.recording import differentiating, lifted, no_grad, with_grad
 from tinygrad_opt.tensor import (
@@ -36,6 +36,9 @@ from tinygrad_opt.tensor import (
 from tinygrad_opt.typing import Array, ArrayLike, Derivative
 
 __all__ = ["GradCheck", "grad", "gradcheck", "hessian", "hvp", "jacobian", "value_and_grad"]
+
+if not TYPE_CHECKING:
+    __getattr__ = nothing_called("autograd", __all__)
 
 T = TypeVar("T")
 Argument: TypeAlias = "ArrayLike | dict[str, ArrayLike]"           # that can be differentiated

@@ -16,6 +16,7 @@ A message says what happened, with which names and shapes, and what to try.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -162,7 +163,12 @@ def _mismatch(op: Op, shapes: list[tuple[int, ...]]) -> str | None:
             return "both need at least one axis; use * to scale by a number"
         inner_a, inner_b = a[-1], b[-2] if len(b) > 1 else b[0]
         if inner_a != inner_b:
-            return f"inner sizes {inner_a} and {inner_b} differ"
+            differ = f"inner sizes {inner_a} and {inner_b} differ"
+            if op.name == "matmul":
+                return differ
+            if math.prod(a[1:]) == inner_b:
+                return f"{differ}; flatten the samples: x.reshape(len(x), -1), or nn.Flatten()"
+            return f"{differ}; give it {inner_b} features, or make the layer for {inner_a}"
         a, b = a[:-2], b[:-2]
     elif not isinstance(op.kernel, np.ufunc):
         return None

@@ -95,7 +95,14 @@ PYTORCH = {
         "stride": "t.data.strides", "element_size": "t.data.itemsize", "storage": "t.data",
         **{f"{name}_": IN_PLACE for name in (
             "zero fill copy add sub mul div clamp normal uniform exp sqrt relu sigmoid tanh scatter"
-            " masked_fill index_add index_fill random bernoulli fill_diagonal set apply").split()},
+            " masked_fill index_add index_fill random bernoulli fill_diagonal set apply squeeze"
+            " unsqueeze pow neg abs clip round log sin cos t transpose floor ceil lerp").split()},
+        "addmm": "c + a @ b", "baddbmm": "c + a @ b", "mv": "a @ b", "ger": "np.outer(a, b)",
+        "addcmul": "t + value * a * b", "addcdiv": "t + value * a / b",
+        "nansum": "np.where(np.isnan(t), 0, t).sum()", "lerp": "t + weight * (end - t)",
+        "repeat_interleave": "t.repeat(n, axis)",
+        "is_floating_point": "t.dtype.kind == 'f'", "fliplr": "np.flip(t, 1)",
+        "ne": "t != other", "ge": "t >= other", "le": "t <= other", "logit": "np.log(t / (1 - t))",
         "flip": "np.flip(t, axis)",
         "roll": "np.roll(t, shift, axis)", "einsum": "np.einsum(subscripts, t)",
     },
@@ -132,6 +139,12 @@ PYTORCH = {
         "TransformerEncoderLayer": "nn.TransformerBlock",
         "scaled_dot_product_attention": "nn.attention",
         "utils": CLIP, "Unflatten": "t.reshape(shape)", "DataParallel": MEMORY,
+    },
+    "autograd": {
+        "Function": "tg.op(formula, kernel, vjp)", "Variable": "tg.Tensor(x, requires_grad=True)",
+        "functional": "tg.jacobian, tg.hessian, tg.hvp", "backward": "loss.backward()",
+        "detect_anomaly": "tg.detect_nonfinite()",
+        "set_detect_anomaly": "tg.detect_nonfinite()",
     },
     "init": {
         **{f"{name}_": f"an option of layers: nn.Linear(2, 3, init='{name}')" for name in (
@@ -223,6 +236,9 @@ PYTORCH = {
         "attn_mask": "mask, which is True where a place may look", "need_weights": "weights",
         "key_padding_mask": "mask=~padding[:, None, None, :], True where a place may look",
         "is_causal": "causal=True, an option of the layer", "num_features": "channels",
+        "T_max": "steps", "T_0": "steps", "total_iters": "steps", "total_steps": "steps",
+        "eta_min": "last", "step_size": "every", "gamma": "factor", "start_factor": "start",
+        "max_lr": "lr", "base_lr": "lr", "milestones": "every",
         "normalized_shape": "shape", "elementwise_affine": "affine",
         "params": "the first argument", "weights_only": "leave it out: nothing else is read",
         "map_location": MEMORY, "path": "the result has .save(path)",
@@ -230,6 +246,7 @@ PYTORCH = {
 }
 
 KERAS = {
+    "activations": {"swish": "silu", "linear": "identity", "none": "identity", "selu": "elu"},
     "init": {
         "glorot_uniform": "xavier_uniform", "glorot_normal": "xavier_normal",
         "he_uniform": "kaiming_uniform", "he_normal": "kaiming_normal",
@@ -324,6 +341,7 @@ KERAS = {
         "units": "out_features", "rate": "p", "input_shape":
         "leave it out: nn.Linear takes in_features", "input_dim": "the first argument",
         "output_dim": "the second argument", "kernel_initializer": "init",
+        "decay_steps": "steps", "initial_learning_rate": "lr", "decay_rate": "factor",
         "use_bias": "bias", "filters": "out_channels", "strides": "stride",
         "from_logits": "leave it out: nn.cross_entropy takes logits", "momentum_": "momentum",
         "y_true": "the second argument", "y_pred": "the first argument", "epsilon": "eps",
@@ -352,10 +370,12 @@ JAX = {
     "Module": {"init": "nothing to do: parameters are made with the layers",
                "tabulate": "model.summary(x)", "freeze": "model.requires_grad_(False)",
                "unfreeze": "model.requires_grad_(True)", "bind": "model(x)"},
-    "arguments": {"has_aux": "return the loss alone", "static_argnums": "leave it out"},
+    "arguments": {"has_aux": "return the loss alone", "static_argnums": "leave it out",
+                  "init_value": "lr", "transition_steps": "steps", "end_value": "last"},
 }
 
 SKLEARN = {
+    "activations": {"logistic": "sigmoid"},
     "Module": {"score": "train.evaluate(model, x, y, loss=..., metrics='accuracy')",
                "get_params": "model.parameters()", "predict_proba": "nn.softmax(model(x))",
                "partial_fit": LOOP},
@@ -373,7 +393,8 @@ SKLEARN = {
 FUNCTIONS_ONLY = {"Tensor": {name: f"np.{name}(t)" for name in (
     "allclose argwhere bincount cbrt ceil cosh cross diag diff floor fmod hypot isfinite isinf"
     " isnan kron linspace log10 log2 logaddexp logical_not median nanmean nanmax nonzero outer"
-    " quantile sign sinh tan tril triu trunc unique").split()}}
+    " quantile sign sinh tan tril triu trunc unique isclose nan_to_num"
+    " average arctan2").split()}}
 
 OTHERS = {
     "options": {
@@ -456,7 +477,8 @@ def answer_names(kind: type, owner: str) -> None:
             setattr(kind, name, _Elsewhere(owner, name))
 
     def own(self: object) -> list[str]:
-        return [name for name in object.__dir__(self) if hasattr(self, name)]
+        return [name for name in object.__dir__(self)
+                if not isinstance(inspect.getattr_static(kind, name, None), _Elsewhere)]
 
     setattr(kind, "__dir__", own)                          # noqa: B010 (mypy knows it is one)
 

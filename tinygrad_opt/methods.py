@@ -221,6 +221,7 @@ class Methods:
         """The same entries in another shape, given as one tuple or as numbers."""
         return self._apply(ops.reshape, self, shape=_one_or_many(shape))
 
+    @answers
     def ravel(self: M) -> M:
         """All entries in one axis."""
         return self._apply(ops.ravel, self)

@@ -384,6 +384,8 @@ def _svd(a: Array, full_matrices: bool = True, compute_uv: bool = True,
          hermitian: bool = False) -> Array | tuple[Array, ...]:
     if hermitian:
         raise no_rule("linalg.svd", ["hermitian=True"])
+    if a.ndim < 2:
+        raise ShapeError(f"svd of {a.shape}: it takes matrices, of two axes or more.")
     rows, columns = a.shape[-2:]
     if full_matrices and compute_uv and rows != columns:
         raise no_rule("linalg.svd", ["full_matrices=True (some of its vectors are arbitrary: say"

@@ -52,6 +52,8 @@ def train_test_split(
     if n < 2:
         raise ValueError(f"a split needs at least 2 samples, got {n}.")
     test_size, rng = fraction("test_size", test_size), np.random.default_rng(rng)
+    if not isinstance(stratify, bool | np.bool_):
+        raise TypeError("stratify is True or False: the classes are those of y.")
     classes = y if stratify and y.ndim == 1 and y.dtype.kind in "biu" else np.zeros(n)
     _, labels, counts = np.unique(classes, return_inverse=True, return_counts=True)
 
@@ -73,6 +75,7 @@ def train_test_split(
 def standardize(x_train: ArrayLike) -> Array: ...
 @overload
 def standardize(x_train: ArrayLike, *others: ArrayLike) -> tuple[Array, ...]: ...
+@answers
 def standardize(x_train: ArrayLike, *others: ArrayLike) -> Array | tuple[Array, ...]:
     """Columns of mean 0 and standard deviation 1, by what the training set knows.
 

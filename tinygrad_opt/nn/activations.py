@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import TypeAlias, TypeVar
 
 from tinygrad_opt import ops
-from tinygrad_opt.errors import nearest
-from tinygrad_opt.hints import answers
+from tinygrad_opt.hints import answers, hint
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.tensor import Tensor, apply
 from tinygrad_opt.typing import ArrayLike
@@ -525,4 +524,4 @@ def activation(name: Activation) -> Layer:
         return name
     if name in _BY_NAME:
         return _BY_NAME[name]
-    raise ValueError(f"no activation {name!r}; {nearest(str(name).lower(), _BY_NAME)}")
+    raise ValueError(f"no activation {name!r}; {hint('activations', str(name).lower(), _BY_NAME)}")

@@ -102,8 +102,10 @@ def _convolve(
     out, channels, *size = weight.shape
     axes = len(size)
     if x.ndim > 1 and x.shape[1] != channels:
+        last = x.ndim > 2 and x.shape[-1] == channels
         raise ShapeError(f"{name} of {x.shape}: {weight.name or 'the weight'} is for {channels}"
-                         f" channels, axis 1 has {x.shape[1]}")
+                         f" channels, axis 1 has {x.shape[1]}"
+                         + ("; the last axis has them: np.moveaxis(x, -1, 1)" if last else ""))
     stride = _per_axis(f"{name}: stride", axes, stride)
     padding = _per_axis(f"{name}: padding", axes, padding, 0)
     with composite(f"{name.lower()} {'×'.join(map(str, size))}"):

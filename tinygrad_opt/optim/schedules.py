@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, ClassVar, SupportsFloat
 
 import numpy as np
 
-from tinygrad_opt.hints import nothing_called
+from tinygrad_opt.hints import answers, nothing_called
 from tinygrad_opt.optim.options import Check, flag, number, rate, whole
 from tinygrad_opt.typing import Array, dataclass_transform
 
@@ -112,6 +112,7 @@ class _Made(Schedule):
 
     def __init_subclass__(cls) -> None:
         dataclass(frozen=True, repr=False)(cls)
+        cls.__init__ = answers(cls.__init__)                       # type: ignore[method-assign]
 
     def __post_init__(self) -> None:
         for option in fields(self):
