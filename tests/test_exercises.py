@@ -103,6 +103,8 @@ MISTAKES = [
     ("adam", "(1 - self.beta2**t)", "1", "v̂ ← v / 1"),
     ("adam", "np.sqrt(v_hat) + self.eps", "v_hat + self.eps", "after step 1"),
     ("adam", "np.sqrt(v_hat) + self.eps", "np.sqrt(v_hat)", "with gradients of about 1e-08"),
+    ("bug_adam", "np.sqrt(v_hat) + eps", "np.sqrt(v_hat)", "with gradients of 1e-09 times p"),
+    ("bug_adam", "g = gradient(p)", "g = p", "after step 1, with gradients of 1e-09 times p"),
     ("schedule", "(1 + math.cos", "(1 - math.cos", "at t = 10"),
     ("clip", "min(1, limit / norm)", "limit / norm", "short enough"),
     ("clip", "g * factor", "g.__imul__(factor)", "have changed"),

@@ -450,14 +450,16 @@ def adam(solution: Solution) -> None:
 
 @exercise(8)
 def bug_adam(solution: Solution) -> None:
-    curvature = np.array([1.0, 20.0])
-    right, p = optim.Adam(lr=0.1), {"p": np.array([1.0, 1.0])}
-    path = solution.minimize(lambda p: curvature * p, p["p"].copy(), 20)
-    if len(path) != 21:
-        raise Wrong(f"The path has {len(path)} points, and should have 21.")
-    for t in range(1, 21):
-        right.update(p, {"p": curvature * p["p"]})
-        same("p", path[t], p["p"], at=f" after step {t}")
+    for scale in 1.0, 1e-9:                                # gradients beside which epsilon counts
+        curvature = scale * np.array([1.0, 20.0])
+        right, p = optim.Adam(lr=0.1), {"p": np.array([1.0, 1.0])}
+        path = solution.minimize(lambda p, c=curvature: c * p, p["p"].copy(), 20)
+        if len(path) != 21:
+            raise Wrong(f"The path has {len(path)} points, and should have 21.")
+        for t in range(1, 21):
+            right.update(p, {"p": curvature * p["p"]})
+            same("p", path[t], p["p"], at=f" after step {t}, with gradients of {scale:g} times p"
+                                          " and 20 times that")
 
 
 # ---- 9: rates ------------------------------------------------------------------------------------
