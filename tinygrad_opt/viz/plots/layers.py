@@ -77,13 +77,13 @@ def plot_layers(
         left, right = made.subplots(1, 2, sharey=True)
         seen = [size for size in flow.values() if size > 0]
         low, high = (min(seen) / 5, max(seen) * 3) if seen else (1e-8, 1.0)
+        rows = range(len(names) - len(flow), len(names))
+        least, less, middle, more, most = np.transpose([*spread.values()])
+        left.hlines(rows, least, most, color=page.value, linewidth=1.6)
+        left.hlines(rows, less, more, color=page.value, linewidth=7)
+        left.plot(middle, rows, "o", color=page.page, markeredgecolor=page.ink, markersize=5)
         for row, name in enumerate(names):
             size = flow.get(name, 0.0)
-            if name in spread:
-                least, less, middle, more, most = spread[name]
-                left.hlines(row, least, most, color=page.value, linewidth=1.6)
-                left.hlines(row, less, more, color=page.value, linewidth=7)
-                left.plot(middle, row, "o", color=page.page, markeredgecolor=page.ink, markersize=5)
             right.barh(row, max(size - low, 0), left=low, height=0.55, color=page.gradient)
             right.text(max(size, low) * 1.15, row, f"{size:.2g}" if size else "none", va="center",
                        fontsize=8.5)
@@ -93,8 +93,7 @@ def plot_layers(
                                linewidth=1.6)
         _wide_scale(left, np.array([*spread.values()]))
         left.set(xlabel="values", ylim=(len(names) - 0.4, -0.6))
-        right.set(xscale="log", xlim=(low, high * (high / low) ** 0.3),
-                  xlabel="gradient (rms)")
+        right.set(xscale="log", xlim=(low, high * (high / low) ** 0.3), xlabel="gradient (rms)")
         right.xaxis.set_minor_formatter("")
         left.set_yticks(range(len(names)), [
             f"{name}\n{kinds[name]}" if name in kinds else name for name in names])
