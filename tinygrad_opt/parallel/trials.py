@@ -295,11 +295,7 @@ def sweep(
     log = _Log(None if resume is None else Path(resume), seed)
     settings = _settings(space, trials, log.seed)
     finished = log.finished(settings)
-    waiting = {k for k in range(len(settings)) if k not in finished}
-    split = getattr(train, "groups", None)
-    groups = split(settings) if split else [[k] for k in range(len(settings))]
-    tasks = [[(k, settings[k]) for k in group] for group in groups if waiting & {*group}]
-    run = _Call(train, log.seed, by)
+    tasks, run = _tasks(train, settings, finished), _Call(train, log.seed, by)
     stopped, asked = None, list[bool]()
 
     def end() -> None:
@@ -312,7 +308,7 @@ def sweep(
             for found in _completed(run, tasks, jobs, backend):
                 if asked:                                  # this one was cut short
                     raise KeyboardInterrupt
-                new = [trial for trial in found if trial.number in waiting]
+                new = [trial for trial in found if trial.number not in finished]
                 finished |= {trial.number: trial for trial in new}
                 log.add(new)
                 if progress:
@@ -351,6 +347,13 @@ def _settings(space: Space, trials: int | None, seed: int) -> list[Settings]:
         if not isinstance(options, Mapping) or not all(isinstance(n, str) for n in options):
             raise TypeError(f"the options of a trial are values by name, got {options!r}")
     return [dict(options) for options in found[:count]]
+
+
+def _tasks(train: object, settings: list[Settings], finished: Mapping[int, Trial]) -> list[Batch]:
+    """What is still to be run: trials that are trained as one make up one task."""
+    split = getattr(train, "groups", lambda settings: [[k] for k in range(len(settings))])
+    return [[(k, settings[k]) for k in group] for group in split(settings)
+            if not finished.keys() >= {*group}]
 
 
 # ---- one task ------------------------------------------------------------------------------------
