@@ -25,7 +25,7 @@ from tinygrad_opt.optim import options as check
 from tinygrad_opt.optim.explain import Formula, explanation
 from tinygrad_opt.optim.options import option
 from tinygrad_opt.optim.packing import Entry, Gradient, Pack, bound, gradient, updatable
-from tinygrad_opt.optim.plan import BLOCK, Plan, runs_of
+from tinygrad_opt.optim.plan import BLOCK, Plan, Run, runs_of
 from tinygrad_opt.optim.reduction import Reduction
 from tinygrad_opt.optim.rule import OF_THE_STEP, Versions, results
 from tinygrad_opt.optim.state import Pickled, State, load, pickled, saved, unpickle
@@ -428,33 +428,35 @@ class Optimizer(check.HasOptions):
         given = {name: g for name, g in gradients.items() if g is not None}
         if not given:
             frozen = self._bound and not any(p.requires_grad for p in self._targets)
-            raise GraphError(
-                "no parameter has a gradient: "
-                + ("none of them requires grad. Set .requires_grad = True, or call"
-                   " model.requires_grad_(True)." if frozen else
-                   "call loss.backward() before step(). Were the parameters used in the loss?")
-            )
-        checked = {name: gradient(name, self._entries[name].values(), g)
-                   for name, g in given.items()}
+            raise GraphError("no parameter has a gradient: " + (
+                "none of them requires grad. Set .requires_grad = True, or call"
+                " model.requires_grad_(True)." if frozen else
+                "call loss.backward() before step(). Were the parameters used in the loss?"))
+        checked = {n: gradient(n, self._entries[n].values(), g) for n, g in given.items()}
         rules = self._rules(self.overrides, self._entries)
         self._pack(rules)
-        active = {name for name in given if not any(fnmatchcase(name, p) for p in self.frozen)}
         clips = bool(self.clip_value or self.clip_norm_each or self.clip_norm)
         large = math.inf if clips or self._remembers or not self._bound else BLOCK
-        runs = [run for pack in self._packs for run in runs_of(
-            pack, active, rules, self._counts, self._versions, large)]
-        if self._models and any(run.version is None for run in runs):
-            raise ValueError(f"{type(self).__name__} does not go entry by entry: the models of a"
-                             " stack would depend on each other")
+        active = {name for name in given if not any(fnmatchcase(name, p) for p in self.frozen)}
+        runs = self._runs(active, rules, large)
         plan = Plan([*self._entries.values()], self._packs, runs, {*given}, self._counts,
                     self._bound)
         plan.guarded = clips or self.check_finite is not None
-        plan.remembers = plan.remembers or self._remembers
+        plan.remembers |= self._remembers
         if not (self._bound and plan.gather_gradients()):
             plan.place_gradients(checked)
         plan.prepare()
         self._plan = plan
         return plan
+
+    def _runs(self, active: set[str], rules: Mapping[str, Optimizer], large: float) -> list[Run]:
+        """Which parameters are updated together; the models of a stack must not meet there."""
+        runs = [run for pack in self._packs for run in runs_of(
+            pack, active, rules, self._counts, self._versions, large)]
+        if self._models and any(run.version is None for run in runs):
+            raise ValueError(f"{type(self).__name__} does not go entry by entry: the models of a"
+                             " stack would depend on each other")
+        return runs
 
     def _forget_plan(self) -> None:
         """Keep the counts of a plan that no longer holds."""
