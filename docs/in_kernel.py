@@ -46,26 +46,38 @@ class LightAndDark(DisplayFormatter):
         light = picture(bundle)
         if light is None:
             return bundle, about
-        from tinygrad_opt.viz import theme
-        from tinygrad_opt.viz.figures import styled
-        from tinygrad_opt.viz.graph import svg
+        from tinygrad_opt.viz.theme import DARK, LIGHT
 
-        with (mock.patch.object(theme, "LIGHT", theme.DARK),
-              mock.patch.object(svg, "LIGHT", theme.DARK), styled(theme.DARK)):
-            if "image/png" in bundle:
-                shown = self.made_again(shown)
-            dark = picture(super().format(shown, include, exclude)[0])
+        plotted = "image/png" in bundle
+        if plotted and self.by_pyplot(shown):  # which knows no theme by itself
+            light = self.drawn(shown, LIGHT, plotted, include, exclude)
+        dark = self.drawn(shown, DARK, plotted, include, exclude)
         dark = re.sub(r"\bg[0-9a-f]{8}-", r"dark-\g<0>", dark)    # ids are of one element each
         html = "".join(f'<div class="picture only-{name}">{text}</div>'
                        for name, text in (("light", light), ("dark", dark)))
         return {"text/plain": bundle["text/plain"], "text/html": html}, about
 
+    def drawn(self, shown, colours, plotted, include, exclude):
+        """The picture in a theme; what was plotted is plotted again."""
+        from tinygrad_opt.viz import theme
+        from tinygrad_opt.viz.figures import styled
+        from tinygrad_opt.viz.graph import svg
+
+        with (mock.patch.object(theme, "LIGHT", colours),
+              mock.patch.object(svg, "LIGHT", colours), styled(colours)):
+            if plotted:
+                shown = self.made_again(shown)
+            return picture(super().format(shown, include, exclude)[0])
+
+    def by_pyplot(self, figure):
+        pyplot = sys.modules.get("matplotlib.pyplot")
+        return pyplot and getattr(figure, "number", None) in pyplot.get_fignums()
+
     def made_again(self, figure):
         """The figure of the cell that is running, as the settings are now."""
-        pyplot = sys.modules.get("matplotlib.pyplot")
-        if pyplot and getattr(figure, "number", None) in pyplot.get_fignums():
+        if self.by_pyplot(figure):
             exec(self.cell, dict(self.shell.user_ns))
-            return pyplot.gcf()
+            return sys.modules["matplotlib.pyplot"].gcf()
         *_, last = ast.parse(self.cell).body
         expression = compile(ast.Expression(last.value), "the cell above", "eval")
         return eval(expression, self.shell.user_global_ns, self.shell.user_ns)

@@ -78,12 +78,14 @@ def test_a_picture_of_pyplot_is_shown_light_and_dark():
     plt = pytest.importorskip("matplotlib.pyplot")
     formatter = module("in_kernel").LightAndDark()
     formatter.formatters["image/png"].for_type(plt.Figure, tools.print_figure)
-    formatter.shell = SimpleNamespace(user_ns={"plt": plt})
-    formatter.cell = "plt.figure()\nplt.plot([1, 2]);"
+    sizes = []
+    formatter.shell = SimpleNamespace(user_ns={"plt": plt, "sizes": sizes})
+    formatter.cell = "plt.figure()\nplt.plot([1, 2]); sizes.append(plt.rcParams['font.size'])"
     try:
-        exec(formatter.cell, {"plt": plt})
+        exec(formatter.cell, formatter.shell.user_ns)
         light, dark = formatter.format(plt.gcf())[0]["text/html"].split("only-dark")
         assert [corner(part) for part in (light, dark)] == [LIGHT.page, DARK.page]
+        assert sizes[1:] == [9, 9] != sizes[:1] * 2        # both in the theme's own style
     finally:
         plt.close("all")
 
