@@ -99,11 +99,9 @@ def report(found):
 
 def draw(found, theme="light"):
     """Four panels on log-log paper, with a line of slope 1 to compare with."""
-    from tinygrad_opt.viz.figures import figure, styled, theme_of
+    from tinygrad_opt.viz.figures import drawing
 
-    theme = theme_of(theme)
-    fig = figure((8.4, 6.0), theme, layout="constrained")
-    with styled(theme):
+    with drawing((8.4, 6.0), theme=theme) as (fig, theme):
         for ax, (axis, by_variant) in zip(fig.subplots(2, 2).flat, found.items()):
             for variant, rows in by_variant.items():
                 color, line = LOOKS[variant]

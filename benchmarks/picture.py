@@ -6,8 +6,7 @@ from contestants import CONTESTANTS
 from report import ratio
 from workloads import WORKLOADS
 
-from tinygrad_opt.viz.figures import figure, styled
-from tinygrad_opt.viz.theme import theme_of
+from tinygrad_opt.viz.figures import drawing
 
 __all__ = ["draw"]
 
@@ -26,12 +25,10 @@ LOOKS = {                                # colour, marker, filled
 
 def draw(found, theme="light"):
     """A band for each workload, a dot for each contestant, on a logarithmic axis."""
-    theme = theme_of(theme)
     runs = [r for r in found["runs"] if r["job"] in WORKLOADS and r["allocator"] == "default"]
     runs = [r for r in runs or found["runs"] if r["results"].get("compiled", {}).get("values")]
     names = [n for n in LOOKS if any(r["results"].get(n, {}).get("values") for r in runs)]
-    fig = figure((8.4, 1.3 + 0.72 * len(runs)), theme, layout="constrained")
-    with styled(theme):
+    with drawing((8.4, 1.3 + 0.72 * len(runs)), theme=theme) as (fig, theme):
         ax = fig.add_subplot()
         for band, run in enumerate(runs):
             if band % 2 == 0:
