@@ -915,3 +915,10 @@ def test_a_parameter_that_is_frozen_for_a_time_is_taken_and_updated_later():
     model(np.ones((1, 2), np.float32)).sum().backward()
     opt.step()
     np.testing.assert_array_equal(model.weight.data, before - 1)
+
+
+def test_what_is_printed_tells_options_that_are_no_defaults():
+    printed = repr(tg.optim.AdamW(weight_decay=0.0, overrides={"*.weight": {"weight_decay": 0.1}}))
+    assert "weight_decay=0.0, " in printed
+    assert "overrides={'*.weight': {'weight_decay': 0.1}}" in printed
+    assert "overrides" not in repr(tg.optim.AdamW())

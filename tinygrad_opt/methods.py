@@ -226,7 +226,10 @@ class Methods:
         """All entries in one axis."""
         return self._apply(ops.ravel, self)
 
-    flatten = ravel
+    @answers
+    def flatten(self: M) -> M:
+        """All entries in one axis, as by `ravel`."""
+        return self.ravel()
 
     def transpose(self: M, *axes: int | Sequence[int] | None) -> M:
         """Axes in the given order; reversed if none is given."""

@@ -716,8 +716,10 @@ class Optimizer(check.HasOptions):
 
     def __repr__(self) -> str:
         own = {n: self.__dict__[n] for n in self.options}
+        if self.overrides:
+            own["overrides"] = {pattern: dict(given) for pattern, given in self.overrides.items()}
         given = ", ".join(f"{n}={v!r}" for n, v in own.items()
-                          if (v if type(v) is float else v != getattr(type(self), n, None)))
+                          if (type(v) is float and v) or v != getattr(type(self), n, None))
         if "_entries" not in self.__dict__:                # one that only has the rule
             return f"{type(self).__name__}({given})"
         return f"{type(self).__name__}({given}; {len(self._entries)} parameters, t={self._taken})"
