@@ -666,3 +666,10 @@ def test_rates_of_which_none_explodes_fill_the_picture():
     calm, wild = (plot_learning_rates({"a": [2.0, last]}).axes[0].get_ylim()[1]
                   for last in (1.0, 9.0))
     assert calm < 2.1 < wild
+
+
+@pytest.mark.parametrize("size", [(9.6, 4.8), (8.0, 4.5), (7.0, 4.0), (4.0, 4.0)])
+def test_the_formula_above_a_race_is_not_cut_off(size):
+    figure = plot_race(race("beale", {"SGD": optim.SGD(lr=0.03)}, steps=3), size=size)
+    words = figure.axes[0].title.get_window_extent()
+    assert 0 <= words.x0 and words.x1 <= figure.axes[1].title.get_window_extent().x0

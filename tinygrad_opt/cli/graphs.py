@@ -33,7 +33,8 @@ WHAT = (
              " weights.npz"),
     argument(
         "values", nargs="*", type=named, metavar="NAME=VALUE",
-        help='what the names stand for, before any options: a=2, b=-3 or "x=[1,2,3]"'),
+        help='what the names stand for, before any options: a=2, b=-3 or "x=[1,2,3]"; arrays'
+             " called x, X, y, Y or t are data, all else has a gradient"),
 )
 MODEL = (
     argument("--data", type=data_set, metavar="DATASET",

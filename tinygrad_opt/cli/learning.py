@@ -204,7 +204,8 @@ PICTURE = (
     argument("--size", type=pixels, metavar="WxH",
              help="in pixels, such as 1920x1080, on which words and lines grow too"),
     argument("--dpi", type=positive, default=100.0, metavar="N",
-             help="pixels an inch: more of them make words and lines larger (default: 100)"),
+             help="pixels an inch: more of them make words and lines larger, from 201 on also at"
+                  " 1920x1080 (default: 100)"),
 )
 LEARNING = (
     *DATA,

@@ -285,8 +285,10 @@ class _RaceStage:
             base = low if abs(low) > marks[0] / 50 else 0.0
             bar.set_ticks(np.log10(marks + shift), labels=[f"{base + mark:,.4g}" for mark in marks])
         ax.set(xlim=s.x, ylim=s.y, xlabel=s.axes[0], ylabel=s.axes[1])
-        ax.set_title(f"{s.name}: f({', '.join(s.axes)}) = {s.formula}" if s.formula else s.name,
-                     fontsize=9.5)
+        fits = min(1.0, self.figure.get_figwidth() / 9.6)   # formulas are written for that width
+        whole = s.formula and fits > 0.7                    # smaller letters would not be read
+        ax.set_title(f"{s.name}: f({', '.join(s.axes)}) = {s.formula}" if whole else s.name,
+                     fontsize=9.5 * fits if whole else 9.5)
         ax.annotate("start", start, (0, 7), textcoords="offset points", ha="center", va="bottom",
                     fontsize=8, path_effects=halo(self.theme), zorder=7)
 
