@@ -106,7 +106,7 @@ class Duck(np.lib.mixins.NDArrayOperatorsMixin):
         return format(self.array, spec)
 
 
-for name in ("shape", "ndim", "size", "dtype", "T", "mT", "nbytes", "itemsize",
+for name in ("shape", "ndim", "size", "dtype", "T", "nbytes", "itemsize",
              "strides"):
     setattr(Duck, name, attribute(name))
 for name in ("all any argmax argmin argsort astype clip copy cumsum diagonal dot item max mean min"

@@ -471,6 +471,11 @@ def matmul(x: Array, y: Array) -> Array:
     return as_rows(x).dot(y).reshape((*x.shape[:-1], y.shape[-1]))
 
 
+def mT(x: Array) -> Array:
+    """x.mT, which the arrays of not every library have."""
+    return x.swapaxes(-1, -2)
+
+
 def as_rows(x: Array) -> Array:
     """The rows of a stack of matrices as one matrix."""
     return x if x.ndim == 2 else x.reshape((math.prod(x.shape[:-1]), x.shape[-1]))
@@ -556,7 +561,7 @@ def _contracted(operands: Sequence[Array], subscripts: str) -> Array:
 
 
 def symmetric(x: Array) -> Array:
-    return (x + x.mT) / 2
+    return (x + mT(x)) / 2
 
 
 def cholesky(x: Array) -> Array:
@@ -577,7 +582,7 @@ def eigh(x: Array) -> Array:
 def svd(x: Array) -> Array:
     """In each column a left singular vector, then its singular value, then the right vector."""
     u, s, vt = np.linalg.svd(x, full_matrices=False)
-    return np.concatenate([u, s[..., None, :], vt.mT], axis=-2)
+    return np.concatenate([u, s[..., None, :], mT(vt)], axis=-2)
 
 
 # ---- indexing ------------------------------------------------------------------------------------

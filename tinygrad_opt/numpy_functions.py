@@ -374,7 +374,7 @@ def _symmetric(a: Array, name: str) -> Array:
 
 def _check_symmetry(x: np.ndarray, subject: str) -> None:
     if x.ndim > 1 and x.shape[-1] == x.shape[-2] and (
-            np.abs(x - x.mT).max(initial=0) > 1e-3 * np.abs(x).max(initial=0)):
+            np.abs(x - x.swapaxes(-1, -2)).max(initial=0) > 1e-3 * np.abs(x).max(initial=0)):
         raise ValueError(f"{subject} needs a symmetric matrix: NumPy would read one"
                          " triangle of it only. Use (a + a.mT) / 2, or both of its triangles")
 

@@ -337,7 +337,7 @@ def _matmul_left(g: Array, x: Array, y: Array) -> Array:
         return np.expand_dims(g, -1) * y
     if x.ndim == 1:
         return matmul(y, np.expand_dims(g, -1))[..., 0]
-    return matmul(g, y.mT)
+    return matmul(g, kernels.mT(y))
 
 
 def _matmul_right(g: Array, x: Array, y: Array) -> Array:
@@ -346,10 +346,10 @@ def _matmul_right(g: Array, x: Array, y: Array) -> Array:
     if x.ndim == 1:
         return np.expand_dims(g, -2) * np.expand_dims(x, -1) if y.ndim > 1 else g * x
     if y.ndim == 1:
-        return matmul(x.mT, np.expand_dims(g, -1))[..., 0]
+        return matmul(kernels.mT(x), np.expand_dims(g, -1))[..., 0]
     if y.ndim == 2 < x.ndim:                                           # all rows at once
-        return kernels.as_rows(x).mT @ kernels.as_rows(g)
-    return x.mT @ g
+        return kernels.mT(kernels.as_rows(x)) @ kernels.as_rows(g)
+    return kernels.mT(x) @ g
 
 
 def _diagonal_vjp(
@@ -396,7 +396,7 @@ svd: Op  = op("svd", kernels.svd, vjps.svd)
 det      = op("det", np.linalg.det, lambda g, z, x: g[..., None, None] * cofactor(x))
 cofactor: Op = op("cofactor", _cofactor, lambda g, z, x: vjps.cofactor(g, *vjps.triple(svd(x), x)))
 slogdet  = op("slogdet", kernels.slogdet,                        # the sign is flat
-                                    lambda g, z, x: g[1][..., None, None] * np.linalg.inv(x).mT)
+                                    lambda g, z, x: g[1][..., None, None] * kernels.mT(np.linalg.inv(x)))
 
 # ---- shape ---------------------------------------------------------------------------------------
 

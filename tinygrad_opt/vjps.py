@@ -13,7 +13,7 @@ from types import EllipsisType
 import numpy as np
 
 from tinygrad_opt import kernels
-from tinygrad_opt.kernels import LETTERS, where
+from tinygrad_opt.kernels import LETTERS, mT, where
 from tinygrad_opt.typing import Array, Axis, Shape, Size
 
 
@@ -172,7 +172,7 @@ def dot_right(g: Array, x: Array, y: Array) -> Array:
         return g * x
     rest = y.shape[:-2] + y.shape[-1:] if y.ndim > 1 else ()
     rows = math.prod(x.shape[:-1])
-    summed = x.reshape((rows, x.shape[-1])).mT @ g.reshape((rows, math.prod(rest)))
+    summed = mT(x.reshape((rows, x.shape[-1]))) @ g.reshape((rows, math.prod(rest)))
     summed = summed.reshape(x.shape[-1:] + rest)
     return np.moveaxis(summed, 0, -2) if y.ndim > 1 else summed
 
@@ -185,15 +185,15 @@ def solve(g: Array, z: Array, x: Array, y: Array) -> list[Array]:
     if y.ndim == 1:
         left, right = solve(*(np.expand_dims(a, -1) if a is not x else x for a in (g, z, x, y)))
         return [left, right[..., 0]]
-    right = np.linalg.solve(x.mT, g)
-    return [-(right @ z.mT), right]
+    right = np.linalg.solve(mT(x), g)
+    return [-(right @ mT(z)), right]
 
 
 def cholesky(g: Array, z: Array, x: Array) -> Array:
     """L⁻ᵀ Φ(Lᵀg) L⁻¹ made symmetric, where Φ is the lower triangle with half of the diagonal."""
-    h = z.mT @ g
-    h = (np.tril(h) + np.tril(h, -1).mT) / 2
-    return np.linalg.solve(z.mT, np.linalg.solve(z.mT, h).mT)
+    h = mT(z) @ g
+    h = (np.tril(h) + mT(np.tril(h, -1))) / 2
+    return np.linalg.solve(mT(z), mT(np.linalg.solve(mT(z), h)))
 
 
 def safe_inverse(x: Array, w: Array) -> Array:
@@ -209,14 +209,14 @@ def gaps(w: Array) -> Array:
 
 
 def skew(x: Array) -> Array:
-    return x - x.mT
+    return x - mT(x)
 
 
 def eigh(g: Array, z: Array, x: Array) -> Array:
     """V (diag g_w + F ∘ skew(Vᵀg_V) / 2) Vᵀ with Fᵢⱼ = 1 / (wⱼ − wᵢ), and 0 for equal eigenvalues:
     functions that don't depend on the choice of their eigenvectors have no such part."""
     w, v, g_w, g_v = z[..., 0, :], z[..., 1:, :], g[..., :1, :], g[..., 1:, :]
-    return (v * g_w + v @ (safe_inverse(gaps(w), w) * skew(v.mT @ g_v) / 2)) @ v.mT
+    return (v * g_w + v @ (safe_inverse(gaps(w), w) * skew(mT(v) @ g_v) / 2)) @ mT(v)
 
 
 def triple(z: Array, x: Array) -> tuple[Array, Array, Array]:
@@ -233,22 +233,22 @@ def svd(g: Array, z: Array, x: Array) -> Array:
     """
     (u, s, v), (g_u, g_s, g_v) = triple(z, x), triple(g, x)
     w = s[..., 0, :]
-    p, q = u.mT @ g_u, v.mT @ g_v
+    p, q = mT(u) @ g_u, mT(v) @ g_v
     h = (skew(p) + skew(q)) * safe_inverse(gaps(w), w) + (skew(p) - skew(q)) * safe_inverse(
-        s + s.mT, w)
+        s + mT(s), w)
     inverse_s = safe_inverse(s, w)
-    return ((u * g_s + u @ h / 2 + (g_u - u @ p) * inverse_s) @ v.mT
-            + (u * inverse_s) @ (g_v - v @ q).mT)
+    return ((u * g_s + u @ h / 2 + (g_u - u @ p) * inverse_s) @ mT(v)
+            + (u * inverse_s) @ mT(g_v - v @ q))
 
 
 def orientation(u: Array, v: Array) -> Array:
     """det(U) det(V) of orthogonal matrices: 1 or −1."""
-    return np.sign(np.linalg.det(u @ v.mT))[..., None, None]
+    return np.sign(np.linalg.det(u @ mT(v)))[..., None, None]
 
 
 def cofactors(u: Array, s: Array, v: Array) -> Array:
     """∂det(x)/∂x for x = UΣVᵀ, also where x is singular: what Σ has, between U and Vᵀ."""
-    return orientation(u, v) * ((u * product_of_others(s, -1)) @ v.mT)
+    return orientation(u, v) * ((u * product_of_others(s, -1)) @ mT(v))
 
 
 def cofactor(g: Array, u: Array, s: Array, v: Array) -> Array:
@@ -256,9 +256,9 @@ def cofactor(g: Array, u: Array, s: Array, v: Array) -> Array:
     where Pᵢⱼ is the product of all singular values but the i-th and the j-th."""
     same = kernels.created("eye", s.shape[-1], None, 0, bool, like=s)
     p = np.where(same, 0, product_of_others(np.where(same, 1, s), -1))
-    h = u.mT @ g @ v
+    h = mT(u) @ g @ v
     traces = (np.where(same, h, 0) @ p).sum(axis=-2, keepdims=True)
-    return orientation(u, v) * ((u * traces - u @ (p * h).mT) @ v.mT)
+    return orientation(u, v) * ((u * traces - u @ mT(p * h)) @ mT(v))
 
 
 # ---- indexing and joining ------------------------------------------------------------------------

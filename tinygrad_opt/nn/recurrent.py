@@ -175,7 +175,7 @@ def _last_of_each(made: Array, *end: Array, count: int, out: Array | None = None
 def _weight_gradient(h: Array, states: Array, products: Array) -> Array:
     """hᵀ @ ∂L/∂(h @ W), added up over the steps, which begin with h and go on with the states."""
     before = np.concatenate([np.expand_dims(h, 0), states[:-1]])
-    return kernels.as_rows(before).mT @ kernels.as_rows(products)
+    return kernels.mT(kernels.as_rows(before)) @ kernels.as_rows(products)
 
 
 def _rnn_step_by_step(a: Array, h: Array, w: Array) -> Array:
@@ -206,7 +206,7 @@ def _rnn_back_step_by_step(g: Array, z: Array, w: Array) -> Array:
     """∂L/∂a of each step."""
     arrived: list[Array] = []
     for t in range(z.shape[0] - 1, -1, -1):
-        gh = g[t] + kernels.matmul(arrived[-1], w.mT) if arrived else g[t]
+        gh = g[t] + kernels.matmul(arrived[-1], kernels.mT(w)) if arrived else g[t]
         arrived.append(gh * (1 - z[t] * z[t]))
     return np.stack(arrived[::-1])
 
@@ -230,7 +230,7 @@ def _rnn_back(
 
 def _rnn_vjps(g: Array, z: Array, a: Array, h: Array, w: Array) -> list[Array]:
     ga = _rnn_back(g, z, w)
-    return [ga, kernels.matmul(ga[0], w.mT), _weight_gradient(h, z, ga)]
+    return [ga, kernels.matmul(ga[0], kernels.mT(w)), _weight_gradient(h, z, ga)]
 
 
 def _gru_step_by_step(a: Array, h: Array, w: Array, *b: Array) -> Array:
@@ -285,7 +285,7 @@ def _gru(a: Array, h: Array, w: Array, *b: Array, shared: Array | None = None) -
 def _gru_back_step_by_step(g: Array, made: Array, h: Array, w: Array) -> Array:
     """∂L/∂ the product's part for n of each step, beside it ∂L/∂a; and behind them ∂L/∂h, four
     times over: (time + 1, n, 4 · hidden)."""
-    arrived, back = [], w.mT
+    arrived, back = [], kernels.mT(w)
     gh: Array | None = None
     for t in range(g.shape[0] - 1, -1, -1):
         gh = g[t] if gh is None else g[t] + gh
@@ -401,7 +401,7 @@ def _lstm_back_step_by_step(d: Array, made: Array, w: Array) -> Array:
     for t in range(d.shape[0] - 2, -1, -1):
         step = made[8 * t:8 * t + 8]
         i, f, g, o, ig, fc, curved, h = (step[k] for k in range(8))
-        dh = d[t] + kernels.matmul(arrived[-1], w.mT) if arrived else d[t]
+        dh = d[t] + kernels.matmul(arrived[-1], kernels.mT(w)) if arrived else d[t]
         dc = dc + dh * (o - h * curved)                                # o (1 − tanh² c)
         arrived.append(np.concatenate([
             dc * (ig - ig * i), dc * (fc - fc * f), dc * (i - ig * g), dh * (h - h * o)], axis=-1))
@@ -443,7 +443,7 @@ def _lstm_vjps(
     made = _lstm_run(a, h, c, w) if shared is None else shared
     back = _lstm_back(d, made, w)
     da = back[:-1]
-    return [da, kernels.matmul(da[0], w.mT), back[-1, :, :w.shape[0]],
+    return [da, kernels.matmul(da[0], kernels.mT(w)), back[-1, :, :w.shape[0]],
             _weight_gradient(h, out[:-1], da)]
 
 
