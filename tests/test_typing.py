@@ -74,7 +74,8 @@ def test_an_option_of_ones_own_is_checked_saved_and_overridden():
     other = Scaled(params)
     other.load_state_dict({**opt.state_dict(), "options": opt.state_dict()["options"] | {
         "scale": 3.0}})
-    assert other.scale == 3.0 and repr(other).startswith("Scaled(lr=0.25, scale=3.0;")
+    assert other.scale == 3.0 and repr(other).startswith(
+        "Scaled(lr=0.25, scale=3.0, overrides={'b': {'scale': 4.0}};")
 
 
 def test_a_signature_tells_options_without_an_init_of_their_own():
