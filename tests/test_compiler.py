@@ -455,6 +455,16 @@ def test_what_nobody_reads_is_dropped():
     assert [c.kernel for c in bound.program.calls] == [np.add]
 
 
+def test_a_compiled_step_says_what_it_is():
+    @compile
+    def doubled(x):
+        return x * 2
+
+    assert repr(doubled) == "<compiled step: doubled, 0 calls>"
+    doubled(np.ones(2))
+    assert repr(doubled) == "<compiled step: doubled, 1 calls>"
+
+
 def test_explain_lists_the_calls_with_their_shares():
     compiled = compile(spiral_step()[0])
     with pytest.raises(CaptureError, match="has not been called yet"):

@@ -163,10 +163,17 @@ class CompiledStep(Generic[P, R]):
         plain = [p.name for p in parameters if p.kind in by_place]
         return itertools.chain(plain, itertools.repeat("argument"))
 
+    def __repr__(self) -> str:
+        return f"<compiled step: {self.name}, {len(self._lines())} calls>"
+
+    def _lines(self) -> list[str]:
+        """The latest program, a line for each call; none before the first one."""
+        return next(reversed(self.programs.values())).program.lines() if self.programs else []
+
     def _repr_html_(self) -> str:
-        if not self.programs:
+        lines = self._lines()
+        if not lines:
             return f"<p>{escape(self.name)} has not been called yet.</p>"
-        lines = next(reversed(self.programs.values())).program.lines()
         return f"<p>{escape(self.name)}, {len(lines)} calls:</p>{listing(chr(10).join(lines))}"
 
     def to_javascript(self, **others: CompiledStep[..., Any]) -> str:
