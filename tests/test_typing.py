@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "tinygrad_opt"
 SCRIPTS = sorted((ROOT / "tests/typing").glob("*.py"))
 
-MOST_ANY = 1220
+MOST_ANY = 150
 RULES = [getattr(optim, name) for name in optim.__all__
          if inspect.isclass(getattr(optim, name)) and issubclass(getattr(optim, name),
                                                                  optim.Optimizer)]

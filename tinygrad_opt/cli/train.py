@@ -250,5 +250,6 @@ def _plot(paths: Sequence[Path], runs: Histories, chosen: Options) -> None:
 
     chosen["size"] = chosen["size"] or (9.6, 4.6)
     for path in paths:
-        if saved(partial(plot_compare, runs), path, chosen):
-            print(f"{path}  the training loss of each, mean and range")
+        if not saved(partial(plot_compare, runs), path, chosen):
+            break                                          # nor will the others be drawn
+        print(f"{path}  the training loss of each, mean and range")
