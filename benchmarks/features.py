@@ -64,7 +64,7 @@ FEATURES = {
         "micrograd": "np.exp(x).backward(); assert x.grad",
         "mygrad": "np.exp(x).sum().backward(); assert x.grad is not None",
         "dezero": "F.sum(np.exp(x)).backward(); assert x.grad is not None",
-        "tinygrad": "assert isinstance(np.exp(x), Tensor), 'an array of Tensors, one an entry'",
+        "tinygrad": "np.exp(x).sum().backward(); assert x.grad is not None",
         "torch": "np.exp(x).sum().backward(); assert x.grad is not None",
     },
     "`einsum`": {
