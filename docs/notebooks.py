@@ -12,13 +12,22 @@ import nbformat
 from myst_nb.core.read import is_myst_markdown_notebook, read_myst_markdown_notebook
 
 DOCS = Path(__file__).parent
+INCLUDE = re.compile(r'```\{include\} (\S+)\n:start-after: "(.*)"\n:end-before: "(.*)"\n```')
 PAGES = {page: page.relative_to(DOCS).with_suffix("").as_posix()
          for page in sorted(DOCS.rglob("*.md"))
          if page.stem != "index" and is_myst_markdown_notebook(page.read_text("utf-8"))}
 
 
 def notebook(page):
-    """The notebook of a page. Links lead to other notebooks or the web; the rest become text."""
+    """The notebook of a page, with what it includes of others.
+
+    Links lead to other notebooks or the web; the rest become text.
+    """
+    def included(match):
+        path, after, before = match.groups()
+        text = (page.parent / path).read_text("utf-8")
+        return text.partition(after)[2].partition(before)[0].strip()
+
     def linked(match):
         text, target = match.groups()
         if (page.parent / target).resolve() in PAGES:
@@ -30,7 +39,8 @@ def notebook(page):
     for i, cell in enumerate(made.cells):
         cell.id = f"cell-{i}"                              # the same at each time
         if cell.cell_type == "markdown":
-            cell.source = re.sub(r"\[([^]]+)\]\(([^)\s]+)\)", linked, cell.source)
+            source = INCLUDE.sub(included, cell.source)
+            cell.source = re.sub(r"\[([^]]+)\]\(([^)\s]+)\)", linked, source)
     return made
 
 
