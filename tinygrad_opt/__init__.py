@@ -100,7 +100,7 @@ if not TYPE_CHECKING:
     }, modules="data interop live optim parallel train viz")
 
 
-class _Elsewhere:
+class _NamesOfOthers:
     """Asked last where an import finds nothing: says what other libraries' names are here."""
 
     @staticmethod
@@ -114,7 +114,7 @@ class _Elsewhere:
 
 
 if not any(finder.__module__ == __name__ for finder in meta_path if isinstance(finder, type)):
-    meta_path.append(_Elsewhere)                           # once, however often it is reloaded
+    meta_path.append(_NamesOfOthers)                       # once, however often it is reloaded
 
 
 def _notebook_view(t: Tensor) -> dict[str, str]:

@@ -413,7 +413,7 @@ LIBRARIES: dict[str, dict[str, dict[str, str]]] = {
 def hint(owner: str, name: str, known: Iterable[str]) -> str:
     """How a message goes on after a name that is not there."""
     known = set(known)
-    return (of_others(owner, name, known) or (_elsewhere(name) if owner in PARTS else "")
+    return (of_others(owner, name, known) or (_where_it_is(name) if owner in PARTS else "")
             or nearest(name, known))
 
 
@@ -434,7 +434,7 @@ def of_others(owner: str, name: str, known: Collection[str] = ()) -> str:
 PARTS = "tinygrad_opt", "nn", "optim", "data", "train", "viz"
 
 
-def _elsewhere(name: str) -> str:
+def _where_it_is(name: str) -> str:
     """Which part of the package has the name, or NumPy."""
     if name in import_module("tinygrad_opt.ops").TABLE and hasattr(np, name):
         return f"NumPy's functions take Tensors, as in np.{name}(t)"
@@ -457,7 +457,7 @@ def missing(owner: str, name: str, known: Iterable[str], who: str = "",
     return AttributeError(f"{who or owner} has no attribute {name!r}; {said}")
 
 
-class _Elsewhere:
+class _NameOfOthers:
     """An attribute that only other libraries have."""
 
     def __init__(self, owner: str, name: str) -> None:
@@ -474,11 +474,11 @@ def answer_names(kind: type, owner: str) -> None:
     """
     for table in LIBRARIES.values():
         for name in table.get(owner, {}):
-            setattr(kind, name, _Elsewhere(owner, name))
+            setattr(kind, name, _NameOfOthers(owner, name))
 
     def own(self: object) -> list[str]:
         return [name for name in object.__dir__(self)
-                if not isinstance(inspect.getattr_static(kind, name, None), _Elsewhere)]
+                if not isinstance(inspect.getattr_static(kind, name, None), _NameOfOthers)]
 
     setattr(kind, "__dir__", own)                          # noqa: B010 (mypy knows it is one)
 
