@@ -12,7 +12,7 @@ from typing import ClassVar, NamedTuple, TypeVar, cast
 import numpy as np
 
 from tinygrad_opt.errors import nearest
-from tinygrad_opt.hints import KERAS, PYTORCH, hint
+from tinygrad_opt.hints import LIBRARIES, hint
 from tinygrad_opt.typing import Rate, dataclass_transform
 
 __all__ = ["SYNONYMS", "Check", "HasOptions", "choice", "decay_rate", "flag", "meant", "momentum",
@@ -20,8 +20,8 @@ __all__ = ["SYNONYMS", "Check", "HasOptions", "choice", "decay_rate", "flag", "m
            "read_only", "whole"]
 
 # what `get` takes for an option besides its name: PyTorch's and Keras's names of the same
-SYNONYMS = {word: ours for table in (PYTORCH, KERAS) for word, ours in table["options"].items()
-            if ours.isidentifier()}
+SYNONYMS = {word: ours for library in ("PyTorch", "Keras")
+            for word, ours in LIBRARIES[library]["options"].items() if ours.isidentifier()}
 
 Check = Callable[[str, object], object]      # (name, value) -> what is kept
 Overrides = Mapping[str, Mapping[str, object]]
