@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -37,48 +39,81 @@ Loss: TypeAlias = "Callable[[Tensor, Array], Tensor]"
 Network = TypeVar("Network", bound="_Network")
 
 
+@dataclass(eq=False, repr=False)
 class _Network(BaseEstimator):
-    """What a classifier and a regressor share: their options, and how they are trained."""
+    """What a classifier and a regressor share; their docstrings hold what follows.
 
-    @answers
-    def __init__(
-        self,
-        hidden_layer_sizes: int | Sequence[int] = (100,),
-        activation: str | Callable[[Tensor], Tensor] = "relu",
-        *,
-        dropout: float = 0.0,
-        norm: str | None = None,
-        model: Callable[[int, int, np.random.Generator], Module] | None = None,
-        optimizer: str | type[Optimizer] | Optimizer = "adam",
-        lr: float | Callable[[int], float] | None = None,
-        weight_decay: float | None = None,
-        batch_size: int | Literal["auto"] = "auto",
-        max_iter: int = 200,
-        tol: float = 1e-4,
-        n_iter_no_change: int = 10,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        warm_start: bool = False,
-        random_state: int | np.random.RandomState | None = None,
-        verbose: bool = False,
-    ) -> None:
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.dropout = dropout
-        self.norm = norm
-        self.model = model
-        self.optimizer = optimizer
-        self.lr = lr
-        self.weight_decay = weight_decay
-        self.batch_size = batch_size
-        self.max_iter = max_iter
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.verbose = verbose
+    Parameters
+    ----------
+    hidden_layer_sizes : int or sequence of int
+        Number of neurons in each hidden layer.
+    activation : str or callable
+        Between the layers: a name that `nn.activation` knows (``"logistic"`` is ``"sigmoid"``),
+        a function or a module.
+    dropout : float in [0, 1)
+        Probability that a hidden activation is dropped while training.
+    norm : {None, "layer", "batch"}
+        Normalise what goes into each activation.
+    model : callable, optional
+        Makes the network in place of the four above: ``model(n_inputs, n_outputs, rng)`` is a
+        Module.
+    optimizer : str, class or Optimizer
+        What `optim.get` takes, ``"sgd:lr=0.1,momentum=0.9"``, or an optimizer without parameters.
+    lr : float or schedule, optional
+        The learning rate; without it, that of `optimizer`.
+    weight_decay : float, optional
+        As `lr`.
+    batch_size : int or "auto"
+        ``"auto"``: 200, or all samples where there are fewer.
+    max_iter : int, at least 1
+        Epochs at most.
+    tol, n_iter_no_change : float, int
+        Stop when the loss has not fallen by more than `tol` for so many epochs.
+    early_stopping : bool
+        Watch the loss of samples that are held out of the training, and go back to the weights
+        with which it was best.
+    validation_fraction : float in (0, 1)
+        The share of the samples that is held out.
+    warm_start : bool
+        Whether a second `fit` goes on from where the first one ended.
+    random_state : int, RandomState or None
+        Decides the first weights, the order of the samples, dropout, and what is held out.
+    verbose : bool
+        Whether to show progress.
+
+    Attributes
+    ----------
+    model_ : Module
+        The network.
+    optimizer_ : Optimizer
+    history_ : History
+        What `fit` recorded, the losses of the samples held out among it: ``history_["val_loss"]``.
+    loss_curve_ : list of float
+        The loss of each epoch; ``loss_`` is the last one.
+    n_iter_ : int
+        Epochs so far.
+    n_features_in_, feature_names_in_
+        As in scikit-learn.
+    """
+
+    hidden_layer_sizes: int | Sequence[int] = (100,)
+    activation: str | Callable[[Tensor], Tensor] = "relu"
+    _: KW_ONLY
+    dropout: float = 0.0
+    norm: str | None = None
+    model: Callable[[int, int, np.random.Generator], Module] | None = None
+    optimizer: str | type[Optimizer] | Optimizer = "adam"
+    lr: float | Callable[[int], float] | None = None
+    weight_decay: float | None = None
+    batch_size: int | Literal["auto"] = "auto"
+    max_iter: int = 200
+    tol: float = 1e-4
+    n_iter_no_change: int = 10
+    early_stopping: bool = False
+    validation_fraction: float = 0.1
+    warm_start: bool = False
+    random_state: int | np.random.RandomState | None = None
+    verbose: bool = False
 
     @property
     def n_iter_(self) -> int:
@@ -198,7 +233,7 @@ class _Network(BaseEstimator):
 
     # ---- what differs ----------------------------------------------------------------------------
 
-    _loss: Loss
+    _loss: ClassVar[Callable[..., Tensor]]
 
     def _targets(
         self, y: Array, dtype: np.dtype, begins: bool, classes: Array | None
@@ -211,64 +246,22 @@ class _Network(BaseEstimator):
         raise NotImplementedError
 
 
-_OPTIONS = """
-    Parameters
-    ----------
-    hidden_layer_sizes : int or sequence of int
-        Number of neurons in each hidden layer.
-    activation : str or callable
-        Between the layers: a name that `nn.activation` knows (``"logistic"`` is ``"sigmoid"``),
-        a function or a module.
-    dropout : float in [0, 1)
-        Probability that a hidden activation is dropped while training.
-    norm : {None, "layer", "batch"}
-        Normalise what goes into each activation.
-    model : callable, optional
-        Makes the network in place of the four above: ``model(n_inputs, n_outputs, rng)`` is a
-        Module.
-    optimizer : str, class or Optimizer
-        What `optim.get` takes, ``"sgd:lr=0.1,momentum=0.9"``, or an optimizer without parameters.
-    lr : float or schedule, optional
-        The learning rate; without it, that of `optimizer`.
-    weight_decay : float, optional
-        As `lr`.
-    batch_size : int or "auto"
-        ``"auto"``: 200, or all samples where there are fewer.
-    max_iter : int, at least 1
-        Epochs at most.
-    tol, n_iter_no_change : float, int
-        Stop when the loss has not fallen by more than `tol` for so many epochs.
-    early_stopping : bool
-        Watch the loss of samples that are held out of the training, and go back to the weights
-        with which it was best.
-    validation_fraction : float in (0, 1)
-        The share of the samples that is held out.
-    warm_start : bool
-        Whether a second `fit` goes on from where the first one ended.
-    random_state : int, RandomState or None
-        Decides the first weights, the order of the samples, dropout, and what is held out.
-    verbose : bool
-        Whether to show progress.
-
-    Attributes
-    ----------
-    model_ : Module
-        The network.
-    optimizer_ : Optimizer
-    history_ : History
-        What `fit` recorded, the losses of the samples held out among it: ``history_["val_loss"]``.
-    loss_curve_ : list of float
-        The loss of each epoch; ``loss_`` is the last one.
-    n_iter_ : int
-        Epochs so far.
-    n_features_in_, feature_names_in_
-        As in scikit-learn.
-"""
+_Network.__init__ = answers(_Network.__init__)             # type: ignore[method-assign]
 
 
+def _documented(kind: type[Network]) -> type[Network]:
+    """The class, with the options in its docstring."""
+    shared = (inspect.getdoc(_Network) or "").partition("\n\n")[2]
+    kind.__doc__ = inspect.cleandoc(kind.__doc__ or "").replace("{shared}", shared)
+    return kind
+
+
+@_documented
 class TinyClassifier(ClassifierMixin, _Network):
-    __doc__ = f"""A network that learns classes by their cross-entropy, for scikit-learn.
-{_OPTIONS}    classes_ : ndarray of shape (n_classes,)
+    """A network that learns classes by their cross-entropy, for scikit-learn.
+
+    {shared}
+    classes_ : ndarray of shape (n_classes,)
         The labels, in the order of the columns of `predict_proba`.
 
     Examples
@@ -342,9 +335,12 @@ class TinyClassifier(ClassifierMixin, _Network):
         return np.eye(len(self.classes_), dtype=weight.dtype)[targets] * weight[:, None], self._loss
 
 
+@_documented
 class TinyRegressor(MultiOutputMixin, RegressorMixin, _Network):
-    __doc__ = f"""A network that learns numbers by their squared error, for scikit-learn.
-{_OPTIONS}
+    """A network that learns numbers by their squared error, for scikit-learn.
+
+    {shared}
+
     Examples
     --------
     >>> import numpy as np
