@@ -110,6 +110,20 @@ def test_an_unbound_optimizer_resumes_by_key():
     assert np.array_equal(p["a"], q["a"]) and second.t == 4 and second.parameters["a"] is q["a"]
 
 
+def test_an_unbound_optimizer_that_was_resumed_may_go_on_with_some_keys_only():
+    grads = {"a": np.array([1.0, -2.0]), "b": np.ones((2, 3), np.float32)}
+    first, p = optim.Adam(lr=0.1), {n: np.zeros_like(g) for n, g in grads.items()}
+    for _ in range(2):
+        first.update(p, grads)
+    second, q = optim.Adam(lr=0.1), {n: a.copy() for n, a in p.items()}
+    second.load_state_dict(first.state_dict())
+    for keys in ("b", "ab"):
+        for opt, arrays in ((first, p), (second, q)):
+            opt.update({n: arrays[n] for n in keys}, {n: grads[n] for n in keys})
+    assert all(np.array_equal(p[n], q[n]) for n in grads)
+    assert str(first.state_dict()) == str(second.state_dict())
+
+
 def test_a_state_dict_is_a_copy():
     opt = optim.Momentum(parameters())
     run(opt, 0, 1)

@@ -93,12 +93,11 @@ class Optimizer(Protocol):
     clip_norm_each: float | None
     reduce: object
     _reduced: bool
-    _entries: Mapping[str, Entry]
     _plan: Plan | None
 
     def reduce_gradients(self) -> None: ...
 
-    def _planned(self, gradients: Mapping[str, object]) -> Plan: ...
+    def _planned(self) -> Plan: ...
 
     def _guarded(self, plan: Plan) -> bool: ...
 
@@ -106,7 +105,7 @@ class Optimizer(Protocol):
 
     def _used(self) -> None: ...
 
-    def _own_step(self) -> None: ...
+    def _step(self) -> None: ...
 
 
 def optimizer_of(call: Call) -> Optimizer | None:
@@ -117,5 +116,4 @@ def optimizer_of(call: Call) -> Optimizer | None:
 
 def plan_of(optimizer: Optimizer) -> Plan:
     """The plan of its next step."""
-    return optimizer._plan or optimizer._planned(
-        {name: e.target._gradient for name, e in optimizer._entries.items()})
+    return optimizer._plan or optimizer._planned()

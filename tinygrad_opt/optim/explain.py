@@ -86,7 +86,7 @@ def explanation(optimizer: Optimizer, name: str, index: int | tuple[int, ...]) -
     given = [s for s in inside([x for _, x in lines]) if s.function is None]
     order = [*optimizer.options, "t", *values]
     given.sort(key=lambda s: order.index(s.name or ""))
-    now = float(e.values()[index])
+    now = float(e.target._array[index])
     out = [f"{type(optimizer).__name__}, update {run.t} of {label}", "", "with"]
     out += [f"  {text(s)} = {number(_entry(s))}"
             + (f"   ({_MEANINGS[s.name]})" if s.name in _MEANINGS else "") for s in given]
@@ -116,7 +116,7 @@ def _last(optimizer: Optimizer, e: Entry) -> tuple[Run, tuple[Array, Array]]:
         )
     for run in optimizer._last.runs:
         if any(other is e for other in run.entries):
-            if run.pack not in optimizer._packs or (optimizer._bound and not e.in_place()):
+            if run.pack not in optimizer._packs or e.target._array is not e.value:
                 raise GraphError(f"{e.name!r} has been moved since the last step: step() once more")
             if run.pack.before is None:
                 optimizer._forget_plan()
@@ -134,7 +134,7 @@ def _label(e: Entry, index: int | tuple[int, ...]) -> str:
     places = index if isinstance(index, tuple) else (index,)
     first = f"; the first is explain({e.name!r}, {(0,) * len(e.shape)})" if e.size else ""
     try:
-        if np.ndim(e.values()[places]):
+        if np.ndim(e.target._array[places]):
             raise IndexError
     except IndexError:
         what = f"no entry {places}" if places else "say which entry"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections import ChainMap
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -24,8 +23,8 @@ from tinygrad_opt.markup import html_table, listing
 from tinygrad_opt.optim import options as check
 from tinygrad_opt.optim.explain import Formula, explanation
 from tinygrad_opt.optim.options import option
-from tinygrad_opt.optim.packing import Entry, Gradient, Pack, bound, gradient, updatable
-from tinygrad_opt.optim.plan import BLOCK, Plan, Run, runs_of
+from tinygrad_opt.optim.packing import Entry, Pack, bound, gradient, updatable
+from tinygrad_opt.optim.plan import Plan
 from tinygrad_opt.optim.reduction import Reduction
 from tinygrad_opt.optim.rule import OF_THE_STEP, Versions, results
 from tinygrad_opt.optim.state import Pickled, State, load, pickled, saved, unpickle
@@ -211,7 +210,8 @@ class Optimizer(check.HasOptions):
     def _set_up(self, entries: dict[str, Entry], is_bound: bool) -> None:
         """No step has been taken yet with these parameters."""
         self._bound, self._entries = is_bound, entries
-        self._targets: list[Tensor] = [e.target for e in entries.values()] if is_bound else []
+        self._targets = [e.target for e in entries.values()] if is_bound else []
+        self._seen: dict[str, Array] = {}      # where it is not: the arrays updated last
         self._counts = np.zeros(len(entries) + 1, np.int64)    # updates of each, then all steps
         self._packs: list[Pack] = []
         self._versions: Versions = {}    # of the rule as in-place calls
@@ -412,51 +412,37 @@ class Optimizer(check.HasOptions):
     @property
     def parameters(self) -> dict[str, Tensor | Array]:
         """What is updated: name -> Tensor, or the array last seen under that name."""
-        own = {n: e.target if self._bound else e.array for n, e in self._entries.items()}
-        return {name: p for name, p in own.items() if p is not None}
+        return {n: e.target for n, e in self._entries.items()} if self._bound else {**self._seen}
 
     @property
     def state(self) -> dict[str, dict[str, Array]]:
         """What the rule keeps: name -> {accumulator: array}, as views in the parameter's shape."""
         return {name: e.state for name, e in self._entries.items()}
 
-    def _planned(self, gradients: Mapping[str, Gradient | None]) -> Plan:
-        """A plan for these gradients, which are checked and laid out."""
+    def _planned(self) -> Plan:
+        """A plan for the present gradients, which are checked and laid out."""
         self._forget_plan()
         self._check_models(self._models)
         self._last = None                      # the gradients that it used may be overwritten
-        given = {name: g for name, g in gradients.items() if g is not None}
+        given = {name: gradient(name, e.target._array, e.target._gradient)
+                 for name, e in self._entries.items() if e.target._gradient is not None}
         if not given:
-            frozen = self._bound and not any(p.requires_grad for p in self._targets)
+            frozen = not any(p.requires_grad for p in self._targets)
             raise GraphError("no parameter has a gradient: " + (
                 "none of them requires grad. Set .requires_grad = True, or call"
                 " model.requires_grad_(True)." if frozen else
                 "call loss.backward() before step(). Were the parameters used in the loss?"))
-        checked = {n: gradient(n, self._entries[n].values(), g) for n, g in given.items()}
         rules = self._rules(self.overrides, self._entries)
         self._pack(rules)
-        clips = bool(self.clip_value or self.clip_norm_each or self.clip_norm)
-        large = math.inf if clips or self._remembers or not self._bound else BLOCK
-        active = {name for name in given if not any(fnmatchcase(name, p) for p in self.frozen)}
-        runs = self._runs(active, rules, large)
-        plan = Plan([*self._entries.values()], self._packs, runs, {*given}, self._counts,
-                    self._bound)
-        plan.guarded = clips or self.check_finite is not None
-        plan.remembers |= self._remembers
-        if not (self._bound and plan.gather_gradients()):
-            plan.place_gradients(checked)
+        plan = Plan(self, rules, given)
+        if self._models and any(run.version is None for run in plan.runs):
+            raise ValueError(f"{type(self).__name__} does not go entry by entry: the models of a"
+                             " stack would depend on each other")
+        if not plan.gather_gradients():
+            plan.place_gradients(given)
         plan.prepare()
         self._plan = plan
         return plan
-
-    def _runs(self, active: set[str], rules: Mapping[str, Optimizer], large: float) -> list[Run]:
-        """Which parameters are updated together; the models of a stack must not meet there."""
-        runs = [run for pack in self._packs for run in runs_of(
-            pack, active, rules, self._counts, self._versions, large)]
-        if self._models and any(run.version is None for run in runs):
-            raise ValueError(f"{type(self).__name__} does not go entry by entry: the models of a"
-                             " stack would depend on each other")
-        return runs
 
     def _forget_plan(self) -> None:
         """Keep the counts of a plan that no longer holds."""
@@ -468,8 +454,8 @@ class Optimizer(check.HasOptions):
         entries = [*self._entries.values()]
         slots = tuple(dict.fromkeys(
             slot for rule in dict.fromkeys(rules.values()) for slot in rule.accumulators()))
-        packed = self._packs and self._packs[0].slots == slots
-        if packed and not (self._bound and not all(e.in_place() for e in entries)):
+        if self._packs and self._packs[0].slots == slots and all(
+                e.target._array is e.value for e in entries):
             return
 
         def starts(e: Entry) -> dict[str, float]:
@@ -477,8 +463,9 @@ class Optimizer(check.HasOptions):
 
         groups: dict[object, list[Entry]] = {}
         for e in entries:
-            groups.setdefault((e.dtype, type(e.values())), []).append(e)
-        self._packs = [Pack(group, slots, starts, self._bound) for group in groups.values()]
+            groups.setdefault((e.dtype, type(e.target._array)), []).append(e)
+        self._packs = []                       # an interrupt must not leave half of them
+        self._packs = [Pack(group, slots, starts) for group in groups.values()]
 
     # ---- stepping --------------------------------------------------------------------------------
 
@@ -518,25 +505,15 @@ class Optimizer(check.HasOptions):
             self._reduced = True
 
     def _step(self) -> None:
-        if self.reduce is not None:
-            self.reduce_gradients()
-            self._reduced = False
-        self._own_step()
-
-    def _own_step(self) -> None:
         if not self._bound:
             raise TypeError(
                 f"{type(self).__name__} has no parameters: give them to step() by"
                 f" {type(self).__name__}(model.parameters(), ...), or call update(params, grads)"
             )
-        plan = self._plan
-        if plan is None or not plan.gather_gradients() or not plan.prepare():
-            plan = self._planned({n: e.target._gradient for n, e in self._entries.items()})
-        try:
-            self._advance(plan)
-        finally:
-            if plan.large:
-                plan.release()
+        if self.reduce is not None:
+            self.reduce_gradients()
+            self._reduced = False
+        self._advance()
 
     @answers
     def zero_grad(self) -> None:
@@ -581,34 +558,46 @@ class Optimizer(check.HasOptions):
         new = [name for name in arrays if name not in self._entries]
         if new:
             self._forget_plan()
-            entries = {name: Entry(name, arrays[name].shape, arrays[name].dtype, i)
+            entries = {name: Entry(name, Tensor(arrays[name].copy()), i)
                        for i, name in enumerate(new, len(self._entries))}
             counts = np.insert(self._counts, -1, [0] * len(new))
             self.__dict__.update(                          # at once, whatever signals come
                 _packs=[], _counts=counts, _entries=self._entries | entries)
-        for name, array in arrays.items():
-            self._entries[name].array = array
-        plan = self._plan
-        if plan is None or plan.given != gradients.keys() or not plan.prepare():
-            plan = self._planned(gradients)
-        else:
-            plan.place_gradients(gradients)
-        plan.gather_values()
+        for name, e in self._entries.items():
+            e.target._gradient = gradients.get(name)
+            if name in arrays and type(e.target._array) is not type(arrays[name]):
+                e.target._array = arrays[name].copy()      # of another library from now on
+        self._seen |= arrays
         self._targets = [p for p in params.values() if type(p) is Tensor]
-        self._advance(plan)
+        try:
+            self._advance(arrays)
+        finally:
+            forget_gradients([e.target for e in self._entries.values()])
 
-    def _advance(self, plan: Plan) -> None:
-        """Everything that can fail first, then the step, whole or not at all."""
-        self.__dict__["_last"] = None          # past __setattr__: each step does it
-        if plan.guarded and not self._guarded(plan):
-            return
-        plan.call_rules()
-        if plan.remembers:
-            for pack in plan.packs:
-                pack.remember()
-        self._used()
-        plan.commit()
-        self.__dict__["_last"] = plan
+    def _advance(self, arrays: Mapping[str, Array] | None = None) -> None:
+        """Everything that can fail first, then the step, whole or not at all.
+
+        Where arrays are given, their values are updated in the place of the parameters' own.
+        """
+        plan = self._plan
+        if plan is None or not plan.gather_gradients() or not plan.prepare():
+            plan = self._planned()
+        try:
+            if arrays is not None:
+                plan.carry(arrays)
+            self.__dict__["_last"] = None      # past __setattr__: each step does it
+            if plan.guarded and not self._guarded(plan):
+                return
+            plan.call_rules()
+            if plan.remembers:
+                for pack in plan.packs:
+                    pack.remember()
+            self._used()
+            plan.commit()
+            self.__dict__["_last"] = plan
+        finally:
+            if plan.large:
+                plan.release()
 
     def _guarded(self, plan: Plan) -> bool:
         """Whether the step may go on, once its gradients have been looked at and clipped."""

@@ -8,7 +8,7 @@ One vector is what makes a step cost the same for 4 and for 40 small arrays.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.kernels import created, is_duck
 from tinygrad_opt.tensor import Tensor, values_of
-from tinygrad_opt.typing import Array, DTypeLike
+from tinygrad_opt.typing import Array
 
 __all__ = ["Entry", "Gradient", "Pack", "bound", "gradient", "updatable"]
 
@@ -30,48 +30,31 @@ class Entry:
     ----------
     name : str
     target : Tensor
-        The parameter itself, where the optimizer is bound.
-    array : array or None
-        The caller's, where it is not; None before it has been seen.
+        The parameter itself; a Tensor of our own, which stands for the caller's array, where the
+        optimizer is not bound.
     index : int
         Its place among all parameters.
     place : slice
         Its place in the vectors of its pack.
     value : array
-        Its part of the vector of parameters, in its shape.
+        Its part of the vector of parameters, in its shape: the data of `target`, until somebody
+        re-points that.
     state : dict of str to array
         What the rule keeps for it, in its shape.
     """
 
-    __slots__ = ("array", "dtype", "index", "name", "place", "shape", "size", "state", "target",
-                 "value")
-    target: Tensor
+    __slots__ = ("dtype", "index", "name", "place", "shape", "size", "state", "target", "value")
     value: Array
 
-    def __init__(self, name: str, shape: Sequence[int], dtype: DTypeLike, index: int,
-                 target: Tensor | Array | None = None) -> None:
-        self.name, self.shape, self.dtype, self.index = name, tuple(shape), np.dtype(dtype), index
-        self.size = int(np.prod(shape, dtype=object))
-        self.array: Array | None = None
-        if isinstance(target, Tensor):
-            self.target = target
-        else:
-            self.array = target
+    def __init__(self, name: str, target: Tensor, index: int) -> None:
+        self.name, self.target, self.index = name, target, index
+        self.shape, self.dtype, self.size = target.shape, target.dtype, target.size
         self.place = slice(0, 0)
         self.state: dict[str, Array] = {}
-
-    def values(self) -> Array:
-        """Where the parameter's values live."""
-        return self.target._array if self.array is None else self.array
 
     def part(self, vector: Array) -> Array:
         """Its part of a vector beside that of the parameters, in its shape."""
         return vector[self.place].reshape(self.shape)
-
-    def in_place(self) -> bool:
-        """Whether the values still live where they were packed."""
-        values = self.values()
-        return values.shape == self.shape and _same_memory(self.value, values)
 
 
 class Pack:
@@ -85,24 +68,20 @@ class Pack:
         Names of the rule's accumulators, a vector each.
     starts : callable
         entry -> {slot: number that its accumulator starts from}, for what is new here.
-    bound : bool
-        Whether the vector is to be the parameters' own memory: Tensors are re-pointed at
-        their parts of it. Otherwise values are copied in and out.
     """
 
     def __init__(
         self, entries: list[Entry], slots: tuple[str, ...],
-        starts: Callable[[Entry], dict[str, float]], bound: bool,
+        starts: Callable[[Entry], dict[str, float]],
     ) -> None:
         self.entries, self.slots = entries, slots
         self.size, self.dtype = sum(e.size for e in entries), entries[0].dtype
-        arrays = [e.values() for e in entries]
-        joined = _one_vector(arrays) if bound else None
-        if joined is None:
-            joined = np.concatenate([a.ravel() for a in arrays], dtype=self.dtype)
-        self.p: Array = joined
-        self.g = created("empty", self.size, self.dtype, like=joined)
-        self.state = created("empty", (len(slots), self.size), self.dtype, like=joined)
+        arrays = [e.target._array for e in entries]
+        joined = _one_vector(arrays)
+        self.p: Array = joined if joined is not None else np.concatenate(
+            [a.ravel() for a in arrays], dtype=self.dtype)
+        self.g = created("empty", self.size, self.dtype, like=self.p)
+        self.state = created("empty", (len(slots), self.size), self.dtype, like=self.p)
         self.before: tuple[Array, Array] | None = None
         self._scratch: dict[tuple[int, np.dtype], Array] = {}
         start = 0
@@ -111,10 +90,9 @@ class Pack:
             for slot, row in zip(slots, self.state):
                 row[e.place] = e.state[slot].ravel() if slot in e.state else starts(e)[slot]
             e.state = {slot: e.part(row) for slot, row in zip(slots, self.state)}
-            e.value = e.part(self.p)
-        for e in entries:
-            if bound and not e.in_place():
-                e.target._array = e.value
+            if joined is None:
+                e.target._array = e.part(self.p)
+            e.value = e.target._array
 
     def scratch(self, i: int, dtype: np.dtype, size: int) -> Array:
         """Scratch vector i, in which nothing is kept from one parameter to the next."""
@@ -135,12 +113,6 @@ class Pack:
 def _address(a: Array) -> int:
     address: int = a.__array_interface__["data"][0]
     return address
-
-
-def _same_memory(a: Array, b: Array) -> bool:
-    if is_duck(a) or is_duck(b):
-        return a is b
-    return _address(a) == _address(b) and b.flags.c_contiguous
 
 
 def _one_vector(arrays: list[Array]) -> Array | None:
@@ -198,8 +170,8 @@ def bound(who: str, params: object) -> dict[str, Entry]:
             )
         if tensor not in seen:
             seen.add(tensor)
-            entries[name] = Entry(name, tensor.shape, tensor.dtype, len(entries), tensor)
-    _apart([(name, e.values()) for name, e in entries.items()])
+            entries[name] = Entry(name, tensor, len(entries))
+    _apart([(name, e.target._array) for name, e in entries.items()])
     return entries
 
 

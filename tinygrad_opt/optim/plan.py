@@ -10,9 +10,10 @@ import math
 import operator
 from array import array
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from fnmatch import fnmatchcase
 from functools import partial
-from itertools import chain
+from itertools import chain, groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,7 +29,7 @@ from tinygrad_opt.typing import Array
 if TYPE_CHECKING:
     from tinygrad_opt.optim.optimizer import Optimizer
 
-__all__ = ["BLOCK", "REMEMBER", "Plan", "Run", "runs_of"]
+__all__ = ["BLOCK", "REMEMBER", "Plan", "Run"]
 
 BLOCK = 1 << 16          # numbers that are worked on at a time, so that they stay in the cache
 REMEMBER = 1 << 15       # up to so many numbers in all, what a step overwrites is kept
@@ -46,18 +47,25 @@ class Run:
     pack : Pack
     rule : Optimizer
         The options and the rule.
-    count : int
-        How often its parameters have been updated.
-    version : InPlace or None
-        The rule as in-place calls; None if it is called on the arrays of each parameter.
+    counts : array of int
+        How often each parameter has been updated, and last how many steps there were.
+    versions : dict
+        Rules as in-place calls, as far as they are known.
     large : bool
         Whether the gradient is read where it is, not copied into the pack.
+
+    Attributes
+    ----------
+    version : InPlace or None
+        The rule as in-place calls; None if it is called on the arrays of each parameter.
     """
 
-    def __init__(self, entries: list[Entry], pack: Pack, rule: Optimizer, count: int,
-                 version: InPlace | None, large: bool) -> None:
-        self.entries, self.pack, self.rule, self.count = entries, pack, rule, count
-        self.version, self.large = version, large
+    def __init__(self, entries: list[Entry], pack: Pack, rule: Optimizer, counts: Array,
+                 versions: Versions, large: bool) -> None:
+        self.entries, self.pack, self.rule, self.large = entries, pack, rule, large
+        self.count: int = counts.item(entries[0].index)
+        self.version = version = None if is_duck(pack.p) else in_place(
+            rule, pack.dtype, rule._rate(counts.item(-1)), self.count + 1, versions)
         self.place = slice(entries[0].place.start, entries[-1].place.stop)
         self.slots = list(rule.accumulators())
         self.gradient = pack.g[self.place]     # of the whole run, as one vector
@@ -79,16 +87,15 @@ class Run:
     def _bind(self, version: InPlace, cells: list[Array]) -> None:
         """Make the calls, block after block."""
         pack = self.pack
-        rows = [pack.state[pack.slots.index(slot)] for slot in self.slots]
-        for start in range(self.place.start, self.place.stop, BLOCK):
-            stop = min(start + BLOCK, self.place.stop)
-            p, g, *state = (vector[start:stop] for vector in (pack.p, pack.g, *rows))
-            if self.rates is not None:
-                state.append(self.rates[start - self.place.start : stop - self.place.start])
-            spare = [pack.scratch(i, d, stop - start) for i, d in enumerate(version.scratch)]
-            bound = version.bind([p, g, *state, *spare, *cells])
+        rows = [pack.p, pack.g, *[pack.state[pack.slots.index(slot)] for slot in self.slots]]
+        vectors = [row[self.place] for row in rows] + [r for r in [self.rates] if r is not None]
+        for start in range(0, len(self.gradient), BLOCK):
+            inside = slice(start, start + BLOCK)
+            parts = [vector[inside] for vector in vectors]
+            g = parts[1]
+            spare = [pack.scratch(i, d, len(g)) for i, d in enumerate(version.scratch)]
+            bound = version.bind([*parts, *spare, *cells])
             if self.large:
-                inside = slice(start - self.place.start, stop - self.place.start)
                 self._reading += [(len(self.calls) + i, call, g, inside)
                                   for i, call in enumerate(bound) if any(a is g for a in call.args)]
             self.calls += bound
@@ -172,68 +179,53 @@ class Run:
                     partial(into.__setitem__, ..., asarray(value, into.dtype)))
 
 
-def runs_of(
-    pack: Pack, active: set[str], rules: Mapping[str, Optimizer], counts: Array,
-    versions: Versions, large: float,
-) -> list[Run]:
-    """The active parameters of a pack, neighbours with equal options and counts together.
-
-    From `large` numbers on, a parameter stands alone.
-    """
-    runs: list[Run] = []
-    groups: list[list[Entry]] = []
-    for e in (e for e in pack.entries if e.name in active):
-        last = groups[-1][-1] if groups else None
-        if (last is not None and last.place.stop == e.place.start
-                and rules[last.name] is rules[e.name]
-                and counts[last.index] == counts[e.index] and max(last.size, e.size) < large):
-            groups[-1].append(e)
-        else:
-            groups.append([e])
-    for group in groups:
-        first, rule = group[0], rules[group[0].name]
-        count = counts.item(first.index)
-        version = None if is_duck(pack.p) else in_place(
-            rule, pack.dtype, rule._rate(counts.item(-1)), count + 1, versions)
-        runs.append(Run(group, pack, rule, count, version, first.size >= large))
-    return runs
-
-
 class Plan:
     """What a step does, as long as parameters, options and the set of gradients stay the same.
 
     Parameters
     ----------
-    entries : list of Entry
-        All parameters.
-    packs : list of Pack
-        Where they live.
-    runs : list of Run
-        What is updated.
-    given : set of str
+    optimizer : Optimizer
+        Whose parameters are packed.
+    rules : dict of str to Optimizer
+        The options of each parameter.
+    given : collection of str
         Names of those with gradients: a later step with others needs another plan.
-    counts : array of int
-        How often each parameter had been updated before, and last how many steps there were.
-    bound : bool
-        Whether the gradients are those of the parameters, which are Tensors.
+
+    Attributes
+    ----------
+    guarded : bool
+        Whether gradients are checked or clipped.
+    remembers : bool
+        Whether what a step overwrites is kept.
     """
 
-    def __init__(self, entries: list[Entry], packs: list[Pack], runs: list[Run],
-                 given: set[str], counts: Array, bound: bool) -> None:
-        self.packs, self.runs, self.given = packs, runs, given
-        self.guarded = False                   # whether gradients are checked or clipped
-        self.remembers = sum(pack.size for pack in packs) <= REMEMBER
-        self.active = [e for run in runs for e in run.entries]
-        self.packed = [(e.target, e.values(), e.part(run.pack.g))
-                       for run in runs if bound and not run.large for e in run.entries]
-        self.large = [(e.target, e.values(), run)
-                      for run in runs if bound and run.large for e in run.entries]
-        active = {e.name for e in self.active}
-        self.resting = [(e.target, e.name in given)
-                        for e in entries if bound and e.name not in active]
-        self._by_hand = [run for run in runs if run.version is None]
-        self._before = counts
-        self._steps: int = counts.item(-1)
+    def __init__(self, optimizer: Optimizer, rules: Mapping[str, Optimizer],
+                 given: Collection[str]) -> None:
+        self.packs, self._before = optimizer._packs, optimizer._counts
+        clips = optimizer.clip_value or optimizer.clip_norm_each or optimizer.clip_norm
+        self.guarded = bool(clips) or optimizer.check_finite is not None
+        self.remembers = optimizer._remembers or sum(p.size for p in self.packs) <= REMEMBER
+        large = math.inf if clips or optimizer._remembers else BLOCK
+
+        def together(e: Entry) -> tuple[object, ...] | None:
+            """What is the same for neighbours in a run: large parameters stand alone."""
+            if e.name not in given or any(fnmatchcase(e.name, p) for p in optimizer.frozen):
+                return None
+            return rules[e.name], self._before[e.index], e.index if e.size >= large else -1
+
+        self.runs = [
+            Run(group, pack, rules[group[0].name], self._before, optimizer._versions,
+                group[0].size >= large)
+            for pack in self.packs for same, [*group] in groupby(pack.entries, together) if same]
+        self.active = [e for run in self.runs for e in run.entries]
+        self.packed = [(e.target, e.value, e.part(run.pack.g))
+                       for run in self.runs if not run.large for e in run.entries]
+        self.large = [(e.target, e.value, run)
+                      for run in self.runs if run.large for e in run.entries]
+        self.resting = [(e.target, e.name in given) for pack in self.packs
+                        for e in pack.entries if e not in {*self.active}]
+        self._by_hand = [run for run in self.runs if run.version is None]
+        self._steps: int = self._before.item(-1)
         self._done = array("q", [0])           # machine code counts on too
         self._scatter: list[partial[object]] = []
         self._assemble()
@@ -295,8 +287,7 @@ class Plan:
         for run in self.runs:
             for e in run.entries:
                 e.part(run.pack.g)[...] = gradients[e.name]
-        if self.large:
-            self.release()
+        self.release()
 
     def release(self) -> None:
         """Keep no gradient that was read where it is."""
@@ -329,11 +320,11 @@ class Plan:
 
     # ---- the step --------------------------------------------------------------------------------
 
-    def gather_values(self) -> None:
-        """Copy the values of an unbound optimizer's arrays in, and have them copied out."""
+    def carry(self, arrays: Mapping[str, Array]) -> None:
+        """Copy the values of the caller's arrays in, and have the new ones copied out."""
         for e in self.active:
-            e.value[...] = e.values()
-        self._scatter = [partial(e.values().__setitem__, ..., e.value) for e in self.active]
+            e.value[...] = arrays[e.name]
+        self._scatter = [partial(arrays[e.name].__setitem__, ..., e.value) for e in self.active]
         self._assemble()
 
     def prepare(self) -> bool:

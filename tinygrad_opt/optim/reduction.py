@@ -49,7 +49,7 @@ class Reduction:
                 part[...] = flag[...] = 0
                 continue
             g = values_of(g)
-            part[...] = g if g.shape == e.shape else gradient(e.name, e.values(), g)
+            part[...] = g if g.shape == e.shape else gradient(e.name, e.target._array, g)
             flag[...] = 1
         reduce(self.vectors, self.layout)
         for e, part, flag in self._parts:

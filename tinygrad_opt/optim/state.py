@@ -11,7 +11,7 @@ import numpy as np
 from tinygrad_opt.errors import CheckpointError
 from tinygrad_opt.optim.options import Overrides, Reduce, read_only
 from tinygrad_opt.optim.packing import Entry
-from tinygrad_opt.tensor import Tensor
+from tinygrad_opt.tensor import Tensor, values_of
 from tinygrad_opt.typing import Array, Stateful
 
 if TYPE_CHECKING:
@@ -127,8 +127,9 @@ def _write(optimizer: Optimizer, state: State, settings: Mapping[str, object],
     """Put a state that has been checked in the place of what was there."""
     records = state["parameters"]
     optimizer._set_up({
-        name: Entry(name, record["shape"], record["dtype"], i, targets.get(name))
+        name: Entry(name, cast(Tensor, targets[name]) if is_bound else _stand_in(record), i)
         for i, (name, record) in enumerate(records.items())}, is_bound)
+    optimizer._seen = {n: values_of(a) for n, a in targets.items() if not is_bound}
     counts = [*(record["updates"] for record in records.values()), state["t"]]
     optimizer.__dict__.update(
         settings, skipped=int(state["skipped"]), _counts=np.array(counts, np.int64))
@@ -138,6 +139,11 @@ def _write(optimizer: Optimizer, state: State, settings: Mapping[str, object],
         e.state = {slot: np.array(kept[slot]) for slot in rules[name].accumulators()}
     if is_bound:
         optimizer._pack(rules)
+
+
+def _stand_in(record: Record) -> Tensor:
+    """What a parameter is that has not been seen yet: it takes no memory."""
+    return Tensor(np.broadcast_to(np.zeros((), record["dtype"]), record["shape"]))
 
 
 # ---- what is wrong with a state ------------------------------------------------------------------

@@ -48,11 +48,11 @@ class OptimizerStep:
         self.loops: list[Loop] = []                        # of the latest plan
 
     def __call__(self) -> None:
-        if self.optimizer.reduce is not None:
-            self.optimizer.reduce_gradients()
+        self.optimizer.reduce_gradients()
+        if self._by_loops():
             self.optimizer._reduced = False
-        if not self._by_loops():
-            self.optimizer._own_step()
+        else:
+            self.optimizer._step()
 
     def _by_loops(self) -> bool:
         """Make the step, or leave it out as its options say; False if NumPy is to make it."""
