@@ -18,11 +18,48 @@ from tinygrad_opt.typing import Array, ArrayLike, DTypeLike, Shape, Size
 # Squares of float16 overflow from 256 on: all is computed in float32 there, as in PyTorch.
 
 
+def _centred(x: Array, axis: Shape) -> Array:
+    """x − mean along the axes."""
+    x = kernels.single(x)
+    return x - kernels.sum_along(x, axis) / _count(x, axis)
+
+
+def _length(x: Array, axis: Shape, eps: float) -> Array:
+    """√(mean of x² + ε) along the axes."""
+    x = kernels.single(x)
+    return np.sqrt(kernels.dot_along(x, x, axis) / _count(x, axis) + eps)
+
+
+def _count(x: Array, axis: Shape) -> int:
+    return math.prod(x.shape[a] for a in axis)
+
+
+def _in_dtype_of(x: Array, z: Array) -> Array:
+    return z if z.dtype == x.dtype else z.astype(x.dtype)
+
+
+def _rescale(x: Array, axis: Shape, eps: float, shared: Array | None = None) -> Array:
+    """x / √(mean of x² + ε) along the axes."""
+    return _in_dtype_of(x, x / (_length(x, axis, eps) if shared is None else shared))
+
+
+def _rescale_vjp(
+    g: Array, z: Array, x: Array, axis: Shape, eps: float, shared: Array | None = None
+) -> Array:
+    """What moves the length has no effect: it is taken out of g."""
+    g, x = kernels.single(g), kernels.single(x)
+    if shared is None:                                     # as a formula says it
+        length = np.sqrt((x * x).mean(axis=axis, keepdims=True) + eps)
+        return (g - z * (g * z).mean(axis=axis, keepdims=True)) / length
+    along = z * (kernels.dot_along(g, z, axis) / -_count(x, axis))
+    along += g
+    along /= shared
+    return along
+
+
 def _standardized(x: Array, axis: Shape, eps: float) -> tuple[Array, Array]:
     """(x − mean) / √(var + ε) along the axes, and that root."""
-    x = kernels.single(x)
-    n = math.prod(x.shape[a] for a in axis)
-    z = x - kernels.sum_along(x, axis) / n
+    z = _centred(x, axis)
     spread = _length(z, axis, eps)
     z /= spread
     return z, spread
@@ -39,46 +76,15 @@ def _standardize_vjp(
     g: Array, z: Array, x: Array, axis: Shape, eps: float,
     shared: tuple[Array, Array] | None = None,
 ) -> Array:
-    """What moves the mean or the variance has no effect: it is taken out of g."""
-    g, x = kernels.single(g), kernels.single(x)
-    if shared is not None:
-        n = math.prod(x.shape[a] for a in axis)
-        along = z * (kernels.dot_along(g, z, axis) / n)
-        along = np.subtract(g, along, out=along)
-        along -= kernels.sum_along(g, axis) / n
-        along /= shared[1]
-        return along
-    spread = np.sqrt(x.var(axis=axis, keepdims=True) + eps)
-    along = g - g.mean(axis=axis, keepdims=True) - z * (g * z).mean(axis=axis, keepdims=True)
-    return along / spread
-
-
-def _length(x: Array, axis: Shape, eps: float) -> Array:
-    """√(mean of x² + ε) along the axes."""
-    x = kernels.single(x)
-    n = math.prod(x.shape[a] for a in axis)
-    return np.sqrt(kernels.dot_along(x, x, axis) / n + eps)
-
-
-def _rescale(x: Array, axis: Shape, eps: float, shared: Array | None = None) -> Array:
-    """x / √(mean of x² + ε) along the axes."""
-    return _in_dtype_of(x, x / (_length(x, axis, eps) if shared is None else shared))
-
-
-def _rescale_vjp(
-    g: Array, z: Array, x: Array, axis: Shape, eps: float, shared: Array | None = None
-) -> Array:
-    """What moves the length has no effect: it is taken out of g."""
-    g, x = kernels.single(g), kernels.single(x)
-    if shared is not None:
-        n = math.prod(x.shape[a] for a in axis)
-        return (g - z * (kernels.dot_along(g, z, axis) / n)) / shared
-    length = np.sqrt((x * x).mean(axis=axis, keepdims=True) + eps)
-    return (g - z * (g * z).mean(axis=axis, keepdims=True)) / length
-
-
-def _in_dtype_of(x: Array, z: Array) -> Array:
-    return z if z.dtype == x.dtype else z.astype(x.dtype)
+    """As for `rescale`; what moves the mean has no effect either."""
+    if shared is None:
+        g, x = kernels.single(g), kernels.single(x)
+        spread = np.sqrt(x.var(axis=axis, keepdims=True) + eps)
+        along = g - g.mean(axis=axis, keepdims=True) - z * (g * z).mean(axis=axis, keepdims=True)
+        return along / spread
+    along = _rescale_vjp(g, z, x, axis, eps, shared[1])
+    along -= kernels.sum_along(along, axis) / _count(x, axis)
+    return along
 
 
 def _scale_and_shift(x: Array, weight: Array, bias: Array) -> Array:
@@ -91,9 +97,7 @@ def _normalized(
     x: Array, weight: Array, bias: Array, axis: Shape, eps: float
 ) -> tuple[Array, Array, Array]:
     """x − mean, 1 / √(var + ε), and that times γ."""
-    x = kernels.single(x)
-    n = math.prod(x.shape[a] for a in axis)
-    z = x - kernels.sum_along(x, axis) / n
+    z = _centred(x, axis)
     inverse = 1 / _length(z, axis, eps)
     if x.size > kernels.KEPT and (*inverse.shape, *weight.shape) == (x.shape[0], 1, x.shape[-1]):
         return z, inverse, inverse.dot(weight.reshape((1, weight.size)))   # each row by γ, by BLAS
@@ -106,9 +110,7 @@ def _normalize(
 ) -> Array:
     """γ (x − mean) / √(var + ε) + β."""
     z, _, scale = _normalized(x, weight, bias, axis, eps) if shared is None else shared
-    z = z * scale
-    z += bias
-    return _in_dtype_of(x, z)
+    return _in_dtype_of(x, _scale_and_shift(z, scale, bias))
 
 
 def _normalize_vjps(
@@ -116,16 +118,8 @@ def _normalize_vjps(
     shared: tuple[Array, Array, Array] | None = None,
 ) -> list[Array]:
     """As for `standardize`, for γ by channel, or in the shape of the last axes."""
-    g, x = kernels.single(g), kernels.single(x)
-    n = math.prod(x.shape[a] for a in axis)
-    if shared is None:
-        z = x - x.mean(axis=axis, keepdims=True)
-        inverse = 1 / np.sqrt((z * z).mean(axis=axis, keepdims=True) + eps)
-        along = g * weight * inverse
-        along = (along - along.mean(axis=axis, keepdims=True)
-                 - z * (along * z).mean(axis=axis, keepdims=True) * (inverse * inverse))
-        return [along, g * z * inverse, g]
-    z, inverse, scale = shared
+    z, inverse, scale = _normalized(x, weight, bias, axis, eps) if shared is None else shared
+    g, n = kernels.single(g), _count(x, axis)
     gz, along = g * z, g * scale
     if scale.shape == inverse.shape:
         summed = kernels.sum_along(gz, axis)
@@ -134,9 +128,10 @@ def _normalize_vjps(
         moved = kernels.dot_along(along, z, axis)
         slope = inverse.reshape((1, inverse.size)) @ gz.reshape((inverse.size, n))
         slope = slope.reshape(weight.shape)
-    along -= kernels.sum_along(along, axis) / n
-    along -= z * (moved * (inverse * inverse / n))
-    return [along, slope, g]
+    back = z * (moved * (inverse * inverse / -n))
+    back -= kernels.sum_along(along, axis) / n
+    back += along
+    return [back, slope, g]
 
 
 standardize = ops.op("standardize", _standardize, _standardize_vjp, shared=_standardized)
