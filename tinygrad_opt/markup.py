@@ -1,4 +1,4 @@
-"""What notebooks show of objects of every part: HTML, and the trees of Treescope."""
+"""What terminals and notebooks show of objects of every part: tables, HTML, Treescope's trees."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Container, Iterable, Mapping
 
 import numpy as np
 
-__all__ = ["html_list", "html_rows", "html_table", "listing", "shaded", "tree"]
+__all__ = ["aligned", "html_list", "html_rows", "html_table", "listing", "shaded", "tree"]
 
 LEFT = ' style="text-align:left"'            # notebooks put all cells on the right
 MOST = 24                                      # cells of a shaded table, each way
@@ -48,6 +48,15 @@ def html_list(sentences: Iterable[object]) -> str:
 def listing(text: str) -> str:
     """Lines as they are."""
     return f"<pre><code>{escape(text)}</code></pre>"
+
+
+def aligned(rows: Iterable[Iterable[str]], left: Iterable[int] = (0,)) -> str:
+    """Rows of cells as lines of text; the columns `left` are aligned left, the others right."""
+    cells = [list(row) for row in rows]
+    wide = [max(map(len, column)) for column in zip(*cells)]
+    return "\n".join("  ".join(
+        cell.ljust(w) if i in left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, wide))
+    ).rstrip() for row in cells)
 
 
 def shaded(array: np.ndarray) -> str:

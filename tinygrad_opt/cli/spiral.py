@@ -151,7 +151,7 @@ def picture(runs: Histories, **options: Unpack[Options]) -> Picture:
 
 def table(rows: Sequence[Row], runs: Histories) -> str:
     """What is published and what came out, row by row."""
-    from tinygrad_opt.viz.tables import aligned
+    from tinygrad_opt.markup import aligned
 
     head = [["", "published: accuracy, loss", "rate", "here: accuracy", "loss", "rate", ""]]
     return aligned([*head, *_lines(rows, runs)], left=(0, 6))

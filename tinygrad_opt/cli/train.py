@@ -215,7 +215,7 @@ def _history(learning: Learning) -> History:
 
 def _table(runs: Histories) -> str:
     """Mean and range of what the runs of each optimizer came to."""
-    from tinygrad_opt.viz.tables import aligned
+    from tinygrad_opt.markup import aligned
 
     rows = [("optimizer", "test accuracy", "test loss", "seconds", "")]
     for label, histories in runs.items():

@@ -8,12 +8,12 @@ its layers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from fnmatch import fnmatchcase
 from functools import partial
 from itertools import chain
 from operator import is_
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -22,16 +22,15 @@ from tinygrad_opt.errors import CheckpointError, captured_read, captured_write
 from tinygrad_opt.hints import answers, missing
 from tinygrad_opt.kernels import asarray, moved
 from tinygrad_opt.nn.init import generator
-from tinygrad_opt.recording import Tracer, effect, observed, tick, tracer, unrepeatable
+from tinygrad_opt.recording import Tracer, effect, nested, observed, tick, tracer, unrepeatable
 from tinygrad_opt.tensor import Tensor, values_of
-from tinygrad_opt.typing import Array, ArrayLike, DTypeLike
+from tinygrad_opt.typing import ArrayLike, DTypeLike
 
 if TYPE_CHECKING:
     from tinygrad_opt.nn.summary import Summary
 
 Held = TypeVar("Held")
 M = TypeVar("M", bound="Module")
-Path: TypeAlias = "tuple[str, Module, Module | Tensor]"    # where it is, who holds it, what it is
 
 
 class Module:
@@ -127,7 +126,7 @@ class Module:
         else:
             self._change(object.__setattr__, name, value)
         if new and not any(_leads_to(self, member) for member in new):
-            for path, _, tensor in self._tensors():
+            for path, tensor in self._paths(Tensor):
                 _name(tensor, path)
 
     if not TYPE_CHECKING:                      # which would take any attribute for one
@@ -144,22 +143,35 @@ class Module:
         for name, value in vars(self).items():
             yield from _held(value, name)
 
-    def _walk(self, prefix: str = "", above: tuple[Module, ...] = ()) -> Iterator[Path]:
-        """Every path below to a module or parameter: the path, who holds it, what it is.
+    def _tree(
+        self, prefix: str = "", above: Set[int] = frozenset()
+    ) -> Iterator[tuple[str, Module, Module | Tensor]]:
+        """Every path to a module or parameter, its own first: the path, whose it is, what it is.
 
         A module that holds one above it leads nowhere.
         """
-        above = (*above, self)
+        above = above | {id(self)}
+        yield prefix[:-1], self, self
         for name, member in self._members():
-            if _is_parameter(member):
+            if isinstance(member, Module):
+                if id(member) not in above:
+                    yield from member._tree(f"{prefix}{name}.", above)
+            elif _is_parameter(member):
                 yield prefix + name, self, member
-            elif isinstance(member, Module) and not any(member is x for x in above):
-                yield prefix + name, self, member
-                yield from member._walk(f"{prefix}{name}.", above)
 
-    def _tensors(self) -> Iterator[tuple[str, Module, Tensor]]:
-        """Every path to every parameter, with the module that holds it."""
-        return ((path, held_by, x) for path, held_by, x in self._walk() if type(x) is Tensor)
+    def _paths(self, kind: type[Held]) -> Iterator[tuple[str, Held]]:
+        """Every path to a Module, or to a Tensor that is a parameter."""
+        return ((path, x) for path, _, x in self._tree() if isinstance(x, kind))
+
+    def _attributes(self) -> Iterator[tuple[str, object]]:
+        """All that its modules hold, by path; members of lists and tuples one by one."""
+        for path, module in self.named_modules().items():
+            for name, value in vars(module).items():
+                where = f"{path}.{name}".lstrip(".")
+                if isinstance(value, list | tuple):
+                    yield from ((f"{where}.{i}", part) for i, part in enumerate(value))
+                else:
+                    yield where, value
 
     def parameters(self) -> dict[str, Tensor]:
         """Every parameter of the tree by its path, in the order of definition, each once.
@@ -181,10 +193,9 @@ class Module:
         ['weight', 'bias']
         """
         self._note()
-        found: dict[str, Tensor] = {}
-        for path, _, tensor in self._tensors():
+        found = _table(self._paths(Tensor))
+        for path, tensor in found.items():
             _name(tensor, path)
-            _enter(found, path, tensor)
         return _each_once(found)
 
     def named_modules(self) -> dict[str, Module]:
@@ -201,11 +212,7 @@ class Module:
         >>> list(nn.MLP([2, 4, 3]).named_modules())
         ['', 'layers.0', 'layers.1']
         """
-        found: dict[str, Module] = {"": self}
-        for path, _, module in self._walk():
-            if isinstance(module, Module):
-                _enter(found, path, module)
-        return _each_once(found)
+        return _each_once(_table(self._paths(Module)))
 
     def _note(self) -> None:
         """Let a step that is being captured notice when what the tree holds is replaced."""
@@ -238,14 +245,9 @@ class Module:
 
     def _state(self) -> dict[str, Tensor | np.ndarray]:
         """What is saved: parameters, a tied one under each of its paths, and buffers."""
-        state: dict[str, Tensor | Array] = {}
-        for path, _, tensor in self._tensors():
-            _enter(state, path, tensor)
-        for path, module in [("", self), *((path, x) for path, _, x in self._walk())]:
-            if isinstance(module, Module):
-                for name, array in module._buffers():
-                    _enter(state, f"{path}.{name}".lstrip("."), array)
-        return state
+        buffers = ((f"{path}.{name}".lstrip("."), array) for path, module in self._paths(Module)
+                   for name, array in module._buffers())
+        return _table(chain(self._paths(Tensor), buffers))
 
     def _buffers(self) -> list[tuple[str, np.ndarray]]:
         """Its own buffers that are not None."""
@@ -341,15 +343,9 @@ class Module:
         >>> list(nn.MLP([2, 8, 3], dropout=0.5, rng=0).generators())
         ['dropout.rng']
         """
-        found: dict[str, np.random.Generator] = {}
-        for path, module in self.named_modules().items():
-            for name, value in vars(module).items():
-                where = f"{path}.{name}".lstrip(".")
-                parts = {where: generator() if name == "rng" and value is None else value}
-                if isinstance(value, list):
-                    parts = {f"{where}.{i}": part for i, part in enumerate(value)}
-                found |= {n: x for n, x in parts.items() if isinstance(x, np.random.Generator)}
-        return found
+        drawn = ((path, generator() if x is None and path.rpartition(".")[2] == "rng" else x)
+                 for path, x in self._attributes())
+        return {path: x for path, x in drawn if isinstance(x, np.random.Generator)}
 
     def architecture(self) -> dict[str, object]:
         """What it is made of, as plain data. `save` keeps it, and `nn.rebuild` makes it anew.
@@ -645,11 +641,8 @@ def _held(value: object, path: str) -> Iterator[tuple[str, Module | Tensor]]:
     """Tensors and Modules in a value, also in lists, tuples and dicts, with dotted paths."""
     if type(value) is Tensor or isinstance(value, Module):
         yield path, value
-    elif isinstance(value, list | tuple):
-        for i, part in enumerate(value):
-            yield from _held(part, f"{path}.{i}")
-    elif isinstance(value, dict):
-        for key, part in value.items():
+    elif isinstance(value, list | tuple | dict):
+        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
             yield from _held(part, f"{path}.{key}")
     elif isinstance(value, set | frozenset) and any(
         isinstance(x, Tensor | Module) for x in value
@@ -659,8 +652,7 @@ def _held(value: object, path: str) -> Iterator[tuple[str, Module | Tensor]]:
 
 def _leads_to(module: Module, member: object) -> bool:
     """Whether a member knows the module that it is given to: its owner's names are not its own."""
-    return isinstance(member, Module) and (
-        member is module or any(x is module for _, _, x in member._walk()))
+    return isinstance(member, Module) and any(x is module for _, x in member._paths(Module))
 
 
 def _is_parameter(x: object) -> TypeGuard[Tensor]:
@@ -676,14 +668,18 @@ def _is_constant(x: object) -> bool:
 
 def _name(tensor: Tensor, path: str) -> None:
     """Name a parameter by its path, unless it has a name that is not the end of this one."""
-    if tensor.name is None or path.endswith(f".{tensor.name}"):
+    name = tensor.name
+    if name != path and (name is None or path.endswith(f".{name}")):
         tensor.name = path
 
 
-def _enter(table: dict[str, Held], path: str, value: Held) -> None:
-    """Put a thing into a table by its path, unless another one has that path."""
-    if table.setdefault(path, value) is not value:
-        raise ValueError(f"two different things are both called {path!r}: rename a dict key")
+def _table(things: Iterable[tuple[str, Held]]) -> dict[str, Held]:
+    """Things by their paths, which no two may share."""
+    table: dict[str, Held] = {}
+    for path, x in things:
+        if table.setdefault(path, x) is not x:
+            raise ValueError(f"two different things are both called {path!r}: rename a dict key")
+    return table
 
 
 def _each_once(table: dict[str, Held]) -> dict[str, Held]:
@@ -692,17 +688,15 @@ def _each_once(table: dict[str, Held]) -> dict[str, Held]:
     return {path: x for path, x in table.items() if first.setdefault(id(x), path) == path}
 
 
-def _without_graph(value: object) -> object:
+def _without_graph(value: Any) -> object:
     """The value with constants in place of the computed Tensors in it; itself if there are none."""
     if type(value) is Tensor:
         return value if value.op is None else Tensor(value._array)
-    if type(value) is list or type(value) is tuple:
-        parts = [_without_graph(x) for x in value]
-        return value if all(map(is_, parts, value)) else type(value)(parts)
-    if type(value) is dict:
-        table = {key: _without_graph(x) for key, x in value.items()}
-        return value if all(map(is_, table.values(), value.values())) else table
-    return value
+    if type(value) not in (list, tuple, dict):
+        return value
+    bare: Any = nested(_without_graph, value)
+    same = all(bare[k] is value[k] for k in (value if type(value) is dict else range(len(value))))
+    return value if same else bare
 
 
 def _lines(module: Module, above: tuple[int, ...]) -> Iterator[str]:

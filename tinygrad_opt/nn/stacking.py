@@ -274,18 +274,12 @@ def _check_alike(models: Sequence[Module]) -> None:
 
 def _anatomy(model: Module) -> dict[str, object]:
     """What must be the same in all models, by path."""
-    found: dict[str, object] = {}
-    for path, module in model.named_modules().items():
-        found[path] = type(module).__name__
-        for name, value in vars(module).items():
-            where = f"{path}.{name}".lstrip(".")
-            parts = value if isinstance(value, list | tuple) else [value]
-            found |= {f"{where}.{i}" if parts is value else where: part
-                      for i, part in enumerate(parts)
-                      if not isinstance(part, Module | Tensor | np.random.Generator | np.ndarray)}
-    for path, p in model.parameters().items():
-        found[f"{path}, its shape and dtype"] = (p.shape, str(p.dtype), p.requires_grad)
-    return found
+    kinds = {path: type(module).__name__ for path, module in model.named_modules().items()}
+    options = {path: x for path, x in model._attributes()
+               if not isinstance(x, Module | Tensor | np.random.Generator | np.ndarray)}
+    shapes = {f"{path}, its shape and dtype": (p.shape, str(p.dtype), p.requires_grad)
+              for path, p in model.parameters().items()}
+    return {**kinds, **options, **shapes}
 
 
 def _doubtful(model: Module) -> Iterator[str]:
@@ -298,11 +292,9 @@ def _doubtful(model: Module) -> Iterator[str]:
         if type(module) not in _LAST_AXIS or getattr(module, "axis", -1) != -1 or len(
                 getattr(module, "shape", (1,))) != 1:
             yield said
-        parts = [part for value in vars(module).values()
-                 for part in (value if isinstance(value, list | tuple) else [value])]
-        yield from (f"{part!r} in {said}" for part in parts if callable(part)
-                    and not isinstance(part, Module | np.ufunc)
-                    and getattr(part, "__module__", "") != activations.__name__)
+    yield from (f"{path}, {x!r}," for path, x in model._attributes()
+                if callable(x) and not isinstance(x, Module | np.ufunc)
+                and getattr(x, "__module__", "") != activations.__name__)
 
 
 def _compare(made: Stack, models: Sequence[Module], x: object) -> None:

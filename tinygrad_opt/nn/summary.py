@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import numpy as np
 
 from tinygrad_opt.kernels import created
-from tinygrad_opt.markup import html_table
+from tinygrad_opt.markup import aligned, html_table
 from tinygrad_opt.tensor import Tensor, no_grad, values_of
 from tinygrad_opt.typing import ArrayLike, DTypeLike, Size
 
@@ -53,12 +53,7 @@ class Summary:
 
     def __str__(self) -> str:
         rows = self._table()
-        *left, right = [max(map(len, column)) for column in zip(*rows)]
-        table = [
-            "  ".join([*(c.ljust(w) for c, w in zip(cells, left)), cells[-1].rjust(right)])
-            for cells in rows
-        ]
-        return "\n".join([*table, self._total])
+        return f"{aligned(rows, left=range(len(rows[0]) - 1))}\n{self._total}"
 
     __repr__ = __str__
 
@@ -74,7 +69,7 @@ def summarize(model: Module, example: object, dtype: DTypeLike | None) -> Summar
     shapes = {} if shape is None else _shapes(model, cast(Size, shape), dtype)
     rows = []
     for path, module in modules.items():
-        size = sum({id(p): p.size for _, _, p in module._tensors()}.values())
+        size = sum({id(p): p.size for _, p in module._paths(Tensor)}.values())
         line = f"{type(module).__name__}({module._options()})".removesuffix("()")
         rows.append(Row(path or "(model)", line, shapes.get(path), size))
     own = model.parameters().values()

@@ -83,13 +83,12 @@ def from_torch(model: Module, state: dict[str, object]) -> None:
 
 def _packed(model: Module) -> dict[str, list[str]]:
     """Paths of what PyTorch holds as one array, and of its parts here."""
-    walked = [("", model), *((f"{path}.", module) for path, _, module in model._walk())]
-    return {path + whole: [path + part for part in parts] for path, module in walked
-            if isinstance(module, Module)
-            for whole, parts in type(module).packed_in_torch.items()}
+    return {f"{path}.{whole}".lstrip("."): [f"{path}.{part}".lstrip(".") for part in parts]
+            for path, module in model._paths(Module)
+            for whole, parts in module.packed_in_torch.items()}
 
 
 def _transposed(model: Module) -> set[str]:
     """Paths of the parameters that PyTorch holds the other way round."""
-    return {path for path, module, _ in model._tensors()
-            if path.rpartition(".")[2] in type(module).transposed_in_torch}
+    return {path for path, module, _ in model._tree()
+            if path.rpartition(".")[2] in module.transposed_in_torch}

@@ -20,7 +20,7 @@ import numpy as np
 from tinygrad_opt.data.arguments import whole
 from tinygrad_opt.errors import CheckpointError, install
 from tinygrad_opt.hints import answers
-from tinygrad_opt.markup import html_table
+from tinygrad_opt.markup import aligned, html_table
 from tinygrad_opt.nn import init
 from tinygrad_opt.train.history import History, mode_of, write_csv
 from tinygrad_opt.train.loop import on_interrupt
@@ -197,11 +197,9 @@ class Sweep(Sequence[Trial]):
         lines = self._cells()
         if not lines:
             return "no trials"
-        widths = [max(map(len, column)) for column in zip(*lines)]
-        table = ["  ".join(c.rjust(w) for c, w in zip(line, widths)) for line in lines]
         more = len(self) - len(lines) + 1
         errors = [f"trial {t.number}: {t.error}" for t in self if t.error]
-        return "\n".join([*table, *[f"and {more} more"] * (more > 0), *errors[:5],
+        return "\n".join([aligned(lines, left=()), *[f"and {more} more"] * (more > 0), *errors[:5],
                           *[f"stopped: {self.stopped}"] * bool(self.stopped)])
 
     def _repr_html_(self) -> str:

@@ -22,7 +22,7 @@ import numpy as np
 from tinygrad_opt.data.arguments import array_of, samples
 from tinygrad_opt.errors import NonFiniteError, caller_line
 from tinygrad_opt.kernels import log_softmax
-from tinygrad_opt.markup import html_list, html_table
+from tinygrad_opt.markup import aligned, html_list, html_table
 from tinygrad_opt.nonfinite import detect_nonfinite, entries_that
 from tinygrad_opt.recording import in_mode
 from tinygrad_opt.tensor import Tensor, backward_pass, first_gradient
@@ -349,8 +349,6 @@ class Diagnosis:
         return plot_layers(self.probe.layers, self.findings, **options)
 
     def __str__(self) -> str:
-        from tinygrad_opt.viz.tables import aligned
-
         said = "\n".join(map(str, self.findings)) or "nothing is wrong with this pass."
         return f"{said}\n{aligned(self.rows(), left=(0, 1))}" if self.probe else said
 

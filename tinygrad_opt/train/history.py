@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinygrad_opt.errors import RenderError
 from tinygrad_opt.hints import answer_names
-from tinygrad_opt.markup import html_list, html_table
+from tinygrad_opt.markup import aligned, html_list, html_table
 from tinygrad_opt.typing import Unpack
 
 if TYPE_CHECKING:
@@ -198,10 +198,7 @@ class History(Mapping[str, list[float]]):
         rows = list(zip(*self._columns.values()))
         cut = rows if len(rows) <= 20 else [*rows[:10], ["…"] * len(self._columns), *rows[-9:]]
         lines = [list(self._columns), *([_short(v) for v in row] for row in cut)]
-        widths = [max(map(len, column)) for column in zip(*lines)]
-        table = "\n".join(
-            "  ".join(cell.rjust(width) for cell, width in zip(line, widths)) for line in lines
-        )
+        table = aligned(lines, left=())
         stopped = [f"stopped: {self.stopped}"] if self.stopped else []
         return "\n".join([table, *map(str, self.findings), *stopped])
 

@@ -16,7 +16,7 @@ from tinygrad_opt.viz.figures import Options, Unpack, shown
 if TYPE_CHECKING:
     from tinygrad_opt.viz.figures import Picture
 
-__all__ = ["Table", "aligned", "save_numbers", "stacked"]
+__all__ = ["Table", "save_numbers", "stacked"]
 
 Columns: TypeAlias = Mapping[str, ArrayLike]
 
@@ -85,12 +85,3 @@ def stacked(name: str, tables: Iterable[tuple[str, Columns]]) -> dict[str, np.nd
         for key, column in {name: np.full(length, label), **columns}.items():
             parts.setdefault(key, []).append(np.asarray(column))
     return {key: np.concatenate(columns) for key, columns in parts.items()}
-
-
-def aligned(rows: Iterable[Iterable[str]], left: Iterable[int] = (0,)) -> str:
-    """Rows of cells as lines of text; the columns `left` are aligned left, the others right."""
-    cells = [list(row) for row in rows]
-    wide = [max(map(len, column)) for column in zip(*cells)]
-    return "\n".join("  ".join(
-        cell.ljust(w) if i in left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, wide))
-    ).rstrip() for row in cells)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinygrad_opt.errors import ShapeError
-from tinygrad_opt.markup import html_table
+from tinygrad_opt.markup import aligned, html_table
 from tinygrad_opt.typing import Array, ArrayLike
 from tinygrad_opt.viz.animation.film import Film, filmed
 from tinygrad_opt.viz.animation.moving import Line, Part, Words, arrow, note, within
@@ -26,7 +26,7 @@ from tinygrad_opt.viz.figures import (
 )
 from tinygrad_opt.viz.plots.surfaces import Surface, SurfaceLike, surface
 from tinygrad_opt.viz.plots.trajectories import Track, check_optimizers, paced, run
-from tinygrad_opt.viz.tables import Table, aligned, stacked
+from tinygrad_opt.viz.tables import Table, stacked
 from tinygrad_opt.viz.theme import Stroke, looks
 
 if TYPE_CHECKING:

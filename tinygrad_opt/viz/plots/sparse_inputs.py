@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tinygrad_opt.markup import aligned
 from tinygrad_opt.typing import Array, Seed
 from tinygrad_opt.viz.figures import Options, Unpack, drawing, legend_below, ordered
 from tinygrad_opt.viz.plots.trajectories import Updates, check_optimizers, unbound
-from tinygrad_opt.viz.tables import Table, aligned, stacked
+from tinygrad_opt.viz.tables import Table, stacked
 from tinygrad_opt.viz.theme import CLASS_MARKERS
 
 if TYPE_CHECKING:
