@@ -23,7 +23,6 @@ from tinygrad_opt.compiler.program import (
     Modes,
     Program,
     Ref,
-    changed,
     filled,
     slots_in,
 )
@@ -201,7 +200,7 @@ def in_modes(
             for modes, stretch in itertools.groupby(runs, lambda pair: pair[0])]
 
 
-def copied(x: object, arrays: Mapping[int, Array]) -> object:
+def copied(x: object, arrays: Mapping[int, Array]) -> Any:
     """The result with arrays that the next replay cannot change; Tensors come as constants."""
     if not isinstance(x, Ref):
         return nested(lambda v: copied(v, arrays), x)
@@ -252,7 +251,7 @@ def ready(call: Call, arrays: Mapping[int, Array]) -> Run:
     Arguments by position cost a call a third of what they cost by name.
     """
     kernel = call.kernel
-    inputs, attrs = changed(lambda x: filled(x, arrays), call.inputs, call.attrs)
+    inputs, attrs = filled((call.inputs, call.attrs), arrays)
     if call.is_effect:
         return functools.partial(kernel, *inputs, **attrs)
     out = arrays[call.output]

@@ -7,7 +7,7 @@ import gc
 import types
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
@@ -20,14 +20,14 @@ from tinygrad_opt.compiler.program import (
     Ref,
     Slot,
     address,
-    changed,
     gradients_set,
     is_random,
+    key_of,
     members,
     owner_of,
     slots_in,
 )
-from tinygrad_opt.compiler.tracing import steps_of
+from tinygrad_opt.compiler.tracing import Step, steps_of
 from tinygrad_opt.errors import (
     CaptureError,
     caller_line,
@@ -73,30 +73,37 @@ class Recorder:
         self.fresh: list[Tensor] = []            # that had no gradient when the step began
         self.added_to: list[Tensor] = []         # whose gradients from before the step count
         self.refusal: Exception | None = None    # the first thing that a replay would leave out
-        self._slot_of: dict[int, int] = {}       # id of an array -> its slot
-        self._memory: dict[int, tuple[int, int]] = {}   # id of an owner -> slot, where it begins
+        self._known: dict[int, tuple[int, Array]] = {}  # id of an array -> its slot, and itself
+        self._owners: dict[int, tuple[int, int, Array]] = {}    # of the memory of temporaries: by
+                                                 # id the slot, where it begins, the owner itself
         self._written: dict[object, int] = {}    # what was computed -> its slot
         self._forgotten: set[Tensor] = set()     # whose gradients were set by the step itself
         self._made: list[tuple[weakref.ref[object], tuple[str, int]]] = []     # by which line
         self._began = tick()
         self._modes = np.geterr()
         self._effects = 0
-        self._alive: dict[int, Array] = {}       # arrays by id, so that ids stay valid meanwhile
         self._trace = ArgumentTrace(self)
 
     def program(self, result: object) -> Program:
         """The program of a step that has returned this."""
-        return Program(self.slots, self.calls, self.arguments, self._refer(returned(result)),
+        return Program(self.slots, self.calls, self.arguments,
+                       self._refer(returned(result), is_result=True),
                        self.leaves, seen=self.seen, fresh=self.fresh, added_to=self.added_to)
+
+    @property
+    def arrays(self) -> dict[int, Array]:
+        """The array of each slot."""
+        return dict(self._known.values())
 
     def release(self) -> str:
         """Release what the capture has computed, and name the lines whose results somebody else
         still holds: a replay would not compute them anew."""
         for t in {*self._forgotten, *self.added_to, *self.fresh, *(t for t, _ in self.leaves)}:
-            if (id(values_of(t._gradient)) in self._slot_of
+            if (id(values_of(t._gradient)) in self._known
                     or _made_after(self._began, t._gradient)):         # no name may hold it here
                 t._gradient = np.array(values_of(t._gradient))         # a replay leaves no graph
-        self._alive.clear()
+        self._known.clear()
+        self._owners.clear()
         if any(ref() is not None for ref, _ in self._made):
             gc.collect()                                   # cycles of the caller's own
         alive = [x for ref, _ in self._made if (x := ref()) is not None]
@@ -126,7 +133,10 @@ class Recorder:
         self._know(inputs)
         arrays, attrs = deep_values(plain(inputs)), deep_values(plain(attrs))
         if isinstance(function, Op):
-            return self._operation(function, arrays, attrs)
+            known = TABLE.get(function.name) is function and not is_random(attrs.values())
+            if function.shared is not None:                # once for the kernel and the VJPs
+                attrs = {**attrs, "shared": self._run(function.shared, arrays, attrs, known)}
+            return self._run(function.kernel, arrays, attrs, known), attrs.get("shared")
         made = function(*arrays, **attrs)
         if function in ABOUT_THE_SHAPE:
             return made, None
@@ -143,15 +153,7 @@ class Recorder:
 
         def traced(vjp: Callable[..., object]) -> Callable[..., Any]:
             def product(*operands: object, **attrs: object) -> object:
-                arrays = plain(operands)
-                made = vjp(*arrays, **attrs)
-                opened = self._opened(
-                    lambda *x, **o: (vjp(*x, **o), None), arrays, attrs, made) if known else None
-                if opened is not None:
-                    return self.lift(opened[0])
-                several = isinstance(made, list | tuple)
-                return self.lift(self._write(
-                    vjp if several else Result(vjp), arrays, attrs, made))
+                return self.lift(self._run(Result(vjp), plain(operands), attrs, known))
             return product
 
         if isinstance(op.vjps, Joint):
@@ -178,7 +180,7 @@ class Recorder:
             self.fresh.append(owner)
         if value is None or type(value) is Tensor:
             return value
-        if id(value) not in self._slot_of:
+        if id(value) not in self._known:
             self.refuse(captured_gradient, owner)
         return self.lift(value)
 
@@ -195,7 +197,7 @@ class Recorder:
             self.added_to += [t for t, _ in arrived if t not in self._forgotten]
             self.calls.append(Call(action, (arrived,)))
         else:
-            call = Call(action, self._refer_all(args, keep_tensors=True))
+            call = Call(action, self._refer(tuple(args)))
             if action in SETTING:
                 self._forgotten.update(t for t, _ in gradients_set(call))
             self.calls.append(call)
@@ -208,10 +210,9 @@ class Recorder:
 
     def _outlives(self, t: Tensor) -> bool:
         """Whether it is a leaf that the step finds, rather than one that it makes each time."""
-        slot = self._slot_of.get(id(t._array))
-        if t.serial < self._began or slot is None:
-            return t.op is None
-        return t.op is None and self.slots[slot].kind == "leaf"
+        known = self._known.get(id(t._array))
+        found = t.serial < self._began or known is None or self.slots[known[0]].kind == "leaf"
+        return t.op is None and found
 
     # ---- how it writes ----
 
@@ -221,64 +222,38 @@ class Recorder:
             if type(x) is Tensor:
                 self._slot(x._array, x)
 
-    def _operation(
-        self, op: Op, arrays: tuple[object, ...], attrs: Mapping[str, object]
-    ) -> tuple[Array, object]:
-        """The value of an Op, and what its kernel shares with its VJPs."""
-        if isinstance(op.kernel, np.ufunc):
-            return self._call(op.kernel, arrays, attrs, op.kernel(*arrays, **attrs)), None
-        shared = None if op.shared is None else op.shared(*arrays, **attrs)
-        known = {} if op.shared is None else {"shared": shared}
-        made = op.kernel(*arrays, **attrs, **known)
-        if TABLE.get(op.name) is op and not is_random(attrs.values()):
-            opened = self._opened(functools.partial(_with_shared, op), arrays, attrs, made)
-            if opened is not None:
-                return opened
-        if op.shared is None:
-            return self._call(op.kernel, arrays, attrs, made), None
-        parts = self._write(op.shared, arrays, attrs, shared)          # once for kernel and VJPs
-        attrs = {**attrs, "shared": parts}
-        return self._call(op.kernel, arrays, attrs, op.kernel(*arrays, **attrs)), parts
+    def _run(self, function: Callable[..., object], arrays: tuple[object, ...],
+             attrs: Mapping[str, object], known: bool) -> Any:
+        """Call a function and write it down; one of the table as the calls that it makes, if these
+        make the same arrays as the function itself."""
+        made = function(*arrays, **attrs)
+        if known and not isinstance(function, np.ufunc):
+            try:
+                steps, result = steps_of(function, arrays, attrs)
+            except Exception:                              # whatever it is, the function works
+                steps, result = [], None
+            if steps and self._same(result, made, steps):
+                for step in steps:
+                    if step.made is None:
+                        self.calls.append(Call(step.kernel, self._refer(step.inputs)))
+                    else:
+                        self._call(step.kernel, step.inputs, step.attrs, step.made)
+                return result
+        return self._write(function, arrays, attrs, made)
 
-    def _opened(
-        self, function: Callable[..., tuple[object, object]], arrays: tuple[object, ...],
-        attrs: Mapping[str, object], made: object,
-    ) -> tuple[Any, object] | None:
-        """Write the calls that make what a function of the table makes, and what it shares; None if
-        they do not make the same arrays as the function itself."""
-        try:
-            steps, result = steps_of(function, arrays, attrs)
-        except Exception:                                  # whatever it is, the function works
-            return None
-        inner = [step.made for step in steps if step.made is not None]
-        if not self._same(result[0], made, inner):
-            return None
-        ids = {i for array in inner for i in (id(array), id(owner_of(array)))}
-        ids = {i for i in ids if i not in self._slot_of and i not in self._memory}
-        for step in steps:
-            if step.made is None:
-                self.calls.append(Call(step.kernel, self._refer_all(step.inputs)))
-            else:
-                self._call(step.kernel, step.inputs, step.attrs, step.made)
-        kept = {i for array in members(result) if isinstance(array, np.ndarray)
-                for i in (id(array), id(owner_of(array)))}
-        for i in ids - kept:                               # nobody else has seen them
-            for table in (self._slot_of, self._memory, self._alive):
-                table.pop(i, None)
-        made, shared = result
-        return made, shared
-
-    def _same(self, ends: object, made: object, inner: list[Array]) -> bool:
-        """Whether the traced calls made the very arrays that the function makes, and new ones."""
+    def _same(self, ends: object, made: object, steps: list[Step]) -> bool:
+        """Whether what traced calls have made, or been given, is the same to the bit."""
         if isinstance(made, list | tuple):
             return isinstance(ends, list | tuple) and len(ends) == len(made) and all(
-                self._same(e, m, inner) for e, m in zip(ends, made))
+                self._same(e, m, steps) for e, m in zip(ends, made))
+        if not isinstance(made, np.ndarray | np.generic):
+            return type(ends) is type(made) and ends == made
         array = np.asarray(made)
         return (
             isinstance(ends, np.ndarray)
             and (ends.shape, ends.dtype, ends.strides) == (array.shape, array.dtype, array.strides)
             and ends.tobytes() == array.tobytes()
-            and (any(owner_of(ends) is owner_of(x) for x in inner) or id(ends) in self._slot_of)
+            and (any(ends is step.made for step in steps) or id(ends) in self._known)
         )
 
     def _write(self, function: Callable[..., object], inputs: Sequence[object],
@@ -288,8 +263,9 @@ class Recorder:
         if not isinstance(made, list | tuple):
             return self._call(function, inputs, attrs, made)
         owners = {id(owner_of(x)) for x in members(inputs) if isinstance(x, np.ndarray)}
+        whole = function if isinstance(function, Result) else Result(function)
         return [
-            self._call(Result(function, i), inputs, attrs, member
+            self._call(replace(whole, member=i), inputs, attrs, member
                        if isinstance(member, np.ndarray) and id(owner_of(member)) in owners
                        else _copy(np.asarray(member)))
             for i, member in enumerate(made)]
@@ -298,18 +274,18 @@ class Recorder:
               attrs: Mapping[str, object], made: object) -> Array:
         """Write one call down, unless its result is known or is a part of what is known."""
         array = np.asarray(made)
-        call = Call(kernel, *changed(self._refer, inputs, attrs))
+        call = Call(kernel, *self._refer((tuple(inputs), dict(attrs))))
         if not self._is_known(call, array):
-            self._temporary(call, array)
+            slot, modes = Slot.like("temporary", array), np.geterr()
+            slot.offset = slot.reach[0]
+            call.output = self._add(slot, array)
+            call.modes = modes if modes != self._modes else None
+            self.calls.append(call)
         return array
 
     def _is_known(self, call: Call, made: Array) -> bool:
         """Whether it costs no call to have what a call has made, and note where it is then."""
-        if id(made) in self._slot_of:                      # astype and its kin may do nothing
-            return True
-        memory = self._memory.get(id(owner_of(made)))
-        if memory is not None:                             # a part of a temporary
-            self._view(made, *memory)
+        if self._found(made) is not None:                  # astype and its kin may do nothing
             return True
         reads = slots_in((call.inputs, call.attrs))
         for s in reads:                                    # a part of what is outside
@@ -327,66 +303,46 @@ class Recorder:
             self._add(Slot.like("constant", made, outside=constant), made)
             return True
         key = self._key(call, reads)
-        if key in self._written:
-            self._alias(made, self._written[key])
+        if key in self._written:                           # the same values in the same layout
+            self._note(made, self._written[key])
             return True
         self._written[key] = len(self.slots)
         return False
 
-    def _temporary(self, call: Call, made: Array) -> None:
-        """A new array that this call makes."""
-        slot = Slot.like("temporary", made)
-        slot.offset = slot.reach[0]
-        call.output = self._add(slot, made)
-        owner = owner_of(made)
-        self._memory[id(owner)] = call.output, address(made) - slot.offset
-        self._alive[id(owner)] = owner
-        modes = np.geterr()
-        call.modes = modes if modes != self._modes else None
-        self.calls.append(call)
-
-    def _alias(self, made: Array, slot: int) -> None:
-        """Take an array for one that is known: the same values in the same layout."""
-        self._slot_of[id(made)] = slot
-        self._keep(made)
-        part = self.slots[slot]
-        base = self._root(slot)
-        if self.slots[base].kind == "temporary":
-            self._memory[id(owner_of(made))] = base, address(made) - part.offset
-
-    def _view(self, part: Array, base: int, begin: int) -> int:
-        """A part of the memory of a temporary; the same part is the same slot."""
-        offset = address(part) - begin
-        key = base, offset, part.shape, part.strides, part.dtype
-        known = self._written.get(key)
-        if known is None:
-            known = self._written[key] = self._add(
-                Slot.like("view", part, base=base, offset=offset), part)
-        self._slot_of[id(part)] = known
-        self._keep(part)
-        return known
+    def _found(self, array: Array) -> int | None:
+        """The slot of an array that is known, or is a part of a temporary."""
+        known = self._known.get(id(array))
+        if known is not None:
+            return known[0]
+        memory = self._owners.get(id(owner_of(array)))
+        if memory is None:
+            return None
+        base, begin, _ = memory
+        view = Slot.like("view", array, base=base, offset=address(array) - begin)
+        key = base, view.offset, view.shape, view.strides, view.dtype
+        if key in self._written:                           # the same part is the same slot
+            return self._note(array, self._written[key])
+        number = self._written[key] = self._add(view, array)
+        return number
 
     def _add(self, slot: Slot, array: Array) -> int:
         self.slots.append(slot)
-        number = self._slot_of[id(array)] = len(self.slots) - 1
-        if slot.array is None:
-            self._keep(array)
-        self._alive[id(array)] = array
-        return number
+        return self._note(array, len(self.slots) - 1)
 
-    def _keep(self, array: Array) -> None:
-        """Hold what was computed while the capture lasts, and note who computed it."""
-        self._alive[id(array)] = array
-        self._made.append((weakref.ref(array), caller_line()))
+    def _note(self, array: Array, number: int) -> int:
+        """Hold an array of a slot while the capture lasts; note who computed it, and where."""
+        self._known[id(array)] = number, array
+        slot, owner = self.slots[number], owner_of(array)
+        if slot.array is None:
+            self._owners[id(owner)] = self._root(number), address(array) - slot.offset, owner
+            self._made.append((weakref.ref(array), caller_line()))
+        return number
 
     def _slot(self, array: Array, tensor: Tensor | None = None) -> int:
         """The slot of an array; one that no call made exists outside the program."""
-        known = self._slot_of.get(id(array))
+        known = self._found(array)
         if known is not None:
             return known
-        memory = self._memory.get(id(owner_of(array)))
-        if memory is not None:
-            return self._view(array, *memory)
         if is_duck(array):
             self.refuse(captured_foreign, array if tensor is None else tensor)
         if tensor is not None and tensor.op is not None and tensor.serial > self._began:
@@ -399,20 +355,14 @@ class Recorder:
         self.leaves.append((tensor, array))
         return self._add(Slot.like("leaf", array, tensor.name or "", array), array)
 
-    def _refer(self, x: object, keep_tensors: bool = False) -> object:
-        """The same, in lists, tuples and dicts too, with references where arrays stand."""
-        if type(x) is Tensor and not keep_tensors:
+    def _refer(self, x: object, is_result: bool = False) -> Any:
+        """The same, in lists, tuples and dicts too, with references where arrays stand; for
+        Tensors only in a result."""
+        if type(x) is Tensor and is_result:
             return Ref(self._slot(x._array, x), is_tensor=True)
-        if isinstance(x, Symbol):
-            return Ref(self._slot(x.array))
         if isinstance(x, np.ndarray):
-            return Ref(self._slot(x))
-        return nested(lambda v: self._refer(v, keep_tensors), x)
-
-    def _refer_all(
-        self, inputs: Iterable[object], keep_tensors: bool = False
-    ) -> tuple[object, ...]:
-        return tuple([self._refer(x, keep_tensors) for x in inputs])
+            return Ref(self._slot(plain(x)))
+        return nested(lambda v: self._refer(v, is_result), x)
 
     def _root(self, slot: int) -> int:
         """The slot that owns the memory of this one."""
@@ -424,8 +374,7 @@ class Recorder:
         outside = any(
             self.slots[s].array is not None and not self.slots[s].is_frozen
             and self.slots[self._root(s)].kind != "argument" for s in reads)
-        return (call.kernel, _frozen(call.inputs), _frozen(call.attrs),
-                self._effects if outside else 0)
+        return call.kernel, key_of((call.inputs, call.attrs), id), self._effects if outside else 0
 
 
 class ArgumentTrace(Trace):
@@ -469,10 +418,10 @@ class ArgumentArray(Symbol):
     def __array_ufunc__(
         self, ufunc: np.ufunc, method: str, *inputs: object, **attrs: object
     ) -> Any:
+        if attrs.get("out") is not None or method == "at":             # as x += 1 has
+            self._refuse_write()
         if any(type(x) is Tensor for x in inputs):
             return NotImplemented
-        if attrs.get("out") is not None or method == "at":
-            self._refuse_write()
         return super().__array_ufunc__(ufunc, method, *inputs, **attrs)
 
     def __apply_op__(
@@ -493,11 +442,9 @@ class ArgumentArray(Symbol):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        if name in ("fill", "itemset", "partition", "resize", "setfield", "setflags", "sort", "put",
-                    "byteswap"):
+        if name in self.WRITING:
             self._refuse_write()
-        if name in ("flat", "data", "ctypes", "tobytes", "tolist", "tofile", "item", "dump",
-                    "dumps"):
+        if name in self.READING:
             self._refuse_read()
         member = getattr(self.array, name)
         if not callable(member):
@@ -522,8 +469,7 @@ class ArgumentArray(Symbol):
 
     __array__ = __float__ = __int__ = __index__ = __complex__ = _refuse_read
     __repr__ = __str__ = __format__ = __reduce__ = __contains__ = _refuse_read
-    __setitem__ = __iadd__ = __isub__ = __imul__ = __itruediv__ = __ipow__ = _refuse_write
-    __ifloordiv__ = __imod__ = __imatmul__ = __iand__ = __ior__ = __ixor__ = _refuse_write
+    __setitem__ = _refuse_write
     __hash__ = object.__hash__
 
 
@@ -540,15 +486,6 @@ def returned(x: R) -> R:
                 " new values. Return Tensors, arrays, numbers, or dicts, lists and tuples of them."
             )
     return x
-
-
-def handed_out(x: object) -> Any:
-    """A result in memory of its own: Tensors as constants, arrays as arrays."""
-    if type(x) is Tensor:
-        return Tensor(x._array.copy("K"))
-    if isinstance(x, Symbol | np.ndarray):
-        return np.array(plain(x))[()]
-    return nested(handed_out, x)
 
 
 def _made_after(time: int, g: object) -> bool:
@@ -586,14 +523,6 @@ def _held(arrays: list[object]) -> set[int]:
     return held
 
 
-def _with_shared(op: Op, *arrays: Array, **attrs: object) -> tuple[object, object]:
-    """z and what the kernel shares with the VJPs."""
-    if op.shared is None:
-        return op.kernel(*arrays, **attrs), None
-    shared = op.shared(*arrays, **attrs)
-    return op.kernel(*arrays, shared=shared, **attrs), shared
-
-
 @dataclass(frozen=True)
 class Result:
     """A function as one call of a program, or one of the several results that it has."""
@@ -626,18 +555,6 @@ def _is_pure(kernel: Callable[..., object]) -> bool:
         or getattr(kernel, "__objclass__", None) is np.ndarray
         or (module.split(".")[0] in ("numpy", "_operator") and ".random" not in module)
     )
-
-
-def _frozen(x: object) -> object:
-    """Inputs as a key: 1, 1.0, True and -0.0 differ, as they do to NumPy."""
-    if isinstance(x, Ref):
-        return x
-    if isinstance(x, list | tuple):
-        return type(x), tuple(map(_frozen, x))
-    if isinstance(x, dict):
-        return tuple((k, _frozen(v)) for k, v in x.items())
-    simple = x is None or isinstance(x, bool | int | float | str | slice | np.dtype | type)
-    return type(x), repr(x) if simple or x is ... else id(x)
 
 
 def _copy(array: Array) -> Array:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -25,10 +25,9 @@ from tinygrad_opt.typing import Array, Shape
 if TYPE_CHECKING:
     from numpy._core._ufunc_config import _ErrDict
 
-__all__ = ["SETTING", "Call", "Modes", "Program", "Ref", "Slot", "address", "changed",
-           "filled", "gradients_set", "is_random", "members", "owner_of", "row_major", "slots_in"]
+__all__ = ["SETTING", "Call", "Modes", "Program", "Ref", "Slot", "address", "filled",
+           "gradients_set", "is_random", "key_of", "members", "owner_of", "row_major", "slots_in"]
 
-R = TypeVar("R")
 Modes: TypeAlias = "_ErrDict"            # what NumPy does about floating-point errors
 
 
@@ -240,8 +239,8 @@ class Program:
         """The first thing that the step did otherwise when it was captured again; "" if nothing."""
         lines, now = self.lines(), again.lines()
         for i, (call, its) in enumerate(zip(self.calls, again.calls)):
-            if _signature((call.kernel, call.inputs, call.attrs)) != _signature(
-                    (its.kernel, its.inputs, its.attrs)):
+            if key_of((call.kernel, call.inputs, call.attrs), _code_of) != key_of(
+                    (its.kernel, its.inputs, its.attrs), _code_of):
                 return f"call {i + 1} was {lines[i]} and is {now[i]}"
         if len(lines) != len(now):
             return f"it made {len(lines)} calls and makes {len(now)}"
@@ -316,20 +315,24 @@ def _part(view: Slot, whole: Slot) -> str:
     return f"[byte {view.offset}: {view.shape} by {view.strides}]"
 
 
-def _signature(x: object) -> object:
-    """What two captures of the same call have in common."""
+def key_of(x: object, other: Callable[[object], object]) -> object:
+    """Inputs as a key: 1, 1.0, True and -0.0 differ, as they do to NumPy; `other` gives the key of
+    what is no reference and no number."""
     if isinstance(x, Ref):
-        return x.slot
+        return x
     if isinstance(x, list | tuple):
-        return tuple(map(_signature, x))
+        return type(x), tuple([key_of(v, other) for v in x])
     if isinstance(x, dict):
-        return tuple((k, _signature(v)) for k, v in x.items())
-    code = getattr(x, "__code__", None)
-    if code is not None:                                   # a function that the step defines
-        cells = getattr(x, "__closure__", None) or ()
-        return code, tuple(repr(cell.cell_contents) for cell in cells)
-    simple = x is None or isinstance(x, bool | int | float | str | slice | np.dtype)
-    return repr(x) if simple else type(x)
+        return tuple((k, key_of(v, other)) for k, v in x.items())
+    simple = x is None or x is ... or isinstance(
+        x, bool | int | float | str | slice | np.dtype | type)
+    return type(x), repr(x) if simple else other(x)
+
+
+def _code_of(x: object) -> object:
+    """What two captures of a function that the step defines have in common."""
+    cells = getattr(x, "__closure__", None) or ()
+    return getattr(x, "__code__", None), tuple(repr(cell.cell_contents) for cell in cells)
 
 
 def _same_values(a: Array, b: Array) -> bool:
@@ -371,13 +374,6 @@ def gradients_set(call: Call) -> Iterator[tuple[Tensor, Ref | None]]:
         yield from ((t, None) for t in given)
     else:
         yield from [given] if call.kernel is set_gradient else given
-
-
-def changed(
-    change: Callable[[object], R], inputs: Iterable[object], attrs: Mapping[str, object]
-) -> tuple[tuple[R, ...], dict[str, R]]:
-    """The inputs and attributes of a call, each of them changed."""
-    return tuple([change(x) for x in inputs]), {name: change(x) for name, x in attrs.items()}
 
 
 def filled(x: object, arrays: Mapping[int, Array]) -> Any:

@@ -14,8 +14,8 @@ from typing import Any, Generic, ParamSpec, TypeAlias, TypeGuard, TypeVar, overl
 
 import numpy as np
 
-from tinygrad_opt.compiler.bound import Bound
-from tinygrad_opt.compiler.capture import Recorder, handed_out
+from tinygrad_opt.compiler.bound import Bound, copied
+from tinygrad_opt.compiler.capture import Recorder
 from tinygrad_opt.compiler.program import Program
 from tinygrad_opt.errors import CaptureError
 from tinygrad_opt.hints import answers
@@ -113,7 +113,8 @@ class CompiledStep(Generic[P, R]):
             tracer.reset(token)
         if recorder.refusal is not None:                   # which the function or NumPy has caught
             raise recorder.refusal
-        program, result = recorder.program(result), handed_out(result)
+        program = recorder.program(result)
+        result = copied(program.result, recorder.arrays)
         del given, named                                   # and all that the capture has made
         self.programs.pop(key, None)
         kept = recorder.release()

@@ -133,6 +133,12 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
     array: Any
     inputs: tuple[Any, ...]
 
+    # methods of arrays that write into them, and that look at their values
+    WRITING = frozenset({"fill", "itemset", "partition", "put", "resize", "setfield", "setflags",
+                         "sort", "byteswap"})
+    READING = frozenset({"flat", "data", "ctypes", "tobytes", "tolist", "tofile", "item", "dump",
+                         "dumps"})
+
     def __init__(
         self, value: object, trace: Trace, name: str | None = None,
         function: Callable[..., object] | None = None, inputs: tuple[object, ...] = (),
@@ -192,7 +198,7 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
         if name == "put":
             return partial(self.trace.put, self)
         method = getattr(np.ndarray, name, None)
-        if not callable(method) or name in _CHANGING:
+        if not callable(method) or name in self.WRITING | self.READING | {"view", "nonzero"}:
             raise Untraceable(f".{name} of an array")
         return lambda *args, **attrs: self.trace.call(method, (self, *args), attrs)
 
@@ -210,8 +216,6 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
         return f"Symbol({self.name or made})"
 
 
-_CHANGING = {"fill", "itemset", "partition", "resize", "setfield", "setflags", "sort", "byteswap",
-             "tofile", "tolist", "tobytes", "item", "dump", "dumps", "view", "nonzero"}
 WRITING = {np.copyto, np.put, np.putmask, np.place, np.put_along_axis, np.fill_diagonal}
 ABOUT_THE_SHAPE = {np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.common_type}
 

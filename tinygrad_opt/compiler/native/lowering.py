@@ -18,7 +18,7 @@ import math
 import operator
 from collections.abc import Callable, Sequence
 from types import EllipsisType
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -33,7 +33,6 @@ from tinygrad_opt.compiler.program import (
     Ref,
     Slot,
     address,
-    changed,
     owner_of,
     row_major,
     slots_in,
@@ -287,17 +286,17 @@ class Lowering:
             slots[id(array)] = slot
             begins.setdefault(id(owner_of(array)), (slot, address(array)))
 
-        def stand_in(x: object) -> object:
+        def stand_in(x: object) -> Any:
             if not isinstance(x, Ref):
                 return nested(stand_in, x)
             array = self.slots[x.slot].apart()
             know(array, x.slot)
             return array
 
-        def referred(x: object) -> object:                 # an error of what it makes by itself
+        def referred(x: object) -> Any:                 # an error of what it makes by itself
             return Ref(slots[id(x)]) if isinstance(x, np.ndarray) else nested(referred, x)
 
-        inputs, attrs = changed(stand_in, call.inputs, call.attrs)
+        inputs, attrs = stand_in((call.inputs, call.attrs))
         with np.errstate(all="ignore"):
             steps, result = steps_of(plain, inputs, attrs)
         nodes: Nodes = []
@@ -313,7 +312,8 @@ class Lowering:
                 continue
             slot = call.output if made is result else self.temporary(made.shape, made.dtype.str[1:])
             know(made, slot)
-            lowered = self.of(Call(step.kernel, *changed(referred, step.inputs, step.attrs), slot))
+            inputs, attrs = referred((step.inputs, step.attrs))
+            lowered = self.of(Call(step.kernel, inputs, attrs, slot))
             if lowered is None:
                 raise Unknown
             nodes += lowered
