@@ -32,7 +32,7 @@ from functools import partial
 from helpers import save_both
 
 from tinygrad_opt import optim
-from tinygrad_opt.cli.command import labelled
+from tinygrad_opt.cli.kinds import labelled
 from tinygrad_opt.cli.spiral import EPOCHS, ROWS, learned, picture, table
 
 

@@ -6,7 +6,9 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 from xml.etree import ElementTree
 
 import numpy as np
@@ -15,7 +17,8 @@ import pytest
 from tinygrad_opt import cli, data, nn
 from tinygrad_opt.checkpoint import load
 from tinygrad_opt.cli import main
-from tinygrad_opt.cli.command import COMMANDS, argument, command
+from tinygrad_opt.cli.command import COMMANDS, Argument, command
+from tinygrad_opt.cli.kinds import Flag
 from tinygrad_opt.train import History, evaluate
 
 REPOSITORY = Path(__file__).parent.parent
@@ -292,9 +295,11 @@ def test_help_teaches_by_examples_that_are_right(capsys):
 
 
 def test_every_command_and_option_has_a_line_of_help():
-    for name, (run, examples, arguments) in COMMANDS.items():
-        assert run.__doc__ and examples.strip(), name
-        assert all(options.get("help") for _, options in arguments), name
+    commands = next(a for a in cli.parser()._actions if a.choices).choices
+    assert set(commands) == set(COMMANDS)
+    for name, parser in commands.items():
+        assert parser.description and "\n  tinygrad-opt " in parser.epilog, name
+        assert all(action.help for action in parser._actions), name
 
 
 def test_help_and_version_need_no_network_data_or_drawing(tmp_path):
@@ -318,18 +323,71 @@ def test_output_survives_a_terminal_that_knows_only_ascii(tmp_path):
     assert done.returncode == 0 and b"8 ? 8 pixels" in done.stdout
 
 
+@dataclass(kw_only=True)
+class When:
+    """When to greet.
+
+    Parameters
+    ----------
+    time_of_day
+        when
+    """
+
+    time_of_day: Annotated[str, Argument(choices=("morning", "evening"))] = "evening"
+
+
+@dataclass(kw_only=True)
+class Manners:
+    """How to greet.
+
+    Parameters
+    ----------
+    times
+        how often
+    """
+
+    when: When
+    times: Annotated[int, Argument(type=int, metavar="N")] = 1
+
+
 def test_a_command_is_one_function(monkeypatch, capsys):
+    """Its signature and its docstring are all that there is to say; so are those of options."""
     monkeypatch.setitem(COMMANDS, "greet", None)             # and away with it afterwards
 
-    def greet(options):
-        """Greet somebody."""
+    def greet(name: str, *, how: Manners, loud: Flag = False,
+              last: Annotated[str, Argument("none")] | None = None):
+        """Greet somebody.
+
+        Parameters
+        ----------
+        name
+            whom,
+            by name
+        loud
+            with a mark
+        last
+            the family
+
+        Examples
+        --------
+        tinygrad-opt greet Ada
+        """
         import warnings
 
         warnings.simplefilter("always")                      # pytest makes errors of them
         warnings.warn("it is late", stacklevel=1)
-        print(f"good evening, {options.name}")
+        print(how.times * f"good {how.when.time_of_day}, {name}{'!' * loud}")
 
-    command(argument("name", help="whom"), examples="tinygrad-opt greet Ada")(greet)
+    command(greet)
     assert main(["greet", "Ada"]) == 0
     out, err = capsys.readouterr()
     assert out == "good evening, Ada\n" and err == "tinygrad-opt: warning: it is late\n"
+    assert main(["greet", "Ada", "--time-of-day", "morning", "--loud", "--times", "2"]) == 0
+    assert capsys.readouterr().out == 2 * "good morning, Ada!" + "\n"
+    with pytest.raises(SystemExit):
+        main(["greet", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    for words in ("whom, by name options:", "how often (default: 1)",
+                  "--time-of-day {morning,evening} when (default: evening)", "with a mark --",
+                  "the family (default: none)", "examples: tinygrad-opt greet Ada"):
+        assert words in said

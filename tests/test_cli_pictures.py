@@ -12,10 +12,12 @@ import pytest
 
 from tinygrad_opt import optim
 from tinygrad_opt.cli import main
+from tinygrad_opt.cli.command import COMMANDS
+from tinygrad_opt.cli.outputs import Counter
 from tinygrad_opt.cli.paths import SURFACES as NAMES
-from tinygrad_opt.cli.pictures import Counter
 from tinygrad_opt.errors import install
 from tinygrad_opt.train import progress
+from tinygrad_opt.viz.plots.descents import RUNS
 from tinygrad_opt.viz.plots.surfaces import SURFACES
 
 pytest.importorskip("matplotlib")
@@ -181,6 +183,8 @@ def test_on_every_surface_the_usual_rates_lead_down(name):
 
 def test_every_surface_and_every_optimizer_has_a_rate():
     assert list(NAMES) == list(SURFACES)
+    assert ", ".join(SURFACES) in " ".join((COMMANDS["race"].__doc__ or "").split())
+    assert ", ".join(RUNS) in " ".join((COMMANDS["descend"].__doc__ or "").split())
     assert all(set(s.rates) == set(optim.names()) for s in SURFACES.values())
 
 
@@ -325,7 +329,7 @@ def test_in_a_terminal_a_bar_counts_up(monkeypatch):
 
 def test_elsewhere_there_is_a_line_now_and_then_and_none_if_quiet(monkeypatch, capsys):
     now = iter(range(100))
-    monkeypatch.setattr("tinygrad_opt.cli.pictures.time.perf_counter", lambda: next(now))
+    monkeypatch.setattr("tinygrad_opt.cli.outputs.time.perf_counter", lambda: next(now))
     for quiet in (False, True):
         with Counter("frames", quiet) as watch:
             for i in range(1, 7):

@@ -1,7 +1,27 @@
-"""The command line: ``tinygrad-opt`` and ``python -m tinygrad_opt``.
+"""A minimal autograd engine with optimizers, on NumPy, that shows what happens.
 
-Each subcommand is one function in a file that is imported here; see `command`.
+examples:
+  tinygrad-opt demo                    a tour in seconds, ending in one page that shows it all
+  tinygrad-opt train digits            learn handwritten digits, about a second
+  tinygrad-opt train spiral --lr 0.02  another data set, another learning rate
+  tinygrad-opt compare moons           optimizers side by side, each from several starts
+  tinygrad-opt sweep digits --lr 1e-3,1e-2 --optimizer adam,sgd --jobs 2   rank options
+  tinygrad-opt spiral --seeds 2        nine published runs of optimizers, beside ours
+  tinygrad-opt race beale              the paths of optimizers down a surface, as animation
+  tinygrad-opt race neuron --optimizers sgd:lr=1,momentum=.8,newton,adam:0.2
+  tinygrad-opt descend                 a curve with many valleys: stuck, there, away, exploded
+  tinygrad-opt animate spiral          watch a network learn
+  tinygrad-opt landscape spiral        the loss around a trained network
+  tinygrad-opt report digits           train, and put all of it on one page
+  tinygrad-opt draw "tanh(a*b+c)" a=2 b=-3 c=10   the graph of a formula, as a picture
+  tinygrad-opt play "tanh(a*b+c)" a=2 b=-3 c=10   backpropagation through it, step by step
+  tinygrad-opt check                   every gradient rule against finite differences
+  tinygrad-opt exercise list           learn by doing: gaps to fill, and a judge
+  tinygrad-opt train --help            all that can be chosen
+
+A command names the files that it has made at its end.
 """
+# This is what `tinygrad-opt --help` prints; a file that is imported below makes its commands known.
 
 from __future__ import annotations
 
@@ -11,7 +31,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from tinygrad_opt.cli import (  # noqa: F401  (importing a command makes it known)
+from tinygrad_opt.cli import (  # noqa: F401
     check,
     demo,
     exercise,
@@ -63,7 +83,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except Exception as error:
             if options.debug:
                 raise
-            _say("error", _reason(error))
+            if isinstance(error, OSError) and error.filename:
+                _say("error", f"{error.filename}: {error.strerror}")
+            else:
+                _say("error", str(error) or type(error).__name__)
             return 2 if isinstance(error, UsageError) else 1
 
 
@@ -91,12 +114,6 @@ def _parsed(arguments: list[str]) -> argparse.Namespace | None:
         reader.error(f"unrecognized arguments: {' '.join(rest)}; what goes where is told by:"
                      f" tinygrad-opt {name} --help")
     return options
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}"
-    return str(error) or type(error).__name__
 
 
 def _warn(message: object, *place: object) -> None:

@@ -3,38 +3,38 @@
 from __future__ import annotations
 
 import argparse
-import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypedDict
 
-from tinygrad_opt.cli.command import (
-    UsageError,
-    argument,
+import numpy as np
+
+from tinygrad_opt import nn
+from tinygrad_opt.cli.command import Argument, UsageError
+from tinygrad_opt.cli.kinds import (
+    Flag,
+    Whole,
     at_least,
     initialiser,
     one_of,
     optimizer,
-    pixels,
     positive,
     schedule,
     sizes,
     wrongly_used,
 )
+from tinygrad_opt.errors import NonFiniteError
 
 if TYPE_CHECKING:
-    from tinygrad_opt import nn
     from tinygrad_opt.optim import Optimizer
     from tinygrad_opt.train import Callback, History, Run
     from tinygrad_opt.train.loop import Together
     from tinygrad_opt.typing import Array, Seed
-    from tinygrad_opt.viz.figures import Options, Picture
 
     Called = Callback | Callable[[Run], object]
 
-__all__ = ["DATA", "LEARNING", "PICTURE", "QUIET", "TASKS", "TITLE", "TRAINING", "Learning",
-           "Problem", "data_set", "exit_code", "look", "prepared", "saved", "task_of"]
+__all__ = ["TASKS", "Column", "Learning", "Problem", "data_set", "exit_code", "task_of"]
 
 
 # ---- data sets, with settings under which they are learned ---------------------------------------
@@ -62,6 +62,11 @@ class Samples(NamedTuple):
         """The sizes of all layers of a network for these samples."""
         classes = 1 + max(int(y.max()) for y in (self.y_train, self.y_test))
         return [self.x_train.shape[1], *hidden, classes]
+
+    @property
+    def names(self) -> list[str] | None:
+        """What a CSV file calls its classes."""
+        return [*map(str, self.about.get("classes", ()))] or None
 
 
 @dataclass(frozen=True)
@@ -92,8 +97,6 @@ def _made(name: str) -> Samples:
 
 def _table(path: Path, target: str | None) -> Samples:
     """Standardized features and the classes of a CSV file, a quarter of its rows for testing."""
-    import numpy as np
-
     from tinygrad_opt import data
 
     column: int | str = -1 if target is None else target
@@ -146,9 +149,6 @@ def task_of(name: str, target: str | None) -> Task:
                 rates=_rates(0.1, 0.05, 0.05, 0.003, 0.01))
 
 
-# ---- arguments -----------------------------------------------------------------------------------
-
-
 def data_set(text: str) -> str:
     """The name of a task or of a CSV file."""
     if Path(text).suffix.lower() == ".csv":
@@ -160,91 +160,82 @@ def data_set(text: str) -> str:
         raise argparse.ArgumentTypeError(f"{error}{more}") from None
 
 
-def _chosen(setting: str) -> str:
+def _usual(setting: str) -> str:
     """What is chosen for each data set, for the help."""
     values = {name: getattr(task, setting) for name, task in TASKS.items()}
     return ", ".join(f"{','.join(map(str, v)) if isinstance(v, tuple) else v} for {name}"
                      for name, v in values.items())
 
 
-DATA = (
-    argument("dataset", type=data_set,
-             help=f"what to learn: {', '.join(TASKS)} or a file such as iris.csv"),
-    argument("--target", metavar="COLUMN",
-             help="column of labels in a CSV file: its name, such as species, or its number"
-                  " from 0 (default: the last)"),
-)
-TRAINING = (
-    argument("--hidden", type=sizes, metavar="SIZES",
-             help="sizes of the hidden layers, such as 64,32, or none (default:"
-                  f" {_chosen('hidden')})"),
-    argument("--epochs", type=at_least(1), metavar="N",
-             help=f"passes over the data (default: {_chosen('epochs')})"),
-    argument("--batch-size", type=at_least(1), metavar="N",
-             help=f"samples per step (default: {_chosen('batch_size')})"),
-    argument("--init", type=initialiser, metavar="NAME",
-             help="first weights: a name such as xavier_normal, or 0.01 for as many times a"
-                  " standard normal (default: kaiming_uniform)"),
-    argument("--schedule", type=schedule, metavar="NAME",
-             help="what becomes of the learning rate: cosine, one_cycle, exponential:rate=.99,"
-                  " step:every=100,factor=.5, warm_up:steps=50, plateau:patience=5, …"),
-    argument("--clip-norm", type=positive, metavar="NORM",
-             help="scale gradients down whose norm, of all together, is larger"),
-    argument("--native", action="store_true",
-             help="train by machine code: sooner, with results equal to rounding"),
-)
-QUIET = argument("--quiet", action="store_true", help="show no progress")
-THEME = argument("--theme", choices=("auto", "light", "dark"), default="auto",
-                 help="colours; with auto pages and SVG follow their reader's system, and other"
-                      " pictures are light (default: auto)")
-TITLE = argument("--title", default="", metavar="TEXT", help="above the picture")
-PICTURE = (
-    THEME,
-    TITLE,
-    argument("--size", type=pixels, metavar="WxH",
-             help="in pixels, such as 1920x1080, on which words and lines grow too"),
-    argument("--dpi", type=positive, default=100.0, metavar="N",
-             help="pixels an inch: more of them make words and lines larger, from 201 on also at"
-                  " 1920x1080 (default: 100)"),
-)
-LEARNING = (
-    *DATA,
-    argument("--optimizer", type=optimizer, default="adam", metavar="NAME",
-             help="sgd, momentum, nesterov, adagrad, rmsprop, adam, …, with options if you like,"
-                  " such as sgd:lr=1,decay=1e-3,momentum=.8 (default: adam)"),
-    argument("--lr", type=positive, metavar="RATE",
-             help="learning rate (default: one that suits optimizer and data; adam: 0.003 for"
-                  " digits, 0.05 for spiral)"),
-    *TRAINING,
-    argument("--seed", type=at_least(0), default=0, metavar="N",
-             help="chooses the first weights and the order of the samples (default: 0)"),
-    QUIET,
-)
+# ---- arguments -----------------------------------------------------------------------------------
+
+Column = Annotated[str, Argument("the last", metavar="COLUMN")]
+Sizes = Annotated[tuple[int, ...], Argument(_usual("hidden"), type=sizes, metavar="SIZES")]
+Epochs = Annotated[int, Argument(_usual("epochs"), type=at_least(1), metavar="N")]
+BatchSize = Annotated[int, Argument(_usual("batch_size"), type=at_least(1), metavar="N")]
+Init = Annotated[Any, Argument("kaiming_uniform", type=initialiser, metavar="NAME")]
+Schedule = Annotated[Any, Argument(type=schedule, metavar="NAME")]
+Norm = Annotated[float, Argument(type=positive, metavar="NORM")]
+Name = Annotated[str, Argument(type=optimizer, metavar="NAME")]
+Rate = Annotated[float, Argument("one that suits optimizer and data; adam: "
+                                 f"{TASKS['digits'].rates['adam']} for digits,"
+                                 f" {TASKS['spiral'].rates['adam']} for spiral",
+                                 type=positive, metavar="RATE")]
 
 
-# ---- what they ask for ---------------------------------------------------------------------------
-
-
+@dataclass
 class Problem:
-    """Data and settings of a command that took `DATA` and `TRAINING`."""
+    """A data set, and the settings under which networks learn it.
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        task = task_of(options.dataset, options.target)
-        self.name, self.rates = Path(options.dataset).stem, task.rates
+    Parameters
+    ----------
+    dataset
+        what to learn: digits, spiral, moons or a file such as iris.csv
+    target
+        column of labels in a CSV file: its name, such as species, or its number from 0
+    hidden
+        sizes of the hidden layers, such as 64,32, or none
+    epochs
+        passes over the data
+    batch_size
+        samples per step
+    init
+        first weights: a name such as xavier_normal, or 0.01 for as many times a standard normal
+    schedule
+        what becomes of the learning rate: cosine, one_cycle, exponential:rate=.99,
+        step:every=100,factor=.5, warm_up:steps=50, plateau:patience=5, …
+    clip_norm
+        scale gradients down whose norm, of all together, is larger
+    native
+        train by machine code: sooner, with results equal to rounding
+    """
+
+    dataset: Annotated[str, Argument(type=data_set)]
+    _: KW_ONLY
+    target: Column | None = None
+    hidden: Sizes | None = None
+    epochs: Epochs = 0
+    batch_size: BatchSize = 0
+    init: Init = None
+    schedule: Schedule = None
+    clip_norm: Norm | None = None
+    native: Flag = False
+
+    def __post_init__(self) -> None:
+        task = task_of(self.dataset, self.target)
+        self.name, self.rates = Path(self.dataset).stem, task.rates
         self.samples = task.load()
-        self.layers = self.samples.layers(task.hidden if options.hidden is None else options.hidden)
-        self.epochs = options.epochs or task.epochs
-        self.batch_size = options.batch_size or task.batch_size
-        self.init, self.schedule, self.clip_norm = options.init, options.schedule, options.clip_norm
-        self.compile = "native" if options.native else None
-        self.callbacks: list[Callback] = [self.schedule] if self.schedule and not callable(
-            self.schedule) else []
+        self.layers = self.samples.layers(task.hidden if self.hidden is None else self.hidden)
+        self.epochs = self.epochs or task.epochs
+        self.batch_size = self.batch_size or task.batch_size
+        self.compile = "native" if self.native else None
+        self.callbacks: list[Callback] = []
+        if self.schedule and not callable(self.schedule):
+            self.callbacks, self.schedule = [self.schedule], None
         self.parallel: Together | None = None
 
     def network(self, rng: Seed) -> nn.MLP:
         """A network with first weights of its own."""
-        from tinygrad_opt import nn
-
         return nn.MLP(self.layers, init=self.init, rng=rng)
 
     def rate(self, text: str) -> float:
@@ -254,7 +245,7 @@ class Problem:
         made = optim.get(text)
         return self.rates.get(type(made).__name__.lower()) or float(made.current_lr)
 
-    def optimizer(self, text: str, lr: float | None = None) -> Optimizer:
+    def made(self, text: str, lr: float | None = None) -> Optimizer:
         """An optimizer as it was asked for; without a rate, at the one that suits the data."""
         from tinygrad_opt import optim
 
@@ -263,7 +254,7 @@ class Problem:
             made.lr = lr or self.rate(text)
         elif lr:
             raise UsageError(f"{text} has its rate, and --lr {lr:g} says another")
-        if callable(self.schedule):
+        if self.schedule:
             steps = self.epochs * -(-len(self.samples.x_train) // self.batch_size)
             with wrongly_used("--schedule"):
                 made.lr = self.schedule(made.lr, steps)
@@ -275,69 +266,63 @@ class Problem:
         return made
 
 
+@dataclass
 class Learning:
-    """A network and an optimizer for a problem, from the start that a seed gives."""
+    """A network that learns a problem, and the optimizer that it learns by.
 
-    def __init__(self, problem: Problem, optimizer: Optimizer, seed: int) -> None:
-        self.problem, self.samples, self.seed = problem, problem.samples, seed
-        self.model = problem.network(seed)
+    Parameters
+    ----------
+    optimizer
+        sgd, momentum, nesterov, adagrad, rmsprop, adam, …, with options if you like, such as
+        sgd:lr=1,decay=1e-3,momentum=.8
+    lr
+        learning rate
+    seed
+        chooses the first weights and the order of the samples
+    quiet
+        show no progress
+    """
+
+    problem: Problem
+    _: KW_ONLY
+    optimizer: Name = "adam"
+    lr: Rate | None = None
+    seed: Whole = 0
+    quiet: Flag = False
+
+    def __post_init__(self) -> None:
+        self.samples, self.model = self.problem.samples, self.problem.network(self.seed)
+        made = self.problem.made(self.optimizer, self.lr)
         with wrongly_used():                               # it may name parameters, to freeze them
-            self.optimizer = copy.copy(optimizer).bind(self.model.parameters())
+            self.bound = made.bind(self.model.parameters())
 
     def __str__(self) -> str:
         count = sum(p.size for p in self.model.parameters().values())
         return (f"{self.problem.name}: {len(self.samples.x_train)} samples to learn from,"
                 f" {len(self.samples.x_test)} to test on\n"
                 f"network {'-'.join(map(str, self.problem.layers))}, {count:,} parameters,"
-                f" {self.optimizer!r}")
+                f" {self.bound!r}")
 
-    def fit(self, *callbacks: Called, progress: bool, diagnose: bool = True) -> History:
+    def fit(self, *callbacks: Called, progress: bool = False, diagnose: bool = False) -> History:
         """Train, and return the history."""
-        import numpy as np
-
         from tinygrad_opt.train import fit
 
-        s = self.samples
+        s, problem = self.samples, self.problem
         with np.errstate(all="ignore"):                    # StopOnNonFinite speaks of it
             return fit(
-                self.model, s.x_train, s.y_train, loss="cross_entropy", optimizer=self.optimizer,
-                epochs=self.problem.epochs, batch_size=self.problem.batch_size,
-                metrics=["accuracy"], validation_data=(s.x_test, s.y_test),
-                callbacks=[*self.problem.callbacks, *callbacks], seed=self.seed,
-                progress=progress, compile=self.problem.compile, diagnose=diagnose,
-                parallel=self.problem.parallel)
+                self.model, s.x_train, s.y_train, loss="cross_entropy", optimizer=self.bound,
+                epochs=problem.epochs, batch_size=problem.batch_size, metrics=["accuracy"],
+                validation_data=(s.x_test, s.y_test), callbacks=[*problem.callbacks, *callbacks],
+                seed=self.seed, progress=progress, compile=problem.compile, diagnose=diagnose,
+                parallel=problem.parallel)
 
-    def run(self, options: argparse.Namespace, *callbacks: Called) -> History:
+    def run(self, *callbacks: Called) -> History:
         """Say what is trained, and train until it is done, interrupted or exploding."""
         from tinygrad_opt.train import StopOnNonFinite
 
         print(self, flush=True)
-        return self.fit(*callbacks, StopOnNonFinite(growth=1000), progress=not options.quiet)
-
-
-def prepared(options: argparse.Namespace) -> Learning:
-    """Data, network and optimizer of a command that took `LEARNING`."""
-    problem = Problem(options)
-    return Learning(problem, problem.optimizer(options.optimizer, options.lr), options.seed)
-
-
-def look(options: argparse.Namespace) -> Options:
-    """What `PICTURE` chose, as functions of `viz` take it: sizes in inches."""
-    size = options.size and tuple(side / options.dpi for side in options.size)
-    return {"theme": options.theme, "title": options.title, "size": size, "dpi": options.dpi}
-
-
-def saved(plot: Callable[..., Picture], path: Path, chosen: Options) -> bool:
-    """Whether a picture could be drawn; without Matplotlib, or with nothing to be drawn, say why.
-    """
-    from tinygrad_opt.errors import RenderError
-    from tinygrad_opt.viz.figures import save_picture
-
-    try:
-        return bool(save_picture(plot, path, **chosen))
-    except (RenderError, ValueError) as error:
-        print(f"no {path.name}: {error}")
-        return False
+        return self.fit(*callbacks, StopOnNonFinite(growth=1000), progress=not self.quiet,
+                        diagnose=True)
 
 
 def exit_code(history: History) -> int:
@@ -348,8 +333,6 @@ def exit_code(history: History) -> int:
     NonFiniteError
         If it exploded.
     """
-    from tinygrad_opt.errors import NonFiniteError
-
     if history.stopped not in (None, "interrupted"):
         raise NonFiniteError(history.stopped)
     return 130 if history.stopped else 0

@@ -6,19 +6,16 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
-from tinygrad_opt.cli.command import (
-    argument,
-    at_least,
-    command,
-    file,
-    labelled,
-    optimizer,
-    room_for,
-)
-from tinygrad_opt.cli.learning import PICTURE, QUIET, look
+import numpy as np
+
+from tinygrad_opt import nn
+from tinygrad_opt.cli.command import Argument, command
+from tinygrad_opt.cli.kinds import Count, Flag, files, labelled, optimizer
+from tinygrad_opt.cli.outputs import Look, room_for
 from tinygrad_opt.cli.train import Histories, save_histories
 
 if TYPE_CHECKING:
@@ -70,57 +67,63 @@ def _row(text: str) -> Row:
     return Row(optimizer(text))
 
 
-@command(
-    argument("rows", nargs="*", type=_row, metavar="ROW",
-             help=f"1 to {len(ROWS)}, or an optimizer such as adam:lr=0.05,bias_correction=false"
-                  " (default: all nine)"),
-    argument("--seeds", type=at_least(1), default=8, metavar="N",
-             help="runs of each, with other data and other first weights (default: 8)"),
-    argument("--epochs", type=at_least(1), default=EPOCHS, metavar="N",
-             help=f"the texts take {EPOCHS} (default: {EPOCHS})"),
-    argument("--out", type=file(".csv", ".png", ".svg", ".pdf"), nargs="+", default=[],
-             metavar="FILE", help="every epoch as .csv, the accuracies as .png, .svg or .pdf"),
-    *PICTURE,
-    QUIET,
-    examples="""
-    tinygrad-opt spiral --seeds 2
-    tinygrad-opt spiral 1 3 4 --seeds 3 --out decay.png
-    tinygrad-opt spiral 9 adam:lr=0.05,decay=5e-7,eps=1e-7,bias_correction=false
-    """,
-)
-def spiral(options: argparse.Namespace) -> None:
+@command
+def spiral(
+    rows: Annotated[Sequence[Row], Argument("all nine", nargs="*", type=_row, metavar="ROW")],
+    *,
+    seeds: Count = 8,
+    epochs: Count = EPOCHS,
+    out: Annotated[Sequence[Path], files(".csv", ".png", ".svg", ".pdf")] = (),
+    look: Look,
+    quiet: Flag = False,
+) -> None:
     """Train the spiral classifier of two textbooks by the optimizers that they print.
 
     Three arms of 100 points; 2-64-3 with ReLU, first weights 0.01 times a standard normal, full
     batches, accuracy and loss of the last epoch before its step. Ours is the range over the
     seeds; published rates are those of the step before. All rows and seeds take some minutes.
-    """
-    runs: Histories = {}
-    rows = options.rows or ROWS
-    from tinygrad_opt import optim
-    from tinygrad_opt.viz.figures import save_picture
 
+    Parameters
+    ----------
+    rows
+        1 to 9, or an optimizer such as adam:lr=0.05,bias_correction=false
+    seeds
+        runs of each, with other data and other first weights
+    epochs
+        as many as the texts take, or fewer
+    out
+        every epoch as .csv, the accuracies as .png, .svg or .pdf
+    quiet
+        show no progress
+
+    Examples
+    --------
+    tinygrad-opt spiral --seeds 2
+    tinygrad-opt spiral 1 3 4 --seeds 3 --out decay.png
+    tinygrad-opt spiral 9 adam:lr=0.05,decay=5e-7,eps=1e-7,bias_correction=false
+    """
+    from tinygrad_opt import optim
+
+    runs: Histories = {}
+    rows = rows or ROWS
     for row, label in zip(rows, labelled([row.optimizer for row in rows], optim.get), strict=True):
         runs[label] = []
-        for seed in range(options.seeds):
-            runs[label].append(learned(row.optimizer, seed, options.epochs))
-            if not options.quiet:
+        for seed in range(seeds):
+            runs[label].append(learned(row.optimizer, seed, epochs))
+            if not quiet:
                 print(f"{label}, seed {seed}: {runs[label][-1]['accuracy'][-1]:.3f}",
                       file=sys.stderr, flush=True)
     print(table(rows, runs))
-    for path in map(room_for, options.out):
+    for path in out:
         if path.suffix.lower() == ".csv":
-            save_histories(path, runs)
+            print(save_histories(room_for(path), runs))
         else:
-            save_picture(partial(picture, runs), path, **look(options))
-        print(path)
+            print(look.save(partial(picture, runs), path))
 
 
 def learned(text: str, seed: int, epochs: int = EPOCHS) -> History:
     """The history of one run."""
-    import numpy as np
-
-    from tinygrad_opt import data, nn
+    from tinygrad_opt import data
     from tinygrad_opt.train import fit
 
     rng = np.random.default_rng(seed)
@@ -135,8 +138,6 @@ def learned(text: str, seed: int, epochs: int = EPOCHS) -> History:
 
 def picture(runs: Histories, **options: Unpack[Options]) -> Picture:
     """The accuracy of all runs, each point the mean over a hundredth of the epochs."""
-    import numpy as np
-
     from tinygrad_opt.viz.plots.learning_curves import plot_compare
 
     def thinned(history: History) -> dict[str, list[float]]:

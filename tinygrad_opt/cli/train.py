@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 import time
@@ -12,49 +11,26 @@ from functools import partial
 from io import StringIO
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
-from tinygrad_opt.cli.command import argument, at_least, command, labelled, list_files, rivals
-from tinygrad_opt.cli.learning import (
-    DATA,
-    LEARNING,
-    PICTURE,
-    QUIET,
-    TRAINING,
-    Learning,
-    Problem,
-    exit_code,
-    look,
-    prepared,
-    saved,
-)
+from tinygrad_opt import nn
+from tinygrad_opt.cli.command import Argument, command
+from tinygrad_opt.cli.kinds import Count, Flag, Folder, Rivals, labelled
+from tinygrad_opt.cli.learning import Learning, Problem, exit_code
+from tinygrad_opt.cli.outputs import Look, list_files
+from tinygrad_opt.tensor import Tensor
 
 if TYPE_CHECKING:
     from tinygrad_opt.train import History
-    from tinygrad_opt.viz.figures import Options
 
 __all__ = ["Histories", "compare", "save_histories", "script", "train"]
 
 Histories: TypeAlias = "dict[str, list[History]]"          # of the seeds, by the optimizer
 
 
-@command(
-    *LEARNING,
-    argument("--parallel", choices=("mpi",),
-             help="several processes train as one, each with a part of every batch: mpiexec -n 2"
-                  " python -m mpi4py -m tinygrad_opt train digits --parallel mpi"),
-    argument("--out", type=Path, metavar="FOLDER", help="where to (default: runs/DATASET)"),
-    examples="""
-    tinygrad-opt train digits
-    tinygrad-opt train digits --optimizer sgd --lr 0.5 --out runs/fast
-    tinygrad-opt train spiral --optimizer sgd:lr=1,decay=1e-3,momentum=.8 --init 0.01
-    tinygrad-opt train digits --schedule cosine --clip-norm 1
-    tinygrad-opt train spiral --hidden 64,64 --epochs 100
-    tinygrad-opt train digits --hidden none        softmax regression, for comparison
-    tinygrad-opt train iris.csv --target species   your own table: numbers and a label
-    """,
-)
-def train(options: argparse.Namespace) -> int:
+@command
+def train(learning: Learning, *, parallel: Annotated[str, Argument(choices=("mpi",))] | None = None,
+          out: Folder | None = None) -> int:
     """Train a small network and draw the graph that trained it.
 
     digits: 1,797 handwritten digits of 8 × 8 pixels, a quarter of them for testing.
@@ -70,44 +46,59 @@ def train(options: argparse.Namespace) -> int:
     wrong is told in a warning while it happens, with the layer, the step and what to try: a
     growing loss, dead or saturated units, vanishing or exploding gradients, steps too long or
     too short, overfitting, accuracy at chance.
+
+    Parameters
+    ----------
+    parallel
+        several processes train as one, each with a part of every batch: mpiexec -n 2 python -m
+        mpi4py -m tinygrad_opt train digits --parallel mpi
+    out
+        where to (default: runs/DATASET)
+
+    Examples
+    --------
+    tinygrad-opt train digits
+    tinygrad-opt train digits --optimizer sgd --lr 0.5 --out runs/fast
+    tinygrad-opt train spiral --optimizer sgd:lr=1,decay=1e-3,momentum=.8 --init 0.01
+    tinygrad-opt train digits --schedule cosine --clip-norm 1
+    tinygrad-opt train spiral --hidden 64,64 --epochs 100
+    tinygrad-opt train digits --hidden none        softmax regression, for comparison
+    tinygrad-opt train iris.csv --target species   your own table: numbers and a label
     """
-    learning = prepared(options)
-    if options.parallel:
-        from tinygrad_opt.parallel import mpi
+    out = out or Path("runs", learning.problem.name)
+    if not parallel:
+        return _trained(learning, out)
+    from tinygrad_opt.parallel import mpi
 
-        learning.problem.parallel = mpi()
-        if mpi.rank:                                       # the first one tells and writes
-            with redirect_stdout(StringIO()):
-                code = exit_code(learning.run(options))
-        else:
-            code = _trained(learning, options)
-        mpi.comm.barrier()                                 # an exit code ends the one that writes
-        return code
-    return _trained(learning, options)
+    learning.problem.parallel = mpi()
+    if mpi.rank:                                           # the first one tells and writes
+        with redirect_stdout(StringIO()):
+            code = exit_code(learning.run())
+    else:
+        code = _trained(learning, out)
+    mpi.comm.barrier()                                     # an exit code ends the one that writes
+    return code
 
 
-def _trained(learning: Learning, options: argparse.Namespace) -> int:
+def _trained(learning: Learning, out: Path) -> int:
     """Train, and write what came of it."""
     from tinygrad_opt.checkpoint import save
     from tinygrad_opt.train import evaluate
 
-    problem, samples, model = learning.problem, learning.samples, learning.model
-    out = options.out or Path("runs", problem.name)
+    samples, model = learning.samples, learning.model
     out.mkdir(parents=True, exist_ok=True)
-
     start = time.perf_counter()
-    history = learning.run(options)
+    history = learning.run()
     code = exit_code(history)
     seconds = time.perf_counter() - start
     count = len(samples.x_test)
     score = evaluate(model, samples.x_test, samples.y_test, metrics=["accuracy"])["accuracy"]
     print(f"test accuracy {score:.4f} ({round(score * count)} of {count} right)"
           f" after {history.epochs} epochs, {seconds:.1f} s")
-
     list_files({
         _drawing(learning, out / "graph.svg"): "the graph of the loss: open it in a browser",
         history.save(out / "history.csv"): "what happened in each epoch",
-        save(out / "weights.npz", model, learning.optimizer, layers=problem.layers,
+        save(out / "weights.npz", model, learning.bound, layers=learning.problem.layers,
              history=history, **samples.about): "for tinygrad_opt.load",
     })
     return code
@@ -115,8 +106,6 @@ def _trained(learning: Learning, options: argparse.Namespace) -> int:
 
 def _drawing(learning: Learning, path: Path) -> Path:
     """Draw the loss of one batch under the trained weights, its gradients included."""
-    from tinygrad_opt import nn
-    from tinygrad_opt.tensor import Tensor
     from tinygrad_opt.viz import draw
 
     model, batch = learning.model, slice(learning.problem.batch_size)
@@ -130,54 +119,50 @@ def _drawing(learning: Learning, path: Path) -> Path:
     return drawing
 
 
-@command(
-    *LEARNING,
-    argument("--library", choices=("torch", "jax", "numpy"), default="torch",
-             help="what the script is written for (default: torch)"),
-    argument("--out", type=Path, metavar="FILE.py",
-             help="where to (default: runs/DATASET_LIBRARY.py)"),
-    examples="""
-    tinygrad-opt script moons
-    tinygrad-opt script moons --library numpy --optimizer momentum --hidden 8
-    tinygrad-opt script digits --library jax --optimizer lion --out digits.py
-    """,
-)
-def script(options: argparse.Namespace) -> None:
+@command
+def script(
+    learning: Learning,
+    *,
+    library: Annotated[str, Argument(choices=("torch", "jax", "numpy"))] = "torch",
+    out: Annotated[Path, Argument(type=Path, metavar="FILE.py")] | None = None,
+) -> None:
     """Write the training of a small network as a script for PyTorch, JAX or NumPy.
 
     It starts from the same weights, takes twenty steps on all samples at once, and prints the
     losses that training has here; weights and data lie beside it. The one for NumPy spells out
     the forward pass, the backward pass and the update.
+
+    Parameters
+    ----------
+    library
+        what the script is written for
+    out
+        where to (default: runs/DATASET_LIBRARY.py)
+
+    Examples
+    --------
+    tinygrad-opt script moons
+    tinygrad-opt script moons --library numpy --optimizer momentum --hidden 8
+    tinygrad-opt script digits --library jax --optimizer lion --out digits.py
     """
     from tinygrad_opt import interop
 
-    learning = prepared(options)
-    samples, name = learning.samples, f"{learning.problem.name}_{options.library}.py"
-    text = interop.script(learning.model, learning.optimizer, "cross_entropy", options.library,
-                          samples.x_train, samples.y_train)
-    path = text.save(options.out or Path("runs", name))
+    text = interop.script(learning.model, learning.bound, "cross_entropy", library,
+                          learning.samples.x_train, learning.samples.y_train)
+    path = text.save(out or Path("runs", f"{learning.problem.name}_{library}.py"))
     print(f"{path}  run it with: python {path}")
 
 
-@command(
-    *DATA,
-    argument("--optimizers", type=rivals, default="sgd,momentum,rmsprop,adam", metavar="NAMES",
-             help="such as adam,sgd:0.1,sgd:lr=1,decay=1e-3,momentum=.8 (default:"
-                  " sgd,momentum,rmsprop,adam, at rates that suit the data)"),
-    argument("--seeds", type=at_least(1), default=3, metavar="N",
-             help="runs of each, from other first weights (default: 3)"),
-    *TRAINING,
-    argument("--out", type=Path, metavar="FOLDER", help="where to (default: runs/compare-DATASET)"),
-    *PICTURE,
-    QUIET,
-    examples="""
-    tinygrad-opt compare spiral
-    tinygrad-opt compare moons --optimizers adam,adagrad,nesterov --seeds 5
-    tinygrad-opt compare digits --optimizers sgd:0.01,sgd:0.1,sgd:1 --epochs 10
-    tinygrad-opt compare iris.csv --target species --optimizers adam,adam:bias_correction=false
-    """,
-)
-def compare(options: argparse.Namespace) -> None:
+@command
+def compare(
+    problem: Problem,
+    *,
+    optimizers: Rivals = ("sgd", "momentum", "rmsprop", "adam"),
+    seeds: Count = 3,
+    out: Folder | None = None,
+    look: Look,
+    quiet: Flag = False,
+) -> None:
     """Compare optimizers, each from the same several starts.
 
     Of each optimizer the table shows the mean over the seeds and, in brackets, the range.
@@ -185,32 +170,49 @@ def compare(options: argparse.Namespace) -> None:
 
     Written to the folder: compare.csv (every epoch of every run) and, with Matplotlib,
     compare.png and compare.svg (the loss against the epoch, with the range).
+
+    Parameters
+    ----------
+    optimizers
+        such as adam,sgd:0.1,sgd:lr=1,decay=1e-3,momentum=.8, at rates that suit the data where
+        none is given
+    seeds
+        runs of each, from other first weights
+    out
+        where to (default: runs/compare-DATASET)
+    quiet
+        show no progress
+
+    Examples
+    --------
+    tinygrad-opt compare spiral
+    tinygrad-opt compare moons --optimizers adam,adagrad,nesterov --seeds 5
+    tinygrad-opt compare digits --optimizers sgd:0.01,sgd:0.1,sgd:1 --epochs 10
+    tinygrad-opt compare iris.csv --target species --optimizers adam,adam:bias_correction=false
     """
-    problem = Problem(options)
-    entrants = labelled(options.optimizers, problem.optimizer)
-    out = options.out or Path("runs", f"compare-{problem.name}")
+    from tinygrad_opt.viz import plot_compare
+
+    labels = labelled(optimizers, problem.made)
+    out = out or Path("runs", f"compare-{problem.name}")
     out.mkdir(parents=True, exist_ok=True)
-    runs: Histories = {label: [] for label in entrants}
+    runs: Histories = {label: [] for label in labels}
     start = time.perf_counter()
-    for label, optimizer in entrants.items():
-        for seed in range(options.seeds):
-            runs[label].append(_history(Learning(problem, optimizer, seed)))
-            if not options.quiet:
-                print(f"{label}, seed {seed}: {runs[label][-1]['val_accuracy'][-1]:.4f}",
+    for label, optimizer in zip(labels, optimizers):
+        for seed in range(seeds):
+            history = Learning(problem, optimizer=optimizer, seed=seed).fit()
+            if history.stopped:
+                raise KeyboardInterrupt                    # fit has ended well; so do we
+            runs[label].append(history)
+            if not quiet:
+                print(f"{label}, seed {seed}: {history['val_accuracy'][-1]:.4f}",
                       f"after {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
-    seeds = f"{options.seeds} seed{'s' * (options.seeds > 1)}"
-    print(f"{problem.name}: {seeds}, {len(problem.samples.x_test)} samples to test on\n")
-    print(_table(runs), end="\n\n")
+    print(f"{problem.name}: {seeds} seed{'s' * (seeds > 1)}, {len(problem.samples.x_test)} samples"
+          f" to test on\n\n{_table(runs)}\n")
     print(f"{save_histories(out / 'compare.csv', runs)}  every epoch of every run")
-    _plot([out / "compare.png", out / "compare.svg"], runs, look(options))
-
-
-def _history(learning: Learning) -> History:
-    """What happened in each epoch of a run. One that explodes runs on: the table says so."""
-    history = learning.fit(progress=False, diagnose=False)
-    if history.stopped:
-        raise KeyboardInterrupt                            # fit has ended well; so do we
-    return history
+    for path in (out / "compare.png", out / "compare.svg"):
+        if not look.could_save(partial(plot_compare, runs), path, usual=(9.6, 4.6)):
+            break                                          # nor will the others be drawn
+        print(f"{path}  the training loss of each, mean and range")
 
 
 def _table(runs: Histories) -> str:
@@ -243,13 +245,3 @@ def save_histories(path: Path, runs: Histories) -> Path:
             for seed, history in enumerate(histories) for row in zip(*history.values())]
     return write_csv(path, [["optimizer", "seed", *next(iter(runs.values()))[0]], *rows])
 
-
-def _plot(paths: Sequence[Path], runs: Histories, chosen: Options) -> None:
-    """Draw the losses."""
-    from tinygrad_opt.viz.plots.learning_curves import plot_compare
-
-    chosen["size"] = chosen["size"] or (9.6, 4.6)
-    for path in paths:
-        if not saved(partial(plot_compare, runs), path, chosen):
-            break                                          # nor will the others be drawn
-        print(f"{path}  the training loss of each, mean and range")
