@@ -9,7 +9,7 @@ import pytest
 import tinygrad_opt as tg
 from tinygrad_opt import Tensor, optim
 from tinygrad_opt.errors import GraphError
-from tinygrad_opt.optim.line_searches import Objective
+from tinygrad_opt.optim.line_searches import Objective, Point
 from tinygrad_opt.optim.second_order import METHODS
 
 
@@ -297,7 +297,7 @@ def test_bfgs_learns_the_inverse_of_the_hessian():
     way = METHODS["bfgs"]()
     a = np.array([[3.0, 1.0], [1.0, 2.0]])
     objective = Objective(lambda x: ((a @ x) * x).sum() / 2, [1.0, -2.0])
-    points = [objective.at(np.array(x)) for x in ([1.0, -2.0], [0.5, 1.0], [-1.0, 0.0])]
+    points = [Point(objective, np.array(x)) for x in ([1.0, -2.0], [0.5, 1.0], [-1.0, 0.0])]
     for old, new in pairwise(points):
         way.learn(old, new, 1.0)
         s, y = new.x - old.x, new.gradient - old.gradient
@@ -309,7 +309,7 @@ def test_bfgs_learns_the_inverse_of_the_hessian():
 def test_lbfgs_is_bfgs_from_the_last_pairs():
     rng = np.random.default_rng(0)
     objective = Objective(valley, [1.0, 2.0, 3.0])
-    points = [objective.at(rng.standard_normal(3)) for _ in range(6)]
+    points = [Point(objective, rng.standard_normal(3)) for _ in range(6)]
     limited, full = METHODS["lbfgs"](memory=3), METHODS["bfgs"]()
     for old, new in pairwise(points):
         limited.learn(old, new, 1.0)

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
-from tinygrad_opt.errors import ShapeError
+from tinygrad_opt.errors import GraphError, ShapeError
 from tinygrad_opt.hints import answers
 from tinygrad_opt.kernels import brought
-from tinygrad_opt.optim.line_searches import (
-    Evaluation,
-    Function,
-    Objective,
-    Params,
-    Point,
-    quietly,
-)
+from tinygrad_opt.optim.line_searches import Function, Objective, Params, Point, quietly
 from tinygrad_opt.tensor import values_of
 from tinygrad_opt.typing import Array
 
 __all__ = ["ForSciPy", "as_scipy"]
-
-Kind = TypeVar("Kind", bound=Evaluation)
-
 
 class ForSciPy(NamedTuple):
     """A function of one float64 vector x, with its derivatives.
@@ -95,9 +85,9 @@ def as_scipy(f: Function, params: Params) -> ForSciPy:
         return np.array(brought(values_of(value)), np.float64)
 
     objective = Objective(f, {name: start(value) for name, value in params.items()}
-                          if isinstance(params, Mapping) else start(params))
-    latest = Evaluation(objective, objective.start)
-    one = latest.y.size == 1
+                          if isinstance(params, Mapping) else start(params), entries=None)
+    latest = Point(objective, objective.start)
+    objective.entries = entries = latest.y.size
 
     def vector(x: Array) -> Array:
         x = np.array(x, np.float64)
@@ -106,28 +96,29 @@ def as_scipy(f: Function, params: Params) -> ForSciPy:
         return x
 
     @quietly
-    def at(x: Array, kind: type[Kind]) -> Kind:
+    def at(x: Array) -> Point:
         """f at x, computed once."""
         nonlocal latest
         x = vector(x)
-        if not (isinstance(latest, kind) and np.array_equal(x, latest.x)):
-            latest = kind(objective, x)
+        if not np.array_equal(x, latest.x):
+            latest = Point(objective, x)
         return latest
 
     def fun(x: Array) -> object:
-        return at(x, Point).value if one else at(x, Evaluation).y.data.ravel().copy()
+        return at(x).value if entries == 1 else at(x).y.data.ravel().copy()
 
     @quietly
     def jac(x: Array) -> Array:
-        if one:
-            return np.array(at(x, Point).gradient)
-        values = at(x, Evaluation)
-        rows = np.eye(values.y.size).reshape(-1, *values.y.shape)
-        return np.stack([values.pulled(row) for row in rows])
+        point = at(x)
+        if entries == 1:
+            return np.array(point.gradient)
+        return np.stack([point.pulled(row.reshape(point.y.shape)) for row in np.eye(entries)])
 
     @quietly
     def hessp(x: Array, p: Array) -> Array:
-        return at(x, Point).times(vector(p))
+        if entries != 1:
+            raise GraphError(f"the Hessian is that of f of one entry, got {entries} residuals")
+        return at(x).times(vector(p))
 
     return ForSciPy(fun, jac, hessp, objective.start.copy(),
                     lambda x: objective.copied(vector(x)))

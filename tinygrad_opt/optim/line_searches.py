@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeVar, cast
+from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
 import numpy as np
 
@@ -24,8 +24,8 @@ from tinygrad_opt.recording import with_grad
 from tinygrad_opt.tensor import Gradient, Tensor, backward_pass, first_gradient, values_of
 from tinygrad_opt.typing import Array, ArrayLike
 
-__all__ = ["SEARCHES", "Evaluation", "Function", "LineSearch", "Objective", "Params", "Point",
-           "line_search", "quietly", "search"]
+__all__ = ["SEARCHES", "Function", "LineSearch", "Objective", "Params", "Point", "line_search",
+           "quietly", "search"]
 
 # a search may leave the finite numbers on its way: that is seen in the value of f
 quietly = np.errstate(divide="ignore", invalid="ignore", over="ignore")
@@ -37,13 +37,22 @@ Params: TypeAlias = "ArrayLike | Mapping[str, ArrayLike]"
 
 
 class Objective:
-    """f(params) as a function of one vector x; its negative if it is to be maximised."""
+    """f(params) as a function of one vector x; its negative if it is to be maximised.
 
-    def __init__(self, f: Function, params: Params, maximize: bool = False) -> None:
-        self.f, self.sign = f, -1.0 if maximize else 1.0
+    Parameters
+    ----------
+    f : callable
+    params : array-like, Tensor or dict of str to these
+    maximize : bool
+    entries : int, optional
+        How many f must have.
+    """
+
+    def __init__(self, f: Function, params: Params, maximize: bool = False,
+                 entries: int | None = 1) -> None:
+        self.f, self.sign, self.entries = f, -1.0 if maximize else 1.0, entries
         self.named = isinstance(params, Mapping)
-        given = dict(params) if isinstance(params, Mapping) else {"": params}
-        arrays = {name: _start(name, value) for name, value in given.items()}
+        arrays = {name: _start(name, value) for name, value in _by_name(params).items()}
         self.shapes = {name: a.shape for name, a in arrays.items()}
         if not any(a.size for a in arrays.values()):
             raise ValueError(f"there is nothing to minimise over: params is {params!r}")
@@ -67,20 +76,20 @@ class Objective:
         """A copy of the vector in the form of the start."""
         return self.form(self.parts(x.copy()))
 
-    def joined(self, parts: Mapping[str, Array]) -> Array:
-        """One vector of all parts; those without a gradient are zero."""
-        zeros = ((name, np.zeros(shape)) for name, shape in self.shapes.items())
-        flat = [np.ravel(parts.get(name, zero)) for name, zero in zeros]
-        return self.sign * np.concatenate(flat, dtype=self.start.dtype)
-
-    def at(self, x: Array) -> Point:
-        return Point(self, x)
+    def joined(self, parts: Mapping[str, ArrayLike]) -> Array:
+        """One vector of all parts; those that are not there are zero."""
+        x = np.zeros_like(self.start)
+        for name, part in self.parts(x).items():
+            part[...] = parts.get(name, 0)
+        return x
 
 
-class Evaluation:
-    """f at one x, with its graph: f may be of any shape."""
+def _by_name(params: Params) -> dict[str, ArrayLike]:
+    return dict(params) if isinstance(params, Mapping) else {"": params}
 
-    single: ClassVar[bool] = False
+
+class Point:
+    """f at one x, with its graph; its derivatives when they are asked for."""
 
     def __init__(self, objective: Objective, x: Array) -> None:
         self.objective, self.x = objective, x
@@ -88,39 +97,27 @@ class Evaluation:
                        for name, part in objective.parts(x).items()}
         objective.evaluations += 1
         with with_grad():
-            y = objective.f(objective.form(self.leaves))
-        if type(y) is not Tensor or (self.single and y.size != 1):
-            wanted = "a Tensor of one entry" if self.single else "a Tensor"
+            self.y = y = objective.f(objective.form(self.leaves))
+        if type(y) is not Tensor or objective.entries not in (None, y.size):
+            wanted = "a Tensor of one entry" if objective.entries else "a Tensor"
             got = f"one of shape {y.shape}" if type(y) is Tensor else type(y).__name__
             raise GraphError(f"f must return {wanted}, got {got}."
                              " Reduce a Tensor with .sum() or .mean().")
         if not y.requires_grad:
             raise GraphError("f does not depend on its argument: compute its value from the"
                              " Tensors that it is given, without .data, .item() or no_grad()")
-        self.y = y
 
-    def pulled(self, v: Array | None = None) -> Array:
-        """v · ∂f/∂x as one vector; without v the gradient of f, which must have one entry."""
-        return self._joined(backward_pass(self.y, first_gradient(self.y, v)))
-
-    def _joined(self, gradients: dict[Tensor, Gradient]) -> Array:
-        found = {name: values_of(gradients[leaf]) for name, leaf in self.leaves.items()
-                 if leaf in gradients}
-        return self.objective.joined(found)
-
-
-class Point(Evaluation):
-    """f at one x: its value now, its derivatives when they are asked for."""
-
-    single = True
-
-    def __init__(self, objective: Objective, x: Array) -> None:
-        super().__init__(objective, x)
-        self.value = objective.sign * self.y.item()
+    @cached_property
+    def value(self) -> float:
+        return self.objective.sign * self.y.item()
 
     @cached_property
     def gradient(self) -> Array:
         return self.pulled()
+
+    def pulled(self, v: Array | None = None) -> Array:
+        """v · ∂f/∂x as one vector; without v the gradient of f, which must have one entry."""
+        return self._joined(backward_pass(self.y, first_gradient(self.y, v)))
 
     def times(self, d: Array) -> Array:
         """∂²f/∂x² · d, by differentiating the product of the gradient with d."""
@@ -140,6 +137,11 @@ class Point(Evaluation):
         with with_grad():
             recorded = backward_pass(self.y, first_gradient(self.y, None, True), record=True)
             return cast("dict[Tensor, Tensor]", recorded)
+
+    def _joined(self, gradients: dict[Tensor, Gradient]) -> Array:
+        found = {name: values_of(gradients[leaf]) for name, leaf in self.leaves.items()
+                 if leaf in gradients}
+        return self.objective.sign * self.objective.joined(found)
 
 
 def _start(name: str, value: ArrayLike) -> Array:
@@ -235,7 +237,7 @@ def line_search(
     (0.5, array([3.]))
     """
     objective = Objective(f, params, flag("maximize", maximize))
-    point = objective.at(objective.start)
+    point = Point(objective, objective.start)
     d = -point.gradient if direction is None else _vector(objective, direction)
     c1 = number(above=0, below=1)("c1", c1)
     c2 = number(above=c1, below=1)("c2", c2)
@@ -251,105 +253,102 @@ def line_search(
                       objective.evaluations, found is not None)
 
 
-class Trial:
-    """A point of the line: φ(α) = f(x + α d) and its slope φ′(α) = g·d."""
+class Trial(NamedTuple):
+    """A point of a line, x + α d."""
 
-    def __init__(self, alpha: float, point: Point, d: Array) -> None:
-        self.alpha, self.point, self.d = alpha, point, d
-        self.value = point.value
+    alpha: float
+    point: Point
 
     @property
-    def slope(self) -> float:
-        return float(self.point.gradient @ self.d)
+    def value(self) -> float:
+        return self.point.value
+
+
+class Line:
+    """φ(α) = f(x + α d), with φ′(α) = g·d, and what a step along it must meet."""
+
+    def __init__(self, point: Point, d: Array, c1: float, c2: float) -> None:
+        self.start, self.d, self.c1 = Trial(0.0, point), d, c1
+        self.slope_at_start = self.slope(self.start)
+        self.level = -c2 * self.slope_at_start           # no steeper than this
+        self.rounding = 1e3 * float(np.finfo(point.x.dtype).eps) * abs(point.value)
+
+    def at(self, alpha: float) -> Trial:
+        x = self.start.point.x
+        return Trial(alpha, Point(self.start.point.objective, x + x.dtype.type(alpha) * self.d))
+
+    def slope(self, trial: Trial) -> float:
+        return float(trial.point.gradient @ self.d)
+
+    def falls(self, trial: Trial) -> bool:
+        """Armijo's condition, as far as the rounding of f lets it be seen."""
+        fall = self.c1 * trial.alpha * self.slope_at_start
+        return trial.value <= self.start.value + fall + self.rounding
+
+    def armijo(self, first: float) -> Trial | None:
+        """Halve the step until f falls enough."""
+        trials = (self.at(first / 2**halvings) for halvings in range(60))
+        return next(filter(self.falls, trials), None)
+
+    def wolfe(self, first: float) -> Trial | None:
+        """Enclose a level stretch of the line between `low` and `high`, and close in on it.
+
+        `low` is the lowest trial that falls enough, and the line leads down from it towards
+        `high`. While there is no `high`, the step grows.
+        """
+        low, high, alpha = self.start, None, first
+        for _ in range(40):
+            trial = self.at(alpha)
+            if not self.falls(trial) or (low is not self.start and trial.value > low.value):
+                high = trial
+            else:
+                slope = self.slope(trial)
+                if abs(slope) <= self.level:
+                    return trial
+                ahead = 1.0 if high is None else high.alpha - low.alpha
+                before, low = low, trial
+                if not slope * ahead < 0:
+                    high = before
+                elif high is None:
+                    grown = trial.alpha - before.alpha
+                    alpha = self.lowest(before, trial, alpha + 1.1 * grown, alpha + 4 * grown)
+                    continue
+            width = high.alpha - low.alpha
+            alpha = self.lowest(low, high, low.alpha + 0.1 * width, high.alpha - 0.1 * width)
+        return low if low.value < self.start.value else None
+
+    def lowest(self, a: Trial, b: Trial, nearest: float, farthest: float) -> float:
+        """Where the cubic through two trials and their slopes is lowest, kept between bounds."""
+        if not (math.isfinite(b.value) and math.isfinite(self.slope(b))):
+            return nearest
+        width, from_a, from_b = b.alpha - a.alpha, self.slope(a), self.slope(b)
+        theta = from_a + from_b - 3 * (b.value - a.value) / width
+        root = theta * theta - from_a * from_b
+        if root < 0:
+            return (nearest + farthest) / 2
+        bend = math.copysign(math.sqrt(root), width)
+        below = from_b - from_a + 2 * bend
+        alpha = b.alpha - width * (from_b + bend - theta) / below if below else math.nan
+        if math.isnan(alpha):
+            return (nearest + farthest) / 2
+        return min(max(alpha, min(nearest, farthest)), max(nearest, farthest))
+
+
+SEARCHES = {"wolfe": Line.wolfe, "armijo": Line.armijo}
 
 
 def search(
     point: Point, d: Array, method: str, first: float, c1: float = 1e-4, c2: float = 0.9
 ) -> Trial | None:
     """A step from the point along d that meets the conditions, or at least lowers f."""
-    def at(alpha: float) -> Trial:
-        return Trial(alpha, point.objective.at(point.x + point.x.dtype.type(alpha) * d), d)
-
-    start = Trial(0.0, point, d)
-    rounding = 1e3 * float(np.finfo(point.x.dtype).eps) * abs(point.value)
-    slope = start.slope
-
-    def falls(trial: Trial) -> bool:
-        """Armijo's condition, as far as the rounding of f lets it be seen."""
-        return trial.value <= point.value + c1 * trial.alpha * slope + rounding
-
-    return SEARCHES[method](at, start, falls, first, c2)
-
-
-def _armijo(
-    at: Callable[[float], Trial], start: Trial, falls: Callable[[Trial], bool], first: float,
-    c2: float,
-) -> Trial | None:
-    """Halve the step until f falls enough."""
-    for halvings in range(60):
-        trial = at(first / 2**halvings)
-        if falls(trial):
-            return trial
-    return None
-
-
-def _wolfe(
-    at: Callable[[float], Trial], start: Trial, falls: Callable[[Trial], bool], first: float,
-    c2: float,
-) -> Trial | None:
-    """Enclose a level stretch of the line between `low` and `high`, and close in on it.
-
-    `low` is the lowest trial that falls enough, and the line leads down from it towards `high`.
-    While there is no `high`, the step grows.
-    """
-    low, high, alpha = start, None, first
-    for _ in range(40):
-        trial = at(alpha)
-        if not falls(trial) or (low is not start and trial.value > low.value):
-            high = trial
-        else:
-            slope = trial.slope
-            if abs(slope) <= -c2 * start.slope:
-                return trial
-            ahead = 1.0 if high is None else high.alpha - low.alpha
-            before, low = low, trial
-            if not slope * ahead < 0:
-                high = before
-            elif high is None:
-                grown = trial.alpha - before.alpha
-                alpha = _cubic(before, trial, trial.alpha + 1.1 * grown, trial.alpha + 4 * grown)
-                continue
-        width = high.alpha - low.alpha
-        alpha = _cubic(low, high, low.alpha + 0.1 * width, high.alpha - 0.1 * width)
-    return low if low.value < start.value else None
-
-
-def _cubic(a: Trial, b: Trial, nearest: float, farthest: float) -> float:
-    """Where the cubic through two trials and their slopes is lowest, kept between two bounds."""
-    if not (math.isfinite(b.value) and math.isfinite(b.slope)):
-        return nearest
-    width = b.alpha - a.alpha
-    theta = a.slope + b.slope - 3 * (b.value - a.value) / width
-    root = theta * theta - a.slope * b.slope
-    if root < 0:
-        return (nearest + farthest) / 2
-    bend = math.copysign(math.sqrt(root), width)
-    below = b.slope - a.slope + 2 * bend
-    alpha = b.alpha - width * (b.slope + bend - theta) / below if below else math.nan
-    if math.isnan(alpha):
-        return (nearest + farthest) / 2
-    return min(max(alpha, min(nearest, farthest)), max(nearest, farthest))
+    return SEARCHES[method](Line(point, d, c1, c2), first)
 
 
 def _vector(objective: Objective, direction: Params) -> Array:
     """The direction as one vector, checked against the form of the start."""
-    parts = dict(direction) if isinstance(direction, Mapping) else {"": direction}
+    parts = _by_name(direction)
     shapes = {name: np.shape(part) for name, part in parts.items()}
     if shapes != objective.shapes:
         raise ValueError(f"the direction must have the form of params, {objective.shapes},"
                          f" got {shapes}")
-    flat = [np.ravel(np.asarray(parts[name])) for name in objective.shapes]
-    return np.concatenate(flat, dtype=objective.start.dtype)
-
-
-SEARCHES: dict[str, Callable[..., Trial | None]] = {"wolfe": _wolfe, "armijo": _armijo}
+    return objective.joined(parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeAlias
 
@@ -145,12 +146,58 @@ def minimize(
     """
     way = method_of(method, **options)
     objective = Objective(f, params, flag("maximize", maximize))
-    run = _Run(objective, whole("steps", steps, 0), number()("tol", tol))
-    if isinstance(way, Direction):
-        _search_along(way, run)
+    most, tol = whole("steps", steps, 0), number()("tol", tol)
+    path: list[object] = []
+    values: list[float] = []
+    for point in _searched(way, objective) if isinstance(way, Direction) else (
+            _followed(way, objective)):
+        path.append(objective.copied(point.x))
+        values.append(objective.sign * point.value)
+        norm, taken = float(np.linalg.norm(point.gradient)), len(path) - 1
+        if not (math.isfinite(point.value) and math.isfinite(norm)):
+            where = (f"no longer finite after step {taken}" if taken
+                     else "not finite at the start: start elsewhere")
+            message = f"the value or its gradient is {where}"
+        elif norm <= tol:
+            message = f"the gradient's norm {norm:.3g} is within {tol:g}"
+        elif taken >= most:
+            message = f"stopped after {taken} steps, the gradient's norm {norm:.3g}"
+        else:
+            continue
+        break
     else:
-        _follow(way, run)
-    return run.result()
+        message = ("no step along the direction lowers the value any more, the gradient's norm is"
+                   f" {norm:.3g}")
+    return Result(path[-1], values[-1], taken, objective.evaluations, norm <= tol, message, path,
+                  values)
+
+
+def _searched(way: Direction, objective: Objective) -> Iterator[Point]:
+    """Search along each direction; where that fails, forget what was learned and try again."""
+    point, anew = Point(objective, objective.start), True
+    yield point
+    while True:
+        d, found = way.at(point), None
+        if point.gradient @ d < 0:
+            found = search(point, d, way.line_search, way.first_step(point, d), c2=way.slope_left)
+        if found is not None:
+            way.learn(point, found.point, found.alpha)
+            point, anew = found.point, False
+            yield point
+        elif anew:
+            return
+        else:
+            way.forget()
+            anew = True
+
+
+def _followed(rule: Optimizer, objective: Objective) -> Iterator[Point]:
+    """Step after step of an optimizer."""
+    x = objective.start.copy()
+    while True:
+        point = Point(objective, x.copy())
+        yield point
+        rule.update(objective.parts(x), objective.parts(point.gradient))
 
 
 @answers
@@ -208,96 +255,18 @@ def method_of(method: Method, **options: Any) -> Direction | Optimizer:
     """The method by its name, with its options, or an optimizer without parameters."""
     if isinstance(method, Direction):
         return method
-    word = None
     if isinstance(method, str):
-        name, own = read(method)
-        word, options = re.sub(r"[\s_-]", "", name).lower(), own | options
-    if word not in METHODS:
-        if word is not None:
-            try:
-                get(word)
-            except ValueError:
-                close = nearest(word, [*METHODS, *names()])
-                raise ValueError(f"no method is called {method!r}; {close}") from None
-        rule = get(method if word is None else word, **options)
-        if rule.parameters:
-            raise ValueError(f"minimize() moves params itself: give {type(rule).__name__} without"
-                             f" parameters, as {type(rule).__name__}(lr=...)")
-        return rule
-    known = METHODS[word].options
-    for name in options:
-        if name not in known:
-            raise TypeError(
-                f"{method!r} has no option {name!r}, only {', '.join(known)}; learning rates and"
-                " the like belong to optimizers, such as method='adam'")
-    return METHODS[word](**options)
-
-
-class _Run:
-    """The book-keeping of a minimisation: where it is, where it was, whether to go on."""
-
-    def __init__(self, objective: Objective, most: int, tol: float) -> None:
-        self.objective, self.most, self.tol = objective, most, tol
-        self.path: list[object] = []
-        self.values: list[float] = []
-        self.message = ""
-        self.arrive(objective.at(objective.start))
-
-    def arrive(self, point: Point) -> None:
-        """Take note of the point that has been reached."""
-        self.point = point
-        self.path.append(self.objective.copied(point.x))
-        self.values.append(self.objective.sign * point.value)
-        self.norm = float(np.linalg.norm(point.gradient))
-
-    def goes_on(self) -> bool:
-        if not (math.isfinite(self.values[-1]) and math.isfinite(self.norm)):
-            where = (f"no longer finite after step {self.steps}" if self.steps
-                     else "not finite at the start: start elsewhere")
-            self.message = f"the value or its gradient is {where}"
-        elif self.norm <= self.tol:
-            self.message = f"the gradient's norm {self.norm:.3g} is within {self.tol:g}"
-        elif self.steps >= self.most:
-            self.message = f"stopped after {self.steps} steps, the gradient's norm {self.norm:.3g}"
-        return not self.message
-
-    @property
-    def steps(self) -> int:
-        return len(self.values) - 1
-
-    def result(self) -> Result:
-        return Result(
-            x=self.path[-1], fun=self.values[-1], steps=self.steps,
-            evaluations=self.objective.evaluations, converged=self.norm <= self.tol,
-            message=self.message, path=self.path, values=self.values,
-        )
-
-
-def _search_along(way: Direction, run: _Run) -> None:
-    """Search along each direction; where that fails, forget what was learned and try again."""
-    anew = True
-    while run.goes_on():
-        point, d = run.point, way.at(run.point)
-        found = None
-        if point.gradient @ d < 0:
-            found = search(point, d, way.line_search, way.first_step(point, d), c2=way.slope_left)
-        if found is not None:
-            way.learn(point, found.point, found.alpha)
-            run.arrive(found.point)
-            anew = False
-        elif anew:
-            run.message = ("no step along the direction lowers the value any more, the gradient's"
-                           f" norm is {run.norm:.3g}")
-        else:
-            way.forget()
-            anew = True
-
-
-def _follow(rule: Optimizer, run: _Run) -> None:
-    """Step after step of an optimizer."""
-    objective = run.objective
-    x = objective.start.copy()
-    parts = objective.parts(x)
-    while run.goes_on():
-        rule.update(parts, objective.parts(run.point.gradient))
-        run.arrive(objective.at(x.copy()))
+        method, own = read(method)
+        word, options = re.sub(r"[\s_-]", "", method).lower(), own | options
+        if word in METHODS:
+            return METHODS[word](**options)
+        try:
+            get(word)
+        except ValueError:
+            close = nearest(word, [*METHODS, *names()])
+            raise ValueError(f"no method is called {method!r}; {close}") from None
+    rule = get(method, **options)
+    if rule.parameters:
+        raise ValueError(f"minimize() moves params itself: give {type(rule).__name__} without"
+                         f" parameters, as {type(rule).__name__}(lr=...)")
+    return rule

@@ -34,6 +34,11 @@ class Direction(HasOptions):
 
     def __init__(self, **given: object) -> None:
         for name, value in given.items():
+            if name not in self.options:
+                raise TypeError(
+                    f"{type(self).__name__.lower()!r} has no option {name!r}, only"
+                    f" {', '.join(self.options)}; learning rates and the like belong to"
+                    " optimizers, such as method='adam'")
             setattr(self, name, self.options[name](name, value))
         self.forget()
 
