@@ -12,8 +12,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -24,8 +23,7 @@ from tinygrad_opt.optim.reduction import Layout
 from tinygrad_opt.recording import tick
 from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.train.batch import Halt
-from tinygrad_opt.train.callbacks import Callback
-from tinygrad_opt.train.loop import INTERRUPTED, Pair, Run, Task
+from tinygrad_opt.train.loop import INTERRUPTED, Pair, Run
 from tinygrad_opt.train.measure import Means
 from tinygrad_opt.typing import Array, ArrayLike
 
@@ -248,9 +246,9 @@ class Ranks:
 
     # ---- what fit needs ----
 
-    def run(self, task: Task) -> Run:
+    def run(self, **given: Any) -> Run:
         """The training run of `fit`."""
-        return RankRun(self, task)
+        return RankRun(self, **given)
 
     def _span(self, start: int, stop: int) -> slice:
         """Which of the places from start to stop are this rank's."""
@@ -332,15 +330,13 @@ class RankRun(Run):
         0 writes files and shows progress.
     """
 
-    def __init__(self, ranks: Ranks, task: Task) -> None:
+    def __init__(self, ranks: Ranks, **given: Any) -> None:
         self.ranks, self.rank = ranks, ranks.rank
         self._wish: str | None = None                      # for a stop, until all know
         self._whole = 1                                    # samples of the batch, of all ranks
-        self._compile = task.compile
         if self.rank:
-            task = replace(task, callbacks=[c for c in task.callbacks if not c.writes],
-                           watch=None, screen=Callback())
-        super().__init__(task)
+            given["callbacks"] = [c for c in given["callbacks"] if not c.writes]
+        super().__init__(**given)
         if not isinstance(self.optimizer, Optimizer):
             raise TypeError("parallel= needs an optimizer of tinygrad_opt, got"
                             f" {type(self.optimizer).__name__}")
@@ -365,7 +361,7 @@ class RankRun(Run):
             name: f"{p.dtype} {p.shape}, trained: {p.requires_grad}"
             for name, p in self.parameters.items()})
         ranks.compare("training", {
-            "the optimizer": type(self.optimizer).__name__, "compile": self._compile,
+            "the optimizer": type(self.optimizer).__name__, "compile": self.compile,
             "the loss": getattr(self.loss_function, "__qualname__", "an object"), "the samples": [
                 (a.shape, str(a.dtype)) for a in self.data], "batch_size": self.batch_size,
             "accumulate": self.accumulate, "epochs": self.epochs, "every": ranks.every,

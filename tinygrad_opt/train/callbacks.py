@@ -44,8 +44,8 @@ class Callback:
     Attributes
     ----------
     writes : bool
-        Whether it writes files: of several processes that train together, the first alone has
-        it then.
+        Whether it writes files or on the screen: of several processes that train together, the
+        first alone has it then.
     """
 
     writes = False

@@ -450,6 +450,8 @@ class Watch(Callback):
     not compute. NumPy's own warnings of overflow and nan are silent meanwhile.
     """
 
+    writes = True
+
     def on_begin(self, run: Run) -> None:
         self.said: set[str] = set()
         self.start = run.step

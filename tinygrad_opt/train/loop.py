@@ -182,12 +182,15 @@ def fit(
     if not samples(x, y):
         raise ValueError("fit needs at least one sample, got none.")
     validation = None if validation_data is None else _pair(validation_data)
+    found, parameters = metrics_by_name(metrics), _parameters(model)
     with progress_for(progress) as screen:
         made = Run if parallel is None else parallel.run
-        run = made(Task(
-            model, loss_by_name(loss), optimizer, metrics_by_name(metrics), (x, y), validation,
-            batch_size, epochs, accumulate, seed, history, compile, _callbacks(callbacks),
-            Watch() if diagnose else None, screen))
+        run = made(
+            model=model, parameters=parameters, optimizer=_optimizer(optimizer, parameters),
+            loss_function=loss_by_name(loss), metrics=found, data=(x, y), validation=validation,
+            history=_continued(history, _columns(found, validation is not None), seed),
+            epochs=epochs, batch_size=batch_size, accumulate=accumulate, compile=compile,
+            callbacks=[*_callbacks(callbacks), *([Watch()] if diagnose else []), screen])
         with in_mode(model, True), on_interrupt(run.interrupt), _one_voice(run):
             run.train()
     return run.history
@@ -196,31 +199,11 @@ def fit(
 class Together(Protocol):
     """Several processes that train together, such as ``parallel.mpi()``."""
 
-    def run(self, task: Task) -> Run:
-        """The run of this process."""
+    def run(self, **given: Any) -> Run:
+        """The run of this process, given what a `Run` is made of."""
 
 
-@dataclass(frozen=True)
-class Task:
-    """What `fit` is given, in the form in which a run takes it."""
-
-    model: Model
-    loss: Loss
-    optimizer: Chosen
-    metrics: Mapping[str, Metric]
-    data: Pair
-    validation: Pair | None
-    batch_size: int
-    epochs: int
-    accumulate: int
-    seed: int | None
-    history: History | None
-    compile: bool | str | None
-    callbacks: Sequence[Callback]
-    watch: Watch | None
-    screen: Callback
-
-
+@dataclass(eq=False, repr=False)
 class Run:
     """A training run, as callbacks see it.
 
@@ -246,34 +229,44 @@ class Run:
         The reason given to `stop`.
     """
 
-    def __init__(self, task: Task) -> None:
-        model, compiled, self.watch = task.model, task.compile, task.watch
-        if compiled not in (True, False, None, "check", "native"):
+    model: Model
+    parameters: dict[str, Tensor]
+    optimizer: Any
+    loss_function: Loss
+    metrics: Mapping[str, Metric]
+    data: Pair
+    validation: Pair | None
+    history: History
+    epochs: int
+    batch_size: int
+    accumulate: int
+    compile: bool | str | None
+    callbacks: Sequence[Callback]
+
+    def __post_init__(self) -> None:
+        if self.compile not in (True, False, None, "check", "native"):
             raise ValueError(
-                f"compile must be True, False, None, 'check' or 'native', got {compiled!r}.")
-        self.model, self.loss_function, self.metrics = model, task.loss, task.metrics
-        self.data, self.validation = task.data, task.validation
-        self.batch_size = whole("batch_size", task.batch_size)
-        self.accumulate = whole("accumulate", task.accumulate)
-        self.steps_per_epoch = -(-len(self.data[0]) // (self.batch_size * self.accumulate))
-        columns = _columns(self.metrics, self.validation is not None)
-        self.history = _continued(task.history, columns, task.seed)
+                f"compile must be True, False, None, 'check' or 'native', got {self.compile!r}.")
+        group = whole("batch_size", self.batch_size) * whole("accumulate", self.accumulate)
+        self.steps_per_epoch = -(-len(self.data[0]) // group)
         self.epoch = self.history.epochs
-        self.epochs = self.epoch + whole("epochs", task.epochs, 0)
+        self.epochs = self.epoch + whole("epochs", self.epochs, 0)
         self.step, self.loss = len(self.history.steps["loss"]), math.nan
         self.batch: Pair = (np.empty(0), np.empty(0))
         self.stopped: str | None = None
-        self.callbacks = callbacks = [
-            *task.callbacks, *([self.watch] if self.watch else []), task.screen]
-        self._on_loss, self._on_step = _hooks(callbacks, "on_loss"), _hooks(callbacks, "on_step")
-        self.parameters = _parameters(model)
-        self.optimizer = _optimizer(task.optimizer, self.parameters)
+        self.watch = next((c for c in self.callbacks if isinstance(c, Watch)), None)
+        self._on_loss, self._on_step = self._hooks("on_loss"), self._hooks("on_step")
         self._gradients = BatchGradients(
-            model, self.loss_function, self.parameters, self._look, compiled,
+            self.model, self.loss_function, self.parameters, self._look, self.compile,
             bool(self.metrics))
-        native = compiled == "native" and isinstance(self.optimizer, Optimizer)
+        native = self.compile == "native" and isinstance(self.optimizer, Optimizer)
         self._update: Callable[[], object] = (
             captured(self.optimizer.step, backend="native") if native else self.optimizer.step)
+
+    def _hooks(self, moment: str) -> list[Callable[[Run], object]]:
+        """Bound methods of the callbacks that do something at this moment."""
+        hooks = [getattr(callback, moment) for callback in self.callbacks]
+        return [h for h in hooks if getattr(h, "__func__", h) is not getattr(Callback, moment)]
 
     def stop(self, reason: str) -> None:
         """End the training after the step in hand; from `on_loss`, before it."""
@@ -427,12 +420,6 @@ def _callbacks(given: Iterable[Callback | Callable[[Run], object]]) -> list[Call
                 isinstance(callback, type) or not callable(callback)):
             raise TypeError(f"a callback is a Callback or a function of the run, got {callback!r}.")
     return [c if isinstance(c, Callback) else LambdaCallback(c) for c in given]
-
-
-def _hooks(callbacks: Iterable[Callback], moment: str) -> list[Callable[[Run], object]]:
-    """Bound methods of the callbacks that do something at this moment."""
-    hooks = [getattr(callback, moment) for callback in callbacks]
-    return [h for h in hooks if getattr(h, "__func__", h) is not getattr(Callback, moment)]
 
 
 def _parameters(model: Model) -> dict[str, Tensor]:

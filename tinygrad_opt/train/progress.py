@@ -25,6 +25,8 @@ PAUSE = 0.1                       # seconds between two drawings of the bar
 class Quiet(Callback, AbstractContextManager["Quiet"]):
     """Shows nothing."""
 
+    writes = True
+
     def __exit__(self, *error: object) -> None:
         """Leave the screen tidy, whatever happened."""
 
