@@ -8,7 +8,7 @@ import operator
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -17,25 +17,23 @@ from tinygrad_opt.symbols import Symbol, Trace, assignments, index_text, inside,
 from tinygrad_opt.typing import Array, Shape
 
 __all__ = [
-    "BOUNDS",
-    "INFIX",
+    "ATOM",
+    "ROWS",
+    "Code",
     "Functional",
-    "Helpers",
     "Unsaid",
+    "Writer",
     "as_function",
     "as_written",
-    "code",
-    "indexed",
     "literal",
     "repeated",
     "text_of",
     "tree_of",
-    "turns",
 ]
 
 # how strongly a text holds together, as Python has it
 TEST, OR, AND, SUM, PRODUCT, SIGN, POWER, ATOM = range(8)
-INFIX: dict[str, tuple[str, int, int, int]] = {            # and what each operand must bind
+_INFIX: dict[str, tuple[str, int, int, int]] = {            # and what each operand must bind
     "add": ("+", SUM, SUM, SUM), "subtract": ("-", SUM, SUM, PRODUCT),
     "multiply": ("*", PRODUCT, PRODUCT, SIGN), "divide": ("/", PRODUCT, PRODUCT, SIGN),
     "floor_divide": ("//", PRODUCT, PRODUCT, SIGN), "remainder": ("%", PRODUCT, PRODUCT, SIGN),
@@ -46,11 +44,38 @@ INFIX: dict[str, tuple[str, int, int, int]] = {            # and what each opera
         ("equal", "=="), ("not_equal", "!="), ("greater", ">"), ("greater_equal", ">="),
         ("less", "<"), ("less_equal", "<=")]},
 }
-BOUNDS = {"maximum": "min", "minimum": "max"}              # what torch.clamp calls a number there
-_TORCH = {"absolute": "abs", "concatenate": "cat"}
+_BOUNDS = {"torch.maximum": "min", "torch.minimum": "max"}     # what clamp calls a number there
+ROWS = {                                                   # what they are in JAX and in PyTorch
+    "relu": ("jax.nn.relu", "torch.relu"), "sigmoid": ("jax.nn.sigmoid", "torch.sigmoid"),
+    "softplus": ("jax.nn.softplus", "F.softplus"), "silu": ("jax.nn.silu", "F.silu"),
+    "elu": ("jax.nn.elu", "F.elu"), "leaky_relu": ("jax.nn.leaky_relu", "F.leaky_relu"),
+    "gelu": ("jax.nn.gelu({}, approximate=False)", "F.gelu"),
+    "gelu_tanh": ("jax.nn.gelu({}, approximate=True)", 'F.gelu({}, approximate="tanh")'),
+    "softmax": ("jax.nn.softmax", "torch.softmax"),
+    "log_softmax": ("jax.nn.log_softmax", "torch.log_softmax"),
+    "erf": ("jax.scipy.special.erf", "torch.erf"),
+    "norm": ("jnp.linalg.norm", "torch.linalg.vector_norm"),
+}
+# by library and row, or function of NumPy; other functions of NumPy are in JAX, but not in PyTorch
+_WORDS: dict[str, dict[str, str]] = {
+    "np": {}, "jnp": {row: jax for row, (jax, _) in ROWS.items()},
+    "torch": {name: f"torch.{name}" for name in (
+        "arccos arccosh arcsin arcsinh arctan arctan2 arctanh ceil copysign cos cosh cumsum einsum"
+        " exp exp2 expm1 floor full_like hypot isfinite isinf isnan log log10 log1p log2 logaddexp"
+        " logical_and logical_not logical_or maximum mean minimum ones_like prod sign sin sinh sqrt"
+        " stack sum tan tanh trace trunc where zeros_like arange").split()}
+    | {"absolute": "torch.abs", "clip": "torch.clamp", "concatenate": "torch.cat",
+       "max": "torch.amax", "min": "torch.amin"}
+    | {row: torch for row, (_, torch) in ROWS.items()},
+}
+_OPTIONS: dict[str, dict[str, str]] = {                    # and what options are called
+    "np": {}, "jnp": {"slope": "negative_slope"},
+    "torch": {"axis": "dim", "keepdims": "keepdim", "slope": "negative_slope"},
+}
 _OPERATORS = {Trace.__module__, "numpy.lib.mixins"}        # whose variables say nothing
 
 Helpers: TypeAlias = Callable[[object], str | None]        # what a function is called
+Code: TypeAlias = tuple[str, int]                          # and how strongly it binds
 
 
 class Unsaid(Exception):
@@ -97,43 +122,44 @@ def literal(x: object) -> str:
     return repr(x)
 
 
-def code(
-    x: object, library: str = "np", helpers: Helpers = lambda f: None,
-    shapes: Mapping[Shape, str] = {},
-) -> str:
-    """An expression as Python code; named symbols inside it are written by their names.
+class Writer:
+    """Writes expressions as Python code; named symbols inside them are written by their names.
+
+    `inside` has put operands first, so there is no deep recursion.
 
     Parameters
     ----------
-    x : Symbol, array, number, or list or tuple of these
     library : {"np", "jnp", "torch"}
         The module in which functions are looked up.
     helpers : callable
         What a function is called that no library has; None for one that cannot be called.
     shapes : dict
         Shapes of arrays, and how they are written.
+    inlined : dict
+        By name, the code that stands in the place of a symbol, and how strongly that binds.
     """
-    return _Writer(library, helpers, shapes).whole(x)[0]
 
-
-class _Writer:
-    """Writes an expression; `inside` has put operands first, so there is no deep recursion."""
-
-    def __init__(self, library: str, helpers: Helpers, shapes: Mapping[Shape, str] = {}) -> None:
+    def __init__(
+        self, library: str, helpers: Helpers = lambda f: None, shapes: Mapping[Shape, str] = {},
+        inlined: Mapping[str, Code] = {},
+    ) -> None:
         self.library, self.helpers, self.shapes = library, helpers, shapes
+        self.inlined = inlined
 
     def operand(self, x: object, least: int = TEST) -> str:
-        text, binds = (x.name, ATOM) if isinstance(x, Symbol) and x.name else self.whole(x)
+        named = isinstance(x, Symbol) and x.name
+        text, binds = self.inlined.get(named, (named, ATOM)) if named else self.whole(x)
         return f"({text})" if binds < least else text
 
-    def whole(self, x: object) -> tuple[str, int]:
+    def whole(self, x: object) -> Code:
+        """An expression, and how strongly it binds."""
         if not isinstance(x, Symbol):
             return self.constant(x)
         if x.function is None:
             return str(x.name), ATOM
         name, inputs = name_of(x.function), x.inputs
-        if name in INFIX and len(inputs) == 2 and not x.attrs:
-            sign, binds, left, right = INFIX[name]
+        if name in _INFIX and len(inputs) == 2 and not x.attrs:
+            sign, binds, left, right = _INFIX[name]
             a, b = self.operand(inputs[0], left), self.operand(inputs[1], right)
             between = sign if sign == "**" else f" {sign} "
             return f"{a}{between}{b}", binds
@@ -145,51 +171,60 @@ class _Writer:
         if name == "reciprocal":
             return f"1 / {self.operand(inputs[0], SIGN)}", PRODUCT
         if x.function is operator.getitem:
-            return f"{self.operand(inputs[0], ATOM)}[{indexed(inputs[1], self.operand)}]", ATOM
+            return f"{self.operand(inputs[0], ATOM)}[{self.index(inputs[1])}]", ATOM
         if name in ("astype", "copy") and isinstance(inputs[0], Symbol):
             return self.whole(inputs[0]) if inputs[0].name is None else (inputs[0].name, ATOM)
         return self.call(x, name), ATOM
 
     def call(self, x: Symbol, name: str) -> str:
-        inputs = list(x.inputs)
-        helper = self.helpers(x.function)
+        given = list(x.inputs)
         options = {k: v for k, v in x.attrs.items()
                    if v is not np._NoValue and v is not None and v is not False}
-        if _is_method(x.function) and turns(name, x.ndim, inputs[1:]):
-            return f"{self.operand(inputs[0], ATOM)}.T"
-        if name == "swapaxes" and inputs[1:] in ([-1, -2], [-2, -1]):
-            return f"{self.operand(inputs[0], ATOM)}.mT"
         if name in ("reshape", "transpose", "swapaxes"):
-            first = self.operand(inputs.pop(0), ATOM)
-            numbers = [n for v in (*inputs, *options.values())
-                       for n in (v if isinstance(v, list | tuple) else [v])]
-            if name == "reshape" and -1 not in numbers and len(numbers) > 1:
-                numbers[0] = -1                            # the batch may be of any size
-            return f"{first}.{name}({', '.join(map(str, numbers))})"
-        if helper is not None:
-            head = helper
-        elif _is_method(x.function):
-            head = f"{self.operand(inputs.pop(0), ATOM)}.{name}"
-        elif isinstance(x.function, Op) or not hasattr(np, name):
-            raise Unsaid(name)
-        elif name in BOUNDS and self.library == "torch" and not isinstance(inputs[1], Symbol):
-            first, bound = map(self.operand, inputs)
-            return f"torch.clamp({first}, {BOUNDS[name]}={bound})"
-        else:
-            words = _TORCH if self.library == "torch" else {}
-            head = f"{self.library}.{words.get(name, name)}"
-        if name == "sum" and head.endswith("reduce"):
-            head = f"{self.library}.sum"
-        given = [self.operand(v) for v in inputs]
-        given += [f"{k}={self.operand(v)}" for k, v in options.items()]
-        return f"{head}({', '.join(given)})"
+            return self.view(x, name, _flat([*given[1:], *options.values()]))
+        word = self.word(x.function, name)
+        if _is_method(x.function) and "." not in word:
+            word = f"{self.operand(given.pop(0), ATOM)}.{word}"
+        numbers = [i for i in given if isinstance(i, int | float)]
+        if word in _BOUNDS and numbers:
+            given = [i for i in given if i is not numbers[0]]
+            word, options = "torch.clamp", {_BOUNDS[word]: numbers[0]}
+        renamed = _OPTIONS[self.library]
+        text = ", ".join([*map(self.operand, given), *(
+            f"{renamed.get(k, k)}={self.operand(v)}" for k, v in options.items())])
+        return word.format(text) if "{}" in word else f"{word}({text})"
 
-    def constant(self, x: object) -> tuple[str, int]:
+    def word(self, function: object, name: str) -> str:
+        """What a function is called; a method without its array."""
+        word = _WORDS[self.library].get(name) or self.helpers(function)
+        if word is None and _is_method(function):
+            return name
+        if word is None and (
+                self.library == "torch" or isinstance(function, Op) or not hasattr(np, name)):
+            raise Unsaid(f"the operation {name}")
+        return word or f"{self.library}.{name}"
+
+    def view(self, x: Symbol, name: str, numbers: list[Any]) -> str:
+        """The same entries with other axes, as a method."""
+        first = self.operand(x.inputs[0], ATOM)
+        if name != "reshape" and x.ndim == 2:
+            order = [n % 2 for n in numbers]
+            stays = order == [0, 1] if name == "transpose" else order[0] == order[1]
+            return first if stays else f"{first}.T"
+        if name == "swapaxes" and numbers in ([-1, -2], [-2, -1]):
+            return f"{first}.mT"
+        if name == "reshape" and -1 not in numbers and len(numbers) > 1:
+            numbers[0] = -1                                # the batch may be of any size
+        if name == "transpose" and self.library == "torch":
+            name, numbers = "permute", numbers or [*range(x.ndim)][::-1]
+        return f"{first}.{name}({', '.join(map(str, numbers))})"
+
+    def constant(self, x: object) -> Code:
         if isinstance(x, tuple) and all(type(n) is int for n in x) and x in self.shapes:
             return self.shapes[x], ATOM
         if isinstance(x, slice) or (isinstance(x, tuple) and any(
                 isinstance(part, slice) or part is Ellipsis for part in x)):
-            return f"np.s_[{indexed(x, self.operand)}]", ATOM
+            return f"np.s_[{self.index(x)}]", ATOM
         if isinstance(x, list | tuple):
             inner = ", ".join(self.operand(v) for v in x)
             if isinstance(x, list):
@@ -204,12 +239,22 @@ class _Writer:
         text = literal(x)
         return text, SIGN if text.startswith("-") else ATOM
 
-    def array(self, x: Array) -> tuple[str, int]:
+    def index(self, x: object) -> str:
+        """An index as it is typed between brackets."""
+        def place(part: object) -> str:
+            if isinstance(part, np.ndarray) and not _counts(part):
+                numbers = repr(part.tolist())              # of which JAX takes no lists
+                return f"jnp.array({numbers})" if self.library == "jnp" else numbers
+            return str(int(part)) if isinstance(part, int | np.integer) else self.operand(part)
+
+        return index_text(x, place)
+
+    def array(self, x: Array) -> Code:
         """Equal entries as a number, equal runs by `repeat`."""
         if x.size and (x == x.flat[0]).all():
             value = x.flat[0].item()
             return self.constant(int(value) if value == int(value) else value)
-        if x.ndim == 1 and x.size > 1 and (x == np.arange(x.size)).all():
+        if _counts(x):
             return f"{self.library}.arange({x.size})", ATOM
         if x.ndim == 1:
             starts = np.flatnonzero(np.diff(x)) + 1
@@ -220,12 +265,14 @@ class _Writer:
         raise Unsaid(f"a constant array of shape {x.shape}")
 
 
-def turns(name: str, ndim: int, axes: Iterable[object]) -> bool:
-    """Whether a call of ``transpose`` or ``swapaxes`` is ``x.T`` for a matrix x."""
-    if name not in ("transpose", "swapaxes") or ndim != 2:
-        return False
-    order = [int(n) % 2 for n in np.ravel([*axes])]
-    return order in ([], [1, 0]) or (name == "swapaxes" and order == [0, 1])
+def _flat(places: Iterable[object]) -> list[Any]:
+    """The numbers in numbers and tuples, without None."""
+    return [n for v in places if v is not None for n in (v if isinstance(v, list | tuple) else [v])]
+
+
+def _counts(x: Array) -> bool:
+    """Whether x is 0, 1, 2, …"""
+    return x.ndim == 1 and x.size > 1 and x.dtype != bool and bool((x == np.arange(x.size)).all())
 
 
 def _is_method(function: object) -> bool:
@@ -233,22 +280,12 @@ def _is_method(function: object) -> bool:
         function, "__objclass__", None) is np.ndarray
 
 
-def _as_list(part: object) -> str:
-    return repr(part.tolist() if isinstance(part, np.ndarray) else part)
-
-
-def indexed(index: object, operand: Callable[[object], str] = _as_list) -> str:
-    """An index as it is typed between brackets, NumPy's integers as Python's."""
-    return index_text(index, lambda part: str(int(part)) if isinstance(part, int | np.integer)
-                      else operand(part))
-
-
-def repeated(ends: Iterable[object]) -> bool:
-    """Whether an expression uses what it has computed more than once."""
-    uses = Counter(id(i) for s in inside(ends) for v in (*s.inputs, *s.attrs.values())
+def repeated(ends: Iterable[object]) -> list[Symbol]:
+    """What an expression computes once and uses more than once, without a name."""
+    uses = Counter(i for s in inside(ends) for v in (*s.inputs, *s.attrs.values())
                    for i in (v if isinstance(v, list | tuple) else (v,))
                    if isinstance(i, Symbol) and i.name is None)
-    return any(count > 1 for count in uses.values())
+    return [s for s, count in uses.items() if count > 1]
 
 
 def as_function(
@@ -263,11 +300,13 @@ def as_function(
         What it returns, in order.
     """
     trace.name_locals()
+    for i, part in enumerate(repeated(results.values())):
+        part.name = f"part{i + 1}"
     lines = assignments(results)
     made = {id(s) for _, s in lines}
-    writer = _Writer(library, helpers)
+    writer = Writer(library, helpers)
     body = [f"{target} = {writer.whole(s)[0]}" for target, s in lines]
-    ends = ", ".join(code(x, library, helpers) if id(x) not in made else str(x.name)
+    ends = ", ".join(writer.whole(x)[0] if id(x) not in made else str(x.name)
                      for x in results.values())
     if len(results) == 1 and body and body[-1].startswith(f"{ends} = "):
         ends = body.pop().partition(" = ")[2]

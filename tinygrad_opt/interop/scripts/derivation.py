@@ -9,21 +9,25 @@ from __future__ import annotations
 import ast
 import contextlib
 import inspect
+import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from tinygrad_opt import kernels, ops
 from tinygrad_opt.compiler.native.lowering import PLAIN
 from tinygrad_opt.interop.scripts.code import (
+    ATOM,
+    ROWS,
+    Code,
     Functional,
     Unsaid,
+    Writer,
     as_function,
     as_written,
-    code,
     literal,
     repeated,
     text_of,
@@ -88,9 +92,13 @@ _STEMS = {
 
 
 class _Opened(Functional):
-    """Runs the kernels of operations too, by their plain forms."""
+    """Runs the kernels of operations too, by their plain forms, unless there is a word for them."""
+
+    rows: Collection[str] = ()
 
     def apply(self, op: Op, inputs: Sequence[object], attrs: Mapping[str, object]) -> Symbol:
+        if op.name in self.rows:
+            return self.call(op, inputs, attrs)
         if op.kernel not in _BY_SOURCE or op.kernel in _PLAIN:
             with contextlib.suppress(Untraceable):         # a function of the script, then
                 made = _PLAIN.get(op.kernel, op.kernel)(*inputs, **attrs)
@@ -104,28 +112,25 @@ class Formulas:
 
     Parameters
     ----------
-    library : {"np", "jnp"}
+    library : {"np", "jnp", "torch"}
     batch : int
         How many samples there are: the first axis of a constant of that length is left open.
-    theirs : dict
-        By row of the operator table: how a call is written in that library.
-    called : dict
-        By kernel: the function of that library which is the same.
 
     Attributes
     ----------
     names : dict of int to str
         What a Tensor is called, by its id.
+    inlined : dict of str to (str, int)
+        By name, the code that stands in the place of what is no variable.
     functions : dict of str to str
         The functions that the lines call, by name, each behind those that it calls.
     """
 
-    def __init__(
-        self, library: str, batch: int, theirs: Mapping[str, Callable[..., str]] = {},
-        called: Mapping[object, str] = {},
-    ) -> None:
-        self.library, self.batch, self.theirs, self.called = library, batch, theirs, called
+    def __init__(self, library: str, batch: int) -> None:
+        self.library, self.batch = library, batch
+        self.rows = ROWS if library != "np" else ()
         self.names: dict[int, str] = {}
+        self.inlined: dict[str, Code] = {}
         self.functions: dict[str, str] = {}
 
     # ---- names -----------------------------------------------------------------------------------
@@ -153,15 +158,15 @@ class Formulas:
 
     # ---- lines -----------------------------------------------------------------------------------
 
-    def forward(self, t: Tensor) -> str:
+    def forward(self, t: Tensor) -> Code:
         """The value of an operation."""
         assert t.op is not None
-        own = self.theirs.get(t.op.name)
-        if own is not None:
-            return own(*[self._word(x) for x in t.inputs], **t.attrs)
+        words = [*map(self.word, t.inputs)]
+        if t.op.name in self.rows:
+            return self._code(self._traced(t, t.op, (), words, t._array)[2])
         kernel = _PLAIN.get(t.op.kernel, t.op.kernel)
         if _loops(kernel):
-            return self._called(t, kernel, [self._word(x) for x in t.inputs])
+            return self._called(t, kernel, words), ATOM
         return self._said(t, kernel, t.op.name, (), t._array)
 
     def backward(self, t: Tensor, place: int, gradient: str) -> str:
@@ -172,10 +177,11 @@ class Formulas:
         name = f"{t.op.name}_vjp"
         if not isinstance(t.op.vjps, ops.Joint) and sum(v is not None for v in t.op.vjps) > 1:
             name += f"_{place + 1}"
-        ones = np.ones_like(t._array)
-        value = vjp(ones, t._array, *map(values_of, t.inputs), **t.attrs)
-        first = (gradient, ones), (self.names[id(t)], t._array)
-        return self._said(t, vjp, name, first, value, x)
+        # other numbers than ones, for which the gradients of norms are nothing but rounding
+        g = np.cos(np.arange(t.size, dtype=t.dtype)).reshape(t.shape)
+        value = vjp(g, t._array, *map(values_of, t.inputs), **t.attrs)
+        first = (gradient, g), (self.names[id(t)], t._array)
+        return self._said(t, vjp, name, first, value, x)[0]
 
     def backward_together(self, t: Tensor, gradient: str) -> tuple[str, list[str]] | None:
         """The gradients of all inputs from one call, if they are computed in one loop.
@@ -192,10 +198,10 @@ class Formulas:
         vjps = t.op.vjps
         if not isinstance(vjps, ops.Joint) or not _loops(vjps.vjp):
             return None
-        words = [gradient, self.names[id(t)], *[self._word(x) for x in t.inputs]]
+        words = [gradient, self.names[id(t)], *[self.word(x) for x in t.inputs]]
         made = vjps.vjp(np.ones_like(t._array), t._array, *map(values_of, t.inputs), **t.attrs)
         trace = Functional()
-        shaped = [code(_in_shape(trace.symbol("{}", part), x, self._word(x)), self.library)
+        shaped = [self._code(_in_shape(trace.symbol("{}", part), x, self.word(x)))[0]
                   for part, x in zip(made, t.inputs)]
         return self._called(t, vjps.vjp, words), shaped + [""] * (len(made) - len(shaped))
 
@@ -203,7 +209,7 @@ class Formulas:
         self, t: Tensor, function: Callable[..., object], name: str,
         first: Sequence[tuple[str, Array]],
         value: Array, like: object = None,
-    ) -> str:
+    ) -> Code:
         """A kernel or a VJP as code: what it computes, or a call where that takes several lines.
 
         Parameters
@@ -215,48 +221,55 @@ class Formulas:
         like : Tensor or array, optional
             What its result is the gradient of.
         """
-        words = [*(word for word, _ in first), *map(self._word, t.inputs)]
+        words = [*(word for word, _ in first), *map(self.word, t.inputs)]
         try:
-            _, made = self._traced(t, function, first, words, value)
-            made = _in_shape(made, like, self._word(like))
-            text = code(made, self.library, self._helper, {
+            *_, made = self._traced(t, function, first, words, value)
+            text, binds = self._code(_in_shape(made, like, self.word(like)), {
                 x.shape: f"{word}.shape" for word, x in zip(words, [*[t] * len(first), *t.inputs])
                 if type(x) is Tensor and x.ndim and word.isidentifier()})
         except (Untraceable, Unsaid):
-            return self._called(t, function, words)
-        if not repeated([made]) and len(text) <= 80:
-            return text
+            return self._called(t, function, words), ATOM
+        inlined = sum(len(self.inlined[word][0]) for word in words if word in self.inlined)
+        if not repeated([made]) and len(text) <= 80 + inlined:
+            return text, binds
         # a function of the script, in the words of the package
         letters = self._letters(function, len(words))
-        trace, made = self._traced(t, function, first, letters, value)
-        arrays = [True] * len(first) + [isinstance(x, Array | Tensor) for x in t.inputs]
-        given = [letter for letter, is_array in zip(letters, arrays) if is_array]
-        call = self._add(name, as_function(
-            name, given, {"result": made}, trace, self.library, self._helper, _about(function)))
-        text = f"{call}({', '.join(w for w, is_array in zip(words, arrays) if is_array)})"
-        whole = _in_shape(Functional().symbol(text, made.array), like, self._word(like))
-        return code(whole, self.library, self._helper)
+        trace, given, made = self._traced(t, function, first, letters, value)
+        are = [isinstance(x, Symbol) for x in given]
+        name = self._add(name, as_function(
+            name, itertools.compress(letters, are), {"result": made}, trace, self.library,
+            self._helper, _about(function)))
+        call = f"{name}({', '.join(map(self.whole, itertools.compress(words, are)))})"
+        return self._code(_in_shape(trace.symbol(call, made.array), like, self.word(like)))
+
+    def _code(self, made: Symbol, shapes: Mapping[Shape, str] = {}) -> Code:
+        return Writer(self.library, self._helper, shapes, self.inlined).whole(made)
 
     def _traced(
         self, t: Tensor, function: Callable[..., object], first: Sequence[tuple[str, Array]],
         words: list[str], value: Array,
-    ) -> tuple[Functional, Symbol]:
-        """The function run on symbols for the inputs of an operation, and what it made."""
+    ) -> tuple[Functional, list[object], Symbol]:
+        """The function run on symbols for the inputs of an operation: they, and what it made."""
         trace = _Opened(keep_frames=True)
-        arrays = [a for _, a in first] + [values_of(x) for x in t.inputs]
-        given = [trace.symbol(w, a) if isinstance(a, np.ndarray) else a
-                 for w, a in zip(words, arrays)]
+        trace.rows = self.rows
+        given: list[object] = [trace.symbol(*pair) for pair in zip(words, (a for _, a in first))]
+        for word, x in zip(words[len(first):], t.inputs):
+            a = values_of(x)
+            if isinstance(a, np.ndarray) and (a.ndim or id(x) in self.names):
+                given.append(trace.symbol(word, a))
+            else:
+                given.append(a.item() if isinstance(a, np.ndarray) else a)
         made = function(*given, **t.attrs)
         size = np.max(np.abs(value), initial=1.0, where=np.isfinite(value))
         if not isinstance(made, Symbol) or not np.allclose(
                 made.array, value, rtol=1e-4, atol=1e-5 * size, equal_nan=True):
             raise Untraceable("it changes what it was given")
-        return trace, made
+        return trace, given, made
 
     def _called(self, t: Tensor, function: Callable[..., object], words: list[str]) -> str:
         """A call of the package's own function, which is copied into the script."""
         assert t.op is not None
-        if getattr(function, "__name__", "<lambda>") == "<lambda>":
+        if getattr(function, "__name__", "<lambda>") == "<lambda>" or self.library == "torch":
             raise Unsaid(f"the operation {t.op.name}")
         options = [f"{k}={literal(v)}" for k, v in t.attrs.items()]
         return f"{self._copied(function)}({', '.join([*filter(None, words), *options])})"
@@ -277,28 +290,33 @@ class Formulas:
 
     # ---- pieces ----------------------------------------------------------------------------------
 
-    def _word(self, x: object) -> str:
+    def whole(self, word: str) -> str:
+        """The code of a word."""
+        return self.inlined.get(word, (word, ATOM))[0]
+
+    def word(self, x: object) -> str:
         """What an input of an operation is called."""
         if x is None:
             return ""
         if id(x) in self.names:
             return self.names[id(x)]
         values = values_of(x)
-        if isinstance(values, np.ndarray) and values.size > 1:
-            if values.ndim and (values == values.flat[0]).all():
-                shape = ", ".join("len(x)" if not i and n == self.batch else str(n)
-                                  for i, n in enumerate(values.shape))
-                return (f"np.full(({shape}), {literal(values.flat[0])})" if values.flat[0] else
-                        f"np.zeros(({shape}))")
+        if not isinstance(values, np.ndarray | np.generic | int | float) or not np.size(values):
+            return ""                                      # an index, a shape
+        first = np.asarray(values).flat[0].item()
+        if np.size(values) == 1:
+            return literal(first)
+        assert isinstance(values, np.ndarray)
+        if (values != first).any():
             raise Unsaid(f"a constant of shape {values.shape}, which was computed by NumPy alone")
-        if isinstance(values, np.ndarray | np.generic | int | float | bool) and np.size(values):
-            return literal(np.asarray(values).item())
-        return ""                                          # an index, a shape
+        axes = [str(n) for n in values.shape]
+        axes[0] = "len(x)" if len(values) == self.batch else axes[0]
+        shape = f"({', '.join(axes)}{',' * (len(axes) == 1)})"
+        return (f"{self.library}.full({shape}, {literal(first)})" if first else
+                f"{self.library}.zeros({shape})")
 
     def _helper(self, function: object) -> str | None:
         """The name of a function of the script for what NumPy has not."""
-        if function in self.called:
-            return self.called[function]
         if not inspect.isfunction(function):
             return None
         name = function.__name__
@@ -306,6 +324,7 @@ class Formulas:
             return self._add(name, text_of(tree_of(_BY_SOURCE[function], name)))
         if function in _PLAIN:
             trace = _Opened(keep_frames=True)
+            trace.rows = self.rows
             made = _PLAIN[function](trace.symbol("x", np.full((1, 1), 0.5)))
             assert isinstance(made, Symbol)
             return self._add(name, as_function(

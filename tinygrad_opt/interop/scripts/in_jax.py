@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 
-from tinygrad_opt import kernels, nn
+from tinygrad_opt import nn
 from tinygrad_opt.interop.scripts.calls import Called, Recording, Step
 from tinygrad_opt.interop.scripts.derivation import Formulas
 from tinygrad_opt.interop.scripts.in_numpy import Program
@@ -16,23 +15,6 @@ from tinygrad_opt.optim import Optimizer
 from tinygrad_opt.tensor import Tensor
 
 __all__ = ["is_layer", "jax_script"]
-
-_OPERATIONS: dict[str, Callable[..., str]] = {
-    **{name: f"jax.nn.{name}({{}})".format for name in ("relu", "sigmoid", "softplus", "silu")},
-    "gelu": "jax.nn.gelu({}, approximate=False)".format,
-    "gelu_tanh": "jax.nn.gelu({}, approximate=True)".format,
-    "elu": lambda x, alpha=1.0: f"jax.nn.elu({x}, {alpha})",
-    "leaky_relu": lambda x, slope=0.01: f"jax.nn.leaky_relu({x}, {slope})",
-    "norm": lambda x, axis=None, keepdims=False: (
-        f"jnp.linalg.norm({x}, axis={axis}, keepdims={keepdims})"),
-    "softmax": lambda x, axis=-1: f"jax.nn.softmax({x}, axis={axis})",
-    "log_softmax": lambda x, axis=-1: f"jax.nn.log_softmax({x}, axis={axis})",
-}
-_FUNCTIONS: dict[object, str] = {
-    kernels.softmax: "jax.nn.softmax", kernels.log_softmax: "jax.nn.log_softmax",
-    kernels.sigmoid: "jax.nn.sigmoid", kernels.softplus: "jax.nn.softplus",
-    kernels.erf: "jax.scipy.special.erf",
-}
 
 
 def is_layer(x: object) -> bool:
@@ -60,7 +42,7 @@ def _pooling(m: nn.MaxPool2d, x: str) -> str:
 
 def jax_script(found: Recording, opt: Optimizer) -> Sections:
     """What stands in the script."""
-    formulas = Formulas("jnp", len(found.x), _OPERATIONS, _FUNCTIONS)
+    formulas = Formulas("jnp", len(found.x))
     program = Program(found, opt, formulas, 'parameters["{}"]')
     program.random = "jax.random.bernoulli(jax.random.fold_in(key, {number}), {share}, {shape})"
     names = Names({*program.names.values(), "t"})

@@ -104,7 +104,7 @@ class Program:
             shape = ", ".join(map(str, ["len(x)", *t.shape[1:]]))
             text = self.random.format(shape=f"({shape})", share=1 - module.p, number=self.drawn)
             drawn = [f"{kept} = {text}"]
-        return [*drawn, f"{self.names[id(t)]} = {self.formulas.forward(t)}"]
+        return [*drawn, f"{self.names[id(t)]} = {self.formulas.forward(t)[0]}"]
 
     def functions(self) -> str:
         return "\n\n\n".join(filter(None, [
@@ -122,12 +122,9 @@ class Program:
 
     def state(self) -> str:
         """What the optimizer keeps of each parameter at first."""
-        slots, like = self.rule.slots, f"{self.library}.full_like(p, {{!r}})"
-        starts = [like.format(start) if start else f"{self.library}.zeros_like(p)"
-                  for start in slots.values()]
-        row = f"({', '.join(starts)}{',' * (len(starts) == 1)})"
-        text = f"state = {{name: {row} for name, p in parameters.items()}}"
-        return f"# {', '.join(slots)} of each parameter\n{text}" if slots else ""
+        rows = f"{self.rule.start(self.library)} for name, p in parameters.items()"
+        slots = ", ".join(self.rule.slots)
+        return f"# {slots} of each parameter\nstate = {{name: {rows}}}" if slots else ""
 
     def update(self, target: str) -> str:
         """The line of a step, for the parameter p with the gradient g."""

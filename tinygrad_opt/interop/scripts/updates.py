@@ -52,6 +52,12 @@ class Update:
         constants = "\n".join(f"{name} = {value!r}" for name, value in self.constants.items())
         return "\n\n\n".join(filter(None, [constants, self.text]))
 
+    def start(self, library: str) -> str:
+        """What it keeps of the parameter p at first, as a tuple."""
+        starts = [f"{library}.full_like(p, {start!r})" if start else f"{library}.zeros_like(p)"
+                  for start in self.slots.values()]
+        return f"({', '.join(starts)}{',' * (len(starts) == 1)})"
+
 
 def refuse_options(optimizer: Optimizer, model: Module) -> None:
     """Say by name what of an optimizer no script knows."""
