@@ -6,12 +6,12 @@ Names, argument names and defaults are NumPy's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from tinygrad_opt import ops
-from tinygrad_opt.errors import subject
+from tinygrad_opt import kernels, ops
+from tinygrad_opt.errors import ShapeError, subject
 from tinygrad_opt.hints import answers
 from tinygrad_opt.ops import Op
 from tinygrad_opt.typing import Array, ArrayLike, Axis, CapsuleType, DTypeLike, Shape
@@ -29,14 +29,13 @@ class Methods:
 
     if TYPE_CHECKING:                          # what tinygrad_opt.tensor adds
         def _apply(self: M, op: Op, *inputs: object, **attrs: object) -> M: ...
-        def _answer(self, function: Callable[..., Array], *args: object) -> Array: ...
+        def _answer(
+            self, function: Callable[..., Array], *args: object, **options: object
+        ) -> Array: ...
         def _become(self: M, op: Op, *others: object) -> M: ...
         def _read(self) -> Array: ...
         def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array: ...
         def detach(self: M) -> M: ...
-        def item(self) -> float: ...
-        @property
-        def shape(self) -> Shape: ...
 
     # ---- operators -------------------------------------------------------------------------------
 
@@ -129,6 +128,45 @@ class Methods:
     # ---- methods ---------------------------------------------------------------------------------
 
     @property
+    def shape(self) -> Shape:
+        """Length along each axis."""
+        return self._array.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self._array.ndim
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return self._array.size
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the entries."""
+        return self._array.dtype
+
+    def item(self) -> float:
+        """The only entry, as a Python number."""
+        if self._array.size != 1:
+            raise ShapeError(
+                f"{subject(self)} has {self._array.size} entries, not one;"
+                " reduce it first: .sum() or .mean()"
+            )
+        number: float = self._read().item()
+        return number
+
+    @answers
+    def numpy(self) -> Array:
+        """The values, as an array that shares memory with the Tensor."""
+        return kernels.brought(self._read())
+
+    def tolist(self) -> Any:
+        """The values, as nested lists of Python numbers."""
+        return self._read().tolist()
+
+    @property
     def T(self: M) -> M:
         """All axes in reverse order."""
         return self._apply(ops.transpose, self)
@@ -191,31 +229,27 @@ class Methods:
     @answers
     def argmax(self, axis: int | None = None, keepdims: bool = False) -> Array:
         """Index of the largest entry, as an array."""
-        found: Array = np.argmax(self, axis=axis, keepdims=keepdims)
-        return found
+        return self._answer(np.argmax, self, axis=axis, keepdims=keepdims)
 
     @answers
     def argmin(self, axis: int | None = None, keepdims: bool = False) -> Array:
         """Index of the smallest entry, as an array."""
-        found: Array = np.argmin(self, axis=axis, keepdims=keepdims)
-        return found
+        return self._answer(np.argmin, self, axis=axis, keepdims=keepdims)
 
     @answers
     def argsort(self, axis: int = -1) -> Array:
         """Indices that sort the axis, ties in order, as an array."""
-        return np.argsort(self, axis=axis, kind="stable")
+        return self._answer(np.argsort, self, axis=axis, kind="stable")
 
     @answers
     def all(self, axis: Axis = None, keepdims: bool = False) -> Array:
         """Whether all entries are non-zero, as an array."""
-        found: Array = np.all(self, axis=axis, keepdims=keepdims)
-        return found
+        return self._answer(np.all, self, axis=axis, keepdims=keepdims)
 
     @answers
     def any(self, axis: Axis = None, keepdims: bool = False) -> Array:
         """Whether some entry is non-zero, as an array."""
-        found: Array = np.any(self, axis=axis, keepdims=keepdims)
-        return found
+        return self._answer(np.any, self, axis=axis, keepdims=keepdims)
 
     def reshape(self: M, *shape: int | Sequence[int]) -> M:
         """The same entries in another shape, given as one tuple or as numbers."""

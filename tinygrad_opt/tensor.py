@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from operator import attrgetter
 from types import ModuleType
@@ -47,7 +47,7 @@ from tinygrad_opt.recording import (
     unrepeatable,
     with_grad,
 )
-from tinygrad_opt.typing import Array, ArrayLike, DTypeLike, Shape
+from tinygrad_opt.typing import Array, ArrayLike, DTypeLike
 
 __all__ = ["Gradient", "Tensor", "apply", "backward_pass", "differentiating", "history", "no_grad",
            "set_default_dtype"]
@@ -90,32 +90,25 @@ def apply(op: Op, *inputs: object, **attrs: object) -> Tensor:
     """
     arrays: list[object] = []
     needs = mixed = False
-    dtype = outside = None                                 # of Tensors, and of arrays beside them
+    dtype = None                                           # of the Tensors
     for x in inputs:
         if type(x) is Tensor:
             array = x._array
             if array.dtype is not dtype:
                 mixed = mixed or dtype is not None
-                dtype = array.dtype
+                dtype = array.dtype if dtype is None else _agreed(dtype, array.dtype)
             needs = needs or x._needs_grad
             arrays.append(array)
         else:
-            if type(x) is ndarray:
-                if op.vjps[len(arrays)] is not None:       # no index, no labels
-                    mixed = mixed or (outside is not None and outside is not x.dtype)
-                    outside = x.dtype
-            elif type(x) not in _PLAIN and not (op.vjps[len(arrays)] is None and (
-                    isinstance(x, tuple) and _PLAIN.issuperset(map(type, x)))):
-                mixed = True
+            mixed = mixed or not (
+                type(x) in _PLAIN or (op.vjps[len(arrays)] is None and _is_index(x)))
             arrays.append(x)
-    if outside is not None and (outside is not dtype or {*map(type, arrays)} != _ARRAYS):
-        mixed = True
     program = tracer.get()
-    data: Array | float
+    data: Any
     shared = None
     try:
         if mixed or dtype is None:
-            inputs = _of_one_dtype(op, inputs, arrays)
+            inputs = _fitted(op, inputs, arrays, dtype)
         if program is not None:
             data, shared = program.compute(op, inputs, attrs)
         elif op.shared is None:
@@ -125,10 +118,8 @@ def apply(op: Op, *inputs: object, **attrs: object) -> Tensor:
             data = op.kernel(*arrays, shared=shared, **attrs)
     except Exception as error:
         raise kernel_error(op, inputs, error) from error
-    if type(data) is not ndarray:
-        data = np.asarray(data) if isinstance(data, np.generic) else kernels.asarray(data)
-    if data.dtype is not dtype and data.dtype.kind == "f" and op is not ops.cast:
-        data = converted(data, _float_dtype(inputs) or data.dtype)
+    if type(data) is not ndarray or data.dtype is not dtype:
+        data = _settled(op, data, dtype)
     if not (needs and recording.get()):
         return constant(data)
     z = _new(Tensor)                                       # slots filled directly: this runs often
@@ -139,6 +130,7 @@ def apply(op: Op, *inputs: object, **attrs: object) -> Tensor:
     z.op = op
     z.inputs = inputs
     z.attrs = attrs
+    z._operands = arrays
     z._shared = shared
     return z
 
@@ -156,39 +148,52 @@ def constant(array: ndarray) -> Tensor:
 
 # Python's numbers are weak to NumPy too, and slices are what they are
 _PLAIN = {float, int, bool, slice, type(None), type(...)}
-_ARRAYS = {ndarray}
 
 
-def _float_dtype(inputs: Iterable[object]) -> np.dtype | None:
-    """The dtype on which the float Tensors agree; the default if all Tensors are integers."""
-    dtypes = [x._array.dtype for x in inputs if type(x) is Tensor]
-    floats = [dtype for dtype in dtypes if dtype.kind == "f"]
-    return np.result_type(*floats) if floats else default_dtype() if dtypes else None
+def _is_index(x: object) -> bool:
+    """Whether NumPy takes an index, a mask or labels as they are."""
+    return type(x) is ndarray or (type(x) is tuple and _PLAIN.issuperset(map(type, x)))
 
 
-def _of_one_dtype(
-    op: Op, inputs: tuple[object, ...], arrays: list[object]
+def _agreed(a: np.dtype, b: np.dtype) -> np.dtype:
+    """The dtype on which two Tensors agree: floats decide."""
+    if b.kind != "f":
+        return a
+    return np.result_type(a, b) if a.kind == "f" else b
+
+
+def _fitted(
+    op: Op, inputs: tuple[object, ...], arrays: list[Any], dtype: np.dtype | None
 ) -> tuple[object, ...]:
     """The inputs, weak ones converted to the dtype of the float Tensors; `arrays` alike."""
-    dtype = None
-    for x in inputs:
-        if type(x) is Tensor and x._array.dtype is not dtype and x._array.dtype.kind == "f":
-            dtype = x._array.dtype if dtype is None else np.result_type(dtype, x._array.dtype)
-    alone = not any(type(x) is Tensor for x in inputs)
-    duck = next(filter(kernels.is_duck, arrays), None)     # what is given from outside comes to it
-    given = [*inputs]
-    for i, (x, vjp) in enumerate(zip(inputs, op.vjps)):
+    given, vjps, duck = list(inputs), op.vjps, None
+    floats = dtype if dtype is not None and dtype.kind == "f" else None
+    for i, x in enumerate(inputs):
         if type(x) is Tensor:
-            if vjp is not None and dtype is not None and x._array.dtype.kind != "f":
-                given[i] = x = Tensor(x, dtype=dtype, name=x.name)
+            if type(arrays[i]) is not ndarray:
+                duck = arrays[i]
+            if floats is not None and arrays[i].dtype.kind != "f" and vjps[i] is not None:
+                given[i] = x = Tensor(x, dtype=floats, name=x.name)
                 arrays[i] = x._array
-        elif vjp is None:                                  # an index, labels, a mask
+        elif vjps[i] is None:
             given[i] = arrays[i] = index_of(x)
-        elif alone:
+        elif dtype is None:                                # no Tensor is there
             given[i] = arrays[i] = _as_array(x, False, None)
-        elif type(x) not in _PLAIN:
-            given[i] = arrays[i] = kernels.moved(entered(x, dtype), duck)
+        elif type(x) not in _PLAIN and (type(x) is not ndarray or x.dtype is not dtype):
+            given[i] = arrays[i] = entered(x, floats)
+    if duck is not None:                                   # what comes from outside goes there
+        for i, x in enumerate(inputs):
+            if type(x) is not Tensor and vjps[i] is not None:
+                given[i] = arrays[i] = kernels.moved(arrays[i], duck)
     return tuple(given)
+
+
+def _settled(op: Op, made: Array | float, dtype: np.dtype | None) -> Array:
+    """What a kernel has made as an array, of the dtype on which the float Tensors agree."""
+    array = np.asarray(made) if isinstance(made, np.generic) else kernels.asarray(made)
+    if dtype is None or array.dtype is dtype or array.dtype.kind != "f" or op is ops.cast:
+        return array
+    return converted(array, dtype if dtype.kind == "f" else default_dtype())
 
 
 def entered(x: object, dtype: np.dtype | None = None) -> Array | float:
@@ -207,12 +212,12 @@ def entered(x: object, dtype: np.dtype | None = None) -> Array | float:
 
 def index_of(x: object) -> Any:
     """An input through which no gradient flows, its Tensors and lists as arrays."""
-    if isinstance(x, tuple):
-        return tuple(map(index_of, x))
-    if isinstance(x, list):
-        return np.asarray(deep_values(x), dtype=None if x else int)
     if type(x) is Tensor:
         return x._array
+    if isinstance(x, list):
+        return np.asarray(deep_values(x), dtype=None if x else int)
+    if isinstance(x, tuple):
+        return tuple(map(index_of, x))
     return array_of(x) if hasattr(x, "dtype") else x
 
 
@@ -326,6 +331,7 @@ class Tensor(Methods):
         "_gradient",
         "_hooks",
         "_needs_grad",
+        "_operands",
         "_shared",
         "_spent",
         "attrs",
@@ -347,6 +353,7 @@ class Tensor(Methods):
     _needs_grad: bool           # what `requires_grad` reads
     op: Op | None
     serial: int
+    _operands: list[Any]        # what its kernel was given: the arrays of the inputs
     _shared: object             # what its kernel has computed for the VJPs too
     _spent: bool | None         # leaves: an optimizer has used this grad; None: and has said so
 
@@ -431,48 +438,9 @@ class Tensor(Methods):
         effect(set_gradient, self, g)
 
     @property
-    def shape(self) -> Shape:
-        """Length along each axis."""
-        return self._array.shape
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return self._array.ndim
-
-    @property
-    def size(self) -> int:
-        """Number of entries."""
-        return self._array.size
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Type of the entries."""
-        return self._array.dtype
-
-    @property
     def is_leaf(self) -> bool:
         """Whether it was given rather than computed."""
         return self.op is None
-
-    def item(self) -> float:
-        """The only entry, as a Python number."""
-        if self._array.size != 1:
-            raise ShapeError(
-                f"{subject(self)} has {self._array.size} entries, not one;"
-                " reduce it first: .sum() or .mean()"
-            )
-        number: float = self._read().item()
-        return number
-
-    @answers
-    def numpy(self) -> Array:
-        """The values, as an array that shares memory with the Tensor."""
-        return kernels.brought(self._read())
-
-    def tolist(self) -> Any:
-        """The values, as nested lists of Python numbers."""
-        return self._read().tolist()
 
     def _read(self) -> Array:
         """The values, for eyes outside the engine: a captured step would freeze what they see."""
@@ -525,14 +493,13 @@ class Tensor(Methods):
             if gradient is not None and type(seed) is ndarray:
                 seed.flags.writeable = False               # so that leaves may share it, unread
             gradients = backward_pass(self, seed, record=create_graph)
-        arrived = []
+        leaves = []
         for t, g in gradients.items():
-            if t.op is not None:
-                t._gradient = g if type(g) is ndarray else array_of(values_of(g))   # no cycle
+            if t.op is None:
+                leaves.append((t, g))
             else:
-                g = g.copy() if t is self else g           # a leaf's gradient owns its memory
-                arrived.append((t, g if type(g) is ndarray or type(g) is Tensor else array_of(g)))
-        effect(deliver, arrived)
+                t._gradient = g if type(g) is ndarray else array_of(values_of(g))   # no cycle
+        effect(deliver, leaves)
 
     def register_hook(self, hook: Hook) -> Callable[[], None]:
         """Call ``hook(g)`` in each backward pass, when the gradient g of this Tensor is complete.
@@ -611,8 +578,8 @@ class Tensor(Methods):
         after = apply(op, before, *(before if x is self else x for x in others))
         if after.shape != self.shape:
             raise ShapeError(f"{subject(self)} cannot become {after.shape} in place")
-        for slot in ("_array", "_changed", "_needs_grad", "_shared", "attrs", "inputs", "op",
-                     "serial"):
+        for slot in ("_array", "_changed", "_needs_grad", "_operands", "_shared", "attrs", "inputs",
+                     "op", "serial"):
             setattr(self, slot, getattr(after, slot, None))
         self._hooks = None
         return self
@@ -802,52 +769,62 @@ def backward_pass(
         Tensor → ∂L/∂Tensor, for every Tensor that was reached; Tensors too if `record`.
     """
     gradients: dict[Tensor, Gradient] = {end: seed}
-    program = None if record else tracer.get()
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):    # d√x/dx at 0 is inf
         for z in reversed(history(end, since)):
             g = gradients.get(z)
-            if g is None:                                  # no gradient arrives here
-                continue
-            if z._hooks:
+            if g is not None and z._hooks:
                 g = gradients[z] = _hooked(z, g)
-            op, inputs, attrs, made = z.op, z.inputs, z.attrs, z.serial
-            if op is None:
+            if g is None or z.op is None:                  # nothing arrives here, or it stays here
                 continue
-            if z._changed > made:
-                raise changed_in_place(z)
-            if record:
-                operands = [g, z, *map(_as_tensor, inputs, op.vjps)]
-            else:
-                operands = [g, z._array,
-                            *[x._array if type(x) is Tensor else x for x in inputs]]
-                if op.shared is not None:
-                    attrs = {**attrs, "shared": z._shared}
-            vjps = op.vjps if program is None else program.vjps(z)
-            parts = vjps.vjp(*operands, **attrs) if type(vjps) is Joint else None
-            for i, x in enumerate(inputs):
-                if type(x) is not Tensor:
-                    continue
-                if x._changed > made:
-                    raise changed_in_place(x, op)
-                vjp = vjps[i]
-                if not x._needs_grad or x.serial < since or vjp is None:
-                    continue
-                part: Gradient = vjp(*operands, **attrs) if parts is None else parts[i]
-                array = x._array
-                if (record or type(part) is not ndarray or part.shape != array.shape
-                        or part.dtype is not array.dtype):
-                    part = _like(x, part, record)
-                other = gradients.get(x)
-                if other is not None:
-                    part = _like(x, other + part, record)  # never +=: `other` may be shared
-                elif x.op is None and (part is g or (
-                        part._array if type(part) is Tensor else part).base is not None):
-                    if type(part) is Tensor:               # a leaf's gradient is its own
-                        part = part.copy()
-                    elif type(part) is not ndarray or _may_be_written(part):
-                        part = part.copy("K")
+            for x, part in _products(z, z.op, g, record, since):
+                if x in gradients:                         # never +=: the other may be shared
+                    part = _like(x, gradients[x] + part, record)
+                elif x.op is None and (
+                        type(part) is Tensor or part is g or part.base is not None):
+                    part = _owned(part, g)
                 gradients[x] = part
     return gradients
+
+
+def _products(
+    z: Tensor, op: Op, g: Gradient, record: bool, since: int
+) -> Iterator[tuple[Tensor, Gradient]]:
+    """The inputs of z through which gradients flow, with the products of g and their Jacobians."""
+    made, inputs, attrs = z.serial, z.inputs, z.attrs
+    if z._changed > made:
+        raise changed_in_place(z)
+    program = None if record else tracer.get()
+    vjps = op.vjps if program is None else program.vjps(z)
+    if record:
+        operands = [g, z, *map(_as_tensor, inputs, vjps)]
+    else:
+        operands = [g, z._array, *z._operands]
+        if op.shared is not None:
+            attrs = {**attrs, "shared": z._shared}
+    parts = vjps.vjp(*operands, **attrs) if type(vjps) is Joint else None
+    for i, x in enumerate(inputs):
+        if type(x) is not Tensor:
+            continue
+        if x._changed > made:
+            raise changed_in_place(x, op)
+        vjp = vjps[i]
+        if not x._needs_grad or x.serial < since or vjp is None:
+            continue
+        part: Gradient = vjp(*operands, **attrs) if parts is None else parts[i]
+        array = x._array
+        if (record or type(part) is not ndarray or part.shape != array.shape
+                or part.dtype is not array.dtype):
+            part = _like(x, part, record)
+        yield x, part
+
+
+def _owned(part: Gradient, g: Gradient) -> Gradient:
+    """A gradient that a leaf may keep: neither g itself, nor memory that others may write to."""
+    if part is not g and values_of(part).base is None:
+        return part
+    if type(part) is Tensor:
+        return part.copy()
+    return part if type(part) is ndarray and not _may_be_written(part) else part.copy("K")
 
 
 def _may_be_written(array: ndarray) -> bool:

@@ -132,8 +132,8 @@ def flow(end: Tensor, gradient: ArrayLike | None = None) -> Flow:
         for i, (x, rule) in enumerate(zip(t.inputs, t.op.vjps)):
             if rule is not None and type(x) is Tensor and x._needs_grad:
                 just_before = t.serial - (i + 1) / (len(inputs) + 1)
-                arrow = _twin(x, op=ops.positive, inputs=(twins[x],), attrs={}, _hooks=None,
-                              serial=just_before)
+                arrow = _twin(x, op=ops.positive, inputs=(twins[x],), _operands=[x._array],
+                              attrs={}, _hooks=None, serial=just_before)
                 inputs[i] = arrow
                 arrows[t].append((i, arrow))
         twins[t].inputs = tuple(inputs)
