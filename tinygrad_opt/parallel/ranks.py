@@ -11,7 +11,9 @@ import hashlib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -92,7 +94,7 @@ class Ranks:
         return made
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _again, (self.every, self.bits, self._wanted)
+        return partial(Ranks, self.every, bits=self.bits, size=self._wanted), ()
 
     def __repr__(self) -> str:
         return f"mpi(every={self.every}, bits={self.bits})"
@@ -203,7 +205,7 @@ class Ranks:
         """
         self.compare("parameters", {n: f"{p.dtype} {p.shape}" for n, p in params.items()})
         for p in params.values():
-            self._in_place(p._array, lambda values: self.comm.Bcast(values, root=0))
+            p._array[...] = self.comm.bcast(p._array)
             p._changed = tick()
 
     def average(self, params: Mapping[str, Tensor]) -> None:
@@ -231,18 +233,16 @@ class Ranks:
         ------
         ValueError
         """
-        told = {name: str(value) for name, value in mine.items()}
-        digest = hashlib.sha256(repr([*told.items()]).encode()).digest()
-        if len({*self.comm.allgather(digest)}) == 1:
-            return
-        first, *others = self.comm.allgather(told)
-        rank, other = next((r, o) for r, o in enumerate(others, 1)
-                           if [*o.items()] != [*first.items()])
-        names = [n for n in {**first, **other} if first.get(n) != other.get(n)]
-        said = (f"{names[0]} is {first.get(names[0], 'missing')} on rank 0 and"
-                f" {other.get(names[0], 'missing')} on rank {rank}" if names
-                else f"their order differs on ranks 0 and {rank}")
-        raise ValueError(f"the ranks differ in their {what}: {said}")
+        first, *others = self.comm.allgather({name: str(value) for name, value in mine.items()})
+        for rank, other in enumerate(others, 1):
+            for name in {**first, **other}:
+                one, two = first.get(name, "missing"), other.get(name, "missing")
+                if one != two:
+                    raise ValueError(f"the ranks differ in their {what}: {name} is {one} on rank 0"
+                                     f" and {two} on rank {rank}")
+            if [*first] != [*other]:
+                raise ValueError(f"the ranks differ in their {what}: their order differs on ranks"
+                                 f" 0 and {rank}")
 
     # ---- what fit needs ----
 
@@ -256,26 +256,18 @@ class Ranks:
         return slice(start + n * self.rank // self.size, start + n * (self.rank + 1) // self.size)
 
     def _add(self, values: Array) -> None:
+        """The sum over ranks, in place; MPI adds no float16, and only what lies side by side."""
         from mpi4py import MPI
 
-        if values.dtype == np.float16:                     # which MPI does not add
-            wide = values.astype(np.float32)
-            self.comm.Allreduce(MPI.IN_PLACE, wide)
-            values[...] = wide
-        else:
-            self.comm.Allreduce(MPI.IN_PLACE, values)
-
-    def _average(self, values: Array) -> None:
-        self._in_place(values, self._add)
-        values /= self.size
-
-    @staticmethod
-    def _in_place(values: Array, change: Callable[[Array], object]) -> None:
-        """MPI works on memory: other layouts go through a copy."""
-        whole = np.ascontiguousarray(values)
-        change(whole)
+        whole = np.ascontiguousarray(
+            values, np.float32 if values.dtype == np.float16 else values.dtype)
+        self.comm.Allreduce(MPI.IN_PLACE, whole)
         if whole is not values:
             values[...] = whole
+
+    def _average(self, values: Array) -> None:
+        self._add(values)
+        values /= self.size
 
     def _sum_halves(self, i: int, vector: Array) -> None:
         """The sum in 16 bits, of which every rank adds up one part for all.
@@ -368,12 +360,12 @@ class RankRun(Run):
             "bits": ranks.bits, "metrics": [*self.metrics],
             "validation": self.validation is not None})
         ranks.broadcast(self.parameters)
-        for buffer in self._buffers():
-            ranks._in_place(buffer, lambda values: comm.Bcast(values, root=0))
-        state = comm.bcast(self.optimizer.state_dict() if not self.rank else None)
+        buffers, state, self.history.seed = comm.bcast(
+            (self._buffers(), self.optimizer.state_dict(), self.history.seed))
+        for own, values in zip(self._buffers(), buffers):
+            own[...] = values
         if self.rank:
             self.optimizer.load_state_dict(state)
-        self.history.seed = comm.bcast(self.history.seed)
         self._asks = comm.allreduce(bool(self._on_loss)) > 0
 
     # ---- the samples of this rank ----
@@ -399,14 +391,11 @@ class RankRun(Run):
         return self._whole / rows * self.loss
 
     def _look(self, loss: Array) -> None:
-        if self.ranks.every > 1:
-            self.loss = loss.item()
-        else:
-            part = len(self.batch[0]) / self._whole
-            self.loss = self._exchange(loss.item() * part if part else 0.0)
+        together, part = self.ranks.every == 1, len(self.batch[0]) / self._whole
+        self.loss = self._exchange(loss.item() * part) if together else loss.item()
         for hook in self._on_loss:
             hook(self)
-        if self.ranks.every == 1 and self._asks:
+        if together and self._asks:
             self._exchange()
         if self.stopped:
             raise Halt
@@ -430,12 +419,12 @@ class RankRun(Run):
     def _pass(self) -> dict[str, float]:
         self._draw_apart()
         first = len(self.history.steps["loss"])
-        try:
+        row = None
+        with suppress(Halt):                               # all ranks are here then, too
             row = super()._pass()
-        except Halt:                                       # all ranks are here then, too
-            self._settle(first)
-            raise
         self._settle(first)
+        if row is None:
+            raise Halt
         return row
 
     def _draw_apart(self) -> None:
@@ -504,11 +493,6 @@ class RankRun(Run):
 
 
 mpi = Ranks()
-
-
-def _again(every: int, bits: int, size: int | None) -> Ranks:
-    """What pickle and copy make a new one by."""
-    return Ranks(every, bits=bits, size=size)
 
 
 def _world() -> Comm:
