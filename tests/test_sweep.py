@@ -400,7 +400,7 @@ def test_the_table_is_saved_and_shown(tmp_path):
     assert FOUND._repr_html_().count("<tr>") == 6
     assert str(FOUND).splitlines()[1].split()[:4] == ["0", "0.1", "adam", "0.1"]
     assert str(Sweep([])) == "no trials"
-    assert FOUND[1:3] == FOUND.trials[1:3]
+    assert FOUND[1:3] == list(FOUND)[1:3]
 
 
 def test_the_heat_map_holds_the_best_value_of_each_pair():

@@ -10,10 +10,10 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, SupportsFloat, TypeAlias, cast, overload
+from typing import TYPE_CHECKING, Any, SupportsFloat, TypeAlias, cast
 
 import numpy as np
 
@@ -70,7 +70,7 @@ class Trial:
     error: str = ""
 
 
-class Sweep(Sequence[Trial]):
+class Sweep(list[Trial]):
     """The trials of a sweep in their order; prints as a table with the best first.
 
     Parameters
@@ -100,21 +100,9 @@ class Sweep(Sequence[Trial]):
 
     def __init__(self, trials: Iterable[Trial], by: str = "loss", mode: str = "min",
                  seed: int = 0, stopped: str | None = None) -> None:
-        self.trials = sorted(trials, key=lambda trial: trial.number)
+        super().__init__(sorted(trials, key=lambda trial: trial.number))
         self.by, self.mode = by, mode_of(by, mode)
         self.seed, self.stopped = seed, stopped
-
-    def __len__(self) -> int:
-        return len(self.trials)
-
-    @overload
-    def __getitem__(self, i: int) -> Trial: ...
-
-    @overload
-    def __getitem__(self, i: slice) -> list[Trial]: ...
-
-    def __getitem__(self, i: int | slice) -> Trial | list[Trial]:
-        return self.trials[i]
 
     def ranked(self) -> list[Trial]:
         """The best first; then those that diverged, then those that failed."""
@@ -124,7 +112,7 @@ class Sweep(Sequence[Trial]):
             value = trial.values.get(self.by, math.nan)
             return ORDER.index(trial.status), sign * value if math.isfinite(value) else math.inf
 
-        return sorted(self.trials, key=rank)
+        return sorted(self, key=rank)
 
     @property
     def best(self) -> Trial:
@@ -180,11 +168,9 @@ class Sweep(Sequence[Trial]):
 
     def _varied(self) -> list[str]:
         """Names of the options that differ between trials."""
-        seen: dict[str, set[str]] = {}
-        for trial in self:
-            for name, value in trial.options.items():
-                seen.setdefault(name, set()).add(repr(value))
-        return [name for name, values in seen.items() if len(values) > 1]
+        names = dict.fromkeys(name for trial in self for name in trial.options)
+        return [name for name in names
+                if len({repr(t.options[name]) for t in self if name in t.options}) > 1]
 
     def _cells(self, most: int = 40) -> list[list[str]]:
         by_number = {row["trial"]: row for row in self.rows()}
@@ -334,10 +320,9 @@ def _settings(space: Space, trials: int | None, seed: int) -> list[Settings]:
             if isinstance(values, str) or not isinstance(values, Iterable):
                 raise TypeError(f"a grid needs a list of values for {name!r}, got {values!r}")
         found = [dict(zip(space, values)) for values in itertools.product(*space.values())]
+    elif isinstance(space, str) or not isinstance(space, Iterable):
+        raise TypeError(f"there is a grid, a list of options or a sampler to try, got {space!r}")
     else:
-        if isinstance(space, str) or not isinstance(space, Iterable):
-            raise TypeError("there is a grid, a list of options or a sampler to try, got"
-                            f" {space!r}")
         found = [*space]
     if not found:
         raise ValueError("there is nothing to try: the grid or the list is empty")
@@ -366,14 +351,12 @@ class _Call:
     def __call__(self, task: Batch) -> list[Trial]:
         if len(task) > 1:
             start = time.perf_counter()
-            try:
+            with suppress(Exception):                  # whose it is shows when each runs alone
                 found = self.train.together(           # type: ignore[attr-defined]
                     [(self._rng(k), options) for k, options in task])
-            except Exception:                          # whose it is shows when each runs alone
-                return [self._alone(k, options) for k, options in task]
-            seconds = (time.perf_counter() - start) / len(task)
-            return [self._ended(k, options, result, seconds)
-                    for (k, options), result in zip(task, found)]
+                seconds = (time.perf_counter() - start) / len(task)
+                return [self._ended(k, options, result, seconds)
+                        for (k, options), result in zip(task, found)]
         return [self._alone(k, options) for k, options in task]
 
     def _alone(self, k: int, options: Settings) -> Trial:
@@ -437,25 +420,20 @@ def _completed(run: _Call, tasks: list[Batch], jobs: int,
     """The trials of each task, as they end."""
     if backend == "joblib":
         if jobs == 1 or len(tasks) < 2:
-            yield from map(run, tasks)
-            return
+            return map(run, tasks)
         try:
             from joblib import Parallel, delayed
         except ImportError:
             raise ImportError(f"jobs={jobs} needs joblib: {install('sweep')}") from None
-        yield from Parallel(n_jobs=jobs, return_as="generator_unordered")(
+        made: Iterator[list[Trial]] = Parallel(n_jobs=jobs, return_as="generator_unordered")(
             delayed(run)(task) for task in tasks)
-    elif hasattr(backend, "scheduler_info"):
-        from distributed import as_completed as ended
-
-        futures = cast("Client", backend).map(run, tasks, pure=False)
-        yield from (future.result() for future in ended(futures))
-    elif hasattr(backend, "submit"):
-        yield from (future.result()
-                    for future in as_completed([backend.submit(run, task) for task in tasks]))
-    else:
+        return made
+    executor = backend.get_executor(pure=False) if hasattr(backend, "get_executor") else backend
+    if not hasattr(executor, "submit"):
         raise TypeError('backend is "joblib", a Dask client or an executor with submit(), got'
                         f" {backend!r}")
+    futures = [executor.submit(run, task) for task in tasks]
+    return (future.result() for future in as_completed(futures))
 
 
 def _tell(trials: Sequence[Trial], done: int, total: int) -> None:
@@ -474,31 +452,18 @@ class _Log:
     """A line of JSON for each trial, after one for the sweep; None writes nothing."""
 
     def __init__(self, path: Path | None, seed: int | None) -> None:
-        self.path, self.trials = path, list[Trial]()
-        known = self._read()
+        self.path = path
+        text = path.read_bytes() if path is not None and path.exists() else b""
+        lines = [*_lines(text, path)]
+        self.trials = [Trial(**line) for line in lines if "seed" not in line]
+        known = next((line["seed"] for line in lines if "seed" in line), None)
         if known is not None and seed not in (None, known):
             raise ValueError(f"{path} is the log of a sweep with seed {known}, not {seed}")
         self.seed = cast(int, np.random.SeedSequence(seed if known is None else known).entropy)
+        self._begin = "\n" if text.rpartition(b"\n")[2] else ""          # below one cut short
         if path is not None and known is None:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._write([{"seed": self.seed}])
-
-    def _read(self) -> int | None:
-        """Take the trials of all whole lines; the seed, if there is one."""
-        seed = None
-        log = self.path.read_bytes() if self.path is not None and self.path.exists() else b""
-        for number, text in enumerate(log.split(b"\n"), 1):
-            try:
-                line = json.loads(text)
-            except (ValueError, RecursionError):           # cut short by a kill
-                continue
-            if not _is_line(line):
-                raise CheckpointError(f"{self.path} is no log of a sweep: see line {number}")
-            if "seed" not in line:
-                self.trials.append(Trial(**line))
-            elif seed is None:
-                seed = line["seed"]
-        return seed
 
     def finished(self, settings: list[Settings]) -> dict[int, Trial]:
         """The trials that need not be run again."""
@@ -516,16 +481,24 @@ class _Log:
         self._write([_plain(asdict(trial)) for trial in trials])
 
     def _write(self, lines: Sequence[object]) -> None:
-        """All of them at once, below a line that may have been cut short."""
-        if self.path is None or not lines:
-            return
-        with open(self.path, "ab+") as file:
-            file.seek(0, os.SEEK_END)
-            if file.tell():
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":
-                    file.write(b"\n")
-            file.write("".join(f"{json.dumps(line)}\n" for line in lines).encode())
+        """All of them at once."""
+        if self.path is not None:
+            with open(self.path, "ab") as file:
+                text = "".join(f"{json.dumps(line)}\n" for line in lines)
+                file.write(f"{self._begin}{text}".encode())
+            self._begin = ""
+
+
+def _lines(text: bytes, path: Path | None) -> Iterator[dict[str, Any]]:
+    """The lines of a log, but for those that a kill has cut short."""
+    for number, line in enumerate(text.split(b"\n"), 1):
+        try:
+            found = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if not _is_line(found):
+            raise CheckpointError(f"{path} is no log of a sweep: see line {number}")
+        yield found
 
 
 def _is_line(line: object) -> bool:
@@ -544,14 +517,12 @@ def _is_line(line: object) -> bool:
 
 def _plain(value: object) -> object:
     """A value as JSON holds it: functions and objects by their names."""
-    if isinstance(value, np.generic):
-        value = value.item()
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Mapping):
         return {str(name): _plain(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
-    if isinstance(value, np.ndarray):
-        return value.tolist()
     return getattr(value, "__qualname__", None) or repr(value)
