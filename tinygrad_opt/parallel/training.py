@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygrad_opt import nn, optim
 from tinygrad_opt.compiler import compile as captured
-from tinygrad_opt.nn.module import Module
+from tinygrad_opt.nn import init
 from tinygrad_opt.parallel.trials import Settings, drawing_from
 from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.train.loop import fit
@@ -23,13 +24,15 @@ TOGETHER = 8                      # models trained as one, however many jobs the
 SMALL = 20_000                    # parameters of a model, above which there is little to gain
 
 
-class How(NamedTuple):
-    """How a model is trained, as far as trials may differ in it."""
+class Prepared(NamedTuple):
+    """What one trial is to train, and how."""
 
-    optimizer: str
-    lr: float | None
+    model: Any
+    optimizer: optim.Optimizer
     epochs: int
     batch_size: int
+    seed: int                     # for the order of the samples
+    own: Settings                 # options of the model
 
 
 def _optimizer(chosen: str, lr: float | None) -> optim.Optimizer:
@@ -113,16 +116,14 @@ class Training:
         -------
         dict of str to float
         """
-        own, how = self._split(options)
-        model, seed = self._made(rng, own)
+        one = self._prepared(rng, options)
         with np.errstate(all="ignore"):                    # a trial that diverges is told as such
-            history = fit(model, self.x, self.y, loss=self.loss,
-                          optimizer=self.get(how.optimizer, how.lr),
-                          epochs=how.epochs, batch_size=how.batch_size, seed=seed,
+            history = fit(one.model, self.x, self.y, loss=self.loss, optimizer=one.optimizer,
+                          epochs=one.epochs, batch_size=one.batch_size, seed=one.seed,
                           **{"progress": False, "diagnose": False} | dict(self.fit or {}))
             if history.stopped == "interrupted":
                 raise KeyboardInterrupt
-            return self._measured(model)
+            return self._measured(one.model)
 
     def groups(self, settings: Sequence[Settings]) -> list[list[int]]:
         """Which trials are trained as one, whatever runs them."""
@@ -136,15 +137,13 @@ class Training:
         self, trials: Sequence[tuple[np.random.Generator, Settings]]
     ) -> list[dict[str, float]]:
         """Train as one, each as by itself."""
-        splits = [self._split(options) for _, options in trials]
         made = []
-        for (rng, _), (own, _) in zip(trials, splits):
+        for rng, options in trials:
             with drawing_from(rng):
-                made.append(self._made(rng, own))
-        optimizers = [self.get(how.optimizer, how.lr) for _, how in splits]
-        many = nn.stack(cast("list[Module]", [model for model, _ in made]))
-        loss, optimizer = many.loss(loss_by_name(self.loss)), optimizers[0]
-        optimizer.lr = [float(one.current_lr) for one in optimizers]
+                made.append(self._prepared(rng, options))
+        many, optimizer = nn.stack([one.model for one in made]), made[0].optimizer
+        loss = many.loss(loss_by_name(self.loss))
+        optimizer.lr = [float(one.optimizer.current_lr) for one in made]
         optimizer.bind(many.parameters())
 
         @captured
@@ -155,28 +154,27 @@ class Training:
             optimizer.step()
             return total
 
-        x, y, how = np.asarray(self.x), np.asarray(self.y), splits[0][1]
+        x, y, size = np.asarray(self.x), np.asarray(self.y), made[0].batch_size
         x = x.astype(next(iter(many.parameters().values())).dtype)
-        n, size = len(x), how.batch_size
+        n = len(x)
         with np.errstate(all="ignore"):
-            for epoch in range(1, how.epochs + 1):
+            for epoch in range(1, made[0].epochs + 1):
                 orders = np.stack([
-                    np.random.default_rng([seed, epoch]).permutation(n) if size < n
-                    else np.arange(n) for _, seed in made])
+                    np.random.default_rng([one.seed, epoch]).permutation(n) if size < n
+                    else np.arange(n) for one in made])
                 for start in range(0, n, size):
                     rows = orders[:, start : start + size]
                     step(x[rows], y[rows])
             return [self._measured(model) for model in nn.unstack(many)]
 
-    def _split(self, options: Settings) -> tuple[Settings, How]:
-        """The options of the model, and how it is trained."""
-        usual = How(self.optimizer, None, self.epochs, self.batch_size)
-        return ({n: v for n, v in options.items() if n not in How._fields},
-                usual._replace(**{n: v for n, v in options.items() if n in How._fields}))
-
-    def _made(self, rng: np.random.Generator, own: Settings) -> tuple[Model, int]:
-        """A model, and the seed for the order of the samples."""
-        return self.model(rng=rng, **own), int(rng.integers(2**63))
+    def _prepared(self, rng: np.random.Generator, options: Settings) -> Prepared:
+        """The model and optimizer of these options."""
+        usual: Settings = {"optimizer": self.optimizer, "lr": None, "epochs": self.epochs,
+                           "batch_size": self.batch_size}
+        name, lr, epochs, size = itemgetter(*usual)({**usual, **options})
+        own = {option: value for option, value in options.items() if option not in usual}
+        model = self.model(rng=rng, **own)
+        return Prepared(model, self.get(name, lr), epochs, size, int(rng.integers(2**63)), own)
 
     def _measured(self, model: Model) -> dict[str, float]:
         def measured(x: ArrayLike, y: ArrayLike) -> dict[str, float]:
@@ -193,19 +191,15 @@ class Training:
             self.loss, "__module__", "").startswith("tinygrad_opt.nn.")
         if not self.stack or self.fit is not None or not known or np.ndim(self.x) != 2:
             return None
-        own, how = self._split(options)
         try:
-            model, _ = self._made(np.random.default_rng(0), own)
-            optimizer = self.get(how.optimizer, how.lr)
-            if not isinstance(model, Module) or sum(
-                    p.size for p in model.parameters().values()) > SMALL or any(
-                    isinstance(m, nn.Dropout) and m.rng is None
-                    for m in model.named_modules().values()):
+            model, optimizer, *how = self._prepared(np.random.default_rng(0), options)
+            if sum(p.size for p in model.parameters().values()) > SMALL or any(
+                    rng is init.generator() for rng in model.generators().values()):
                 return None
             optimizer.bind(nn.stack([model]).parameters())
-        except (TypeError, ValueError):                    # it will say so when it is trained
+        except (AttributeError, TypeError, ValueError):    # it will say so when it is trained
             return None
         plain = {n: getattr(optimizer, n) for n in optimizer.options if n != "lr"}
         if not isinstance(optimizer.lr, float):
             return None
-        return repr((type(optimizer).__name__, plain, how.epochs, how.batch_size, own))
+        return repr((type(optimizer).__name__, plain, how))
