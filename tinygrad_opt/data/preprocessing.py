@@ -163,6 +163,5 @@ def one_hot(labels: ArrayLike, n_classes: int | None = None) -> Floats:
     if len(outside):
         at = outside[0]
         raise ValueError(f"label {y.flat[at]} at position {at} lies outside [0, {n_classes}).")
-    z = np.zeros((*y.shape, n_classes), np.float32)
-    np.put_along_axis(z, y[..., None].astype(np.int64), 1, axis=-1)
-    return z
+    hot: Floats = np.equal(y[..., None], np.arange(n_classes)).astype(np.float32)
+    return hot
