@@ -98,6 +98,18 @@ def close(found, wanted, tolerance, message=""):
                                atol=tolerance * 1e-2, err_msg=message)
 
 
+@needs_node
+def test_truths_are_folded(tmp_path):
+    x = np.array([[1.0, -1.0, 2.0], [1.0, -1.0, -1.0]], np.float32)
+    step = tg.compile(lambda x: [fold(x > 0, axis=axis) * 1.0
+                                 for fold in (np.max, np.min) for axis in (0, 1)])
+    made = [step(values) for values in (x, -x)]
+    text = step.to_javascript()
+    found = in_node(tmp_path, (text, [("step", [values]) for values in (x, -x)]))
+    for parts, wanted in zip(found[0], made):
+        assert [list(part) for part in parts] == [w.tolist() for w in wanted]
+
+
 # ---- models and optimizers -----------------------------------------------------------------------
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu", "silu", "elu", "leaky_relu", "softplus")

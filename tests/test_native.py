@@ -484,6 +484,15 @@ def test_numbers_of_every_dtype(function, dtype):
             close(a.data, b.data, 2e-3 if b.dtype == np.float16 else 1e-6)
 
 
+@pytest.mark.parametrize("axis", [None, 0, 1])
+@pytest.mark.parametrize("fold", [np.max, np.min])
+def test_truths_are_folded(fold, axis):
+    x = np.array([[1.0, -1.0, 2.0], [1.0, -1.0, -1.0]], np.float32)
+    step = tg.compile(lambda x: fold(x > 0, axis=axis), backend="native")
+    for values in (x, -x, np.abs(x), -np.abs(x)):
+        np.testing.assert_array_equal(step(values), fold(values > 0, axis=axis))
+
+
 def test_an_unknown_backend_is_refused():
     with pytest.raises(ValueError, match="'numpy' or 'native', got 'gpu'"):
         tg.compile(lambda: None, backend="gpu")

@@ -242,8 +242,9 @@ class _Module(Memory):
         if isinstance(node, Pairs):
             return self._product(part, node)
         loop, slots = part.fused.loop(unit, part.stored)
-        named = " ".join(dict.fromkeys(part.program.calls[c].name for c in unit.calls))
-        return LoopText(self, loop, [f"M[{self.at(part, s)}" for s in slots], named).text()
+        calls = " ".join(dict.fromkeys(part.program.calls[c].name for c in unit.calls))
+        refusal = f"must({{}}, {json.dumps(calls + ': a value out of range')});"
+        return str(LoopText(self, loop, [self.at(part, s) for s in slots], refusal))
 
     def _product(self, part: Function, node: Pairs) -> str:
         def entry(slot: int, *names: str) -> str:

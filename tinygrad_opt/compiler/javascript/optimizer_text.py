@@ -10,11 +10,11 @@ import numpy as np
 
 from tinygrad_opt.compiler.javascript.loop_text import LoopText
 from tinygrad_opt.compiler.javascript.typed_memory import Function, Memory, Region
-from tinygrad_opt.compiler.javascript.vocabulary import WORDS, heads, index, number, refused
-from tinygrad_opt.compiler.native.optimizer_loop import update_loop
+from tinygrad_opt.compiler.javascript.vocabulary import heads, index, number, refused
+from tinygrad_opt.compiler.native.optimizer_loop import number_loop, update_loop
 from tinygrad_opt.compiler.planned_updates import Entry, Optimizer, Run, plan_of
 from tinygrad_opt.compiler.program import Ref, gradients_set, row_major
-from tinygrad_opt.symbols import InPlace, Symbol, inside, name_of
+from tinygrad_opt.symbols import InPlace
 from tinygrad_opt.tensor import Tensor, deliver
 
 __all__ = ["Update", "place_gradients"]
@@ -86,7 +86,6 @@ class Update:
                     " function of the step count" if callable(optimizer.lr)
                     else "rates.lr must be a number >= 0, got ${R.lr}")
             lines.append(f"must(lr >= 0, `{told}`);")
-        lines.append(f"const t = {run.count + self.plan._done[0] + 1} + count;")
         lines += [self._version(run, version) for version in run.branches()]
         lines.append(f"must(false, {json.dumps(f'{rule} takes a branch that was not traced')});")
         name = f"update{len(self.module.functions)}"
@@ -100,39 +99,16 @@ class Update:
         if version is None or loop is None:
             raise refused(f"the rule of {type(self.optimizer).__name__}, which does not go entry by"
                           " entry")
-        names: dict[Symbol, str] = {}
-        before: list[str] = []
-        for x in inside([n for n, _ in version.conditions]):
-            names[x] = self._word(x, names)
-        tests = [f"{'' if answer else '!'}({names[n]})" for n, answer in version.conditions]
-        narrow = run.pack.dtype == np.float32
-        for x in inside(version.wanted):
-            if x not in names:
-                text = self._word(x, names)
-                names[x] = text
-                if x.function is not None:
-                    names[x] = f"n{len(before)}"
-                    before.append(f"const {names[x]} = {text};")
-        values = [f"F({names[x]})" if narrow else names[x] for x in version.wanted]
-        before += [f"const c{i} = {text};" for i, text in enumerate(values)]
         p, g, rows = self._vectors(run)
         used = [p, g, *(rows[run.pack.slots.index(slot)] for slot in run.slots)]
-        arrays = [f"M[{self.module.written(region, run.place.start)}" for region in used]
-        arrays += [f"c{i}" for i in range(version.size)]
-        text = LoopText(self.module, loop, arrays).text()
-        return (f"if ({' && '.join(tests) or 'true'}) {{\n    " + "\n    ".join(before)
-                + f"\n    {text}\n    return;\n  }}")
-
-    def _word(self, x: Symbol, names: Mapping[Symbol, str]) -> str:
-        """A number that is computed from numbers."""
-        if x.function is None:
-            return f"({x.name})".replace("inf", "Infinity").replace("nan", "NaN")
-        name = name_of(x.function)
-        if name not in WORDS:
-            raise refused(f"{name} in the rule of {type(self.optimizer).__name__}")
-        self.module.used.add(WORDS[name].split("(")[0])
-        return WORDS[name].format(*[names[v] if isinstance(v, Symbol) else number(v)
-                                    for v in x.inputs])
+        cells, (rate, _, *fixed) = [f"c{i}" for i in range(version.size)], version.arguments
+        numbers = LoopText(
+            self.module, number_loop(run, version, version.wanted),
+            ["count", str(run.count + self.plan._done[0] + 1), rate, *fixed, *cells],
+            "if (!{}) break branch;")
+        update = LoopText(self.module, loop, [
+            *(self.module.written(region, run.place.start) for region in used), *cells])
+        return f"branch: {{\n  {numbers}\n  {update}\n  return;\n  }}"
 
     def called(self, part: Function, delivered: Mapping[Tensor, Ref]) -> str:
         """Gradients laid end to end, clipped, and the update."""

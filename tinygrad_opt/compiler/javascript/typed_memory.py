@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass, field
 
@@ -54,6 +55,8 @@ class Memory:
     functions : list of str
     names : dict of int to str
         Of parameters, by the id of their Tensor.
+    numbers : iterator of int
+        For variables that are named by a number.
     wide : bool
         Whether it is a Float64Array, in which float32 is rounded when it is stored.
     """
@@ -65,6 +68,7 @@ class Memory:
         self.used: set[str] = set()
         self.functions: list[str] = []
         self.names: dict[int, str] = {}
+        self.numbers = itertools.count()
         self.wide = False
 
     def region(self, name: str, size: int, values: Array | None = None, kind: str = "temporary",

@@ -11,7 +11,7 @@ import numpy as np
 from tinygrad_opt.errors import CaptureError
 from tinygrad_opt.typing import Shape
 
-__all__ = ["EXACT", "HELPERS", "OF_TRUTH", "WORDS", "cast", "heads", "index", "number", "refused"]
+__all__ = ["EXACT", "HELPERS", "OF_TRUTH", "WORDS", "heads", "index", "number", "refused"]
 
 # what is as exact as its operands, and so is not rounded again
 EXACT: dict[str, str] = {
@@ -96,14 +96,3 @@ def index(begin: str, steps: Sequence[int], names: Sequence[str] = ()) -> str:
     names = names or [f"i{a}" for a in range(len(steps))]
     parts = [name if s == 1 else f"{s} * {name}" for name, s in zip(names, steps) if s]
     return " + ".join([begin, *parts])
-
-
-def cast(x: str, of: str, to: str) -> tuple[str, bool]:
-    """A value of another dtype, and whether it has yet to be rounded."""
-    if to == "b1":
-        return f"({x} != 0)", False
-    if of == "b1":
-        return f"({x} ? 1 : 0)", False
-    if to[0] in "iu" and (of[0], to[0]) != ("u", "i") and int(to[1:]) < int(of[1:]):
-        raise refused(f"{of} made {to}, where numbers may not fit")
-    return x, to == "f4"

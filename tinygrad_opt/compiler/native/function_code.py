@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from tinygrad_opt.compiler.native.elementary_functions import integer
+import numpy as np
+
+from tinygrad_opt.compiler.native.elementary_functions import (
+    FUNCTIONS,
+    Scalars,
+    constant,
+    integer,
+    typed,
+)
 
 if TYPE_CHECKING:
     from llvmlite import ir
 
-__all__ = ["FunctionCode"]
+__all__ = ["FunctionCode", "LoopCode"]
 
 
 class FunctionCode:
@@ -89,3 +97,61 @@ class FunctionCode:
         b.cbranch(b.icmp_unsigned("<", after, stop), head, leave)
         b.position_at_end(leave)
         return found
+
+
+class LoopCode(FunctionCode):
+    """The function of a loop over entries.
+
+    Parameters
+    ----------
+    name : str
+    layout : sequence of (dtype, strides)
+        Of the arrays.
+    refuses : bool
+        Whether values are checked.
+    """
+
+    long = 1024
+
+    def __init__(self, name: str, layout: Sequence[tuple[str, Sequence[int]]],
+                 refuses: bool) -> None:
+        super().__init__(name, len(layout), integer(8))
+        self.layout, self.refused = layout, self.b.alloca(self.i32) if refuses else None
+        if refuses:
+            self.b.store(self.i32(0), self.refused)
+
+    def text(self, refused: ir.Value = None) -> str:
+        return super().text(None if self.refused is None else self.b.load(self.refused))
+
+    def number(self, dtype: str, x: float | str) -> ir.Value:
+        return constant(dtype, x)
+
+    def cast(self, x: ir.Value, of: str, to: str) -> ir.Value:
+        return Scalars(self.b, to).cast(x, of)
+
+    def call(self, name: str, of: str, to: str, operands: Sequence[ir.Value],
+             reassociate: bool = False) -> ir.Value:
+        return FUNCTIONS[name](Scalars(self.b, of, reassociate), *operands)
+
+    def check(self, x: ir.Value) -> None:
+        bad = self.b.zext(self.b.not_(x), self.i32)
+        self.b.store(self.b.or_(self.b.load(self.refused), bad), self.refused)
+
+    def _place(
+        self, array: int, at: Sequence[ir.Value], where: Sequence[ir.Value]
+    ) -> tuple[ir.Value, ir.Type]:
+        """The address of an entry, and of what type it is there."""
+        dtype, strides = self.layout[array]
+        size, stored = np.dtype(dtype).itemsize, integer(8) if dtype == "b1" else typed(dtype)
+        place = self.at(self.arrays[array], *zip(at, strides), *((w, size) for w in where))
+        return self.b.bitcast(place, stored.as_pointer()), stored
+
+    def load(self, array: int, at: Sequence[ir.Value], where: Sequence[ir.Value] = ()) -> ir.Value:
+        place, stored = self._place(array, at, where)
+        x = self.b.load(place)
+        return self.b.icmp_unsigned("!=", x, stored(0)) if self.layout[array][0] == "b1" else x
+
+    def store(self, array: int, at: Sequence[ir.Value], x: ir.Value,
+              where: Sequence[ir.Value] = ()) -> None:
+        place, stored = self._place(array, at, where)
+        self.b.store(self.b.zext(x, stored) if self.layout[array][0] == "b1" else x, place)

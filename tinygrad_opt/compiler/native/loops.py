@@ -1,4 +1,4 @@
-"""A loop over entries as plain data, and its code.
+"""A loop over entries as plain data, and how it is written in a language.
 
 A `Loop` reads arrays entry by entry, computes values, writes some of them and adds up others. Its
 arrays come by number, with their strides along the axes of the loop: 0 where an array is
@@ -11,25 +11,16 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_opt.compiler.native.elementary_functions import (
-    FUNCTIONS,
-    Scalars,
-    constant,
-    integer,
-    typed,
-)
-from tinygrad_opt.compiler.native.function_code import FunctionCode
+from tinygrad_opt.compiler.native.function_code import LoopCode
 
 if TYPE_CHECKING:
-    from llvmlite import ir
+    from tinygrad_opt.compiler.javascript.loop_text import LoopText
 
-__all__ = ["START", "Loop", "Value", "Values", "scattering"]
-
-LONG = 1024                              # so many float32 are added up in float64
+__all__ = ["START", "Loop", "Value", "Values", "Writing", "scattering"]
 
 
 class Value(NamedTuple):
@@ -137,7 +128,9 @@ class Loop(NamedTuple):
 
     def written(self, name: str) -> str:
         """The LLVM text of a module with this loop as a function of that name."""
-        return _Writer(self, name).text()
+        code = LoopCode(name, self.arrays, bool(self.checks))
+        Writing(self, code).all()
+        return code.text()
 
 
 def scattering(dtype: str, shape: tuple[int, ...], into: tuple[int, ...], places: tuple[int, ...],
@@ -156,110 +149,92 @@ START = {"add": 0, "multiply": 1, "maximum": -math.inf, "minimum": math.inf}
 def start_of(name: str, dtype: str) -> float:
     """What folding starts from."""
     start = START[name]
+    if dtype == "b1":
+        return start > 0
     if math.isinf(start) and dtype[0] != "f":
         limits = np.iinfo(dtype)
         return limits.min if start < 0 else limits.max
     return start
 
 
-class _Writer:
-    """Writes the function of a loop."""
+class Writing:
+    """A loop, written in a language: LLVM's or JavaScript."""
 
-    def __init__(self, loop: Loop, name: str) -> None:
-        self.loop, self.code = loop, FunctionCode(name, len(loop.arrays), integer(8))
-        self.b, self.i64, self.i32 = self.code.b, self.code.i64, self.code.i32
-        self.refused: ir.Value = None
+    def __init__(self, loop: Loop, code: LoopCode | LoopText) -> None:
+        self.loop, self.code = loop, code
         # what is collected in a register along the last axis: and in which dtype
-        long = bool(loop.shape) and loop.shape[-1] > LONG
-        self.kept = [(name, v, array, "f8" if long and dtype == "f4" else dtype)
-                     for name, v, array in loop.folds for dtype, strides in [loop.arrays[array]]
-                     if loop.shape and not strides[-1]]
+        long = bool(loop.shape) and loop.shape[-1] > code.long
+        self.kept = {fold: "f8" if long and dtype == "f4" else dtype for fold in loop.folds
+                     for dtype, strides in [loop.arrays[fold[2]]] if loop.shape and not strides[-1]}
 
-    def text(self) -> str:
-        b, loop = self.b, self.loop
-        if loop.checks:
-            self.refused = b.alloca(self.i32)
-            b.store(self.i32(0), self.refused)
-        for name, _, array in loop.folds:                  # what is folded starts afresh
+    def all(self) -> None:
+        """The whole loop."""
+        loop = self.loop
+        for fold in loop.folds:                            # what is folded starts afresh
+            name, _, array = fold
             dtype, strides = loop.arrays[array]
             space = tuple(n if s else 1 for n, s in zip(loop.shape, strides))
-            start = constant(dtype, start_of(name, dtype))
-            self._nest(space, functools.partial(self._store, array, value=start))
+            start = self.code.number(dtype, start_of(name, dtype))
+            if not self._is_whole(fold):
+                self._nest(space, functools.partial(self.code.store, array, x=start))
         if 0 not in loop.shape:
             self._nest(loop.shape[:-1], self._row if loop.shape else self._entry)
-        return self.code.text(b.load(self.refused) if loop.checks else None)
 
-    def _nest(self, shape: tuple[int, ...], body: Callable[[Sequence[ir.Value]], object],
-              at: Sequence[ir.Value] = ()) -> None:
+    def _is_whole(self, fold: tuple[str, int, int]) -> bool:
+        """Whether a register collects all that comes to an entry."""
+        _, strides = self.loop.arrays[fold[2]]
+        return fold in self.kept and 0 not in self.loop.shape and all(strides[:-1])
+
+    def _nest(self, shape: Sequence[int], body: Callable[[Sequence[Any]], object],
+              at: Sequence[Any] = ()) -> None:
         """Loops over a space."""
         if not shape:
             body(at)
         else:
             self.code.loop(0, shape[0], 1, lambda i: self._nest(shape[1:], body, (*at, i)))
 
-    def _row(self, at: Sequence[ir.Value]) -> None:
+    def _row(self, at: Sequence[Any]) -> None:
         """All entries along the last axis."""
-        starts = [constant(dtype, start_of(name, dtype)) for name, _, _, dtype in self.kept]
+        starts = [self.code.number(dtype, start_of(name, dtype))
+                  for (name, _, _), dtype in self.kept.items()]
         found = self.code.loop(0, self.loop.shape[-1], 1, lambda i, *registers: self._entry(
             [*at, i], registers), starts)
-        for (name, _, array, dtype), value in zip(self.kept, found):
-            own = Scalars(self.b, self.loop.arrays[array][0])
-            self._fold(name, array, [*at, self.i64(0)], own.cast(value, dtype))
-
-    def _entry(self, at: Sequence[ir.Value],
-               registers: Sequence[ir.Value] = ()) -> list[ir.Value]:
-        """Everything for one entry; what registers collect is returned."""
-        b, loop = self.b, self.loop
-        values: list[ir.Value] = []
-        for value in loop.values:
-            if value.name == "load":
-                array, *where = value.operands
-                values.append(self._load(array, at, [values[w] for w in where]))
-            elif value.name == "number":
-                values.append(constant(value.dtype, value.text))
-            elif value.name == "cast":
-                (x,) = value.operands
-                values.append(Scalars(b, value.dtype).cast(values[x], loop.values[x].dtype))
+        for (fold, dtype), x in zip(self.kept.items(), found):
+            name, _, array = fold
+            x = self.code.cast(x, dtype, self.loop.arrays[array][0])
+            if self._is_whole(fold):
+                self.code.store(array, at, x)
             else:
-                of = loop.values[value.operands[-1]].dtype     # comparisons go by their operands
-                values.append(FUNCTIONS[value.name](
-                    Scalars(b, of), *[values[v] for v in value.operands]))
+                self._fold(name, array, at, x)
+
+    def _entry(self, at: Sequence[Any], registers: Sequence[Any] = ()) -> list[Any]:
+        """Everything for one entry; what registers collect is returned."""
+        code, loop = self.code, self.loop
+        values: list[Any] = []
+        for name, dtype, operands, text in loop.values:
+            if name == "load":
+                array, *where = operands
+                values.append(code.load(array, at, [values[w] for w in where]))
+            elif name == "number":
+                values.append(code.number(dtype, text))
+            elif name == "cast":
+                (v,) = operands
+                values.append(code.cast(values[v], loop.values[v].dtype, dtype))
+            else:
+                of = loop.values[operands[-1]].dtype       # by which comparisons go
+                values.append(code.call(name, of, dtype, [values[v] for v in operands]))
         for v in loop.checks:
-            bad = b.zext(b.not_(values[v]), self.i32)
-            b.store(b.or_(b.load(self.refused), bad), self.refused)
+            code.check(values[v])
         for v, array, *where in loop.stores:
-            self._store(array, at, values[v], [values[w] for w in where])
-        inner = [f[:3] for f in self.kept]
+            code.store(array, at, values[v], [values[w] for w in where])
         for name, v, array in loop.folds:
-            if (name, v, array) not in inner:
+            if (name, v, array) not in self.kept:
                 self._fold(name, array, at, values[v])
-        return [
-            FUNCTIONS[name](Scalars(b, dtype, reassociate=True), register,
-                            Scalars(b, dtype).cast(values[v], loop.values[v].dtype))
-            for (name, v, _, dtype), register in zip(self.kept, registers)]
+        return [code.call(name, dtype, dtype, [
+                    register, code.cast(values[v], loop.values[v].dtype, dtype)], reassociate=True)
+                for ((name, v, _), dtype), register in zip(self.kept.items(), registers)]
 
-    def _fold(self, name: str, array: int, at: Sequence[ir.Value], value: ir.Value) -> None:
+    def _fold(self, name: str, array: int, at: Sequence[Any], x: Any) -> None:
         dtype = self.loop.arrays[array][0]
-        self._store(array, at, FUNCTIONS[name](
-            Scalars(self.b, dtype), self._load(array, at), value))
-
-    def _place(
-        self, array: int, at: Sequence[ir.Value], where: Sequence[ir.Value] = ()
-    ) -> ir.Value:
-        """The address of an entry."""
-        dtype, strides = self.loop.arrays[array]
-        size = np.dtype(dtype).itemsize
-        return self.code.at(self.code.arrays[array], *zip(at, strides), *((w, size) for w in where))
-
-    def _load(self, array: int, at: Sequence[ir.Value], where: Sequence[ir.Value] = ()) -> ir.Value:
-        b, dtype = self.b, self.loop.arrays[array][0]
-        stored = integer(8) if dtype == "b1" else typed(dtype)
-        x = b.load(b.bitcast(self._place(array, at, where), stored.as_pointer()))
-        return b.icmp_unsigned("!=", x, stored(0)) if dtype == "b1" else x
-
-    def _store(self, array: int, at: Sequence[ir.Value], value: ir.Value,
-               where: Sequence[ir.Value] = ()) -> None:
-        b, dtype = self.b, self.loop.arrays[array][0]
-        if dtype == "b1":
-            value = b.zext(value, integer(8))
-        b.store(value, b.bitcast(self._place(array, at, where), value.type.as_pointer()))
+        self.code.store(array, at, self.code.call(
+            name, dtype, dtype, [self.code.load(array, at), x]))

@@ -22,7 +22,7 @@ from tinygrad_opt.compiler.program import address, row_major
 from tinygrad_opt.symbols import InPlace, Symbol, inside, name_of
 from tinygrad_opt.typing import Array
 
-__all__ = ["OptimizerStep", "update_loop"]
+__all__ = ["OptimizerStep", "number_loop", "update_loop"]
 
 Step: TypeAlias = tuple[Loop, list[int]]                   # a loop, and where its arrays are
 
@@ -142,8 +142,8 @@ class OptimizerStep:
                 for e, g in zip(run.entries, gradients)]
         cells = [address(run._moving) + size * i for i in range(version.size)]
         updates = [(update, where + cells)]
-        numbers = _numbers(run, version)
-        if numbers is None:
+        numbers = number_loop(run, version, version.wanted[: version.moves])
+        if not FUNCTIONS.keys() | {"load", "cast", "number"} >= {v.name for v in numbers.values}:
             self.moving.append((run, None))
             return [], copies, updates
         given = np.array([run.count + 1, run.rate, *run._fixed])
@@ -166,20 +166,16 @@ _COUNT = Loop((), (("i8", ()),), (Value("load", "i8", (0,)), Value("number", "i8
                                   Value("add", "i8", (0, 1))), ((2, 0),))
 
 
-def _numbers(run: Run, version: InPlace) -> Loop | None:
-    """What moves from step to step: of the steps done, the count at the first, the rate and the
-    options. It is refused where the rule takes another branch."""
-    name = run.pack.dtype.str[1:]
-    rate, _, *fixed = version.arguments
+def number_loop(run: Run, version: InPlace, wanted: Sequence[Symbol]) -> Loop:
+    """Numbers of a step, from the steps done, the count at the first, the rate and the options. It
+    is refused where the rule takes another branch."""
+    name, (rate, _, *fixed) = run.pack.dtype.str[1:], version.arguments
     known = {n: i for i, n in enumerate([rate, *fixed], 2)}
     values, at = Values(), dict[Symbol, int]()
     done = values.new("cast", "f8", values.new("load", "i8", 0))
     count = values.new("add", "f8", done, values.new("load", "f8", 1))
-    moving = version.wanted[: version.moves]
-    for s in inside([*moving, *(s for s, _ in version.conditions)]):
+    for s in inside([*wanted, *(s for s, _ in version.conditions)]):
         if s.function is not None:
-            if name_of(s.function) not in FUNCTIONS:
-                return None
             at[s] = values.new(name_of(s.function), "b1" if s.dtype == bool else "f8",
                                *[at[x] for x in s.inputs])
         elif s.name == "t":
@@ -191,8 +187,8 @@ def _numbers(run: Run, version: InPlace) -> Loop | None:
     checks = [values.new("cast" if answer else "logical_not", "b1", at[s])
               for s, answer in version.conditions]
     first = 2 + len(known)
-    stores = [(values.new("cast", name, at[s]), first + i) for i, s in enumerate(moving)]
-    arrays = (("i8", ()),) + (("f8", ()),) * (first - 1) + ((name, ()),) * version.moves
+    stores = [(values.new("cast", name, at[s]), first + i) for i, s in enumerate(wanted)]
+    arrays = (("i8", ()),) + (("f8", ()),) * (first - 1) + ((name, ()),) * len(wanted)
     return Loop((), arrays, tuple(values), tuple(stores), (), tuple(checks))
 
 
