@@ -478,7 +478,7 @@ IN_PLACE = {
     "_lstm_run": lambda n, time, size: [
         (time, n, 4 * size), (n, size), (n, size), (size, 4 * size)],
     "_lstm_back": lambda n, time, size: [
-        (time + 1, n, size), (8 * time, n, size), (size, 4 * size)],
+        (time + 1, n, size), (7 * time + 2, n, size), (size, 4 * size)],
 }
 
 

@@ -243,6 +243,7 @@ _REDUCERS: dict[Callable[..., object], Callable[..., Array]] = {
 }
 _MEANS = (np.mean, np.ndarray.mean)                        # of float16 in float32, but into an out=
 _COPIES = (np.ndarray.copy, np.ndarray.astype, np.copy)
+_RESHAPES = (np.ndarray.reshape, np.reshape, np.ndarray.ravel, np.ravel)
 
 
 def ready(call: Call, arrays: Mapping[int, Array]) -> Run:
@@ -261,6 +262,9 @@ def ready(call: Call, arrays: Mapping[int, Array]) -> Run:
         return functools.partial(kernel, *inputs, out, **attrs)
     if kernel in _COPIES:
         return functools.partial(np.copyto, out, inputs[0], casting="unsafe")
+    if kernel in _RESHAPES and out.flags.c_contiguous and not (
+            attrs or any(isinstance(x, str) for x in inputs)):         # of another order
+        return functools.partial(np.copyto, out.reshape(inputs[0].shape), inputs[0])
     if kernel is np.ndarray.dot and out.flags.c_contiguous:
         return functools.partial(kernel, *inputs, out)
     if kernel is np.dot and out.flags.c_contiguous and isinstance(inputs[0], np.ndarray):

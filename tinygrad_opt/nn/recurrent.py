@@ -7,8 +7,6 @@ cell runs a whole batch of sequences, in one operation.
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -23,7 +21,7 @@ from tinygrad_opt.nn.linear import linear
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.nn.parameters import as_input, check_bias, parameter, positive
 from tinygrad_opt.tensor import Tensor, apply
-from tinygrad_opt.typing import Array, ArrayLike, DTypeLike, Seed, Shape
+from tinygrad_opt.typing import Array, ArrayLike, DTypeLike, Seed
 
 # ---- what gated cells compute --------------------------------------------------------------------
 
@@ -140,9 +138,9 @@ lstm_hidden_state = ops.op(
 
 # What a layer computes of a whole batch, in one operation: `a` is x @ W_ih and the biases for all
 # steps, (time, n, gates · hidden). Both passes are written twice, step by step, as they are
-# recorded, and in place: there the gates of a step lie one behind the other, all calls but the
-# products are on arrays of one shape without gaps, and what does not depend on the gradients of
-# later steps is computed for all steps at once. The gradient of W_hh is one product of all steps.
+# recorded, and in place: there the gates of a step lie one behind the other, and all calls but
+# the products are on arrays of one shape without gaps, which NumPy is fastest at. The gradient of
+# W_hh is one product of all steps.
 
 
 def _of_one_dtype(*arrays: Array) -> list[Array]:
@@ -156,9 +154,9 @@ def _by_gate(rows: Array, count: int) -> Array:
     return rows.reshape((*rows.shape[:-1], count, rows.shape[-1] // count)).swapaxes(-2, -3)
 
 
-def _spread(numbers: Sequence[float], shape: Shape, dtype: np.dtype) -> Array:
-    """A number for each gate, as often as the gate has entries."""
-    return np.repeat(np.array(numbers, dtype), math.prod(shape)).reshape((len(numbers), *shape))
+def _rows(x: Array) -> Array:
+    """Each row as one item, which NumPy copies at once."""
+    return x.view((np.void, x.shape[-1] * x.itemsize))
 
 
 def _last_of_each_step_by_step(made: Array, *end: Array, count: int) -> Array:
@@ -349,17 +347,19 @@ def _gru_vjps(
 
 
 def _lstm_step_by_step(a: Array, h: Array, c: Array, w: Array) -> Array:
-    """Of each step i, f, g and o, then i g and f c, then tanh c' and h': (8 · time, n, hidden)."""
-    made = []
+    """All states h from the first on, and the last c'; behind them, from the last step to the
+    first, i, o and f, and what each is multiplied by: g, tanh c' and c. (7 · time + 2, n, hidden).
+    """
+    states, made = [h], list[Array]()
     for t in range(a.shape[0]):
         gates, g, o = _lstm_parts(a[t] + kernels.matmul(h, w))
         i, f = _parts(gates, 2)
-        ig, fc = i * g, f * c
-        c = ig + fc
-        curved = np.tanh(c)
-        h = o * curved
-        made += [i, f, g, o, ig, fc, curved, h]
-    return np.stack(made)
+        after = i * g + f * c
+        curved = np.tanh(after)
+        made = [i, o, f, g, curved, c, *made]
+        c, h = after, o * curved
+        states.append(h)
+    return np.stack([*states, c, *made])
 
 
 @kernels.primitive(_lstm_step_by_step, like=False)
@@ -369,40 +369,48 @@ def _lstm_run(
     """The same in place, with one tanh for all gates."""
     a, h, c, w = _of_one_dtype(a, h, c, w)
     (time, n, width), size = a.shape, len(w)
-    out = np.empty((8 * time, n, size), a.dtype) if out is None else out
-    scale, shift = (_spread(numbers, (n, size), a.dtype)
-                    for numbers in ([0.5, 0.5, 1, 0.5], [0.5, 0.5, 0, 0.5]))
-    sums, cell = np.empty((n, width), a.dtype), np.empty((n, size), a.dtype)
-    by_gate = _by_gate(sums, 4)
-    h, c = np.broadcast_to(h, cell.shape), np.broadcast_to(c, cell.shape)
-    for x, made in zip(a, out.reshape((time, 8, n, size))):
-        gates, (i, f, g, o, ig, fc, curved, state) = made[:4], made
+    out = np.empty((7 * time + 2, n, size), a.dtype) if out is None else out
+    states, cells = out[:time + 1], out[time + 1::6][::-1]
+    steps = out[time + 2:].reshape((time, 6, n, size))[::-1]
+    sums, (ig, fc) = np.empty((n, width), a.dtype), np.empty((2, n, size), a.dtype)
+    by_gate, half = _rows(_by_gate(sums, 4)), np.array(0.5, a.dtype)
+    i_and_o, f_and_g = by_gate[::3], by_gate[1:3]
+    do.positive(h, states[0])
+    do.positive(c, cells[0])
+    for x, step, rows, h, state, cell in zip(
+            a, steps, _rows(steps), states, states[1:], cells[1:]):
+        sigmoids, gates, (i, o, f, g, curved, c) = step[:3], step[:4], step
         do.dot(h, w, sums)
         do.add(sums, x, sums)
-        do.multiply(by_gate, scale, gates)
+        do.copyto(rows[:2], i_and_o)
+        do.copyto(rows[2:4], f_and_g)
+        do.multiply(sigmoids, half, sigmoids)
         do.tanh(gates, gates)
-        do.multiply(gates, scale, gates)
-        do.add(gates, shift, gates)
-        c = do.add(do.multiply(i, g, ig), do.multiply(f, c, fc), cell)
-        h = do.multiply(o, do.tanh(c, curved), state)
+        do.multiply(sigmoids, half, sigmoids)
+        do.add(sigmoids, half, sigmoids)
+        do.multiply(i, g, ig)
+        do.multiply(f, c, fc)
+        do.add(ig, fc, cell)
+        do.tanh(cell, curved)
+        do.multiply(o, curved, state)
     return out
 
 
 def _lstm(a: Array, h: Array, c: Array, w: Array, shared: Array | None = None) -> Array:
     """h' = o tanh c' for each step, with c' = i g + f c; behind them the last c'."""
     made = _lstm_run(a, h, c, w) if shared is None else shared
-    return _last_of_each(made, made[-4] + made[-3], count=8)
+    return made[1:a.shape[0] + 2]
 
 
 def _lstm_back_step_by_step(d: Array, made: Array, w: Array) -> Array:
     """∂L/∂a of each step, and behind them ∂L/∂c four times over: (time + 1, n, 4 · hidden)."""
     arrived: list[Array] = []
-    dc = d[-1]
-    for t in range(d.shape[0] - 2, -1, -1):
-        step = made[8 * t:8 * t + 8]
-        i, f, g, o, ig, fc, curved, h = (step[k] for k in range(8))
+    dc, time = d[-1], d.shape[0] - 1
+    for t in range(time - 1, -1, -1):
+        i, o, f, g, curved, c = (made[7 * time - 6 * t - 4 + k] for k in range(6))
+        ig, h, fc = i * g, o * curved, f * c
         dh = d[t] + kernels.matmul(arrived[-1], kernels.mT(w)) if arrived else d[t]
-        dc = dc + dh * (o - h * curved)                                # o (1 − tanh² c)
+        dc = dc + dh * (o - h * curved)                                # o (1 − tanh² c')
         arrived.append(np.concatenate([
             dc * (ig - ig * i), dc * (fc - fc * f), dc * (i - ig * g), dh * (h - h * o)], axis=-1))
         dc = dc * f
@@ -417,23 +425,32 @@ def _lstm_back(
     d, made, w = _of_one_dtype(d, made, w)
     time, n, size = len(d) - 1, *d.shape[1:]
     out = np.empty((time + 1, n, 4 * size), d.dtype) if out is None else out
-    i, f, g, o, ig, fc, curved, h = made.reshape((time, 8, n, size)).swapaxes(0, 1)
-    slopes, to_c = np.empty((time, 4, n, size), made.dtype), np.empty((time, n, size), made.dtype)
-    for slope, x, y, z in zip(slopes.swapaxes(0, 1), (ig, fc, i, h), (ig, fc, ig, h), (i, f, g, o)):
-        do.subtract(x, do.multiply(y, z, to_c), slope)
-    do.subtract(o, do.multiply(h, curved, to_c), to_c)
-    dh, dc, product, part = np.empty((4, n, size), made.dtype)
+    steps = made[time + 2:].reshape((time, 2, 3, n, size))[::-1]
+    products, slopes = np.empty((2, 3, n, size), d.dtype)
+    two_products, two_slopes, (first, second, third) = products[:2], slopes[:2], slopes
+    da, (dh, dc) = np.empty((4, n, size), d.dtype), np.empty((2, n, size), d.dtype)
+    (di, df, dg, do_), rows, by_gate, back = da, _rows(da), _rows(_by_gate(out, 4)), w.T
     do.positive(d[-1], dc)
     do.positive(d[-2], dh)
     for t in range(time - 1, -1, -1):
-        by_gate = _by_gate(out[t], 4)
-        do.add(dc, do.multiply(dh, to_c[t], part), dc)
-        do.multiply(dc, slopes[t, :3], by_gate[:3])
-        do.multiply(dh, slopes[t, 3], by_gate[3])
-        do.multiply(dc, f[t], dc)
+        sigmoids, others = steps[t]
+        do.multiply(sigmoids, others, products)
+        do.multiply(two_products, others[:2], two_slopes)              # for g and tanh c'
+        do.subtract(sigmoids[:2], two_slopes, two_slopes)
+        do.multiply(dh, second, second)
+        do.add(dc, second, dc)
+        do.multiply(dc, first, dg)
+        do.multiply(products, sigmoids, slopes)                        # for i, o and f
+        do.subtract(products, slopes, slopes)
+        do.multiply(dc, first, di)
+        do.multiply(dh, second, do_)
+        do.multiply(dc, third, df)
+        do.copyto(by_gate[t], rows)
+        do.multiply(dc, sigmoids[2], dc)
         if t:
-            do.add(d[t - 1], do.dot(out[t], w.T, product), dh)
-    do.positive(dc, _by_gate(out[time], 4))
+            do.dot(out[t], back, dh)
+            do.add(d[t - 1], dh, dh)
+    do.copyto(by_gate[time], _rows(dc))
     return out
 
 
@@ -442,9 +459,9 @@ def _lstm_vjps(
 ) -> list[Array]:
     made = _lstm_run(a, h, c, w) if shared is None else shared
     back = _lstm_back(d, made, w)
-    da = back[:-1]
+    da, before = back[:-1], made[:a.shape[0]]
     return [da, kernels.matmul(da[0], kernels.mT(w)), back[-1, :, :w.shape[0]],
-            _weight_gradient(h, out[:-1], da)]
+            kernels.mT(kernels.as_rows(before)) @ kernels.as_rows(da)]
 
 
 rnn = ops.op("RNN", _rnn, joint=_rnn_vjps)
