@@ -19,7 +19,7 @@ from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.hints import answers
 from tinygrad_opt.nn.init import Init
 from tinygrad_opt.nn.module import Module
-from tinygrad_opt.nn.parameters import as_input, positive, weight_and_bias
+from tinygrad_opt.nn.parameters import as_input, is_whole, positive, weight_and_bias
 from tinygrad_opt.recording import composite
 from tinygrad_opt.tensor import Tensor, apply
 from tinygrad_opt.typing import Array, ArrayLike, DTypeLike, Seed, Shape, Size
@@ -67,9 +67,8 @@ def _slid(
     """Every window of a padded input; an input that is too small is an error that says so."""
     axes = len(size)
     if x.ndim != axes + 2:
-        letters = ", ".join(("n", "channels", "height", "width") if axes == 2 else
-                            ("n", "channels", "length"))
-        raise ShapeError(f"{name} needs shape ({letters}), got {x.shape}")
+        places = "length" if axes == 1 else "height, width"
+        raise ShapeError(f"{name} needs shape (n, channels, {places}), got {x.shape}")
     if any(n + 2 * p < k for n, p, k in zip(x.shape[2:], padding, size)):
         raise ShapeError(f"{name}: a window of {size} does not fit into {x.shape[2:]}"
                          f" with padding {padding}")
@@ -82,9 +81,7 @@ def _slid(
 def _per_axis(name: str, axes: int, value: Size, least: int = 1) -> tuple[int, ...]:
     """One whole number for each axis, from one for all or one for each."""
     values = tuple(value) if isinstance(value, Iterable) else (value,) * axes
-    if len(values) != axes or any(
-        isinstance(v, bool) or not isinstance(v, int | np.integer) or v < least for v in values
-    ):
+    if len(values) != axes or not all(is_whole(v, least) for v in values):
         cure = "; at stride 1 that is kernel // 2" if str(value) == "same" else ""
         raise ValueError(f"{name} needs {axes} whole numbers of at least {least}, got {value!r}"
                          + cure)
@@ -234,12 +231,11 @@ class _Conv(Module):
 
     def _options(self) -> str:
         out, channels, *size = self.weight.shape
-        text = f"{channels}, {out}, {'×'.join(map(str, size))}"
-        if any(s != 1 for s in self.stride):
-            text += f", stride={'×'.join(map(str, self.stride))}"
-        if any(self.padding):
-            text += f", padding={'×'.join(map(str, self.padding))}"
-        return text if self.bias is not None else f"{text}, bias=False"
+        options = [f"{channels}, {out}, {'×'.join(map(str, size))}"]
+        for name, values, usual in (("stride", self.stride, 1), ("padding", self.padding, 0)):
+            if any(v != usual for v in values):
+                options.append(f"{name}={'×'.join(map(str, values))}")
+        return ", ".join(options if self.bias is not None else [*options, "bias=False"])
 
 
 class Conv1d(_Conv):

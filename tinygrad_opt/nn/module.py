@@ -303,20 +303,10 @@ class Module:
         if own:
             unrepeatable(captured_write, next(iter(own.values())))
         values = {path: asarray(values_of(x)) for path, x in state.items()}
-        problems = [f"{path} is missing" for path in own if path not in values]
+        problems = [*_misfits(own, values)]
         problems += [f"{path} is not known here"
                      + isinstance(state[path], Mapping) * f": is state[{path!r}] meant?"
                      for path in values if path not in own]
-        written: dict[int, str] = {}
-        for path in [path for path in own if path in values]:
-            target, value = values_of(own[path]), values[path]
-            if value.shape != target.shape:
-                problems.append(f"{path} has shape {value.shape}, here it is {target.shape}")
-            elif not np.can_cast(value.dtype, target.dtype, "same_kind"):
-                problems.append(f"{path} holds {value.dtype}, here it is {target.dtype}")
-            first = written.setdefault(id(own[path]), path)
-            if first != path and not np.array_equal(value, values[first], equal_nan=True):
-                problems.append(f"{path} and {first} are one parameter here, but differ")
         if problems:
             raise CheckpointError(
                 f"the state does not fit this {type(self).__name__}: {'; '.join(problems)}."
@@ -680,6 +670,22 @@ def _table(things: Iterable[tuple[str, Held]]) -> dict[str, Held]:
         if table.setdefault(path, x) is not x:
             raise ValueError(f"two different things are both called {path!r}: rename a dict key")
     return table
+
+
+def _misfits(own: Mapping[str, Any], values: Mapping[str, np.ndarray]) -> Iterator[str]:
+    """What keeps a state from taking over other values."""
+    first: dict[int, str] = {}
+    for path, x in own.items():
+        if path not in values:
+            yield f"{path} is missing"
+            continue
+        target, value, other = values_of(x), values[path], first.setdefault(id(x), path)
+        if value.shape != target.shape:
+            yield f"{path} has shape {value.shape}, here it is {target.shape}"
+        elif not np.can_cast(value.dtype, target.dtype, "same_kind"):
+            yield f"{path} holds {value.dtype}, here it is {target.dtype}"
+        if other != path and not np.array_equal(value, values[other], equal_nan=True):
+            yield f"{path} and {other} are one parameter here, but differ"
 
 
 def _each_once(table: dict[str, Held]) -> dict[str, Held]:

@@ -397,15 +397,15 @@ def batch_norm(
         raise ShapeError(f"batch norm needs shape (n, {channels}, ...), got {x.shape}")
     along = (-1,) + (1,) * (x.ndim - 2)                    # (channels,) along axis 1
     weight, bias = (p if p is None or x.ndim == 2 else p.reshape(along) for p in (weight, bias))
-    if training or mean is None or var is None:
-        if x.size <= x.shape[1]:
-            raise ShapeError(f"batch norm needs more than one value per channel to train on, got"
-                             f" shape {x.shape}. Call model.eval() to use the running statistics.")
-        if mean is not None and var is not None:
-            effect(_follow, x._array, mean, var, momentum)  # a captured step follows too
-        return _affine_of(standardize, x, weight, bias, axis=_all_but_channels(x), eps=eps)
-    x = x - mean.reshape(along)                            # both are asked anew at each replay
-    return _affine_of(ops.multiply, x, weight, bias, answer(_inverse_root, var, eps, along))
+    if not training and mean is not None and var is not None:
+        x = x - mean.reshape(along)                        # both are asked anew at each replay
+        return _affine_of(ops.multiply, x, weight, bias, answer(_inverse_root, var, eps, along))
+    if x.size <= x.shape[1]:
+        raise ShapeError(f"batch norm needs more than one value per channel to train on, got"
+                         f" shape {x.shape}. Call model.eval() to use the running statistics.")
+    if mean is not None and var is not None:
+        effect(_follow, x._array, mean, var, momentum)     # a captured step follows too
+    return _affine_of(standardize, x, weight, bias, axis=_all_but_channels(x), eps=eps)
 
 
 def _inverse_root(var: np.ndarray, eps: float, shape: tuple[int, ...]) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import operator
 
 import numpy as np
 
@@ -59,13 +58,14 @@ def as_input(x: ArrayLike, like: object = None) -> Tensor:
     return x.astype(dtype) if type(x) is Tensor else Tensor(x, dtype=dtype)
 
 
+def is_whole(n: object, least: int = 1) -> bool:
+    """Whether it is a whole number of at least so much; True is none."""
+    return isinstance(n, int | np.integer) and not isinstance(n, bool) and bool(n >= least)
+
+
 def positive(owner: str, **sizes: int) -> tuple[int, ...]:
     """The sizes as ints, checked to be at least 1."""
     for name, n in sizes.items():
-        try:
-            ok = not isinstance(n, bool) and operator.index(n) >= 1
-        except TypeError:
-            ok = False
-        if not ok:
+        if not is_whole(n):
             raise ValueError(f"{owner}: {name} must be a positive integer, got {n!r}")
-    return tuple(operator.index(n) for n in sizes.values())
+    return tuple(map(int, sizes.values()))

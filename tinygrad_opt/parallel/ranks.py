@@ -349,16 +349,14 @@ class RankRun(Run):
     def _begin(self) -> None:
         """Start from the same numbers, those of rank 0, once it is sure that they fit."""
         ranks, comm = self.ranks, self.ranks.comm
-        ranks.compare("parameters", {
-            name: f"{p.dtype} {p.shape}, trained: {p.requires_grad}"
-            for name, p in self.parameters.items()})
         ranks.compare("training", {
             "the optimizer": type(self.optimizer).__name__, "compile": self.compile,
             "the loss": getattr(self.loss_function, "__qualname__", "an object"), "the samples": [
                 (a.shape, str(a.dtype)) for a in self.data], "batch_size": self.batch_size,
             "accumulate": self.accumulate, "epochs": self.epochs, "every": ranks.every,
             "bits": ranks.bits, "metrics": [*self.metrics],
-            "validation": self.validation is not None})
+            "validation": self.validation is not None,
+            "what is frozen": [n for n, p in self.parameters.items() if not p.requires_grad]})
         ranks.broadcast(self.parameters)
         buffers, state, self.history.seed = comm.bcast(
             (self._buffers(), self.optimizer.state_dict(), self.history.seed))
