@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from tinygrad_opt.data.arguments import samples
+from tinygrad_opt.data import minibatches
 from tinygrad_opt.errors import install
 from tinygrad_opt.optim import Optimizer
 from tinygrad_opt.optim.reduction import Layout
@@ -193,7 +193,7 @@ class Ranks:
         -------
         ndarray, or tuple of ndarray
         """
-        parts = tuple(a[self._span(0, len(a))] for a in map(np.asarray, arrays))
+        parts = tuple(a[self._span(len(a))] for a in map(np.asarray, arrays))
         return parts[0] if len(parts) == 1 else parts
 
     def broadcast(self, params: Mapping[str, Tensor]) -> None:
@@ -250,10 +250,9 @@ class Ranks:
         """The training run of `fit`."""
         return RankRun(self, **given)
 
-    def _span(self, start: int, stop: int) -> slice:
-        """Which of the places from start to stop are this rank's."""
-        n = stop - start
-        return slice(start + n * self.rank // self.size, start + n * (self.rank + 1) // self.size)
+    def _span(self, n: int) -> slice:
+        """Which of n places are this rank's."""
+        return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
 
     def _add(self, values: Array) -> None:
         """The sum over ranks, in place; MPI adds no float16, and only what lies side by side."""
@@ -370,13 +369,10 @@ class RankRun(Run):
 
     def _batches(self, rng: np.random.Generator | None) -> Iterator[Pair]:
         x, y = self.data
-        n = samples(x, y)
-        order = None if rng is None else rng.permutation(n)
-        for start in range(0, n, self.batch_size):
-            stop = min(start + self.batch_size, n)
-            self._whole, mine = stop - start, self.ranks._span(start, stop)
-            rows = mine if order is None else order[mine]
-            yield x[rows], y[rows]
+        for rows in minibatches(
+                np.arange(len(x)), None, self.batch_size, shuffle=rng is not None, rng=rng):
+            self._whole, mine = len(rows), rows[self.ranks._span(len(rows))]
+            yield x[mine], y[mine]
 
     def _train_on(self, x: Array, y: Array, rows: int, means: Means) -> float:
         self.batch = x, y

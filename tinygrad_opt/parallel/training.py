@@ -11,6 +11,7 @@ import numpy as np
 
 from tinygrad_opt import nn, optim
 from tinygrad_opt.compiler import compile as captured
+from tinygrad_opt.data import minibatches
 from tinygrad_opt.nn import init
 from tinygrad_opt.parallel.trials import Settings, drawing_from
 from tinygrad_opt.tensor import Tensor
@@ -159,11 +160,9 @@ class Training:
         n = len(x)
         with np.errstate(all="ignore"):
             for epoch in range(1, made[0].epochs + 1):
-                orders = np.stack([
-                    np.random.default_rng([one.seed, epoch]).permutation(n) if size < n
-                    else np.arange(n) for one in made])
-                for start in range(0, n, size):
-                    rows = orders[:, start : start + size]
+                orders = [minibatches(np.arange(n), None, size, shuffle=size < n,
+                                      rng=[one.seed, epoch]) for one in made]
+                for rows in map(np.stack, zip(*orders)):
                     step(x[rows], y[rows])
             return [self._measured(model) for model in nn.unstack(many)]
 

@@ -455,8 +455,8 @@ class _Log:
         self.path = path
         text = path.read_bytes() if path is not None and path.exists() else b""
         lines = [*_lines(text, path)]
-        self.trials = [Trial(**line) for line in lines if "seed" not in line]
-        known = next((line["seed"] for line in lines if "seed" in line), None)
+        self.trials = [line for line in lines if isinstance(line, Trial)]
+        known = next((line for line in lines if isinstance(line, int)), None)
         if known is not None and seed not in (None, known):
             raise ValueError(f"{path} is the log of a sweep with seed {known}, not {seed}")
         self.seed = cast(int, np.random.SeedSequence(seed if known is None else known).entropy)
@@ -489,30 +489,23 @@ class _Log:
             self._begin = ""
 
 
-def _lines(text: bytes, path: Path | None) -> Iterator[dict[str, Any]]:
-    """The lines of a log, but for those that a kill has cut short."""
+def _lines(text: bytes, path: Path | None) -> Iterator[int | Trial]:
+    """The seed and the trials of a log, without lines that a kill has cut short."""
     for number, line in enumerate(text.split(b"\n"), 1):
         try:
             found = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        if not _is_line(found):
-            raise CheckpointError(f"{path} is no log of a sweep: see line {number}")
-        yield found
-
-
-def _is_line(line: object) -> bool:
-    """Whether this stands in a log: the seed, or all that is known of a trial."""
-    if not isinstance(line, dict):
-        return False
-    if line.keys() == {"seed"}:
-        return type(line["seed"]) is int and line["seed"] >= 0
-    return (line.keys() == Trial.__dataclass_fields__.keys()
-            and type(line["number"]) is int and line["number"] >= 0
-            and isinstance(line["options"], dict) and line["status"] in ORDER
-            and isinstance(line["values"], dict) and type(line["seconds"]) in (int, float)
-            and all(type(value) is float for value in line["values"].values())
-            and isinstance(line["error"], str))
+        match found:
+            case {"seed": int(seed), **rest} if seed >= 0 and not rest:
+                yield seed
+            case {"number": int(k), "options": dict(), "status": str(status),
+                  "values": dict(values), "seconds": int() | float(), "error": str(), **rest} if (
+                    k >= 0 and status in ORDER and not rest
+                    and all(type(value) is float for value in values.values())):
+                yield Trial(**found)
+            case _:
+                raise CheckpointError(f"{path} is no log of a sweep: see line {number}")
 
 
 def _plain(value: object) -> object:
