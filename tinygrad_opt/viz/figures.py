@@ -36,10 +36,12 @@ if TYPE_CHECKING:
 
         theme: Theme
         numbers: Mapping[str, ArrayLike]
+else:                                          # names for annotations, where nothing is imported
+    Axes = Picture = object
 
 Color: TypeAlias = str | tuple[float, ...]
 
-__all__ = ["Options", "Unpack", "drawing", "legend_below", "png", "save_picture"]
+__all__ = ["Axes", "Options", "Picture", "Unpack", "drawing", "legend_below", "png", "save_picture"]
 
 POINTS = 72                                    # an inch, as SVG is drawn
 LARGE = (9.6, 4.8)                             # inches; see `drawing`
@@ -244,6 +246,22 @@ def contours(
     bar = made.colorbar(filled, ax=ax, shrink=0.9, pad=0.02, aspect=30, ticks=MaxNLocator(5))
     bar.outline.set_visible(False)
     return bar
+
+
+def panels(
+    made: Figure, count: int, columns: int, heights: Sequence[float] | None = None
+) -> list[Axes]:
+    """So many axes, row after row; what is left of the last row stays empty."""
+    rows = -(-count // columns)
+    axes = [*made.subplots(rows, columns, squeeze=False, height_ratios=heights).flat]
+    for ax in axes[count:]:
+        ax.set_axis_off()
+    return axes[:count]
+
+
+def letters_on(color: Sequence[float]) -> str:
+    """Black or white, whichever can be read on a colour."""
+    return "#000000" if np.dot(color[:3], [0.3, 0.59, 0.11]) > 0.5 else "#FFFFFF"
 
 
 def ordered(n: int, theme: Theme) -> list[Color]:

@@ -6,15 +6,12 @@ import csv
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from tinygrad_opt.typing import ArrayLike
-from tinygrad_opt.viz.figures import Options, Unpack, shown
-
-if TYPE_CHECKING:
-    from tinygrad_opt.viz.figures import Picture
+from tinygrad_opt.viz.figures import Options, Picture, Unpack, shown
 
 __all__ = ["Table", "save_numbers", "stacked"]
 

@@ -16,14 +16,13 @@ import numpy as np
 
 from tinygrad_opt.typing import Array, ArrayLike
 from tinygrad_opt.viz.animation.moving import Part
+from tinygrad_opt.viz.figures import Options, Picture
 from tinygrad_opt.viz.html_page import in_frame
 from tinygrad_opt.viz.tables import save_numbers
 from tinygrad_opt.viz.theme import Theme
 
 if TYPE_CHECKING:
     from PIL import Image
-
-    from tinygrad_opt.viz.figures import Options, Picture
 
 __all__ = ["Film", "filmed", "save_gif"]
 

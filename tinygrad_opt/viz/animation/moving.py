@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinygrad_opt.typing import Array, ArrayLike, Unpack
+from tinygrad_opt.viz.figures import Axes
 from tinygrad_opt.viz.theme import Stroke
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
     from matplotlib.text import Text
 
 __all__ = ["Heat", "Line", "Part", "Words", "arrow", "note", "within"]

@@ -13,14 +13,11 @@ from tinygrad_opt.kernels import sigmoid, softmax
 from tinygrad_opt.recording import in_mode
 from tinygrad_opt.tensor import no_grad
 from tinygrad_opt.typing import Array, ArrayLike, Model
-from tinygrad_opt.viz.figures import Options, Unpack, drawing, legend_below, rgb
+from tinygrad_opt.viz.figures import Axes, Options, Picture, Unpack, drawing, legend_below, rgb
 from tinygrad_opt.viz.theme import CLASS_MARKERS, CLASSES, Theme
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.collections import PathCollection
-
-    from tinygrad_opt.viz.figures import Picture
 
 __all__ = ["decision_regions"]
 

@@ -5,23 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tinygrad_opt.typing import Array
 from tinygrad_opt.viz.animation.film import Film, filmed
 from tinygrad_opt.viz.animation.moving import Line, Part, Words, arrow, note, within
-from tinygrad_opt.viz.figures import Options, Unpack, drawing, legend_below, through
+from tinygrad_opt.viz.figures import Axes, Options, Picture, Unpack, drawing, legend_below, through
 from tinygrad_opt.viz.plots.surfaces import Height
 from tinygrad_opt.viz.plots.trajectories import Track, check_optimizers, pace, paced, run
 from tinygrad_opt.viz.tables import Table, stacked
 from tinygrad_opt.viz.theme import Theme
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-    from tinygrad_opt.viz.figures import Picture
 
 __all__ = ["RUNS", "START", "VIEW", "Descent", "animate_descent", "descend_1d", "outcome",
            "plot_descent", "valleys"]

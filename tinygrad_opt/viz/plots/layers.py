@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from tinygrad_opt.typing import Array, ArrayLike
-from tinygrad_opt.viz.figures import Options, Unpack, drawing
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-    from tinygrad_opt.viz.figures import Picture
+from tinygrad_opt.viz.figures import Axes, Options, Picture, Unpack, drawing
 
 __all__ = ["plot_layers"]
 

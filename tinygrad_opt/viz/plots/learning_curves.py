@@ -9,14 +9,20 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 import numpy as np
 
 from tinygrad_opt.typing import Array
-from tinygrad_opt.viz.figures import Options, Unpack, drawing, halo, legend_below, ordered
+from tinygrad_opt.viz.figures import (
+    Axes,
+    Options,
+    Picture,
+    Unpack,
+    drawing,
+    halo,
+    legend_below,
+    ordered,
+)
 from tinygrad_opt.viz.tables import stacked
 from tinygrad_opt.viz.theme import Theme, looks
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-    from tinygrad_opt.viz.figures import Picture
     from tinygrad_opt.viz.plots.layers import Finding
 
 __all__ = ["contrary", "plot_batch_sizes", "plot_batches", "plot_compare", "plot_history",

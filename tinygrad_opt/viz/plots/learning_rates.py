@@ -5,21 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
 from tinygrad_opt.data.arguments import array_of
 from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.typing import Array, ArrayLike, Loss, Model, Rate
-from tinygrad_opt.viz.figures import Options, Unpack, drawing, legend_below
+from tinygrad_opt.viz.figures import Options, Picture, Unpack, drawing, legend_below
 from tinygrad_opt.viz.plots.loss_landscape import borrowed
 from tinygrad_opt.viz.plots.trajectories import Stepper
 from tinygrad_opt.viz.tables import Table, stacked
 from tinygrad_opt.viz.theme import looks
-
-if TYPE_CHECKING:
-    from tinygrad_opt.viz.figures import Picture
 
 __all__ = ["LearningRates", "lr_find", "plot_learning_rates", "plot_schedule"]
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,11 +14,8 @@ from tinygrad_opt.data.arguments import array_of
 from tinygrad_opt.recording import in_mode, tick
 from tinygrad_opt.tensor import Tensor, no_grad
 from tinygrad_opt.typing import Array, ArrayLike, Loss, Model, Seed
-from tinygrad_opt.viz.figures import Options, Unpack, contours, drawing, halo
+from tinygrad_opt.viz.figures import Options, Picture, Unpack, contours, drawing, halo
 from tinygrad_opt.viz.tables import Table, save_numbers
-
-if TYPE_CHECKING:
-    from tinygrad_opt.viz.figures import Picture
 
 __all__ = ["Landscape", "Waypoints", "borrowed", "loss_landscape"]
 

@@ -11,11 +11,22 @@ from tinygrad_opt.data.arguments import array_of
 from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.typing import Array, ArrayLike, Model
-from tinygrad_opt.viz.figures import Options, Unpack, drawing, through
+from tinygrad_opt.viz.figures import (
+    Axes,
+    Options,
+    Picture,
+    Unpack,
+    drawing,
+    letters_on,
+    panels,
+    through,
+)
 from tinygrad_opt.viz.plots.heatmaps import reduced, shade_colors, squares
 
 if TYPE_CHECKING:
-    from tinygrad_opt.viz.figures import Picture
+    from matplotlib.image import AxesImage
+
+    from tinygrad_opt.viz.theme import Theme
 
 __all__ = ["plot_attention", "plot_confusion", "plot_gradient_flow", "plot_samples", "plot_weights"]
 
@@ -51,24 +62,17 @@ def plot_confusion(
     true, guess = np.indices(counts.shape).reshape(2, -1)
     numbers = {"true": true, "predicted": guess, "count": counts.ravel()}
     with drawing((side, side), numbers, **options) as (made, page):
-        ax, colors = made.subplots(), through([page.page, page.value])
-        ax.grid(False)
-        ax.imshow(share, cmap=colors, vmin=0, vmax=1)
-        for row, column in np.ndindex(n, n):
-            if counts[row, column]:
-                light = colors(share[row, column])[:3] @ np.array([0.3, 0.6, 0.1]) > 0.5
-                ax.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=8,
-                        color="#000000" if light else "#FFFFFF")
-        ticks = [str(name) for name in (names or range(n))]
-        ax.set_xticks(range(n), ticks)
+        ax, ticks = made.subplots(), [str(name) for name in (names or range(n))]
+        image = _cells(ax, share, ticks, ticks, page)
+        for (row, column), count in np.ndenumerate(counts):
+            if count:
+                ax.text(column, row, str(count), ha="center", va="center", fontsize=8,
+                        color=letters_on(image.cmap(share[row, column])))
         if max(map(len, ticks)) > 3:
             for tick in ax.get_xticklabels():
                 tick.set(rotation=45, ha="right", rotation_mode="anchor")
-        ax.tick_params(length=0)
-        ax.set_yticks(range(n), ticks)
         ax.set(xlabel="predicted", ylabel="true",
                title=f"{(labels == predicted).mean():.1%} right")
-        ax.spines[:].set(visible=True, color=page.grid)
     return made
 
 
@@ -106,17 +110,14 @@ def plot_samples(
         raise ShapeError(f"{len(images)} samples cannot have {len(labels)} labels.")
     order = _wrong_first(labels, predicted, array_of(given))[:count]
     wide = min(len(order), 10)
-    high = -(-len(order) // wide)
     numbers = {"sample": order, "label": labels[order], "predicted": predicted[order]}
-    size = (0.85 * wide + 0.3, 1.12 * high + 0.45)
+    size = (0.85 * wide + 0.3, 1.12 * -(-len(order) // wide) + 0.45)
     if scores is not None:
         missed = f"{(labels != predicted).sum()} of {len(labels)} wrong"
         options["title"] = ": ".join(filter(None, [options.get("title"), missed]))
     with drawing(size, numbers, **options) as (made, page):
-        axes = made.subplots(high, wide, squeeze=False).ravel()
-        for ax in axes:
+        for ax, i in zip(panels(made, len(order), wide), order):
             ax.set_axis_off()
-        for ax, i in zip(axes, order):
             ax.imshow(images[i], cmap="gray_r" if page.name == "light" else "gray",
                       interpolation="nearest")
             true, guess = (str(names[k] if names else k) for k in (labels[i], predicted[i]))
@@ -152,11 +153,9 @@ def plot_weights(
     wide = min(columns, len(drawn))
     high = [0.45 + 0.05 * min(max(map(len, drawn[i : i + wide])), 40)
             for i in range(0, len(drawn), wide)]
-    with drawing((3.4 * wide, 0.3 + sum(high) + 0.12 * len(high)), cells, **options) as (
-            made, page):
-        axes = made.subplots(len(high), wide, squeeze=False, height_ratios=high).flat
-        for ax in axes[len(drawn):]:
-            ax.set_axis_off()
+    size = (3.4 * wide, 0.3 + sum(high) + 0.12 * len(high))
+    with drawing(size, cells, **options) as (made, page):
+        axes = panels(made, len(drawn), wide, high)
         for ax, (name, values), image, largest in zip(axes, cells.items(), drawn, most):
             ax.imshow(shade_colors(page)[image], aspect="auto", interpolation="nearest")
             for cut in range(len(values), len(image), len(values)):
@@ -197,25 +196,23 @@ def plot_gradient_flow(
     low, high = (min(good) / 5, max(good) * 3) if good else (1e-8, 1.0)
     numbers: dict[str, ArrayLike] = {"parameter": list(gradients), "mean": mean, "largest": most}
     with drawing((6.4, 1.0 + 0.3 * len(mean)), numbers, **options) as (made, page):
-        ax = made.subplots()
-        ax.set(xscale="log", xlim=(low, high * 20))
+        ax, rows = made.subplots(), np.arange(len(mean))
+        value, seen = np.where(np.isfinite(mean), mean, high), (most > 0) & (most < np.inf)
+        ax.barh(rows, value, height=0.65, color=page.gradient, log=True)
+        ax.vlines(most[seen], rows[seen] - 0.33, rows[seen] + 0.33, color=page.ink, linewidth=2)
         for i, gradient in enumerate(gradients.values()):
             trouble = _trouble(gradient, mean[i], most[i])
-            value = mean[i] if np.isfinite(mean[i]) else high
-            ax.barh(i, max(value - low, 0), left=low, height=0.65, color=page.gradient)
-            if 0 < most[i] < np.inf:
-                ax.plot([most[i]] * 2, [i - 0.33, i + 0.33], color=page.ink, linewidth=2)
             if trouble:
                 ax.barh(i, high - low, left=low, height=0.8, fill=False, edgecolor=page.alarm,
                         linewidth=1.6)
             ax.annotate(trouble or f"{mean[i]:.2g}, {most[i]:.2g}",
-                        (high if trouble else max(most[i], value), i), xytext=(6, 0),
+                        (high if trouble else max(most[i], value[i]), i), xytext=(6, 0),
                         textcoords="offset points", va="center", fontsize=8.5,
                         color=page.alarm if trouble else page.text,
                         fontweight="bold" if trouble else "normal")
-        ax.set_yticks(range(len(mean)), list(gradients))
-        ax.invert_yaxis()
-        ax.set(xlabel="|gradient|: mean (bar) and largest (line)")
+        ax.set_yticks(rows, list(gradients))
+        ax.set(xlabel="|gradient|: mean (bar) and largest (line)", xlim=(low, high * 20),
+               ylim=(len(rows) - 0.5, -0.5))
         ax.grid(False, axis="y")
     return made
 
@@ -256,30 +253,35 @@ def plot_attention(
     head, look, seen = np.indices(p.shape).reshape(3, -1)
     numbers = {"head": head, "from": look, "to": seen, "weight": p.ravel()}
     wide = min(columns, len(p))
-    high = -(-len(p) // wide)
-    side = [max(1.5, 0.17 * n + 0.5) for n in p.shape[1:]]
-    with drawing((side[1] * wide + 0.7, (side[0] + 0.2) * high + 0.25), numbers, **options) as (
-            made, page):
-        axes = made.subplots(high, wide, squeeze=False).ravel()
-        for ax in axes[len(p):]:
-            ax.set_axis_off()
-        for i, (ax, cells) in enumerate(zip(axes, p)):
-            ax.grid(False)
-            image = ax.imshow(cells, cmap=through([page.page, page.value]), vmin=0, vmax=1)
-            ax.set_xticks(range(len(names[1])), names[1])
-            ax.set_yticks(range(len(names[0])), names[0])
-            ax.tick_params(length=0)
-            ax.spines[:].set(visible=True, color=page.grid)
+    down, across = (max(1.5, 0.17 * n + 0.5) for n in p.shape[1:])
+    size = (across * wide + 0.7, (down + 0.2) * -(-len(p) // wide) + 0.25)
+    with drawing(size, numbers, **options) as (made, page):
+        axes = panels(made, len(p), wide)
+        for i, (ax, weight) in enumerate(zip(axes, p)):
+            image = _cells(ax, weight, names[0], names[1], page)
             if len(p) > 1:
                 ax.set_title(f"head {i + 1}")
         made.supxlabel("looks at", fontsize=9)
         made.supylabel("from", fontsize=9)
-        made.colorbar(image, ax=list(axes), shrink=0.8, aspect=25, pad=0.02,
+        made.colorbar(image, ax=made.axes, shrink=0.8, aspect=25, pad=0.02,
                       ticks=[0, 0.5, 1]).outline.set_visible(False)
     return made
 
 
 # ---- details -------------------------------------------------------------------------------------
+
+
+def _cells(
+    ax: Axes, shares: Array, rows: Sequence[str], columns: Sequence[str], page: Theme
+) -> AxesImage:
+    """A matrix of shares, from the page's colour to that of values, with names at its sides."""
+    image = ax.imshow(shares, cmap=through([page.page, page.value]), vmin=0, vmax=1)
+    ax.grid(False)
+    ax.set_xticks(range(len(columns)), columns)
+    ax.set_yticks(range(len(rows)), rows)
+    ax.tick_params(length=0)
+    ax.spines[:].set(visible=True, color=page.grid)
+    return image
 
 
 def _trouble(gradient: object, mean: float, most: float) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,7 +14,9 @@ from tinygrad_opt.typing import Array, ArrayLike
 from tinygrad_opt.viz.animation.film import Film, filmed
 from tinygrad_opt.viz.animation.moving import Line, Part, Words, arrow, note, within
 from tinygrad_opt.viz.figures import (
+    Axes,
     Options,
+    Picture,
     Unpack,
     contours,
     drawing,
@@ -28,11 +29,6 @@ from tinygrad_opt.viz.plots.surfaces import Surface, SurfaceLike, surface
 from tinygrad_opt.viz.plots.trajectories import Track, check_optimizers, paced, run
 from tinygrad_opt.viz.tables import Table, stacked
 from tinygrad_opt.viz.theme import Stroke, looks
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-    from tinygrad_opt.viz.figures import Picture
 
 __all__ = ["Race", "animate_race", "follow", "plot_race", "race"]
 

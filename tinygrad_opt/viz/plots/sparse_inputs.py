@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tinygrad_opt.markup import aligned
 from tinygrad_opt.typing import Array, Seed
-from tinygrad_opt.viz.figures import Options, Unpack, drawing, legend_below, ordered
+from tinygrad_opt.viz.figures import Options, Picture, Unpack, drawing, legend_below, ordered
 from tinygrad_opt.viz.plots.trajectories import Updates, check_optimizers, unbound
 from tinygrad_opt.viz.tables import Table, stacked
 from tinygrad_opt.viz.theme import CLASS_MARKERS
-
-if TYPE_CHECKING:
-    from tinygrad_opt.viz.figures import Picture
 
 __all__ = ["SparseRun", "learn_sparse", "plot_sparse"]
 

@@ -10,13 +10,10 @@ import numpy as np
 
 from tinygrad_opt.errors import nearest
 from tinygrad_opt.typing import Array
-from tinygrad_opt.viz.figures import Options, Unpack, drawing, ordered, through
+from tinygrad_opt.viz.figures import Options, Picture, Unpack, drawing, letters_on, ordered, through
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-    from tinygrad_opt.viz.figures import Picture
-    from tinygrad_opt.viz.theme import Theme
+    from matplotlib.colors import Normalize
 
 __all__ = ["plot_heat_map", "plot_parallel_coordinates"]
 
@@ -56,48 +53,36 @@ def plot_heat_map(
     if not across:
         raise ValueError("a heat map needs an option that differs between trials")
     columns, lines = (_levels(row.get(name, "") for row in rows) for name in (across, down))
-    found: dict[tuple[str, str], list[float]] = {}         # values by line and column
+    best = np.full((len(lines), len(columns)), math.nan)
+    tried = np.zeros(best.shape, bool)
+    better = np.fmin if mode == "min" else np.fmax         # of a number and nan, the number
     for row in rows:
-        cell = repr(row.get(down, "")), repr(row.get(across, ""))
-        found.setdefault(cell, []).append(_value(row, by))
-    cells = [[found.get((repr(line), repr(column)), []) for column in columns] for line in lines]
-    better = min if mode == "min" else max
-    best = np.array([[better(filter(math.isfinite, values), default=math.nan) for values in line]
-                     for line in cells])
+        cell = tuple([*map(repr, levels)].index(repr(row.get(name, "")))
+                     for levels, name in ((lines, down), (columns, across)))
+        best[cell], tried[cell] = better(best[cell], _value(row, by)), True
     numbers = {across: np.tile(_text(columns), len(lines)), by: best.ravel()}
     if down:
         numbers[down] = np.repeat(_text(lines), len(columns))
     usual = (max(3.4, 1.8 + 0.75 * len(columns)), max(1.9, 1.3 + 0.5 * len(lines)))
     with drawing(usual, numbers, **options) as (made, page):
-        ax = made.subplots()
-        shown, scale = _scaled(best)
+        ax, norm = made.subplots(), _norm(best)
         colors = through(ordered(5, page)[:: 1 if mode == "min" else -1])
-        image = ax.imshow(shown, cmap=colors, aspect="auto")
-        _write_cells(ax, image.to_rgba(shown), best, cells, page)
+        ax.imshow(best, cmap=colors, norm=norm, aspect="auto")
+        for (i, j), value in np.ndenumerate(best):
+            if math.isfinite(value):
+                ax.text(j, i, f"{value:.3g}", ha="center", va="center", fontsize=8,
+                        color=letters_on(colors(norm(value))))
+            elif tried[i, j]:                              # no trial came to a number
+                ax.text(j, i, "×", ha="center", va="center", fontsize=12, color=page.alarm)
         ax.set(xticks=range(len(columns)), xticklabels=_text(columns), xlabel=across)
         ax.set(yticks=range(len(lines)), yticklabels=_text(lines), ylabel=down)
         ax.grid(False)
         ax.spines[:].set_visible(False)
         ax.tick_params(length=0)
-        others = ", the best over " + ", ".join(rest) if rest else ""
+        others = f", the best over {', '.join(rest)}" if rest else ""
+        scale = "" if type(norm).__name__ == "Normalize" else ", colours by logarithm"
         ax.set_title(f"{by}{others}{scale}", fontsize=9)
     return made
-
-
-def _write_cells(
-    ax: Axes, colors: Array, best: Array, cells: Sequence[Sequence[object]], page: Theme
-) -> None:
-    """Numbers into the cells; a cross where no trial came to a number."""
-    from matplotlib.colors import to_rgb
-
-    for (i, j), value in np.ndenumerate(best):
-        if math.isfinite(value):
-            red, green, blue, _ = colors[i, j]
-            bright = 0.3 * red + 0.59 * green + 0.11 * blue > 0.5
-            ax.text(j, i, f"{value:.3g}", ha="center", va="center", fontsize=8,
-                    color="#000000" if bright else "#FFFFFF")
-        elif cells[i][j]:
-            ax.text(j, i, "×", ha="center", va="center", fontsize=12, color=to_rgb(page.alarm))
 
 
 def plot_parallel_coordinates(
@@ -126,22 +111,21 @@ def plot_parallel_coordinates(
         raise ValueError("parallel coordinates need trials with options that differ")
     columns = [_heights([row.get(name, "") for row in rows]) for name in names]
     value = np.array([_value(row, by) for row in rows])
-    lost = ~np.isfinite(value)
-    ends, ticks = _heights(np.where(lost, np.nan, value).tolist())
-    order = np.argsort(np.where(lost, np.inf, value if mode == "min" else -value)).tolist()
+    ends, ticks = _heights(value.tolist())
+    order = np.argsort(value if mode == "min" else -value, kind="stable").tolist()   # nan last
     best = order[: max(1, len(rows) // 20)]
     numbers = {name: np.array([str(row.get(name, "")) for row in rows]) for name in names}
     with drawing((max(5.0, 1.5 + 1.4 * len(names)), 3.6), numbers | {by: value},
                  **options) as (made, page):
         ax = made.subplots()
         for k, hue in [*zip(order, ordered(max(len(rows), 2), page))][::-1]:
-            heights = [column[0][k] for column in columns] + [1.12 if lost[k] else ends[k]]
-            hue = page.alarm if lost[k] else hue
-            chosen = k in best and not lost[k]
-            ax.plot(range(len(heights)), heights, color=hue, linewidth=2.6 if chosen else 1.0,
+            lost = math.isnan(value[k])
+            chosen = k in best and not lost
+            heights = [column[0][k] for column in columns] + [1.12 if lost else ends[k]]
+            ax.plot(heights, color=page.alarm if lost else hue, linewidth=2.6 if chosen else 1.0,
                     alpha=1.0 if chosen else 0.6, zorder=3 if chosen else 2,
-                    linestyle=":" if lost[k] else "-")
-            if lost[k]:
+                    linestyle=":" if lost else "-")
+            if lost:
                 ax.plot(len(names), 1.12, "x", color=page.alarm, markersize=6, zorder=4)
         for i, marks in enumerate([*(column[1] for column in columns), ticks]):
             ax.axvline(i, color=page.muted, linewidth=0.8, zorder=1)
@@ -159,16 +143,14 @@ def plot_parallel_coordinates(
 
 
 def _value(row: Mapping[str, object], by: str) -> float:
-    """What a trial came to, or nan."""
+    """What a trial came to; nan if it came to no number."""
     value = row.get(by)
-    return float(value) if isinstance(value, SupportsFloat) else math.nan
+    number = float(value) if isinstance(value, SupportsFloat) else math.nan
+    return number if math.isfinite(number) else math.nan
 
 
 def _heights(values: Sequence[Any]) -> tuple[Array, list[tuple[float, str]]]:
-    """Where values stand on an axis from 0 to 1, and what is written there.
-
-    Numbers over more than a factor of 20 stand by their logarithms, words side by side.
-    """
+    """Where values stand on an axis from 0 to 1, and what is written there; words side by side."""
     numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
     levels = _levels(v for v in values if not (isinstance(v, float) and math.isnan(v)))
     if not numeric or len(levels) < 2:
@@ -176,16 +158,11 @@ def _heights(values: Sequence[Any]) -> tuple[Array, list[tuple[float, str]]]:
         by_level = dict(zip(map(repr, levels), at.tolist()))
         return (np.array([by_level.get(repr(v), math.nan) for v in values]),
                 [*zip(at.tolist(), _text(levels))])
-    numbers = np.array(values, float)
-    low, high = float(levels[0]), float(levels[-1])
-    by_logarithm = low > 0 and high / low > 20
-    along = np.log(numbers) if by_logarithm else numbers
-    ends = np.log([low, high]) if by_logarithm else np.array([low, high])
-    marks = levels if len(levels) <= 8 else (
-        np.geomspace(low, high, 5) if by_logarithm else np.linspace(low, high, 5)).tolist()
-    where = (np.log(marks) if by_logarithm else np.array(marks, float)) - ends[0]
-    return ((along - ends[0]) / (ends[1] - ends[0]),
-            [*zip((where / (ends[1] - ends[0])).tolist(), _text(marks))])
+    norm = _norm(np.array(values, float))
+    marks: list[float] = levels if len(levels) <= 8 else [
+        *map(float, norm.inverse(np.linspace(0, 1, 5)))]
+    return (np.ma.filled(norm(values), math.nan),
+            [(float(norm(mark)), text) for mark, text in zip(marks, _text(marks))])
 
 
 def _levels(values: Iterable[Any]) -> list[Any]:
@@ -201,9 +178,10 @@ def _text(levels: Sequence[object]) -> list[str]:
     return [f"{v:.3g}" if isinstance(v, float) else str(v) for v in levels]
 
 
-def _scaled(values: Array) -> tuple[Array, str]:
-    """Values over more than a factor of 20 by their logarithms, and how that is said."""
+def _norm(values: Array) -> Normalize:
+    """A scale from 0 to 1: of numbers over more than a factor of 20 by their logarithms."""
+    from matplotlib.colors import LogNorm, Normalize
+
     seen = values[np.isfinite(values)]
-    if len(seen) and seen.min() > 0 and seen.max() > 20 * seen.min():
-        return np.log(values), ", colours by logarithm"
-    return values, ""
+    low, high = (seen.min(), seen.max()) if len(seen) else (0, 1)
+    return LogNorm(low, high) if 0 < 20 * low < high else Normalize(low, high)

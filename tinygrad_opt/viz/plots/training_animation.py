@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.typing import Array, ArrayLike, Loss, Model
 from tinygrad_opt.viz.animation.film import Film, filmed
 from tinygrad_opt.viz.animation.moving import Heat, Line, Part, Words
-from tinygrad_opt.viz.figures import Options, Unpack, drawing, matplotlib_or_error
+from tinygrad_opt.viz.figures import Axes, Options, Picture, Unpack, drawing, matplotlib_or_error
 from tinygrad_opt.viz.plots.decision_regions import (
     LEVELS,
     Plane,
@@ -27,11 +27,6 @@ from tinygrad_opt.viz.plots.decision_regions import (
 from tinygrad_opt.viz.plots.heatmaps import reduced, shade_colors, squares
 from tinygrad_opt.viz.plots.trajectories import Stepper
 from tinygrad_opt.viz.theme import Stroke
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-    from tinygrad_opt.viz.figures import Picture
 
 __all__ = ["TrainingRecorder", "animate_training"]
 

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,16 +16,13 @@ from tinygrad_opt.data.arguments import array_of
 from tinygrad_opt.markup import html_rows, html_table
 from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.typing import Array, ArrayLike, Model
-from tinygrad_opt.viz.figures import styled
+from tinygrad_opt.viz.figures import Picture, styled
 from tinygrad_opt.viz.graph.draw import draw
 from tinygrad_opt.viz.html_page import html_page
 from tinygrad_opt.viz.plots.decision_regions import class_shares, decision_regions
 from tinygrad_opt.viz.plots.learning_curves import plot_history
 from tinygrad_opt.viz.plots.models import plot_confusion, plot_samples, plot_weights
 from tinygrad_opt.viz.theme import NIGHT, theme_of
-
-if TYPE_CHECKING:
-    from tinygrad_opt.viz.figures import Picture
 
 __all__ = ["report"]
 
