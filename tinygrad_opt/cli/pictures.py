@@ -63,7 +63,7 @@ def animate(
     recorder = TrainingRecorder(learning.model, x, y, names=learning.samples.names, frames=frames)
     history = learning.run(recorder)
     film = recorder.film(**look.options())
-    last = recorder.rows[-1].numbers
+    last = recorder.rows[-1]
     print(f"loss {last['loss']:.4g}, accuracy {last['accuracy']:.4f}"
           f" after {history.epochs} epochs")
     for path in out:

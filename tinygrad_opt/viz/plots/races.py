@@ -23,12 +23,11 @@ from tinygrad_opt.viz.figures import (
     embedded,
     halo,
     legend_below,
-    styled,
 )
 from tinygrad_opt.viz.plots.surfaces import Surface, SurfaceLike, surface
 from tinygrad_opt.viz.plots.trajectories import Track, check_optimizers, paced, run
 from tinygrad_opt.viz.tables import Table, stacked
-from tinygrad_opt.viz.theme import Stroke, looks
+from tinygrad_opt.viz.theme import Stroke, Theme, looks
 
 __all__ = ["Race", "animate_race", "follow", "plot_race", "race"]
 
@@ -211,9 +210,9 @@ def plot_race(
     -------
     matplotlib.figure.Figure
     """
-    stage = _RaceStage(race, cmap, arrows, options)
-    stage.draw_paths()
-    return stage.figure
+    with drawing((9.6, 4.8), race.columns(), **options) as (made, page):
+        _Stage(race, made, page, cmap, arrows).draw_paths()
+    return made
 
 
 def animate_race(
@@ -240,33 +239,44 @@ def animate_race(
     at = paced(list(race.tracks.values()), race.surface.size, frames)
 
     def draw(options: Options) -> tuple[Picture, list[Part]]:
-        stage = _RaceStage(race, cmap, arrows, options)
-        return stage.figure, stage.parts(at)
+        with drawing((9.6, 4.8), race.columns(), **options) as (made, page):
+            return made, _Stage(race, made, page, cmap, arrows).parts(at)
     return filmed(draw, len(at), options, fps=fps, title=f"race on {race.surface.name}")
 
 
-ARROWS = ("gradient", "value")                 # colours of the theme: −gradient, the last step
-
-
-class _RaceStage:
+class _Stage:
     """The axes of a race: the map, and the heights against the steps."""
 
-    def __init__(self, race: Race, cmap: str, arrows: str | None, options: Options) -> None:
-        named = (name for name in race.tracks if name.lower().startswith((arrows or "").lower()))
-        self.race, self.arrows = race, next(named, None) if arrows else None
-        self.watched = race.tracks.get(self.arrows or "")
-        if arrows is not None and self.watched is None:
-            raise ValueError(f"no {arrows!r} took part; there were: {', '.join(race.tracks)}.")
-        with drawing((9.6, 4.8), race.columns(), **options) as (self.figure, self.theme):
-            self.looks = looks(race.tracks, self.theme)
-            self.map, self.curve = self.figure.subplots(1, 2, width_ratios=(1.25, 1))
-            self._draw_map(cmap)
-            self._draw_curve()
-            self._legend()
-            self.figure.canvas.draw()
-        self.figure.set_layout_engine("none")
+    def __init__(self, race: Race, made: Picture, page: Theme, cmap: str, arrows: str | None
+                 ) -> None:
+        self.race, self.theme, tracks = race, page, race.tracks
+        named = [name for name in tracks if arrows and name.lower().startswith(arrows.lower())]
+        if arrows is not None and not named:
+            raise ValueError(f"no {arrows!r} took part; there were: {', '.join(tracks)}.")
+        self.watched = tracks[named[0]] if named else None
+        self.map, self.curve = made.subplots(1, 2, width_ratios=(1.25, 1))
+        self._draw_map(cmap, made.get_figwidth())
+        self._draw_curve()
+        self.lines: dict[str, Stroke] = {}
+        self.stamps: dict[str, Stroke] = {}
+        for name, look in looks(tracks, page).items():
+            self.lines[name] = {"color": look.color, "linestyle": look.dashes, "linewidth": 2.0,
+                                "path_effects": halo(page), "zorder": 5}
+            self.stamps[name] = {"color": look.color, "marker": look.marker, "linestyle": "none",
+                                 "markeredgecolor": page.page, "markeredgewidth": 0.6, "zorder": 6}
+            sample = {**self.stamps[name], **self.lines[name], "path_effects": None}
+            self.map.plot([], [], **sample, markersize=6, label=name)
+        self.arrows: list[Stroke] = [
+            {"color": page.color(hue), "linewidth": 1.8, "zorder": 7, "solid_capstyle": "round"}
+            for hue in ("gradient", "value")]
+        words = (f"−gradient of {named[0]}", "its last step (momentum)") if named else ()
+        for word, stroke in zip(words, self.arrows):
+            self.map.plot([], [], **stroke, label=word)
+        legend_below(made, columns=7)
+        made.canvas.draw()
+        made.set_layout_engine("none")
 
-    def _draw_map(self, cmap: str) -> None:
+    def _draw_map(self, cmap: str, width: float) -> None:
         s, ax = self.race.surface, self.map
         start = next(iter(self.race.tracks.values())).points[0]
         x, y, z = s.grid(160)
@@ -281,7 +291,7 @@ class _RaceStage:
             base = low if abs(low) > marks[0] / 50 else 0.0
             bar.set_ticks(np.log10(marks + shift), labels=[f"{base + mark:,.4g}" for mark in marks])
         ax.set(xlim=s.x, ylim=s.y, xlabel=s.axes[0], ylabel=s.axes[1])
-        fits = min(1.0, self.figure.get_figwidth() / 9.6)   # formulas are written for that width
+        fits = min(1.0, width / 9.6)                        # formulas are written for that width
         whole = s.formula and fits > 0.7                    # smaller letters would not be read
         ax.set_title(f"{s.name}: f({', '.join(s.axes)}) = {s.formula}" if whole else s.name,
                      fontsize=9.5 * fits if whole else 9.5)
@@ -306,78 +316,55 @@ class _RaceStage:
             room = 0.06 * (np.ptp(seen) or 1)
             ax.set_ylim(seen.min() - room, seen.max() + room)
 
-    def _legend(self) -> None:
-        from matplotlib.lines import Line2D
-
-        hues = [self.theme.color(hue) for hue in ARROWS]
-        words = (f"−gradient of {self.arrows}", "its last step (momentum)")
-        legend_below(self.figure, [
-            *(Line2D([], [], label=name, **self._sample(name)) for name in self.race.tracks),
-            *(Line2D([], [], label=word, color=hue, linewidth=1.8)
-              for word, hue in zip(words, hues) if self.watched)], columns=7)
-
     def draw_paths(self) -> None:
         """All paths to their ends."""
-        with styled(self.theme):
-            for i, (name, track) in enumerate(self.race.tracks.items()):
-                stamp: Stroke = {**self._stamp(name), "linestyle": "none"}
-                for ax, points in self._lines(name):
-                    seen = within(ax, *points.T)
-                    ax.plot(*seen.T, **self._line(name), path_effects=halo(self.theme))
-                    # markers are as many steps apart on all lines, and not above each other
-                    apart = max(len(points) // 8, 1)
-                    first = apart * (i + 1) // (len(self.race.tracks) + 1)
-                    ax.plot(*seen[first::apart].T, **stamp, markersize=5.5)
-                if track.diverged is None:
-                    self.map.plot(*within(self.map, *track.points[-1:].T).T, **stamp, markersize=9)
-                else:
-                    self._mark_lost(name, track)
-            if self.watched:
-                at = paced([self.watched], self.race.surface.size, 14)[1:-1]
-                for x, y, options in self._arrows(self.watched, at):
-                    self.map.plot(x.T, y.T, **options)
+        tracks = self.race.tracks
+        for i, (name, track) in enumerate(tracks.items()):
+            stamp = self.stamps[name]
+            for ax, points in self._paths(name):
+                seen = within(ax, *points.T)
+                ax.plot(*seen.T, **self.lines[name])
+                # markers are as many steps apart on all lines, and not above each other
+                apart = max(len(points) // 8, 1)
+                first = apart * (i + 1) // (len(tracks) + 1)
+                ax.plot(*seen[first::apart].T, **stamp, markersize=5.5)
+            if track.diverged is None:
+                self.map.plot(*within(self.map, *track.points[-1:].T).T, **stamp, markersize=9)
+            else:
+                self._mark_lost(name, track)
+        if self.watched:
+            at = paced([self.watched], self.race.surface.size, 14)[1:-1]
+            for x, y, look in self._arrows(self.watched, at):
+                self.map.plot(x.T, y.T, **look)
 
     def parts(self, at: Array) -> list[Part]:
         """What moves, in frames that show the steps `at`."""
         parts: list[Part] = []
         tracks = self.race.tracks
-        with styled(self.theme):
-            for name in tracks:
-                for ax, points in self._lines(name):
-                    end, (x, y) = np.minimum(at, len(points) - 1), points.T
-                    line: Stroke = {**self._line(name), "path_effects": halo(self.theme)}
-                    stamp: Stroke = {**self._stamp(name), "linestyle": "none", "markersize": 8}
-                    parts += [Line(ax, x, y, end + 1, **line),
-                              Line(ax, x[end, None], y[end, None], **stamp)]
-            if self.watched:
-                parts += [Line(self.map, x, y, **options) for x, y, options
-                          in self._arrows(self.watched, np.minimum(at, self.watched.steps))]
-            parts.append(Part(*(line for line in self.map.lines if line.get_marker() == "*")))
-            step = note(self.curve, 0.98, 0.98, ha="right", va="top", fontsize=11)
-            lost = note(self.map, 0.02, 0.02, va="bottom", color=self.theme.alarm, fontsize=8)
+        for name in tracks:
+            head: Stroke = {**self.stamps[name], "markersize": 8}
+            for ax, points in self._paths(name):
+                end, (x, y) = np.minimum(at, len(points) - 1), points.T
+                parts += [Line(ax, x, y, end + 1, **self.lines[name]),
+                          Line(ax, x[end, None], y[end, None], **head)]
+        if self.watched:
+            parts += [Line(self.map, x, y, **look) for x, y, look
+                      in self._arrows(self.watched, np.minimum(at, self.watched.steps))]
+        parts.append(Part(*(line for line in self.map.lines if line.get_marker() == "*")))
+        step = note(self.curve, 0.98, 0.98, ha="right", va="top", fontsize=11)
+        lost = note(self.map, 0.02, 0.02, va="bottom", color=self.theme.alarm, fontsize=8)
         return [*parts, Words(step, [f"{self.race.unit} {t}" for t in at]), Words(lost, [
             ", ".join(f"{name} diverged at step {track.diverged}" for name, track in tracks.items()
                       if track.diverged is not None and track.diverged <= t) for t in at])]
 
     # ---- details ---------------------------------------------------------------------------------
 
-    def _lines(self, name: str) -> list[tuple[Axes, Array]]:
+    def _paths(self, name: str) -> list[tuple[Axes, Array]]:
         """The path on the map, of a lost run until it leaves the view, and the heights."""
         track, heights = self.race[name], self.heights[name]
         until = None if track.diverged is None else self._inside(track) + 2
         return [(self.map, track.points[:until]),
                 (self.curve, np.column_stack([np.arange(len(heights)), heights]))]
-
-    def _line(self, name: str) -> Stroke:
-        return {"color": self.looks[name].color, "linestyle": self.looks[name].dashes,
-                "linewidth": 2.0, "zorder": 5}
-
-    def _stamp(self, name: str) -> Stroke:
-        return {"color": self.looks[name].color, "marker": self.looks[name].marker, "zorder": 6,
-                "markeredgecolor": self.theme.page, "markeredgewidth": 0.6}
-
-    def _sample(self, name: str) -> Stroke:
-        return {**self._stamp(name), **self._line(name), "markersize": 6}
 
     def _mark_lost(self, name: str, track: Track) -> None:
         """Say where a run left the picture."""
@@ -398,21 +385,17 @@ class _RaceStage:
     def _arrows(self, track: Track, at: Array) -> Iterator[tuple[Array, Array, Stroke]]:
         """The direction against the gradient, and the last step, each of a length to be seen."""
         last = track.points[at] - track.points[np.maximum(at - 1, 0)]
-        for direction, hue in zip((-track.gradients[at], last), ARROWS):
+        for direction, look in zip((-track.gradients[at], last), self.arrows):
             with np.errstate(all="ignore"):
                 length = np.hypot(*(direction / self.race.surface.size).T)[:, None]
                 shown = direction / length * 0.09 * np.tanh(length / np.nanmedian(length))
-            x, y = arrow(self.map, *track.points[at].T, *np.nan_to_num(shown).T)
-            yield x, y, {"color": self.theme.color(hue), "linewidth": 1.8, "zorder": 7,
-                         "solid_capstyle": "round"}
+            yield *arrow(self.map, *track.points[at].T, *np.nan_to_num(shown).T), look
 
 
 def _floor(race: Race) -> float:
     """The height that a logarithmic scale counts from: the minimum, where it is known."""
     s = race.surface
-    if not s.log:
-        return 0.0
     values = np.concatenate([t.values for t in race.tracks.values()])
-    lowest = [*(float(s(*m)) for m in s.minima), float(values[np.isfinite(values)].min())]
-    bottom = min(lowest) if s.minima or lowest[-1] < 0 else 0.0
-    return bottom if abs(bottom) > 1e-6 else 0.0
+    lowest = float(values[np.isfinite(values)].min())
+    bottom = min([lowest, *(float(s(*m)) for m in s.minima)]) if s.minima or lowest < 0 else 0.0
+    return bottom if s.log and abs(bottom) > 1e-6 else 0.0

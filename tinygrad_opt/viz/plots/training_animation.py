@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.typing import Array, ArrayLike, Loss, Model
 from tinygrad_opt.viz.animation.film import Film, filmed
 from tinygrad_opt.viz.animation.moving import Heat, Line, Part, Words
-from tinygrad_opt.viz.figures import Axes, Options, Picture, Unpack, drawing, matplotlib_or_error
+from tinygrad_opt.viz.figures import Options, Picture, Unpack, drawing, matplotlib_or_error
 from tinygrad_opt.viz.plots.decision_regions import (
     LEVELS,
     Plane,
@@ -26,7 +25,7 @@ from tinygrad_opt.viz.plots.decision_regions import (
 )
 from tinygrad_opt.viz.plots.heatmaps import reduced, shade_colors, squares
 from tinygrad_opt.viz.plots.trajectories import Stepper
-from tinygrad_opt.viz.theme import Stroke
+from tinygrad_opt.viz.theme import Stroke, Theme
 
 __all__ = ["TrainingRecorder", "animate_training"]
 
@@ -115,20 +114,6 @@ def animate_training(
     return recorder.film(fps=fps, scale=scale, **options)
 
 
-@dataclass(frozen=True)
-class Recorded:
-    """What a frame shows: numbers by name, the regions, and the arrays by name."""
-
-    numbers: dict[str, float]
-    cells: Array
-    weights: dict[str, Array]
-    updates: dict[str, Array]
-
-    @property
-    def epoch(self) -> int:
-        return int(self.numbers["epoch"])
-
-
 class TrainingRecorder:
     """Records what the training animation shows, in memory that does not grow.
 
@@ -170,13 +155,13 @@ class TrainingRecorder:
         self.plane = Plane(self.x, resolution)
         names = sorted(parameters, key=lambda n: parameters[n].ndim < 2)[:SHOWN]
         self.parameters = {n: p for n, p in parameters.items() if n in names}
-        self.rows: list[Recorded] = []
+        self.rows: list[dict[str, Any]] = []               # what each frame shows, by name
         self._before = self._weights()
         self.record(0, math.nan, math.nan)
 
     @property
     def epochs(self) -> list[int]:
-        return [row.epoch for row in self.rows]
+        return [row["epoch"] for row in self.rows]
 
     def __call__(self, run: Any) -> None:
         """After an epoch of `fit`."""
@@ -193,14 +178,15 @@ class TrainingRecorder:
             shares = class_shares(self.model, self.plane.points)
             right = class_shares(self.model, self.x).argmax(1) == self.y
             self.classes = max(shares.shape[1], int(self.y.max()) + 1)
-            self.rows.append(Recorded(
-                {"epoch": epoch, "loss": float(loss), "accuracy": float(right.mean()),
-                 "lr": float(lr), **validation}, self.plane.cells(shares),
-                {n: reduced(w) for n, w in weights.items()},
-                {n: reduced(w - self._before[n]) for n, w in weights.items()}))
+            self.rows.append({
+                "epoch": epoch, "loss": float(loss), "accuracy": float(right.mean()),
+                "lr": float(lr), **validation,
+                **{f"weights.{n}": reduced(w) for n, w in weights.items()},
+                **{f"updates.{n}": reduced(w - self._before[n]) for n, w in weights.items()},
+                "cells": self.plane.cells(shares)})
         if len(self.rows) > 2 * self.limit:
             self.every *= 2
-            self.rows = [r for r in self.rows if r.epoch % self.every == 0 or r is self.rows[-1]]
+            self.rows = [r for r in self.rows if r["epoch"] % self.every == 0 or r is self.rows[-1]]
         self._before = weights
 
     def columns(self) -> dict[str, Array]:
@@ -209,15 +195,9 @@ class TrainingRecorder:
         ``regions[frame, row, column]``, the first row at the top, fills ``extent``: left, right,
         bottom and top.
         """
-        rows = self.rows
-        return {
-            **{name: np.array([row.numbers.get(name, math.nan) for row in rows])
-               for name in rows[-1].numbers},
-            **{f"weights.{n}": np.stack([row.weights[n] for row in rows]) for n in self.parameters},
-            **{f"updates.{n}": np.stack([row.updates[n] for row in rows]) for n in self.parameters},
-            "regions": np.stack([row.cells for row in rows]) // LEVELS,
-            "extent": np.array(self.plane.extent),
-        }
+        columns = _stacked(self.rows)
+        regions = columns.pop("cells") // LEVELS
+        return {**columns, "regions": regions, "extent": np.array(self.plane.extent)}
 
     def film(
         self, *, fps: float = 15, scale: str = "frame", **options: Unpack[Options]
@@ -244,8 +224,10 @@ class TrainingRecorder:
         rows = [self.rows[int(i)] for i in some]
 
         def draw(options: Options) -> tuple[Picture, list[Part]]:
-            stage = _TrainingStage(self, rows, scale, options)
-            return stage.figure, stage.parts
+            untitled: Options = {**options, "title": ""}
+            with drawing((6.4, 4.8), self.columns(), **untitled) as (made, page):
+                return made, _Stage(self, _stacked(rows), made, page).parts(
+                    scale, options.get("title"))
         return filmed(draw, len(rows), options, fps=fps, title="training")
 
     def _repr_html_(self) -> str:
@@ -255,31 +237,41 @@ class TrainingRecorder:
         return {name: np.array(p._array) for name, p in self.parameters.items()}
 
 
+def _stacked(rows: Sequence[dict[str, Any]]) -> dict[str, Array]:
+    """What rows hold by name; nan where one lacks it, as validation before the first epoch."""
+    return {name: np.stack([row.get(name, math.nan) for row in rows]) for name in rows[-1]}
+
+
 # ---- the picture ---------------------------------------------------------------------------------
 
 
-class _TrainingStage:
+class _Stage:
     """The axes of the training animation, and what moves on them."""
 
     def __init__(
-        self, recorder: TrainingRecorder, rows: list[Recorded], scale: str, options: Options
+        self, recorder: TrainingRecorder, shown: dict[str, Array], made: Picture, page: Theme
     ) -> None:
-        self.recorder, self.rows, self.scale = recorder, rows, scale
-        untitled: Options = {**options, "title": ""}
-        with drawing((6.4, 4.8), recorder.columns(), **untitled) as (self.figure, self.theme):
-            self.figure.set_layout_engine("none")
-            title = self.figure.text(0.02, 0.955, "", fontsize=11, fontweight="bold", va="center")
-            self.parts: list[Part] = [
-                Words(title, [_headline(row, options.get("title")) for row in rows])]
-            self._key()
-            self._regions()
-            names = {n: n if len(n) <= 18 else "…" + n[-17:] for n in recorder.parameters}
-            shapes = {n: "×".join(map(str, p.shape)) for n, p in recorder.parameters.items()}
-            self._arrays([row.weights for row in rows], "weights, biases", 0.46, names)
-            self._arrays([row.updates for row in rows], "latest change", 0.735, shapes)
-            for key, hue, left in (("loss", "value", 0.075), ("accuracy", "green", 0.4),
-                                   ("lr", "purple", 0.725)):
-                self._curves(key, hue, self.figure.add_axes((left, 0.095, 0.25, 0.19)))
+        self.recorder, self.shown, self.figure, self.theme = recorder, shown, made, page
+        made.set_layout_engine("none")
+
+    def parts(self, scale: str, title: str | None) -> list[Part]:
+        """Draw it all; those parts that move."""
+        self._key()
+        shapes = {n: "×".join(map(str, p.shape)) for n, p in self.recorder.parameters.items()}
+        names = {n: n if len(n) <= 18 else "…" + n[-17:] for n in shapes}
+        title = f"{title}   " if title else ""
+        words = [f"{title}epoch {epoch}{'' if math.isnan(loss) else f'   loss {loss:.3f}'}"
+                 f"   accuracy {right:.1%}"
+                 for epoch, loss, right in zip(self.shown["epoch"], self.shown["loss"],
+                                               self.shown["accuracy"])]
+        return [
+            Words(self.figure.text(0.02, 0.955, "", fontsize=11, fontweight="bold", va="center"),
+                  words),
+            *self._regions(),
+            *self._arrays("weights", "weights, biases", 0.46, names, scale),
+            *self._arrays("updates", "latest change", 0.735, shapes, scale),
+            *self._curves("loss", "value", 0.075), *self._curves("accuracy", "green", 0.4),
+            *self._curves("lr", "purple", 0.725)]
 
     def _key(self) -> None:
         """Which colours are which numbers."""
@@ -289,26 +281,26 @@ class _TrainingStage:
         for x, sign, side in ((-0.08, "−", "right"), (1.08, "+", "left")):
             ax.text(x, 0.5, sign, transform=ax.transAxes, ha=side, va="center", fontsize=9)
 
-    def _regions(self) -> None:
+    def _regions(self) -> Iterator[Part]:
         r, ax = self.recorder, self.figure.add_axes((0.02, 0.36, 0.41, 0.55))
-        extent, cells = r.plane.extent, np.stack([row.cells for row in self.rows])
-        self.parts.append(Heat(ax, cells, region_colors(r.classes, self.theme), extent))
+        extent, colors = r.plane.extent, region_colors(r.classes, self.theme)
+        yield Heat(ax, self.shown["cells"], colors, extent)
         ax.set(xlim=extent[:2], ylim=extent[2:], xticks=[], yticks=[])
         points = scatter(ax, r.x, r.y, self.theme, size=9, names=r.names)
-        self.parts.append(Part(*points))
+        yield Part(*points)
         if len(points) <= 5:
             ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=5, frameon=False,
                       fontsize=7.5, handletextpad=0.1, columnspacing=1, borderpad=0.1)
 
     def _arrays(
-        self, rows: list[dict[str, Array]], title: str, left: float, told: dict[str, str]
-    ) -> None:
+        self, kind: str, title: str, left: float, told: dict[str, str], scale: str
+    ) -> Iterator[Part]:
         """A column of arrays as squares, each below what is told of it and its largest entry."""
         y, width, label = 0.905, 0.245, 0.042               # label: height of the line above each
         self.figure.text(left, y, title, fontsize=9, va="top", fontweight="bold")
-        arrays = {n: np.stack([row[n] for row in rows]) for n in rows[0]}
+        arrays = {n: self.shown[f"{kind}.{n}"] for n in told}
         most = {n: np.abs(np.where(np.isfinite(a), a, 0)).max((1, 2)) for n, a in arrays.items()}
-        if self.scale == "run":
+        if scale == "run":
             most = {n: np.full_like(m, m.max()) for n, m in most.items()}
         cells = {n: squares(a, most[n]) for n, a in arrays.items()}
         high = {n: 4 + min(c.shape[1], 16) for n, c in cells.items()}
@@ -319,20 +311,19 @@ class _TrainingStage:
             ax = self.figure.add_axes((left, y, width, high[name] * unit))
             ax.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[])
             ax.spines[:].set_visible(True)
-            cuts = np.arange(arrays[name].shape[1], c.shape[1], arrays[name].shape[1]) / c.shape[1]
-            self.parts += [
-                Heat(ax, c, shade_colors(self.theme)),
-                Part(*(ax.axhline(cut, color=self.theme.page, linewidth=2) for cut in cuts))]
+            yield Heat(ax, c, shade_colors(self.theme))
+            rows = arrays[name].shape[1]
+            yield Part(*(ax.axhline(cut / c.shape[1], color=self.theme.page, linewidth=2)
+                         for cut in range(rows, c.shape[1], rows)))
             self.figure.text(left, above, told[name], fontsize=8, va="bottom")
             text = self.figure.text(left + width, above, "", fontsize=8, ha="right", va="bottom",
                                     color=self.theme.muted)
-            self.parts.append(Words(text, [f"±{m:.2g}" for m in most[name]]))
+            yield Words(text, [f"±{m:.2g}" for m in most[name]])
 
-    def _curves(self, key: str, hue: str, ax: Axes) -> None:
-        epochs = np.array([row.epoch for row in self.rows])
-        lines = {name: np.array([row.numbers.get(name, math.nan) for row in self.rows])
-                 for name in (key, f"val_{key}") if name in self.rows[-1].numbers}
-        ax.set(xlim=(0, max(epochs[-1], 1)), ylim=_limits(key, np.array([*lines.values()])))
+    def _curves(self, key: str, hue: str, left: float) -> Iterator[Part]:
+        ax, epochs = self.figure.add_axes((left, 0.095, 0.25, 0.19)), self.shown["epoch"]
+        lines = [self.shown[name] for name in (key, f"val_{key}") if name in self.shown]
+        ax.set(xlim=(0, max(epochs[-1], 1)), ylim=_limits(key, np.array(lines)))
         ax.set_title("learning rate" if key == "lr" else key, fontsize=9, pad=3)
         ax.set_xlabel("epoch", fontsize=8, labelpad=1)
         ax.tick_params(labelsize=7.5, pad=2, length=3)
@@ -341,17 +332,10 @@ class _TrainingStage:
         looks: list[Stroke] = [
             {"color": self.theme.color(hue), "label": "training"},
             {"color": self.theme.ink, "label": "validation", "linestyle": "--", "linewidth": 1.2}]
-        for values, look in zip(lines.values(), looks):
-            self.parts.append(Line(ax, epochs, values, range(1, len(epochs) + 1), **look))
+        for values, look in zip(lines, looks):
+            yield Line(ax, epochs, values, range(1, len(epochs) + 1), **look)
         if len(lines) > 1:
             ax.legend(loc="best", fontsize=7, frameon=False, borderpad=0.1)
-
-
-def _headline(row: Recorded, title: str | None) -> str:
-    numbers = row.numbers
-    loss = "" if math.isnan(numbers["loss"]) else f"   loss {numbers['loss']:.3f}"
-    title = f"{title}   " if title else ""
-    return f"{title}epoch {row.epoch}{loss}   accuracy {numbers['accuracy']:.1%}"
 
 
 def _limits(key: str, values: Array) -> tuple[float, float]:
