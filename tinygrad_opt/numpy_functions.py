@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 import numpy as np
@@ -19,7 +19,7 @@ from tinygrad_opt.errors import ShapeError, no_rule, subject
 from tinygrad_opt.ops import Op
 from tinygrad_opt.recording import effect, observed
 from tinygrad_opt.tensor import FUNCTIONS, Tensor, answer, apply, array_of, as_operand, values_of
-from tinygrad_opt.typing import Array, ArrayLike, Axis, DTypeLike, Shape, Size
+from tinygrad_opt.typing import Array, ArrayLike, Axis, Shape, Size
 
 if TYPE_CHECKING:
     import inspect
@@ -67,18 +67,22 @@ def _constant(x: Array) -> Array:
     return np.asarray(x) if isinstance(x, list) else x
 
 
-def _plain(function: Callable[..., object], options: Mapping[str, object]) -> None:
-    """Refuse options that the rule does not know."""
-    unknown = {k: v for k, v in options.items() if v is not None}
-    if unknown:
-        raise no_rule(function.__name__, unknown)
-
-
-def implements(*functions: object) -> Callable[[Function], Function]:
-    """Register what NumPy's functions do when they meet a Tensor."""
+def implements(*functions: Callable[..., object]) -> Callable[[Function], Function]:
+    """Register what NumPy's functions do when they meet a Tensor; other options are refused."""
 
     def register(ours: Function) -> Function:
-        FUNCTIONS.update(dict.fromkeys(functions, ours))
+        code = ours.__code__
+        known = frozenset(code.co_varnames[:code.co_argcount + code.co_kwonlyargcount])
+
+        def call(*args: object, **options: object) -> object:
+            if not known.issuperset(options):
+                unknown = {k for k, v in options.items() if k not in known and v is not None}
+                if unknown:
+                    raise no_rule(functions[0].__name__, sorted(unknown))
+                options = {k: v for k, v in options.items() if k in known}
+            return ours(*args, **options)
+
+        FUNCTIONS.update(dict.fromkeys(functions, call))
         return ours
 
     return register
@@ -122,9 +126,8 @@ def _where(condition: Array, *branches: Array) -> Tensor | tuple[Array, ...]:
 
 
 @implements(np.clip)
-def _clip(a: Array, a_min: Limit = None, a_max: Limit = None, out: object = None, *,
-          min: Limit = None, max: Limit = None, **options: object) -> Tensor:
-    _plain(np.clip, {"out": out, **options})
+def _clip(a: Array, a_min: Limit = None, a_max: Limit = None, *, min: Limit = None,
+          max: Limit = None) -> Tensor:
     return apply(ops.clip, a, min if a_min is None else a_min, max if a_max is None else a_max)
 
 
@@ -137,15 +140,16 @@ def _nan_to_num(x: Array, copy: bool = True, nan: float = 0.0, posinf: float | N
     return np.where(np.isneginf(x), limits.min if neginf is None else neginf, x)
 
 
-@implements(np.full_like)
-def _full_like(
-    a: Array, fill_value: ArrayLike, dtype: DTypeLike | None = None, **options: object
-) -> Array:
+def _full_like(a: Array, fill_value: ArrayLike, *more: object, **options: object) -> Array:
     if not isinstance(fill_value, Tensor):
-        return answer(np.full_like, a, fill_value, dtype, **options)
-    _plain(np.full_like, {"dtype": dtype, **options})
+        return answer(np.full_like, a, fill_value, *more, **options)
+    if more or options:
+        raise no_rule("full_like", options or ["dtype"])
     filled: Array = np.broadcast_to(fill_value, np.shape(a)).copy()
     return filled
+
+
+FUNCTIONS[np.full_like] = _full_like
 
 
 @implements(np.bincount)
@@ -183,11 +187,11 @@ def _norm(
     x: Array, ord: float | str | None = None, axis: Axis = None, keepdims: bool = False
 ) -> Tensor | Array:
     axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    if ord is None or (ord == 2 and len(axes) == 1) or (ord == "fro" and len(axes) == 2):
-        return apply(ops.norm, x, axis=axis, keepdims=keepdims)
-    if len(axes) != 1 or isinstance(ord, str):
+    if ord is None or (ord == "fro" and len(axes) == 2):
+        ord = 2
+    elif len(axes) != 1 or isinstance(ord, str):
         raise no_rule("linalg.norm", [f"ord={ord!r}", f"axis={axis!r}"])
-    return _vector_norm(x, axis=axes, keepdims=keepdims, ord=ord)
+    return _vector_norm(x, axis=axis, keepdims=keepdims, ord=ord)
 
 
 def _vector_norm(
@@ -196,19 +200,16 @@ def _vector_norm(
     if ord == 2:
         return apply(ops.norm, x, axis=axis, keepdims=keepdims)
     size = np.abs(x if x.dtype.kind == "f" else x.astype(float))       # small integers wrap around
-    if ord == math.inf:
-        return size.max(axis=axis, keepdims=keepdims)
-    if ord == -math.inf:
-        return size.min(axis=axis, keepdims=keepdims)
+    if abs(ord) == math.inf:
+        return (np.max if ord > 0 else np.min)(size, axis=axis, keepdims=keepdims)
     if ord == 0:
         raise no_rule("linalg.norm", ["ord=0"])
     return (size**ord).sum(axis=axis, keepdims=keepdims) ** (1 / ord)
 
 
 @implements(np.average)
-def _average(a: Array, axis: Axis = None, weights: Array | None = None, returned: bool = False,
-             *, keepdims: bool = False) -> Array:
-    _plain(np.average, {"returned": returned or None})
+def _average(a: Array, axis: Axis = None, weights: Array | None = None, *,
+             keepdims: bool = False) -> Array:
     if weights is None:
         return np.mean(a, axis=axis, keepdims=keepdims)
     if np.ndim(weights) == 1 < np.ndim(a):
@@ -223,14 +224,12 @@ def _average(a: Array, axis: Axis = None, weights: Array | None = None, returned
 
 
 @implements(np.ptp)
-def _ptp(a: Array, axis: Axis = None, out: object = None, keepdims: bool = False) -> Array:
-    _plain(np.ptp, {"out": out})
+def _ptp(a: Array, axis: Axis = None, *, keepdims: bool = False) -> Array:
     return np.max(a, axis=axis, keepdims=keepdims) - np.min(a, axis=axis, keepdims=keepdims)
 
 
 @implements(np.diff)
-def _diff(a: Array, n: int = 1, axis: int = -1, **options: object) -> Array:
-    _plain(np.diff, options)
+def _diff(a: Array, n: int = 1, axis: int = -1) -> Array:
     if n < 0:
         raise ValueError(f"diff needs an order n of at least 0, got {n}.")
     for _ in range(n):
@@ -274,15 +273,12 @@ def _slope(f: Array, spacing: Array | float, axis: int, edge_order: int) -> Arra
 
 
 @implements(np.dot)
-def _dot(a: Array, b: Array, out: object = None) -> Tensor:
-    _plain(np.dot, {"out": out})
+def _dot(a: Array, b: Array) -> Tensor:
     return apply(ops.dot, *map(as_operand, (a, b)))
 
 
 @implements(np.einsum)
-def _einsum(subscripts: str, *operands: Array, out: object = None, optimize: object = None,
-            **options: object) -> Tensor:
-    _plain(np.einsum, {"out": out, **options})
+def _einsum(subscripts: str, *operands: Array, optimize: object = None) -> Tensor:
     if not isinstance(subscripts, str):
         raise no_rule("einsum without a subscripts string")
     operands = tuple(map(as_operand, operands))
@@ -290,27 +286,22 @@ def _einsum(subscripts: str, *operands: Array, out: object = None, optimize: obj
 
 
 @implements(np.tensordot)
-def _tensordot(a: Array, b: Array, axes: int | Sequence[Size] = 2) -> Array:
+def _tensordot(a: Array, b: Array, axes: int | Sequence[Size] = 2) -> Tensor:
     a, b = as_operand(a), as_operand(b)
-    if isinstance(axes, int):
-        left, right = list(range(a.ndim - axes, a.ndim)), list(range(axes))
-    else:
-        left, right = ([i] if isinstance(i, int) else list(i) for i in axes)
-    left, right = [i % a.ndim for i in left], [i % b.ndim for i in right]
-    rest_a = [i for i in range(a.ndim) if i not in left]
-    rest_b = [i for i in range(b.ndim) if i not in right]
-    summed = [a.shape[i] for i in left]
-    if summed != [b.shape[i] for i in right]:
+    summed = (range(a.ndim - axes, a.ndim), range(axes)) if isinstance(axes, int) else axes
+    left, right = ([i % v.ndim for i in np.atleast_1d(s).tolist()] for v, s in zip((a, b), summed))
+    if [a.shape[i] for i in left] != [b.shape[i] for i in right]:
         raise ShapeError(f"tensordot of {a.shape} and {b.shape}: the summed axes {left} and"
                          f" {right} differ in size.")
-    shape_a, shape_b = [a.shape[i] for i in rest_a], [b.shape[i] for i in rest_b]
-    rows = np.reshape(np.transpose(a, rest_a + left), (math.prod(shape_a), math.prod(summed)))
-    columns = np.reshape(np.transpose(b, right + rest_b), (math.prod(summed), math.prod(shape_b)))
-    return np.reshape(rows @ columns, shape_a + shape_b)
+    first, second = kernels.LETTERS[:a.ndim], [*kernels.LETTERS[a.ndim:a.ndim + b.ndim]]
+    for i, j in zip(left, right):
+        second[j] = first[i]
+    rest = "".join(c for c in (*first, *second) if (c in first) + (c in second) == 1)
+    return apply(ops.einsum, a, b, subscripts=f"{first},{''.join(second)}->{rest}")
 
 
 @implements(np.inner)
-def _inner(a: Array, b: Array) -> Array:
+def _inner(a: Array, b: Array) -> Array | Tensor:
     if np.ndim(a) == 0 or np.ndim(b) == 0:
         return np.multiply(a, b)
     return _tensordot(a, b, axes=(-1, -1))
@@ -398,8 +389,9 @@ def _svd(a: Array, full_matrices: bool = True, compute_uv: bool = True,
 
 
 @implements(np.reshape)
-def _reshape(a: Array, shape: Shape | int, order: str = "C", **options: object) -> Array:
-    _plain(np.reshape, {"order": None if order == "C" else order, **options})
+def _reshape(a: Array, shape: Shape | int, order: str = "C") -> Array:
+    if order != "C":
+        raise no_rule("reshape", ["order"])
     return a.reshape(shape)
 
 
@@ -441,60 +433,47 @@ def _rot90(m: Array, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Array:
 
 @implements(np.pad)
 def _pad(
-    array: Array, pad_width: ArrayLike, mode: Pads = "constant",
-    constant_values: ArrayLike | None = None, **options: object,
+    array: Array, pad_width: ArrayLike, mode: Pads = "constant", *,
+    constant_values: ArrayLike | None = None,
 ) -> Array | Tensor:
     widths = [tuple(int(n) for n in w)
               for w in np.broadcast_to(np.asarray(pad_width), (array.ndim, 2))]
     if mode == "constant":
-        fill = 0 if constant_values is None else constant_values
-        _plain(np.pad, options)
         padded: Array | Tensor = apply(ops.pad, array, pad_width=tuple(widths))
-        if np.ndim(fill) or fill != 0:
-            inside = np.pad(np.ones(array.shape, bool), widths)
-            frame = np.pad(np.zeros(array.shape), widths, constant_values=fill)
-            padded = np.where(inside, padded, frame)
-        return padded
-    _plain(np.pad, {f"mode={mode!r}": None if mode in _COPYING_PADS else mode,
-                    "constant_values": constant_values, **options})
+        if constant_values is None:
+            return padded
+        return padded + np.pad(np.zeros(array.shape), widths, constant_values=constant_values)
+    if mode not in ("edge", "reflect", "symmetric", "wrap"):
+        raise no_rule("pad", [f"mode={mode!r}"])
+    if constant_values is not None:
+        raise no_rule("pad", ["constant_values"])
     for axis, (n, width) in enumerate(zip(array.shape, widths)):
         array = np.take(array, np.pad(np.arange(n), width, mode=mode), axis=axis)
     return array
-
-
-_COPYING_PADS = ("edge", "reflect", "symmetric", "wrap")
 
 
 # ---- joining and splitting -----------------------------------------------------------------------
 
 
 @implements(np.concatenate)
-def _concatenate(
-    arrays: Sequence[Array], /, axis: Axis = 0, out: object = None, **options: object
-) -> Tensor:
-    _plain(np.concatenate, {"out": out, **options})
-    return apply(ops.concatenate, *_parts(arrays), axis=axis)
+def _concatenate(arrays: Sequence[Array], /, axis: Axis = 0) -> Tensor:
+    return apply(ops.concatenate, *map(as_operand, arrays), axis=axis)
 
 
 @implements(np.stack)
-def _stack(arrays: Sequence[Array], axis: int = 0, out: object = None, **options: object) -> Tensor:
-    _plain(np.stack, {"out": out, **options})
-    return apply(ops.stack, *_parts(arrays), axis=axis)
-
-
-def _parts(arrays: Sequence[Array]) -> list[Array]:
-    return [as_operand(a) for a in arrays]
+def _stack(arrays: Sequence[Array], axis: int = 0) -> Tensor:
+    return apply(ops.stack, *map(as_operand, arrays), axis=axis)
 
 
 @implements(np.vstack)
-def _vstack(tup: Sequence[Array], **options: object) -> Tensor:
-    return _concatenate([np.atleast_2d(a) for a in tup], axis=0, **options)
+def _vstack(tup: Sequence[Array]) -> Tensor:
+    return _concatenate([np.atleast_2d(a) for a in tup], axis=0)
 
 
 @implements(np.hstack)
-def _hstack(tup: Sequence[Array], **options: object) -> Tensor:
+def _hstack(tup: Sequence[Array]) -> Tensor:
     parts = [np.atleast_1d(a) for a in tup]
-    return _concatenate(parts, axis=0 if parts[0].ndim == 1 else 1, **options)
+    return _concatenate(parts, axis=0 if parts[0].ndim == 1 else 1)
 
 
 @implements(np.column_stack)
@@ -506,21 +485,15 @@ def _column_stack(tup: Sequence[Array]) -> Array:
 @implements(np.array_split)
 def _array_split(ary: Array, indices_or_sections: Sections, axis: int = 0) -> list[Array]:
     axis = np.lib.array_utils.normalize_axis_index(axis, ary.ndim)
-    n = ary.shape[axis]
-    if isinstance(indices_or_sections, int | np.integer):
-        sizes = [len(part) for part in np.array_split(np.arange(n), indices_or_sections)]
-        cuts = np.cumsum(sizes)[:-1].tolist()
-    else:
-        cuts = list(indices_or_sections)
-    lead = (slice(None),) * (axis % ary.ndim)
-    parts = [(*lead, slice(a, b)) for a, b in zip([0, *cuts], [*cuts, n])]
-    return [ary[part] for part in parts]
+    lead = (slice(None),) * axis
+    places = np.array_split(np.arange(ary.shape[axis]), indices_or_sections)
+    slices = [slice(p[0], p[-1] + 1) if len(p) else slice(0) for p in places]
+    return [ary[lead + (part,)] for part in slices]  # noqa: RUF005
 
 
 @implements(np.split)
 def _split(ary: Array, indices_or_sections: Sections, axis: int = 0) -> list[Array]:
-    axis = np.lib.array_utils.normalize_axis_index(axis, ary.ndim)
-    n = ary.shape[axis]
+    n = ary.shape[np.lib.array_utils.normalize_axis_index(axis, ary.ndim)]
     if isinstance(indices_or_sections, int | np.integer) and n % indices_or_sections:
         raise ShapeError(f"split of {ary.shape}: axis {axis} of length {n} does not divide into"
                          f" {indices_or_sections} equal parts; np.array_split allows unequal ones.")
@@ -531,7 +504,7 @@ def _split(ary: Array, indices_or_sections: Sections, axis: int = 0) -> list[Arr
 
 
 @implements(np.sort)
-def _sort(a: Array, axis: Axis = -1, **options: object) -> Tensor:
+def _sort(a: Array, axis: Axis = -1, kind: object = None, *, stable: object = None) -> Tensor:
     if axis is None:
         a, axis = a.ravel(), -1
     return apply(ops.sort, a, axis=axis)
@@ -582,30 +555,19 @@ FUNCTIONS.update({np.deg2rad: FUNCTIONS[np.radians], np.rad2deg: FUNCTIONS[np.de
 
 # ---- the array API's names for the same ----------------------------------------------------------
 
-
-def _array_api_names() -> None:
-    """Register what newer versions of NumPy call the same functions."""
-    same: dict[str, Callable[..., object]] = {
-        "astype": lambda x, dtype, **_: x.astype(dtype),
-        "matrix_transpose": lambda x: x.mT,
-        "unstack": lambda x, axis=0: tuple(np.moveaxis(x, axis, 0)),
-        "linalg.matrix_transpose": lambda x: x.mT,
-        "linalg.vector_norm": _vector_norm,
-        "linalg.outer": FUNCTIONS[np.outer],
-        "linalg.matmul": lambda a, b: a @ b,
-        "linalg.tensordot": lambda a, b, axes=2: _tensordot(a, b, axes),
-        "linalg.trace": lambda x, offset=0: np.trace(x, offset, -2, -1),
-        "linalg.diagonal": lambda x, offset=0: np.diagonal(x, offset, -2, -1),
-        "linalg.cross": lambda x1, x2, axis=-1: _cross(x1, x2, axis=axis),
-        "linalg.svdvals": lambda x: _svd(x, compute_uv=False),
-        "linalg.vecdot": lambda a, b, axis=-1: (a * b).sum(axis=axis),
-    }
-    for path, ours in same.items():
-        theirs: object = np
-        for part in path.split("."):
-            theirs = getattr(theirs, part, None)
-        if theirs is not None:
-            FUNCTIONS[theirs] = ours
-
-
-_array_api_names()
+FUNCTIONS.update({
+    np.astype: lambda x, dtype, **_: x.astype(dtype),
+    np.matrix_transpose: lambda x: x.mT,
+    np.linalg.matrix_transpose: lambda x: x.mT,
+    np.linalg.vector_norm: _vector_norm,
+    np.linalg.outer: FUNCTIONS[np.outer],
+    np.linalg.matmul: lambda a, b: a @ b,
+    np.linalg.tensordot: lambda a, b, axes=2: _tensordot(a, b, axes),
+    np.linalg.trace: lambda x, offset=0: np.trace(x, offset, -2, -1),
+    np.linalg.diagonal: lambda x, offset=0: np.diagonal(x, offset, -2, -1),
+    np.linalg.cross: lambda x1, x2, axis=-1: _cross(x1, x2, axis=axis),
+    np.linalg.svdvals: lambda x: _svd(x, compute_uv=False),
+    np.linalg.vecdot: lambda a, b, axis=-1: (a * b).sum(axis=axis),
+})
+if hasattr(np, "unstack"):                                 # since NumPy 2.1
+    FUNCTIONS[np.unstack] = lambda x, axis=0: tuple(np.moveaxis(x, axis, 0))

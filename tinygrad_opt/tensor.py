@@ -104,7 +104,7 @@ def apply(op: Op, *inputs: object, **attrs: object) -> Tensor:
                 type(x) in _PLAIN or (op.vjps[len(arrays)] is None and _is_index(x)))
             arrays.append(x)
     program = tracer.get()
-    data: Any
+    data: Array | float
     shared = None
     try:
         if mixed or dtype is None:
@@ -353,7 +353,7 @@ class Tensor(Methods):
     _needs_grad: bool           # what `requires_grad` reads
     op: Op | None
     serial: int
-    _operands: list[Any]        # what its kernel was given: the arrays of the inputs
+    _operands: list[object]     # what its kernel was given: the arrays of the inputs
     _shared: object             # what its kernel has computed for the VJPs too
     _spent: bool | None         # leaves: an optimizer has used this grad; None: and has said so
 
