@@ -434,7 +434,8 @@ class Optimizer(check.HasOptions):
                 "call loss.backward() before step(). Were the parameters used in the loss?"))
         rules = self._rules(self.overrides, self._entries)
         self._pack(rules)
-        plan = Plan(self, rules, given)
+        plan = Plan(self, {name: rules[name] for name in given if not any(
+            fnmatchcase(name, pattern) for pattern in self.frozen)})
         if self._models and any(run.version is None for run in plan.runs):
             raise ValueError(f"{type(self).__name__} does not go entry by entry: the models of a"
                              " stack would depend on each other")

@@ -10,8 +10,7 @@ import math
 import operator
 from array import array
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import chain, groupby
 from typing import TYPE_CHECKING
@@ -187,9 +186,7 @@ class Plan:
     optimizer : Optimizer
         Whose parameters are packed.
     rules : dict of str to Optimizer
-        The options of each parameter.
-    given : collection of str
-        Names of those with gradients: a later step with others needs another plan.
+        The options of each parameter that is updated.
 
     Attributes
     ----------
@@ -199,8 +196,7 @@ class Plan:
         Whether what a step overwrites is kept.
     """
 
-    def __init__(self, optimizer: Optimizer, rules: Mapping[str, Optimizer],
-                 given: Collection[str]) -> None:
+    def __init__(self, optimizer: Optimizer, rules: Mapping[str, Optimizer]) -> None:
         self.packs, self._before = optimizer._packs, optimizer._counts
         clips = optimizer.clip_value or optimizer.clip_norm_each or optimizer.clip_norm
         self.guarded = bool(clips) or optimizer.check_finite is not None
@@ -209,21 +205,19 @@ class Plan:
 
         def together(e: Entry) -> tuple[object, ...] | None:
             """What is the same for neighbours in a run: large parameters stand alone."""
-            if e.name not in given or any(fnmatchcase(e.name, p) for p in optimizer.frozen):
-                return None
-            return rules[e.name], self._before[e.index], e.index if e.size >= large else -1
+            return None if e.name not in rules else (
+                rules[e.name], self._before[e.index], e.index if e.size >= large else -1)
 
         self.runs = [
             Run(group, pack, rules[group[0].name], self._before, optimizer._versions,
                 group[0].size >= large)
             for pack in self.packs for same, [*group] in groupby(pack.entries, together) if same]
-        self.active = [e for run in self.runs for e in run.entries]
-        self.packed = [(e.target, e.value, e.part(run.pack.g))
-                       for run in self.runs if not run.large for e in run.entries]
-        self.large = [(e.target, e.value, run)
-                      for run in self.runs if run.large for e in run.entries]
-        self.resting = [(e.target, e.name in given) for pack in self.packs
-                        for e in pack.entries if e not in {*self.active}]
+        pairs = [(e, run) for run in self.runs for e in run.entries]
+        self.active = [e for e, _ in pairs]
+        self.packed = [(e.target, e.value, e.part(r.pack.g)) for e, r in pairs if not r.large]
+        self.large = [(e.target, e.value, run) for e, run in pairs if run.large]
+        self.resting = [(e.target, e.target._gradient is not None)
+                        for name, e in optimizer._entries.items() if name not in rules]
         self._by_hand = [run for run in self.runs if run.version is None]
         self._steps: int = self._before.item(-1)
         self._done = array("q", [0])           # machine code counts on too

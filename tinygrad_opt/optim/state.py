@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, TypedDict, cast
+from typing import TYPE_CHECKING, TypeAlias, TypedDict, cast
 
 import numpy as np
 
 from tinygrad_opt.errors import CheckpointError
-from tinygrad_opt.optim.options import Overrides, Reduce, read_only
+from tinygrad_opt.optim.options import Overrides, read_only
 from tinygrad_opt.optim.packing import Entry
 from tinygrad_opt.tensor import Tensor, values_of
 from tinygrad_opt.typing import Array, Stateful
@@ -42,15 +42,8 @@ class State(TypedDict):
     parameters: Mapping[str, Record]
 
 
-class Pickled(State):
-    """The state with the parameters and the schedules themselves."""
-
-    settings: dict[str, object]
-    bound: bool
-    targets: Mapping[str, Tensor | Array]
-    models: int | None
-    reduce: Reduce | None
-
+# a state, all options and what else is set, the parameters, and whether they are bound
+Pickled: TypeAlias = tuple[State, dict[str, object], Mapping[str, Tensor | Array], bool]
 
 KINDS: dict[str, type | tuple[type, ...]] = {
     "rule": str, "t": int, "skipped": int, "options": Mapping, "overrides": Mapping,
@@ -90,18 +83,17 @@ def saved(optimizer: Optimizer) -> State:
 
 def pickled(optimizer: Optimizer) -> Pickled:
     """The state with the parameters and the schedules themselves."""
-    return {**saved(optimizer), "settings": {n: getattr(optimizer, n) for n in optimizer.options},
-            "overrides": {pattern: dict(own) for pattern, own in optimizer.overrides.items()},
-            "bound": optimizer._bound, "targets": optimizer.parameters,
-            "models": optimizer._models, "reduce": optimizer.reduce}
+    settings = {n: getattr(optimizer, n)
+                for n in (*optimizer.options, "frozen", "reduce", "_models")}
+    settings["overrides"] = {pattern: dict(own) for pattern, own in optimizer.overrides.items()}
+    return saved(optimizer), settings, optimizer.parameters, optimizer._bound
 
 
 def unpickle(optimizer: Optimizer, kept: Pickled) -> None:
     """Make a new object the optimizer that has been pickled."""
-    optimizer.__dict__.update(_models=kept["models"], reduce=kept["reduce"])
-    settings = kept["settings"] | {
-        "overrides": read_only(kept["overrides"]), "frozen": tuple(kept["frozen"])}
-    _write(optimizer, kept, settings, kept["targets"], kept["bound"])
+    state, settings, targets, is_bound = kept
+    overrides = read_only(cast(Overrides, settings["overrides"]))
+    _write(optimizer, state, settings | {"overrides": overrides}, targets, is_bound)
 
 
 def load(optimizer: Optimizer, given: object) -> None:
@@ -116,9 +108,7 @@ def load(optimizer: Optimizer, given: object) -> None:
                 + "\n  ".join(problems)
             )
     _load_schedules(optimizer, state["schedules"])
-    records, targets = state["parameters"], optimizer.parameters if optimizer._bound else {}
-    if targets:                                # in our order
-        state = {**state, "parameters": {name: records[name] for name in targets}}
+    targets = optimizer.parameters if optimizer._bound else {}
     _write(optimizer, state, settings, targets, optimizer._bound)
 
 
@@ -126,14 +116,15 @@ def _write(optimizer: Optimizer, state: State, settings: Mapping[str, object],
            targets: Mapping[str, Tensor | Array], is_bound: bool) -> None:
     """Put a state that has been checked in the place of what was there."""
     records = state["parameters"]
+    names = [*(targets if is_bound else records)]          # in our order
     optimizer._set_up({
-        name: Entry(name, cast(Tensor, targets[name]) if is_bound else _stand_in(record), i)
-        for i, (name, record) in enumerate(records.items())}, is_bound)
-    optimizer._seen = {n: values_of(a) for n, a in targets.items() if not is_bound}
-    counts = [*(record["updates"] for record in records.values()), state["t"]]
+        name: Entry(name, cast(Tensor, targets[name]) if is_bound else _stand_in(records[name]), i)
+        for i, name in enumerate(names)}, is_bound)
+    counts = [*(records[name]["updates"] for name in names), state["t"]]
     optimizer.__dict__.update(
-        settings, skipped=int(state["skipped"]), _counts=np.array(counts, np.int64))
-    rules = optimizer._rules(optimizer.overrides, records)
+        settings, skipped=int(state["skipped"]), _counts=np.array(counts, np.int64),
+        _seen={n: values_of(a) for n, a in targets.items() if not is_bound})
+    rules = optimizer._rules(optimizer.overrides, names)
     for name, e in optimizer._entries.items():
         kept = records[name]["state"]
         e.state = {slot: np.array(kept[slot]) for slot in rules[name].accumulators()}
@@ -208,28 +199,32 @@ def _misfits(
     rules = optimizer._with({n: settings[n] for n in optimizer.options})._rules(
         cast(Overrides, settings["overrides"]), records)
     for name, record in records.items():
-        try:
-            shape, dtype = tuple(record["shape"]), np.dtype(record["dtype"])
-        except TypeError as error:
-            yield f"{name!r}: {error}"
-            continue
-        e = entries.get(name)
-        if e is not None and (shape, dtype) != (e.shape, e.dtype):
-            yield f"{name!r} was {dtype} {shape} but is {e.dtype} {e.shape}"
-        if dtype.kind != "f" or not all(map(_is_count, shape)) or math.prod(shape) > LARGEST:
-            yield f"{name!r} cannot be {dtype} {shape}"
-            continue
-        if not _is_count(record["updates"]):
-            yield f"{name!r} has {_short(record['updates'])} updates"
-        if not isinstance(record["state"], Mapping):
-            yield f"the state of {name!r} is no dict"
-            continue
-        for slot in rules[name].accumulators():
-            row = record["state"].get(slot)
-            if row is None:
-                yield f"{name!r} has no {slot!r}"
-            elif np.shape(row) != shape or np.asarray(row).dtype != dtype:
-                yield f"{slot!r} of {name!r} is {np.asarray(row).dtype} {np.shape(row)}"
+        yield from _misfit(name, record, entries.get(name), rules[name])
+
+
+def _misfit(name: str, record: Record, e: Entry | None, rule: Optimizer) -> Iterator[str]:
+    """What is wrong with the record of one parameter."""
+    try:
+        shape, dtype = tuple(record["shape"]), np.dtype(record["dtype"])
+    except TypeError as error:
+        yield f"{name!r}: {error}"
+        return
+    if e is not None and (shape, dtype) != (e.shape, e.dtype):
+        yield f"{name!r} was {dtype} {shape} but is {e.dtype} {e.shape}"
+    if dtype.kind != "f" or not all(map(_is_count, shape)) or math.prod(shape) > LARGEST:
+        yield f"{name!r} cannot be {dtype} {shape}"
+        return
+    if not _is_count(record["updates"]):
+        yield f"{name!r} has {_short(record['updates'])} updates"
+    if not isinstance(record["state"], Mapping):
+        yield f"the state of {name!r} is no dict"
+        return
+    for slot in rule.accumulators():
+        row = record["state"].get(slot)
+        if row is None:
+            yield f"{name!r} has no {slot!r}"
+        elif np.shape(row) != shape or np.asarray(row).dtype != dtype:
+            yield f"{slot!r} of {name!r} is {np.asarray(row).dtype} {np.shape(row)}"
 
 
 def _is_count(x: object) -> bool:
