@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from operator import attrgetter
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -143,14 +143,9 @@ class BatchGradients:
 
     def _left(self, prediction: object) -> dict[str, object]:
         """What a pass leaves behind, by name."""
-        gradients, buffers, generators = moved_by_a_pass(self.model, self.parameters)
-        return {
-            "the loss": self.losses[-1], "the prediction": prediction,
-            **{f"a buffer of shape {values.shape}, number {i}": values
-               for i, (_, values) in enumerate(buffers)},
-            **{f"the gradient of {name}": g for name, (_, g) in zip(self.parameters, gradients)},
-            **{f"random generator {i}": repr(state) for i, (_, state) in enumerate(generators)},
-        }
+        moved = moved_by_a_pass(self.model, self.parameters)
+        return {"the loss": self.losses[-1], "the prediction": prediction,
+                **{name: value for name, (_, value) in moved.items()}}
 
     def _look(self, loss: Array) -> None:
         """Show the loss, once for each batch; a replay cannot follow what is changed by that."""
@@ -187,9 +182,7 @@ class BatchGradients:
 # ---- what a pass moves ---------------------------------------------------------------------------
 
 
-Moved: TypeAlias = tuple[
-    list[tuple[Tensor, Array | None]], list[tuple[Array, Array]],
-    list[tuple[np.random.Generator, Mapping[str, object]]]]
+Moved: TypeAlias = dict[str, tuple[Any, Any]]              # where it is, and what it was
 
 
 def _modules(model: object) -> list[object]:
@@ -197,23 +190,25 @@ def _modules(model: object) -> list[object]:
 
 
 def moved_by_a_pass(model: object, parameters: dict[str, Tensor]) -> Moved:
-    """Gradients, running statistics and random generators, each with its value."""
+    """Gradients, running statistics and random generators, by name, each with its value."""
     buffers = [getattr(module, name) for module in _modules(model)
                for name in getattr(module, "buffers", ())]
     generators = model.generators().values() if hasattr(model, "generators") else ()
-    return ([(p, p._gradient) for p in parameters.values()],
-            [(a, a.copy()) for a in buffers if a is not None],
-            [(g, g.bit_generator.state) for g in generators])
+    return {
+        **{f"the gradient of {n}": (p, p._gradient) for n, p in parameters.items()},
+        **{f"a buffer of shape {a.shape}, number {i}": (a, a.copy())
+           for i, a in enumerate(buffers) if a is not None},
+        **{f"random generator {i}": (g, g.bit_generator.state) for i, g in enumerate(generators)}}
 
 
 def put_back(moved: Moved) -> None:
-    gradients, buffers, generators = moved
-    for p, gradient in gradients:
-        p._gradient = gradient
-    for array, values in buffers:
-        array[...] = values
-    for generator, state in generators:
-        generator.bit_generator.state = state
+    for place, value in moved.values():
+        if isinstance(place, Tensor):
+            place._gradient = value
+        elif isinstance(place, np.random.Generator):
+            place.bit_generator.state = value
+        else:
+            place[...] = value
 
 
 # ---- whether a replay leaves nothing out ---------------------------------------------------------

@@ -11,10 +11,10 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -423,11 +423,18 @@ def spaced(array: Array, count: int) -> Array:
 
 
 def located(
-    model: Model, loss: Loss, batch: tuple[Array, Array], *, training: bool
+    model: Model, loss: Loss, batch: tuple[Array, Array], *, training: bool,
+    values: Mapping[str, Array] = MappingProxyType({}),
 ) -> str:
-    """The operation that first gives nan or inf in a pass; empty if all goes well."""
-    (x, y), moved = batch, moved_by_a_pass(model, model.parameters())
+    """The operation that first gives nan or inf in a pass; empty if all goes well.
+
+    The pass may be one with other values in parameters, which then lie in the same memory.
+    """
+    (x, y), parameters = batch, model.parameters()
+    moved = moved_by_a_pass(model, parameters)
+    now = _copies({name: parameters[name] for name in values})
     try:
+        _write(parameters, values)
         with in_mode(model, training), detect_nonfinite():
             end = loss(model(x), y)
             backward_pass(end, first_gradient(end))
@@ -435,6 +442,7 @@ def located(
         return str(error)
     finally:
         put_back(moved)
+        _write(parameters, now)
     return ""
 
 
@@ -521,14 +529,11 @@ class Watch(Callback):
         if lost and run.step == self.start:
             return (f"{lost} held nan or inf before the first step: look at how the weights begin,"
                     " or at the file that they were loaded from.")
-        with _quiet():
-            try:
-                if not lost:
-                    found = located(run.model, run.loss_function, run.batch, training=True)
-                else:                                      # the step before wrote it
-                    with _values(run.parameters, self.kept):
-                        found = located(run.model, run.loss_function, self.last_batch,
-                                        training=True)
+        batch, values = (self.last_batch, self.kept) if lost else (run.batch, {})
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")                # they have been heard
+            try:                                           # the step before wrote what is lost
+                found = located(run.model, run.loss_function, batch, training=True, values=values)
             except Exception:                              # it may not be repeatable
                 found = ""
         if not found and not lost:                         # of several ranks, another's samples
@@ -677,26 +682,10 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """What the training warns of is not to be heard twice."""
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        yield
-
-
 def _copies(parameters: dict[str, Tensor]) -> dict[str, Array]:
     return {name: p._array.copy() for name, p in parameters.items()}
 
 
-@contextmanager
-def _values(parameters: dict[str, Tensor], values: dict[str, Array]) -> Iterator[None]:
-    """Other values in the parameters for a while, in the same memory."""
-    now = _copies(parameters)
-    try:
-        for name, p in parameters.items():
-            p._array[...] = values[name]
-        yield
-    finally:
-        for name, p in parameters.items():
-            p._array[...] = now[name]
+def _write(parameters: dict[str, Tensor], values: Mapping[str, Array]) -> None:
+    for name, value in values.items():
+        parameters[name]._array[...] = value
