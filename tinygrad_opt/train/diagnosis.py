@@ -522,20 +522,13 @@ class Watch(Callback):
 
     def cause(self, run: Run) -> str:
         """Where the nan or inf of this loss comes from, and what to try."""
-        wrong = in_the_data(*run.batch)
+        lost, wrong = _lost(run.parameters), in_the_data(*run.batch)
         if wrong:
             return wrong + "."
-        lost = _lost(run.parameters)
         if lost and run.step == self.start:
             return (f"{lost} held nan or inf before the first step: look at how the weights begin,"
                     " or at the file that they were loaded from.")
-        batch, values = (self.last_batch, self.kept) if lost else (run.batch, {})
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")                # they have been heard
-            try:                                           # the step before wrote what is lost
-                found = located(run.model, run.loss_function, batch, training=True, values=values)
-            except Exception:                              # it may not be repeatable
-                found = ""
+        found = self._repeated(run, lost)
         if not found and not lost:                         # of several ranks, another's samples
             wrong = in_the_data(*run.data)
             if wrong:
@@ -543,12 +536,21 @@ class Watch(Callback):
         past = [abs(v) for v in run.history.steps["loss"][self.start:] if math.isfinite(v)]
         grew = bool(past) and max(past) > 10 * past[0]
         if found and not grew and not goes_uphill(run):
-            written = f"step {run.step} wrote it into {lost}; " if lost else ""
-            return written + found
+            return f"step {run.step} wrote it into {lost}; {found}" if lost else found
         holds = f"{lost} is no longer finite; " if lost else ""
         before = ", ".join(f"{v:.3g}" for v in past[-3:]) or "none"
         cure = f"The weights have grown too large. {SMALLER_STEPS}"
         return f"{holds}losses before it: {before}. {UPHILL if goes_uphill(run) else cure}"
+
+    def _repeated(self, run: Run, lost: str) -> str:
+        """The operation that gave nan or inf: in this pass, or in the one whose step wrote it."""
+        batch, values = (self.last_batch, self.kept) if lost else (run.batch, {})
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")                # they have been heard
+            try:
+                return located(run.model, run.loss_function, batch, training=True, values=values)
+            except Exception:                              # it may not be repeatable
+                return ""
 
     # ---- the model ----
 
@@ -616,10 +618,25 @@ class Guess:
 
 def _guess(look: Look) -> Guess | None:
     """None where the predictions are no scores of classes."""
-    scores, y = np.asarray(look.probe.prediction, float), look.probe.y
-    every = look.targets
-    if look.step is not None and len(y) < ENOUGH:
+    found = None if look.step is not None and len(look.probe.y) < ENOUGH else _classes(look)
+    if found is None or not np.isfinite(found[0]).all():
         return None
+    scores, y, every = found
+    if look.probe.squashed_by:                             # these are probabilities
+        logs = np.log(np.maximum(scores, 1e-30))
+    else:
+        logs = log_softmax(scores)
+    shares = np.bincount(every) / len(every)
+    most = float(shares.max())
+    return None if most == 1 else Guess(                   # of one class nothing is to be guessed
+        float(-logs[np.arange(len(y)), y].mean()), float(-np.log(shares[y]).mean()),
+        float(np.mean(logs.argmax(axis=1) == y)), most, math.sqrt(most * (1 - most) / len(y)),
+        float(np.mean(logs.max(axis=1) >= math.log(0.99))))
+
+
+def _classes(look: Look) -> tuple[Array, Array, Array] | None:
+    """Scores, a column for each class; the labels of the samples, and those of all."""
+    scores, y, every = np.asarray(look.probe.prediction, float), look.probe.y, look.targets
     if scores.ndim == 2 and y.shape == scores.shape and scores.shape[1] > 1 and (
             np.isin(y, (0, 1)).all() and (y.sum(axis=1) == 1).all()):
         y, every = y.argmax(axis=1), every.argmax(axis=1)  # one-hot rows
@@ -627,24 +644,10 @@ def _guess(look: Look) -> Guess | None:
         scores, top = scores.reshape(-1, 1), y.max()
         y, every = ((part.reshape(-1) == top).astype(int) for part in (y, every))
         other = 1 - scores if look.probe.squashed_by == "sigmoid" else np.zeros_like(scores)
-        scores = np.hstack([other, scores])
-    elif not (scores.ndim == 2 and y.ndim == 1 and y.dtype.kind in "iu" and 0 <= y.min()
-              and y.max() < scores.shape[1]):
-        return None
-    if not np.isfinite(scores).all():
-        return None
-    if look.probe.squashed_by:                             # these are probabilities
-        logs = np.log(np.maximum(scores, 1e-30))
-    else:
-        logs = log_softmax(scores)
-    shares = np.bincount(every) / len(every)
-    most = float(shares.max())
-    if most == 1:                                          # one class: nothing to guess
-        return None
-    return Guess(
-        float(-logs[np.arange(len(y)), y].mean()), float(-np.log(shares[y]).mean()),
-        float(np.mean(logs.argmax(axis=1) == y)), most, math.sqrt(most * (1 - most) / len(y)),
-        float(np.mean(logs.max(axis=1) >= math.log(0.99))))
+        return np.hstack([other, scores]), y, every
+    labels = scores.ndim == 2 and y.ndim == 1 and y.dtype.kind in "iu" and (
+        0 <= y.min() and y.max() < scores.shape[1])
+    return (scores, y, every) if labels else None
 
 
 def _dead(layer: Layer) -> Iterator[Array]:

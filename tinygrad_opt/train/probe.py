@@ -175,17 +175,22 @@ def _layers(
             latest[z] = max(came)
             found.setdefault(latest[z][1], []).append(z)
             channels |= {owner[x] for x in own if x.ndim > 2}
-    layers = []
-    for name, group in found.items():
-        end, inside = group[-1], {}                        # type: ignore[var-annotated]
-        for z in group:
-            inside.setdefault(_name(z), []).append(z._array)
-        # those with a row for each sample: not what is made of the parameters alone
-        gradients = [gradient_of(z) for z in group if z.shape[:1] == (rows,)]
-        flow = [rms(g) for g in gradients if g is not None]
-        gradient = gradient_of(end)
-        gradient = np.zeros_like(end._array) if gradient is None else gradient
-        axis = 1 if name in channels and end.ndim > 2 else -1
-        layers.append(Layer(name, end._array, gradient, max(flow, default=rms(gradient)), axis,
-                            inside))
-    return layers
+    return [_layer(name, group, rows, name in channels, gradient_of)
+            for name, group in found.items()]
+
+
+def _layer(
+    name: str, group: list[Tensor], rows: int, convolves: bool,
+    gradient_of: Callable[[Tensor], Array | None],
+) -> Layer:
+    """What the operations of one layer made."""
+    end, inside = group[-1], dict[str, list[Array]]()
+    for z in group:
+        inside.setdefault(_name(z), []).append(z._array)
+    gradient = gradient_of(end)
+    gradient = np.zeros_like(end._array) if gradient is None else gradient
+    # those with a row for each sample: not what is made of the parameters alone
+    gradients = [gradient_of(z) for z in group if z.shape[:1] == (rows,)]
+    flow = max((rms(g) for g in gradients if g is not None), default=rms(gradient))
+    axis = 1 if convolves and end.ndim > 2 else -1
+    return Layer(name, end._array, gradient, flow, axis, inside)
