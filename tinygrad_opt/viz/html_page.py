@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 import webbrowser
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
+from string import Template
 
 from tinygrad_opt.viz.theme import SANS, Theme, css
 
-__all__ = ["Page", "html_page", "in_frame", "open_in_browser"]
+__all__ = ["Page", "filled_page", "html_page", "in_frame", "open_in_browser"]
 
-# neither a name in the data nor an injected script can make the page fetch or send anything
-POLICY = "default-src 'none';style-src 'unsafe-inline';script-src 'unsafe-inline';img-src data:"
-STYLE = f"""*{{box-sizing:border-box}}
-body{{margin:16px;background:var(--page);color:var(--text);font:15px/1.5 {SANS}}}
-button,select{{font:inherit;color:inherit;background:var(--panel);border:1px solid var(--edge);
-border-radius:6px;padding:3px 11px;min-height:32px;cursor:pointer}}
-:focus-visible{{outline:2px solid var(--value);outline-offset:1px}}
-a{{color:var(--value)}}"""
+# neither a name in the data nor an injected script can make a page fetch or send anything
+PAGE = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
 
 
 class Page:
@@ -91,13 +87,29 @@ def html_page(
         parts.append(f'<script type="application/json" id="{escape(name)}">{text}</script>')
     if script:
         parts.append(f"<script>\n{script}</script>")
-    return "\n".join([
-        "<!doctype html>", '<html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
-        f"<title>{escape(title)}</title>",
-        f"<style>\n{css(theme)}\n{STYLE}\n{style}</style>", "</head><body>", *parts,
-        "</body></html>", ""])
+    return PAGE.substitute(title=escape(title), css=css(theme), sans=SANS, style=style,
+                           body="\n".join(parts))
+
+
+def filled_page(
+    template: Path, title: str, *, data: Mapping[str, object], theme: str | Theme = "auto",
+    **parts: str,
+) -> str:
+    """A page whose style, body and script stand in a file: ``$name`` in the body is a part.
+
+    Parameters
+    ----------
+    template : Path
+        ``<style>``, a body and ``<script>``, in this order.
+    title, data, theme
+        As for `html_page`.
+    **parts : str
+        HTML.
+    """
+    style, body, script = re.split(
+        r"</?(?:style|script)>\n", template.read_text(encoding="utf-8"))[1:4]
+    return html_page(title, Template(body).substitute(parts), style=style, script=script,
+                     data=data, theme=theme)
 
 
 def in_frame(page: str, title: str, height: float) -> str:

@@ -2,5 +2,5 @@
 
 moving      the parts that move, as Matplotlib artists
 film        all frames of a figure, shown and saved
-player      the page that plays it, with `player.js`
+player      the page that plays it, made of `player.html`
 """

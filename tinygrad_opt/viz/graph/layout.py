@@ -294,7 +294,7 @@ class _Ranks:
                                      for k in (0, 1))
         self.ends = [tuple((self.names[ends[name][0]], ends[name][1]) for name in link)
                      for link in self.links]
-        self.rank = self._ranked()
+        self.rank = self._ranked([(tail, head) for (tail, _), (head, _) in self.ends])
         self._chain()
         self.effort = max(4, min(24, 12_000 // max(len(self.rank), 1)))
         self.layers = self._ordered()
@@ -303,53 +303,47 @@ class _Ranks:
         self.at = {name: (sum(self.sides[self.rank[k]]) / 2, self.v[k])
                    for name, k in self.names.items()}
         self._route()
-        self.total = (max((right for _, right in self.sides), default=0.0),
-                      max((v + b / 2 for v, b in zip(self.v, self.breadth)), default=0.0))
+        self.total = (self.sides[-1][1], max(v + b / 2 for v, b in zip(self.v, self.breadth)))
 
-    def _ranked(self) -> list[int]:
+    def _ranked(self, links: list[tuple[int, int]]) -> list[int]:
         """The longest way to each; leaves, and what is made of leaves alone, move to their use."""
+        first, last = ({self.names[port] for port in ports} for ports in (self.first, self.last))
         before: list[list[int]] = [[] for _ in self.names]
         after: list[list[int]] = [[] for _ in self.names]
-        for (tail, _), (head, _) in self.ends:
+        for tail, head in links:
             before[head].append(tail)
             after[tail].append(head)
-        first, last = ({self.names[p] for p in ports} for ports in (self.first, self.last))
-        order = topological(range(len(before)), [(a, b) for (a, _), (b, _) in self.ends])
-        rank = [int(bool(first) and i not in first) for i in self.names.values()]
-        for i in order:
-            for j in after[i]:
-                rank[j] = max(rank[j], rank[i] + 1)
-        end = max((r for i, r in enumerate(rank) if i not in last), default=0) + 1
-        for i in last:
-            rank[i] = end
+        order = topological(range(len(before)), links)
+        rank = [int(bool(first))] * len(before)
         movable = set()
         for i in order:
+            rank[i] = 0 if i in first else max((rank[j] + 1 for j in before[i]), default=rank[i])
             if i not in first | last and all(j in movable and len(after[j]) == 1
                                              for j in before[i]):
                 movable.add(i)
+        end = max((rank[i] + 1 for i in order if i not in last), default=0)
         for i in reversed(order):
-            if i in movable and after[i]:
+            if i in last:
+                rank[i] = end
+            elif i in movable and after[i]:
                 rank[i] = min(rank[j] for j in after[i]) - 1
-        low = min(rank, default=0)
-        return [r - low for r in rank]
+        return rank
 
     def _chain(self) -> None:
         """Make a link over several ranks a chain of points, one per rank between its ends."""
         leaves = {k for name, k in self.names.items() if name not in self.first}
         leaves -= {head for _, (head, _) in self.ends}
         self.chains: list[list[int]] = []
+        for (a, _), (b, _) in self.ends:
+            between = range(self.rank[a] + 1, self.rank[b])
+            self.chains.append([a, *range(len(self.rank), len(self.rank) + len(between)), b])
+            self.rank += between
+        for column in (self.length, self.breadth):
+            column += [0.0] * (len(self.rank) - len(column))
         self.before: list[list[Near]] = [[] for _ in self.rank]
         self.after: list[list[Near]] = [[] for _ in self.rank]
-        for (a, a_off), (b, b_off) in self.ends:
-            between = range(self.rank[a] + 1, self.rank[b])
-            inner = range(len(self.rank), len(self.rank) + len(between))
-            self.rank += between
-            for column in (self.length, self.breadth):
-                column += [0.0] * len(inner)
-            for near in (self.before, self.after):
-                near += [[] for _ in inner]
-            self.chains.append([a, *inner, b])
-            for x, y in pairwise(self.chains[-1]):
+        for chain, ((a, a_off), (b, b_off)) in zip(self.chains, self.ends):
+            for x, y in pairwise(chain):
                 shift = a_off * (x == a) - b_off * (y == b)
                 weight = CHAIN if x != a and y != b else 1.0 if a in leaves else MAIN_LINE
                 self.after[x].append((y, -shift, weight))

@@ -5,8 +5,8 @@ Values are written down at once, so a drawing shows those of the moment at which
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -68,16 +68,14 @@ def trace(
     Graph
     """
     split = style == "split"
-    things = list(_things(end, not split, whole))
+    things = _things(end, not split, whole)
     if detail is None:
         detail = 2 if len(things) <= 40 else 1
-    called = _Names(names or {}, things)
-    ids: dict[Key, str] = {}
+    called = _Names(names or {}, things.values())
+    ids = {key: f"n{position}" for position, key in enumerate(things)}
     nodes: dict[str, Node] = {}
     edges: list[Edge] = []
-    for position, thing in enumerate(things):
-        id = f"n{position}"
-        ids[_key(thing)] = id
+    for id, thing in zip(ids.values(), things.values()):
         if isinstance(thing, Tensor) and thing.op is not None:
             made = f"{id}op" if split else id
             edges += _operand_edges(thing, whole, ids, made)
@@ -88,44 +86,31 @@ def trace(
         nodes[id] = _node(id, thing, thing is end, detail, split, called)
     title = shorten(visible(name or "") or called.of(end) or "the result", 80)
     sizes = [n.size for n in nodes.values() if n.kind == "parameter"]
-    return Graph(title, nodes, tuple(edges), direction=direction, end=ids[_key(end)],
+    return Graph(title, nodes, tuple(edges), direction=direction, end=ids[_key(end, end)],
                  parameters=(len(sizes), sum(sizes)))
 
 
-def _things(end: Tensor, fold_numbers: bool, whole: bool) -> Iterator[Thing]:
+Thing: TypeAlias = Tensor | Array | Number               # what has a box
+Key: TypeAlias = int | tuple[int, int]
+
+
+def _things(end: Tensor, fold_numbers: bool, whole: bool) -> dict[Key, Thing]:
     """All that `end` was made from, oldest first: Tensors, and arrays and numbers before their use.
 
-    An array that has no clock stands just before the first operation that uses it.
+    An array, which has no clock, stands just before the first operation that uses it. Each use of a
+    number, since equal ones may be one object, has a box of its own in the split style.
     """
-    computed = history(end)
-    seen = {id(t) for t in computed}
-    constants = []
-    for t in computed:
+    made: dict[Key, tuple[float, Thing]] = {}
+    for t in history(end):
         for x in _operands(t, whole):
-            if isinstance(x, Tensor) and id(x) not in seen:
-                seen.add(id(x))
-                constants.append(x)
-    for t in sorted(computed + constants, key=lambda t: t.serial):
-        for x in _operands(t, whole):
-            if is_number(x):                               # equal ones may be one object
-                if not fold_numbers:
-                    yield _Number(x, t)
-            elif isinstance(x, np.ndarray) and id(x) not in seen:
-                seen.add(id(x))
-                yield x
-        yield t
+            if not (is_number(x) and fold_numbers):
+                made.setdefault(_key(x, t), (x.serial if type(x) is Tensor else t.serial - 0.5, x))
+        made[id(t)] = t.serial, t
+    return {key: thing for key, (_, thing) in sorted(made.items(), key=lambda item: item[1][0])}
 
 
-@dataclass(frozen=True)
-class _Number:
-    """One use of a number, which the split style draws as a box of its own."""
-
-    value: Number
-    user: Tensor
-
-
-Thing: TypeAlias = Tensor | Array | _Number              # what has a box
-Key: TypeAlias = int | tuple[int, int]
+def _key(x: Thing, user: Tensor) -> Key:
+    return (id(user), id(x)) if is_number(x) else id(x)
 
 
 class _Names:
@@ -151,11 +136,7 @@ class _Names:
             yield name if fits else next(free, "…")
 
 
-def _key(thing: Thing) -> Key:
-    return (id(thing.user), id(thing.value)) if isinstance(thing, _Number) else id(thing)
-
-
-def _operands(t: Tensor, whole: bool) -> list[object]:
+def _operands(t: Tensor, whole: bool) -> list[Thing]:
     """The inputs that are values: not indices, shapes or bounds that are left open.
 
     Of arrays without a gradient, masks and labels are worth a box, indices are not. With `whole`,
@@ -174,7 +155,7 @@ def _operands(t: Tensor, whole: bool) -> list[object]:
 def _operand_edges(t: Tensor, whole: bool, ids: dict[Key, str], head: str) -> Iterator[Edge]:
     """One arrow from each operand, with its places where the order matters."""
     assert t.op is not None
-    tails = [ids.get(id(x)) or ids.get((id(t), id(x))) for x in _operands(t, whole)]
+    tails = [ids.get(_key(x, t)) for x in _operands(t, whole)]
     uses = [(tail, place, "") for place, tail in enumerate(tails, 1) if tail is not None]
     return arrows(uses, head, len(uses) > 1 and t.op.name not in COMMUTE)
 
@@ -183,23 +164,20 @@ def _operand_edges(t: Tensor, whole: bool, ids: dict[Key, str], head: str) -> It
 
 
 def _node(id: str, x: Thing, is_end: bool, detail: int, split: bool, called: _Names) -> Node:
-    if isinstance(x, _Number):
-        return Node(id, "constant", number(x.value), source=x.value, tip="a number")
-    if not isinstance(x, Tensor):
-        title = kind_of(x)
-        return Node(
-            id, "input", title, "", _rows(x, None, False, detail),
-            source=x, size=x.size, tip=_tip(title, x, None))
-    name = called.of(x)
     kind, title, tag = _kind(x, is_end, split, called)
-    return Node(
-        id, kind, title, tag, _rows(x._array, x.grad, x._needs_grad, detail),
-        scope=scope_of(name) if x.op is None and name else (), source=x, size=x.size,
-        tip=_tip(name or title, x._array, x.grad))
+    if is_number(x):
+        return Node(id, kind, title, source=x, tip="a number")
+    name, array, grad, flows, leaf = called.of(x), np.asarray(values_of(x)), None, False, False
+    if isinstance(x, Tensor):
+        grad, flows, leaf = x.grad, x._needs_grad, x.op is None
+    return Node(id, kind, title, tag, _rows(array, grad, flows, detail),
+                scope_of(name) if leaf else (), x, array.size, _tip(name or title, array, grad))
 
 
-def _kind(x: Tensor, is_end: bool, split: bool, called: _Names) -> tuple[str, str, str]:
+def _kind(x: Thing, is_end: bool, split: bool, called: _Names) -> tuple[str, str, str]:
     """What sort of box it is, its title and the word beside it."""
+    if not isinstance(x, Tensor):
+        return ("constant", number(x), "") if is_number(x) else ("input", kind_of(x), "")
     name = called.of(x)
     if x.op is not None:
         symbol = _op_title(x, not split, called)
@@ -254,8 +232,8 @@ def _part_text(part: object) -> str:
 
 def _rows(x: Array, grad: object, flows: bool, detail: int) -> tuple[Row, ...]:
     rows = []
-    if detail >= 1 and np.ndim(x):
-        rows.append(Row("shape", f"{np.shape(x)}  {np.asarray(x).dtype}"))
+    if detail >= 1 and x.ndim:
+        rows.append(Row("shape", f"{x.shape}  {x.dtype}"))
     if detail >= 2:
         rows.append(Row("data", *summary(x)))
         if flows:
@@ -267,7 +245,7 @@ def _rows(x: Array, grad: object, flows: bool, detail: int) -> tuple[Row, ...]:
 def _tip(name: str, x: Array, grad: object) -> str:
     """What hovering shows."""
     with np.printoptions(threshold=20, edgeitems=2, precision=4):
-        text = f"{name} {np.shape(x)} {np.asarray(x).dtype}\n{x}"
+        text = f"{name} {x.shape} {x.dtype}\n{x}"
         if grad is not None:
             text += f"\ngrad {values_of(grad)}"
     return shorten("\n".join(map(visible, text.splitlines())), 200)
@@ -275,12 +253,5 @@ def _tip(name: str, x: Array, grad: object) -> str:
 
 def scope_of(name: str) -> tuple[str, ...]:
     """The modules in a dotted name: ``encoder.layers.0.weight`` lies in encoder, in layers.0."""
-    scope: list[str] = []
-    waiting = ""
-    parts = name.split(".")[:-1]
-    for part, after in zip(parts, [*parts[1:], ""]):
-        waiting = f"{waiting}.{part}" if waiting else part
-        if not after.isdecimal():
-            scope.append(waiting)
-            waiting = ""
-    return tuple(scope[:DEEPEST])
+    modules = name.rpartition(".")[0]
+    return tuple(re.split(r"\.(?!\d+(?:\.|$))", modules)[:DEEPEST]) if modules else ()

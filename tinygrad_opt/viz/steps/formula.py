@@ -15,6 +15,7 @@ import numpy as np
 from tinygrad_opt import ops
 from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.typing import ArrayLike
+from tinygrad_opt.viz.graph.text import shorten
 
 __all__ = ["FUNCTIONS", "parse"]
 
@@ -70,7 +71,6 @@ def parse(text: str, /, **leaves: ArrayLike) -> Tensor:
     >>> [x.name for x in (f.inputs[0].inputs[1],)], round(float(f), 4)
     (['c'], 0.4621)
     """
-    tree = _tree(text)
     data = {name for name, value in leaves.items() if name in DATA and np.ndim(value)}
     data = data if data != leaves.keys() else set()        # something is to have a gradient
     tensors = {}
@@ -79,7 +79,14 @@ def parse(text: str, /, **leaves: ArrayLike) -> Tensor:
             raise ValueError(f"{name} needs a number or an array, got the text {value!r}")
         tensors[name] = (value if type(value) is Tensor else
                          Tensor(value, name not in data, name=name))
-    result = _evaluated(tree, tensors, text)
+    try:
+        tree = _tree(text)
+        with np.errstate(all="ignore"):
+            result = _Formula(text, tensors).value(tree)
+    except (RecursionError, MemoryError):
+        raise ValueError(f"the formula {_quoted(text)} is nested too deeply") from None
+    except (OverflowError, ZeroDivisionError) as error:
+        raise ValueError(f"the formula {_quoted(text)} has no value: {error}") from None
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     unused = [name for name in leaves if name not in used]
     if unused:
@@ -94,110 +101,70 @@ def _tree(text: str) -> ast.expr:
         return ast.parse(text.strip(), mode="eval").body
     except SyntaxError as error:
         place = f"at character {error.offset}" if error.offset else "to its end"
-        raise ValueError(f"cannot read the formula {_quoted(text)} {place}: {error.msg}") from None
-    except (RecursionError, MemoryError):
-        raise ValueError(f"the formula {_quoted(text)} is nested too deeply") from None
+        why = f" {place}: {error.msg}"
     except ValueError as error:                            # a null character
-        raise ValueError(f"cannot read the formula {_quoted(text)}: {error}") from None
+        why = f": {error}"
+    raise ValueError(f"cannot read the formula {_quoted(text)}{why}")
 
 
 def _quoted(text: str) -> str:
-    return repr(text if len(text) <= 60 else text[:59] + "…")
+    return repr(shorten(text, 60))
 
 
-# ---- to values -----------------------------------------------------------------------------------
+class _Formula:
+    """A formula, and what its names stand for."""
 
-
-def _evaluated(tree: ast.expr, names: Mapping[str, Tensor], text: str) -> ArrayLike:
-    """The value of a formula for values of its names, or what it cannot hold."""
-    try:
-        with np.errstate(all="ignore"):
-            return _Evaluator(names, text).value(tree)
-    except RecursionError:
-        raise ValueError(f"the formula {_quoted(text)} is nested too deeply") from None
-    except (OverflowError, ZeroDivisionError) as error:
-        raise ValueError(f"the formula {_quoted(text)} has no value: {error}") from None
-
-
-class _Evaluator:
-    """Computes the nodes of a syntax tree; what it has no method for is refused."""
-
-    def __init__(self, names: Mapping[str, Tensor], text: str) -> None:
-        self.names, self.text = names, text
+    def __init__(self, text: str, names: Mapping[str, ArrayLike]) -> None:
+        self.text, self.names = text, {**CONSTANTS, **names}
 
     def value(self, node: ast.AST) -> ArrayLike:
-        name = f"_{type(node).__name__}"
-        if not hasattr(self, name):
-            raise self._refused(node, "is not part of a formula")
-        method: Callable[[ast.AST], ArrayLike] = getattr(self, name)
-        return method(node)
+        """The value of a part of the syntax tree; what has no case here is refused."""
+        match node:
+            case ast.Constant():
+                return self._number(node)
+            case ast.Name(id=name):
+                if name not in self.names:
+                    raise self._refused(node, (
+                        "is a function and needs its argument in parentheses" if name in FUNCTIONS
+                        else f"has no value; give it one: {name}=1.5"))
+                return self.names[name]
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant() as number):
+                return -self._number(number)               # −3 is a number, not an operation
+            case ast.UnaryOp(op=sign, operand=x):
+                return self._operated(node, sign, self.value(x))
+            case ast.Compare(left=x, ops=[sign], comparators=[y]):
+                return self._operated(node, sign, self.value(x), self.value(y))
+            case ast.Compare():
+                raise self._refused(node, "compares more than two things")
+            case ast.BinOp():
+                return self._chain(node)
+            case ast.Call(func=ast.Name(id=name)) if name in FUNCTIONS:
+                return self._call(node, FUNCTIONS[name])
+            case ast.Call(func=function):
+                raise self._refused(function, "is not a known function; known are "
+                                    + ", ".join(sorted(FUNCTIONS)))
+        raise self._refused(node, "is not part of a formula")
 
-    def _refused(self, node: ast.AST, why: str) -> ValueError:
-        part = ast.get_source_segment(self.text.strip(), node) or type(node).__name__
-        return ValueError(f"{_quoted(part)} in the formula {_quoted(self.text)} {why}")
-
-    def _Constant(self, node: ast.Constant) -> float:
-        if type(node.value) not in (int, float):
+    def _number(self, node: ast.Constant) -> float:
+        if isinstance(node.value, bool) or not isinstance(node.value, int | float):
             raise self._refused(node, "is not a real number")
-        assert isinstance(node.value, int | float)
         return float(node.value)                           # powers of integers could grow for ever
 
-    def _Name(self, node: ast.Name) -> ArrayLike:
-        if node.id in self.names:
-            return self.names[node.id]
-        if node.id in CONSTANTS:
-            return CONSTANTS[node.id]
-        why = ("is a function and needs its argument in parentheses" if node.id in FUNCTIONS
-               else f"has no value; give it one: {node.id}=1.5")
-        raise self._refused(node, why)
-
-    def _computed(
-        self, node: ast.AST, op: Callable[..., ArrayLike], *operands: ArrayLike, **options: object
-    ) -> ArrayLike:
-        try:
-            return op(*operands, **options)
-        except (OverflowError, ZeroDivisionError):
-            raise
-        except Exception as error:                         # kernels refuse in many ways
-            raise self._refused(node, f"cannot be computed: {error}") from error
-
-    def _operator(self, node: ast.AST, kind: ast.AST) -> Callable[..., ArrayLike]:
-        op = OPERATORS.get(type(kind))
-        if op is None:
-            raise self._refused(node, "uses an operator that is not part of a formula")
-        return op
-
-    def _BinOp(self, node: ast.BinOp) -> ArrayLike:
-        first: ast.expr = node                             # sums of many terms lean to the left
+    def _chain(self, node: ast.BinOp) -> ArrayLike:
+        """Operators one after another: sums of many terms lean to the left."""
+        first: ast.expr = node
         chain = []
         while isinstance(first, ast.BinOp):
             chain.append(first)
             first = first.left
         value = self.value(first)
         for step in reversed(chain):
-            op = self._operator(step, step.op)
-            value = self._computed(step, op, value, self.value(step.right))
+            value = self._operated(step, step.op, value, self.value(step.right))
         return value
 
-    def _UnaryOp(self, node: ast.UnaryOp) -> ArrayLike:
-        if isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
-            return -self._Constant(node.operand)           # −3 is a number, not an operation
-        return self._computed(node, self._operator(node, node.op), self.value(node.operand))
-
-    def _Compare(self, node: ast.Compare) -> ArrayLike:
-        if len(node.ops) != 1:
-            raise self._refused(node, "compares more than two things")
-        op = self._operator(node, node.ops[0])
-        return self._computed(node, op, self.value(node.left), self.value(node.comparators[0]))
-
-    def _Call(self, node: ast.Call) -> ArrayLike:
-        op = FUNCTIONS.get(node.func.id) if isinstance(node.func, ast.Name) else None
-        if op is None:
-            raise self._refused(node.func, "is not a known function; known are "
-                                + ", ".join(sorted(FUNCTIONS)))
-        if any(isinstance(a, ast.Starred) for a in node.args) or None in {
-            keyword.arg for keyword in node.keywords
-        }:
+    def _call(self, node: ast.Call, op: ops.Op) -> ArrayLike:
+        if None in (k.arg for k in node.keywords) or any(
+                isinstance(x, ast.Starred) for x in node.args):
             raise self._refused(node, "unpacks its arguments, which is not part of a formula")
         count = len(list(op.vjps))
         fewest, most = PLACES.get(op, (count, count))
@@ -223,3 +190,22 @@ class _Evaluator:
         if not isinstance(value, int | float | tuple | None) or {*map(type, numbers)} - {int}:
             raise self._refused(node, "is not a number, True, False, None or a tuple of integers")
         return value
+
+    def _operated(self, node: ast.AST, sign: ast.AST, *operands: ArrayLike) -> ArrayLike:
+        if type(sign) not in OPERATORS:
+            raise self._refused(node, "uses an operator that is not part of a formula")
+        return self._computed(node, OPERATORS[type(sign)], *operands)
+
+    def _computed(
+        self, node: ast.AST, op: Callable[..., ArrayLike], *operands: ArrayLike, **options: object
+    ) -> ArrayLike:
+        try:
+            return op(*operands, **options)
+        except (OverflowError, ZeroDivisionError):
+            raise
+        except Exception as error:                         # kernels refuse in many ways
+            raise self._refused(node, f"cannot be computed: {error}") from error
+
+    def _refused(self, node: ast.AST, why: str) -> ValueError:
+        part = ast.get_source_segment(self.text.strip(), node) or type(node).__name__
+        return ValueError(f"{_quoted(part)} in the formula {_quoted(self.text)} {why}")

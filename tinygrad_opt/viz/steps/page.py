@@ -26,7 +26,7 @@ from tinygrad_opt.viz.graph.simplify import readable
 from tinygrad_opt.viz.graph.svg import svg
 from tinygrad_opt.viz.graph.text import visible
 from tinygrad_opt.viz.graph.trace import trace
-from tinygrad_opt.viz.html_page import Page, html_page
+from tinygrad_opt.viz.html_page import Page, filled_page
 from tinygrad_opt.viz.steps.script import Script, script
 from tinygrad_opt.viz.steps.words import shape_text
 
@@ -149,12 +149,8 @@ class Playback(Page):
     def html(self) -> str:
         """The page, complete in itself."""
         title = f"Backpropagation: {self.title}"
-        parts = {"TITLE": escape(title), "SVG": self.drawing}
-        template = PAGE.read_text(encoding="utf-8")
-        style, body, code = re.split(r"</?(?:style|script)>\n", template)[1:4]
-        body = re.sub(r"\$([A-Z]+)\$", lambda m: parts[m[1]], body)
-        return html_page(title, body, style=style, script=code, data={"data": self.script},
-                         theme=self.theme)
+        return filled_page(PAGE, title, data={"data": self.script}, theme=self.theme,
+                           name=escape(title), svg=self.drawing)
 
     def __repr__(self) -> str:
         steps = len(self.script["steps"])
