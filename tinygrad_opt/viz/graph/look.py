@@ -13,7 +13,7 @@ from tinygrad_opt.viz.graph.model import Graph, Node, Row
 from tinygrad_opt.viz.graph.text import shorten, width
 from tinygrad_opt.viz.theme import DARK, LIGHT
 
-__all__ = ["DARK", "LIGHT", "Shape", "ink", "legend", "shape_of"]
+__all__ = ["DARK", "LIGHT", "Shape", "ink", "legend", "pad_of", "shape_of"]
 
 TITLE, SMALL = 13.0, 10.0                  # type sizes, in pixels
 PAD_X, PAD_Y, LINE = 9.0, 6.0, 14.0
@@ -53,10 +53,13 @@ def shape_of(node: Node) -> Shape:
         key = 0.0 if row.key == "shape" else KEY_WIDTH
         wide.append(key + width(row.text, SMALL, mono=True))
     height = 2 * PAD_Y + LINE * (len(rows) + bool(title or tag)) + 1
-    pad = PAD_X + (3 if node.kind == "loss" else 0)
-    if node.kind == "operation":
-        pad, height = PAD_X + 4, 30
-    return Shape(max(*wide, 22.0, 0.0) + 2 * pad, max(height, 26.0), title, tag, rows)
+    height = 30 if node.kind == "operation" else max(height, 26.0)
+    return Shape(max(*wide, 22.0) + 2 * pad_of(node.kind), height, title, tag, rows)
+
+
+def pad_of(kind: str) -> float:
+    """How much room is left and right of the words in a box."""
+    return PAD_X + {"loss": 3, "operation": 4}.get(kind, 0)
 
 
 def _lines(row: Row) -> Iterator[Row]:

@@ -60,6 +60,11 @@ class Node:
         The title where a frame around it tells the rest.
     holds : (int, int, int)
         For a folded box: how many operations, parameters and values of these it stands for.
+    part : int or None
+        Of a compiled step: whether a call belongs to the forward pass, the backward pass or the
+        update; arrays from outside belong to none.
+    sign : object
+        Of a compiled step: equal for boxes that do the same to, or hold, arrays of the same kind.
     """
 
     id: str
@@ -73,6 +78,8 @@ class Node:
     tip: str = field(default="", repr=False, compare=False)
     short: str = ""
     holds: tuple[int, int, int] = (0, 0, 0)
+    part: int | None = None
+    sign: object = field(default=None, repr=False, compare=False)
 
     @property
     def values(self) -> ArrayLike:

@@ -8,38 +8,20 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from tinygrad_opt.viz.graph.model import Cluster, Graph, Node
 from tinygrad_opt.viz.graph.repeats import each_once, signed, stretches
 from tinygrad_opt.viz.graph.simplify import SMALL_GRAPH, aliased, contracted, noted
 
-__all__ = ["BACKWARD", "FORWARD", "UPDATE", "Parts", "readable_parts"]
+__all__ = ["BACKWARD", "FORWARD", "UPDATE", "readable_parts"]
 
 TITLES = ("forward: makes the result", "backward: makes only gradients",
           "update: what else is done")
 FORWARD, BACKWARD, UPDATE = range(3)
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What a program's boxes have in common.
-
-    Attributes
-    ----------
-    of : dict of str to int
-        The part that each call belongs to; arrays from outside belong to none.
-    sign : dict of str to object
-        Equal for boxes that do the same to, or hold, arrays of the same kind.
-    """
-
-    of: dict[str, int]
-    sign: dict[str, object]
-
-
-def readable_parts(
-    graph: Graph, parts: Parts, max_nodes: int | None = 300, depth: int | None = None
-) -> Graph:
+def readable_parts(graph: Graph, max_nodes: int | None = 300, depth: int | None = None) -> Graph:
     """Make the graph of a program small enough to be looked at, and frame its parts.
 
     Beyond 40 boxes equal stretches of calls, one after another, are drawn once; beyond
@@ -48,30 +30,28 @@ def readable_parts(
     total, small = len(graph.nodes), graph
     if max_nodes is not None and total > min(SMALL_GRAPH, max_nodes):
         for part in range(len(TITLES)):
-            small = each_once(small, functools.partial(_stretch, parts, part))
-    drawn = _parted(small, parts)
+            small = each_once(small, functools.partial(_stretch, part))
+    drawn = _parted(small)
     fits = max_nodes is None or len(drawn.nodes) <= max_nodes
     closed = not fits if depth is None else depth < 1
     if closed:
-        drawn = _closed(graph, parts)
-    if closed or drawn.repeats:
-        drawn = noted(drawn, total, depth)
-    return drawn
+        drawn = _closed(graph)
+    return noted(drawn, total, depth) if closed or drawn.repeats else drawn
 
 
 # ---- equal stretches once ------------------------------------------------------------------------
 
 
-def _stretch(parts: Parts, part: int, graph: Graph) -> list[list[str]]:
+def _stretch(part: int, graph: Graph) -> list[list[str]]:
     """The calls of each of the equal stretches of a part that hide most, one after another."""
-    ops = [id for id in graph.nodes if parts.of.get(id) == part]
+    ops = [id for id, node in graph.nodes.items() if node.part == part]
     done = {id for repeat in graph.repeats for id in repeat.members}
 
     def own(id: str) -> object:
-        return parts.sign[id], id if id in done else ""
+        return graph.nodes[id].sign, id if id in done else ""
 
     def other(id: str) -> object:                          # each may have a weight of its own
-        return id if id in parts.of else parts.sign[id]
+        return graph.nodes[id].sign if graph.nodes[id].part is None else id
 
     def modules(layers: list[list[str]]) -> int:
         """How many modules a stretch that begins here has weights of."""
@@ -85,12 +65,12 @@ def _stretch(parts: Parts, part: int, graph: Graph) -> list[list[str]]:
 # ---- parts ---------------------------------------------------------------------------------------
 
 
-def _parted(graph: Graph, parts: Parts, arrows: bool = False) -> Graph:
+def _parted(graph: Graph, arrows: bool = False) -> Graph:
     """Each part in a frame: what it takes from outside of it is named, not drawn again.
 
     With `arrows`, what calls of another part make is left to arrows.
     """
-    inside = {id: parts.of[id] for id in graph.nodes if id in parts.of}
+    inside = {id: node.part for id, node in graph.nodes.items() if node.part is not None}
     outputs = graph.outputs()
     for id, edges in outputs.items():
         if id not in inside and edges:                     # an array belongs where it is used first
@@ -99,11 +79,11 @@ def _parted(graph: Graph, parts: Parts, arrows: bool = False) -> Graph:
     edges = []
     for edge in graph.edges:
         part = inside[edge.head]
-        if inside[edge.tail] != part and not (arrows and edge.tail in parts.of):
-            node = graph.nodes[edge.tail]
+        node = graph.nodes[edge.tail]
+        if inside[edge.tail] != part and (node.part is None or not arrows):
             alias = f"{edge.tail}p{edge.head[1:]}"
             call = f"{node.tag} {node.title.split('(')[0]}"
-            told = call if edge.tail in parts.of else node.title
+            told = node.title if node.part is None else call
             nodes[alias] = Node(alias, "alias", f"{told} ↗", tip=f"{told}, shown elsewhere",
                                 size=node.size)
             inside[alias] = part
@@ -128,10 +108,13 @@ def _frames(graph: Graph, inside: dict[str, int]) -> Iterator[Cluster]:
         yield Cluster(f"r{k}", repeat.label, frozenset(members), f"c{part}" if several else None)
 
 
-def _closed(graph: Graph, parts: Parts) -> Graph:
+def _closed(graph: Graph) -> Graph:
     """Each part as one box."""
-    graph = _parted(graph, parts, arrows=True)
-    present = sorted({parts.of[id] for id in graph.nodes if id in parts.of})
-    groups = [({id for id in graph.nodes if parts.of.get(id) == part},
-               TITLES[part] if len(present) > 1 else graph.name, "calls", ()) for part in present]
+    graph = _parted(graph, arrows=True)
+    members: dict[int, set[str]] = {}
+    for id, node in graph.nodes.items():
+        if node.part is not None:
+            members.setdefault(node.part, set()).add(id)
+    groups = [(members[part], TITLES[part] if len(members) > 1 else graph.name, "calls", ())
+              for part in sorted(members)]
     return replace(contracted(graph, groups), clusters=())

@@ -14,13 +14,14 @@ be looked at.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tinygrad_opt.errors import CaptureError
 from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.viz.graph.model import Edge, Graph, Node, Row, arrows, counted
-from tinygrad_opt.viz.graph.parts import BACKWARD, FORWARD, UPDATE, Parts, readable_parts
+from tinygrad_opt.viz.graph.parts import BACKWARD, FORWARD, UPDATE, readable_parts
 from tinygrad_opt.viz.graph.text import number, shorten, visible
 from tinygrad_opt.viz.graph.trace import COMMUTE, scope_of
 
@@ -63,20 +64,14 @@ def program_graph(
     bound = next(reversed(step.programs.values()))
     listed = _Listed(bound, 2 if detail is None else detail)
     graph = listed.graph(shorten(visible(name or step.name), 80), direction)
-    return readable_parts(graph, Parts(listed.part, listed.sign), max_nodes, depth)
+    return readable_parts(graph, max_nodes, depth)
 
 
 # ---- boxes and arrows ----------------------------------------------------------------------------
 
 
 class _Listed:
-    """A program written down as boxes; call k is box ``nk``, counted from 1.
-
-    Attributes
-    ----------
-    part, sign : dict
-        As in `Parts`.
-    """
+    """A program written down as boxes; call k is box ``nk``, counted from 1."""
 
     def __init__(self, bound: Any, detail: int) -> None:
         self.bound, self.program, self.detail = bound, bound.program, detail
@@ -86,9 +81,8 @@ class _Listed:
                     if not call.is_effect}
         self.results = set(map(self.program.root, _slots_in(self.program.result)))
         self.gradients = dict(self._gradients())
-        self.part = self._parts()
-        self.sign: dict[str, object] = {}
-        self.outside: list[int] = []
+        self.nodes: dict[str, Node] = {}
+        self.further = itertools.count(len(self.lines) + 1)
         self.tensors = {id(array): t for t, array in self.program.leaves}
         self.sharing: dict[int, list[int]] = {}
         for slot, block in bound.blocks.items():
@@ -96,31 +90,28 @@ class _Listed:
 
     def graph(self, name: str, direction: str) -> Graph:
         """All of it, each array that is taken from outside as one box."""
-        nodes: dict[str, Node] = {}
         edges: list[Edge] = []
         waiting = ""                                       # an effect that another one follows
-        for k, (call, line) in enumerate(zip(self.program.calls, self.lines), 1):
-            id = f"n{k}"
+        for k, (call, part) in enumerate(zip(self.program.calls, self._parts())):
+            id = f"n{k + 1}"
             uses = list(self._uses(call))
-            self._add_outside(nodes, [s for s, _, _ in uses])
-            nodes[id] = self._box(id, call, line)
+            self.nodes[id] = self._box(id, call, visible(self.lines[k]), part)
             ordered = not call.is_effect and call.name not in COMMUTE and len(uses) > 1
-            edges += arrows([(self.ids[s], place, part) for s, place, part in uses], id, ordered)
+            edges += arrows(uses, id, ordered)
             if call.is_effect and not uses:
                 edges += [Edge(waiting, id)] if waiting else []
                 waiting = id
-        self._add_outside(nodes, sorted(self.results))
-        if not nodes:
-            nodes["n1"] = Node("n1", "constant", "no calls")
-        end = next((self.ids[s] for s in sorted(self.results)), next(reversed(nodes)))
+        ends = [self._made(slot) for slot in sorted(self.results)]
+        nodes = self.nodes or {"n1": Node("n1", "constant", "no calls")}
         taken = [n.size for n in nodes.values() if n.kind == "parameter"]
         calls, blocks = counted(len(self.lines), "call"), counted(len(self.sharing), "block")
         return Graph(name, nodes, tuple(edges), notes=(
             f"{calls}, {blocks} of memory, {_bytes(self.bound.nbytes)}",
-        ), direction=direction, end=end, parameters=(len(taken), sum(taken)))
+        ), direction=direction, end=ends[0] if ends else next(reversed(nodes)),
+            parameters=(len(taken), sum(taken)))
 
-    def _uses(self, call: Any) -> Iterator[tuple[int, int, str]]:
-        """The arrays that a call takes: the slot that owns each, its place, and the part taken.
+    def _uses(self, call: Any) -> Iterator[tuple[str, int, str]]:
+        """The arrays that a call takes: the box of each, its place, and the part taken.
 
         A number that nobody can change stands in the title.
         """
@@ -131,7 +122,7 @@ class _Listed:
             same = (view.shape, view.strides) == (whole.shape, whole.strides)
             part = "" if same else self.program.part(s).replace(" ", "")
             told = len(part) <= 16 and not part.startswith("[")
-            yield root, place, part if told else "[part]"
+            yield self._made(root), place, part if told else "[part]"
 
     def _number(self, slot: int) -> str | None:
         """The value of a constant with one entry that nobody can write to."""
@@ -139,18 +130,14 @@ class _Listed:
         fixed = s.kind == "constant" and s.array.size == 1 and not s.array.flags.writeable
         return number(s.array.item()) if fixed else None
 
-    def _box(self, id: str, call: Any, line: str) -> Node:
-        tip = shorten(visible(line), 200)
+    def _box(self, id: str, call: Any, line: str, part: int) -> Node:
+        tip = shorten(line, 200)
         if call.is_effect:
-            told = [x.name or "·" if type(x) is Tensor else "None"
-                    for x in call.inputs if type(x) is Tensor or x is None]
-            whose = any(type(x) is Tensor for x in call.inputs)
-            self.sign[id] = id
-            return Node(id, "effect", visible(f"{call.name}({', '.join(told)})" if whose
-                                              else call.name), f"#{id[1:]}", tip=tip)
-        slot = self.slots[call.output]
-        title = self._title(call)
-        self.sign[id] = title, slot.shape, slot.dtype
+            whose = [x for x in call.inputs if x is None or type(x) is Tensor]
+            told = ", ".join("None" if x is None else x.name or "·" for x in whose)
+            title = f"{call.name}({told})" if any(x is not None for x in whose) else call.name
+            return Node(id, "effect", visible(title), f"#{id[1:]}", tip=tip, part=part, sign=id)
+        slot, title = self.slots[call.output], self._title(call)
         rows = self._shape(slot)
         if self.detail >= 1 and call.output in self.gradients:
             rows.append(Row("grad", shorten(visible(self.gradients[call.output]), 24)))
@@ -161,7 +148,8 @@ class _Listed:
         if others:
             tip += shorten(f"\nits memory is also that of {', '.join(others)}", 200)
         return Node(id, "loss" if call.output in self.results else "op", title, f"#{id[1:]}",
-                    tuple(rows), size=max(slot.nbytes // slot.dtype.itemsize, 1), tip=tip)
+                    tuple(rows), size=max(slot.nbytes // slot.dtype.itemsize, 1), tip=tip,
+                    part=part, sign=(title, slot.shape, slot.dtype))
 
     def _title(self, call: Any) -> str:
         """``maximum(·, 0)``: the kernel, with the numbers that it is given."""
@@ -191,30 +179,28 @@ class _Listed:
         size = _bytes(self.slots[call.output].nbytes)
         return f"{block}  {size}{', in place' if over else ''}"
 
-    def _add_outside(self, nodes: dict[str, Node], slots: list[int]) -> None:
-        """A box for each of these arrays that no call makes and that has none yet."""
-        for slot in slots:
-            if slot not in self.ids:
-                key = self.ids[slot] = f"n{len(self.lines) + len(self.outside) + 1}"
-                self.outside.append(slot)
-                nodes[key] = self._outside(key, slot)
+    def _made(self, slot: int) -> str:
+        """The box of the call that makes this array, or one for what comes from outside."""
+        if slot not in self.ids:
+            box = self.ids[slot] = f"n{next(self.further)}"
+            self.nodes[box] = self._outside(box, slot)
+        return self.ids[slot]
 
-    def _outside(self, key: str, slot: int) -> Node:
+    def _outside(self, box: str, slot: int) -> Node:
         """An array that no call makes: an argument, a Tensor's own, or a constant."""
-        s = self.slots[slot]
+        s, title = self.slots[slot], visible(self.names[slot])
         tensor = self.tensors.get(id(s.array)) if s.kind == "leaf" else None
-        title = visible(self.names[slot])
-        kind, tag, scope = "input", "", scope_of(title)
+        kind, tag, scope, sign = "input", "", scope_of(title), ""
         if tensor is not None and tensor._needs_grad:
             kind, tag = "parameter", "param"
         elif s.kind == "constant":
-            kind = "constant"
             fixed = s.array.size and not s.array.flags.writeable
             if fixed and (s.array == s.array.flat[0]).all():
                 title = f"all {number(s.array.flat[0])}"
-        self.sign[key] = kind, s.shape, s.dtype, title if kind == "constant" else ""
-        return Node(key, kind, title, tag, tuple(self._shape(s)), scope, tensor,
-                    s.nbytes // s.dtype.itemsize, f"{title} {s.shape} {s.dtype}")
+            kind, sign = "constant", title
+        return Node(box, kind, title, tag, tuple(self._shape(s)), scope, tensor,
+                    s.nbytes // s.dtype.itemsize, f"{title} {s.shape} {s.dtype}",
+                    sign=(kind, s.shape, s.dtype, sign))
 
     def _shape(self, slot: Any) -> list[Row]:
         """What a box says first, unless it has names only."""
@@ -231,20 +217,17 @@ class _Listed:
                     for slot in _slots_in(given):
                         yield self.program.root(slot), tensor.name or "a Tensor"
 
-    def _parts(self) -> dict[str, int]:
+    def _parts(self) -> list[int]:
         """The part of each call."""
         calls = self.program.calls
         for_result = self._ancestors(self.results)
         if for_result & self.gradients.keys() or not for_result & self.ids.keys():
-            return {f"n{k}": FORWARD for k in range(1, len(calls) + 1)}
+            return [FORWARD] * len(calls)
         for_gradients = self._ancestors(self.gradients)
         part = {s: FORWARD if s in for_result else BACKWARD if s in for_gradients else UPDATE
                 for s in self.ids}
-        found = {}
-        for k, call in enumerate(calls, 1):
-            read = [part[s] for s in self.program.reads(call) if s in part]
-            found[f"n{k}"] = part[call.output] if not call.is_effect else max(read, default=UPDATE)
-        return found
+        return [max((part[s] for s in self.program.reads(call) if s in part), default=UPDATE)
+                if call.is_effect else part[call.output] for call in calls]
 
     def _ancestors(self, slots: Iterable[int]) -> set[int]:
         """These slots and all that they are made of."""

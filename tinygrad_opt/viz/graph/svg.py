@@ -11,16 +11,19 @@ import math
 from collections.abc import Iterator
 from html import escape
 from itertools import pairwise
+from pathlib import Path
+from string import Template
 
 from tinygrad_opt.viz.graph import look
 from tinygrad_opt.viz.graph.layout import Box, Layout, Point
-from tinygrad_opt.viz.graph.look import BORDER, PAD_X, SMALL, TITLE, Shape, ink, legend
+from tinygrad_opt.viz.graph.look import BORDER, SMALL, TITLE, Shape, ink, legend, pad_of
 from tinygrad_opt.viz.graph.model import Back, Graph, Node
 from tinygrad_opt.viz.graph.text import shorten, width
 from tinygrad_opt.viz.theme import DARK, LIGHT, MONO, NIGHT, SANS, Theme
 
 __all__ = ["svg"]
 
+STYLE = Template(Path(__file__).with_name("drawing.css").read_text(encoding="utf-8"))
 MARGIN = 16.0
 BESIDE = 6.0                               # between an arrow and the one that runs back
 
@@ -48,13 +51,15 @@ def svg(
     """
     palette = DARK if theme == "dark" else LIGHT
     pen = _Pen(graph, shapes, layout, palette, prefix)
-    glyphs = list(pen.legend())
+    glyphs, legend_width = pen.legend()
     caption = graph.caption
-    total_width = max(layout.width, pen.legend_width, width(caption, SMALL)) + 2 * MARGIN
+    total_width = max(layout.width, legend_width, width(caption, SMALL)) + 2 * MARGIN
     total_height = layout.height + 2 * MARGIN + (24 if glyphs else 0) + 16
     w, h = f"{total_width:.0f}", f"{total_height:.0f}"
     bottom = MARGIN + layout.height
     body = [
+        f'<rect class="page" width="{w}" height="{h}" rx="8" fill="{palette.page}"/>'
+        if panel or theme != "light" else "",
         f'<g transform="translate({MARGIN:g} {MARGIN:g})">',
         *pen.frames(), *pen.edges(), *pen.nodes(), *pen.frame_labels(), "</g>",
     ]
@@ -62,21 +67,19 @@ def svg(
         body += [f'<g class="legend" transform="translate({MARGIN:g} {bottom + 16:.1f})">',
                  *glyphs, "</g>"]
         bottom += 24
-    body.append(_text(MARGIN, bottom + 20, caption, SMALL, palette.muted, "caption muted"))
-    background = f'<rect class="page" width="{w}" height="{h}" rx="8" fill="{palette.page}"/>'
+    body.append(pen.text(MARGIN, bottom + 20, caption, "caption muted"))
     about = f"{graph.caption}. " + " ".join(_sentence(graph))
-    return "\n".join([
+    return "\n".join(filter(None, [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="tg-graph tg-{theme}" role="img"'
         f' width="{w}" height="{h}" viewBox="0 0 {w} {h}"'
         f' aria-labelledby="{prefix}title {prefix}about" font-family="{SANS}">',
         f"<!-- engine: {layout.engine} -->",
         f'<title id="{prefix}title">Computation graph of {escape(graph.name)}</title>',
         f'<desc id="{prefix}about">{escape(shorten(about, 400))}</desc>',
-        *([_style(total_width)] if theme == "auto" else []),
+        _style(total_width) if theme == "auto" else "",
         f"<defs>{''.join(pen.tips())}</defs>",
-        *([background] if panel or theme == "dark" or theme == "auto" else []),
-        *body, "</svg>", "",
-    ])
+        *body, "</svg>\n",
+    ]))
 
 
 def _sentence(graph: Graph) -> Iterator[str]:
@@ -92,20 +95,11 @@ def _style(width: float) -> str:
     """The dark colours, for readers whose system asks for them; opened alone it is as wide as the
     window, as long as its words stay legible.
     """
-    here = "svg.tg-auto"
-    rules = [f"{here} .page{{fill:{DARK.page}}}", f"{here} text{{fill:{DARK.text}}}",
-             f"{here} .muted{{fill:{DARK.muted}}}", f"{here} text.alarm{{fill:{DARK.alarm}}}",
-             f"{here} .edge path{{stroke:{DARK.edge}}}", f"{here} .tip{{fill:{DARK.edge}}}",
-             f"{here} .cluster rect{{stroke:{DARK.frame}}}",
-             f"{here} .back path{{stroke:{DARK.gradient}}}",
-             f"{here} .back-tip,{here} .back text{{fill:{DARK.gradient}}}"]
-    rules += [f"{here} .{kind} .box{{fill:{fill};stroke:{stroke}}}"
-              for kind, (fill, stroke) in DARK.kinds.items() if kind != "alias"]
-    rules.append(f"{here} text.halo{{stroke:{DARK.page}}}")
-    rules.append(f"{here} .alias .box{{stroke:{DARK.kinds['parameter'][1]}}}")
-    return ("<style>svg.tg-auto{color-scheme:light dark}"
-            f"@media (min-width:{0.6 * width:.0f}px){{svg:root{{max-width:100%;height:auto}}}}"
-            f"@media {NIGHT}{{{' '.join(rules)}}}</style>")
+    kinds = "\n".join(f"svg.tg-auto .{kind} .box {{ fill: {fill}; stroke: {stroke} }}"
+                      for kind, (fill, stroke) in DARK.kinds.items() if kind != "alias")
+    rules = STYLE.substitute(vars(DARK), night=NIGHT, least=f"{0.6 * width:.0f}", kinds=kinds,
+                             parameter=DARK.kinds["parameter"][1])
+    return f"<style>\n{rules}</style>"
 
 
 class _Pen:
@@ -115,7 +109,22 @@ class _Pen:
                  prefix: str) -> None:
         self.graph, self.shapes, self.layout = graph, shapes, layout
         self.palette, self.prefix = palette, prefix
-        self.legend_width = 0.0
+
+    def text(self, x: float, y: float, words: str, kind: str, size: float = SMALL,
+             anchor: str = "start", *, color: str = "", bold: bool = False, mono: bool = False
+             ) -> str:
+        """A run of text; its class decides its colour, and whether lines behind it stop short."""
+        page, classes = self.palette, kind.split()
+        color = color or next((getattr(page, c) for c in ("muted", "alarm") if c in classes),
+                              page.text)
+        more = "" if anchor == "start" else f' text-anchor="{anchor}"'
+        more += ' font-weight="bold"' if bold else ""
+        more += f' font-family="{MONO}"' if mono else ""
+        if "halo" in classes:
+            more = (f' stroke="{page.page}" stroke-width="4" paint-order="stroke"'
+                    f' stroke-linejoin="round"{more}')
+        return (f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" font-size="{size:g}" fill="{color}"'
+                f' xml:space="preserve"{more}>{escape(words)}</text>')
 
     def frames(self) -> Iterator[str]:
         for cluster in sorted(self.graph.clusters, key=lambda c: -len(c.members)):
@@ -127,13 +136,7 @@ class _Pen:
         """Above everything: an arrow may enter a frame where its label stands."""
         for cluster in self.graph.clusters:
             box = self.layout.frames[cluster.id]
-            yield _text(box.left + 8, box.top + 15, cluster.label, 12, self.palette.muted,
-                        "muted halo", more=self._halo())
-
-    def _halo(self) -> str:
-        """A rim in the colour of the page, so that lines behind a text do not cross it."""
-        return (f' stroke="{self.palette.page}" stroke-width="4" paint-order="stroke"'
-                ' stroke-linejoin="round"')
+            yield self.text(box.left + 8, box.top + 15, cluster.label, "muted halo", 12)
 
     def edges(self) -> Iterator[str]:
         inputs, outputs = self.graph.inputs(), self.graph.outputs()
@@ -144,8 +147,7 @@ class _Pen:
                 siblings = inputs[edge.head]       # if there are many, in two columns
                 more = 12 * (siblings.index(edge) % 2) if len(siblings) > 3 else 0
                 x, y = _near_the_tip(path, 19 + more + width(edge.label, SMALL) / 2)
-                label = _text(x, y + 3.5, edge.label, SMALL, self.palette.text, "place halo",
-                              "middle", more=self._halo())
+                label = self.text(x, y + 3.5, edge.label, "place halo", anchor="middle")
             yield (f'<g id="{self.prefix}{edge.id}" class="edge"><path d="{_curve(path)}"'
                    f' fill="none" stroke="{self.palette.edge}"'
                    f' marker-end="url(#{self.prefix}arrow)"/>{label}</g>')
@@ -166,7 +168,7 @@ class _Pen:
             (x, y), (x0, y0) = _near_the_tip(way, near), _near_the_tip(way, near - 2)
             level = abs(x - x0) / (math.dist((x, y), (x0, y0)) or 1.0)
             y += 9 * level if path[0][0] > path[-1][0] else 0.0
-            label = _text(x, y + 3.5, back.text, SMALL, hue, "halo", "middle", more=self._halo())
+            label = self.text(x, y + 3.5, back.text, "halo", anchor="middle", color=hue)
         return (f'<g id="{self.prefix}{id}b" class="back"><path d="{_curve(path)}" fill="none"'
                 f' stroke="{hue}" stroke-width="{ink(back.size):.2f}" stroke-dasharray="5 4"'
                 f' marker-end="url(#{self.prefix}back)"/>{label}</g>')
@@ -213,50 +215,45 @@ class _Pen:
         return outline
 
     def _words(self, node: Node, shape: Shape, box: Box) -> Iterator[str]:
-        ink = self.palette
-        pad = PAD_X + (3 if node.kind == "loss" else 0)
         if node.kind == "alias":
-            yield _text(box.x, box.y + 3, shape.title, SMALL + 1, ink.text, "name", "middle")
+            yield self.text(box.x, box.y + 3, shape.title, "name", SMALL + 1, "middle")
             return
-        lines = len(shape.rows) + bool(shape.title or shape.tag)
-        y = box.y - look.LINE * lines / 2 + 11
+        left, right = box.left + pad_of(node.kind), box.right - pad_of(node.kind)
+        titled = bool(shape.title or shape.tag)
+        y = box.y - look.LINE * (len(shape.rows) + titled) / 2 + 11
         if not shape.rows and not (shape.tag and shape.title):
             word = shape.title or shape.tag
-            yield _text(box.x, y + 0.5, word, TITLE, ink.text, "name", "middle", bold=True)
+            yield self.text(box.x, y + 0.5, word, "name", TITLE, "middle", bold=True)
             return
         if shape.title:
-            yield _text(box.left + pad, y, shape.title, TITLE, ink.text, "name", bold=True)
+            yield self.text(left, y, shape.title, "name", TITLE, bold=True)
         if shape.tag:
-            yield _text(box.right - pad, y, shape.tag, SMALL, ink.muted, "tag muted", "end")
-        if shape.title or shape.tag:
-            y += look.LINE + 1
-        for row in shape.rows:
-            color = ink.alarm if row.alarm else ink.text
-            kind = f"{row.key} alarm" if row.alarm else row.key
+            yield self.text(right, y, shape.tag, "tag muted", anchor="end")
+        for k, row in enumerate(shape.rows):
+            at = y + titled + look.LINE * (k + titled)
             if row.key == "shape":
-                yield _text(box.left + pad, y, row.text, SMALL, ink.muted, "shape muted", mono=True)
+                yield self.text(left, at, row.text, "shape muted", mono=True)
             else:
+                kind = f"{row.key} alarm" if row.alarm else row.key
                 if row.key:
-                    yield _text(box.left + pad, y, row.key, SMALL, ink.muted, "key muted")
-                yield _text(box.left + pad + look.KEY_WIDTH, y, row.text, SMALL, color, kind,
-                            mono=True)
-            y += look.LINE
+                    yield self.text(left, at, row.key, "key muted")
+                yield self.text(left + look.KEY_WIDTH, at, row.text, kind, mono=True)
 
-    def legend(self) -> Iterator[str]:
-        """One glyph for each kind that is there."""
-        x = 0.0
+    def legend(self) -> tuple[list[str], float]:
+        """One glyph for each kind that is there, and how wide they are together."""
+        glyphs, x = [], 0.0
         for kind, word in legend(self.graph).items():
             if kind == "back":
-                yield self._back("legend", Back("", 1.0),
-                                 [(x + 30, 0), (x + 20, 0), (x + 10, 0), (x, 0)])
+                glyphs.append(self._back("legend", Back("", 1.0),
+                                         [(x + 30, 0), (x + 20, 0), (x + 10, 0), (x, 0)]))
                 x += 36
             elif kind != "alias":
-                glyph = Node("", kind, "")
-                yield f'<g class="{kind}">{self._outline(glyph, Box(x + 10, 0, 20, 13))}</g>'
+                outline = self._outline(Node("", kind, ""), Box(x + 10, 0, 20, 13))
+                glyphs.append(f'<g class="{kind}">{outline}</g>')
                 x += 26
-            yield _text(x, 4, word, SMALL, self.palette.muted, "muted")
+            glyphs.append(self.text(x, 4, word, "muted"))
             x += width(word, SMALL) + 18
-        self.legend_width = x
+        return glyphs, x
 
 
 def _curve(path: list[Point]) -> str:
@@ -292,15 +289,6 @@ def _near_the_tip(path: list[Point], distance: float) -> Point:
 def _place(box: Box) -> str:
     return (f'x="{box.left:.1f}" y="{box.top:.1f}" width="{box.width:.1f}"'
             f' height="{box.height:.1f}"')
-
-
-def _text(x: float, y: float, words: str, size: float, color: str, kind: str = "",
-          anchor: str = "start", *, bold: bool = False, mono: bool = False, more: str = "") -> str:
-    more += "" if anchor == "start" else f' text-anchor="{anchor}"'
-    more += ' font-weight="bold"' if bold else ""
-    more += f' font-family="{MONO}"' if mono else ""
-    return (f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" font-size="{size:g}" fill="{color}"'
-            f' xml:space="preserve"{more}>{escape(words)}</text>')
 
 
 def beside(path: list[Point]) -> list[Point]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from tinygrad_opt import ops
 from tinygrad_opt.ops import Op
-from tinygrad_opt.symbols import Symbol, Trace, Untraceable, text
+from tinygrad_opt.symbols import Symbol, Trace, Untraceable, name_of, text
 from tinygrad_opt.tensor import Tensor, values_of
 from tinygrad_opt.viz.graph.text import is_number
 
@@ -87,7 +87,7 @@ class _Readable(Trace):
         self, function: Callable[..., object], inputs: Sequence[object], attrs: Mapping[str, object]
     ) -> Symbol:
         """The result of a call, if a reader can follow it."""
-        name, x = _name(function), inputs[0]
+        name, x = name_of(function), inputs[0]
         if function is operator.getitem and isinstance(x, Symbol) and any(
                 x is given for given in self.given):
             return self._part(x, inputs[1])
@@ -116,10 +116,6 @@ class _Readable(Trace):
         return self.symbol(f"{x.name}{'₁₂₃₄₅₆₇₈₉'[columns.start // length]}", x.array[index])
 
 
-def _name(function: object) -> str:
-    return function.name if isinstance(function, Op) else getattr(function, "__name__", "")
-
-
 def _is_said(name: str, inputs: Sequence[object], made: Symbol) -> bool:
     """Whether the text says what was done to the shape, but for axes of length 1."""
     shape = inputs[0].shape if isinstance(inputs[0], Symbol) else ()
@@ -130,7 +126,7 @@ def _is_said(name: str, inputs: Sequence[object], made: Symbol) -> bool:
     if name in ("transpose", "swapaxes"):                  # ᵀ is of the last two axes
         return len(shape) == 2 or (len(shape) > 2 and inputs[1:] == (-1, -2))
     if name in ("dot", "matmul"):                          # rows and columns must be what they were
-        return not any(isinstance(x, Symbol) and _name(x.function) == "reshape" for x in inputs)
+        return not any(isinstance(x, Symbol) and name_of(x.function) == "reshape" for x in inputs)
     return name != "moveaxis"
 
 

@@ -6,6 +6,7 @@ starts with the gradient of the end and has one step for each operation, the las
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Mapping
 from typing import TypeAlias, TypedDict
@@ -88,17 +89,15 @@ class _Writer:
         self.graph, self.flow, self.names = graph, flow, names
         self.shown = SHOWN if len(graph.nodes) <= LARGE else SHOWN_IN_LARGE
         self.arrays: list[dict[str, object]] = []
-        self.known: dict[tuple[tuple[int, ...], str], int] = {}
+        self.known: dict[str, int] = {}
         self.nodes: list[Member] = []
         self.index: dict[int, int] = {}                    # by id of the Tensor or array
         self.steps: list[Step] = []
-        self.edges = {
-            (id(graph.nodes[e.tail].source), e.head): e for e in graph.edges
-        }
-        self.into = graph.inputs()
-        self.given = names_in(flow.end, names)
-        self.words: dict[Tensor, Words] = {}
-        self.uses = Counter(p.to for parts in flow.parts.values() for p in parts)
+        self.edges = {(id(graph.nodes[e.tail].source), e.head): e for e in graph.edges}
+        given = names_in(flow.end, names)
+        self.words = functools.cache(lambda t: Words(t, names, given))
+        self.parts = [part for parts in flow.parts.values() for part in parts]
+        self.uses = Counter(part.to for part in self.parts)
 
     def script(self) -> Script:
         for node in self.graph.nodes.values():
@@ -111,27 +110,24 @@ class _Writer:
         self._seed()
         for z in self.flow.parts:
             self._backward(z)
-        for t, i in self._hooked():
-            states = self.nodes[i]["grads"]
-            states[-1] = self._state(self.flow.gradients[t], states[-1][0])
+        for x, total in {part.to: part.total for part in self.parts}.items():
+            g, states = self.flow.gradients[x], self._of(x)["grads"]
+            if not np.array_equal(total, g, equal_nan=True):           # changed by a hook
+                states[-1] = self._state(g, states[-1][0])
         return {"nodes": self.nodes, "steps": self.steps, "arrays": self.arrays,
                 "turn": 1 + len(made)}
 
     # ---- the cast --------------------------------------------------------------------------------
 
     def _cast(self, node: Node) -> None:
-        self.index[id(node.source)] = len(self.nodes)
-        value = node.values
+        x, value = node.source, node.values
+        self.index[id(x)] = len(self.nodes)
+        named = isinstance(x, Tensor) and (x.name or x in self.names or x.op is None)
         self.nodes.append({
-            "id": node.id, "name": self._name(node), "kind": node.kind,
-            "shape": f"{shape_text(value)} · {np.asarray(value).dtype}",
+            "id": node.id, "name": called(x, self.names) if named else visible(node.title),
+            "kind": node.kind, "shape": f"{shape_text(value)} · {np.asarray(value).dtype}",
             "text": summary(value), "array": self._array(value), "born": 0, "grads": [],
         })
-
-    def _name(self, node: Node) -> str:
-        x = node.source
-        named = isinstance(x, Tensor) and (x.name or x in self.names or x.op is None)
-        return called(x, self.names) if named else visible(node.title)
 
     def _state(self, g: Array, step: int) -> State:
         return (step, *summary(g, dead=True), self._array(g))
@@ -142,23 +138,17 @@ class _Writer:
         flat = x.reshape(-1, x.shape[-1]) if x.ndim else x.reshape(1, 1)
         rows, columns = (_ends(n, self.shown) for n in flat.shape)
         cells = [[_json_number(v) for v in row] for row in flat[np.ix_(rows, columns)].tolist()]
-        key = (x.shape, repr(cells))
+        entry: dict[str, object] = {"shape": shape_text(x), "cells": cells}
+        key = repr(entry)
         if key not in self.known:
             self.known[key] = len(self.arrays)
-            entry: dict[str, object] = {"shape": shape_text(x), "cells": cells}
+            self.arrays.append(entry)
             if len(rows) < flat.shape[0] or x.ndim > 2:
                 lead = x.shape[:-1]
                 entry["rows"] = [", ".join(map(str, np.unravel_index(r, lead))) for r in rows]
             if len(columns) < flat.shape[1]:
                 entry["columns"] = columns
-            self.arrays.append(entry)
         return self.known[key]
-
-    def _hooked(self) -> list[tuple[Tensor, int]]:
-        """Those whose gradient a hook has changed after it was summed."""
-        sums = {p.to: p.total for parts in self.flow.parts.values() for p in parts}
-        return [(t, self.index[id(t)]) for t, total in sums.items()
-                if not np.array_equal(total, self.flow.gradients[t], equal_nan=True)]
 
     # ---- steps -----------------------------------------------------------------------------------
 
@@ -178,13 +168,13 @@ class _Writer:
     def _forward(self, t: Tensor, count: str) -> None:
         i = self.index[id(t)]
         self.nodes[i]["born"] = len(self.steps)
-        words = self._words(t)
+        words = self.words(t)
         equation, *numbers = words.equation()
         lines: list[Line] = [("formula", equation), *(("numbers", line) for line in numbers),
                              *_note(words)]
         cards: list[Card] = [
             (e.id, e.tail, None, e.label, [], None, _brief(self.graph.nodes[e.tail].source))
-            for e in self.into[self.nodes[i]["id"]]
+            for e in self.graph.inputs()[self.nodes[i]["id"]]
         ]
         say = (f"Forward {count}: at {self.nodes[i]['name']}, {equation} gives"
                f" {told(t._array)}.")
@@ -201,7 +191,7 @@ class _Writer:
 
     def _backward(self, z: Tensor) -> None:
         i = self.index[id(z)]
-        words, g = self._words(z), self.flow.gradients[z]
+        words, g = self.words(z), self.flow.gradients[z]
         arrived = f"{words.g} = ∂L/∂{words.result} = {told(g)}"
         lines: list[Line] = [("formula", words.equation()[0]), *_note(words),
                              ("arrived", arrived, self._array(g))]
@@ -251,11 +241,6 @@ class _Writer:
         title = f"to {name}" + ("" if known else f", the {letter} above")
         return (edge.id if edge else None, edge.tail if edge else None, self.index[id(part.to)],
                 title, lines, self._array(value), _brief(value))
-
-    def _words(self, t: Tensor) -> Words:
-        if t not in self.words:
-            self.words[t] = Words(t, self.names, self.given)
-        return self.words[t]
 
     def _of(self, t: Tensor) -> Member:
         return self.nodes[self.index[id(t)]]
