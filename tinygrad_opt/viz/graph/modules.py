@@ -69,31 +69,30 @@ def scope(name: str) -> Iterator[None]:
 def framed(graph: Graph) -> Graph:
     """The graph with a frame around each use of a module."""
     by_hand = entries_of(graph, _scopes)
-    scopes, between = _scopes_of(graph, by_hand)
-    uses: list[dict[str, str]] = []                        # per level: box → first box of its use
-    for level in range(1, max(map(len, scopes.values()), default=0) + 1):
-        found = _uses(graph, scopes, by_hand, level, uses[-1] if uses else {})
-        uses.append(_without_cycles(graph, _with_leaves(graph, found, scopes, between)))
+    own = _own_scopes(graph, by_hand)
+    scopes = _with_between(graph, own, by_hand)
+    between = {id for id, path in own.items() if not path}
     clusters: list[Cluster] = []
-    parents: dict[str, Cluster] = {}
+    frames: dict[str, Cluster] = {}                        # the innermost around each box
     order = {id: k for k, id in enumerate(graph.nodes)}
-    for level, use in enumerate(uses, 1):
+    use: dict[str, str] = {}                               # box → first box of its use
+    for level in range(1, max(map(len, scopes.values()), default=0) + 1):
+        found = _uses(graph, scopes, by_hand, level, use)
+        use = _without_cycles(graph, _with_leaves(graph, found, scopes, between))
         members: dict[str, set[str]] = {}
         for id, first in use.items():
             members.setdefault(first, set()).add(id)
         for first in sorted(members, key=order.__getitem__):
-            if len(members[first]) > 1:
-                parent = parents.get(first)
-                inside = parent is not None and members[first] <= parent.members
-                path = scopes[first][:level]
-                label = path[-1] if inside else ".".join(path)
-                if inside and parent is not None and members[first] == parent.members:
-                    continue                               # two frames around the same boxes
-                new = Cluster(f"c{len(clusters)}", label, frozenset(members[first]),
-                              parent.id if inside and parent else None, path)
-                clusters.append(new)
-                parents.update(dict.fromkeys(members[first], new))
-    nodes = {id: _within(node, parents[id]) if id in parents else node
+            boxes, path, outer = frozenset(members[first]), scopes[first][:level], frames.get(first)
+            if outer is not None and not boxes <= outer.members:
+                outer = None
+            if len(boxes) == 1 or (outer is not None and boxes == outer.members):
+                continue                                   # two frames around the same boxes
+            new = Cluster(f"c{len(clusters)}", path[-1] if outer else ".".join(path), boxes,
+                          outer.id if outer else None, path)
+            clusters.append(new)
+            frames.update(dict.fromkeys(boxes, new))
+    nodes = {id: _within(node, frames[id]) if id in frames else node
              for id, node in graph.nodes.items()}
     for k, repeat in enumerate(graph.repeats):
         clusters = _around(graph, clusters, f"r{k}", repeat)
@@ -137,41 +136,46 @@ def _within(node: Node, frame: Cluster) -> Node:
 # ---- which module a box belongs to ---------------------------------------------------------------
 
 
-def _scopes_of(graph: Graph, by_hand: dict[str, list[Entry]]) -> tuple[dict[str, Path], set[str]]:
-    """The module path of each box that is computed, and the boxes that only lie between such."""
-    inputs, outputs = graph.inputs(), graph.outputs()
+def _own_scopes(graph: Graph, by_hand: dict[str, list[Entry]]) -> dict[str, Path]:
+    """The module of each box that is computed, as its weights or a `scope` name it."""
     weights = {id: n.scope for id, n in graph.nodes.items()
                if n.kind in ("parameter", "alias") and n.scope}
     scopes: dict[str, Path] = {}
-    for id in graph.nodes:
-        tails = [e.tail for e in inputs[id]]
+    for id, edges in graph.inputs().items():
+        node, tails = graph.nodes[id], [e.tail for e in edges]
+        near = [weights[tail] for tail in tails if tail in weights]
         if not tails:
             continue
-        near = [weights[t] for t in tails if t in weights]
-        node = graph.nodes[id]
-        scopes[id] = (node.scope if node.kind == "folded" and node.scope else
-                      by_hand[id][-1][1] if id in by_hand and node.kind != "folded" else
-                      _shared(near))
+        if node.kind == "folded":
+            scopes[id] = node.scope or _shared(near)
+        else:
+            scopes[id] = by_hand[id][-1][1] if id in by_hand else _shared(near)
         if near and len(near) == len(tails):               # a transposed weight is still a weight
             weights[id] = scopes[id]
         elif graph.nodes[tails[0]].kind == "operation":    # in the split style, a result
             scopes[id] = scopes[tails[0]]
-    computed = list(scopes)
-    behind = {id: () if id in by_hand else path for id, path in scopes.items()}
-    ahead = dict(behind)                                   # a scope holds what it says, no more
-    for id in computed:
-        if not scopes[id]:
-            behind[id] = _shared([behind[e.tail] for e in inputs[id] if e.tail in scopes])
-    for id in reversed(computed):
-        if not scopes[id]:
-            ahead[id] = _shared([ahead[e.head] for e in outputs[id]])
-    between = [id for id in computed if not scopes[id]]
+    return scopes
+
+
+def _with_between(
+    graph: Graph, own: dict[str, Path], by_hand: dict[str, list[Entry]]
+) -> dict[str, Path]:
+    """The modules, also of boxes without one: what those before and those behind them share."""
+    before = {id: [e.tail for e in graph.inputs()[id] if e.tail in own] for id in own}
+    after = {id: [e.head for e in graph.outputs()[id]] for id in own}
+    between = [id for id, path in own.items() if not path]
+    # a scope holds what it says, no more
+    behind = {id: () if id in by_hand else path for id, path in own.items()}
+    ahead, scopes = dict(behind), dict(own)
+    for id in between:
+        behind[id] = _shared([behind[x] for x in before[id]])
+    for id in reversed(between):
+        ahead[id] = _shared([ahead[x] for x in after[id]])
     for id in [*between, *reversed(between)]:              # where two streams meet, in the one
-        ways = product((behind[e.tail] for e in inputs[id] if e.tail in behind),
-                       (ahead[e.head] for e in outputs[id]))
+        ways = product((behind[x] for x in before[id]), (ahead[x] for x in after[id]))
         scopes[id] = max(map(_shared, ways), key=len, default=())
-        behind[id], ahead[id] = (max(p, scopes[id], key=len) for p in (behind[id], ahead[id]))
-    return scopes, set(between)
+        behind[id], ahead[id] = (max(path, scopes[id], key=len) for path in (behind[id], ahead[id]))
+    return scopes
 
 
 def _shared(paths: Sequence[Path]) -> Path:

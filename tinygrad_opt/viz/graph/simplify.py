@@ -138,11 +138,17 @@ def contracted(
     inside: dict[str, str] = {}
     folded: dict[str, Node] = {}
     for members, title, tag, scope in groups:
-        id = f"{min(members, key=_number)}m"
         everything = members | graph.leaves_of(members, inputs=not tag)
+        id, end = f"{min(members, key=_number)}m", graph.nodes[max(members, key=_number)]
+        held = zip(*(_holds(graph.nodes[id]) for id in everything))
+        count, parameters, values = map(sum, held)
+        rows = [Row("shape", counted(count, "operation"))]
+        if parameters:
+            rows.append(Row("shape", f"{parameters} params, {values:,} values"))
+        rows += [r for r in end.rows if r.key == "shape" and end.kind != "folded"]
+        folded[id] = Node(id, "folded", title, tag, tuple(rows), scope, end.source, len(everything),
+                          f"{count} operations", holds=(count, parameters, values))
         inside.update(dict.fromkeys(everything, id))
-        folded[id] = replace(
-            _folded_node(graph, id, members, everything), title=title, tag=tag, scope=scope)
     return _joined(graph, inside, folded)
 
 
@@ -178,19 +184,6 @@ def _joined(graph: Graph, inside: dict[str, str], joined: dict[str, Node]) -> Gr
             edges.append(replace(edge, tail=tail, head=head, label=label))
     end = inside.get(graph.end, graph.end)
     return replace(graph, nodes=nodes, edges=merged(edges), end=end)
-
-
-def _folded_node(graph: Graph, id: str, members: set[str], everything: set[str]) -> Node:
-    """One box for many: how many operations and parameters, and the shape of what comes out."""
-    last = graph.nodes[max(members, key=_number)]
-    held = [_holds(graph.nodes[i]) for i in everything]
-    count, parameters, values = (sum(column) for column in zip(*held))
-    rows = [Row("shape", counted(count, "operation"))]
-    if parameters:
-        rows.append(Row("shape", f"{parameters} params, {values:,} values"))
-    rows += [r for r in last.rows if r.key == "shape" and last.kind != "folded"]
-    return Node(id, "folded", "", rows=tuple(rows), source=last.source, size=len(everything),
-                tip=f"{count} operations", holds=(count, parameters, values))
 
 
 def _holds(node: Node) -> tuple[int, int, int]:

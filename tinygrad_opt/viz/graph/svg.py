@@ -95,7 +95,7 @@ def _style(width: float) -> str:
     """The dark colours, for readers whose system asks for them; opened alone it is as wide as the
     window, as long as its words stay legible.
     """
-    kinds = "\n".join(f"svg.tg-auto .{kind} .box {{ fill: {fill}; stroke: {stroke} }}"
+    kinds = "\n".join(f"svg.tg-auto .{kind} .box{{fill:{fill};stroke:{stroke}}}"
                       for kind, (fill, stroke) in DARK.kinds.items() if kind != "alias")
     rules = STYLE.substitute(vars(DARK), night=NIGHT, least=f"{0.6 * width:.0f}", kinds=kinds,
                              parameter=DARK.kinds["parameter"][1])
