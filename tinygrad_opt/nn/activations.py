@@ -331,14 +331,13 @@ class LeakyReLU(Module):
     [-1.0, 2.0]
     """
 
+    _shown = "{0.slope}"
+
     def __init__(self, slope: float = 0.01) -> None:
         self.slope = slope
 
     def forward(self, x: ArrayLike) -> Tensor:
         return leaky_relu(x, self.slope)
-
-    def _options(self) -> str:
-        return f"{self.slope}"
 
 
 class ELU(Module):
@@ -356,14 +355,13 @@ class ELU(Module):
     [-0.5, 2.0]
     """
 
+    _shown = "{0.alpha}"
+
     def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = alpha
 
     def forward(self, x: ArrayLike) -> Tensor:
         return elu(x, self.alpha)
-
-    def _options(self) -> str:
-        return f"{self.alpha}"
 
 
 class GELU(Module):
@@ -461,14 +459,13 @@ class Softmax(Module):
     [0.5, 0.5]
     """
 
+    _shown = "axis={0.axis}"
+
     def __init__(self, axis: int = -1) -> None:
         self.axis = axis
 
     def forward(self, x: ArrayLike) -> Tensor:
         return softmax(x, self.axis)
-
-    def _options(self) -> str:
-        return f"axis={self.axis}"
 
 
 class LogSoftmax(Softmax):

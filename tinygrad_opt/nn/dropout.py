@@ -105,6 +105,8 @@ class Dropout(Module):
     [1.0, 1.0]
     """
 
+    _shown = "{0.p}"
+
     def __init__(self, p: float = 0.5, *, rng: Seed = None) -> None:
         check_probability(p)
         self.p = p
@@ -113,9 +115,6 @@ class Dropout(Module):
 
     def forward(self, x: ArrayLike) -> Tensor:
         return dropout(x, self.p, training=self.training, rng=self.rng)
-
-    def _options(self) -> str:
-        return f"{self.p}"
 
 
 def check_probability(p: float) -> None:

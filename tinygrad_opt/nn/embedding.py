@@ -95,6 +95,8 @@ class Embedding(Module):
     (1, 3, 2)
     """
 
+    _shown = "{0.weight.shape[0]}, {0.weight.shape[1]}"
+
     def __init__(
         self, rows: int, features: int, *, init: Init = None, dtype: DTypeLike | None = None,
         rng: Seed = None,
@@ -105,7 +107,3 @@ class Embedding(Module):
 
     def forward(self, indices: ArrayLike) -> Tensor:
         return embedding(indices, self.weight)
-
-    def _options(self) -> str:
-        rows, features = self.weight.shape
-        return f"{rows}, {features}"

@@ -77,6 +77,7 @@ class Module:
     transposed_in_torch: tuple[str, ...] = ()      # parameters that PyTorch holds as (out, in)
     packed_in_torch: Mapping[str, tuple[str, ...]] = {}    # its arrays → the paths of their parts
     _reserved: frozenset[str] = frozenset()        # names of methods that no attribute may take
+    _shown = ""                                    # its options, as a format of itself
 
     @answers
     def __init__(self) -> None:
@@ -526,7 +527,7 @@ class Module:
 
     def _options(self) -> str:
         """What stands between the parentheses of its line in the tree."""
-        return ""
+        return self._shown.format(self)
 
     def __repr__(self) -> str:
         return "\n".join(_lines(self, ()))

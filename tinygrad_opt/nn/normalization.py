@@ -430,6 +430,7 @@ class _BatchNorm(Module):
 
     buffers = ("running_mean", "running_var")
     axes: tuple[int, ...] = ()
+    _shown = "{0.running_mean.size}"
 
     def __init__(
         self, channels: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True,
@@ -447,9 +448,6 @@ class _BatchNorm(Module):
                              f" got shape {np.shape(x)}")
         return batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias,
                           training=self.training, momentum=self.momentum, eps=self.eps)
-
-    def _options(self) -> str:
-        return f"{len(self.running_mean)}"
 
 
 class BatchNorm1d(_BatchNorm):

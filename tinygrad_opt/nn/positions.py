@@ -55,6 +55,8 @@ class PositionalEmbedding(Module):
     (5, 10, 4)
     """
 
+    _shown = "{0.weight.shape[0]}, {0.weight.shape[1]}"
+
     def __init__(
         self, length: int, features: int, *, init: Init = None, dtype: DTypeLike | None = None,
         rng: Seed = None,
@@ -69,10 +71,6 @@ class PositionalEmbedding(Module):
             raise ShapeError(f"there are positions for sequences of shape (..., up to {length},"
                              f" {features}), got {x.shape}")
         return x + self.weight[:x.shape[-2]]
-
-    def _options(self) -> str:
-        length, features = self.weight.shape
-        return f"{length}, {features}"
 
 
 @answers
@@ -140,6 +138,8 @@ class SinusoidalEmbedding(Module):
             [0.84, 0.54, 0.01, 1.  ]]], dtype=float32)
     """
 
+    _shown = "{0.features}"
+
     def __init__(self, features: int, *, base: float = 10000.0) -> None:
         (self.features,), self.base = positive("SinusoidalEmbedding", features=features), base
 
@@ -150,6 +150,3 @@ class SinusoidalEmbedding(Module):
                              f" {x.shape}")
         places = Tensor(kernels.created("arange", 0, x.shape[-2], 1, x.dtype, like=x._array))
         return x + sinusoidal_embedding(places, self.features, base=self.base)
-
-    def _options(self) -> str:
-        return f"{self.features}"

@@ -60,6 +60,8 @@ class Stack(Module):
     ((8, 2, 16), (8, 1, 16))
     """
 
+    _shown = "{0.count}"
+
     def __init__(self, model: Module, count: int, shapes: dict[str, tuple[int, ...]]) -> None:
         self.model, self.count, self._shapes = model, count, shapes
 
@@ -141,9 +143,6 @@ class Stack(Module):
                                given.reshape((size, *given.shape[2:])))
 
         return total
-
-    def _options(self) -> str:
-        return f"{self.count}"
 
 
 @answers
