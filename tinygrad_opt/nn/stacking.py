@@ -131,16 +131,15 @@ class Stack(Module):
 
         @functools.wraps(loss)
         def total(prediction: Tensor, target: ArrayLike) -> Tensor:
-            n = prediction.shape[:2]
+            models, n = prediction.shape[:2]
             given = as_operand(target)
-            if given.shape[:2] != n:
-                given = ops.broadcast_to(given, shape=(n[0], *given.shape))
-            if given.shape[:2] != n:
-                raise ShapeError(f"predictions of {n[0]} models for {n[1]} samples need as many"
+            if given.shape[:2] != (models, n):
+                given = ops.broadcast_to(given, shape=(models, *given.shape))
+            if given.shape[:2] != (models, n):
+                raise ShapeError(f"predictions of {models} models for {n} samples need as many"
                                  f" targets, got shape {given.shape[1:]}")
-            size = n[0] * n[1]
-            return n[0] * loss(prediction.reshape((size, *prediction.shape[2:])),
-                               given.reshape((size, *given.shape[2:])))
+            rows, targets = (x.reshape((models * n, *x.shape[2:])) for x in (prediction, given))
+            return models * loss(rows, targets)
 
         return total
 
@@ -199,17 +198,15 @@ def stack(models: Sequence[Module], x: ArrayLike | None = None) -> Stack:
         raise TypeError(f"stack cannot tell whether {doubtful} keeps the models apart. Give it"
                         " some samples, stack(models, x), and it compares.")
     own = copy.deepcopy(models)                            # generators too, which are drawn from
-    model = copy.deepcopy(models[0])
     tensors, drawn = [m.parameters() for m in own], [m.generators() for m in own]
-    shapes = {}
-    for path, p in model.parameters().items():
-        shapes[path] = p.shape
+    shapes = {path: p.shape for path, p in tensors[0].items()}
+    for path, p in tensors[0].items():
         rows = (1,) * (2 - p.ndim) + p.shape
         _put(p, np.stack([held[path].data for held in tensors]).reshape(len(models), *rows))
-    for path, module in model.named_modules().items():
+    for path, module in own[0].named_modules().items():
         if isinstance(module, Dropout) and module.rng is not None:
             module.rng = [held[f"{path}.rng".lstrip(".")] for held in drawn]
-    made = Stack(model, len(models), shapes)
+    made = Stack(own[0], len(models), shapes)
     if x is not None:
         _compare(made, models, x)
     return made
