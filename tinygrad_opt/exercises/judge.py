@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import copy
+import functools
 import inspect
 import io
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from tinygrad_opt.symbols import Symbol, Trace, Untraceable, text
 from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.typing import Array, ArrayLike
 
-__all__ = ["Solution", "Wrong", "formula", "number", "same", "several", "slopes", "solution"]
+__all__ = ["Solution", "Wrong", "agree", "number", "same", "several", "slopes", "solution"]
 
 
 class Wrong(Exception):
@@ -37,10 +39,10 @@ class Solution:
         if not inspect.isfunction(thing):
             return thing
 
-        def called(*args: object, **kwargs: object) -> object:
-            given = {**dict(zip(inspect.signature(thing).parameters, args)), **kwargs}
-            with _told(self._path, name, given):
-                result = thing(*args, **kwargs)
+        @functools.wraps(thing)
+        def called(*args: object) -> object:
+            with _told(self._path, name, dict(zip(inspect.signature(thing).parameters, args))):
+                result = thing(*args)
             if result is None or result is ...:
                 number(f"What {name}() returns", result)
             return result
@@ -111,12 +113,12 @@ def solution(path: str) -> Solution:
 
 
 def slopes(
-    f: Callable[..., Array], *inputs: ArrayLike, g: float | Array = 1.0, eps: float = 1e-6
-) -> list[Array]:
-    """∂(Σ g · f)/∂ each input, by central differences in float64."""
-    arrays = [np.array(x, dtype=np.float64) for x in inputs]
-    found = []
-    for array in arrays:
+    f: Callable[..., Array], g: float | Array = 1.0, **inputs: ArrayLike
+) -> dict[str, Array]:
+    """∂L/∂ each input where g = ∂L/∂f, by its name, by central differences in float64."""
+    arrays = [np.array(x, dtype=np.float64) for x in inputs.values()]
+    found, eps = {}, 1e-6
+    for name, array in zip(inputs, arrays):
         slope = np.empty(array.shape)
         for i in np.ndindex(array.shape):
             x = array[i]
@@ -126,24 +128,61 @@ def slopes(
                 ends.append(np.sum(g * f(*arrays)))
             array[i] = x
             slope[i] = (ends[0] - ends[1]) / (2 * eps)
-        found.append(slope)
+        found[f"∂L/∂{name}"] = slope
     return found
 
 
-def formula(f: Callable[..., object], **values: object) -> str:
-    """What a function of a learner computes, as a formula; empty where it cannot be said."""
+def agree(
+    call: Callable[..., object], given: Mapping[str, object], wants: Mapping[str, ArrayLike],
+    at: str = "", tolerance: float = 1e-5,
+) -> None:
+    """Call a solution, and compare each of its results with what it should be.
+
+    Parameters
+    ----------
+    call : callable
+    given : dict
+        Its arguments, which it may change: in order, and by the names of its formula.
+    wants : dict
+        The right results, in order, by what the exercise calls them.
+    at, tolerance
+        As for `same`.
+
+    Raises
+    ------
+    Wrong
+        As `same` does, and with the formula of what is wrong, if its lines say one.
+    """
+    def results(arguments: Iterable[object]) -> Sequence[object]:
+        made = call(*arguments)
+        return [made] if len(wants) == 1 else several(call.__name__, made, [*wants])
+
+    got = results(copy.deepcopy([*given.values()]))
+    for i, (what, want) in enumerate(wants.items()):
+        try:
+            same(what, got[i], want, at=at, tolerance=tolerance)
+        except Wrong as wrong:
+            said = formula(lambda *symbols, i=i: results(symbols)[i], given)
+            raise Wrong(f"{wrong}\nYour lines say: {what} = {said}" if said else str(wrong)
+                        ) from None
+
+
+def formula(f: Callable[..., object], given: Mapping[str, object]) -> str:
+    """What a function of a learner computes, as a short formula; empty where there is none."""
     trace = Trace()
     with contextlib.suppress(Untraceable, TypeError, ValueError, AttributeError, Wrong):
-        made = f(**{name: trace.symbol(name, x) for name, x in values.items()})
-        return text(made) if isinstance(made, Symbol) else ""
+        made = f(*(trace.symbol(name, x) for name, x in given.items()))
+        said = text(made) if isinstance(made, Symbol) else ""
+        return said if len(said) < 100 else ""
     return ""
 
 
 # ---- differences in words ------------------------------------------------------------------------
 
 
-def same(what: str, got: object, want: ArrayLike, *, at: str = "", names: Sequence[str] = (),
-         tolerance: float = 1e-5) -> None:
+def same(
+    what: str, got: object, want: ArrayLike, *, at: str = "", tolerance: float = 1e-5
+) -> None:
     """Compare a learner's numbers with the right ones.
 
     Parameters
@@ -153,8 +192,6 @@ def same(what: str, got: object, want: ArrayLike, *, at: str = "", names: Sequen
     got, want : array-like
     at : str
         For which inputs, if it helps.
-    names : sequence of str
-        What the entries are called, if they are not told by index.
     tolerance : float
         Largest difference, relative to the largest number.
 
@@ -173,7 +210,7 @@ def same(what: str, got: object, want: ArrayLike, *, at: str = "", names: Sequen
     if not wrong.any():
         return
     i = tuple(int(n) for n in np.argwhere(wrong)[0])
-    entry = (f" {names[i[-1]]}" if names else f"[{', '.join(map(str, i))}]") if i else ""
+    entry = f"[{', '.join(map(str, i))}]" if i else ""
     said = f"{what}{entry} is {got[i]:.6g}, and should be {want[i]:.6g}{at}."
     raise Wrong(f"{said} {_cause(got, want, wrong)}".rstrip())
 
