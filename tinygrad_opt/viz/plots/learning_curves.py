@@ -81,19 +81,18 @@ def plot_history(
     if missing := [c for c in given if c not in history]:
         raise ValueError(f"no column {missing[0]!r} was recorded; there are: {', '.join(history)}.")
     curves = {c: np.asarray(history[c], float) for c in given}
-    panels = {name: {c: curves[c] for c in (name, f"val_{name}") if c in given}
-              for name in (c.removeprefix("val_") for c in given)}
-    longest = max(map(len, curves.values()), default=0)
-    epochs = np.asarray(history.get("epoch", range(1, 1 + longest)))
+    epochs = _epochs(history, max(map(len, curves.values()), default=0))
     if not curves or not len(epochs):
         raise ValueError("the history is empty: nothing has been recorded yet.")
+    panels = dict.fromkeys(c.removeprefix("val_") for c in given)
     high = [1.6] + [1.0] * (len(panels) - 1)
     spans = contrary(history) if mark_contrary else []
     size, numbers = (6.4, 0.8 + 1.25 * sum(high)), {"epoch": epochs, **curves}
     with drawing(size, numbers, **options) as (made, page):
         axes = made.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=high)[:, 0]
-        for ax, (name, parts) in zip(axes, panels.items()):
-            _panel(ax, epochs, name, parts, log, page)
+        for ax, name in zip(axes, panels):
+            _panel(ax, epochs, name, {c: curves[c] for c in (name, f"val_{name}") if c in curves},
+                   log, page)
             for span in spans:
                 ax.axvspan(*span, color=page.alarm, alpha=0.15, linewidth=0)
         if spans:
@@ -134,7 +133,7 @@ def contrary(
     """
     loss, seen = (np.convolve(np.asarray(history[name], float), np.full(over, 1 / over), "valid")
                   for name in ("loss", metric))
-    epochs = np.asarray(history.get("epoch", range(1, 1 + len(history["loss"]))))[over - 1 :]
+    epochs = _epochs(history, len(history["loss"]))[over - 1 :]
     found, start = [], 0
     for i in range(1, len(loss) + 1):
         if i == len(loss) or not (loss[i] < loss[i - 1] and seen[i] <= seen[i - 1]):
@@ -217,22 +216,20 @@ def plot_compare(
         for place, (name, seeds) in enumerate(every.items(), 1):
             length = min(len(s[column]) for s in seeds)
             values = np.array([s[column][:length] for s in seeds], float)
-            epochs = np.asarray(seeds[0].get("epoch", range(1, length + 1))[:length])
-            look, mean = chosen[name], values.mean(0)
+            epochs, look, mean = _epochs(seeds[0], length), chosen[name], values.mean(0)
             label = name if same or len(seeds) == 1 else f"{name} ({len(seeds)} seeds)"
             ax.plot(epochs, mean, **look.line(length), label=label)
             if crowded and len(seeds) > 1:
                 beside = epochs[-1] + 0.012 * place * (epochs[-1] - epochs[0])
-                ax.vlines(beside, values[:, -1].min(), values[:, -1].max(), color=look.color,
-                          linewidth=2)
-                ax.plot(beside, mean[-1], color=look.color, marker=look.marker, markersize=5)
+                ends = np.array([[values[:, -1].min()], [values[:, -1].max()]])
+                ax.errorbar(beside, mean[-1], abs(ends - mean[-1]), color=look.color,
+                            marker=look.marker, markersize=5, elinewidth=2)
             elif len(seeds) > 1:
                 ax.fill_between(epochs, values.min(0), values.max(0), color=look.color, alpha=0.15,
                                 linewidth=0)
             _mark_lost(ax, epochs, mean, look.color)
-            for seed, row in enumerate(values):
-                numbers.append((name, {"seed": np.full(length, seed), "epoch": epochs,
-                                       column: row}))
+            numbers += [(name, {"seed": np.full(length, seed), "epoch": epochs, column: row})
+                        for seed, row in enumerate(values)]
         made.numbers = columns = stacked("run", numbers)
         scale_of(ax, columns[column], log if "loss" in column or log else False)
         _leave_out_spikes(ax, columns[column])
@@ -303,29 +300,27 @@ def plot_batches(
     -------
     matplotlib.figure.Figure
     """
-    numbers = stacked("batch_size", [(f"{size}", {"epoch": np.arange(1, 1 + len(run[column])),
-                                             "seconds": np.cumsum(run["seconds"]),
-                                             column: np.asarray(run[column], float)})
-                                     for size, run in runs.items()])
+    curves = {size: {"epoch": np.arange(1, 1 + len(run[column])),
+                     "seconds": np.cumsum(run["seconds"]), column: np.asarray(run[column], float)}
+              for size, run in runs.items()}
+    numbers = stacked("batch_size", [(str(size), curve) for size, curve in curves.items()])
     with drawing((9.6, 3.8), numbers, **options) as (made, page):
         epochs, seconds, last = made.subplots(1, 3)
-        for (size, run), hue in zip(runs.items(), ordered(len(runs), page)):
-            values = np.asarray(run[column], float)
-            epochs.plot(np.arange(1, 1 + len(values)), values, color=hue, label=f"batch of {size}")
-            seconds.plot(np.cumsum(run["seconds"]), values, color=hue)
+        for (size, curve), hue in zip(curves.items(), ordered(len(runs), page)):
+            epochs.plot(curve["epoch"], curve[column], color=hue, label=f"batch of {size}")
+            seconds.plot(curve["seconds"], curve[column], color=hue)
             blur = noise.get(size, ())
-            last.plot(np.full(len(blur), size), blur, "o", color=hue, markersize=4, alpha=0.6)
+            last.plot([size] * len(blur), blur, "o", color=hue, markersize=4, alpha=0.6)
         sizes = np.array(sorted(noise), float)
         first = float(np.mean(noise[min(noise)]) * min(noise) ** 0.5)
         last.plot(sizes, first / sizes**0.5, color=page.muted, linestyle="--", zorder=0,
                   label="∝ 1 / √size")
-        for ax, title, across in ((epochs, "after epochs", "epoch"), (seconds, "after seconds",
-                                  "seconds"), (last, "noise of gradients", "batch size")):
-            ax.set(title=title, xlabel=across)
-        epochs.set_ylabel(WORDS.get(column, column.replace("val_", "validation ")))
-        last.set(xscale="log", yscale="log", ylabel="‖g − G‖ / ‖G‖", xticks=sizes)
+        epochs.set(title="after epochs", xlabel="epoch",
+                   ylabel=WORDS.get(column, column.replace("val_", "validation ")))
+        seconds.set(title="after seconds", xlabel="seconds", xscale="log")
+        last.set(title="noise of gradients", xlabel="batch size", ylabel="‖g − G‖ / ‖G‖",
+                 xscale="log", yscale="log", xticks=sizes)
         epochs.xaxis.get_major_locator().set_params(integer=True)
-        seconds.set_xscale("log")
         few = np.divide(*seconds.dataLim.intervalx[::-1]) < 30
         seconds.xaxis.get_major_locator().set_params(subs=(1, 2, 5) if few else (1,))
         seconds.xaxis.set_minor_formatter("")
@@ -338,6 +333,11 @@ def plot_batches(
 
 
 # ---- details -------------------------------------------------------------------------------------
+
+
+def _epochs(history: Columns, length: int) -> Array:
+    """Those of a history's first rows, counted from 1 if it does not tell."""
+    return np.asarray(history.get("epoch", range(1, length + 1)))[:length]
 
 
 def _at_the_top(ax: Axes, values: Array) -> bool:
@@ -371,8 +371,20 @@ def _seeds(name: str, given: Columns | Sequence[Columns], column: str) -> list[C
 def _panel(ax: Axes, epochs: Array, name: str, curves: Mapping[str, Array], log: bool | None,
            page: Theme) -> None:
     """One quantity against the epochs, of training and of validation."""
+    hue = page.color(HUES.get(name, "green"))
     for part, values in curves.items():
-        _curve(ax, epochs, values, page.color(HUES.get(name, "green")), part, page)
+        if part.startswith("val_"):
+            ax.plot(epochs, values, color=page.ink, linestyle="--", linewidth=1.2, marker="o",
+                    markersize=3.5, markevery=max(len(values) // 15, 1), label="validation")
+            continue
+        seen = values[np.isfinite(values)]
+        # only what jumps up and down is averaged: of a smooth curve the average would lag behind
+        if len(seen) > 40 and np.abs(np.diff(seen)).sum() > 3 * np.ptp(seen):
+            ax.plot(epochs, values, color=hue, alpha=page.faint, linewidth=1)
+            ax.plot(epochs, smoothed(values), color=hue, label="training (average)")
+        else:
+            ax.plot(epochs, values, "." if len(values) == 1 else "-", color=hue, label="training")
+        _mark_lost(ax, epochs, values, page.alarm)
     by_size = None if name == "gradient_norm" else False
     scale_of(ax, np.concatenate([*curves.values()]), log if "loss" in name else by_size)
     ax.set_ylabel(WORDS.get(name, name))
@@ -380,22 +392,6 @@ def _panel(ax: Axes, epochs: Array, name: str, curves: Mapping[str, Array], log:
         ax.set_ylim(bottom=0)
     if len(curves) > 1:
         ax.legend(loc="best")
-
-
-def _curve(ax: Axes, epochs: Array, values: Array, hue: str, name: str, page: Theme) -> None:
-    if name.startswith("val_"):
-        ax.plot(epochs, values, color=page.ink, linestyle="--", linewidth=1.2, marker="o",
-                markersize=3.5, markevery=max(len(values) // 15, 1), label="validation")
-        return
-    seen = values[np.isfinite(values)]
-    # only what jumps up and down is averaged: of a smooth curve the average would lag behind
-    long = len(seen) > 40 and np.abs(np.diff(seen)).sum() > 3 * np.ptp(seen)
-    ax.plot(epochs, values, color=hue, alpha=page.faint if long else 1,
-            linewidth=1 if long else 1.6, label=None if long else "training",
-            marker="." if len(values) == 1 else None)
-    if long:
-        ax.plot(epochs, smoothed(values), color=hue, label="training (average)")
-    _mark_lost(ax, epochs, values, page.alarm)
 
 
 def _mark_lost(ax: Axes, epochs: Array, values: Array, color: str) -> None:
