@@ -163,7 +163,7 @@ def test_a_race_draws_the_arrows_of_one(capsys):
     done("race ravine --steps 9 --arrows momentum --out a.svg")
     assert "gradient of Momentum lr=0.05" in Path("a.svg").read_text(encoding="utf-8")
     capsys.readouterr()
-    assert main("race ravine --steps 9 --arrows nobody --out b.svg --quiet".split()) == 1
+    assert main("race ravine --steps 9 --arrows nobody --out b.svg --quiet".split()) == 2
     assert "no 'nobody' took part; there were: SGD" in capsys.readouterr().err
 
 

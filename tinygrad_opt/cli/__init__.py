@@ -40,10 +40,9 @@ from tinygrad_opt.cli import (  # noqa: F401
     paths,
     pictures,
     spiral,
-    sweep,
     train,
 )
-from tinygrad_opt.cli.command import COMMANDS, UsageError, parser
+from tinygrad_opt.cli.command import COMMANDS, parser
 from tinygrad_opt.errors import nearest
 
 __all__ = ["main"]
@@ -87,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _say("error", f"{error.filename}: {error.strerror}")
             else:
                 _say("error", str(error) or type(error).__name__)
-            return 2 if isinstance(error, UsageError) else 1
+            return 2 if isinstance(error, (TypeError, ValueError)) else 1
 
 
 def _prepare_streams() -> None:

@@ -17,17 +17,13 @@ from dataclasses import is_dataclass
 from functools import partial
 from typing import Any, TypeVar, get_args, get_type_hints
 
-__all__ = ["Argument", "UsageError", "command", "parser"]
+__all__ = ["Argument", "command", "parser"]
 
 T = TypeVar("T")
 Run = TypeVar("Run", bound=Callable[..., "int | None"])
 
 COMMANDS: dict[str, Callable[..., int | None]] = {}
 DEBUG = "show the traceback of an error"
-
-
-class UsageError(ValueError):
-    """Arguments that make no sense, found out by the command itself: the exit code is 2."""
 
 
 class Argument:
@@ -37,12 +33,22 @@ class Argument:
     ----------
     usual : str
         What happens without it, if the help cannot tell that from the default.
+    type : callable
+        Makes a value of what is typed; what is wrong with that, its errors say.
     **options
-        For ``argparse.add_argument``.
+        Others for ``argparse.add_argument``.
     """
 
-    def __init__(self, usual: str = "", **options: Any) -> None:
-        self.usual, self.options = usual, options
+    def __init__(
+        self, usual: str = "", *, type: Callable[[str], object] | None = None, **options: Any
+    ) -> None:
+        def read(text: str) -> object:
+            try:
+                return type(text) if type else text
+            except (TypeError, ValueError) as error:
+                raise argparse.ArgumentTypeError(str(error)) from error
+
+        self.usual, self.options = usual, options if type is None else options | {"type": read}
 
 
 def command(run: Run) -> Run:

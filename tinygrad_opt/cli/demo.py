@@ -11,7 +11,7 @@ from html import escape
 from pathlib import Path
 from typing import Annotated
 
-from tinygrad_opt.cli.command import Argument, UsageError, command, parser
+from tinygrad_opt.cli.command import Argument, command, parser
 from tinygrad_opt.cli.kinds import Count, Flag, Folder
 from tinygrad_opt.errors import RenderError, nearest
 
@@ -79,7 +79,7 @@ def demo(
     texts = {path.stem: path.read_text(encoding="utf-8") for path in sorted(DEMOS.glob("*.py"))}
     texts = {name: text for name, text in texts.items() if f"python demos/{name}.py" in text}
     if not texts:
-        raise UsageError("the demos come with the source, not with the installed package: run this"
+        raise ValueError("the demos come with the source, not with the installed package: run this"
                          " in its folder")
     if name == "list":
         wide = max(map(len, texts))
@@ -87,7 +87,7 @@ def demo(
             print(f"{one:{wide}}  {(ast.get_docstring(ast.parse(text)) or '').splitlines()[0]}")
         return 0
     if name not in texts:
-        raise UsageError(f"there is no demo {name!r}: {nearest(name, texts)}")
+        raise ValueError(f"there is no demo {name!r}: {nearest(name, texts)}")
     given = [*(["--quick"] if quick and "[--quick" in texts[name] else []),
              *(["--out", str(out)] if out and "[--out" in texts[name] else [])]
     return subprocess.run([sys.executable, str(DEMOS / f"{name}.py"), *given],

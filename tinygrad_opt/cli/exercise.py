@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from tinygrad_opt.cli.command import Argument, UsageError, command
-from tinygrad_opt.cli.kinds import Folder, wrongly_used
+from tinygrad_opt.cli.command import Argument, command
+from tinygrad_opt.cli.kinds import Folder
 from tinygrad_opt.cli.outputs import room_for
 
 __all__ = ["exercise"]
@@ -46,8 +46,7 @@ def exercise(
     files = {known: folder / f"{known}.py" for known in exercises.CHECKS}
     started = [known for known, path in files.items() if path.is_file()]
     if name is not None:
-        with wrongly_used():
-            exercises.gap(name)                            # or there is none of that name
+        exercises.gap(name)                                # or there is none of that name
     if action == "list":
         wide = max(map(len, files))
         for known, (chapter, _) in exercises.CHECKS.items():
@@ -56,13 +55,13 @@ def exercise(
         return 0
     if action == "start":
         if name is None:
-            raise UsageError("start which one? `tinygrad-opt exercise list` names them all")
+            raise ValueError("start which one? `tinygrad-opt exercise list` names them all")
         _start(room_for(files[name]), exercises.gap(name))
         print(f"{files[name]}  fill the gap, then: tinygrad-opt exercise check {name}")
         return 0
     chosen = [name] if name else started
     if not chosen:
-        raise UsageError(f"there is nothing to check in {folder}: start an exercise first,"
+        raise ValueError(f"there is nothing to check in {folder}: start an exercise first,"
                          " such as `tinygrad-opt exercise start product`")
     found = {one: exercises.check(one, files[one]) for one in chosen}
     for one, wrong in found.items():
@@ -81,5 +80,5 @@ def _start(path: Path, text: str) -> None:
         with open(path, "x", encoding="utf-8", newline="\n") as file:
             file.write(text)
     except FileExistsError:
-        raise UsageError(f"{path} is there already; it stays as it is. To start anew, take it"
+        raise ValueError(f"{path} is there already; it stays as it is. To start anew, take it"
                          " away first") from None

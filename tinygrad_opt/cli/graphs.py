@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 
 from tinygrad_opt import nn
-from tinygrad_opt.cli.command import Argument, UsageError, command
-from tinygrad_opt.cli.kinds import Count, Flag, Page, Text, file, named, wrongly_used
+from tinygrad_opt.cli.command import Argument, command
+from tinygrad_opt.cli.kinds import Count, Flag, Page, Text, at_least, file, named
 from tinygrad_opt.cli.learning import Column, data_set, task_of
 from tinygrad_opt.cli.outputs import room_for
 from tinygrad_opt.errors import CheckpointError
@@ -55,12 +55,11 @@ class Computation:
         """What the formula gives, or the model's loss; one number, to have a gradient."""
         if Path(self.formula).suffix.lower() in (".npz", ".safetensors"):
             if self.values:
-                raise UsageError(f"{self.formula} is a saved model, which takes no"
+                raise ValueError(f"{self.formula} is a saved model, which takes no"
                                  f" {self.values[0][0]}=; name a data set by --data")
-            with wrongly_used():
-                return self._loss(self.rows or 4)
+            return self._loss(self.rows or 4)
         if self.data or self.target or self.rows:
-            raise UsageError("--data, --target and --rows are for a saved model, such as"
+            raise ValueError("--data, --target and --rows are for a saved model, such as"
                              f" weights.npz; {self.formula!r} is a formula")
         return self._value(number)
 
@@ -71,14 +70,13 @@ class Computation:
         names = [name for name, _ in self.values]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice:
-            raise UsageError(f"{twice} has two values; give it one, such as {twice}=2")
-        with wrongly_used():
-            result = formula.parse(self.formula, **dict(self.values))
+            raise ValueError(f"{twice} has two values; give it one, such as {twice}=2")
+        result = formula.parse(self.formula, **dict(self.values))
         if number and result.size != 1:
-            raise UsageError(f"{self.formula!r} gives numbers of shape {result.shape}; gradients"
+            raise ValueError(f"{self.formula!r} gives numbers of shape {result.shape}; gradients"
                              f" need one number, such as sum({self.formula})")
         if number and not result._needs_grad:
-            raise UsageError(f"{self.formula!r} has no names to take gradients by; give it some,"
+            raise ValueError(f"{self.formula!r} has no names to take gradients by; give it some,"
                              " as in: a*b a=2 b=3")
         return result
 
@@ -99,7 +97,7 @@ class Computation:
         if self.data is not None:
             loss = self._loss_on(self.data, model, rows)
         elif self.target is not None:
-            raise UsageError("--target names a column of a CSV file: name the file by --data")
+            raise ValueError("--target names a column of a CSV file: name the file by --data")
         else:
             loss = (self._output(model, self._random(model, rows)) ** 2).mean()
         loss.name = "loss" if self.data else "mean of squares"
@@ -116,13 +114,13 @@ class Computation:
             return nn.binary_cross_entropy_with_logits(z[:, 0], y.astype(z.dtype))
         if z.ndim == 2 and z.shape[1] >= classes:
             return nn.cross_entropy(z, y)
-        raise UsageError(f"{self.formula} gives {z.shape} for {rows} rows, {data} has {classes}"
+        raise ValueError(f"{self.formula} gives {z.shape} for {rows} rows, {data} has {classes}"
                          " classes")
 
     def _output(self, model: nn.Module, x: Tensor) -> Tensor:
         z = model(x)
         if type(z) is not Tensor:
-            raise UsageError(f"the model in {self.formula} gives a {type(z).__name__}, not one"
+            raise ValueError(f"the model in {self.formula} gives a {type(z).__name__}, not one"
                              " Tensor: take the part of it that is to be drawn in Python, and"
                              " viz.draw it")
         return z
@@ -138,7 +136,7 @@ class Computation:
                 return Tensor(x, dtype=_dtype(model), name=name)
             if layer.__dict__.get("weight") is not None:
                 break
-        raise UsageError(f"what the model in {self.formula} takes cannot be told from its layers:"
+        raise ValueError(f"what the model in {self.formula} takes cannot be told from its layers:"
                          " name a data set by --data, or call it in Python and viz.draw what it"
                          " gives")
 
@@ -158,7 +156,7 @@ def draw(
             "graph.svg"),
     flow: Flag = False,
     style: Annotated[str, Argument(choices=("merged", "split"))] = "merged",
-    detail: Annotated[int, Argument(type=int, choices=(0, 1, 2), metavar="N")] | None = None,
+    detail: Annotated[int, Argument(type=at_least(0), choices=range(3), metavar="N")] | None = None,
     title: Text = "",
 ) -> int:
     """Draw the graph of a formula, or that of a saved model's loss.

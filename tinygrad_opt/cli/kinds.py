@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import ast
 import contextlib
 import inspect
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
-from tinygrad_opt.cli.command import Argument, UsageError
+from tinygrad_opt.cli.command import Argument
 from tinygrad_opt.errors import nearest
 
 if TYPE_CHECKING:
@@ -20,23 +19,10 @@ if TYPE_CHECKING:
     from tinygrad_opt.optim.schedules import Schedule
     from tinygrad_opt.train import ReduceOnPlateau
 
-__all__ = ["Count", "Flag", "Folder", "Page", "Positive", "Rivals", "Text", "Theme", "TwoOrMore",
-           "Whole"]
+__all__ = ["Count", "Flag", "Folder", "Page", "Positive", "Rates", "Rivals", "Text", "Theme",
+           "TwoOrMore", "Whole"]
 
 T = TypeVar("T")
-
-
-@contextlib.contextmanager
-def _told_as(kind: type[Exception], argument: str = "") -> Iterator[None]:
-    """What the package says of a wrong value, as another error."""
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        raise kind(f"{argument}: {error}" if argument else str(error)) from error
-
-
-wrongly_used = partial(_told_as, UsageError)               # by a command that runs
-argument_errors = partial(_told_as, argparse.ArgumentTypeError)
 
 
 # ---- numbers, names and files --------------------------------------------------------------------
@@ -45,11 +31,11 @@ argument_errors = partial(_told_as, argparse.ArgumentTypeError)
 def reader(what: str, read: Callable[[str], T], fits: Callable[[T], bool]) -> Callable[[str], T]:
     """What reads a value that must fit, or refuses the text as being not `what`."""
     def value(text: str) -> T:
-        with contextlib.suppress(ValueError, argparse.ArgumentTypeError):
+        with contextlib.suppress(ValueError):
             found = read(text)
             if fits(found):
                 return found
-        raise argparse.ArgumentTypeError(f"{text!r} is {what}")
+        raise ValueError(f"{text!r} is {what}")
 
     return value
 
@@ -80,7 +66,7 @@ def one_of(what: str, names: Collection[str]) -> Callable[[str], str]:
     """A name out of several, in any case; another one is refused with the nearest."""
     def name(text: str) -> str:
         if text.lower() not in names:
-            raise argparse.ArgumentTypeError(
+            raise ValueError(
                 f"no {what} is called {text!r}; {nearest(text.lower(), names)}")
         return text.lower()
 
@@ -92,7 +78,7 @@ def file(*suffixes: str) -> Callable[[str], Path]:
     def path(text: str) -> Path:
         suffix = Path(text).suffix.lower()
         if suffix not in suffixes:
-            raise argparse.ArgumentTypeError(
+            raise ValueError(
                 f"the end of {text!r} chooses no format; {nearest(suffix, suffixes)}")
         return Path(text)
 
@@ -108,13 +94,13 @@ def named(text: str) -> tuple[str, float | list[float]]:
     """``a=2`` or ``x=[1,2]``: a name and its value, a number or lists of numbers."""
     name, _, value = map(str.strip, text.partition("="))
     if not name.isidentifier() or not value:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a name and a value, such as a=2")
+        raise ValueError(f"{text!r} is not a name and a value, such as a=2")
     with contextlib.suppress(ValueError):
         return name, float(value)
     with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
         if isinstance(found := ast.literal_eval(value), list):
             return name, found
-    raise argparse.ArgumentTypeError(
+    raise ValueError(
         f"{value!r} is no value for {name}: give a number such as {name}=2, or a list such as"
         f" {name}=[1,2]")
 
@@ -126,8 +112,7 @@ def optimizer(text: str) -> str:
     """``adam`` or ``sgd:lr=1,momentum=.8``: an optimizer as `optim.get` reads it."""
     from tinygrad_opt import optim
 
-    with argument_errors():
-        optim.get(text)
+    optim.get(text)
     return text
 
 
@@ -158,7 +143,7 @@ def labelled(chosen: Iterable[str], make: Callable[[str], T]) -> dict[str, T]:
         given = (f"{n}={v:g}" if isinstance(v, float) else f"{n}={v}" for n, v in options.items())
         label = " ".join([type(one).__name__, *given])
         if label in made:
-            raise UsageError(f"{label} is there twice: two of the optimizers are the same; give one"
+            raise ValueError(f"{label} is there twice: two of the optimizers are the same; give one"
                              f" another rate, such as {read(text)[0]}:1")
         made[label] = one
     return made
@@ -186,22 +171,21 @@ def schedule(text: str) -> Callable[[float, int], Schedule] | ReduceOnPlateau:
 
     kinds = {n: vars(schedules)[n] for n in schedules.__all__ if n.islower()}
     kinds["plateau"] = kinds.pop("reduce_on_plateau")
-    with argument_errors():
-        name, options = read(text)
-        if name not in kinds:
-            raise ValueError(f"no schedule is called {name!r}; {nearest(name, kinds)}")
-        if name == "plateau":
-            _check_options(name, options, ReduceOnPlateau)
-            return ReduceOnPlateau(**options)
-        first, *rest = inspect.signature(kinds[name]).parameters
-        usual = {"steps"} & {*rest} - {*options} if name != "warm_up" else set()
-        _check_options(name, options, kinds[name], first, *usual)
+    name, options = read(text)
+    if name not in kinds:
+        raise ValueError(f"no schedule is called {name!r}; {nearest(name, kinds)}")
+    if name == "plateau":
+        _check_options(name, options, ReduceOnPlateau)
+        return ReduceOnPlateau(**options)
+    first, *rest = inspect.signature(kinds[name]).parameters
+    usual = {"steps"} & {*rest} - {*options} if name != "warm_up" else set()
+    _check_options(name, options, kinds[name], first, *usual)
 
-        def made(lr: float, steps: int) -> Schedule:
-            result: Schedule = kinds[name](**{first: lr} | dict.fromkeys(usual, steps) | options)
-            return result
+    def made(lr: float, steps: int) -> Schedule:
+        result: Schedule = kinds[name](**{first: lr} | dict.fromkeys(usual, steps) | options)
+        return result
 
-        made(1.0, 100)
+    made(1.0, 100)
     return made
 
 
@@ -211,14 +195,13 @@ def initialiser(text: str) -> Initialiser:
     from tinygrad_opt.optim.lookup import read
     from tinygrad_opt.optim.options import number
 
-    with argument_errors():
-        name, options = read(text)
-        value: float | str = name
-        with contextlib.suppress(ValueError):
-            value = float(name)
-        made = init.get(value)
-        _check_options(name, options, made, "shape", "rng")
-        return partial(made, **{n: number()(n, value) for n, value in options.items()})
+    name, options = read(text)
+    value: float | str = name
+    with contextlib.suppress(ValueError):
+        value = float(name)
+    made = init.get(value)
+    _check_options(name, options, made, "shape", "rng")
+    return partial(made, **{n: number()(n, value) for n, value in options.items()})
 
 
 # ---- as annotations ------------------------------------------------------------------------------
@@ -233,3 +216,5 @@ Folder = Annotated[Path, Argument(type=Path, metavar="FOLDER")]
 Page = Annotated[Path, Argument(type=file(".html", ".htm"), metavar="FILE")]
 Theme = Annotated[str, Argument(choices=("auto", "light", "dark"))]
 Rivals = Annotated[Sequence[str], Argument(type=listed(optimizer), metavar="NAMES")]
+Rates = Annotated[Sequence[float], Argument("one that suits optimizer and data",
+                                            type=split(",", positive), metavar="RATES")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypedDict
 import numpy as np
 
 from tinygrad_opt import nn
-from tinygrad_opt.cli.command import Argument, UsageError
+from tinygrad_opt.cli.command import Argument
 from tinygrad_opt.cli.kinds import (
     Flag,
     Whole,
@@ -22,7 +21,6 @@ from tinygrad_opt.cli.kinds import (
     positive,
     schedule,
     sizes,
-    wrongly_used,
 )
 from tinygrad_opt.errors import NonFiniteError
 
@@ -103,17 +101,16 @@ def _table(path: Path, target: str | None) -> Samples:
     if isinstance(column, str) and column.lstrip("-").isdecimal():
         column = int(column)
     if not path.exists():
-        raise UsageError(f"{path}: No such file or directory")
-    with wrongly_used():
-        x, labels, names = table = data.csv(path, column)
+        raise ValueError(f"{path}: No such file or directory")
+    x, labels, names = table = data.csv(path, column)
     values, y = np.unique(labels, return_inverse=True)
     called = "the last column" if target is None else f"column {target!r}"
     if labels.dtype.kind == "f" or len(values) > max(2, len(y) // 2):
-        raise UsageError(
+        raise ValueError(
             f"{path}: {called} has {len(values)} different values in {len(y)} rows, which are no"
             " classes; name the column of labels, such as --target species")
     if len(values) < 2:
-        raise UsageError(f"{path}: {called} has one class only; there is nothing to learn")
+        raise ValueError(f"{path}: {called} has one class only; there is nothing to learn")
     x_train, x_test, y_train, y_test = data.train_test_split(
         x, y.reshape(-1), test_size=0.25, rng=0)
     about: About = {
@@ -143,7 +140,7 @@ def task_of(name: str, target: str | None) -> Task:
     """The task of that name, or that of a CSV file."""
     if name in TASKS:
         if target is not None:
-            raise UsageError(f"--target names a column of a CSV file; {name} has no columns")
+            raise ValueError(f"--target names a column of a CSV file; {name} has no columns")
         return TASKS[name]
     return Task(lambda: _table(Path(name), target), hidden=(32,), epochs=100, batch_size=32,
                 rates=_rates(0.1, 0.05, 0.05, 0.003, 0.01))
@@ -155,9 +152,9 @@ def data_set(text: str) -> str:
         return text
     try:
         return one_of("data set", TASKS)(text)
-    except argparse.ArgumentTypeError as error:
+    except ValueError as error:
         more = "" if str(error).endswith("?") else ", or a file such as iris.csv"
-        raise argparse.ArgumentTypeError(f"{error}{more}") from None
+        raise ValueError(f"{error}{more}") from None
 
 
 def _usual(setting: str) -> str:
@@ -253,14 +250,16 @@ class Problem:
         if not optim.lookup.says_rate(text):
             made.lr = lr or self.rate(text)
         elif lr:
-            raise UsageError(f"{text} has its rate, and --lr {lr:g} says another")
+            raise ValueError(f"{text} has its rate, and --lr {lr:g} says another")
         if self.schedule:
             steps = self.epochs * -(-len(self.samples.x_train) // self.batch_size)
-            with wrongly_used("--schedule"):
+            try:
                 made.lr = self.schedule(made.lr, steps)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"--schedule: {error}") from error
         if self.clip_norm:
             if made.clip_norm:
-                raise UsageError(f"{text} clips gradients, and --clip-norm {self.clip_norm:g} says"
+                raise ValueError(f"{text} clips gradients, and --clip-norm {self.clip_norm:g} says"
                                  " another norm")
             made.clip_norm = self.clip_norm
         return made
@@ -292,9 +291,7 @@ class Learning:
 
     def __post_init__(self) -> None:
         self.samples, self.model = self.problem.samples, self.problem.network(self.seed)
-        made = self.problem.made(self.optimizer, self.lr)
-        with wrongly_used():                               # it may name parameters, to freeze them
-            self.bound = made.bind(self.model.parameters())
+        self.bound = self.problem.made(self.optimizer, self.lr).bind(self.model.parameters())
 
     def __str__(self) -> str:
         count = sum(p.size for p in self.model.parameters().values())

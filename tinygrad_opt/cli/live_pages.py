@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from tinygrad_opt.cli.command import Argument, UsageError, command
+from tinygrad_opt.cli.command import Argument, command
 from tinygrad_opt.cli.kinds import Flag, Page, Rivals, Theme
 from tinygrad_opt.cli.outputs import room_for
 
@@ -50,7 +50,7 @@ def playground(
     from tinygrad_opt import live
 
     if race and data:
-        raise UsageError(f"--race takes no data set, got {data}")
+        raise ValueError(f"--race takes no data set, got {data}")
     page = live.race(optimizers=optimizers, theme=theme) if race else live.playground(
         None, data, optimizers=optimizers, theme=theme)
     size = len(str(page).encode()) / 1000

@@ -7,12 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from tinygrad_opt.cli.command import Argument, UsageError, command
+from tinygrad_opt.cli.command import Argument, command
 from tinygrad_opt.cli.kinds import (
     Count,
     Flag,
     TwoOrMore,
-    argument_errors,
     files,
     labelled,
     listed,
@@ -60,8 +59,7 @@ def _read(text: str) -> tuple[Direction | Optimizer, int | None, float]:
 
 
 def _entrant(text: str) -> str:
-    with argument_errors():
-        _read(text)
+    _read(text)
     return text
 
 
@@ -153,12 +151,12 @@ def _entered(f: Surface, text: str) -> Direction | Optimizer:
 
     made, batch, noise = _read(text)
     if batch and not f.samples:
-        raise UsageError(f"{text}: batch= is for the neurons; {f.name} is no sum over samples")
+        raise ValueError(f"{text}: batch= is for the neurons; {f.name} is no sum over samples")
     if isinstance(made, optim.Optimizer):
         if not optim.lookup.says_rate(text):
             made.lr = f.rates.get(type(made).__name__.lower(), made.lr)
     elif batch or noise:
-        raise UsageError(f"{text}: a method needs exact gradients; batch= and noise= are for"
+        raise ValueError(f"{text}: a method needs exact gradients; batch= and noise= are for"
                          " optimizers")
     return made
 
@@ -171,7 +169,7 @@ def _path(one: Direction | Optimizer, f: Surface, start: Sequence[float], steps:
 
     if not isinstance(one, optim.Optimizer):
         if by_samples:
-            raise UsageError(f"{type(one).__name__} counts no samples; let optimizers with batch="
+            raise ValueError(f"{type(one).__name__} counts no samples; let optimizers with batch="
                              " race alone")
         return optim.minimize(lambda p: f.f(p[0], p[1]), start, one, steps=steps).path
     stepping = Noisy(one, noise) if noise else one

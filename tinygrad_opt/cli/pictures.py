@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from tinygrad_opt import nn
-from tinygrad_opt.cli.command import Argument, UsageError, command
+from tinygrad_opt.cli.command import Argument, command
 from tinygrad_opt.cli.kinds import Page, Text, Theme, TwoOrMore, files, positive
 from tinygrad_opt.cli.learning import Learning, exit_code
 from tinygrad_opt.cli.outputs import (
@@ -57,7 +57,7 @@ def animate(
 
     x, y = learning.samples.x_train, learning.samples.y_train
     if x.shape[1] != 2:
-        raise UsageError(f"{learning.problem.name} has {x.shape[1]} features; the animation shows"
+        raise ValueError(f"{learning.problem.name} has {x.shape[1]} features; the animation shows"
                          " points of the plane, which have two: try spiral or moons")
     matplotlib_or_error()
     recorder = TrainingRecorder(learning.model, x, y, names=learning.samples.names, frames=frames)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -62,7 +61,7 @@ def _row(text: str) -> Row:
     """One of the rows by its number from 1, or an optimizer of one's own."""
     if text.isdecimal():
         if not 1 <= int(text) <= len(ROWS):
-            raise argparse.ArgumentTypeError(f"there are rows 1 to {len(ROWS)}, got {text}")
+            raise ValueError(f"there are rows 1 to {len(ROWS)}, got {text}")
         return ROWS[int(text) - 1]
     return Row(optimizer(text))
 

@@ -1,11 +1,11 @@
-"""``tinygrad-opt train``, ``script``, ``compare``: a network learns, by one optimizer or more."""
+"""``tinygrad-opt train``, ``script``, ``compare``, ``sweep``: a network learns, once or often."""
 
 from __future__ import annotations
 
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from functools import partial
 from io import StringIO
@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from tinygrad_opt import nn
 from tinygrad_opt.cli.command import Argument, command
-from tinygrad_opt.cli.kinds import Count, Flag, Folder, Rivals, labelled
+from tinygrad_opt.cli.kinds import Count, Flag, Folder, Rates, Rivals, Whole, at_least, labelled
 from tinygrad_opt.cli.learning import Learning, Problem, exit_code
 from tinygrad_opt.cli.outputs import Look, list_files
 from tinygrad_opt.tensor import Tensor
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from tinygrad_opt.train import History
 
-__all__ = ["Histories", "compare", "save_histories", "script", "train"]
+__all__ = ["Histories", "compare", "save_histories", "script", "sweep", "train"]
 
 Histories: TypeAlias = "dict[str, list[History]]"          # of the seeds, by the optimizer
 
@@ -245,3 +247,96 @@ def save_histories(path: Path, runs: Histories) -> Path:
             for seed, history in enumerate(histories) for row in zip(*history.values())]
     return write_csv(path, [["optimizer", "seed", *next(iter(runs.values()))[0]], *rows])
 
+
+@command
+def sweep(
+    problem: Problem,
+    *,
+    optimizer: Rivals = ("adam",),
+    lr: Rates = (),
+    seeds: Count = 1,
+    jobs: Annotated[int, Argument(type=at_least(-1), metavar="N")] = 1,
+    seed: Whole = 0,
+    resume: Flag = False,
+    out: Folder | None = None,
+    look: Look,
+    quiet: Flag = False,
+) -> int:
+    """Train with each of many options, and rank them.
+
+    Every optimizer is tried at every rate. Small networks are trained as one. The loss on the
+    samples to test on decides; trials that explode are kept, below the others.
+
+    Written to the folder: trials.jsonl (a line for each trial as it ends, from which --resume
+    goes on), trials.csv (the table) and, with Matplotlib, sweep.png (the best loss for each
+    optimizer and rate) and parallel.png (all trials).
+
+    Parameters
+    ----------
+    optimizer
+        such as adam,sgd,sgd:lr=1,momentum=.8
+    lr
+        learning rates, such as 1e-3,1e-2
+    seeds
+        trainings with the same options, from other first weights
+    jobs
+        processes, -1 for all cores; the numbers are the same for any
+    seed
+        what all random numbers come from
+    resume
+        go on where a sweep with the same options was interrupted or killed
+    out
+        where to (default: runs/sweep-DATASET)
+    quiet
+        show no progress
+
+    Examples
+    --------
+    tinygrad-opt sweep digits --lr 1e-3,1e-2 --optimizer adam,sgd --jobs 2
+    tinygrad-opt sweep moons --lr 1e-4,1e-3,1e-2,1e-1,1 --seeds 3
+    tinygrad-opt sweep digits --lr 1e-3,1e-2 --optimizer adam,sgd --jobs 2 --resume
+    """
+    from tinygrad_opt.parallel import Training
+    from tinygrad_opt.parallel import sweep as run
+
+    samples = problem.samples
+    trials = [*_trials(problem, optimizer, lr, seeds)]
+    out = out or Path("runs", f"sweep-{problem.name}")
+    out.mkdir(parents=True, exist_ok=True)
+    log = out / "trials.jsonl"
+    if not resume:
+        log.unlink(missing_ok=True)
+
+    def model(rng: np.random.Generator, **unused: object) -> nn.MLP:
+        return problem.network(rng)
+
+    special = {"callbacks": problem.callbacks, "compile": problem.compile}
+    train = Training(model, samples.x_train, samples.y_train, loss="cross_entropy",
+                     get=problem.made, epochs=problem.epochs, metrics="accuracy",
+                     batch_size=problem.batch_size,
+                     validation_data=(samples.x_test, samples.y_test),
+                     fit=special if any(special.values()) else None)
+    layers = "-".join(map(str, problem.layers))
+    print(f"{problem.name}: {len(trials)} trials of a network {layers}", flush=True)
+    found = run(train, trials, seed=seed, jobs=jobs, resume=log, progress=not quiet)
+    print(found, end="\n\n")
+    pictures = ((found.plot, "sweep.png", "the best loss for each of two options"),
+                (found.plot_parallel, "parallel.png", "all trials, an axis for each option"))
+    list_files({log: "a line for each trial; --resume goes on from it",
+                found.save(out / "trials.csv"): "the table"} | {
+        out / name: meaning for plot, name, meaning in pictures
+        if look.could_save(plot, out / name)})
+    return 130 if found.stopped else 0
+
+
+def _trials(problem: Problem, optimizers: Sequence[str], rates: Sequence[float],
+            seeds: int) -> Iterator[dict[str, object]]:
+    """The options of all trials, each of which can be made."""
+    from tinygrad_opt.optim.lookup import says_rate
+
+    for text in optimizers:
+        usual = None if says_rate(text) else problem.rate(text)
+        for rate in rates or (usual,):
+            problem.made(text, rate)
+            one: dict[str, object] = {"optimizer": text} | ({} if rate is None else {"lr": rate})
+            yield from ([one | {"start": k} for k in range(seeds)] if seeds > 1 else [one])
