@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypedDict, cast
 
 import numpy as np
 
@@ -23,12 +23,13 @@ from tinygrad_opt.cli.kinds import (
     sizes,
 )
 from tinygrad_opt.errors import NonFiniteError
+from tinygrad_opt.nn.init import Initialiser
 
 if TYPE_CHECKING:
     from tinygrad_opt.optim import Optimizer
     from tinygrad_opt.train import Callback, History, Run
     from tinygrad_opt.train.loop import Together
-    from tinygrad_opt.typing import Array, Seed
+    from tinygrad_opt.typing import Array, Rate, Seed
 
     Called = Callback | Callable[[Run], object]
 
@@ -170,14 +171,13 @@ Column = Annotated[str, Argument("the last", metavar="COLUMN")]
 Sizes = Annotated[tuple[int, ...], Argument(_usual("hidden"), type=sizes, metavar="SIZES")]
 Epochs = Annotated[int, Argument(_usual("epochs"), type=at_least(1), metavar="N")]
 BatchSize = Annotated[int, Argument(_usual("batch_size"), type=at_least(1), metavar="N")]
-Init = Annotated[Any, Argument("kaiming_uniform", type=initialiser, metavar="NAME")]
-Schedule = Annotated[Any, Argument(type=schedule, metavar="NAME")]
+Init = Annotated[Initialiser, Argument("kaiming_uniform", type=initialiser, metavar="NAME")]
+Schedule = Annotated[object, Argument(type=schedule, metavar="NAME")]
 Norm = Annotated[float, Argument(type=positive, metavar="NORM")]
 Name = Annotated[str, Argument(type=optimizer, metavar="NAME")]
-Rate = Annotated[float, Argument("one that suits optimizer and data; adam: "
-                                 f"{TASKS['digits'].rates['adam']} for digits,"
-                                 f" {TASKS['spiral'].rates['adam']} for spiral",
-                                 type=positive, metavar="RATE")]
+LearningRate = Annotated[float, Argument(
+    f"one that suits optimizer and data; adam: {TASKS['digits'].rates['adam']} for digits,"
+    f" {TASKS['spiral'].rates['adam']} for spiral", type=positive, metavar="RATE")]
 
 
 @dataclass
@@ -213,8 +213,8 @@ class Problem:
     hidden: Sizes | None = None
     epochs: Epochs = 0
     batch_size: BatchSize = 0
-    init: Init = None
-    schedule: Schedule = None
+    init: Init | None = None
+    schedule: Schedule | None = None
     clip_norm: Norm | None = None
     native: Flag = False
 
@@ -228,7 +228,7 @@ class Problem:
         self.compile = "native" if self.native else None
         self.callbacks: list[Callback] = []
         if self.schedule and not callable(self.schedule):
-            self.callbacks, self.schedule = [self.schedule], None
+            self.callbacks.append(cast("Callback", self.schedule))
         self.parallel: Together | None = None
 
     def network(self, rng: Seed) -> nn.MLP:
@@ -251,10 +251,10 @@ class Problem:
             made.lr = lr or self.rate(text)
         elif lr:
             raise ValueError(f"{text} has its rate, and --lr {lr:g} says another")
-        if self.schedule:
+        if callable(self.schedule):
             steps = self.epochs * -(-len(self.samples.x_train) // self.batch_size)
             try:
-                made.lr = self.schedule(made.lr, steps)
+                made.lr = cast("Rate", self.schedule(made.lr, steps))
             except (TypeError, ValueError) as error:
                 raise ValueError(f"--schedule: {error}") from error
         if self.clip_norm:
@@ -285,7 +285,7 @@ class Learning:
     problem: Problem
     _: KW_ONLY
     optimizer: Name = "adam"
-    lr: Rate | None = None
+    lr: LearningRate | None = None
     seed: Whole = 0
     quiet: Flag = False
 

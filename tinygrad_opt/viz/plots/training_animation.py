@@ -155,13 +155,13 @@ class TrainingRecorder:
         self.plane = Plane(self.x, resolution)
         names = sorted(parameters, key=lambda n: parameters[n].ndim < 2)[:SHOWN]
         self.parameters = {n: p for n, p in parameters.items() if n in names}
-        self.rows: list[dict[str, Any]] = []               # what each frame shows, by name
+        self.rows: list[dict[str, Array]] = []             # what each frame shows, by name
         self._before = self._weights()
         self.record(0, math.nan, math.nan)
 
     @property
     def epochs(self) -> list[int]:
-        return [row["epoch"] for row in self.rows]
+        return [int(row["epoch"]) for row in self.rows]
 
     def __call__(self, run: Any) -> None:
         """After an epoch of `fit`."""
@@ -178,9 +178,9 @@ class TrainingRecorder:
             shares = class_shares(self.model, self.plane.points)
             right = class_shares(self.model, self.x).argmax(1) == self.y
             self.classes = max(shares.shape[1], int(self.y.max()) + 1)
+            numbers = {"epoch": epoch, "loss": loss, "accuracy": right.mean(), "lr": lr} | validation
             self.rows.append({
-                "epoch": epoch, "loss": float(loss), "accuracy": float(right.mean()),
-                "lr": float(lr), **validation,
+                **{name: np.array(number) for name, number in numbers.items()},
                 **{f"weights.{n}": reduced(w) for n, w in weights.items()},
                 **{f"updates.{n}": reduced(w - self._before[n]) for n, w in weights.items()},
                 "cells": self.plane.cells(shares)})
@@ -237,9 +237,10 @@ class TrainingRecorder:
         return {name: np.array(p._array) for name, p in self.parameters.items()}
 
 
-def _stacked(rows: Sequence[dict[str, Any]]) -> dict[str, Array]:
+def _stacked(rows: Sequence[dict[str, Array]]) -> dict[str, Array]:
     """What rows hold by name; nan where one lacks it, as validation before the first epoch."""
-    return {name: np.stack([row.get(name, math.nan) for row in rows]) for name in rows[-1]}
+    none = np.array(math.nan)
+    return {name: np.stack([row.get(name, none) for row in rows]) for name in rows[-1]}
 
 
 # ---- the picture ---------------------------------------------------------------------------------
