@@ -176,9 +176,9 @@ class TrainingRecorder:
         weights = self._weights()
         if epoch % self.every == 0 or last:
             shares = class_shares(self.model, self.plane.points)
-            right = class_shares(self.model, self.x).argmax(1) == self.y
+            right = (class_shares(self.model, self.x).argmax(1) == self.y).mean()
             self.classes = max(shares.shape[1], int(self.y.max()) + 1)
-            numbers = {"epoch": epoch, "loss": loss, "accuracy": right.mean(), "lr": lr} | validation
+            numbers = {"epoch": epoch, "loss": loss, "accuracy": right, "lr": lr} | validation
             self.rows.append({
                 **{name: np.array(number) for name, number in numbers.items()},
                 **{f"weights.{n}": reduced(w) for n, w in weights.items()},
