@@ -259,6 +259,12 @@ def panels(
     return axes[:count]
 
 
+def reach(sizes: Array) -> tuple[float, float]:
+    """From where to where a logarithmic scale shows sizes, with room on both sides."""
+    seen = sizes[(sizes > 0) & np.isfinite(sizes)]
+    return (seen.min() / 5, seen.max() * 3) if len(seen) else (1e-8, 1.0)
+
+
 def letters_on(color: Sequence[float]) -> str:
     """Black or white, whichever can be read on a colour."""
     return "#000000" if np.dot(color[:3], [0.3, 0.59, 0.11]) > 0.5 else "#FFFFFF"

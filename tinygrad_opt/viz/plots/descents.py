@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinygrad_opt.typing import Array
+from tinygrad_opt.typing import Array, Unpack
 from tinygrad_opt.viz.animation.film import Film, filmed
 from tinygrad_opt.viz.animation.moving import Line, Part, Words, arrow, note, within
-from tinygrad_opt.viz.figures import Axes, Options, Picture, Unpack, drawing, legend_below, through
+from tinygrad_opt.viz.figures import Axes, Options, Picture, drawing, legend_below, panels, through
 from tinygrad_opt.viz.plots.surfaces import Height
 from tinygrad_opt.viz.plots.trajectories import Track, check_optimizers, pace, paced, run
 from tinygrad_opt.viz.tables import Table, stacked
@@ -175,22 +175,20 @@ def plot_descent(
     if not runs:
         raise ValueError("plot_descent needs at least one descent.")
     wide = min(columns, len(runs))
-    high = -(-len(runs) // wide)
+    size = max(3.3 * wide, 5.0), 2.7 * -(-len(runs) // wide)
     numbers = stacked("run", [(r.label or str(i), r.columns()) for i, r in enumerate(runs)])
-    with drawing((max(3.3 * wide, 5.0), 2.7 * high), numbers, **options) as (made, page):
-        for run, ax in zip(runs, made.subplots(high, wide, squeeze=False).flat):
+    with drawing(size, numbers, **options) as (made, page):
+        for run, ax in zip(runs, panels(made, len(runs), wide)):
             _draw_curve(ax, run, page)
-            points = within(ax, run.track.points[:, 0], run.track.values)
-            ax.plot(*points.T, color=page.muted, linewidth=0.5, alpha=0.5, zorder=2)
-            ax.scatter(*points.T, c=_colors(run, page), s=24, edgecolors=page.page,
+            x, y = within(ax, run.track.points[:, 0], run.track.values).T
+            ax.plot(x, y, color=page.muted, linewidth=0.5, alpha=0.5, zorder=2)
+            ax.scatter(x, y, c=_colors(run, page), s=24, edgecolors=page.page,
                        linewidths=0.5, zorder=3)
-            ax.plot(*points[:1].T, "o", markerfacecolor="none", markeredgecolor=page.ink,
+            ax.plot(x[:1], y[:1], "o", markerfacecolor="none", markeredgecolor=page.ink,
                     markersize=10, zorder=4)
             lost = run.track.diverged is not None
             ax.set_title(f"{run.label}\n{outcome(run)}".strip(),
                          color=page.alarm if lost else page.text, fontsize=9)
-        for ax in made.axes[len(runs):]:
-            ax.set_axis_off()
     return made
 
 
@@ -233,10 +231,9 @@ def animate_descent(
 def _moving(ax: Axes, descent: Descent, at: Array, page: Theme) -> list[Part]:
     track = descent.track
     x, y, slope = track.points[:, 0], track.values, track.gradients[:, 0]
-    half = 0.09 * np.ptp(_view(descent))
+    half = 0.09 * np.ptp(_view(descent)) * np.array([-1, 1])
     with np.errstate(all="ignore"):
-        tangent = [np.stack([x[at] - half, x[at] + half], 1),
-                   np.stack([y[at] - half * slope[at], y[at] + half * slope[at]], 1)]
+        tangent = x[at, None] + half, y[at, None] + half * slope[at, None]
         after = np.minimum(at + 1, track.steps)
         step = arrow(ax, x[at], y[at], x[after] - x[at], np.zeros(len(at)))
     parts: list[Part] = []

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from tinygrad_opt.typing import Array, ArrayLike
-from tinygrad_opt.viz.figures import Axes, Options, Picture, Unpack, drawing
+from tinygrad_opt.viz.figures import Axes, Options, Picture, Unpack, drawing, reach
 
 __all__ = ["plot_layers"]
 
@@ -70,27 +70,25 @@ def plot_layers(
         **{f"values, {share} %": part for share, part in zip(SHARES, zip(*spread.values()))}}
     with drawing((7.2, 1.3 + 0.36 * len(names)), numbers, **options) as (made, page):
         left, right = made.subplots(1, 2, sharey=True)
-        seen = [size for size in flow.values() if size > 0]
-        low, high = (min(seen) / 5, max(seen) * 3) if seen else (1e-8, 1.0)
-        rows = range(len(names) - len(flow), len(names))
+        rows, sizes = range(len(names)), np.array([flow.get(name, 0.0) for name in names])
+        low, high = reach(sizes)
         least, less, middle, more, most = np.transpose([*spread.values()])
-        left.hlines(rows, least, most, color=page.value, linewidth=1.6)
-        left.hlines(rows, less, more, color=page.value, linewidth=7)
-        left.plot(middle, rows, "o", color=page.page, markeredgecolor=page.ink, markersize=5)
-        for row, name in enumerate(names):
-            size = flow.get(name, 0.0)
-            right.barh(row, max(size - low, 0), left=low, height=0.55, color=page.gradient)
-            right.text(max(size, low) * 1.15, row, f"{size:.2g}" if size else "none", va="center",
-                       fontsize=8.5)
-            if name in kinds:
-                for ax in (left, right):
-                    ax.axhspan(row - 0.45, row + 0.45, facecolor="none", edgecolor=page.alarm,
-                               linewidth=1.6)
+        inside = rows[len(names) - len(flow):]
+        left.hlines(inside, least, most, color=page.value, linewidth=1.6)
+        left.hlines(inside, less, more, color=page.value, linewidth=7)
+        left.plot(middle, inside, "o", color=page.page, markeredgecolor=page.ink, markersize=5)
+        bars = right.barh(rows, np.fmax(sizes, low), height=0.55, color=page.gradient, log=True)
+        right.bar_label(bars, [f"{size:.2g}" if size else "none" for size in sizes], padding=4,
+                        fontsize=8.5)
+        for row in (row for row in rows if names[row] in kinds):
+            for ax in (left, right):
+                ax.axhspan(row - 0.45, row + 0.45, facecolor="none", edgecolor=page.alarm,
+                           linewidth=1.6)
         _wide_scale(left, np.array([*spread.values()]))
         left.set(xlabel="values", ylim=(len(names) - 0.4, -0.6))
-        right.set(xscale="log", xlim=(low, high * (high / low) ** 0.3), xlabel="gradient (rms)")
+        right.set(xlim=(low, high * (high / low) ** 0.3), xlabel="gradient (rms)")
         right.xaxis.set_minor_formatter("")
-        left.set_yticks(range(len(names)), [
+        left.set_yticks(rows, [
             f"{name}\n{kinds[name]}" if name in kinds else name for name in names])
         for label, name in zip(left.get_yticklabels(), names):
             label.set_color(page.alarm if name in kinds else page.text)

@@ -8,17 +8,8 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 
-from tinygrad_opt.typing import Array
-from tinygrad_opt.viz.figures import (
-    Axes,
-    Options,
-    Picture,
-    Unpack,
-    drawing,
-    halo,
-    legend_below,
-    ordered,
-)
+from tinygrad_opt.typing import Array, Unpack
+from tinygrad_opt.viz.figures import Axes, Options, Picture, drawing, halo, legend_below, ordered
 from tinygrad_opt.viz.tables import stacked
 from tinygrad_opt.viz.theme import Theme, looks
 

@@ -19,6 +19,7 @@ from tinygrad_opt.viz.figures import (
     drawing,
     letters_on,
     panels,
+    reach,
     through,
 )
 from tinygrad_opt.viz.plots.heatmaps import reduced, shade_colors, squares
@@ -192,8 +193,7 @@ def plot_gradient_flow(
     with np.errstate(all="ignore"):
         sizes = [np.abs(array_of(0.0 if g is None else g, float)) for g in gradients.values()]
         mean, most = (np.array([pick(s) for s in sizes]) for pick in (np.mean, np.max))
-    good = [v for v in (*mean, *most) if 0 < v < np.inf]
-    low, high = (min(good) / 5, max(good) * 3) if good else (1e-8, 1.0)
+    low, high = reach(np.concatenate([mean, most]))
     numbers: dict[str, ArrayLike] = {"parameter": list(gradients), "mean": mean, "largest": most}
     with drawing((6.4, 1.0 + 0.3 * len(mean)), numbers, **options) as (made, page):
         ax, rows = made.subplots(), np.arange(len(mean))

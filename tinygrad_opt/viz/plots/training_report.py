@@ -26,26 +26,9 @@ from tinygrad_opt.viz.theme import NIGHT, theme_of
 
 __all__ = ["report"]
 
-STYLE = """body{margin:24px auto;max-width:84em;padding:0 16px}
-main{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,30em),1fr));gap:0 2em}
-section{min-width:0;break-inside:avoid}.all{grid-column:1/-1}.all.long{break-inside:auto}
-h1{font-size:1.5em}h2{font-size:1.15em;border-bottom:1px solid var(--grid);break-after:avoid}
-img{max-width:100%;height:auto}.graph svg{width:100%;height:auto}
-pre,.wide{overflow-x:auto}.warn{color:var(--alarm);font-weight:bold}
-@media screen{.graph svg{min-width:40em}}
-@media print{main{display:block}img{max-height:22cm}}
-table{border-collapse:collapse;font-size:.87em;font-variant-numeric:tabular-nums}
-td,th{padding:2px 12px 2px 0;text-align:right}
-th{vertical-align:bottom}td:first-child,th:first-child,.about td{text-align:left}
-@media screen and (max-width:640px){body{padding:0 10px}.graph svg .page{fill:none!important}
-.numbers table{font-size:.63em}.numbers :is(td,th){padding-right:5px}
-.wide{background:linear-gradient(90deg,var(--page) 30%,transparent) 0 0/40px 100% local,
-linear-gradient(270deg,var(--page) 30%,transparent) 100% 0/40px 100% local,
-linear-gradient(90deg,var(--edge),transparent) 0 0/12px 100%,
-linear-gradient(270deg,var(--edge),transparent) 100% 0/12px 100%;background-repeat:no-repeat}}"""
-
+STYLE = Path(__file__).with_name("training_report.css").read_text(encoding="utf-8")
 # one of each two is hidden; a <picture> would be printed as it is on the screen
-BOTH = f"\n.dark{{display:none}}@media {NIGHT}{{.light{{display:none}}.dark{{display:inline}}}}"
+BOTH = f".dark{{display:none}}@media {NIGHT}{{.light{{display:none}}.dark{{display:inline}}}}"
 
 
 def report(
@@ -101,10 +84,9 @@ def report(
         title: str, about: str, plot: Callable[..., Picture], *args: object, **options: object
     ) -> str:
         """A section that is a picture, in one theme or in both."""
-        urls = [_svg_url(plot(*args, **options, theme=one)) for one in themes]
-        images = (f'<img class="{one}" src="{url}" alt="{escape(about)}">'
-                  for one, url in zip(themes, urls))
-        return _section(title, "".join(images))
+        return _section(title, "".join(
+            f'<img class="{one}" src="{_svg_url(plot(*args, **options, theme=one))}"'
+            f' alt="{escape(about)}">' for one in themes))
 
     parts = [_section("Run", _summary(history, model, optimizer)),
              shown("Curves", "loss and metrics against the epoch", plot_history, history,
