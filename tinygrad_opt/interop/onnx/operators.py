@@ -190,48 +190,38 @@ def _concatenate(step: Step) -> str:
 
 
 def _getitem(step: Step) -> str:
-    """Slices first, then the arrays, of which there may be one, then what drops or adds axes."""
+    """Slices first, then the numbers or the array, then axes that are added."""
     index = step.inputs[1] if len(step.inputs) > 1 else step.attrs["index"]
+    parts, nodes = _parts(index, step.arrays[0].ndim), step.nodes
+    by_axis = [*enumerate(p for p in parts if p is not None)]
+    gathered = [(axis, p) for axis, p in by_axis if not isinstance(p, slice)]
+    if len(gathered) > 1 and not all(isinstance(p, _NUMBER) for _, p in gathered):
+        raise NotImplementedError("an index of several arrays")
+    x = _sliced(nodes, step.operand(0), [
+        (axis, p) for axis, p in by_axis if isinstance(p, slice) and p != slice(None)])
+    for axis, part in reversed(gathered):                  # a number takes its axis away
+        x = nodes.add("Gather", x, _places(nodes, part), axis=axis)
+    kept = [p for p in parts if not isinstance(p, _NUMBER)]
+    added = [i for i, p in enumerate(kept) if p is None]
+    return nodes.add("Unsqueeze", x, nodes.vector(added)) if added else x
+
+
+def _parts(index: object, ndim: int) -> list[object]:
+    """The parts of an index, one for each axis, and None for each that is added."""
     parts = list(index) if isinstance(index, tuple) else [index]
-    x, nodes, ndim = step.operand(0), step.nodes, step.arrays[0].ndim
-    taken = sum(1 for p in parts if p is not None and p is not ...)
     if not any(p is ... for p in parts):
         parts.append(...)
     where = next(i for i, p in enumerate(parts) if p is ...)
-    parts[where:where + 1] = [slice(None)] * (ndim - taken)
-    slices: list[tuple[int, slice]] = []                   # each with its axis
-    dropped: list[tuple[int, int | np.integer | Extent]] = []
-    arrays: list[tuple[int, object]] = []
-    added: list[int] = []
-    axis = 0
-    for part in parts:
-        if part is None:
-            added.append(axis - len(dropped) + len(added))
-            continue
-        if isinstance(part, slice):
-            if part != slice(None):
-                slices.append((axis, part))
-        elif isinstance(part, int | np.integer | Extent):
-            dropped.append((axis, part))
-        else:
-            arrays.append((axis, part))
-        axis += 1
-    if slices:
-        x = _sliced(nodes, x, slices)
-    if len(arrays) > 1 or (arrays and dropped):
-        raise NotImplementedError("an index of several arrays")
-    for axis, part in arrays:
-        x = _gathered(nodes, x, part, axis)
-    for axis, part in reversed(dropped):
-        place = nodes.number(part, np.int64) if isinstance(part, Extent) else nodes.constant(
-            np.int64(part))
-        x = nodes.add("Gather", x, place, axis=axis)
-    if added:
-        x = nodes.add("Unsqueeze", x, nodes.vector(added))
-    return x
+    taken = sum(p is not None and p is not ... for p in parts)
+    return [*parts[:where], *[slice(None)] * (ndim - taken), *parts[where + 1:]]
+
+
+_NUMBER = int, np.integer, Extent
 
 
 def _sliced(nodes: Nodes, x: str, slices: list[tuple[int, slice]]) -> str:
+    if not slices:
+        return x
     far = np.iinfo(np.int64).max
     steps = [1 if s.step is None else s.step for _, s in slices]
     starts = [s.start if s.start is not None else 0 if n > 0 else far
@@ -242,15 +232,18 @@ def _sliced(nodes: Nodes, x: str, slices: list[tuple[int, slice]]) -> str:
     return nodes.add("Slice", x, *map(nodes.vector, (starts, stops, axes, steps)))
 
 
-def _gathered(nodes: Nodes, x: str, indices: object, axis: int) -> str:
-    if not isinstance(indices, str):
-        array = np.asarray(indices)
-        if array.dtype == bool:
-            if array.ndim != 1:
-                raise NotImplementedError("a mask as an index")
-            array = np.flatnonzero(array)
-        indices = nodes.constant(array.astype(np.int64))
-    return nodes.add("Gather", x, indices, axis=axis)
+def _places(nodes: Nodes, part: object) -> str:
+    """A number or an array of an index."""
+    if isinstance(part, Extent):
+        return nodes.number(part, np.int64)
+    if isinstance(part, str):
+        return part
+    array = np.asarray(part)
+    if array.dtype == bool:
+        if array.ndim != 1:
+            raise NotImplementedError("a mask as an index")
+        array = np.flatnonzero(array)
+    return nodes.constant(array.astype(np.int64))
 
 
 def _take(step: Step) -> str:
@@ -373,11 +366,9 @@ FORMS: dict[object, Callable[..., Array]] = {
     ops.logaddexp: lambda x, y: np.maximum(x, y) + nn.softplus(-np.abs(x - y)),
     ops.hypot: lambda x, y: np.sqrt(x * x + y * y),
     ops.arctan2: _arctan2,
-    ops.silu: lambda x: x * nn.sigmoid(x),
     ops.var: _var,
     ops.std: lambda x, **options: np.sqrt(_var(x, **options)),
     ops.TABLE["standardize"]: _standardize,
-    ops.TABLE["rescale"]: _rescale,
     ops.TABLE["scale_and_shift"]: lambda x, weight, bias: x * weight + bias,
     ops.TABLE["normalize"]: lambda x, weight, bias, axis, eps: (
         _standardize(x, axis, eps) * weight + bias),
