@@ -284,6 +284,10 @@ def test_nothing_is_changed_by_it():
     assert model.layers[2].rng.bit_generator.state == drawn.bit_generator.state
     assert opt.t == 0 and model.training and all(p.grad is None for p in opt.parameters.values())
     assert all("forward" not in vars(m) for m in model.named_modules().values())
+    with pytest.raises(ZeroDivisionError):
+        script(model, opt, lambda p, y: 1 / 0, "torch", X3, data(12, 4))
+    after = model.state_dict()
+    assert all((after[name] == before[name]).all() for name in before)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)

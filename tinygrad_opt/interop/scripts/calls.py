@@ -14,6 +14,7 @@ from tinygrad_opt.kernels import brought
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.recording import in_mode, tick
 from tinygrad_opt.tensor import Tensor, values_of
+from tinygrad_opt.train.batch import moved_by_a_pass, put_back
 from tinygrad_opt.typing import Array, Loss
 
 __all__ = ["Called", "Recording", "Step", "record"]
@@ -103,18 +104,22 @@ def record(
             Tensor(a.astype(np.int64), name=name) for name, a in (("x", inputs), ("y", targets)))
     called: list[Called] = []
     spans: list[tuple[str, Module, int, int]] = []
-    kept, drawn = model.state_dict(), [          # what a batch moves
-        (rng, rng.bit_generator.state) for rng in model.generators().values()]
-    with in_mode(model, True), _noted(model, is_layer, called, spans):
-        prediction = model(x)
-        end = loss(prediction, y)
-    model.load_state_dict(kept)
-    for rng, state in drawn:
-        rng.bit_generator.state = state
+    moved = moved_by_a_pass(model, model.parameters())
+    try:
+        with in_mode(model, True), _noted(model, is_layer, called, spans):
+            prediction = model(x)
+            end = loss(prediction, y)
+    finally:
+        put_back(moved)
     if type(end) is not Tensor or end.size != 1:
         raise Unsaid(f"a loss that is {end!r:.60}, not a Tensor of one entry")
     if is_layer(loss):
         called.append(Called(loss, "loss", (prediction, y), (end,)))
+    return Recording(model, x, y, prediction, end, _steps(end, called), spans)
+
+
+def _steps(end: Tensor, called: list[Called]) -> list[Step]:
+    """What the end was made by, in order."""
     makers = {id(t): call for call in called for t in call.results
               if not any(t is given for given in call.inputs)}
     steps: dict[int, Step] = {}
@@ -122,12 +127,10 @@ def record(
     while waiting:
         t = waiting.pop()
         step: Step = makers.get(id(t), t)
-        if id(step) in steps or (step is t and t.op is None):
-            continue
-        steps[id(step)] = step
-        waiting += [i for i in step.inputs for i in _tensors(i)]
-    return Recording(model, x, y, prediction, end,
-                     sorted(steps.values(), key=lambda step: step.serial), spans)
+        if id(step) not in steps and (step is not t or t.op is not None):
+            steps[id(step)] = step
+            waiting += _tensors(step.inputs)
+    return sorted(steps.values(), key=lambda step: step.serial)
 
 
 @contextmanager
