@@ -496,3 +496,9 @@ def test_constants_give_constants():
 def test_an_axis_that_is_not_there_is_named(call):
     with pytest.raises((ShapeError, np.exceptions.AxisError), match=r"axis -?\d is out of bounds"):
         call(Tensor(np.ones((70, 70))))
+
+
+def test_padding_with_zeros_is_one_operation():
+    x = Tensor(np.ones((2, 2)), requires_grad=True)
+    assert np.pad(x, 1, constant_values=0.0).op.name == "pad"
+    assert np.pad(x, 1, constant_values=2.0).op.name == "add"

@@ -440,7 +440,7 @@ def _pad(
               for w in np.broadcast_to(np.asarray(pad_width), (array.ndim, 2))]
     if mode == "constant":
         padded: Array | Tensor = apply(ops.pad, array, pad_width=tuple(widths))
-        if constant_values is None:
+        if constant_values is None or (np.ndim(constant_values) == 0 and constant_values == 0):
             return padded
         return padded + np.pad(np.zeros(array.shape), widths, constant_values=constant_values)
     if mode not in ("edge", "reflect", "symmetric", "wrap"):
