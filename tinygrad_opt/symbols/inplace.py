@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
@@ -224,40 +225,14 @@ class InPlace:
     def _allocate(self, vectors: Sequence[Symbol], ends: dict[int, Symbol], order: list[Symbol],
                   numbers: list[Symbol]) -> None:
         """Decide where each call writes."""
-        never, given = len(order), len(vectors)
-        last = {v: k for k, x in enumerate(order) for v in x.inputs}   # call that reads it last
-        turn = {x: k for k, x in enumerate(order)}
-        home = {x: i for i, x in reversed(ends.items()) if x.function is not None}
-        last |= {x: never for i, x in ends.items() if home.get(x) != i}    # copied there at the end
-        final = {i: turn[x] if home.get(x) == i else never for i, x in ends.items()}
-        busy = {i: last.get(v, -1) if i in ends else never for i, v in enumerate(vectors)}
-        truth = dict.fromkeys(busy, False)
-        at = {v: i for i, v in enumerate(vectors)}
-
-        def free(b: int, x: Symbol, k: int, until: int) -> bool:
-            """Whether call k may write x to vector b, where it is needed until another call."""
-            read_now = any(at.get(v) == b for v in x.inputs)
-            if truth[b] != (x.dtype == bool) or (read_now and x.function is np.where):
-                return False
-            lent = b >= given or b == home.get(x) or until <= final.get(b, -1)
-            return lent and (busy[b] < k or (busy[b] == k and read_now))
-
-        for k, x in enumerate(order):
-            until, out = last.get(x, k), home.get(x)
-            if out is None or not free(out, x, k, until):
-                until = until if out is None else never                # copied home at the end
-                candidates = [*(at[v] for v in x.inputs if v in at), *busy]
-                out = next((b for b in candidates if free(b, x, k, until)), len(busy))
-            truth[out] = x.dtype == bool
-            busy[out] = never if out == home.get(x) else until
-            at[x] = out
-        self.scratch = [np.dtype(bool) if truth[b] else vectors[0].dtype
-                        for b in range(given, len(busy))]
-        place = at | {n: len(busy) + i for i, n in enumerate(numbers)}
+        at, memory = _places(vectors, ends, order)
+        scratch = memory[len(vectors):]
+        self.scratch = [np.dtype(bool) if m.truth else vectors[0].dtype for m in scratch]
+        place = at | {n: len(memory) + i for i, n in enumerate(numbers)}
         self.calls = [Call(_where if x.function is np.where else x.function,
                            tuple(place[v] for v in x.inputs), at[x]) for x in order if x.function]
         copies = [(at[x], i) for i, x in ends.items() if at[x] != i]
-        if sum(source < given for source, _ in copies) > 1:
+        if sum(source < len(vectors) for source, _ in copies) > 1:
             raise Untraceable("it exchanges vectors")
         self.calls += [Call(np.positive, (source,), i) for source, i in sorted(copies)]
 
@@ -280,16 +255,62 @@ def _where(mask: Array, x: Array, y: Array, out: Array) -> None:
     np.copyto(out, x, where=mask)
 
 
+# ---- where each call writes ----
+
+
+@dataclass
+class _Memory:
+    """A vector that calls may write to, while they are given their places."""
+
+    holds: Symbol
+    busy: int                  # the last call that reads what it holds
+    lent: int                  # the call that writes the result which belongs there
+    truth: bool = False        # whether it holds booleans
+
+    def takes(self, x: Symbol, call: int, until: int) -> bool:
+        """Whether the call may write x there, where it is needed until another call."""
+        over_an_input = x.function is not np.where and any(v is self.holds for v in x.inputs)
+        return (self.truth == (x.dtype == bool) and until <= self.lent
+                and (self.busy < call or (self.busy == call and over_an_input)))
+
+
+def _places(
+    vectors: Sequence[Symbol], ends: dict[int, Symbol], order: list[Symbol]
+) -> tuple[dict[Symbol, int], list[_Memory]]:
+    """The number of the vector to which each call writes, and the vectors: given ones, then
+    scratch."""
+    never, turn = len(order), {x: k for k, x in enumerate(order)}
+    home = {x: i for i, x in reversed(ends.items()) if x in turn}
+    last = {v: k for k, x in enumerate(order) for v in x.inputs}       # the call that reads it last
+    last |= {x: never for i, x in ends.items() if home.get(x) != i}    # copied there at the end
+    lent = {i: turn[x] for x, i in home.items()}
+    memory = [_Memory(v, last.get(v, -1) if i in ends else never, lent.get(i, never))
+              for i, v in enumerate(vectors)]
+    at = {v: i for i, v in enumerate(vectors)}
+    for k, x in enumerate(order):
+        out, until = home.get(x), never
+        if out is None or not memory[out].takes(x, k, k):
+            until = last.get(x, k) if out is None else never           # copied home at the end
+            near = [at[v] for v in x.inputs if v in at]
+            out = next((b for b in (*near, *range(len(memory))) if memory[b].takes(x, k, until)),
+                       len(memory))
+        if out == len(memory):
+            memory.append(_Memory(x, until, never))
+        m, at[x] = memory[out], out
+        m.holds, m.busy, m.truth = x, until, x.dtype == bool
+    return at, memory
+
+
 # ---- numbers, computed by Python ----
 
 Numbers: TypeAlias = tuple[float, ...] | None
 
-_CODE = {"add": "{} + {}", "subtract": "{} - {}", "multiply": "{} * {}", "divide": "{} / {}",
-         "power": "{} ** {}", "negative": "-{}", "positive": "{}", "sqrt": "sqrt({})",
-         "square": "{0} * {0}", "absolute": "abs({})", "maximum": "max({}, {})",
-         "minimum": "min({}, {})", "equal": "{} == {}", "not_equal": "{} != {}",
-         "greater": "{} > {}", "less": "{} < {}", "greater_equal": "{} >= {}",
-         "less_equal": "{} <= {}"}
+_CODE = {name: f"{{}} {sign} {{}}" for name, sign in [
+    ("add", "+"), ("subtract", "-"), ("multiply", "*"), ("divide", "/"), ("power", "**"),
+    ("equal", "=="), ("not_equal", "!="), ("greater", ">"), ("greater_equal", ">="),
+    ("less", "<"), ("less_equal", "<=")]} | {
+    "negative": "-{}", "positive": "{}", "sqrt": "sqrt({})", "square": "{0} * {0}",
+    "absolute": "abs({})", "maximum": "max({}, {})", "minimum": "min({}, {})"}
 
 
 def _compiled(arguments: str, wanted: Sequence[Symbol],

@@ -31,14 +31,13 @@ class _Form(NamedTuple):
 _FORMS: dict[str, tuple[_Form, _Form]] = {
     name: (_Form(binds, unicode, places),
            _Form(_ATOM if r"\frac" in latex else binds, latex or unicode, inside or places))
-    for name, binds, unicode, places, latex, inside in [
+    for names, binds, unicode, places, latex, inside in [
         ("add", _SUM, "{} + {}", (_SUM, _SUM), "", ()),
         ("subtract", _SUM, "{} − {}", (_SUM, _PRODUCT), "{} - {}", ()),
         ("multiply", _PRODUCT, "{} · {}", (_PRODUCT, _PRODUCT), r"{}\,{}", ()),
         ("divide", _PRODUCT, "{} / {}", (_PRODUCT, _SIGN), r"\frac{{{}}}{{{}}}", (0, 0)),
         ("reciprocal", _PRODUCT, "1 / {}", (_SIGN,), r"\frac{{1}}{{{}}}", (0,)),
-        ("matmul", _PRODUCT, "{} @ {}", (_PRODUCT, _SIGN), r"{}\,{}", ()),
-        ("dot", _PRODUCT, "{} @ {}", (_PRODUCT, _SIGN), r"{}\,{}", ()),
+        ("matmul dot", _PRODUCT, "{} @ {}", (_PRODUCT, _SIGN), r"{}\,{}", ()),
         ("linear", _SUM, "{} @ {} + {}", (_PRODUCT, _SIGN, _PRODUCT), r"{}\,{} + {}", ()),
         ("residual", _SUM, "softmax({}) − onehot({})", (0, 0),
          r"\operatorname{{softmax}}({}) - \operatorname{{onehot}}({})", ()),
@@ -62,8 +61,7 @@ _FORMS: dict[str, tuple[_Form, _Form]] = {
         ("sum", _ATOM, "Σ({})", (0,), r"\sum\left({}\right)", ()),
         ("prod", _ATOM, "Π({})", (0,), r"\prod\left({}\right)", ()),
         ("mean", _SIGN, "mean {}", (_ATOM,), r"\overline{{{}}}", (0,)),
-        ("transpose", _POWER, "{}ᵀ", (_ATOM,), r"{}^\top", ()),
-        ("swapaxes", _POWER, "{}ᵀ", (_ATOM,), r"{}^\top", ()),
+        ("transpose swapaxes", _POWER, "{}ᵀ", (_ATOM,), r"{}^\top", ()),
         ("zeros_like", _ATOM, "0", (), "", ()),
         ("ones_like", _ATOM, "1", (), "", ()),
         ("getitem", _ATOM, "{}[…]", (_ATOM,), r"{}[\ldots]", ()),
@@ -73,13 +71,11 @@ _FORMS: dict[str, tuple[_Form, _Form]] = {
         ("greater_equal", _TRUTH, "{} ≥ {}", (_SUM, _SUM), r"{} \ge {}", ()),
         ("less", _TRUTH, "{} < {}", (_SUM, _SUM), "", ()),
         ("less_equal", _TRUTH, "{} ≤ {}", (_SUM, _SUM), r"{} \le {}", ()),
-        ("logical_and", _TRUTH, "{} and {}", (_TRUTH, _TRUTH), r"{} \wedge {}", ()),
-        ("bitwise_and", _TRUTH, "{} and {}", (_TRUTH, _TRUTH), r"{} \wedge {}", ()),
-        ("logical_or", _TRUTH, "{} or {}", (_TRUTH, _TRUTH), r"{} \vee {}", ()),
-        ("bitwise_or", _TRUTH, "{} or {}", (_TRUTH, _TRUTH), r"{} \vee {}", ()),
+        ("logical_and bitwise_and", _TRUTH, "{} and {}", (_TRUTH, _TRUTH), r"{} \wedge {}", ()),
+        ("logical_or bitwise_or", _TRUTH, "{} or {}", (_TRUTH, _TRUTH), r"{} \vee {}", ()),
         ("where", _CASES, "{1} where {0}, else {2}", (_CASES, _TRUTH, _CASES),
          r"{1}\text{{ where }}{0}\text{{, else }}{2}", ()),
-    ]
+    ] for name in names.split()
 }
 _SAME_VALUES = {"copy", "astype", "cast", "ascontiguousarray", "asarray", "broadcast_to"}
 _LETTERS = {
@@ -203,17 +199,12 @@ class _Typesetter:
             return ("…", r"\ldots")[self.notation], _ATOM
         if x.function is None:
             return self.operand(x)
-        name, inputs = name_of(x.function), x.inputs
-        if _guarded(x):
-            return self.operand(inputs[2])
-        if name in _SAME_VALUES or (name == "reshape" and _one_axes(x)):
-            part, binds = self.operand(inputs[0])
+        same = _same_value(x)
+        if same is not None:
+            part, binds = self.operand(same)
             return self.counted(part, binds) if x.dtype.kind != "b" else (part, binds)
-        if name in ("logical_and", "bitwise_and"):                     # a bound that is not there
-            inputs = tuple(v for v in inputs if v is not True) or (True,)
-            if len(inputs) == 1:
-                return self.operand(inputs[0])
-        members = [v for i in inputs for v in (i if isinstance(i, list | tuple) else (i,))]
+        name = name_of(x.function)
+        members = [v for i in x.inputs for v in (i if isinstance(i, list | tuple) else (i,))]
         parts = [self.operand(v) for v in members if _is_operand(v, name)]
         if name == "power":
             return _power(parts[0], parts[1], self.notation)
@@ -235,7 +226,8 @@ def _value(x: float) -> tuple[str, int]:
     return (f"({shown})" if shown.startswith("-") else shown), _POWER if "e" in shown else _ATOM
 
 
-_CONDITIONAL = {"where", "logical_and", "logical_or", "bitwise_and", "bitwise_or"}
+_AND = {"logical_and", "bitwise_and"}
+_CONDITIONAL = {"where", "logical_or", "bitwise_or"} | _AND
 
 
 def _is_operand(x: object, name: str) -> bool:
@@ -245,31 +237,30 @@ def _is_operand(x: object, name: str) -> bool:
         and name not in ("swapaxes", "transpose", "sum", "prod", "mean", "getitem"))
 
 
-def _guarded(x: Symbol) -> bool:
+def _same_value(x: Symbol) -> object:
+    """The input whose value it has, which is written in its place; None if there is none."""
+    name, first = name_of(x.function), x.inputs[0]
+    if name in _SAME_VALUES or (name == "reshape" and _without_ones(x) == _without_ones(first)):
+        return first
+    if name in _AND:                                       # True is a bound that is not there
+        bounds = [v for v in x.inputs if v is not True] or [True]
+        return bounds[0] if len(bounds) == 1 else None
+    return x.inputs[2] if name == "where" and _guarded(*x.inputs) else None
+
+
+def _without_ones(x: Symbol) -> list[int]:
+    """The lengths of its axes, but for those of length 1."""
+    return [n for n in np.shape(plain(x)) if n != 1]
+
+
+def _guarded(mask: object, yes: object, no: object) -> bool:
     """Whether it is like ``where(x == 0, 1, x)``: the number only keeps an error away."""
-    if name_of(x.function) != "where" or len(x.inputs) < 3:
-        return False
-    mask, yes, no = x.inputs
-    while isinstance(mask, Symbol) and mask.function is not None and name_of(mask.function) in (
-            "logical_and", "bitwise_and"):
+    while isinstance(mask, Symbol) and name_of(mask.function) in _AND:
         mask = mask.inputs[0]
-    if not (isinstance(mask, Symbol) and mask.function is not None and isinstance(no, Symbol)):
+    if isinstance(yes, Symbol) or not isinstance(mask, Symbol) or name_of(mask.function) != "equal":
         return False
-    compared = [v for v in mask.inputs if isinstance(v, Symbol)]
-    if name_of(mask.function) != "equal" or isinstance(yes, Symbol):
-        return False
-    return any(v in _leaves(no) for c in compared for v in _leaves(c))
-
-
-def _leaves(x: object) -> set[Symbol]:
-    """The symbols that an expression begins with."""
-    return {s for s in inside([x]) if s.function is None}
-
-
-def _one_axes(x: Symbol) -> bool:
-    """Whether a reshape takes away or puts in axes of length 1 only."""
-    before = [n for n in np.shape(plain(x.inputs[0])) if n != 1]
-    return before == [n for n in x.shape if n != 1]
+    compared, without = inside(mask.inputs), set(inside([no]))
+    return any(s.function is None and s in without for s in compared)
 
 
 def _power(base: tuple[str, int], exponent: tuple[str, int], notation: int) -> tuple[str, int]:
