@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -214,13 +214,28 @@ def changed_in_place(x: object, op: Op | None = None) -> GraphError:
     )
 
 
-def captured_write(x: object) -> CaptureError:
-    """The error for writing in place while a step is being captured, with the line that does."""
-    return CaptureError(
-        f"{subject(x)} is used to write in place inside a compiled step"
-        f" ({line_text(caller_line())}); a replay would not write again. Return the value and write"
-        " it outside, or do without the decorator."
-    )
+def _captured(what: str, why: str) -> Callable[[object], CaptureError]:
+    """The error about something that a replay would not do again, with the line that does it."""
+    return lambda x: CaptureError(
+        f"{what.format(subject(x))} inside a compiled step ({line_text(caller_line())}): {why}, or"
+        " do without the decorator.")
+
+
+captured_write = _captured(
+    "{} is used to write in place", "a replay would not write again. Return the value and write it"
+    " outside")
+captured_read = _captured(
+    "the values of {} were read", "what Python does with them would be the same at every replay."
+    " Return the Tensor and read it outside")
+captured_option = _captured(
+    "an option of {} is set", "a replay would not set it again. Set it outside, let a schedule say"
+    " what the rate is")
+captured_hook = _captured(
+    "a hook on {} returned nothing", "what it does with the gradient would not be done again at a"
+    " replay. Return a new gradient")
+captured_gradient = _captured(
+    "the gradient of {} was read", "more than one backward() of this step put there what it holds."
+    " Call zero_grad() in the step before backward(), and read .grad after the only one")
 
 
 def captured_foreign(x: object) -> CaptureError:
@@ -229,40 +244,4 @@ def captured_foreign(x: object) -> CaptureError:
     return CaptureError(
         f"{subject(x)} holds an array of {kind.__module__}.{kind.__qualname__}, and compiled steps"
         " work on NumPy's alone. Do without the decorator, or give arrays of NumPy."
-    )
-
-
-def captured_read(x: object) -> CaptureError:
-    """The error for looking at values while a step is being captured, with the line that does."""
-    return CaptureError(
-        f"the values of {subject(x)} were read inside a compiled step"
-        f" ({line_text(caller_line())}); what Python does with"
-        " them would be the same at every replay. Return the Tensor and read it outside, or do"
-        " without the decorator."
-    )
-
-
-def captured_option(x: object) -> CaptureError:
-    """The error for setting an option of an optimizer while a step is being captured."""
-    return CaptureError(
-        f"an option of {subject(x)} is set inside a compiled step ({line_text(caller_line())}); a"
-        " replay would not set it again. Set it outside, or let a schedule say what the rate is."
-    )
-
-
-def captured_gradient(x: object) -> CaptureError:
-    """The error for a gradient that a step being captured reads without having computed it."""
-    return CaptureError(
-        f"the gradient of {subject(x)} that was read inside a compiled step holds more than one"
-        " backward() of this step put there. Call zero_grad() in the step before backward(), and"
-        " read .grad after the only one; or do without the decorator."
-    )
-
-
-def captured_hook(x: object) -> CaptureError:
-    """The error for a hook that only looks at a gradient, while a step is being captured."""
-    return CaptureError(
-        f"a hook on {subject(x)} returned nothing inside a compiled step: what it does with the"
-        " gradient would not be done again at a replay. Return a new gradient, or do without"
-        " the decorator."
     )

@@ -375,8 +375,8 @@ linear   = op("x@W+b", kernels.linear, lambda g, z, x, w, b: _matmul_left(g, x, 
                                     lambda g, z, x, w, b: g)
 outer    = op("outer", np.outer,    lambda g, z, x, y: (g @ np.reshape(y, -1)).reshape(x.shape),
                                     lambda g, z, x, y: (np.reshape(x, -1) @ g).reshape(y.shape))
-dot      = op("dot", np.dot,        lambda g, z, x, y: vjps.dot_left(g, x, y),
-                                    lambda g, z, x, y: vjps.dot_right(g, x, y))
+dot      = op("dot", np.dot,        lambda g, z, x, y: vjps.einsum(0, g, (x, y), vjps.dot_subscripts(x, y)),
+                                    lambda g, z, x, y: vjps.einsum(1, g, (x, y), vjps.dot_subscripts(x, y)))
 einsum   = op("einsum", kernels.einsum, joint=lambda g, z, *xs, subscripts:
                                     [vjps.einsum(i, g, xs, subscripts) for i in range(len(xs))])
 diagonal = op("diagonal", np.diagonal, _diagonal_vjp)

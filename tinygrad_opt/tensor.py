@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from operator import attrgetter
 from types import ModuleType
 from typing import Any, NoReturn, TypeAlias, TypeVar, final, overload
@@ -621,10 +622,7 @@ class Tensor(Methods):
             raise GraphError(
                 f"{subject(self)} was computed; copy or pickle its values: .detach() or .data"
             )
-        return Tensor, (self._read(), self._needs_grad), {"name": self.name}
-
-    def __setstate__(self, state: dict[str, str | None]) -> None:
-        self.name = state["name"]
+        return partial(Tensor, name=self.name), (self._read(), self._needs_grad)
 
     # ---- NumPy's protocols -----------------------------------------------------------------------
 

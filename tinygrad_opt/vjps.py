@@ -158,23 +158,15 @@ def einsum(i: int, g: Array, operands: Sequence[Array], subscripts: str) -> Arra
     return kernels.einsum(*[x for _, x in factors], subscripts=spec)
 
 
-def dot_left(g: Array, x: Array, y: Array) -> Array:
-    """dot sums the last axis of x with the last but one of y; all other axes stay, x's first."""
-    if np.ndim(x) == 0 or np.ndim(y) == 0:
-        return g * y
-    y = np.moveaxis(y, -2, -1) if y.ndim > 1 else y
-    columns = math.prod(y.shape[:-1])
-    return g.reshape((*x.shape[:-1], columns)) @ y.reshape((columns, y.shape[-1]))
-
-
-def dot_right(g: Array, x: Array, y: Array) -> Array:
-    if np.ndim(x) == 0 or np.ndim(y) == 0:
-        return g * x
-    rest = y.shape[:-2] + y.shape[-1:] if y.ndim > 1 else ()
-    rows = math.prod(x.shape[:-1])
-    summed = mT(x.reshape((rows, x.shape[-1]))) @ g.reshape((rows, math.prod(rest)))
-    summed = summed.reshape(x.shape[-1:] + rest)
-    return np.moveaxis(summed, 0, -2) if y.ndim > 1 else summed
+def dot_subscripts(x: Array, y: Array) -> str:
+    """np.dot as an einsum: it sums the last axis of x with the last but one of y."""
+    left, right = [*LETTERS[:np.ndim(x)]], [*LETTERS[np.ndim(x):][:np.ndim(y)]]
+    found = left + right
+    if left and right:
+        summed = right[-2:][0]
+        found = [c for c in found if c not in (summed, left[-1])]
+        right[right.index(summed)] = left[-1]
+    return f"{''.join(left)},{''.join(right)}->{''.join(found)}"
 
 
 # ---- linear algebra ------------------------------------------------------------------------------
