@@ -27,7 +27,6 @@ from tinygrad_opt.viz.graph.layout import (
     Point,
     extent,
     layered,
-    shifted,
 )
 from tinygrad_opt.viz.graph.look import Shape
 from tinygrad_opt.viz.graph.model import Graph
@@ -103,15 +102,12 @@ def engines(wanted: str = "auto") -> Iterator[Engine]:
 
 
 def _installed() -> Iterator[Engine]:
-    named = os.environ.get("TINYGRAD_OPT_DOT")
-    if named:
+    if named := os.environ.get("TINYGRAD_OPT_DOT"):
         yield Engine("dot", (named,))
-    system = shutil.which("dot")
-    if system:
+    if system := shutil.which("dot"):
         yield Engine("dot", (system,))
     folders = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
-    pure = shutil.which("graphviz-pure", path=folders)
-    if pure:
+    if pure := shutil.which("graphviz-pure", path=folders):
         yield Engine("graphviz-pure", (pure,), ("plain", "png"))
     if importlib.util.find_spec("pygraphviz") and sys.executable:
         yield Engine("pygraphviz", (sys.executable, "-c", _PYGRAPHVIZ))
@@ -175,31 +171,32 @@ def place(
 def read_plain(text: str, graph: Graph, shapes: dict[str, Shape], engine: str) -> Layout:
     """Read Graphviz's ``-Tplain``: inches, with y upwards."""
     centers: dict[str, Point] = {}
-    curves: dict[str, list[Point]] = {}
+    paths: dict[str, list[Point]] = {}
     height = 0.0
     for line in text.splitlines():
         kind, *words = line.split()
         if kind == "graph":
             height = float(words[2])
         elif kind == "node":
-            centers[words[0]] = (72 * float(words[1]), 72 * (height - float(words[2])))
+            [centers[words[0]]] = _points(words[1:3], height)
         elif kind == "edge":
-            n = 2 * int(words[2])
-            numbers = [72 * float(w) for w in words[3 : 3 + n]]
-            points = [(x, 72 * height - y) for x, y in zip(numbers[::2], numbers[1::2])]
-            curves[f"{words[0]}_{words[1]}"] = points
+            paths[f"{words[0]}_{words[1]}"] = _points(words[3 : 3 + 2 * int(words[2])], height)
     boxes = {id: Box(*centers[id], s.width, s.height) for id, s in shapes.items()}
     frames: dict[str, Box] = {}
     for cluster in sorted(graph.clusters, key=lambda c: len(c.members)):
         inside = [boxes[m] for m in cluster.members if m in boxes]
         inside += [frames[c.id] for c in graph.clusters if c.parent == cluster.id]
         frames[cluster.id] = _around(inside, width(cluster.label, 12))
-    (left, top), (right, bottom) = extent([*boxes.values(), *frames.values()], curves.values())
-    return Layout(
-        {id: b.moved(-left, -top) for id, b in boxes.items()},
-        {id: b.moved(-left, -top) for id, b in frames.items()},
-        {e.id: shifted(curves[e.id], -left, -top) for e in graph.edges},
-        right - left, bottom - top, engine)
+    (left, top), (right, bottom) = extent([*boxes.values(), *frames.values()], paths.values())
+    layout = Layout(boxes, frames, {e.id: paths[e.id] for e in graph.edges}, 0, 0, engine)
+    return layout.moved(dict.fromkeys([*boxes, *frames, *paths], (-left, -top)),
+                        right - left, bottom - top)
+
+
+def _points(words: list[str], height: float) -> list[Point]:
+    """Places in inches from below, as pixels from above."""
+    numbers = [72 * float(word) for word in words]
+    return [(x, 72 * height - y) for x, y in zip(numbers[::2], numbers[1::2])]
 
 
 def _around(boxes: list[Box], title: float) -> Box:

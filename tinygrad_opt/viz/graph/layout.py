@@ -17,6 +17,7 @@ Sugiyama, Tagawa, Toda, *Methods for visual understanding of hierarchical system
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right, insort
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -81,6 +82,13 @@ class Layout:
     height: float
     engine: str = "builtin"
 
+    def moved(self, by: Mapping[str, Point], width: float, height: float) -> Layout:
+        """The same with each box, frame and arrow elsewhere."""
+        return Layout({id: box.moved(*by[id]) for id, box in self.boxes.items()},
+                      {id: frame.moved(*by[id]) for id, frame in self.frames.items()},
+                      {id: shifted(path, *by[id]) for id, path in self.paths.items()},
+                      width, height, self.engine)
+
 
 def layered(
     graph: Graph, sizes: Mapping[str, Point], titles: Mapping[str, float] | None = None,
@@ -124,22 +132,18 @@ def in_order(graph: Graph, layout: Layout) -> Layout:
     if len(parts) < 2 or home.keys() != graph.nodes.keys() or any(
             home[e.tail] != home[e.head] for e in graph.edges):
         return layout
+    home |= {c.id: home[next(iter(c.members))] for c in graph.clusters}
+    home |= {e.id: home[e.tail] for e in graph.edges}
     shift: dict[str, Point] = {}
     width = height = 0.0
     for c in parts:
-        paths = [layout.paths[e.id] for e in graph.edges if home[e.tail] == c.id]
+        paths = (path for id, path in layout.paths.items() if home[id] == c.id)
         (left, top), (right, bottom) = extent([layout.frames[c.id]], paths)
         gap = PART_GAP if shift else 0.0
         x, y = (0.0, height + gap) if graph.direction == "LR" else (width + gap, 0.0)
         shift[c.id] = (x - left, y - top)
         width, height = max(width, x + right - left), max(height, y + bottom - top)
-    of_frame = {c.id: shift[home[next(iter(c.members))]] for c in graph.clusters}
-    of_edge = {e.id: shift[home[e.tail]] for e in graph.edges}
-    return replace(
-        layout, boxes={id: b.moved(*shift[home[id]]) for id, b in layout.boxes.items()},
-        frames={id: b.moved(*of_frame[id]) for id, b in layout.frames.items()},
-        paths={id: shifted(path, *of_edge[id]) for id, path in layout.paths.items()},
-        width=width, height=height)
+    return layout.moved({id: shift[part] for id, part in home.items()}, width, height)
 
 
 def extent(boxes: Iterable[Box], paths: Iterable[list[Point]] = ()) -> tuple[Point, Point]:
@@ -174,7 +178,6 @@ class _Frames:
         self.parent.update({c.id: c.parent or "" for c in graph.clusters})
         outer_first = sorted(graph.clusters, key=lambda c: -len(c.members))
         self.inside = {frame: _Ranks() for frame in ["", *(c.id for c in outer_first)]}
-        self.frame_of: dict[str, str] = {}                 # whose border a port is on
         for id, parent in self.parent.items():
             self.inside[parent].add(id)
         for edge in graph.edges:
@@ -209,12 +212,10 @@ class _Frames:
         out, into = self._around(tail), self._around(head)
         shared = next(frame for frame in out if frame in into)
         leaving, entering = out[: out.index(shared)], into[: into.index(shared)][::-1]
-        ports = [(f, f"{f}>{tail}") for f in leaving] + [(f, f"{f}<{tail}") for f in entering]
-        for frame, port in ports:
-            self.frame_of[port] = frame
+        ports = [*(f"{f}>{tail}" for f in leaving), *(f"{f}<{tail}" for f in entering)]
+        for frame, port in zip([*leaving, *entering], ports):
             self.inside[frame].add(port)
-            (self.inside[frame].last if ">" in port else self.inside[frame].first).add(port)
-        stops = [tail, *(port for _, port in ports), head]
+        stops = [tail, *ports, head]
         return list(zip([*leaving, shared, *entering], stops, stops[1:]))
 
     def _around(self, id: str) -> list[str]:
@@ -226,12 +227,10 @@ class _Frames:
 
     def _ends(self, inside: _Ranks) -> dict[str, tuple[str, float]]:
         """Where links end: a port of a frame in here is a place off the middle of the frame."""
-        ends = {}
-        for name in dict.fromkeys(name for link in inside.links for name in link):
-            ends[name] = name, 0.0
-            if name not in inside.names:
-                frame = self.frame_of[name]
-                ends[name] = frame, self.inside[frame].at[name][1] - self.size[frame][1] / 2
+        ends = {name: (name, 0.0) for name in inside.names}
+        for port in {name for link in inside.links for name in link} - inside.names.keys():
+            frame = re.split("[<>]", port)[0]
+            ends[port] = frame, self.inside[frame].at[port][1] - self.size[frame][1] / 2
         return ends
 
     def _bordered(self, frame: str, inside: _Ranks) -> Point:
@@ -258,9 +257,10 @@ class _Ranks:
     Attributes
     ----------
     names : dict of str to int
-        What is in here.
-    first, last : set of str
-        Ports, which stand at the border.
+        What is in here: a port ``c1<n2`` stands at the border where arrows of n2 enter the frame
+        c1, and a port ``c1>n2`` where they leave it.
+    first, last : set of int
+        The ports by which arrows enter, and leave.
     links : dict of (str, str) to list of points
         From where to where, and by which way.
     at : dict of str to (u, v)
@@ -271,8 +271,6 @@ class _Ranks:
 
     def __init__(self) -> None:
         self.names: dict[str, int] = {}
-        self.first: set[str] = set()
-        self.last: set[str] = set()
         self.links: dict[tuple[str, str], list[Point]] = {}
         self.at: dict[str, Point] = {}
         self.total: Point = (0.0, 0.0)
@@ -292,6 +290,8 @@ class _Ranks:
         """Give everything its place."""
         self.length, self.breadth = ([sizes.get(name, (0.0, 0.0))[k] for name in self.names]
                                      for k in (0, 1))
+        self.first, self.last = ({k for name, k in self.names.items() if sign in name}
+                                 for sign in "<>")
         self.ends = [tuple((self.names[ends[name][0]], ends[name][1]) for name in link)
                      for link in self.links]
         self.rank = self._ranked([(tail, head) for (tail, _), (head, _) in self.ends])
@@ -307,7 +307,7 @@ class _Ranks:
 
     def _ranked(self, links: list[tuple[int, int]]) -> list[int]:
         """The longest way to each; leaves, and what is made of leaves alone, move to their use."""
-        first, last = ({self.names[port] for port in ports} for ports in (self.first, self.last))
+        first, last = self.first, self.last
         before: list[list[int]] = [[] for _ in self.names]
         after: list[list[int]] = [[] for _ in self.names]
         for tail, head in links:
@@ -331,8 +331,7 @@ class _Ranks:
 
     def _chain(self) -> None:
         """Make a link over several ranks a chain of points, one per rank between its ends."""
-        leaves = {k for name, k in self.names.items() if name not in self.first}
-        leaves -= {head for _, (head, _) in self.ends}
+        leaves = {*self.names.values()} - self.first - {head for _, (head, _) in self.ends}
         self.chains: list[list[int]] = []
         for (a, _), (b, _) in self.ends:
             between = range(self.rank[a] + 1, self.rank[b])
@@ -358,18 +357,11 @@ class _Ranks:
             layers[self.rank[item]].append(item)
         best, fewest = layers, self._crossings(layers)
         for sweep in range(self.effort):
-            if not fewest:
-                break
-            forward = sweep % 2 == 0
-            ordered = [layers[0 if forward else -1]]
-            for layer in layers[1:] if forward else layers[-2::-1]:
-                place = {item: k for k, item in enumerate(ordered[-1])}
-                ordered.append(self._by_barycentre(
-                    layer, place, self.before if forward else self.after, sweep % 4 > 1))
-            layers = ordered if forward else ordered[::-1]
-            crossings = self._crossings(layers)
-            if crossings < fewest:
-                best, fewest = layers, crossings
+            if fewest:
+                layers = self._swept(layers, forward=sweep % 2 == 0, turn=sweep % 4 > 1)
+                crossings = self._crossings(layers)
+                if crossings < fewest:
+                    best, fewest = layers, crossings
         place = {item: k for layer in best for k, item in enumerate(layer)}
         operands = [pair for near in self.before for pair in pairwise(x for x, _, _ in near)]
         mirrored = sum(place[a] > place[b] for a, b in operands) * 2 > len(operands)
@@ -386,15 +378,20 @@ class _Ranks:
                 stack += [x for x, _, _ in reversed(self.before[item])]
         return list(found)
 
-    @staticmethod
-    def _by_barycentre(
-        layer: list[int], place: dict[int, int], near: list[list[Near]], turn: bool
-    ) -> list[int]:
-        """Sort those that have neighbours; with `turn`, equal ones change places."""
-        key = {item: sum(place[x] + shift / 1000 for x, shift, _ in near[item]) / len(near[item])
-               for item in (layer[::-1] if turn else layer) if near[item]}
-        moving = iter(sorted(key, key=key.__getitem__))
-        return [next(moving) if item in key else item for item in layer]
+    def _swept(self, layers: list[list[int]], forward: bool, turn: bool) -> list[list[int]]:
+        """Each rank sorted by the middle of what its items have in the rank before, or behind.
+
+        With `turn`, equal ones change places.
+        """
+        near, swept = self.before if forward else self.after, []
+        place: dict[int, int] = {}
+        for layer in layers if forward else layers[::-1]:
+            key = {item: sum(place[x] + shift / 1000 for x, shift, _ in near[item])
+                   / len(near[item]) for item in (layer[::-1] if turn else layer) if near[item]}
+            moving = iter(sorted(key, key=key.__getitem__))
+            swept.append([next(moving) if item in key else item for item in layer])
+            place = {item: k for k, item in enumerate(swept[-1])}
+        return swept if forward else swept[::-1]
 
     def _crossings(self, layers: list[list[int]]) -> int:
         total = 0
@@ -421,14 +418,11 @@ class _Ranks:
                 v[item] = position
         both = [a + b for a, b in zip(self.before, self.after)]
         for k, near in enumerate([self.before, self.after] * self.effort + [both, both]):
-            for r in range(len(self.layers))[:: -1 if k % 2 else 1]:
-                wish, weight = [], []
-                for item in self.layers[r]:
-                    total = sum(w for _, _, w in near[item])
-                    wish.append(sum(w * (v[x] + shift) for x, shift, w in near[item]) / total
-                                if total else v[item])
-                    weight.append(total or 0.05)
-                for item, new in zip(self.layers[r], nearest(wish, weight, gaps[r])):
+            for layer, gap in list(zip(self.layers, gaps))[:: -1 if k % 2 else 1]:
+                weight = [sum(w for _, _, w in near[item]) for item in layer]
+                wish = [sum(w * (v[x] + shift) for x, shift, w in near[item]) / total if total
+                        else v[item] for item, total in zip(layer, weight)]
+                for item, new in zip(layer, nearest(wish, [w or 0.05 for w in weight], gap)):
                     v[item] = new
         low = min((x - b / 2 for x, b in zip(v, self.breadth)), default=0.0)
         return [x - low for x in v]

@@ -107,22 +107,12 @@ def _around(
     same = [c for c in clusters if c.members == members]
     if same:
         return [replace(c, label=repeat.label) if c is same[0] else c for c in clusters]
-    cut = {c.id: c.parent for c in clusters if c.members & members
-           and not (c.members < members or members < c.members)}
-
-    def parent(c: Cluster) -> str | None:
-        above = c.parent
-        while above in cut:
-            above = cut[above]
-        return above
-
-    kept = [replace(c, parent=parent(c)) for c in clusters if c.id not in cut]
-    outer = min((c for c in kept if members < c.members), key=lambda c: len(c.members),
-                default=None)
-    new = Cluster(id, repeat.label, frozenset(members), None if outer is None else outer.id)
-    inner = [replace(c, parent=new.id) if c.members < members and c.parent == new.parent else c
-             for c in kept]
-    return sorted([*inner, new], key=lambda c: -len(c.members))
+    kept = [c for c in clusters if c.members < members or members < c.members
+            or not c.members & members]
+    frames = [*kept, Cluster(id, repeat.label, frozenset(members))]
+    frames.sort(key=lambda c: -len(c.members))
+    return [replace(c, parent=next((outer.id for outer in reversed(frames)
+                                    if c.members < outer.members), None)) for c in frames]
 
 
 def _within(node: Node, frame: Cluster) -> Node:
@@ -226,28 +216,31 @@ def _uses(
 
     What was computed in one entry of a `scope` is one use, whatever is joined in it.
     """
-    inputs = graph.inputs()
     use: dict[str, _Use] = {}
-    entries = {box: next((e for e in by_hand.get(box, ()) if e[1] == path[:level]), None)
-               for box, path in scopes.items() if len(path) >= level}
-    place = {box: (scopes[box][:level], entry, outer.get(box)) for box, entry in entries.items()}
+    place: dict[str, tuple[Path, Entry | None, str | None]] = {}
     entered: dict[Entry, str] = {}                         # the first box of each
 
     def join(one: _Use, other: _Use) -> _Use:
         small, large = sorted((one, other), key=lambda u: len(u.boxes))
-        large.boxes += small.boxes
-        large.taken |= small.taken
-        use.update(dict.fromkeys(small.boxes, large))
+        if small is not large:
+            large.boxes += small.boxes
+            large.taken |= small.taken
+            use.update(dict.fromkeys(small.boxes, large))
         return large
 
-    for box, entry in entries.items():
-        leaves = [graph.nodes[e.tail] for e in inputs[box] if e.tail not in scopes]
+    for box, path in scopes.items():
+        if len(path) < level:
+            continue
+        entry = next((e for e in by_hand.get(box, ()) if e[1] == path[:level]), None)
+        place[box] = path[:level], entry, outer.get(box)
+        tails = [e.tail for e in graph.inputs()[box]]
+        leaves = [graph.nodes[tail] for tail in tails if tail not in scopes]
         mine = use[box] = _Use([box], {id(n.source) for n in leaves if n.scope})
-        if entry is not None and entered.setdefault(entry, box) != box:
-            mine = join(use[entered[entry]], mine)
-        for other in (use.get(e.tail) for e in inputs[box] if place.get(e.tail) == place[box]):
-            if other is not None and other is not mine and not other.taken & mine.taken:
-                mine = join(other, mine)
+        if entry is not None:
+            mine = join(use[entered.setdefault(entry, box)], mine)
+        for tail in tails:
+            if place.get(tail) == place[box] and not use[tail].taken & mine.taken:
+                mine = join(use[tail], mine)
     firsts: dict[int, str] = {}
     return {box: firsts.setdefault(id(use[box]), box) for box in graph.nodes if box in use}
 
