@@ -5,20 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from tinygrad_opt.viz.graph.look import LIGHT, Shape, ink, legend, shape_of
+from tinygrad_opt.viz.graph.look import KINDS, LIGHT, Shape, ink, legend, shape_of
 from tinygrad_opt.viz.graph.model import Cluster, Edge, Graph, Node
 
 __all__ = ["dot", "skeleton"]
-
-STYLE = {
-    "input": "filled", "parameter": "filled,bold", "constant": "filled,dashed",
-    "op": "filled,rounded", "operation": "filled", "loss": "filled", "folded": "filled,bold",
-    "effect": "filled,diagonals",
-}
-SHAPE = {
-    "alias": 'shape=plaintext margin="0.02,0.02"', "operation": "shape=ellipse",
-    "loss": "peripheries=2", "folded": "shape=tab",
-}
 
 
 def dot(graph: Graph) -> str:
@@ -85,12 +75,10 @@ def _box(node: Node) -> str:
     attributes = [f"id={node.id}", f'class="node {node.kind}"', f"label=<{_label(node, shape)}>"]
     if node.tip:
         attributes.append(f"tooltip={_quoted(node.tip)}")
-    if node.kind in STYLE:
-        fill, border = LIGHT.kinds[node.kind]
-        attributes.append(f'style="{STYLE[node.kind]}" fillcolor="{fill}" color="{border}"')
-    if node.kind in SHAPE:
-        attributes.append(SHAPE[node.kind])
-    return f"{node.id} [{' '.join(attributes)}]"
+    kind, (fill, border) = KINDS[node.kind], LIGHT.kinds[node.kind]
+    if kind.dot:
+        attributes.append(f'style="{kind.dot}" fillcolor="{fill}" color="{border}"')
+    return f"{node.id} [{' '.join(filter(None, [*attributes, kind.shape]))}]"
 
 
 def _label(node: Node, shape: Shape) -> str:

@@ -8,24 +8,41 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from tinygrad_opt.viz.graph.model import Graph, Node, Row
 from tinygrad_opt.viz.graph.text import shorten, width
 from tinygrad_opt.viz.theme import DARK, LIGHT
 
-__all__ = ["DARK", "LIGHT", "Shape", "ink", "legend", "pad_of", "shape_of"]
+__all__ = ["DARK", "KINDS", "LIGHT", "Shape", "ink", "legend", "shape_of"]
 
 TITLE, SMALL = 13.0, 10.0                  # type sizes, in pixels
 PAD_X, PAD_Y, LINE = 9.0, 6.0, 14.0
 KEY_WIDTH = 28.0                           # what "grad" takes, with the space behind it
 
 
-LEGEND = {
-    "input": "input", "parameter": "parameter", "constant": "constant", "op": "operation",
-    "operation": "operation", "loss": "result", "effect": "effect", "folded": "folded",
-    "alias": "W ↗ shown elsewhere", "back": "gradient: ∂ local derivative, |g| norm of an array",
+class Kind(NamedTuple):
+    """How a kind of box is told from others: its word in the legend, and its border."""
+
+    word: str
+    dot: str                               # the style in DOT
+    shape: str = ""                        # and what else DOT needs
+    svg: str = ""                          # attributes of the border in SVG
+    pad: float = PAD_X                     # left and right of its words
+
+
+KINDS = {
+    "input": Kind("input", "filled"),
+    "parameter": Kind("parameter", "filled,bold", svg=' stroke-width="2"'),
+    "constant": Kind("constant", "filled,dashed", svg=' stroke-dasharray="4 3"'),
+    "op": Kind("operation", "filled,rounded", svg=' rx="8"'),
+    "operation": Kind("operation", "filled", "shape=ellipse", pad=PAD_X + 4),
+    "loss": Kind("result", "filled", "peripheries=2", pad=PAD_X + 3),
+    "effect": Kind("effect", "filled,diagonals"),
+    "folded": Kind("folded", "filled,bold", "shape=tab", ' stroke-width="2"'),
+    "alias": Kind("W ↗ shown elsewhere", "", 'shape=plaintext margin="0.02,0.02"'),
 }
-BORDER = {"parameter": 2.0, "folded": 2.0}
+BACK = "gradient: ∂ local derivative, |g| norm of an array"
 CUT = 7.0                                  # off the corners of an effect
 
 
@@ -54,12 +71,7 @@ def shape_of(node: Node) -> Shape:
         wide.append(key + width(row.text, SMALL, mono=True))
     height = 2 * PAD_Y + LINE * (len(rows) + bool(title or tag)) + 1
     height = 30 if node.kind == "operation" else max(height, 26.0)
-    return Shape(max(*wide, 22.0) + 2 * pad_of(node.kind), height, title, tag, rows)
-
-
-def pad_of(kind: str) -> float:
-    """How much room is left and right of the words in a box."""
-    return PAD_X + {"loss": 3, "operation": 4}.get(kind, 0)
+    return Shape(max(*wide, 22.0) + 2 * KINDS[node.kind].pad, height, title, tag, rows)
 
 
 def _lines(row: Row) -> Iterator[Row]:
@@ -77,6 +89,9 @@ def ink(size: float) -> float:
 
 def legend(graph: Graph) -> dict[str, str]:
     """The kinds that are there and what they are called; none for a handful of boxes."""
-    kinds = {n.kind for n in graph.nodes.values()} | ({"back"} if graph.flows_back else set())
+    if len(graph.nodes) < 6:
+        return {}
+    kinds = {n.kind for n in graph.nodes.values()}
     kinds -= {"op"} if "operation" in kinds else set()
-    return {k: w for k, w in LEGEND.items() if k in kinds} if len(graph.nodes) >= 6 else {}
+    words = {name: kind.word for name, kind in KINDS.items() if name in kinds}
+    return words | ({"back": BACK} if graph.flows_back else {})

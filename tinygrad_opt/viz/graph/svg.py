@@ -16,7 +16,7 @@ from string import Template
 
 from tinygrad_opt.viz.graph import look
 from tinygrad_opt.viz.graph.layout import Box, Layout, Point
-from tinygrad_opt.viz.graph.look import BORDER, SMALL, TITLE, Shape, ink, legend, pad_of
+from tinygrad_opt.viz.graph.look import KINDS, SMALL, TITLE, Shape, ink, legend
 from tinygrad_opt.viz.graph.model import Back, Graph, Node
 from tinygrad_opt.viz.graph.text import shorten, width
 from tinygrad_opt.viz.theme import DARK, LIGHT, MONO, NIGHT, SANS, Theme
@@ -203,11 +203,7 @@ class _Pen:
         if node.kind == "loss":
             inner = Box(box.x, box.y, box.width - 6, box.height - 6)
             return f'<rect {ink} {_place(box)}/><rect {ink} {_place(inner)}/>'
-        more = f' stroke-width="{BORDER[node.kind]:g}"' if node.kind in BORDER else ""
-        if node.kind == "constant":
-            more += ' stroke-dasharray="4 3"'
-        elif node.kind == "op":
-            more += ' rx="8"'
+        more = KINDS[node.kind].svg
         outline = f"<rect {ink} {_place(box)}{more}/>"
         if node.kind == "folded":                          # a tab, as on a folder
             tab = min(26.0, box.width / 2)
@@ -218,7 +214,8 @@ class _Pen:
         if node.kind == "alias":
             yield self.text(box.x, box.y + 3, shape.title, "name", SMALL + 1, "middle")
             return
-        left, right = box.left + pad_of(node.kind), box.right - pad_of(node.kind)
+        pad = KINDS[node.kind].pad
+        left, right = box.left + pad, box.right - pad
         titled = bool(shape.title or shape.tag)
         y = box.y - look.LINE * (len(shape.rows) + titled) / 2 + 11
         if not shape.rows and not (shape.tag and shape.title):
