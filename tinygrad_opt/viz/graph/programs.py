@@ -22,7 +22,7 @@ from tinygrad_opt.errors import CaptureError
 from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.viz.graph.model import Edge, Graph, Node, Row, arrows, counted
 from tinygrad_opt.viz.graph.parts import BACKWARD, FORWARD, UPDATE, readable_parts
-from tinygrad_opt.viz.graph.text import number, shorten, visible
+from tinygrad_opt.viz.graph.text import number, options, shorten, visible
 from tinygrad_opt.viz.graph.trace import COMMUTE, scope_of
 
 __all__ = ["is_step", "program_graph"]
@@ -153,21 +153,17 @@ class _Listed:
 
     def _title(self, call: Any) -> str:
         """``maximum(·, 0)``: the kernel, with the numbers that it is given."""
-        words = []
-        for x in call.inputs:
-            if isinstance(x, bool | int | float | complex):
-                words.append(number(x) if not isinstance(x, complex) else str(x))
-            else:
-                here = list(_slots_in(x))
-                value = self._number(here[0]) if len(here) == 1 else None
-                words.append(value or ("·" if here else ""))
-        words = [w for w in words if w]
+        words = list(filter(None, map(self._word, call.inputs)))
         words = words if set(words) - {"·"} else []
-        words += [f"{k}={shorten(visible(str(v)), 12)}" for k, v in call.attrs.items()
-                  if v is not None and v is not False and k not in ("keepdims", "dtype", "shape")
-                  and not list(_slots_in(v))]
-        result: str = call.name + (f"({', '.join(words)})" if words else "")
-        return result
+        words += options({k: v for k, v in call.attrs.items() if not list(_slots_in(v))}, 12)
+        return str(call.name) + (f"({', '.join(words)})" if words else "")
+
+    def _word(self, x: object) -> str:
+        """A number as it is, a dot for an array, nothing for the rest."""
+        if isinstance(x, bool | int | float | complex):
+            return str(x) if isinstance(x, complex) else number(x)
+        here = list(_slots_in(x))
+        return (self._number(here[0]) if len(here) == 1 else "") or ("·" if here else "")
 
     def _memory(self, call: Any) -> str:
         """Which block a call writes to, and whether over what it reads."""

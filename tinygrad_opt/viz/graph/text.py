@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, SupportsFloat, TypeAlias, TypeGuard
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from tinygrad_opt.viz.graph.model import Graph
+    from tinygrad_opt.viz.graph.model import Graph, Node
 
 Number: TypeAlias = float | np.floating | np.integer | np.bool_ | np.ndarray
 
-__all__ = ["Number", "is_number", "kind_of", "number", "shorten", "summary", "tree", "width"]
+__all__ = ["Number", "is_number", "kind_of", "number", "options", "shorten", "summary", "tree",
+           "visible", "width"]
 
 # Advance widths of Helvetica for the characters from space to tilde, in 1/1000 of the size
 _HELVETICA = [
@@ -85,6 +87,13 @@ def _short(x: float) -> str:
     return number(float(f"{x:.2g}" if abs(x) < 1 else f"{x:.3g}"))
 
 
+def options(attrs: Mapping[str, object], longest: int = 18) -> list[str]:
+    """What an operation was told beside its operands, such as ``axis=0``; not shape and dtype."""
+    return [f"{key}={number(v) if is_number(v) else shorten(visible(str(v)), longest)}"
+            for key, v in attrs.items()
+            if v is not None and v is not False and key not in ("dtype", "keepdims", "shape")]
+
+
 def kind_of(x: object) -> str:
     """What an array without a name is: truth values choose, whole numbers are labels."""
     return {"b": "mask", "i": "labels", "u": "labels"}.get(np.asarray(x).dtype.kind, "data")
@@ -137,18 +146,21 @@ def tree(graph: Graph) -> str:
     stack = [(id, "", "") for id in [*reversed(others), graph.end]]
     while stack:
         id, lead, branch = stack.pop()
-        node = graph.nodes[id]
-        values = "  ".join(f"{r.key} {r.text}" if r.key != "shape" else r.text for r in node.rows)
-        words = [w for w in (node.title, node.tag, values) if w and w != f"#{id[1:]}"]
-        again = "  (above)" if id in told and inputs[id] else ""
-        lines.append(f"{lead}{branch}{'  '.join(words[:1] if again else words)}{again}  #{id[1:]}")
+        above = id in told and bool(inputs[id])
+        lines.append(f"{lead}{branch}{_line(graph.nodes[id], above)}  #{id[1:]}")
         if id in told:
             continue
         told.add(id)
         below = lead + {"": "", "├─ ": "│  ", "└─ ": "   "}[branch]
         if len(below) > 120:                               # a deep graph would run off the page
             below = f"… {len(lines)} "
-        children = [e.tail for e in inputs[id]]
-        for k, child in reversed(list(enumerate(children))):
-            stack.append((child, below, "└─ " if k == len(children) - 1 else "├─ "))
+        branches = ["└─ ", *["├─ "] * len(inputs[id])]     # from the last to the first
+        stack += [(e.tail, below, branch) for e, branch in zip(inputs[id][::-1], branches)]
     return "\n".join(lines)
+
+
+def _line(node: Node, above: bool) -> str:
+    """A box in one line; of one that is told above, its title."""
+    values = "  ".join(r.text if r.key == "shape" else f"{r.key} {r.text}" for r in node.rows)
+    words = [w for w in (node.title, node.tag, values) if w and w != f"#{node.id[1:]}"]
+    return "  ".join([*words[:1], "(above)"] if above else words)

@@ -20,6 +20,7 @@ from tinygrad_opt.viz.graph.text import (
     is_number,
     kind_of,
     number,
+    options,
     shorten,
     summary,
     visible,
@@ -207,22 +208,14 @@ def _op_title(t: Tensor, fold_numbers: bool, called: _Names) -> str:
     if symbol == "x[i]":
         [read] = called.of_operands(t.inputs[:1])
         return f"{read}[{shorten(index_text(t.inputs[1], _part_text), 18)}]"
-    words = []
-    folded = False
-    for x, rule, name in zip(t.inputs, t.op.vjps, called.of_operands(t.inputs)):
-        if fold_numbers and rule is not None and (is_number(x) or x is None):
-            folded = True
-            words.append("–" if x is None else number(x))
-        else:
-            words.append(name)
+    folded = {place: "–" if x is None else number(x)
+              for place, (x, rule) in enumerate(zip(t.inputs, t.op.vjps))
+              if fold_numbers and rule is not None and (is_number(x) or x is None)}
     if folded:
-        if symbol in INFIX:
-            return f"{words[0]} {symbol} {words[1]}"
-        return f"{symbol}({', '.join(words)})"
-    for key, v in t.attrs.items():
-        if v is not None and v is not False and key not in ("shape", "keepdims", "dtype"):
-            symbol += f" {key}={number(v) if is_number(v) else shorten(visible(str(v)), 18)}"
-    return shorten(symbol, 32)
+        names = [name for name, _ in zip(called.of_operands(t.inputs), t.op.vjps)]
+        words = [folded.get(place, name) for place, name in enumerate(names)]
+        return f" {symbol} ".join(words) if symbol in INFIX else f"{symbol}({', '.join(words)})"
+    return shorten(" ".join([symbol, *options(t.attrs)]), 32)
 
 
 def _part_text(part: object) -> str:

@@ -153,17 +153,13 @@ def _compared(
         ends = [_again(loss, x, sign * step * direction) for sign in (1, -1)]
         return float(np.sum(seed * (ends[0] - ends[1]), dtype=np.float64) / (2 * step))
 
-    def unit(i: int) -> np.ndarray:
-        direction = np.zeros(g.size)
-        direction[i] = 1
-        return direction.reshape(g.shape)
-
     if not g.size:
         return
     largest = int(np.argmax(np.abs(np.nan_to_num(wide))))
     for i in range(g.size) if g.size <= FEW else [largest]:
         index = ", ".join(map(str, np.unravel_index(i, g.shape)))
-        yield f" at [{index}]" if index else "", float(wide.reshape(-1)[i]), along(unit(i))
+        unit = np.eye(1, g.size, i).reshape(g.shape)
+        yield f" at [{index}]" if index else "", float(wide.reshape(-1)[i]), along(unit)
     norm = float(np.linalg.norm(wide))
     if g.size > FEW and np.isfinite(norm) and norm:
         yield " along the gradient", norm, along(wide / norm)
