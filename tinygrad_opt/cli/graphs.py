@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["draw", "play"]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Computation:
     """What is drawn: a formula, or a saved model on a few rows of a data set.
 
@@ -43,10 +43,9 @@ class Computation:
         how many rows of it (default: 4)
     """
 
-    formula: Annotated[str, Argument(metavar="FORMULA")]
+    formula: Annotated[str, Argument(metavar="FORMULA")] = field(kw_only=False)
     values: Annotated[Sequence[tuple[str, float | list[float]]], Argument(
-        nargs="*", type=named, metavar="NAME=VALUE")]
-    _: KW_ONLY
+        nargs="*", type=named, metavar="NAME=VALUE")] = field(kw_only=False)
     data: Annotated[str, Argument("random numbers", type=data_set, metavar="DATASET")] | None = None
     target: Column | None = None
     rows: Count | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple, TypedDict, cast
 
@@ -180,7 +180,7 @@ LearningRate = Annotated[float, Argument(
     f" {TASKS['spiral'].rates['adam']} for spiral", type=positive, metavar="RATE")]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Problem:
     """A data set, and the settings under which networks learn it.
 
@@ -207,8 +207,7 @@ class Problem:
         train by machine code: sooner, with results equal to rounding
     """
 
-    dataset: Annotated[str, Argument(type=data_set)]
-    _: KW_ONLY
+    dataset: Annotated[str, Argument(type=data_set)] = field(kw_only=False)
     target: Column | None = None
     hidden: Sizes | None = None
     epochs: Epochs = 0
@@ -265,7 +264,7 @@ class Problem:
         return made
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Learning:
     """A network that learns a problem, and the optimizer that it learns by.
 
@@ -283,7 +282,6 @@ class Learning:
     """
 
     problem: Problem
-    _: KW_ONLY
     optimizer: Name = "adam"
     lr: LearningRate | None = None
     seed: Whole = 0

@@ -201,7 +201,7 @@ def compare(
     start = time.perf_counter()
     for label, optimizer in zip(labels, optimizers):
         for seed in range(seeds):
-            history = Learning(problem, optimizer=optimizer, seed=seed).fit()
+            history = Learning(problem=problem, optimizer=optimizer, seed=seed).fit()
             if history.stopped:
                 raise KeyboardInterrupt                    # fit has ended well; so do we
             runs[label].append(history)
