@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from types import FunctionType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -35,22 +35,19 @@ class _Describer:
     """Describes one model; knows what it has met, since a thing may be held twice."""
 
     def __init__(self, model: Module) -> None:
-        self.paths: dict[int, str] = {}
-        for path, held in model._state().items():
-            self.paths.setdefault(id(held), path)
-        self.met: dict[int, str] = {}
-        self.above: set[int] = set()
+        self.met: dict[int, dict[str, object] | None] = {}     # None while a module is described
+        for path, x in model._state().items():
+            self.met.setdefault(id(x), {"array": path} if not isinstance(x, Tensor) else {
+                "tensor": path, "name": x.name, "trained": x.requires_grad})
 
     def value(self, x: object, place: str) -> object:
         x = x.item() if isinstance(x, np.generic) else x
         if x is None or type(x) in (bool, int, float, str):
             return x
+        if (again := self.met.get(id(x))) is not None:
+            return again
         if hasattr(type(x), "named_modules"):
             return self.module(cast("Module", x), place)
-        if type(x) is Tensor and id(x) in self.paths:
-            return {"tensor": self.paths[id(x)], "name": x.name, "trained": x.requires_grad}
-        if isinstance(x, np.ndarray) and id(x) in self.paths:
-            return {"array": self.paths[id(x)]}
         if isinstance(x, np.random.Generator):
             return {"generator": None}
         if type(x) is list or type(x) is tuple:
@@ -59,7 +56,7 @@ class _Describer:
         if type(x) is dict and all(type(key) is str for key in x):
             return {"dict": {key: self.value(part, f"{place}.{key}") for key, part in x.items()}}
         name = getattr(x, "__name__", "")
-        if name and _function(name) is x:
+        if name and _public(name, FunctionType) is x:
             return {"function": name}
         if isinstance(x, np.ufunc) and getattr(np, name, None) is x:
             return {"ufunc": name}
@@ -68,17 +65,14 @@ class _Describer:
 
     def module(self, module: Module, place: str) -> dict[str, object]:
         if id(module) in self.met:
-            return {"same": self.met[id(module)]}
-        if id(module) in self.above:
             raise TypeError(f"{place.lstrip('.')} is a module that this one lies in")
         kind = type(module)
-        if _class(kind.__name__) is not kind:
+        if _public(kind.__name__, type) is not kind:
             where = f"{place.lstrip('.')} is" if place else "it is"
             raise TypeError(f"{where} a {kind.__name__}, which is no class of tinygrad_opt.nn")
-        self.above.add(id(module))
+        self.met[id(module)] = None
         holds = {name: self.value(x, f"{place}.{name}") for name, x in vars(module).items()}
-        self.above.discard(id(module))
-        self.met[id(module)] = place
+        self.met[id(module)] = {"same": place}
         return {"module": kind.__name__, "place": place, "holds": holds}
 
 
@@ -139,33 +133,29 @@ class _Builder:
 
     def __init__(self, state: Mapping[str, Array]) -> None:
         self.state = state
-        self.tensors: dict[str, Tensor] = {}
-        self.arrays: dict[str, np.ndarray] = {}
-        self.modules: dict[str, Module] = {}
+        self.made: dict[tuple[str, str], object] = {}
 
     def value(self, node: object) -> object:
         match node:
             case None | bool() | int() | float() | str():
                 return node
             case {"module": str(name), "place": str(place), "holds": dict(held)}:
-                kind = _class(name)
-                if kind is None:
-                    raise ValueError(f"tinygrad_opt.nn has no class {name!r}")
-                module = self.modules[place] = kind.__new__(kind)
+                kind = _public(name, type)
+                if not hasattr(kind, "named_modules"):
+                    raise ValueError(f"tinygrad_opt.nn has no layer {name!r}")
+                module = self.made["module", place] = kind.__new__(kind)
                 for attribute, part in held.items():
                     if not attribute.isidentifier() or attribute.startswith("__"):
                         raise ValueError(f"{attribute!r} is no attribute")
                     setattr(module, attribute, self.value(part))
                 return module
             case {"same": str(place)}:
-                return self.modules[place]
+                return self.made["module", place]
             case {"tensor": str(path), "name": str() | None as name, "trained": bool(trained)}:
-                if path not in self.tensors:
-                    self.tensors[path] = Tensor(
-                        np.array(self.state[path]), requires_grad=trained, name=name)
-                return self.tensors[path]
+                return self.made.setdefault(("tensor", path), Tensor(
+                    np.array(self.state[path]), requires_grad=trained, name=name))
             case {"array": str(path)}:
-                return self.arrays.setdefault(path, np.array(self.state[path]))
+                return self.made.setdefault(("array", path), np.array(self.state[path]))
             case {"generator": None}:
                 return np.random.default_rng()
             case {"list": list(parts)}:
@@ -174,27 +164,15 @@ class _Builder:
                 return tuple(self.value(part) for part in parts)
             case {"dict": dict(parts)}:
                 return {key: self.value(part) for key, part in parts.items()}
-            case {"function": str(name)} if (function := _function(name)) is not None:
+            case {"function": str(name)} if function := _public(name, FunctionType):
                 return function
             case {"ufunc": str(name)} if isinstance(function := getattr(np, name, None), np.ufunc):
                 return function
         raise ValueError(f"{str(node)[:60]} stands for nothing")
 
 
-def _class(name: str) -> type[Module] | None:
-    """The layer or network of that name; None if there is none."""
-    found = _public(name)
-    known = isinstance(found, type) and hasattr(found, "named_modules")
-    return cast("type[Module]", found) if known else None
-
-
-def _function(name: str) -> FunctionType | None:
-    """The function on Tensors of that name; None if there is none."""
-    found = _public(name)
-    return found if isinstance(found, FunctionType) else None
-
-
-def _public(name: str) -> object:
-    """What this package calls by that name; None for what it does not export."""
+def _public(name: str, kind: type) -> Any:
+    """What this package exports by that name, if it is of the kind; else None."""
     nn = sys.modules[__package__]                          # which imports this file
-    return getattr(nn, name) if name in nn.__all__ else None
+    found = getattr(nn, name) if name in nn.__all__ else None
+    return found if isinstance(found, kind) else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from tinygrad_opt import ops
-from tinygrad_opt.nn import init as initialisers
 from tinygrad_opt.nn.init import Init
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.nn.parameters import parameter, positive
@@ -102,8 +101,7 @@ class Embedding(Module):
         rng: Seed = None,
     ) -> None:
         shape = positive("Embedding", rows=rows, features=features)
-        start = initialisers.normal if init is None else init
-        self.weight = parameter("weight", shape, start, dtype, rng)
+        self.weight = parameter("weight", shape, init, dtype, rng, "normal")
 
     def forward(self, indices: ArrayLike) -> Tensor:
         return embedding(indices, self.weight)

@@ -530,7 +530,7 @@ class Module:
         return self._shown.format(self)
 
     def __repr__(self) -> str:
-        return "\n".join(_lines(self, ()))
+        return _drawn(self, frozenset())
 
 
 Module._reserved = frozenset(
@@ -706,14 +706,12 @@ def _without_graph(value: Any) -> object:
     return value if same else bare
 
 
-def _lines(module: Module, above: tuple[int, ...]) -> Iterator[str]:
-    """The lines of a module's repr: its own, then those of what it holds, indented."""
-    yield f"{type(module).__name__}({module._options()})"
-    above = (*above, id(module))
+def _drawn(module: Module, above: Set[int]) -> str:
+    """A module's repr: its own line, then those of what it holds, indented."""
+    text, above = f"{type(module).__name__}({module._options()})", above | {id(module)}
     shown = [(name, x) for name, x in module._members()
              if isinstance(x, Module) and id(x) not in above]
     for i, (name, member) in enumerate(shown):
         branch, rest = ("└─ ", "   ") if i == len(shown) - 1 else ("├─ ", "│  ")
-        first, *others = _lines(member, above)
-        yield f"{branch}{name}: {first}"
-        yield from (rest + line for line in others)
+        text += f"\n{branch}{name}: " + _drawn(member, above).replace("\n", f"\n{rest}")
+    return text

@@ -14,10 +14,10 @@ from tinygrad_opt.typing import ArrayLike, DTypeLike, Seed, Shape
 
 
 def parameter(
-    name: str, shape: Shape, init: Init | None, dtype: DTypeLike | None, rng: Seed
+    name: str, shape: Shape, init: Init, dtype: DTypeLike | None, rng: Seed, usual: Init = None
 ) -> Tensor:
-    """A leaf that requires grad, drawn by an initialiser."""
-    values = np.asarray(initialisers.get(init)(shape, rng))
+    """A leaf that requires grad, drawn by an initialiser; by the usual one if there is none."""
+    values = np.asarray(initialisers.get(usual if init is None else init)(shape, rng))
     if values.shape != tuple(shape):
         raise ValueError(f"the initialiser of {name} gave shape {values.shape}, not {shape}")
     return Tensor(values, True, dtype=default_dtype() if dtype is None else dtype, name=name)
@@ -30,10 +30,10 @@ def weight_and_bias(
     check_bias(bias)
     rng = initialisers.generator(rng)                      # one for both: a seed would repeat
     start = functools.partial(initialisers.uniform, bound=fan_in**-0.5)
-    weight = parameter("weight", shape, start if init is None else init, dtype, rng)
+    weight = parameter("weight", shape, init, dtype, rng, start)
     if not bias:
         return weight, None
-    return weight, parameter("bias", (out,), start if init is None else "zeros", dtype, rng)
+    return weight, parameter("bias", (out,), None if init is None else "zeros", dtype, rng, start)
 
 
 def check_bias(bias: object) -> None:

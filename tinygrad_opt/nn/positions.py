@@ -10,7 +10,6 @@ import numpy as np
 from tinygrad_opt import kernels, ops
 from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.hints import answers
-from tinygrad_opt.nn import init as initialisers
 from tinygrad_opt.nn.init import Init
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.nn.parameters import as_input, parameter, positive
@@ -62,8 +61,7 @@ class PositionalEmbedding(Module):
         rng: Seed = None,
     ) -> None:
         shape = positive("PositionalEmbedding", length=length, features=features)
-        start = initialisers.normal if init is None else init
-        self.weight = parameter("weight", shape, start, dtype, rng)
+        self.weight = parameter("weight", shape, init, dtype, rng, "normal")
 
     def forward(self, x: ArrayLike) -> Tensor:
         x, (length, features) = as_input(x, self.weight), self.weight.shape

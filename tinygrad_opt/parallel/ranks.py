@@ -427,8 +427,7 @@ class RankRun(Run):
             each = {id(g): g for g in self.model.generators().values()}
             for i, g in enumerate(each.values()):
                 start = [self.history.seed, self.epoch, self.rank, i]
-                kind = type(g.bit_generator)
-                g.bit_generator.state = kind(np.random.SeedSequence(start)).state
+                g.bit_generator.state = type(g.bit_generator)(start).state
 
     def _settle(self, first: int) -> None:
         """What ranks have done apart becomes one: running statistics, and local SGD."""
