@@ -19,7 +19,7 @@ ORDER = [
     {"kernels", "markup"},
     {"vjps", "data"},
     {"ops", "recording"},
-    {"methods"},
+    {"methods", "outside"},
     {"tensor"},
     {"numpy_functions"},
     {"symbols"},

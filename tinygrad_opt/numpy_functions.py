@@ -17,8 +17,9 @@ import numpy as np
 from tinygrad_opt import kernels, ops, vjps
 from tinygrad_opt.errors import ShapeError, no_rule, subject
 from tinygrad_opt.ops import Op
+from tinygrad_opt.outside import array_of, as_operand
 from tinygrad_opt.recording import effect, observed
-from tinygrad_opt.tensor import FUNCTIONS, Tensor, answer, apply, array_of, as_operand, values_of
+from tinygrad_opt.tensor import FUNCTIONS, Tensor, answer, apply, values_of
 from tinygrad_opt.typing import Array, ArrayLike, Axis, Shape, Size
 
 if TYPE_CHECKING:

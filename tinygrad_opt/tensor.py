@@ -33,6 +33,7 @@ from tinygrad_opt.errors import (
 from tinygrad_opt.hints import answer_names, answers
 from tinygrad_opt.methods import Methods
 from tinygrad_opt.ops import Joint, Op
+from tinygrad_opt.outside import array_of, as_operand, converted, entered, held
 from tinygrad_opt.recording import (
     default_dtype,
     differentiating,
@@ -197,20 +198,6 @@ def _settled(op: Op, made: Array | float, dtype: np.dtype | None) -> Array:
     return converted(array, dtype if dtype.kind == "f" else default_dtype())
 
 
-def entered(x: object, dtype: np.dtype | None = None) -> Array | float:
-    """What an operation works with when it is given x from outside, which is not a Tensor.
-
-    Everything that is not a Tensor comes in here: arrays, converted to the dtype if there is one,
-    as a captured step does again at each replay; NumPy's numbers as Python's, which are weak;
-    lists as arrays; and what can stand for no real numbers is refused.
-    """
-    if isinstance(x, np.generic) and x.dtype.kind in "fiub":
-        number: float = x.item()
-        return number
-    array = real(array_of(x))
-    return converted(array, dtype) if dtype is not None else array
-
-
 def index_of(x: object) -> Any:
     """An input through which no gradient flows, its Tensors and lists as arrays."""
     if type(x) is Tensor:
@@ -220,44 +207,6 @@ def index_of(x: object) -> Any:
     if isinstance(x, tuple):
         return tuple(map(index_of, x))
     return array_of(x) if hasattr(x, "dtype") else x
-
-
-def as_operand(x: object) -> Array:
-    """A Tensor or an array as it is, also one of a step that is captured; anything else as one."""
-    return x if kernels.speaks_numpy(x) else np.asarray(x)
-
-
-def array_of(x: object) -> Array:
-    """The array that stands behind something array-like."""
-    if type(x) is ndarray:
-        return x
-    # see tinygrad_opt.compiler
-    stands_for: Callable[[], Array] | None = getattr(x, "__traced_array__", None)
-    if stands_for:
-        return stands_for()
-    return x if kernels.is_duck(x) else np.asanyarray(x)
-
-
-def converted(array: Array, dtype: np.dtype, copy: bool = False) -> Array:
-    """The array in a dtype, converted anew at each replay of a captured step."""
-    if array.dtype == dtype and not copy:
-        return array
-    program = tracer.get()
-    if program is None:
-        result: Array = kernels.asarray(array).astype(dtype)
-    else:
-        result = program.compute(np.ndarray.astype, (array, dtype), {})[0]
-    return result
-
-
-def real(array: Array) -> Array:
-    """The array, if it holds real numbers and nothing beside them."""
-    if isinstance(array, np.ma.MaskedArray):
-        raise TypeError("a Tensor cannot hold a masked array: its mask would be lost. Fill it"
-                        " first, x.filled(0), or weigh the entries by the mask")
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"a Tensor holds real numbers, got an array of {array.dtype}")
-    return array
 
 
 def answer(function: Callable[..., T], *args: object, **kwargs: object) -> T:
@@ -699,21 +648,7 @@ def _as_array(data: object, own: bool, dtype: DTypeLike | None) -> Array:
         raise GraphError(f"Tensor({subject(data)}) would lose its graph; use .detach() or .copy()")
     if type(data) is Tensor:
         data = observed(data, "array", data._array)
-    try:
-        array = array_of(data)
-    except ValueError as error:
-        raise ShapeError(f"the rows of the list have different lengths: {error}") from error
-    array = real(array)
-    if dtype is not None:
-        wanted = np.dtype(dtype)
-    elif not hasattr(data, "dtype") or (own and array.dtype.kind != "f"):
-        wanted = default_dtype()
-    else:
-        wanted = np.dtype(array.dtype.type)                # of this machine's byte order
-    if own and wanted.kind != "f":
-        raise TypeError(f"only floats can require gradients, got {wanted}")
-    array = array if type(array) is ndarray else kernels.asarray(array)
-    return converted(array, wanted, copy=own)
+    return held(data, own, dtype)
 
 
 # ---- the backward pass ---------------------------------------------------------------------------

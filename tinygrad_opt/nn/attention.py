@@ -19,7 +19,8 @@ from tinygrad_opt.nn.linear import Linear
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.nn.normalization import LayerNorm, RMSNorm
 from tinygrad_opt.nn.parameters import as_input, positive
-from tinygrad_opt.tensor import Tensor, answer, as_operand
+from tinygrad_opt.outside import as_operand
+from tinygrad_opt.tensor import Tensor, answer
 from tinygrad_opt.typing import ArrayLike, DTypeLike, Seed
 
 

@@ -8,8 +8,9 @@ from tinygrad_opt import ops
 from tinygrad_opt.nn.init import Init
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.nn.parameters import parameter, positive
+from tinygrad_opt.outside import as_operand
 from tinygrad_opt.recording import effect
-from tinygrad_opt.tensor import Tensor, answer, apply, as_operand, values_of
+from tinygrad_opt.tensor import Tensor, answer, apply, values_of
 from tinygrad_opt.typing import ArrayLike, DTypeLike, Seed
 
 

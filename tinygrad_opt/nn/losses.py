@@ -20,8 +20,9 @@ from tinygrad_opt.hints import answers
 from tinygrad_opt.nn.activations import relu
 from tinygrad_opt.nn.module import matching
 from tinygrad_opt.nn.parameters import as_input
+from tinygrad_opt.outside import as_operand
 from tinygrad_opt.recording import effect
-from tinygrad_opt.tensor import Tensor, answer, apply, as_operand, values_of
+from tinygrad_opt.tensor import Tensor, answer, apply, values_of
 from tinygrad_opt.typing import Array, ArrayLike
 
 

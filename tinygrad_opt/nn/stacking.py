@@ -21,8 +21,9 @@ from tinygrad_opt.nn.module import Module
 from tinygrad_opt.nn.networks import MLP, Sequential
 from tinygrad_opt.nn.normalization import LayerNorm, RMSNorm
 from tinygrad_opt.nn.parameters import as_input
+from tinygrad_opt.outside import as_operand
 from tinygrad_opt.recording import in_mode
-from tinygrad_opt.tensor import Tensor, as_operand, no_grad
+from tinygrad_opt.tensor import Tensor, no_grad
 from tinygrad_opt.typing import ArrayLike, Loss
 
 # Each works on the last axis, or entry by entry, whatever stands before it.

@@ -16,8 +16,9 @@ from tinygrad_opt import nn, ops
 from tinygrad_opt.checkpoint import blaming, path_of
 from tinygrad_opt.interop.onnx.operators import ANSWERS, GATES, OPTIONS, REDUCTIONS, ROWS
 from tinygrad_opt.nn import Module
+from tinygrad_opt.outside import as_operand
 from tinygrad_opt.recording import nested
-from tinygrad_opt.tensor import Tensor, as_operand, values_of
+from tinygrad_opt.tensor import Tensor, values_of
 from tinygrad_opt.typing import Array, ArrayLike
 
 __all__ = ["Graph", "load"]
