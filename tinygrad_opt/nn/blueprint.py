@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from tinygrad_opt.typing import Array
 
 if TYPE_CHECKING:
     from tinygrad_opt.nn.module import Module
+
+Kind = TypeVar("Kind")
 
 
 def describe(model: Module) -> dict[str, object]:
@@ -140,8 +142,8 @@ class _Builder:
             case None | bool() | int() | float() | str():
                 return node
             case {"module": str(name), "place": str(place), "holds": dict(held)}:
-                kind = _public(name, type)
-                if not hasattr(kind, "named_modules"):
+                kind = cast("type[Module] | None", _public(name, type))
+                if kind is None or not hasattr(kind, "named_modules"):
                     raise ValueError(f"tinygrad_opt.nn has no layer {name!r}")
                 module = self.made["module", place] = kind.__new__(kind)
                 for attribute, part in held.items():
@@ -171,7 +173,7 @@ class _Builder:
         raise ValueError(f"{str(node)[:60]} stands for nothing")
 
 
-def _public(name: str, kind: type) -> Any:
+def _public(name: str, kind: type[Kind]) -> Kind | None:
     """What this package exports by that name, if it is of the kind; else None."""
     nn = sys.modules[__package__]                          # which imports this file
     found = getattr(nn, name) if name in nn.__all__ else None

@@ -22,7 +22,7 @@ from tinygrad_opt.errors import CheckpointError, captured_read, captured_write
 from tinygrad_opt.hints import answers, missing
 from tinygrad_opt.kernels import asarray, moved
 from tinygrad_opt.nn.init import generator
-from tinygrad_opt.recording import Tracer, effect, nested, observed, tick, tracer, unrepeatable
+from tinygrad_opt.recording import Tracer, effect, observed, tick, tracer, unrepeatable
 from tinygrad_opt.tensor import Tensor, values_of
 from tinygrad_opt.typing import ArrayLike, DTypeLike
 
@@ -673,7 +673,9 @@ def _table(things: Iterable[tuple[str, Held]]) -> dict[str, Held]:
     return table
 
 
-def _misfits(own: Mapping[str, Any], values: Mapping[str, np.ndarray]) -> Iterator[str]:
+def _misfits(
+    own: Mapping[str, Tensor | np.ndarray], values: Mapping[str, np.ndarray]
+) -> Iterator[str]:
     """What keeps a state from taking over other values."""
     first: dict[int, str] = {}
     for path, x in own.items():
@@ -695,15 +697,17 @@ def _each_once(table: dict[str, Held]) -> dict[str, Held]:
     return {path: x for path, x in table.items() if first.setdefault(id(x), path) == path}
 
 
-def _without_graph(value: Any) -> object:
+def _without_graph(value: object) -> object:
     """The value with constants in place of the computed Tensors in it; itself if there are none."""
     if type(value) is Tensor:
         return value if value.op is None else Tensor(value._array)
-    if type(value) not in (list, tuple, dict):
-        return value
-    bare: Any = nested(_without_graph, value)
-    same = all(bare[k] is value[k] for k in (value if type(value) is dict else range(len(value))))
-    return value if same else bare
+    if type(value) is list or type(value) is tuple:
+        parts = [_without_graph(x) for x in value]
+        return value if all(map(is_, parts, value)) else type(value)(parts)
+    if type(value) is dict:
+        table = {key: _without_graph(x) for key, x in value.items()}
+        return value if all(map(is_, table.values(), value.values())) else table
+    return value
 
 
 def _drawn(module: Module, above: Set[int]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from tinygrad_opt import nn, optim
 from tinygrad_opt.compiler import compile as captured
 from tinygrad_opt.data import minibatches
 from tinygrad_opt.nn import init
+from tinygrad_opt.nn.module import Module
 from tinygrad_opt.parallel.trials import Settings, drawing_from
 from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.train.loop import fit
@@ -28,7 +29,7 @@ SMALL = 20_000                    # parameters of a model, above which there is 
 class Prepared(NamedTuple):
     """What one trial is to train, and how."""
 
-    model: Any
+    model: Model
     optimizer: optim.Optimizer
     epochs: int
     batch_size: int
@@ -142,7 +143,7 @@ class Training:
         for rng, options in trials:
             with drawing_from(rng):
                 made.append(self._prepared(rng, options))
-        many, optimizer = nn.stack([one.model for one in made]), made[0].optimizer
+        many, optimizer = nn.stack([cast("Module", one.model) for one in made]), made[0].optimizer
         loss = many.loss(loss_by_name(self.loss))
         optimizer.lr = [float(one.optimizer.current_lr) for one in made]
         optimizer.bind(many.parameters())
@@ -192,11 +193,12 @@ class Training:
             return None
         try:
             model, optimizer, *how = self._prepared(np.random.default_rng(0), options)
-            if sum(p.size for p in model.parameters().values()) > SMALL or any(
+            if not isinstance(model, Module) or sum(
+                    p.size for p in model.parameters().values()) > SMALL or any(
                     rng is init.generator() for rng in model.generators().values()):
                 return None
             optimizer.bind(nn.stack([model]).parameters())
-        except (AttributeError, TypeError, ValueError):    # it will say so when it is trained
+        except (TypeError, ValueError):                    # it will say so when it is trained
             return None
         plain = {n: getattr(optimizer, n) for n in optimizer.options if n != "lr"}
         if not isinstance(optimizer.lr, float):
