@@ -74,8 +74,11 @@ def demo(
     tinygrad-opt demo list
     tinygrad-opt demo reinforce --quick
     """
-    if name is None:
-        return _tour(out or Path("runs/demo"), epochs)
+    return _one(name, out, quick) if name else _tour(out or Path("runs/demo"), epochs)
+
+
+def _one(name: str, out: Path | None, quick: bool) -> int:
+    """Run a demo in a process of its own, or list them all."""
     texts = {path.stem: path.read_text(encoding="utf-8") for path in sorted(DEMOS.glob("*.py"))}
     texts = {name: text for name, text in texts.items() if f"python demos/{name}.py" in text}
     if not texts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -41,44 +42,51 @@ def exercise(
     tinygrad-opt exercise start product
     tinygrad-opt exercise check product
     """
+    from tinygrad_opt.exercises import CHECKS, gap
+
+    if name is not None:
+        gap(name)                                          # or there is none of that name
+    files = {known: folder / f"{known}.py" for known in CHECKS}
+    if action == "list":
+        return _list(files)
+    if action == "check":
+        return _check(files, name)
+    if name is None:
+        raise ValueError("start which one? `tinygrad-opt exercise list` names them all")
+    path = room_for(files[name])
+    try:
+        with open(path, "x", encoding="utf-8", newline="\n") as file:
+            file.write(gap(name))
+    except FileExistsError:
+        raise ValueError(f"{path} is there already; it stays as it is. To start anew, take it"
+                         " away first") from None
+    print(f"{path}  fill the gap, then: tinygrad-opt exercise check {name}")
+    return 0
+
+
+def _list(files: Mapping[str, Path]) -> int:
     from tinygrad_opt import exercises
 
-    files = {known: folder / f"{known}.py" for known in exercises.CHECKS}
-    started = [known for known, path in files.items() if path.is_file()]
-    if name is not None:
-        exercises.gap(name)                                # or there is none of that name
-    if action == "list":
-        wide = max(map(len, files))
-        for known, (chapter, _) in exercises.CHECKS.items():
-            mark = "  (started)" if known in started else ""
-            print(f"{chapter:2}  {known:{wide}}  {exercises.title(known).rstrip('.')}{mark}")
-        return 0
-    if action == "start":
-        if name is None:
-            raise ValueError("start which one? `tinygrad-opt exercise list` names them all")
-        _start(room_for(files[name]), exercises.gap(name))
-        print(f"{files[name]}  fill the gap, then: tinygrad-opt exercise check {name}")
-        return 0
-    chosen = [name] if name else started
+    wide = max(map(len, files))
+    for name, (chapter, _) in exercises.CHECKS.items():
+        mark = "  (started)" if files[name].is_file() else ""
+        print(f"{chapter:2}  {name:{wide}}  {exercises.title(name).rstrip('.')}{mark}")
+    return 0
+
+
+def _check(files: Mapping[str, Path], name: str | None) -> int:
+    """Say of one, or of all that were started, what is wrong, and which one comes next."""
+    from tinygrad_opt import exercises
+
+    chosen = [name] if name else [known for known, path in files.items() if path.is_file()]
     if not chosen:
-        raise ValueError(f"there is nothing to check in {folder}: start an exercise first,"
-                         " such as `tinygrad-opt exercise start product`")
+        raise ValueError(f"there is nothing to check in {next(iter(files.values())).parent}: start"
+                         " an exercise first, such as `tinygrad-opt exercise start product`")
     found = {one: exercises.check(one, files[one]) for one in chosen}
     for one, wrong in found.items():
         print(f"{one}: {wrong or 'right'}")
     if name and not found[name]:
-        order = [*files]
-        later = (one for one in order[order.index(name) + 1 :] if one not in started)
-        if (following := next(later, None)) is not None:
-            print(f"next: tinygrad-opt exercise start {following}")
+        later = [*files][[*files].index(name) + 1 :]
+        for one in [one for one in later if not files[one].is_file()][:1]:
+            print(f"next: tinygrad-opt exercise start {one}")
     return 1 if any(found.values()) else 0
-
-
-def _start(path: Path, text: str) -> None:
-    """Write the file of an exercise, and never over one that is there."""
-    try:
-        with open(path, "x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-    except FileExistsError:
-        raise ValueError(f"{path} is there already; it stays as it is. To start anew, take it"
-                         " away first") from None

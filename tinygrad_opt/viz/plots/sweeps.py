@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, SupportsFloat, TypeAlias
 import numpy as np
 
 from tinygrad_opt.errors import nearest
-from tinygrad_opt.typing import Array
-from tinygrad_opt.viz.figures import Options, Picture, Unpack, drawing, letters_on, ordered, through
+from tinygrad_opt.typing import Array, Unpack
+from tinygrad_opt.viz.figures import Axes, Options, Picture, drawing, letters_on, ordered, through
+from tinygrad_opt.viz.theme import Theme
 
 if TYPE_CHECKING:
     from matplotlib.colors import Normalize
@@ -53,13 +54,7 @@ def plot_heat_map(
     if not across:
         raise ValueError("a heat map needs an option that differs between trials")
     columns, lines = (_levels(row.get(name, "") for row in rows) for name in (across, down))
-    best = np.full((len(lines), len(columns)), math.nan)
-    tried = np.zeros(best.shape, bool)
-    better = np.fmin if mode == "min" else np.fmax         # of a number and nan, the number
-    for row in rows:
-        cell = tuple([*map(repr, levels)].index(repr(row.get(name, "")))
-                     for levels, name in ((lines, down), (columns, across)))
-        best[cell], tried[cell] = better(best[cell], _value(row, by)), True
+    best, tried = _table(rows, by, mode, ((down, lines), (across, columns)))
     numbers = {across: np.tile(_text(columns), len(lines)), by: best.ravel()}
     if down:
         numbers[down] = np.repeat(_text(lines), len(columns))
@@ -119,15 +114,8 @@ def plot_parallel_coordinates(
                  **options) as (made, page):
         ax = made.subplots()
         for k, hue in [*zip(order, ordered(max(len(rows), 2), page))][::-1]:
-            lost = math.isnan(value[k])
-            chosen = k in best and not lost
-            heights = [column[0][k] for column in columns] + [1.12 if lost else ends[k]]
-            ax.plot(heights, color=page.alarm if lost else hue, linewidth=2.6 if chosen else 1.0,
-                    alpha=1.0 if chosen else 0.6, zorder=3 if chosen else 2,
-                    linestyle=":" if lost else "-")
-            if lost:
-                ax.plot(len(names), 1.12, "x", color=page.alarm, markersize=6, zorder=4)
-        for i, marks in enumerate([*(column[1] for column in columns), ticks]):
+            _draw_trial(ax, [*(at[k] for at, _ in columns), ends[k]], hue, k in best, page)
+        for i, marks in enumerate([*(marks for _, marks in columns), ticks]):
             ax.axvline(i, color=page.muted, linewidth=0.8, zorder=1)
             for height, text in marks:
                 ax.annotate(text, (i, height), (4, 0), textcoords="offset points", fontsize=7.5,
@@ -140,6 +128,31 @@ def plot_parallel_coordinates(
         ax.spines[:].set_visible(False)
         ax.tick_params(length=0)
     return made
+
+
+def _table(
+    rows: Rows, by: str, mode: str, axes: Sequence[tuple[str, Sequence[object]]]
+) -> tuple[Array, Array]:
+    """The best value for each of the levels of two options, and where there was a trial."""
+    best = np.full([len(levels) for _, levels in axes], math.nan)
+    tried = np.zeros(best.shape, bool)
+    better = np.fmin if mode == "min" else np.fmax         # of a number and nan, the number
+    for row in rows:
+        cell = tuple([*map(repr, levels)].index(repr(row.get(name, ""))) for name, levels in axes)
+        best[cell], tried[cell] = better(best[cell], _value(row, by)), True
+    return best, tried
+
+
+def _draw_trial(ax: Axes, heights: Sequence[float], hue: str | tuple[float, ...],
+                best: bool, page: Theme) -> None:
+    """A line through its options to its value, or to a cross above the axis."""
+    if math.isnan(heights[-1]):
+        ax.plot([*heights[:-1], 1.12], ":", color=page.alarm, linewidth=1.0, alpha=0.6)
+        ax.plot(len(heights) - 1, 1.12, "x", color=page.alarm, markersize=6, zorder=4)
+    elif best:
+        ax.plot(heights, color=hue, linewidth=2.6, zorder=3)
+    else:
+        ax.plot(heights, color=hue, linewidth=1.0, alpha=0.6)
 
 
 def _value(row: Mapping[str, object], by: str) -> float:

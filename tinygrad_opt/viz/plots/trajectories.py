@@ -107,9 +107,7 @@ def run(f: Callable[..., Height], given: object, start: Sequence[float], steps: 
     low, high = np.transpose(views)
     middle, far = (low + high) / 2, FAR * np.linalg.norm(high - low)
     at = {n: Tensor(np.float64(v), requires_grad=True, name=n) for n, v in zip(names, start)}
-    made = given(at) if callable(given) and not unbound(given) else None
-    if made and not isinstance(made, Steps):
-        raise TypeError(f"{given!r} made {type(made).__name__}, which has no step().")
+    step = _stepping(given, at)
     points, values, gradients, diverged = [], [], [], None
     with np.errstate(all="ignore"):
         for t in range(steps + 1):
@@ -124,14 +122,22 @@ def run(f: Callable[..., Height], given: object, start: Sequence[float], steps: 
             if not finite or np.linalg.norm(points[-1] - middle) > far:
                 diverged = t
                 break
-            if t < steps and made:
-                made.step()
-            elif t < steps and unbound(given):
-                given.update({name: p._array for name, p in at.items()},
-                             dict(zip(names, map(np.asarray, gradients[-1]))))
+            if t < steps:
+                step(gradients[-1])
             for p in at.values():
                 p.grad = None
     return Track(np.array(points), np.array(values), np.array(gradients), diverged)
+
+
+def _stepping(given: object, at: Mapping[str, Tensor]) -> Callable[[Sequence[float]], object]:
+    """What takes a step by gradients: an optimizer, or what is made by it of the parameters."""
+    if unbound(given):
+        return lambda slopes: given.update({name: p._array for name, p in at.items()},
+                                           dict(zip(at, map(np.asarray, slopes))))
+    made = given(at) if callable(given) else given
+    if not isinstance(made, Steps):
+        raise TypeError(f"{given!r} made {type(made).__name__}, which has no step().")
+    return lambda slopes: made.step()
 
 
 def pace(tracks: Sequence[Track], view: object) -> Array:
