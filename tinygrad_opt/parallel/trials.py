@@ -310,26 +310,30 @@ def sweep(
 def _settings(space: Space, trials: int | None, seed: int) -> list[Settings]:
     """The options of all trials."""
     count = None if trials is None else whole("trials", trials)
-    if callable(space):
-        if count is None:
-            raise ValueError("a sampler needs to know how often it is asked: sweep(..., trials=20)")
-        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, 0)))
-        found = [space(rng) for _ in range(count)]
-    elif isinstance(space, Mapping):
-        for name, values in space.items():
-            if isinstance(values, str) or not isinstance(values, Iterable):
-                raise TypeError(f"a grid needs a list of values for {name!r}, got {values!r}")
-        found = [dict(zip(space, values)) for values in itertools.product(*space.values())]
-    elif isinstance(space, str) or not isinstance(space, Iterable):
-        raise TypeError(f"there is a grid, a list of options or a sampler to try, got {space!r}")
-    else:
-        found = [*space]
+    found = [*_offered(space, count, seed)]
     if not found:
         raise ValueError("there is nothing to try: the grid or the list is empty")
     for options in found:
         if not isinstance(options, Mapping) or not all(isinstance(n, str) for n in options):
             raise TypeError(f"the options of a trial are values by name, got {options!r}")
     return [dict(options) for options in found[:count]]
+
+
+def _offered(space: Space, count: int | None, seed: int) -> Iterable[Settings]:
+    """What a sampler draws, a grid spans or a list holds."""
+    if callable(space):
+        if count is None:
+            raise ValueError("a sampler needs to know how often it is asked: sweep(..., trials=20)")
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, 0)))
+        return [space(rng) for _ in range(count)]
+    if isinstance(space, str) or not isinstance(space, Iterable):
+        raise TypeError(f"there is a grid, a list of options or a sampler to try, got {space!r}")
+    if not isinstance(space, Mapping):
+        return space
+    for name, values in space.items():
+        if isinstance(values, str) or not isinstance(values, Iterable):
+            raise TypeError(f"a grid needs a list of values for {name!r}, got {values!r}")
+    return (dict(zip(space, values)) for values in itertools.product(*space.values()))
 
 
 def _tasks(train: object, settings: list[Settings], finished: Mapping[int, Trial]) -> list[Batch]:
