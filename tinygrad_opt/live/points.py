@@ -70,14 +70,12 @@ def points(name: Points, noise: float | None = None) -> tuple[Array, Array]:
     >>> x.shape, y[:4].tolist()
     ((300, 2), [0, 1, 0, 1])
     """
-    if not isinstance(name, str):
-        return prepared(*_read(name)[:2])
-    if name not in SETS:
-        if name.endswith(".csv"):
-            return prepared(*_read(name)[:2])
+    if isinstance(name, str) and name in SETS:
+        make, usual = SETS[name]
+        return prepared(*make(usual if noise is None else noise))
+    if isinstance(name, str) and not name.endswith(".csv"):
         raise ValueError(f"no data set is called {name!r}; there are: {', '.join(SETS)}.")
-    make, usual = SETS[name]
-    return prepared(*make(usual if noise is None else noise))
+    return prepared(*_read(name)[:2])
 
 
 def prepared(x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
@@ -112,8 +110,7 @@ def points_of(given: Points | Mapping[str, Points] | None) -> dict[str, PointSet
     if given is None:
         given = {name: name for name in SETS}
     elif not isinstance(given, Mapping):
-        given = {str(getattr(given, "stem", given)) if isinstance(given, str | Path) else "data":
-                 given}
+        given = {str(given) if isinstance(given, str | Path) else "data": given}
     return {Path(name).stem: _told(what) for name, what in given.items()}
 
 

@@ -13,11 +13,11 @@ import numpy as np
 
 from tinygrad_opt import optim
 from tinygrad_opt.compiler import compile
-from tinygrad_opt.compiler.javascript.vocabulary import HELPERS, WORDS, number
+from tinygrad_opt.compiler.javascript.vocabulary import expression, helpers
 from tinygrad_opt.live.templates import template
 from tinygrad_opt.optim.lookup import names
 from tinygrad_opt.optim.optimizer import Optimizer
-from tinygrad_opt.symbols import Symbol, inside, letter, name_of, text
+from tinygrad_opt.symbols import inside, letter, text
 from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.typing import DTypeLike
 
@@ -108,20 +108,19 @@ def formula_of(optimizer: Optimizer) -> str:
     ``[name, formula, the same with numbers, result]``."""
     options = {n: x for n, x in vars(optimizer).items() if n in optimizer.options
                and type(x) in (float, bool, str) and n not in ("lr", "decay")}
-    with_decay = {**options, "weight_decay": 0.01}
-    plain, decayed = (_lines_of(type(optimizer)(**o)) for o in (
-        {**options, **({"weight_decay": 0.0} if "weight_decay" in options else {})},
-        with_decay if "weight_decay" in options else options))
-    if plain == decayed:
-        return plain
-    return f"V => V.weight_decay ? ({decayed})(V) : ({plain})(V)"
+    def lines(**own: float) -> str:
+        return _lines_of(type(optimizer)(**options | own))
+
+    if "weight_decay" not in options:
+        return lines()
+    plain, decayed = lines(weight_decay=0.0), lines(weight_decay=0.01)
+    return plain if plain == decayed else f"V => V.weight_decay ? ({decayed})(V) : ({plain})(V)"
 
 
 def _lines_of(optimizer: Optimizer) -> str:
     lines = optimizer.formula.lines
     given = [s for s in inside([x for _, x in lines]) if s.function is None and s.name]
     names = {s: str(s.name) for s in given}
-    used: set[str] = set()
     body = []
     for k, (name, x) in enumerate(lines):
         shown = [s for s in inside(x.inputs, stop=lambda s: s.name is not None) if s.name]
@@ -133,22 +132,10 @@ def _lines_of(optimizer: Optimizer) -> str:
             s.array = value
         for i, s in enumerate(shown):
             numbers = numbers.replace(str(_FIRST + i), f"${{told({names[s]})}}")
-        body.append(f"const x{k} = {_code(x, names, used)};")
+        body.append(f"const x{k} = {expression(x, names)};")
         body.append(f"out.push([{json.dumps(letter(name), ensure_ascii=False)},"
                     f" {json.dumps(text(x), ensure_ascii=False)}, `{numbers}`, x{k}]);")
         names[x] = f"x{k}"
-    helpers = "".join(f"const {h} = {HELPERS[h]};\n" for h in sorted(used & HELPERS.keys()))
     inputs = ", ".join(dict.fromkeys(s.name for s in given if s.name))
     listed = "\n".join(body)
-    return f"({{{inputs}}}) => {{\n{helpers}const out = [];\n{listed}\nreturn out;\n}}"
-
-
-def _code(x: Symbol | float, names: Mapping[Symbol, str], used: set[str]) -> str:
-    """An expression as JavaScript; what has a name is a variable."""
-    if not isinstance(x, Symbol):
-        return number(x)
-    if x in names:
-        return names[x]
-    template = WORDS[name_of(x.function)]
-    used.add(template.split("(")[0])
-    return template.format(*[_code(v, names, used) for v in x.inputs])
+    return f"({{{inputs}}}) => {{\n{helpers(listed)}const out = [];\n{listed}\nreturn out;\n}}"

@@ -70,22 +70,9 @@ def given_network(model: Module) -> Network:
 
 def layers_of(model: Module) -> Layers:
     """Linear layers with the activations behind them, if that is all that there is."""
-    if isinstance(model, nn.MLP) and not model.norms and model.dropout is None and (
-            model.output is None):
-        last = len(model.layers) - 1
-        return [(layer, "" if i == last else _name(model.activation))
-                for i, layer in enumerate(model.layers)]
-    if not isinstance(model, nn.Sequential):
-        return []
-    layers: Layers = []
-    for x in model.layers:
-        if isinstance(x, nn.Linear):
-            layers.append((x, ""))
-        elif not layers or layers[-1][1] or list(getattr(x, "parameters", dict)()):
-            return []
-        else:
-            layers[-1] = (layers[-1][0], _name(x))
-    return layers if all(name for _, name in layers[:-1]) else []
+    stages = _stages(model)
+    return [(layer, "".join(map(_name, stages[i + 1 : i + 2]))) for i, layer in enumerate(stages)
+            if isinstance(layer, nn.Linear) and layer is not model]
 
 
 def _name(function: object) -> str:
@@ -100,15 +87,18 @@ def _inputs_of(model: Module) -> int:
 
 
 def _stages(model: Module) -> list[Callable[[ArrayLike], Tensor]]:
-    """What a network does one after the other: weighted sums and activations."""
-    layers = layers_of(model)
-    if not layers:
-        return [model]
-    if isinstance(model, nn.MLP):
-        *hidden, last = model.layers
-        return [f for layer in hidden for f in (layer, model.activation)] + [last]
-    assert isinstance(model, nn.Sequential)
-    return list(model.layers)
+    """What a network does one after the other: weighted sums and activations in turn; otherwise
+    the network itself."""
+    stages: list[Callable[[ArrayLike], Tensor]] = []
+    if (isinstance(model, nn.MLP) and not model.norms and model.dropout is None
+            and model.output is None):
+        stages = [f for layer in model.layers for f in (layer, model.activation)][:-1]
+    elif isinstance(model, nn.Sequential):
+        stages = list(model.layers)
+    sums, activations = stages[::2], stages[1::2]
+    in_turn = all(isinstance(f, nn.Linear) for f in sums) and not any(
+        isinstance(f, nn.Linear) or list(getattr(f, "parameters", dict)()) for f in activations)
+    return stages if stages and in_turn else [model]
 
 
 def _text(model: Module, inputs: int, sizes: Mapping[str, int]) -> str:

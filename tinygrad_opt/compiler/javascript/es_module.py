@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import SupportsFloat
 
 import numpy as np
@@ -13,15 +13,9 @@ import numpy as np
 from tinygrad_opt.compiler.javascript.loop_text import LoopText
 from tinygrad_opt.compiler.javascript.optimizer_text import Update, place_gradients
 from tinygrad_opt.compiler.javascript.typed_memory import Function, Memory
-from tinygrad_opt.compiler.javascript.vocabulary import (
-    HELPERS,
-    heads,
-    index,
-    number,
-    refused,
-)
+from tinygrad_opt.compiler.javascript.vocabulary import heads, helpers, index, number, refused
 from tinygrad_opt.compiler.native.fusion import Unit, fuse
-from tinygrad_opt.compiler.native.lowering import Pairs
+from tinygrad_opt.compiler.native.lowering import Pairs, reads, writes
 from tinygrad_opt.compiler.planned_updates import optimizer_of
 from tinygrad_opt.compiler.program import (
     SETTING,
@@ -101,8 +95,9 @@ class _Module(Memory):
                 if call.is_effect:
                     ends |= {fused.root(s) for s in slots_in((call.inputs, call.attrs))}
             self.parts[name] = Function(program, fused, fused.stored(ends) | ends)
-        self.wide = any(part.fused.low.dtype(s) == "f8" for part in self.parts.values()
-                        for s in self._used_slots(part))
+            used = {s for unit in fused.units for n in unit.nodes for s in (*reads(n), writes(n))}
+            self.wide = self.wide or any(fused.slots[s].dtype == np.float64
+                                         for s in used.union(slots_in(program.result)) - {-1})
         for name, part in self.parts.items():
             self._write(name, part)
 
@@ -118,15 +113,14 @@ class _Module(Memory):
         constants.append(f"const end = {at};")
         init = "".join(self._filled(i, region.values) for i, region in enumerate(self.regions)
                        if region.values is not None and np.any(region.values))
-        helpers = "".join(f"const {h} = {text};\n" for h, text in HELPERS.items()
-                          if h in self.used)
+        functions = "\n".join(self.functions)
         calls = sum(len(part.program.calls) for part in self.parts.values())
         shown = ",\n  ".join(f"{json.dumps(n)}: {where}" for n, where in self.shown.items())
         return _MODULE.format(
             title=f"{name}: {calls} calls as JavaScript, written by tinygrad_opt",
-            memory=memory, helpers=helpers, constants="\n".join(constants),
+            memory=memory, helpers=helpers(functions), constants="\n".join(constants),
             slots=f"{{\n  {shown}}}", rates=_object(self.rates),
-            functions="\n".join(self.functions), init=init, exports=", ".join(self.parts))
+            functions=functions, init=init, exports=", ".join(self.parts))
 
     def _filled(self, i: int, values: Array) -> str:
         first, size = values.flat[0], values.size
@@ -138,13 +132,6 @@ class _Module(Memory):
                     f" M[o{i} + i] = {number(first)} + {number(steps[0])} * i;\n")
         content = values.astype("<f8" if self.wide else "<f4").tobytes()
         return f'  filled(o{i}, "{base64.b64encode(content).decode()}");\n'
-
-    def _used_slots(self, part: Function) -> Iterator[int]:
-        program, fused = part.program, part.fused
-        for unit in fused.units:
-            for node in unit.nodes:
-                yield from fused.read_roots(node) | {fused.written_root(node)} - {-1}
-        yield from map(program.root, slots_in(program.result))
 
     # ---- a program as a function ----
 
@@ -175,7 +162,8 @@ class _Module(Memory):
 
     def _leaf(self, t: Tensor, array: Array) -> tuple[str, str, Shape, str]:
         name = self.names.get(id(t)) or t.name or f"leaf {len(self.shown)}"
-        return name, self.written(*self.outside(array, name, "leaf")), array.shape, "leaf"
+        region, begin = self.outside(array, name)
+        return name, region.at(begin), array.shape, "leaf"
 
     def _fed(self, part: Function, k: int, slot: int) -> str:
         own = part.program.slots[slot]
@@ -183,7 +171,7 @@ class _Module(Memory):
         if own.is_row_major:
             self.show(own.name, at, own.shape, "argument")
             return f"feed(data, {k}, {json.dumps(own.name)}, {at}, {size});"
-        rows = self.written(self.region(own.name, size))   # another layout: fed, then laid out
+        rows = self.region(size).at()                      # another layout: fed, then laid out
         self.show(own.name, rows, own.shape, "argument")
         return (f"feed(data, {k}, {json.dumps(own.name)}, {rows}, {size});\n  {heads(own.shape)}"
                 f"M[{index(at, own.steps)}] = M[{index(rows, row_major(own.shape, 1))}];")

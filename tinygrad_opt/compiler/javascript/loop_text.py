@@ -86,7 +86,6 @@ class LoopText:
         template = OF_TRUTH.get(name, WORDS.get(name)) if of == "b1" else WORDS.get(name)
         if template is None or (name.startswith("bitwise") and of[0] == "u"):
             raise refused(f"the function {name}")
-        self.module.used.add(template.split("(")[0])
         text, rounded = template.format(*operands), to == "f4" and name not in EXACT
         return self._named("const", f"F({text})" if rounded and not reassociate else text)
 

@@ -13,7 +13,7 @@ from tinygrad_opt.compiler.javascript.typed_memory import Function, Memory, Regi
 from tinygrad_opt.compiler.javascript.vocabulary import heads, index, number, refused
 from tinygrad_opt.compiler.native.optimizer_loop import number_loop, update_loop
 from tinygrad_opt.compiler.planned_updates import Entry, Optimizer, Run, plan_of
-from tinygrad_opt.compiler.program import Ref, gradients_set, row_major
+from tinygrad_opt.compiler.program import Ref, address, gradients_set, row_major
 from tinygrad_opt.symbols import InPlace
 from tinygrad_opt.tensor import Tensor, deliver
 
@@ -28,42 +28,29 @@ class Update:
         self.plan = plan = plan_of(optimizer)
         if optimizer.check_finite is not None:
             raise refused("check_finite of an optimizer")
-        self.vectors: list[tuple[Region, Region, list[Region]]] = []
+        self.vectors: list[dict[str, Region]] = []         # of each pack, by name
         for pack in plan.packs:
-            place = {"address": pack.p.__array_interface__["data"][0], "nbytes": pack.p.nbytes}
-            p = module.region("p", pack.size, np.array(pack.p), kind="leaf", **place)
-            g = module.region("g", pack.size)
-            rows = [module.region(slot, pack.size, np.array(row))
-                    for slot, row in zip(pack.slots, pack.state)]
+            self.vectors.append({
+                "p": module.region(pack.size, np.array(pack.p), address(pack.p), pack.p.nbytes),
+                "g": module.region(pack.size)} | {
+                slot: module.region(pack.size, np.array(row))
+                for slot, row in zip(pack.slots, pack.state)})
             module.wide = module.wide or pack.dtype == np.float64
-            self.vectors.append((p, g, rows))
-        for e in plan.active:
-            module.names[id(e.target)] = e.name
-        self._names()
-        own = {"lr": optimizer.lr if type(optimizer.lr) is float else math.nan,
-               "decay": optimizer.decay}
-        module.rates |= own
+        for run in plan.runs:                              # show where everything is
+            for e in run.entries:
+                module.names[id(e.target)] = e.name
+                for n, suffix, kind in (("p", "", "parameter"), ("g", ".grad", "gradient"),
+                                        *((n, f".{n}", "state") for n in run.slots)):
+                    at = self._vectors(run)[n].at(e.place.start)
+                    module.show(e.name + suffix, at, e.shape, kind)
+        module.rates |= {"lr": optimizer.lr if type(optimizer.lr) is float else math.nan,
+                         "decay": optimizer.decay}
         self.body: list[str] = []
         for run in plan.runs:
             self._run(run)
 
-    def _names(self) -> None:
-        """Show where parameters, gradients and accumulators are."""
-        for run in self.plan.runs:
-            p, g, rows = self._vectors(run)
-            for e in run.entries:
-                where = e.place.start
-                self.module.show(e.name, self.module.written(p, where), e.shape, "parameter")
-                self.module.show(f"{e.name}.grad", self.module.written(g, where), e.shape,
-                                 "gradient")
-                for slot, row in zip(run.pack.slots, rows):
-                    if slot in run.slots:
-                        self.module.show(f"{e.name}.{slot}", self.module.written(row, where),
-                                         e.shape, "state")
-
-    def _vectors(self, run: Run) -> tuple[Region, Region, list[Region]]:
-        place: int = self.plan.packs.index(run.pack)
-        return self.vectors[place]
+    def _vectors(self, run: Run) -> dict[str, Region]:
+        return self.vectors[self.plan.packs.index(run.pack)]
 
     def _run(self, run: Run) -> None:
         """A function that updates the parameters of a run, for each branch of the rule."""
@@ -99,22 +86,20 @@ class Update:
         if version is None or loop is None:
             raise refused(f"the rule of {type(self.optimizer).__name__}, which does not go entry by"
                           " entry")
-        p, g, rows = self._vectors(run)
-        used = [p, g, *(rows[run.pack.slots.index(slot)] for slot in run.slots)]
+        vectors = [self._vectors(run)[n].at(run.place.start) for n in ("p", "g", *run.slots)]
         cells, (rate, _, *fixed) = [f"c{i}" for i in range(version.size)], version.arguments
         numbers = LoopText(
             self.module, number_loop(run, version, version.wanted),
             ["count", str(run.count + self.plan._done[0] + 1), rate, *fixed, *cells],
             "if (!{}) break branch;")
-        update = LoopText(self.module, loop, [
-            *(self.module.written(region, run.place.start) for region in used), *cells])
+        update = LoopText(self.module, loop, [*vectors, *cells])
         return f"branch: {{\n  {numbers}\n  {update}\n  return;\n  }}"
 
     def called(self, part: Function, delivered: Mapping[Tensor, Ref]) -> str:
         """Gradients laid end to end, clipped, and the update."""
         lines: list[str] = []
         for run in self.plan.runs:
-            g = self._vectors(run)[1]
+            g = self._vectors(run)["g"]
             for e in run.entries:
                 ref = delivered.get(e.target)
                 if not isinstance(ref, Ref):
@@ -126,31 +111,27 @@ class Update:
         region, at = self.module.place(part, ref.slot)
         if region is g and at == e.place.start:
             return
-        own, to = part.fused.slots[ref.slot], self.module.written(g, e.place.start)
+        own, to = part.fused.slots[ref.slot], g.at(e.place.start)
         steps = (0,) * (len(e.shape) - len(own.shape)) + own.steps
         yield (f"{heads(e.shape)}M[{index(to, row_major(e.shape, 1))}] ="
-               f" M[{index(self.module.written(region, at), steps)}];")
+               f" M[{index(region.at(at), steps)}];")
 
     def _clipped(self) -> Iterator[str]:
-        o, written = self.optimizer, self.module.written
-        parts = [(run, self._vectors(run)[1]) for run in self.plan.runs]
+        def view(run: Run, place: slice) -> str:
+            g = self._vectors(run)["g"]
+            return f"M.subarray({g.at(place.start)}, {g.at(place.stop)})"
+
+        o, runs = self.optimizer, self.plan.runs
         if o.clip_value is not None:
-            for run, g in parts:
-                at = written(g, run.place.start)
-                yield (f"for (let i = {at}; i < {written(g, run.place.stop)}; i++)"
-                       f" M[i] = Math.max(-{o.clip_value!r}, Math.min({o.clip_value!r}, M[i]));")
-        if o.clip_norm_each is not None or o.clip_norm is not None:
-            self.module.used.add("shrink")
-
-        def view(g: Region, place: slice) -> str:
-            return f"M.subarray({written(g, place.start)}, {written(g, place.stop)})"
-
+            for run in runs:
+                yield (f"{view(run, run.place)}.forEach((x, i, g) => {{"
+                       f" g[i] = Math.max(-{o.clip_value!r}, Math.min({o.clip_value!r}, x)); }});")
         if o.clip_norm_each is not None:
-            for run, g in parts:
+            for run in runs:
                 for e in run.entries:
-                    yield f"shrink([{view(g, e.place)}], {o.clip_norm_each!r});"
+                    yield f"shrink([{view(run, e.place)}], {o.clip_norm_each!r});"
         if o.clip_norm is not None:
-            every = ", ".join(view(g, run.place) for run, g in parts)
+            every = ", ".join(view(run, run.place) for run in runs)
             yield f"shrink([{every}], {o.clip_norm!r});"
 
 
@@ -160,7 +141,7 @@ def place_gradients(module: Memory, part: Function, updates: Iterable[Update]) -
         optimizer = update.optimizer
         if any((optimizer.clip_value, optimizer.clip_norm, optimizer.clip_norm_each)):
             continue
-        targets = {id(e.target): (e, update._vectors(run)[1])
+        targets = {id(e.target): (e, update._vectors(run)["g"])
                    for run in update.plan.runs for e in run.entries}
         for call in part.program.calls:
             for t, ref in gradients_set(call) if call.kernel is deliver else ():

@@ -18,14 +18,17 @@ __all__ = ["Function", "Memory", "Region"]
 
 @dataclass
 class Region:
-    """Memory of an array: what it is called, where it lies outside, what it holds at first."""
+    """Memory of an array: where it lies outside, and what it holds at first."""
 
-    name: str
+    number: int
     size: int
+    values: Array | None = None
     address: int = 0
     nbytes: int = 0
-    values: Array | None = None
-    kind: str = "temporary"
+
+    def at(self, begin: int = 0) -> str:
+        """The text of where an entry is."""
+        return f"o{self.number}" + (f" + {begin}" if begin else "")
 
 
 @dataclass
@@ -50,8 +53,6 @@ class Memory:
         What `slots` tells of an array.
     rates : dict of str to float
         Numbers that can be changed from outside.
-    used : set of str
-        Helpers that are called.
     functions : list of str
     names : dict of int to str
         Of parameters, by the id of their Tensor.
@@ -65,20 +66,19 @@ class Memory:
         self.regions: list[Region] = []
         self.shown: dict[str, str] = {}
         self.rates: dict[str, float] = {}
-        self.used: set[str] = set()
         self.functions: list[str] = []
         self.names: dict[int, str] = {}
         self.numbers = itertools.count()
         self.wide = False
 
-    def region(self, name: str, size: int, values: Array | None = None, kind: str = "temporary",
-               address: int = 0, nbytes: int = 0) -> Region:
-        self.regions.append(Region(name, size, address, nbytes, values, kind))
+    def region(self, size: int, values: Array | None = None, address: int = 0,
+               nbytes: int = 0) -> Region:
+        self.regions.append(Region(len(self.regions), size, values, address, nbytes))
         return self.regions[-1]
 
-    def outside(self, array: Array, name: str, kind: str) -> tuple[Region, int]:
+    def outside(self, array: Array, name: str, is_fed: bool = False) -> tuple[Region, int]:
         """The region that an array from outside lies in, and where."""
-        like = Slot.like(kind, array)
+        like = Slot.like("", array)
         (below, above), size = like.reach, array.dtype.itemsize
         begin, nbytes = address(array) - below, below + above
         for region in self.regions:
@@ -88,9 +88,9 @@ class Memory:
         copy = like.apart()
         copy[...] = array
         block = owner_of(copy).view(array.dtype)
-        _must_fit(block, name)
-        values = None if kind == "argument" else block
-        return self.region(name, block.size, values, kind, begin, nbytes), below // size
+        if block.dtype.kind in "iu" and np.any(np.abs(block.astype(float)) > 1 << 24):
+            raise refused(f"the integers of {name}, which float32 does not hold")
+        return self.region(block.size, None if is_fed else block, begin, nbytes), below // size
 
     def place(self, part: Function, slot: int) -> tuple[Region, int]:
         """The region of a slot, and where its first entry is."""
@@ -101,31 +101,21 @@ class Memory:
         size = own.dtype.itemsize
         if whole.array is not None:
             array = whole.array if own.array is None else own.array
-            name = whole.name or f"{whole.kind} {len(self.regions)}"
-            self.outside(whole.array, name, whole.kind)
-            region, at = self.outside(array, name, whole.kind)
+            name, is_fed = whole.name or whole.kind, whole.kind == "argument"
+            self.outside(whole.array, name, is_fed)
+            region, at = self.outside(array, name, is_fed)
             return region, at + (own.offset // size if own.array is None and slot != root else 0)
         if root not in part.regions:
-            part.regions[root] = self.region(
-                f"temporary {len(self.regions)}", sum(whole.reach) // size), 0
+            part.regions[root] = self.region(sum(whole.reach) // size), 0
         region, begin = part.regions[root]
         return region, begin + own.offset // size
 
     def at(self, part: Function, slot: int) -> str:
         """The text of where the first entry of a slot is."""
-        return self.written(*self.place(part, slot))
-
-    def written(self, region: Region, begin: int = 0) -> str:
-        number = next(i for i, r in enumerate(self.regions) if r is region)
-        return f"o{number}" + (f" + {begin}" if begin else "")
+        region, begin = self.place(part, slot)
+        return region.at(begin)
 
     def show(self, name: str, at: str, shape: Shape, kind: str) -> None:
         """Tell where an array lies, row by row."""
         if name not in self.shown:
             self.shown[name] = f"{{at: {at}, shape: {list(shape)}, kind: {json.dumps(kind)}}}"
-
-
-def _must_fit(values: Array, name: str) -> None:
-    """Integers are kept as floats."""
-    if values.dtype.kind in "iu" and np.any(np.abs(values.astype(float)) > 1 << 24):
-        raise refused(f"the integers of {name}, which float32 does not hold")

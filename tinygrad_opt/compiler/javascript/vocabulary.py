@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import SupportsFloat
 
 import numpy as np
 
 from tinygrad_opt.errors import CaptureError
+from tinygrad_opt.symbols import Symbol, name_of
 from tinygrad_opt.typing import Shape
 
-__all__ = ["EXACT", "HELPERS", "OF_TRUTH", "WORDS", "heads", "index", "number", "refused"]
+__all__ = ["EXACT", "OF_TRUTH", "WORDS", "expression", "heads", "helpers", "index", "number",
+           "refused"]
 
 # what is as exact as its operands, and so is not rounded again
 EXACT: dict[str, str] = {
@@ -44,7 +47,7 @@ OF_TRUTH = {"add": "({0} || {1})", "multiply": "({0} && {1})", "maximum": "({0} 
              "logical_and": "({0} && {1})", "logical_or": "({0} || {1})", "logical_not": "(!{0})"}
 
 # what JavaScript lacks
-HELPERS = {
+_HELPERS = {
     "square": "x => x * x",
     "power": "(x, y) => x == 1 || x == -1 && Math.abs(y) == Infinity ? 1 : x ** y",
     "rint": "x => { const r = Math.round(x);"
@@ -84,6 +87,26 @@ def number(x: SupportsFloat) -> str:
     x = float(x)
     text = "NaN" if math.isnan(x) else "Infinity" if math.isinf(x) else repr(abs(x))
     return f"(-{text})" if math.copysign(1, x) < 0 else text.removesuffix(".0")
+
+
+def helpers(text: str) -> str:
+    """The functions that JavaScript lacks and a text calls."""
+    return "".join(f"const {name} = {code};\n" for name, code in _HELPERS.items()
+                   if re.search(rf"\b{name}\(", text))
+
+
+def expression(x: Symbol | float, names: Mapping[Symbol, str]) -> str:
+    """An expression of single numbers; what has a name is a variable."""
+    if not isinstance(x, Symbol):
+        return number(x)
+    if x in names:
+        return names[x]
+    name = name_of(x.function)
+    if name in ("astype", "copy", "reshape", "sum_to"):
+        return expression(x.inputs[0], names)
+    if name not in WORDS:
+        raise refused(f"the function {name}")
+    return WORDS[name].format(*[expression(v, names) for v in x.inputs])
 
 
 def heads(shape: Shape) -> str:
