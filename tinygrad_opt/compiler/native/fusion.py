@@ -15,11 +15,9 @@ from tinygrad_opt.compiler.native.lowering import (
     Check,
     Entries,
     Fold,
-    Gathered,
     Looped,
     Lowering,
     Node,
-    Number,
     Scatter,
     Term,
     reads,
@@ -326,17 +324,15 @@ class _Building:
                 self.known[key] = self.values.new(
                     "load", self.fused.low.dtype(term), self.array(term, node))
             return self.known[key]
-        if isinstance(term, Number):
-            return self._new(term, "number", term.dtype, text=term.text)
-        if isinstance(term, Gathered):
-            place = self.value(term.where, node)
-            return self._new(("gathered", self.fused.key(term.slot, node), place), "load",
-                             term.dtype, self.array(term.slot, node), place)
-        name, dtype, operands = term
+        name, dtype, operands, text = term
+        if name == "gathered":
+            slot, place = operands[0], self.value(operands[1], node)
+            return self._new((name, self.fused.key(slot, node), place), "load", dtype,
+                             self.array(slot, node), place)
         numbers = tuple(self.value(x, node) for x in operands)
         if name == "positive" and self.values[numbers[0]].dtype == dtype:
             return numbers[0]
-        return self._new((name, dtype, numbers), name, dtype, *numbers)
+        return self._new((name, dtype, numbers, text), name, dtype, *numbers, text=text)
 
     def _new(self, key: object, name: str, dtype: str, *operands: int, text: str = "") -> int:
         if key not in self.known:

@@ -42,8 +42,8 @@ from tinygrad_opt.ops import TABLE
 from tinygrad_opt.recording import nested
 from tinygrad_opt.typing import Array, Axis, Shape
 
-__all__ = ["PLAIN", "Check", "Entries", "Fold", "Function", "Gathered", "Looped", "Lowering",
-           "Node", "Number", "Pairs", "Scatter", "Term", "reads", "slots_of", "writes"]
+__all__ = ["PLAIN", "Check", "Entries", "Fold", "Function", "Looped", "Lowering", "Node",
+           "Pairs", "Scatter", "Term", "reads", "slots_of", "writes"]
 
 INTEGERS = {
     "add", "subtract", "multiply", "negative", "positive", "absolute", "square", "sign", "maximum",
@@ -52,28 +52,17 @@ INTEGERS = {
 BOOLEANS = INTEGERS - {"subtract", "negative", "square", "sign", "absolute"} | {"invert"}
 
 
-class Number(NamedTuple):
-    dtype: str
-    text: str
-
-
-class Gathered(NamedTuple):
-    """Entries of an array, at places that are computed."""
-
-    dtype: str
-    slot: int
-    where: Term
-
-
 class Function(NamedTuple):
-    """What a row of `FUNCTIONS`, or a cast, makes of terms."""
+    """What a row of `FUNCTIONS`, or a cast, makes of terms; or a "number", given as its text; or
+    what is "gathered" from a slot at places that are a term."""
 
     name: str
     dtype: str
-    operands: tuple[Term, ...]
+    operands: tuple[Any, ...] = ()
+    text: str = ""
 
 
-Term: TypeAlias = "int | Number | Gathered | Function"
+Term: TypeAlias = "int | Function"
 
 
 class Entries(NamedTuple):
@@ -118,9 +107,9 @@ class Unknown(Exception):
     """A call that NumPy makes."""
 
 
-def number(dtype: str, x: float | np.bool_ | np.integer | np.floating) -> Number:
+def number(dtype: str, x: float | np.bool_ | np.integer | np.floating) -> Function:
     """A number as a term."""
-    return Number(dtype, float(x).hex() if dtype[0] == "f" else str(int(x)))
+    return Function("number", dtype, text=float(x).hex() if dtype[0] == "f" else str(int(x)))
 
 
 def function(name: str, dtype: str, *operands: Term) -> Function:
@@ -132,10 +121,10 @@ def slots_of(term: Term) -> list[tuple[int, bool]]:
     """The slots that a term reads, and whether it does so at places that are computed."""
     if isinstance(term, int):
         return [(term, False)]
-    if isinstance(term, Gathered):
-        return [(term.slot, True), *slots_of(term.where)]
-    return [] if isinstance(term, Number) else [
-        read for x in term.operands for read in slots_of(x)]
+    if term.name == "gathered":
+        slot, where = term.operands
+        return [(slot, True), *slots_of(where)]
+    return [read for x in term.operands for read in slots_of(x)]
 
 
 def reads(node: Node) -> list[int]:
@@ -333,7 +322,7 @@ class Lowering:
         if name == "power":
             return [Entries(call.output, _power(dtype, *terms))]
         if name in ("maximum", "minimum") and not isinstance(terms[0], int):
-            terms.sort(key=lambda t: isinstance(t, Number))            # the number last
+            terms.sort(key=lambda t: getattr(t, "name", "") == "number")       # that is last
         return [Entries(call.output, function(name, out.str[1:], *terms))]
 
     def _reduce(self, call: Call, ufunc: np.ufunc) -> Nodes:
@@ -345,7 +334,7 @@ class Lowering:
 
 
 def _power(dtype: str, base: Term, exponent: Term) -> Term:
-    if isinstance(exponent, Number):
+    if isinstance(exponent, Function) and exponent.name == "number":
         n = float.fromhex(exponent.text)
         square = function("multiply", dtype, base, base)
         known: dict[float, Term] = {
@@ -530,11 +519,11 @@ def _take(low: Lowering, out: int, x: Ref, places: Ref, axis: int | None = None)
     if axis is None:
         where, check = _places(low, places, math.prod(whole.shape))
         entry = low.view(x.slot, made.shape, (0,) * len(made.shape))
-        return [check, Entries(out, Gathered(low.dtype(out), entry, where))]
+        return [check, Entries(out, function("gathered", low.dtype(out), entry, where))]
     nodes, begins = _rows_at(low, places, whole, axis, made.shape)
     rows = len(low.slots[places.slot].shape)
     row = low.view(x.slot, made.shape, (0,) * rows + whole.strides[1:])
-    return [*nodes, Entries(out, Gathered(low.dtype(out), row, begins))]
+    return [*nodes, Entries(out, function("gathered", low.dtype(out), row, begins))]
 
 
 def _untake(low: Lowering, out: int, g: Ref, z: object, x: object, places: Ref,

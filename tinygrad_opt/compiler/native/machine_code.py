@@ -25,7 +25,7 @@ from tinygrad_opt.errors import install
 
 __all__ = ["Runner", "addresses", "cache_folder", "lanes", "llvm_binding"]
 
-VERSION = "12"                           # of the code that is written here
+VERSION = "13"                           # of the code that is written here
 PATIENCE = 2.0                           # seconds before a long compilation shows its progress
 
 

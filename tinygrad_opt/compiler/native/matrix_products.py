@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tinygrad_opt.compiler.native.elementary_functions import constant, typed
+from tinygrad_opt.compiler.native.elementary_functions import constant, integer, typed
 from tinygrad_opt.compiler.native.function_code import FunctionCode
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ class _Writer:
         self.ir, self.p, self.size = ir, product, np.dtype(product.dtype).itemsize
         self.scalar = typed(product.dtype)
         self.vector = ir.VectorType(self.scalar, product.lanes)
+        self.zero = ir.Constant(self.vector, [constant(product.dtype, 0)] * product.lanes)
         self.code = FunctionCode(name, 3, self.scalar)
         self.b, self.i32, self.i64 = self.code.b, self.code.i32, self.code.i64
         self.module, self._at, self._loop = self.code.module, self.code.at, self.code.loop
@@ -156,7 +157,7 @@ class _Writer:
                 for w in range(wide):
                     place = self._at(source, (k, p.b.row), (self.i64(w), p.lanes))
                     to = self._at(self.strip, (k, width), (self.i64(w), p.lanes))
-                    b.store(self._partly(j, w, wide, place),
+                    b.store(self._load(place, self._mask(j, w, wide)),
                             b.bitcast(to, self.vector.as_pointer()), align=self.size)
             self._loop(0, depth, 1, row)
             return self.strip
@@ -173,8 +174,6 @@ class _Writer:
         """high rows by wide registers of the result, begun at row i and register j."""
         p, b = self.p, self.b
         step = wide * p.lanes if p.copies else p.b.row
-        zero = self.ir.Constant(self.vector, [constant(p.dtype, 0)] * p.lanes)
-
         def row(k: ir.Value, *sums: ir.Value) -> list[ir.Value]:
             across = []
             for w in range(wide):
@@ -183,7 +182,7 @@ class _Writer:
                     place = b.bitcast(place, self.vector.as_pointer())
                     across.append(b.load(place, align=self.size))
                 else:
-                    across.append(self._partly(j, w, wide, place))
+                    across.append(self._load(place, self._mask(j, w, wide)))
             done = []
             for h in range(high):
                 x = self._splat(b.load(self._at(self.a, (i, p.a.row), (self.i64(h), p.a.row),
@@ -191,7 +190,7 @@ class _Writer:
                 done += [b.call(self.fma, [x, across[w], sums[h * wide + w]]) for w in range(wide)]
             return done
 
-        done = self._loop(0, depth, 1, row, [zero] * (high * wide))
+        done = self._loop(0, depth, 1, row, [self.zero] * (high * wide))
         if p.c.column != 1:
             self._scatter(done, i, j, high, wide)
             return
@@ -239,50 +238,38 @@ class _Writer:
         return b.select(b.icmp_unsigned("<", left, width), left, width)
 
     def _mask(self, j: ir.Value, w: int, wide: int) -> ir.Value:
-        """Which entries of register j + w belong to a row; None if all do."""
-        p, ir = self.p, self.ir
+        """Which entries of register j + w belong to a row."""
+        p, bits = self.p, self.ir.VectorType(integer(1), self.p.lanes)
+        every = self.ir.Constant(bits, [1] * p.lanes)
         if w != wide - 1 or not self._may_end(wide):
-            return None
-        bits = ir.VectorType(ir.IntType(1), p.lanes)
-        some = ir.Constant(bits, [int(lane < p.n % p.lanes) for lane in range(p.lanes)])
+            return every
+        some = self.ir.Constant(bits, [int(lane < p.n % p.lanes) for lane in range(p.lanes)])
         if p.registers <= p.tile[1] or p.registers % p.tile[1]:        # the only strip like this
             return some
         last = self.b.icmp_unsigned("==", j, self.i64(p.registers - wide))
-        return self.b.select(last, some, ir.Constant(bits, [1] * p.lanes))
+        return self.b.select(last, some, every)
 
-    def _partly(self, j: ir.Value, w: int, wide: int, place: ir.Value) -> ir.Value:
+    def _load(self, place: ir.Value, mask: ir.Value, rest: ir.Value = None) -> ir.Value:
         """A register of a row, which may end before it is full."""
-        b, mask = self.b, self._mask(j, w, wide)
-        place = b.bitcast(place, self.vector.as_pointer())
-        if mask is None:
-            return b.load(place, align=self.size)
-        zero = self.ir.Constant(self.vector, [constant(self.p.dtype, 0)] * self.p.lanes)
-        return self._masked_load(place, mask, zero)
-
-    def _masked_load(self, place: ir.Value, mask: ir.Value, rest: ir.Value) -> ir.Value:
+        place = self.b.bitcast(place, self.vector.as_pointer())
+        rest = self.zero if rest is None else rest
         load = self._intrinsic("load", self.vector, [place.type, self.i32, mask.type, self.vector])
         return self.b.call(load, [place, self.i32(self.size), mask, rest])
+
+    def _store(self, value: ir.Value, place: ir.Value, mask: ir.Value) -> None:
+        """Add a register to the result, or write it there."""
+        if self.adds:
+            value = self.b.fadd(value, self._load(place, mask, value))
+        place = self.b.bitcast(place, self.vector.as_pointer())
+        store = self._intrinsic("store", self.ir.VoidType(), [
+            self.vector, place.type, self.i32, mask.type])
+        self.b.call(store, [value, place, self.i32(self.size), mask])
 
     def _intrinsic(self, what: str, result: ir.Type, operands: list[ir.Type]) -> ir.Value:
         ir, p = self.ir, self.p
         name = f"llvm.masked.{what}.v{p.lanes}f{8 * self.size}.p0"
         return self.module.globals.get(name) or ir.Function(
             self.module, ir.FunctionType(result, operands), name)
-
-    def _store(self, value: ir.Value, place: ir.Value, mask: ir.Value) -> None:
-        """Add a register to the result, or write it there."""
-        b = self.b
-        place = b.bitcast(place, self.vector.as_pointer())
-        if mask is None:
-            if self.adds:
-                value = b.fadd(value, b.load(place, align=self.size))
-            b.store(value, place, align=self.size)
-            return
-        if self.adds:
-            value = b.fadd(value, self._masked_load(place, mask, value))
-        store = self._intrinsic("store", self.ir.VoidType(), [
-            self.vector, place.type, self.i32, mask.type])
-        b.call(store, [value, place, self.i32(self.size), mask])
 
 
 def _spans(total: int, step: int) -> list[tuple[int, int, int]]:

@@ -92,17 +92,12 @@ class OptimizerStep:
             return False
         plan.release()
         self.plan, self.left = None, plan
-        self.kept.clear()
-        self.moving.clear()
+        self.kept, self.moving = [], []
         numbers: list[Step] = []
         copies: list[Step] = []
         updates: list[Step] = []
-        for run in plan.runs:
-            made = self._run(run, plan)
-            if made is None:
-                return False
-            for steps, its in zip((numbers, copies, updates), made):
-                steps += its
+        if not all(self._takes(run, plan, numbers, copies, updates) for run in plan.runs):
+            return False
         for pack in plan.packs if plan.remembers else ():  # what the step overwrites
             pack.remember()
             updates[:0] = [(_copy(now, pack.dtype), [address(now), address(kept)])
@@ -119,40 +114,38 @@ class OptimizerStep:
         self.plan, self.left = plan, None
         return True
 
-    def _run(self, run: Run, plan: Plan) -> tuple[list[Step], list[Step], list[Step]] | None:
-        """The loops of a run: of its numbers, of its gradients where they are copied, and of its
-        vectors."""
+    def _takes(self, run: Run, plan: Plan, numbers: list[Step], copies: list[Step],
+               updates: list[Step]) -> bool:
+        """Add the loops of a run, if there are such: of its numbers, of its gradients where they
+        are copied, and of its vectors."""
         pack, size, version = run.pack, run.pack.dtype.itemsize, run.version
-        if version is None:
-            return None
+        update = None if version is None else update_loop(run, version)
         gradients = [e.target._gradient for e in run.entries]
-        update = update_loop(run, version)
-        if update is None or not all(type(g) is np.ndarray and g.dtype == pack.dtype
-                                     for g in gradients):
-            return None
+        if version is None or update is None or not all(
+                type(g) is np.ndarray and g.dtype == pack.dtype for g in gradients):
+            return False
         rows = [pack.p, pack.g, *[pack.state[pack.slots.index(slot)] for slot in run.slots]]
         where = [address(row) + run.place.start * size for row in rows]
         where += [address(run.rates)] if run.rates is not None else []
-        copies = []
         if run.large and not plan.guarded and gradients[0].flags.c_contiguous:
             where[1] = address(gradients[0])              # it is read where it is
         else:
-            copies = [(_copy(g, pack.dtype), [
+            copies += [(_copy(g, pack.dtype), [
                 address(g), where[1] + size * (e.place.start - run.place.start)])
                 for e, g in zip(run.entries, gradients)]
         cells = [address(run._moving) + size * i for i in range(version.size)]
-        updates = [(update, where + cells)]
-        numbers = number_loop(run, version, version.wanted[: version.moves])
-        if not FUNCTIONS.keys() | {"load", "cast", "number"} >= {v.name for v in numbers.values}:
+        updates.append((update, where + cells))
+        moving = number_loop(run, version, version.wanted[: version.moves])
+        if not FUNCTIONS.keys() | {"load", "cast", "number"} >= {v.name for v in moving.values}:
             self.moving.append((run, None))
-            return [], copies, updates
+            return True
         given = np.array([run.count + 1, run.rate, *run._fixed])
         self.kept.append(given)
         if run._constant is None:
             self.moving.append((run, given))
         inputs = [address(given) + 8 * i for i in range(len(given))]
-        return [(numbers, [plan._done.buffer_info()[0], *inputs,
-                           *cells[: version.moves]])], copies, updates
+        numbers.append((moving, [plan._done.buffer_info()[0], *inputs, *cells[: version.moves]]))
+        return True
 
 
 def _copy(g: Array, dtype: np.dtype) -> Loop:
