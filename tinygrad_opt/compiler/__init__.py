@@ -36,7 +36,7 @@ with the line that does it:
 """
 
 from tinygrad_opt.compiler.bound import Bound
-from tinygrad_opt.compiler.program import Call, Program, Ref, Slot
-from tinygrad_opt.compiler.step import CompiledStep, compile, equal
+from tinygrad_opt.compiler.program import Call, Program, Ref, Slot, equal
+from tinygrad_opt.compiler.step import CompiledStep, compile
 
 __all__ = ["Bound", "Call", "CompiledStep", "Program", "Ref", "Slot", "compile", "equal"]

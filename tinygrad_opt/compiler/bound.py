@@ -256,22 +256,22 @@ def ready(call: Call, arrays: Mapping[int, Array]) -> Run:
     if call.is_effect:
         return functools.partial(kernel, *inputs, **attrs)
     out = arrays[call.output]
-    if isinstance(kernel, np.ufunc) and kernel is not np.ldexp:        # which takes integers
-        inputs = _numbers_converted(inputs)
-    if isinstance(kernel, np.ufunc) and kernel not in (np.maximum, np.minimum):   # deprecated there
-        return functools.partial(kernel, *inputs, out, **attrs)
+    if isinstance(kernel, np.ufunc):
+        inputs = inputs if kernel is np.ldexp else _numbers_converted(inputs)      # takes integers
+        if kernel not in (np.maximum, np.minimum):         # where it is deprecated
+            return functools.partial(kernel, *inputs, out, **attrs)
     if kernel in _COPIES:
         return functools.partial(np.copyto, out, inputs[0], casting="unsafe")
     if kernel in _RESHAPES and out.flags.c_contiguous and not (
             attrs or any(isinstance(x, str) for x in inputs)):         # of another order
         return functools.partial(np.copyto, out.reshape(inputs[0].shape), inputs[0])
-    if kernel is np.ndarray.dot and out.flags.c_contiguous:
-        return functools.partial(kernel, *inputs, out)
-    if kernel is np.dot and out.flags.c_contiguous and isinstance(inputs[0], np.ndarray):
+    if (kernel in (np.dot, np.ndarray.dot) and out.flags.c_contiguous
+            and isinstance(inputs[0], np.ndarray)):
         return functools.partial(np.ndarray.dot, *inputs, out)
     if kernel in _REDUCERS:
         kernel, attrs = _REDUCERS[kernel], attrs if inputs[1:] else {"axis": None, **attrs}
-    if _is_reducer(kernel):
+    of_ufunc = isinstance(getattr(kernel, "__self__", kernel), np.ufunc)
+    if of_ufunc and kernel.__name__ == "reduce":
         options = {"axis": 0, "dtype": None, "out": out, "keepdims": False}
         given = dict(zip(("axis", "dtype"), inputs[1:])) | attrs
         if len(inputs) <= 3 and given.keys() <= options.keys():
@@ -280,13 +280,10 @@ def ready(call: Call, arrays: Mapping[int, Array]) -> Run:
         notes = Notes()
         call.kernel(*inputs, out=out, do=notes, **attrs)
         return functools.partial(_call, notes.runs)
-    if _takes_out(kernel) and not (out.dtype == np.float16 and kernel in _MEANS):
+    rounds_otherwise = kernel is np.einsum or (out.dtype == np.float16 and kernel in _MEANS)
+    if (of_ufunc or "out" in _parameters(kernel)) and not rounds_otherwise:
         return functools.partial(kernel, *inputs, out=out, **attrs)
     return functools.partial(_into, out, kernel, inputs, attrs)
-
-
-def _is_reducer(kernel: Callable[..., object]) -> bool:
-    return isinstance(getattr(kernel, "__self__", None), np.ufunc) and kernel.__name__ == "reduce"
 
 
 def _numbers_converted(inputs: tuple[object, ...]) -> tuple[object, ...]:
@@ -317,16 +314,6 @@ class Notes(ModuleType):
             self.runs.append(functools.partial(function, *given))
             return inputs[-1]
         return note
-
-
-@functools.cache
-def _takes_out(kernel: Callable[..., object]) -> bool:
-    """Whether a kernel writes into an array that it is given, and rounds alike when it does."""
-    if kernel is np.einsum:
-        return False
-    if isinstance(kernel, np.ufunc) or isinstance(getattr(kernel, "__self__", None), np.ufunc):
-        return True
-    return "out" in _parameters(kernel)
 
 
 @functools.cache

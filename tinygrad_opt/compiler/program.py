@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from tinygrad_opt.recording import nested
-from tinygrad_opt.tensor import Tensor, deliver, forget_gradients, set_gradient
+from tinygrad_opt.tensor import Tensor, deliver, forget_gradients, set_gradient, values_of
 from tinygrad_opt.typing import Array, Shape
 
 if TYPE_CHECKING:
     from numpy._core._ufunc_config import _ErrDict
 
-__all__ = ["SETTING", "Call", "Modes", "Program", "Ref", "Slot", "address", "filled",
+__all__ = ["SETTING", "Call", "Modes", "Program", "Ref", "Slot", "address", "equal", "filled",
            "gradients_set", "is_random", "key_of", "members", "owner_of", "row_major", "slots_in"]
 
 Modes: TypeAlias = "_ErrDict"            # what NumPy does about floating-point errors
@@ -247,7 +247,7 @@ class Program:
         constants = ((a.array, b.array) for a, b in zip(self.slots, again.slots)
                      if a.kind == "constant" and a.array is not b.array)
         for a, b in constants:
-            if a is not None and b is not None and not _same_values(a, b):
+            if a is not None and b is not None and not equal(a, b):
                 return f"an array of shape {a.shape} was {_short(a)} and is {_short(b)}"
         return ""
 
@@ -335,8 +335,20 @@ def _code_of(x: object) -> object:
     return getattr(x, "__code__", None), tuple(repr(cell.cell_contents) for cell in cells)
 
 
-def _same_values(a: Array, b: Array) -> bool:
-    return (a.shape, a.dtype) == (b.shape, b.dtype) and a.tobytes() == b.tobytes()
+def equal(a: object, b: object) -> bool:
+    """Whether two results hold the same bits; one nan is as good as another."""
+    return bool(_bits(a) == _bits(b))
+
+
+def _bits(x: object) -> object:
+    """The same, in lists, tuples and dicts too, with what can be compared for its arrays."""
+    x = values_of(x)
+    if not isinstance(x, np.ndarray | np.generic):
+        return nested(_bits, x)
+    array = np.asarray(x)
+    if array.dtype.kind == "f":
+        array = np.where(np.isnan(array), array.dtype.type("nan"), array)
+    return array.dtype, array.shape, array.tobytes()
 
 
 def _short(array: Array) -> str:

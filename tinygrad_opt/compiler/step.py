@@ -16,15 +16,15 @@ import numpy as np
 
 from tinygrad_opt.compiler.bound import Bound, copied
 from tinygrad_opt.compiler.capture import Recorder
-from tinygrad_opt.compiler.program import Program
+from tinygrad_opt.compiler.program import Program, equal
 from tinygrad_opt.errors import CaptureError
 from tinygrad_opt.hints import answers
 from tinygrad_opt.markup import listing
 from tinygrad_opt.recording import default_dtype, nested, recording, tracer
-from tinygrad_opt.tensor import Tensor, differentiating, values_of
+from tinygrad_opt.tensor import Tensor, differentiating
 from tinygrad_opt.typing import Array
 
-__all__ = ["CompiledStep", "compile", "equal"]
+__all__ = ["CompiledStep", "compile"]
 
 Key: TypeAlias = tuple[object, ...]             # what a program is made for
 KEPT = 8                                     # programs a step keeps, the latest used
@@ -352,22 +352,6 @@ def _backend(name: str) -> Callable[[Program], Bound]:
     if name != "numpy":
         raise ValueError(f"backend must be 'numpy' or 'native', got {name!r}")
     return Bound
-
-
-def equal(a: object, b: object) -> bool:
-    """Whether two results hold the same bits; one nan is as good as another."""
-    return bool(_bits(a) == _bits(b))
-
-
-def _bits(x: object) -> object:
-    """The same, in lists, tuples and dicts too, with what can be compared for its arrays."""
-    x = values_of(x)
-    if not isinstance(x, np.ndarray | np.generic):
-        return nested(_bits, x)
-    array = np.asarray(x)
-    if array.dtype.kind == "f":
-        array = np.where(np.isnan(array), array.dtype.type("nan"), array)
-    return array.dtype, array.shape, array.tobytes()
 
 
 # ---- small things --------------------------------------------------------------------------------
