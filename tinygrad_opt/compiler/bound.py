@@ -200,7 +200,7 @@ def in_modes(
             for modes, stretch in itertools.groupby(runs, lambda pair: pair[0])]
 
 
-def copied(x: object, arrays: Mapping[int, Array]) -> Any:
+def copied(x: object, arrays: Mapping[int, Array]) -> object:
     """The result with arrays that the next replay cannot change; Tensors come as constants."""
     if not isinstance(x, Ref):
         return nested(lambda v: copied(v, arrays), x)

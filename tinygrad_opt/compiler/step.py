@@ -114,7 +114,7 @@ class CompiledStep(Generic[P, R]):
         if recorder.refusal is not None:                   # which the function or NumPy has caught
             raise recorder.refusal
         program = recorder.program(result)
-        result = copied(program.result, recorder.arrays)
+        result = copied(program.result, recorder.arrays)   # type: ignore[assignment]
         del given, named                                   # and all that the capture has made
         self.programs.pop(key, None)
         kept = recorder.release()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -45,5 +44,4 @@ def _function(rule: Callable[..., object], names: str) -> str:
     """A rule of single numbers as a function."""
     trace = Trace()
     symbols = {trace.symbol(name, np.array(0.5)): name for name in names}
-    made: Any = rule(*symbols)
-    return f"({', '.join(names)}) => {expression(made, symbols)}"
+    return f"({', '.join(names)}) => {expression(rule(*symbols), symbols)}"

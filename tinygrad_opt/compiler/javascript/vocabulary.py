@@ -95,10 +95,10 @@ def helpers(text: str) -> str:
                    if re.search(rf"\b{name}\(", text))
 
 
-def expression(x: Symbol | float, names: Mapping[Symbol, str]) -> str:
+def expression(x: object, names: Mapping[Symbol, str]) -> str:
     """An expression of single numbers; what has a name is a variable."""
     if not isinstance(x, Symbol):
-        return number(x)
+        return number(np.asarray(x).item())
     if x in names:
         return names[x]
     name = name_of(x.function)

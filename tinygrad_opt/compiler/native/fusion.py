@@ -326,7 +326,9 @@ class _Building:
             return self.known[key]
         name, dtype, operands, text = term
         if name == "gathered":
-            slot, place = operands[0], self.value(operands[1], node)
+            slot, where = operands
+            assert isinstance(slot, int)
+            place = self.value(where, node)
             return self._new((name, self.fused.key(slot, node), place), "load", dtype,
                              self.array(slot, node), place)
         numbers = tuple(self.value(x, node) for x in operands)

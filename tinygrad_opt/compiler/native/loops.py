@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -157,6 +157,9 @@ def start_of(name: str, dtype: str) -> float:
     return start
 
 
+Expression: TypeAlias = Any              # of a language: a value of LLVM, or a text
+
+
 class Writing:
     """A loop, written in a language: LLVM's or JavaScript."""
 
@@ -185,15 +188,15 @@ class Writing:
         _, strides = self.loop.arrays[fold[2]]
         return fold in self.kept and 0 not in self.loop.shape and all(strides[:-1])
 
-    def _nest(self, shape: Sequence[int], body: Callable[[Sequence[Any]], object],
-              at: Sequence[Any] = ()) -> None:
+    def _nest(self, shape: Sequence[int], body: Callable[[Sequence[Expression]], object],
+              at: Sequence[Expression] = ()) -> None:
         """Loops over a space."""
         if not shape:
             body(at)
         else:
             self.code.loop(0, shape[0], 1, lambda i: self._nest(shape[1:], body, (*at, i)))
 
-    def _row(self, at: Sequence[Any]) -> None:
+    def _row(self, at: Sequence[Expression]) -> None:
         """All entries along the last axis."""
         starts = [self.code.number(dtype, start_of(name, dtype))
                   for (name, _, _), dtype in self.kept.items()]
@@ -207,10 +210,12 @@ class Writing:
             else:
                 self._fold(name, array, at, x)
 
-    def _entry(self, at: Sequence[Any], registers: Sequence[Any] = ()) -> list[Any]:
+    def _entry(
+        self, at: Sequence[Expression], registers: Sequence[Expression] = ()
+    ) -> list[Expression]:
         """Everything for one entry; what registers collect is returned."""
         code, loop = self.code, self.loop
-        values: list[Any] = []
+        values: list[Expression] = []
         for name, dtype, operands, text in loop.values:
             if name == "load":
                 array, *where = operands
@@ -234,7 +239,7 @@ class Writing:
                     register, code.cast(values[v], loop.values[v].dtype, dtype)], reassociate=True)
                 for ((name, v, _), dtype), register in zip(self.kept.items(), registers)]
 
-    def _fold(self, name: str, array: int, at: Sequence[Any], x: Any) -> None:
+    def _fold(self, name: str, array: int, at: Sequence[Expression], x: Expression) -> None:
         dtype = self.loop.arrays[array][0]
         self.code.store(array, at, self.code.call(
             name, dtype, dtype, [self.code.load(array, at), x]))

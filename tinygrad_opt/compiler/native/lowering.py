@@ -18,7 +18,7 @@ import math
 import operator
 from collections.abc import Callable, Sequence
 from types import EllipsisType
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -33,6 +33,7 @@ from tinygrad_opt.compiler.program import (
     Ref,
     Slot,
     address,
+    filled,
     owner_of,
     row_major,
     slots_in,
@@ -58,7 +59,7 @@ class Function(NamedTuple):
 
     name: str
     dtype: str
-    operands: tuple[Any, ...] = ()
+    operands: tuple[Term, ...] = ()
     text: str = ""
 
 
@@ -123,6 +124,7 @@ def slots_of(term: Term) -> list[tuple[int, bool]]:
         return [(term, False)]
     if term.name == "gathered":
         slot, where = term.operands
+        assert isinstance(slot, int)
         return [(slot, True), *slots_of(where)]
     return [read for x in term.operands for read in slots_of(x)]
 
@@ -275,17 +277,14 @@ class Lowering:
             slots[id(array)] = slot
             begins.setdefault(id(owner_of(array)), (slot, address(array)))
 
-        def stand_in(x: object) -> Any:
-            if not isinstance(x, Ref):
-                return nested(stand_in, x)
-            array = self.slots[x.slot].apart()
-            know(array, x.slot)
-            return array
-
-        def referred(x: object) -> Any:                 # an error of what it makes by itself
+        def referred(x: object) -> object:                 # an error of what it makes by itself
             return Ref(slots[id(x)]) if isinstance(x, np.ndarray) else nested(referred, x)
 
-        inputs, attrs = stand_in((call.inputs, call.attrs))
+        reads = slots_in((call.inputs, call.attrs))
+        arrays = {slot: self.slots[slot].apart() for slot in reads}
+        for slot, array in arrays.items():
+            know(array, slot)
+        inputs, attrs = filled((call.inputs, call.attrs), arrays)
         with np.errstate(all="ignore"):
             steps, result = steps_of(plain, inputs, attrs)
         nodes: Nodes = []
@@ -301,8 +300,9 @@ class Lowering:
                 continue
             slot = call.output if made is result else self.temporary(made.shape, made.dtype.str[1:])
             know(made, slot)
-            inputs, attrs = referred((step.inputs, step.attrs))
-            lowered = self.of(Call(step.kernel, inputs, attrs, slot))
+            lowered = self.of(Call(
+                step.kernel, tuple(map(referred, step.inputs)),
+                {name: referred(x) for name, x in step.attrs.items()}, slot))
             if lowered is None:
                 raise Unknown
             nodes += lowered
