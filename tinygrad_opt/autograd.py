@@ -143,7 +143,8 @@ def value_and_grad(
                 f"grad() needs a function that returns a Tensor of one entry, got {_what(y)}."
                 " Reduce it with .sum() or .mean(), or use jacobian()."
             )
-        return run.given_back(y), run.in_form(run.pulled(y))
+        value = y if run.wants_tensors else lifted(y._array)
+        return value, run.in_form(run.pulled(y))
 
     return both
 
@@ -334,9 +335,6 @@ class _Run:
 
         return self.in_form(stacked)
 
-    def given_back(self, y: Tensor) -> Gradient:
-        return y if self.wants_tensors else lifted(y._array)
-
 
 def _places(f: object, argnums: object) -> int | tuple[int, ...]:
     """Which arguments to differentiate: one, or several in a tuple."""
@@ -500,6 +498,19 @@ def gradcheck(
         raise GraphError("gradcheck() needs the same result from the same inputs: is f random?")
     found = backward_pass(y, weights.astype(y.dtype)) if y._needs_grad else {}
     analytic = [np.asarray(found.get(t, np.zeros(t.shape))) for t in tensors]
+    numeric, kinks = _differences(value, centre, arrays, analytic, eps)
+    result = _compared(analytic, numeric, atol, rtol, kinks)
+    if raises and not result:
+        raise GradientError(str(result))
+    return result
+
+
+def _differences(
+    value: Callable[[], float], centre: float, arrays: list[Array], analytic: list[Array],
+    eps: float,
+) -> tuple[list[Array], list[str]]:
+    """Central differences by each entry of the arrays that `value` reads, and where it has kinks:
+    there any slope between the two of its sides is right."""
     numeric, kinks = [], []
     for number, array in enumerate(arrays):
         slopes = np.empty(array.shape)
@@ -516,12 +527,9 @@ def gradcheck(
                 a, low, high = analytic[number][i], *sorted((left / eps, right / eps))
                 if low - bend * 1e-3 <= a <= high + bend * 1e-3:
                     kinks.append(_place(number, i))
-                    slopes[i] = a                          # any slope between the two is right
+                    slopes[i] = a
         numeric.append(slopes)
-    result = _compared(analytic, numeric, atol, rtol, kinks)
-    if raises and not result:
-        raise GradientError(str(result))
-    return result
+    return numeric, kinks
 
 
 def _place(number: int, index: tuple[int, ...]) -> str:

@@ -528,10 +528,9 @@ class Tensor(Methods):
         after = apply(op, before, *(before if x is self else x for x in others))
         if after.shape != self.shape:
             raise ShapeError(f"{subject(self)} cannot become {after.shape} in place")
-        for slot in ("_array", "_changed", "_needs_grad", "_operands", "_shared", "attrs", "inputs",
-                     "op", "serial"):
-            setattr(self, slot, getattr(after, slot, None))
-        self._hooks = None
+        for slot in Tensor.__slots__[1:]:
+            if slot not in ("_gradient", "_spent", "name"):
+                setattr(self, slot, getattr(after, slot, None))
         return self
 
     # ---- Python's protocols ----------------------------------------------------------------------
