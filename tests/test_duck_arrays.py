@@ -305,6 +305,31 @@ def test_parameters_of_two_libraries_are_packed_apart():
     equal(w, np.full(3, 0.5))
 
 
+@pytest.mark.parametrize("first, second", [(Duck, Duck), (np.array, Duck), (Duck, np.array)])
+def test_an_optimizer_resumes_on_the_arrays_of_any_library(first, second):
+    start, plain = optim.Adam(lr=0.1), optim.Adam(lr=0.1)
+    v, w, g = first(np.ones(3)), np.ones(3), np.arange(3.0)
+    for _ in range(2):
+        start.update({"w": v}, {"w": first(g)})
+        plain.update({"w": w}, {"w": g})
+    state = start.state_dict()
+    if second is not Duck:                                 # what CuPy's x.get() does
+        kept = state["parameters"]["w"]["state"]
+        kept |= {slot: row.array for slot, row in kept.items()}
+    unbound, u = optim.Adam(lr=0.1), second(w.copy())
+    p = tg.Tensor(second(w.copy()), True)
+    bound = optim.Adam({"w": p}, lr=0.1)
+    for opt in (unbound, bound):
+        opt.load_state_dict(state)
+    plain.update({"w": w}, {"w": g})
+    unbound.update({"w": u}, {"w": second(g)})
+    p.grad = second(g)
+    bound.step()
+    for x in (u, p.data):
+        assert type(x) is type(second(g))
+        np.testing.assert_allclose(getattr(x, "array", x), w, rtol=1e-12)
+
+
 def test_states_go_from_library_to_library():
     model, other = nn.MLP([3, 4, 2], norm="batch", rng=0), on_ducks(nn.MLP([3, 4, 2], norm="batch"))
     other.load_state_dict(model.state_dict())

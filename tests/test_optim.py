@@ -289,6 +289,25 @@ def test_update_writes_into_the_arrays_and_keeps_state_by_key():
     assert params["b"].dtype == np.float32
 
 
+def test_update_of_large_arrays_takes_the_steps_of_an_optimizer_that_is_bound():
+    shapes = {"large": (2, BLOCK), "small": (3,), "wide": (BLOCK + 7,)}
+    rng = np.random.default_rng(0)
+    arrays = {n: rng.standard_normal(s) for n, s in shapes.items()}
+    params = {n: Tensor(a, requires_grad=True) for n, a in arrays.items()}
+    bound, unbound = optim.Adam(params, lr=0.1), optim.Adam(lr=0.1)
+    for _ in range(3):
+        grads = {n: rng.standard_normal(s) for n, s in shapes.items()}
+        for n, p in params.items():
+            p.grad = grads[n]
+        bound.step()
+        arrays = {n: a.copy() for n, a in arrays.items()}           # others under the same keys
+        unbound.update(arrays, grads)
+        assert all(np.array_equal(a, params[n].data) for n, a in arrays.items())
+    gone = weakref.ref(grads.pop("large"))
+    bound.zero_grad()
+    assert gone() is None
+
+
 def test_a_new_key_starts_afresh_and_a_resting_one_keeps_its_state():
     opt = optim.Adam(lr=0.1)
     a, b, only = {"a": np.zeros(1)}, {"b": np.zeros(1)}, {"a": np.zeros(1)}

@@ -74,7 +74,6 @@ class Plan(Protocol):
     guarded: bool
     remembers: bool
     t: int
-    done: int
     _done: array[int]
 
     def gather_gradients(self) -> bool: ...

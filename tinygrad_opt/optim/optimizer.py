@@ -27,7 +27,7 @@ from tinygrad_opt.optim.packing import Entry, Pack, bound, gradient, updatable
 from tinygrad_opt.optim.plan import Plan
 from tinygrad_opt.optim.reduction import Reduction
 from tinygrad_opt.optim.rule import OF_THE_STEP, Versions, results
-from tinygrad_opt.optim.state import Pickled, State, load, pickled, saved, unpickle
+from tinygrad_opt.optim.state import State, load, pickled, saved, unpickle
 from tinygrad_opt.recording import effect, tick, tracer, unrepeatable
 from tinygrad_opt.tensor import Tensor, deep_values, forget_gradients
 from tinygrad_opt.typing import Array, Rate
@@ -625,11 +625,7 @@ class Optimizer(check.HasOptions):
 
     # ---- saving and showing ----------------------------------------------------------------------
 
-    def __getstate__(self) -> Pickled:
-        return pickled(self)
-
-    def __setstate__(self, kept: Pickled) -> None:
-        unpickle(self, kept)
+    __getstate__, __setstate__ = pickled, unpickle
 
     def state_dict(self) -> State:
         """Everything that the next step depends on, by name: counts, options, accumulators.

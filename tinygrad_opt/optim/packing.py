@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 
 from tinygrad_opt.errors import ShapeError
-from tinygrad_opt.kernels import created, is_duck
+from tinygrad_opt.kernels import created, is_duck, moved
 from tinygrad_opt.tensor import Tensor, values_of
 from tinygrad_opt.typing import Array
 
@@ -88,7 +88,8 @@ class Pack:
         for e in entries:
             e.place = slice(start, start := start + e.size)
             for slot, row in zip(slots, self.state):
-                row[e.place] = e.state[slot].ravel() if slot in e.state else starts(e)[slot]
+                row[e.place] = (moved(e.state[slot].ravel(), row) if slot in e.state
+                                else starts(e)[slot])
             e.state = {slot: e.part(row) for slot, row in zip(slots, self.state)}
             if joined is None:
                 e.target._array = e.part(self.p)

@@ -115,17 +115,15 @@ class Run:
         (versions,) = known.values()
         return versions
 
-    def gradient_of(self, e: Entry) -> Array:
-        """The part of the gradient that belongs to one parameter."""
+    def part(self, vector: Array, e: Entry) -> Array:
+        """The part of a vector of the run that belongs to one parameter."""
         start = e.place.start - self.place.start
-        return self.gradient[start : start + e.size]
+        return vector[start : start + e.size]
 
     def rate_of(self, e: Entry, index: int | tuple[int, ...]) -> float:
         """The rate of the last step for an entry of a parameter."""
-        if self.rates is None:
-            return self.rate
-        start = e.place.start - self.place.start
-        return self.rate * float(self.rates[start : start + e.size].reshape(e.shape)[index])
+        rates = 1.0 if self.rates is None else self.part(self.rates, e).reshape(e.shape)[index]
+        return self.rate * float(rates)
 
     def read(self, g: Array) -> None:
         """Take the gradient of a large parameter: where it is, or copied if that will not do."""
@@ -164,11 +162,11 @@ class Run:
 
     def call_rule(self) -> None:
         """Call the rule as it is, on copies of each parameter's arrays, which are written later."""
-        self.calls = []
+        self.calls.clear()
         for e in self.entries:
             kept = [e.part(self.pack.p), *[e.state[slot] for slot in self.slots]]
             p, *state = [array.copy() for array in kept]
-            g = self.gradient_of(e).reshape(e.shape).copy()
+            g = self.part(self.gradient, e).reshape(e.shape).copy()
             returned = self.rule._update(p, g, *state, lr=self.rate, t=self.t)
             for into, value in zip(kept, map(values_of, results(self.rule, returned))):
                 if np.shape(value) != e.shape:
@@ -222,7 +220,9 @@ class Plan:
         self._steps: int = self._before.item(-1)
         self._done = array("q", [0])           # machine code counts on too
         self._scatter: list[partial[object]] = []
-        self._assemble()
+        self._lists = [*(run.calls for run in self.runs), self._scatter]
+        changes = self.large or self._by_hand or not optimizer._bound
+        self._calls: list[partial[object] | None] = [] if changes else [*chain(*self._lists), None]
 
     @property
     def counts(self) -> Array:
@@ -235,16 +235,6 @@ class Plan:
     def t(self) -> int:
         """Steps so far."""
         return self._steps + self._done[0]
-
-    @property
-    def done(self) -> int:
-        """Steps by this plan."""
-        return self._done[0]
-
-    def _assemble(self) -> None:
-        """Put the calls of all runs in one list, which ends with the count."""
-        self._calls: list[partial[object] | None] = [
-            *chain(*[run.calls for run in self.runs]), *self._scatter, None]
 
     # ---- gradients -------------------------------------------------------------------------------
 
@@ -269,8 +259,6 @@ class Plan:
             if tensor._array is not values or getattr(g, "shape", None) != values.shape:
                 return False
             run.read(g)
-        if self.large:
-            self._assemble()
         for tensor, given in self.resting:
             if (tensor._gradient is not None) is not given:
                 return False
@@ -287,17 +275,12 @@ class Plan:
         """Keep no gradient that was read where it is."""
         for _, _, run in self.large:
             run.release()
-        self._assemble()
 
     def not_finite(self) -> str | None:
         """Name of the first parameter whose gradient holds nan or inf."""
-        for run in self.runs:
-            if math.isfinite(_squares(run.gradient)):
-                continue
-            for e in run.entries:              # a sum of squares may overflow: look closer
-                if not math.isfinite(_largest(run.gradient_of(e))):
-                    return e.name
-        return None
+        suspects = [run for run in self.runs if not math.isfinite(_squares(run.gradient))]
+        return next((e.name for run in suspects for e in run.entries    # squares may overflow
+                     if not math.isfinite(_largest(run.part(run.gradient, e)))), None)
 
     def clip(self, value: float | None, each: float | None, total: float | None) -> None:
         """Limit entries, then the norm of each gradient, then the norm of all together."""
@@ -308,7 +291,7 @@ class Plan:
         if each is not None:
             for run in self.runs:
                 for e in run.entries:
-                    _shrink([run.gradient_of(e)], each)
+                    _shrink([run.part(run.gradient, e)], each)
         if total is not None:
             _shrink(parts, total)
 
@@ -318,8 +301,7 @@ class Plan:
         """Copy the values of the caller's arrays in, and have the new ones copied out."""
         for e in self.active:
             e.value[...] = arrays[e.name]
-        self._scatter = [partial(arrays[e.name].__setitem__, ..., e.value) for e in self.active]
-        self._assemble()
+        self._scatter[:] = [partial(arrays[e.name].__setitem__, ..., e.value) for e in self.active]
 
     def prepare(self) -> bool:
         """Compute the numbers of the step; False if another plan is needed for them."""
@@ -333,8 +315,6 @@ class Plan:
         """Call the rules that are no in-place calls; nothing is written yet."""
         for run in self._by_hand:
             run.call_rule()
-        if self._by_hand:
-            self._assemble()
 
     def commit(self) -> None:
         """Write the new values, with the count last.
@@ -343,9 +323,10 @@ class Plan:
         of them, so that no Ctrl-C, nor any number of them, comes between two calls.
         """
         done = self._done[0]
-        self._calls[-1] = partial(self._done.__setitem__, 0, done + 1)
+        calls = self._calls or [*chain(*self._lists), None]
+        calls[-1] = partial(self._done.__setitem__, 0, done + 1)
         try:
-            _consume(map(_call, self._calls))
+            _consume(map(_call, calls))
         except BaseException:
             if self.remembers and self._done[0] == done:   # else all has been written
                 self._undo()

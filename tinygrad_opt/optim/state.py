@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypedDict, cast
 import numpy as np
 
 from tinygrad_opt.errors import CheckpointError
+from tinygrad_opt.kernels import asarray
 from tinygrad_opt.optim.options import Overrides, read_only
 from tinygrad_opt.optim.packing import Entry
 from tinygrad_opt.tensor import Tensor, values_of
@@ -127,7 +128,7 @@ def _write(optimizer: Optimizer, state: State, settings: Mapping[str, object],
     rules = optimizer._rules(optimizer.overrides, names)
     for name, e in optimizer._entries.items():
         kept = records[name]["state"]
-        e.state = {slot: np.array(kept[slot]) for slot in rules[name].accumulators()}
+        e.state = {slot: asarray(kept[slot]).copy() for slot in rules[name].accumulators()}
     if is_bound:
         optimizer._pack(rules)
 
@@ -223,8 +224,8 @@ def _misfit(name: str, record: Record, e: Entry | None, rule: Optimizer) -> Iter
         row = record["state"].get(slot)
         if row is None:
             yield f"{name!r} has no {slot!r}"
-        elif np.shape(row) != shape or np.asarray(row).dtype != dtype:
-            yield f"{slot!r} of {name!r} is {np.asarray(row).dtype} {np.shape(row)}"
+        elif np.shape(row) != shape or asarray(row).dtype != dtype:
+            yield f"{slot!r} of {name!r} is {asarray(row).dtype} {np.shape(row)}"
 
 
 def _is_count(x: object) -> bool:

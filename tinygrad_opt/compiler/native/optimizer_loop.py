@@ -71,7 +71,7 @@ class OptimizerStep:
             update = self.gather_and_update
         for run, given in self.moving:
             if given is None:
-                if not run.prepare(plan.t, plan.done):
+                if not run.prepare(plan.t, plan._done[0]):
                     return False
             else:
                 given[1] = run.rate = run.rule._rate(plan.t)
@@ -82,7 +82,7 @@ class OptimizerStep:
         if update() >= 0:                                  # the rule takes another branch now
             return False
         for run in plan.runs:
-            run.t = run.count + plan.done                  # `explain` tells of the last step
+            run.t = run.count + plan._done[0]                  # `explain` tells of the last step
         optimizer.__dict__["_last"] = plan
         return True
 
