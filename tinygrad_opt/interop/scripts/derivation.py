@@ -33,6 +33,7 @@ from tinygrad_opt.interop.scripts.code import (
     text_of,
     tree_of,
 )
+from tinygrad_opt.interop.scripts.script_parts import Names
 from tinygrad_opt.ops import Op
 from tinygrad_opt.symbols import Symbol, Untraceable
 from tinygrad_opt.tensor import Tensor, values_of
@@ -135,26 +136,12 @@ class Formulas:
 
     # ---- names -----------------------------------------------------------------------------------
 
-    @staticmethod
-    def stem(t: Tensor) -> str:
-        """What the result of an operation is called, but for a number."""
-        return _STEMS.get(t.op.name, "a") if t.op is not None else "a"
-
-    def name(self, steps: Iterable[Tensor], taken: set[str]) -> None:
+    def name(self, steps: Iterable[Tensor], taken: Names) -> None:
         """Give each its name: z and h, or z1, h1, z2, h2 where there are several."""
-        steps = [t for t in steps if id(t) not in self.names]
-        counts = Counter(map(self.stem, steps))
-        numbers: Counter[str] = Counter()
-        for t in steps:
-            stem = self.stem(t)
-            while True:
-                numbers[stem] += 1
-                name = f"{stem}{numbers[stem]}" if counts[stem] > 1 else (
-                    stem if numbers[stem] == 1 else f"{stem}{numbers[stem]}")
-                if name not in taken:
-                    break
-            taken.add(name)
-            self.names[id(t)] = name
+        stems = {id(t): _STEMS.get(t.op.name, "a") if t.op is not None else "a"
+                 for t in steps if id(t) not in self.names}
+        counts = Counter(stems.values())
+        self.names.update((i, taken.new(stem, counts[stem] > 1)) for i, stem in stems.items())
 
     # ---- lines -----------------------------------------------------------------------------------
 

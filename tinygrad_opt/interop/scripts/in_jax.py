@@ -45,12 +45,12 @@ def jax_script(found: Recording, opt: Optimizer) -> Sections:
     formulas = Formulas("jnp", len(found.x))
     program = Program(found, opt, formulas, 'parameters["{}"]')
     program.random = "jax.random.bernoulli(jax.random.fold_in(key, {number}), {share}, {shape})"
-    names = Names({*program.names.values(), "t"})
+    names = Names([*program.names.values(), "t"])
     for step in found.steps:
         if isinstance(step, Called) and id(step.results[0]) not in program.names:
             stem = "pooled" if isinstance(step.layer, nn.MaxPool2d) else "convolved"
             program.names[id(step.results[0])] = names.new(stem)
-    formulas.name(found.operations, names.taken)
+    formulas.name(found.operations, names)
 
     def line(step: Step) -> list[str]:
         if isinstance(step, Tensor):

@@ -9,7 +9,7 @@ from tinygrad_opt import nn
 from tinygrad_opt.interop.scripts.calls import Recording, Step
 from tinygrad_opt.interop.scripts.code import literal
 from tinygrad_opt.interop.scripts.derivation import Formulas
-from tinygrad_opt.interop.scripts.script_parts import Sections, listed
+from tinygrad_opt.interop.scripts.script_parts import Names, Sections, listed
 from tinygrad_opt.interop.scripts.updates import learning_rate, update_of
 from tinygrad_opt.nn.module import Module
 from tinygrad_opt.optim import Optimizer
@@ -196,7 +196,7 @@ def numpy_script(found: Recording, opt: Optimizer) -> Sections:
     """What stands in the script."""
     program = Program(found, opt, Formulas("np", len(found.x)))
     program.random = "rng.random({shape}) < {share}"
-    program.formulas.name(found.operations, {*program.names.values(), *_TAKEN})
+    program.formulas.name(found.operations, Names([*program.names.values(), *_TAKEN]))
     forward, backward = program.by_module(found.operations, program.compute), _Backward(program)
     names = [*program.paths]
     comma = "," * (len(names) == 1)

@@ -97,7 +97,7 @@ class _Model:
             raise Unsaid(f"a model that gives a {kind}: forward must return one Tensor")
         self.text = self._chain(body) or self._class(body)
         self._own_parameters(tail, None)
-        taken = Names({*self.names.values()})
+        taken = Names(self.names.values())
         self.loss: list[str] = []
         for step in tail:
             if isinstance(step, Called):
@@ -137,7 +137,7 @@ class _Model:
                 called[id(step.layer)] = name
                 layers[name] = self._made(step, name)
         self._own_parameters(steps, layers)
-        taken, lines = Names({*self.names.values()}), []
+        taken, lines = Names(self.names.values()), []
         for step in steps:
             if isinstance(step, Called):
                 given = ", ".join(self.formulas.whole(self.formulas.word(i)) for i in step.inputs)

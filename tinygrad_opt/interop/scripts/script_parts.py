@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -131,15 +132,13 @@ def _written(x: Array) -> str:
 
 
 class Names:
-    """New names, with a number behind them from the second on."""
+    """New names, with a number behind them from the second on, or all of them."""
 
-    def __init__(self, taken: set[str]) -> None:
+    def __init__(self, taken: Iterable[str]) -> None:
         self.taken = set(taken)
 
-    def new(self, stem: str) -> str:
-        name, number = stem, 1
-        while name in self.taken:
-            number += 1
-            name = f"{stem}{number}"
+    def new(self, stem: str, numbered: bool = False) -> str:
+        names = (f"{stem}{n}" if n > 1 or numbered else stem for n in itertools.count(1))
+        name = next(name for name in names if name not in self.taken)
         self.taken.add(name)
         return name
