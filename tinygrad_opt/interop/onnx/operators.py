@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from tinygrad_opt import nn, ops
+from tinygrad_opt.compiler.native.lowering import PLAIN
 from tinygrad_opt.interop.onnx.nodes import Extent, Nodes, Step
 from tinygrad_opt.ops import Op
 from tinygrad_opt.tensor import Tensor, values_of
@@ -294,11 +295,7 @@ WORDS: dict[object, Word] = {
 # ---- rows that come to others --------------------------------------------------------------------
 
 
-def _var(x: Array, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Array:
-    centred = x - np.mean(x, axis=axis, keepdims=True)
-    mean = np.mean(centred * centred, axis=axis, keepdims=keepdims)
-    entries = x.size // max(mean.size, 1)
-    return mean * (entries / (entries - ddof)) if ddof else mean
+_var = cast("Callable[..., Array]", PLAIN[np.var])
 
 
 def _standardize(x: Array, axis: Axis, eps: float) -> Array:

@@ -220,24 +220,28 @@ class Writer:
         return f"{first}.{name}({', '.join(map(str, numbers))})"
 
     def constant(self, x: object) -> Code:
-        if isinstance(x, tuple) and all(type(n) is int for n in x) and x in self.shapes:
-            return self.shapes[x], ATOM
-        if isinstance(x, slice) or (isinstance(x, tuple) and any(
-                isinstance(part, slice) or part is Ellipsis for part in x)):
-            return f"np.s_[{self.index(x)}]", ATOM
-        if isinstance(x, list | tuple):
-            inner = ", ".join(self.operand(v) for v in x)
-            if isinstance(x, list):
-                return f"[{inner}]", ATOM
-            return f"({inner},)" if len(x) == 1 else f"({inner})", ATOM
         if isinstance(x, np.ndarray):
             return self.array(x)
+        if isinstance(x, slice | list | tuple):
+            return self.sequence(x), ATOM
         if isinstance(x, np.dtype) or x in (np.float32, np.float64):
             return f"{self.library}.{np.dtype(x).name}", ATOM
         if not isinstance(x, bool | int | float | np.generic | str | None):
             raise Unsaid(f"a {type(x).__name__}")
         text = literal(x)
         return text, SIGN if text.startswith("-") else ATOM
+
+    def sequence(self, x: slice | list[Any] | tuple[Any, ...]) -> str:
+        """A shape, an index or a list."""
+        if isinstance(x, tuple) and all(type(n) is int for n in x) and x in self.shapes:
+            return self.shapes[x]
+        parts = [x] if isinstance(x, slice) else x
+        if any(isinstance(part, slice) or part is Ellipsis for part in parts):
+            return f"np.s_[{self.index(x)}]"
+        inner = ", ".join(map(self.operand, parts))
+        if isinstance(x, list):
+            return f"[{inner}]"
+        return f"({inner},)" if len(parts) == 1 else f"({inner})"
 
     def index(self, x: object) -> str:
         """An index as it is typed between brackets."""
