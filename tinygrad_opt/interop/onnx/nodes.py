@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -116,6 +116,11 @@ class Nodes:
             if renamed.get(result) != name:                # an input, a constant, a result again
                 self.nodes.append(helper.make_node(
                     "Identity", [renamed.get(result, result)], [name]))
+        self._keep(names)
+        return names
+
+    def _keep(self, names: Iterable[str]) -> None:
+        """Only the nodes and constants that these results need."""
         wanted, kept = set(names), []
         for node in reversed(self.nodes):
             if wanted.intersection(node.output):
@@ -123,7 +128,6 @@ class Nodes:
                 kept.append(node)
         self.nodes = kept[::-1]
         self.initializers = {k: v for k, v in self.initializers.items() if k in wanted}
-        return names
 
     def _extent(self, extent: Extent) -> str:
         """A vector of one number that follows the batch."""

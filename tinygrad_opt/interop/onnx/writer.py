@@ -406,25 +406,28 @@ def _name_of(function: object) -> str:
 
 def _merged(one: object, other: object, n: int) -> Any:
     """What was the same for n samples and n + 1, or how it follows their number."""
-    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
-        if one is other or np.array_equal(one, other, equal_nan=one.dtype.kind == "f"):
-            return one
-        if one.shape == (n, *other.shape[1:]) and len(other) == n + 1 and (other == one[:1]).all():
-            return Repeated(one[:1])
-    elif type(one) is type(other):
-        plain = isinstance(one, _Ref) or not isinstance(one, list | tuple | dict | slice)
-        if one is other or (plain and one == other):
-            return one
-        match one, other:
-            case int(), int():
-                return Extent(other - one, one - (other - one) * n)
-            case dict(), dict():
-                return {key: _merged(x, other[key], n) for key, x in one.items()}
-            case slice(), slice():
-                return slice(*(_merged(x, y, n) for x, y in zip(
-                    (one.start, one.stop, one.step), (other.start, other.stop, other.step))))
-            case (list() | tuple(), list() | tuple()) if len(one) == len(other):
+    match one, other:
+        case np.ndarray(), np.ndarray():
+            if one is other or np.array_equal(one, other, equal_nan=one.dtype.kind == "f"):
+                return one
+            rows = one.shape == (n, *other.shape[1:]) and len(other) == n + 1
+            if rows and (other == one[:1]).all():
+                return Repeated(one[:1])
+        case dict(), dict():
+            return {key: _merged(x, other[key], n) for key, x in one.items()}
+        case slice(), slice():
+            return slice(*(_merged(getattr(one, end), getattr(other, end), n)
+                           for end in ("start", "stop", "step")))
+        case _Ref(), _Ref():
+            if one == other:
+                return one
+        case (list() | tuple(), list() | tuple()):
+            if type(one) is type(other) and len(one) == len(other):
                 return type(one)(_merged(x, y, n) for x, y in zip(one, other))
+        case _ if type(one) is type(other) and one == other:
+            return one
+        case (int(), int()) if not isinstance(one, bool):
+            return Extent(other - one, one - (other - one) * n)
     raise ValueError("it takes numbers that follow the size of the batch, or its values")
 
 
