@@ -356,3 +356,8 @@ class _Untyped(ast.NodeTransformer):
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
         return None if node.value is None else ast.Assign([node.target], self.visit(node.value))
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        if isinstance(node.func, ast.Subscript):           # list[Array]()
+            node.func = node.func.value
+        return self.generic_visit(node)
