@@ -20,15 +20,7 @@ from tinygrad_opt.cli.kinds import (
     optimizer,
     point,
 )
-from tinygrad_opt.cli.outputs import (
-    MOVING,
-    NUMBERS,
-    STILL,
-    Counter,
-    Look,
-    kind_of,
-    save_film,
-)
+from tinygrad_opt.cli.outputs import MOVING, NUMBERS, STILL, Counter, Look, kind_of, save_film
 
 if TYPE_CHECKING:
     from tinygrad_opt.optim import Optimizer

@@ -10,15 +10,7 @@ from tinygrad_opt import nn
 from tinygrad_opt.cli.command import Argument, command
 from tinygrad_opt.cli.kinds import Page, Text, Theme, TwoOrMore, files, positive
 from tinygrad_opt.cli.learning import Learning, exit_code
-from tinygrad_opt.cli.outputs import (
-    MOVING,
-    NUMBERS,
-    STILL,
-    Counter,
-    Look,
-    kind_of,
-    save_film,
-)
+from tinygrad_opt.cli.outputs import MOVING, NUMBERS, STILL, Counter, Look, kind_of, save_film
 
 __all__ = ["animate", "landscape", "report"]
 
