@@ -150,15 +150,13 @@ def draw(
     if len(made) > LARGEST:
         if max_nodes is None:
             _refuse_the_endless(len(made))
-        return GraphView(census(made, visible(name or what.name or "the result")), theme=theme,
-                         engine=engine)
-    graph = trace(what, detail=detail, style=style, names=names, name=name, direction=direction,
-                  whole=style == "merged")
-    if grads:
-        graph = with_flow(graph, flow(what))
-    if style == "merged":
-        graph = composed(graph)
-    graph = readable(graph, max_nodes, depth)
+        graph = census(made, visible(name or what.name or "the result"))
+    else:
+        graph = trace(what, detail=detail, style=style, names=names, name=name,
+                      direction=direction, whole=style == "merged")
+        graph = with_flow(graph, flow(what)) if grads else graph
+        graph = composed(graph) if style == "merged" else graph
+        graph = readable(graph, max_nodes, depth)
     return GraphView(graph, theme=theme, engine=engine)
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Collection, Hashable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from graphlib import CycleError, TopologicalSorter
 from typing import TypeAlias, TypeVar
 
 from tinygrad_opt.tensor import Tensor, values_of
@@ -208,18 +210,15 @@ def topological(nodes: Iterable[T], arrows: Iterable[tuple[T, T]]) -> list[T]:
 
     What lies on a cycle, or behind one, is left out.
     """
-    after: dict[T, list[T]] = {n: [] for n in nodes}
-    waiting = dict.fromkeys(after, 0)
+    sorter = TopologicalSorter({node: () for node in nodes})
     for tail, head in arrows:
-        if tail in after and head in after:
-            after[tail].append(head)
-            waiting[head] += 1
-    order = [n for n, count in waiting.items() if not count]
-    for n in order:                                        # grows while it is read
-        for head in after[n]:
-            waiting[head] -= 1
-            if not waiting[head]:
-                order.append(head)
+        sorter.add(head, tail)
+    with suppress(CycleError):                             # it goes on as far as it can
+        sorter.prepare()
+    order: list[T] = []
+    while ready := sorter.get_ready():
+        order += ready
+        sorter.done(*ready)
     return order
 
 

@@ -275,6 +275,7 @@ def _tangled(graph: Graph, use: dict[str, str]) -> set[str]:
     """The uses that lie on a cycle, or between two, when each is taken for one box."""
     block = {id: use.get(id, id) for id in graph.nodes}
     arrows = {(block[e.tail], block[e.head]) for e in graph.edges if block[e.tail] != block[e.head]}
-    blocks, backwards = set(block.values()), {(head, tail) for tail, head in arrows}
+    blocks = set(block.values())
     blocks -= set(topological(blocks, arrows))
+    backwards = [(head, tail) for tail, head in arrows if {tail, head} <= blocks]
     return (blocks - set(topological(blocks, backwards))) & set(use.values())
