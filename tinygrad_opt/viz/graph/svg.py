@@ -268,19 +268,18 @@ def _tip(id: str, kind: str, color: str) -> str:
 
 def _near_the_tip(path: list[Point], distance: float) -> Point:
     """The point of a path that is so far from its end."""
-    points = [path[-1]]
-    for k in range(len(path) - 4, -1, -3):
-        a, b, c, d = path[k : k + 4]
-        for t in (0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125, 0.0):
-            w = ((1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t * t * (1 - t), t**3)
-            points.append((sum(f * p[0] for f, p in zip(w, (a, b, c, d))),
-                           sum(f * p[1] for f, p in zip(w, (a, b, c, d)))))
-            step = math.dist(points[-1], points[-2])
+    points = [complex(*point) for point in reversed(path)]
+    here = points[0]
+    for k in range(0, len(points) - 1, 3):
+        a, b, c, d = points[k : k + 4]
+        for t in (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0):
+            there = ((1 - t)**3 * a + 3 * t * (1 - t)**2 * b + 3 * t**2 * (1 - t) * c + t**3 * d)
+            step = abs(there - here)
             if step >= distance > 0:
-                (x, y), (x0, y0) = points[-1], points[-2]
-                return x0 + (x - x0) * distance / step, y0 + (y - y0) * distance / step
-            distance -= step
-    return points[-1]
+                here += (there - here) * distance / step
+                return here.real, here.imag
+            here, distance = there, distance - step
+    return here.real, here.imag
 
 
 def _place(box: Box) -> str:
@@ -290,16 +289,15 @@ def _place(box: Box) -> str:
 
 def beside(path: list[Point]) -> list[Point]:
     """The way back: the path a little to its right, from its end to its start."""
-    moved: list[Point] = []
-    for k in range(0, len(path) - 1, 3):
-        a, b, c, d = path[k : k + 4]
-        start, end = _aside(a, b if b != a else c if c != a else d), _aside(c if c != d else a, d)
-        shifted = [(a, start), (b, start), (c, end), (d, end)]
-        moved += [(x + dx, y + dy) for (x, y), (dx, dy) in shifted[bool(moved):]]
-    return moved[::-1]
+    points = [complex(*point) for point in path]
+    moved: list[complex] = []
+    for k in range(0, len(points) - 1, 3):
+        a, b, c, d = points[k : k + 4]
+        start, end = _right_of(b - a or c - a or d - a), _right_of(d - c or d - a)
+        moved += [a + start, b + start, c + end, d + end][bool(moved):]
+    return [(point.real, point.imag) for point in reversed(moved)]
 
 
-def _aside(a: Point, b: Point) -> Point:
-    """A step to the right of the way from a to b."""
-    length = math.dist(a, b) or 1.0
-    return BESIDE * (a[1] - b[1]) / length, BESIDE * (b[0] - a[0]) / length
+def _right_of(way: complex) -> complex:
+    """A step to the right of a way, which is a turn by 1j where y runs down."""
+    return BESIDE * 1j * way / (abs(way) or 1.0)
