@@ -11,6 +11,7 @@ from typing import ClassVar, NamedTuple, TypeVar, cast
 
 import numpy as np
 
+from tinygrad_opt.data.arguments import whole
 from tinygrad_opt.errors import nearest
 from tinygrad_opt.hints import LIBRARIES, hint
 from tinygrad_opt.typing import Rate, dataclass_transform
@@ -108,15 +109,6 @@ def flag(name: str, value: object) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be True or False, got {value!r}")
     return bool(value)
-
-
-def whole(name: str, value: object, least: int = 1) -> int:
-    """Check for a whole number."""
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name} must be a whole number, got {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")
-    return int(value)
 
 
 def choice(*allowed: Kept) -> Callable[[str, object], Kept]:
