@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Formula", "explanation"]
 
+Lines: TypeAlias = list[tuple[str, Symbol]]                # what is assigned, and what to
 _MEANINGS = {"p": "before the step", "g": "the gradient, clipped if asked for",
              "lr": "the rate of this step", "t": "the step count of this parameter"}
 
@@ -60,7 +62,7 @@ class Formula:
 
 def _lines(
     rule: Optimizer, lr: float, t: int, values: dict[str, Array]
-) -> list[tuple[str, Symbol]]:
+) -> Lines:
     """The assignments of a rule on vectors of one entry."""
     trace = Trace(keep_frames=True)
     try:
@@ -83,29 +85,35 @@ def explanation(optimizer: Optimizer, name: str, index: int | tuple[int, ...]) -
         slot: row for slot, row in zip(run.pack.slots, state) if slot in run.slots}
     values = {n: np.array([brought(e.part(v)[index])], np.float64) for n, v in vectors.items()}
     lines = _lines(run.rule, run.rate_of(e, index), run.t, values)
-    given = [s for s in inside([x for _, x in lines]) if s.function is None]
-    order = [*optimizer.options, "t", *values]
-    given.sort(key=lambda s: order.index(s.name or ""))
-    now = float(e.target._array[index])
-    out = [f"{type(optimizer).__name__}, update {run.t} of {label}", "", "with"]
-    out += [f"  {text(s)} = {number(_entry(s))}"
-            + (f"   ({_MEANINGS[s.name]})" if s.name in _MEANINGS else "") for s in given]
-    last = max(i for i, (target, _) in enumerate(lines) if target == "p")
-    for i, (target, x) in enumerate(lines):
-        end = _exact(now, e.dtype) if i == last else number(_entry(x))
-        room = " " * len(letter(target))
-        out += ["", f"  {letter(target)} ← {text(x)}",
-                f"  {room} = {text(x, numbers=True)}", f"  {room} = {end}"]
-    if last < len(lines) - 1:                  # what stands below it reads the values from before
-        out += ["", f"  p = {_exact(now, e.dtype)}"]
-    result = _entry(lines[last][1])
+    now, result = float(e.target._array[index]), _entry(dict(lines)["p"])
     rounding = 1e3 * float(np.finfo(e.dtype).eps) * max(abs(values["p"].item()), abs(result))
     if abs(result - now) > rounding:
         raise GraphError(
             f"{label} has been changed since the last step, which left it at"
             f" {number(result)}: it is {_exact(now, e.dtype)} now"
         )
-    return "\n".join(out)
+    order = [*optimizer.options, "t", *values]
+    return "\n".join([f"{type(optimizer).__name__}, update {run.t} of {label}", "", "with",
+                      *_numbers(lines, order), *_computed(lines, _exact(now, e.dtype))])
+
+
+def _numbers(lines: Lines, order: list[str]) -> Iterator[str]:
+    """The numbers that the lines begin with."""
+    given = [s for s in inside([x for _, x in lines]) if s.function is None]
+    for s in sorted(given, key=lambda s: order.index(s.name or "")):
+        meaning = f"   ({_MEANINGS[s.name]})" if s.name in _MEANINGS else ""
+        yield f"  {text(s)} = {number(_entry(s))}{meaning}"
+
+
+def _computed(lines: Lines, new: str) -> Iterator[str]:
+    """Each line, with the numbers put in, and what it comes to: the last of p is what p holds."""
+    end = dict(lines)["p"]
+    for target, x in lines:
+        room = " " * len(letter(target))
+        yield from ("", f"  {letter(target)} ← {text(x)}", f"  {room} = {text(x, numbers=True)}",
+                    f"  {room} = {new if x is end else number(_entry(x))}")
+    if lines[-1][1] is not end:                # what stands below it reads the values from before
+        yield from ("", f"  p = {new}")
 
 
 def _last(optimizer: Optimizer, e: Entry) -> tuple[Run, tuple[Array, Array]]:

@@ -153,27 +153,30 @@ def bound(who: str, params: object) -> dict[str, Entry]:
         )
     if not params:
         raise ValueError(f"{who} got no parameters: the dict is empty")
-    entries: dict[str, Entry] = {}
-    seen = set()
+    names: dict[Tensor, str] = {}
     for name, tensor in params.items():
-        if not isinstance(name, str) or type(tensor) is not Tensor:
-            raise TypeError(
-                f"{who} needs a dict name -> Tensor, got {type(tensor).__name__} under {name!r}"
-            )
-        if tensor.op is not None or tensor.dtype.kind != "f":
-            what = f"of {tensor.dtype}" if tensor.op is None else "computed from others"
-            raise TypeError(f"{who} updates leaves of floats, but {name!r} is {what}")
-        if not tensor.requires_grad and tensor.name is None:     # frozen parameters have names
-            raise TypeError(
-                f"{who} would never update {name!r}, which requires no grad: make it by"
-                " Tensor(..., requires_grad=True), or leave it out. A parameter that is frozen for"
-                " a time has a name: Tensor(..., name=...), or as a part of a Module"
-            )
-        if tensor not in seen:
-            seen.add(tensor)
-            entries[name] = Entry(name, tensor, len(entries))
+        _check_leaf(who, name, tensor)
+        names.setdefault(tensor, name)
+    entries = {name: Entry(name, tensor, i) for i, (tensor, name) in enumerate(names.items())}
     _apart([(name, e.target._array) for name, e in entries.items()])
     return entries
+
+
+def _check_leaf(who: str, name: object, tensor: object) -> None:
+    """Refuse what could not be updated, or never would be."""
+    if not isinstance(name, str) or type(tensor) is not Tensor:
+        raise TypeError(
+            f"{who} needs a dict name -> Tensor, got {type(tensor).__name__} under {name!r}"
+        )
+    if tensor.op is not None or tensor.dtype.kind != "f":
+        what = f"of {tensor.dtype}" if tensor.op is None else "computed from others"
+        raise TypeError(f"{who} updates leaves of floats, but {name!r} is {what}")
+    if not tensor.requires_grad and tensor.name is None:         # frozen parameters have names
+        raise TypeError(
+            f"{who} would never update {name!r}, which requires no grad: make it by"
+            " Tensor(..., requires_grad=True), or leave it out. A parameter that is frozen for"
+            " a time has a name: Tensor(..., name=...), or as a part of a Module"
+        )
 
 
 def updatable(
