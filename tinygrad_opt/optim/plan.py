@@ -176,6 +176,21 @@ class Run:
                     partial(into.__setitem__, ..., asarray(value, into.dtype)))
 
 
+def _runs(optimizer: Optimizer, rules: Mapping[str, Optimizer], large: float) -> list[Run]:
+    """Those of the parameters that have rules, of which some are so large that they stand alone."""
+    counts = optimizer._counts
+
+    def together(e: Entry) -> tuple[object, ...] | None:
+        """What is the same for all of a run."""
+        return None if e.name not in rules else (
+            rules[e.name], counts[e.index], e.index if e.size >= large else -1)
+
+    groups = ((pack, [*group]) for pack in optimizer._packs
+              for same, group in groupby(pack.entries, together) if same)
+    return [Run(group, pack, rules[group[0].name], counts, optimizer._versions,
+                group[0].size >= large) for pack, group in groups]
+
+
 class Plan:
     """What a step does, as long as parameters, options and the set of gradients stay the same.
 
@@ -199,17 +214,8 @@ class Plan:
         clips = optimizer.clip_value or optimizer.clip_norm_each or optimizer.clip_norm
         self.guarded = bool(clips) or optimizer.check_finite is not None
         self.remembers = optimizer._remembers or sum(p.size for p in self.packs) <= REMEMBER
-        large = math.inf if clips or optimizer._remembers else BLOCK
-
-        def together(e: Entry) -> tuple[object, ...] | None:
-            """What is the same for neighbours in a run: large parameters stand alone."""
-            return None if e.name not in rules else (
-                rules[e.name], self._before[e.index], e.index if e.size >= large else -1)
-
-        self.runs = [
-            Run(group, pack, rules[group[0].name], self._before, optimizer._versions,
-                group[0].size >= large)
-            for pack in self.packs for same, [*group] in groupby(pack.entries, together) if same]
+        self.runs = _runs(optimizer, rules,
+                          math.inf if clips or optimizer._remembers else BLOCK)
         pairs = [(e, run) for run in self.runs for e in run.entries]
         self.active = [e for e, _ in pairs]
         self.packed = [(e.target, e.value, e.part(r.pack.g)) for e, r in pairs if not r.large]
