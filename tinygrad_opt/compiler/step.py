@@ -101,21 +101,7 @@ class CompiledStep(Generic[P, R]):
     def _capture(self, key: Key, args: Iterable[object], kwargs: Mapping[str, object]) -> R:
         """Run the function as it is written, and keep the program that it made."""
         recorder = Recorder()
-        token = tracer.set(recorder)
-        try:
-            given = [_fed(x, name, recorder) for x, name in zip(args, self._names())]
-            named = {name: _fed(x, name, recorder) for name, x in kwargs.items()}
-            result = self.function(*given, **named)
-        except Exception:
-            if recorder.refusal is None:
-                raise
-        finally:
-            tracer.reset(token)
-        if recorder.refusal is not None:                   # which the function or NumPy has caught
-            raise recorder.refusal
-        program = recorder.program(result)
-        result = copied(program.result, recorder.arrays)   # type: ignore[assignment]
-        del given, named                                   # and all that the capture has made
+        program, result = self._recorded(recorder, args, kwargs)
         self.programs.pop(key, None)
         kept = recorder.release()
         stale = next((x for x, name, value in program.seen if getattr(x, name) != value), None)
@@ -135,8 +121,30 @@ class CompiledStep(Generic[P, R]):
                 " for the next one. Keep it outside of the model, as an array that is passed in and"
                 " returned; or do without the decorator."
             )
-        if kept:                                           # a first call may make what stays
-            return result
+        if not kept:                                       # a first call may make what stays
+            self._keep(key, program)
+        return result
+
+    def _recorded(self, recorder: Recorder, args: Iterable[object], kwargs: Mapping[str, object]
+                  ) -> tuple[Program, R]:
+        """The program of a call, and its result; nothing else that it has made is held."""
+        token = tracer.set(recorder)
+        try:
+            given = [_fed(x, name, recorder) for x, name in zip(args, self._names())]
+            named = {name: _fed(x, name, recorder) for name, x in kwargs.items()}
+            result = self.function(*given, **named)
+        except Exception:
+            if recorder.refusal is None:
+                raise
+        finally:
+            tracer.reset(token)
+        if recorder.refusal is not None:                   # which the function or NumPy has caught
+            raise recorder.refusal
+        program = recorder.program(result)
+        return program, copied(program.result, recorder.arrays)        # type: ignore[return-value]
+
+    def _keep(self, key: Key, program: Program) -> None:
+        """Make a program ready; of too many, forget the one used longest ago."""
         self.programs[key] = self._bound(program)
         self._captures += 1
         if len(self.programs) > KEPT:
@@ -146,9 +154,8 @@ class CompiledStep(Generic[P, R]):
                     f"{self.name} was captured for more than {KEPT} kinds of arguments: shapes,"
                     " dtypes or numbers change from call to call. Pass numbers as arrays, and"
                     " batches of one size (drop_last=True).",
-                    stacklevel=3,
+                    stacklevel=4,
                 )
-        return result
 
     def __reduce__(self) -> tuple[object, ...]:
         """A copy captures for itself: programs hold memory, and what they were captured from."""
