@@ -41,7 +41,6 @@ def _row(row: Op, function: Callable[..., object]) -> Callable[..., Tensor]:
     code = next(vjp for vjp in row.vjps if vjp is not None).__code__
     n_inputs = len(row.vjps)
     known = frozenset(code.co_varnames[2 + n_inputs : code.co_argcount])
-    takes_all = bool(code.co_flags & 0x08)                 # the rule ends in **attrs
 
     @functools.cache
     def signature() -> inspect.Signature:
@@ -55,9 +54,8 @@ def _row(row: Op, function: Callable[..., object]) -> Callable[..., Tensor]:
         given = signature().bind(*args, **kwargs).arguments
         inputs = [given.pop(name) for name in list(signature().parameters)[:n_inputs]]
         options = {k: v for k, v in given.items() if k in known or v is not None}
-        unknown = {k: v for k, v in options.items() if k not in known}
-        if unknown and (not takes_all or unknown.keys() & {"out", "dtype"}):
-            raise no_rule(row.kernel.__name__, unknown)
+        if not known.issuperset(options):
+            raise no_rule(row.kernel.__name__, [k for k in options if k not in known])
         return apply(row, *map(_constant, inputs), **{k: values_of(v) for k, v in options.items()})
 
     return call

@@ -174,7 +174,7 @@ sign         = op("sign", np.sign, vjps.zero)
 floor        = op("⌊x⌋", np.floor, vjps.zero)
 ceil         = op("⌈x⌉", np.ceil, vjps.zero)
 trunc        = op("trunc", np.trunc, vjps.zero)
-round        = op("round", np.round, vjps.zero)
+round        = op("round", np.round, lambda g, z, x, decimals=0: vjps.zero(g, z, x))
 
 # ---- exponentials and logarithms -----------------------------------------------------------------
 
