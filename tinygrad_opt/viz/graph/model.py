@@ -88,6 +88,11 @@ class Node:
         """The array or number that it shows, or else 0."""
         return 0 if self.source is None else values_of(self.source)
 
+    def alias(self, id: str, words: str) -> Node:
+        """A small box that names this one at another use."""
+        return replace(self, id=id, kind="alias", title=f"{words} ↗", tag="", rows=(), part=None,
+                       tip=f"{words}, shown elsewhere")
+
 
 @dataclass(frozen=True)
 class Back:

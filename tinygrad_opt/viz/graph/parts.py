@@ -10,7 +10,7 @@ import functools
 from collections.abc import Iterator
 from dataclasses import replace
 
-from tinygrad_opt.viz.graph.model import Cluster, Graph, Node
+from tinygrad_opt.viz.graph.model import Cluster, Graph
 from tinygrad_opt.viz.graph.repeats import each_once, signed, stretches
 from tinygrad_opt.viz.graph.simplify import SMALL_GRAPH, aliased, contracted, noted
 
@@ -84,8 +84,7 @@ def _parted(graph: Graph, arrows: bool = False) -> Graph:
             alias = f"{edge.tail}p{edge.head[1:]}"
             call = f"{node.tag} {node.title.split('(')[0]}"
             told = node.title if node.part is None else call
-            nodes[alias] = Node(alias, "alias", f"{told} ↗", tip=f"{told}, shown elsewhere",
-                                size=node.size)
+            nodes[alias] = node.alias(alias, told)
             inside[alias] = part
             edge = replace(edge, tail=alias)
         edges.append(edge)

@@ -97,10 +97,8 @@ def aliased(graph: Graph) -> Graph:
         far = len(graph.nodes) > SMALL_GRAPH and max(at) - min(at) > LONG_WAY
         if len(uses) > MANY_USES or far or (node.scope and node.kind == "parameter"):
             for k, edge in enumerate(sorted(uses, key=lambda e: rank[e.head])[1:], 1):
-                alias = f"{id}u{k}"
-                nodes[alias] = replace(node, id=alias, kind="alias", title=f"{node.title} ↗",
-                                       tag="", rows=(), tip=f"{node.title}, shown elsewhere")
-                moved[edge.id] = alias
+                moved[edge.id] = alias = f"{id}u{k}"
+                nodes[alias] = node.alias(alias, node.title)
     edges = [replace(e, tail=moved[e.id]) if e.id in moved else e for e in graph.edges]
     return replace(graph, nodes=nodes, edges=tuple(edges))
 
