@@ -18,7 +18,7 @@ from tinygrad_opt.tensor import Tensor, values_of
 from tinygrad_opt.typing import ArrayLike
 from tinygrad_opt.viz.graph.text import Number
 
-__all__ = ["Back", "Cluster", "Edge", "Graph", "Node", "Repeat", "Row", "arrows", "counted",
+__all__ = ["Back", "Cluster", "Edge", "Graph", "Node", "Row", "arrows", "counted",
            "merged", "topological"]
 
 T = TypeVar("T", bound=Hashable)
@@ -129,14 +129,6 @@ class Cluster:
 
 
 @dataclass(frozen=True)
-class Repeat:
-    """Boxes that stand for several such groups, one after another: ``×30``."""
-
-    label: str
-    members: frozenset[str]
-
-
-@dataclass(frozen=True)
 class Graph:
     """What is to be drawn: boxes in order of creation, arrows, frames, and remarks on it."""
 
@@ -148,7 +140,7 @@ class Graph:
     direction: str = "LR"
     end: str = "n0"
     parameters: tuple[int, int] = (0, 0)                   # how many, and their values in all
-    repeats: tuple[Repeat, ...] = ()
+    repeats: tuple[Cluster, ...] = ()                      # that stand for several each: ``×30``
 
     def inputs(self) -> dict[str, list[Edge]]:
         """Arrows into each box, in the order of the operands."""

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from tinygrad_opt.recording import tick
 from tinygrad_opt.tensor import Tensor
-from tinygrad_opt.viz.graph.model import Cluster, Graph, Node, Repeat, topological
+from tinygrad_opt.viz.graph.model import Cluster, Graph, Node, topological
 from tinygrad_opt.viz.graph.text import visible
 from tinygrad_opt.viz.graph.trace import DEEPEST
 
@@ -94,14 +94,12 @@ def framed(graph: Graph) -> Graph:
             frames.update(dict.fromkeys(boxes, new))
     nodes = {id: _within(node, frames[id]) if id in frames else node
              for id, node in graph.nodes.items()}
-    for k, repeat in enumerate(graph.repeats):
-        clusters = _around(graph, clusters, f"r{k}", repeat)
+    for repeat in graph.repeats:
+        clusters = _around(graph, clusters, repeat)
     return replace(graph, nodes=nodes, clusters=tuple(clusters))
 
 
-def _around(
-    graph: Graph, clusters: list[Cluster], id: str, repeat: Repeat
-) -> list[Cluster]:
+def _around(graph: Graph, clusters: list[Cluster], repeat: Cluster) -> list[Cluster]:
     """The frames, with one more around what is repeated; those that it would cut are left out."""
     members = repeat.members & graph.nodes.keys() | graph.leaves_of(repeat.members)
     same = [c for c in clusters if c.members == members]
@@ -109,7 +107,7 @@ def _around(
         return [replace(c, label=repeat.label) if c is same[0] else c for c in clusters]
     kept = [c for c in clusters if c.members < members or members < c.members
             or not c.members & members]
-    frames = [*kept, Cluster(id, repeat.label, frozenset(members))]
+    frames = [*kept, replace(repeat, members=frozenset(members))]
     frames.sort(key=lambda c: -len(c.members))
     return [replace(c, parent=next((outer.id for outer in reversed(frames)
                                     if c.members < outer.members), None)) for c in frames]

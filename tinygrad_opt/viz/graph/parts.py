@@ -101,10 +101,10 @@ def _frames(graph: Graph, inside: dict[str, int]) -> Iterator[Cluster]:
     for part in present if several else ():
         members = frozenset(id for id in graph.nodes if inside.get(id) == part)
         yield Cluster(f"c{part}", TITLES[part], members)
-    for k, repeat in enumerate(graph.repeats):
+    for repeat in graph.repeats:
         members = repeat.members & graph.nodes.keys() | graph.leaves_of(repeat.members)
         part = inside[next(iter(repeat.members))]
-        yield Cluster(f"r{k}", repeat.label, frozenset(members), f"c{part}" if several else None)
+        yield replace(repeat, members=frozenset(members), parent=f"c{part}" if several else None)
 
 
 def _closed(graph: Graph) -> Graph:

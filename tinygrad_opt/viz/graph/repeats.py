@@ -14,7 +14,7 @@ from itertools import accumulate
 import numpy as np
 
 from tinygrad_opt.tensor import Tensor
-from tinygrad_opt.viz.graph.model import Graph, Repeat, merged
+from tinygrad_opt.viz.graph.model import Cluster, Graph, merged
 from tinygrad_opt.viz.graph.trace import told_by_letters
 
 __all__ = ["each_once", "longest_loop", "longest_run", "signed", "stacked", "stretches"]
@@ -90,7 +90,7 @@ def _once(graph: Graph, layers: list[list[str]]) -> Graph:
     gone = shown.keys() | graph.leaves_of(shown, inputs=True)
     edges = merged(replace(e, tail=shown.get(e.tail, e.tail))
                    for e in graph.edges if e.head not in shown)
-    repeat = Repeat(_label(graph, layers), frozenset(layers[0]))
+    repeat = Cluster(f"r{len(graph.repeats)}", _label(graph, layers), frozenset(layers[0]))
     return replace(
         graph, nodes={id: n for id, n in graph.nodes.items() if id not in gone},
         edges=edges, end=shown.get(graph.end, graph.end),
