@@ -413,18 +413,16 @@ class _Ranks:
         gaps = [[(self.breadth[a] + self.breadth[b]) / 2
                  + (BOX_GAP if max(a, b) < len(self.names) else CHAIN_GAP)
                  for a, b in pairwise(layer)] for layer in self.layers]
-        for layer, gap in zip(self.layers, gaps):
+        ranks = list(zip(self.layers, gaps))
+        for layer, gap in ranks:
             for item, position in zip(layer, accumulate(gap, initial=-sum(gap) / 2)):
                 v[item] = position
         both = [a + b for a, b in zip(self.before, self.after)]
         for k, near in enumerate([self.before, self.after] * self.effort + [both, both]):
-            for layer, gap in list(zip(self.layers, gaps))[:: -1 if k % 2 else 1]:
-                weight = [sum(w for _, _, w in near[item]) for item in layer]
-                wish = [sum(w * (v[x] + shift) for x, shift, w in near[item]) / total if total
-                        else v[item] for item, total in zip(layer, weight)]
-                for item, new in zip(layer, nearest(wish, [w or 0.05 for w in weight], gap)):
+            for layer, gap in ranks[:: -1 if k % 2 else 1]:
+                for item, new in zip(layer, _pulled(layer, gap, near, v)):
                     v[item] = new
-        low = min((x - b / 2 for x, b in zip(v, self.breadth)), default=0.0)
+        low = min(x - b / 2 for x, b in zip(v, self.breadth))
         return [x - low for x in v]
 
     def _along(self, room: float) -> list[Point]:
@@ -470,6 +468,15 @@ class _Ranks:
             for place, k in enumerate(links):
                 v[k] += step * (place - (len(links) - 1) / 2)
         return v
+
+
+def _pulled(layer: list[int], gap: list[float], near: list[list[Near]], v: list[float]
+            ) -> list[float]:
+    """Where the items of a rank stand nearest to their neighbours."""
+    weight = [sum(w for _, _, w in near[item]) for item in layer]
+    wish = [sum(w * (v[x] + shift) for x, shift, w in near[item]) / total if total else v[item]
+            for item, total in zip(layer, weight)]
+    return nearest(wish, [total or 0.05 for total in weight], gap)
 
 
 def _line(a: Point, u: float) -> list[Point]:

@@ -113,19 +113,23 @@ class Words:
                    if v is not None and v is not False and not isinstance(v, np.ndarray)]
         given = [(s, x) for s, x, r in zip(self.symbols, self.z.inputs, self.op.vjps)
                  if x is not None and (r is not None or isinstance(values_of(x), np.ndarray))]
+        stacked = self.op in (ops.transpose, ops.dot) and any(
+            np.ndim(values_of(x)) not in (1, 2) for _, x in given)
+        if options or stacked or len(given) > 4:
+            return self._as_call([s for s, _ in given], options)
         op = self.op
         if op is ops.clip and len(given) == 2:             # one of its bounds is None
             op = ops.minimum if self.z.inputs[1] is None else ops.maximum
-        plainly = self.op not in (ops.transpose, ops.dot) or all(
-            np.ndim(values_of(x)) in (1, 2) for _, x in given)
-        if options or not plainly or len(given) > 4:
-            shown = [s for s, _ in given] if len(given) < 5 else [*(s for s, _ in given[:3]), "…"]
-            symbol = self.op.symbol if not re.search(r"\bx\b", self.op.symbol) else self.op.name
-            return f"{visible(symbol)}({', '.join([*shown, *map(visible, options)])})"
         trace = Trace()
         operands = tuple(trace.symbol(bare(_number(x) if values else s), values_of(x))
                          for s, x in given)
         return _opened(said(Symbol(self.z._array, trace, None, op, operands)))
+
+    def _as_call(self, names: list[str], options: list[str]) -> str:
+        """``Σ(x, axis=0)``, of many operands the first three."""
+        shown = names if len(names) < 5 else [*names[:3], "…"]
+        symbol = self.op.name if re.search(r"\bx\b", self.op.symbol) else self.op.symbol
+        return f"{visible(symbol)}({', '.join([*shown, *map(visible, options)])})"
 
     def meanings(self) -> str:
         """Which letter stands for what, where a name did not fit in."""
