@@ -1147,3 +1147,28 @@ def test_a_tensor_takes_no_attributes_of_ones_own(name):
         setattr(t, name, "nonsense")
     with pytest.raises(AttributeError):
         getattr(t, name)
+
+
+def test_leaves_that_are_handed_one_recorded_gradient_have_their_own():
+    x, y = Tensor([1.0, 2.0], requires_grad=True), Tensor([3.0, 4.0], requires_grad=True)
+    (x + y).backward([1.0, 1.0], create_graph=True)
+    assert type(x.grad) is type(y.grad) is Tensor
+    assert x.grad is not y.grad and not np.shares_memory(x.grad.data, y.grad.data)
+
+
+def test_a_result_that_is_changed_in_place_keeps_its_name_and_gradient():
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    y = x * 2
+    y.name = "y"
+    y.sum().backward()
+    y += 1
+    assert y.name == "y" and y.op.name == "add"
+    np.testing.assert_array_equal(y.grad, [1, 1])
+
+
+def test_a_conversion_to_another_float_dtype_is_not_undone():
+    x = Tensor(np.ones(2, np.float32), requires_grad=True)
+    z = x.astype(np.float64)
+    assert z.dtype == np.float64 and (z * 2.0).dtype == np.float64
+    z.sum().backward()
+    assert x.grad.dtype == np.float32
