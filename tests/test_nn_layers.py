@@ -430,27 +430,30 @@ def test_a_sequence_in_two_parts_is_the_sequence_in_one(kind):
         net(normal(4, 6, 3))
 
 
+@pytest.mark.parametrize("time", [5, 1])
+@pytest.mark.parametrize("given", [True, False])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
-def test_a_sequence_is_its_steps(kind, bias):
+def test_a_sequence_is_its_steps(kind, bias, given, time):
     net = kind(2, 3, bias, dtype=float, rng=0)
-    x = tg.Tensor(normal(4, 5, 2), requires_grad=True)
+    x = tg.Tensor(normal(4, time, 2), requires_grad=True)
     start = [tg.Tensor(normal(4, 3), requires_grad=True) for _ in range(2)]
+    state = (tuple(start) if kind is nn.LSTM else start[0]) if given else None
     weights = normal(7, 4, 3)
 
     def stepped(x, state):
-        outputs = []
+        state, outputs = net.first_state((4,), float) if state is None else state, []
         for t in range(x.shape[1]):
             state = net.step(x[:, t], state)
             outputs.append(first(state))
         return np.stack(outputs, axis=1), state
 
     def derivatives(run):
-        outputs, state = run(x, tuple(start) if kind is nn.LSTM else start[0])
-        ends = state if isinstance(state, tuple) else (state,)
+        outputs, after = run(x, state)
+        ends = after if isinstance(after, tuple) else (after,)
         total = sum((w * end).sum() for w, end in zip(weights[5:], ends))
-        total = total + sum((w * outputs[:, t]).sum() for t, w in enumerate(weights[:5]))
-        leaves = [x, *start[:len(ends)], *net.parameters().values()]
+        total = total + sum((w * outputs[:, t]).sum() for t, w in enumerate(weights[:time]))
+        leaves = [x, *start[:len(ends) * given], *net.parameters().values()]
         for leaf in leaves:
             leaf.grad = None
         total.backward(create_graph=True)
@@ -459,7 +462,7 @@ def test_a_sequence_is_its_steps(kind, bias):
             leaf.grad = None
         sum((g * g).sum() for g in slopes).backward()
         return [outputs.data, *(e.data for e in ends), *(g.data for g in slopes),
-                *(leaf.grad for leaf in leaves)]
+                *(0 if leaf.grad is None else leaf.grad for leaf in leaves)]
 
     for whole, steps in zip(derivatives(net), derivatives(stepped), strict=True):
         np.testing.assert_allclose(whole, steps, rtol=1e-10, atol=1e-12)
@@ -468,7 +471,8 @@ def test_a_sequence_is_its_steps(kind, bias):
 # Each pass over a sequence: the shapes of its inputs for n samples, and time steps of a state of
 # some size.
 IN_PLACE = {
-    "_rnn": lambda n, time, size: [(time, n, size), (n, size), (size, size)],
+    "_rnn": lambda n, time, size: [(time, n, size), (size, size), (n, size)],
+    "_rnn without h": lambda n, time, size: [(time, n, size), (size, size)],
     "_rnn_back": lambda n, time, size: [(time, n, size), (time, n, size), (size, size)],
     "_gru_run": lambda n, time, size: [(time, n, 3 * size), (n, size), (size, 3 * size)],
     "_gru_run with b": lambda n, time, size: [
@@ -476,7 +480,9 @@ IN_PLACE = {
     "_gru_back": lambda n, time, size: [
         (time, n, size), (5 * time, n, size), (n, size), (size, 3 * size)],
     "_lstm_run": lambda n, time, size: [
-        (time, n, 4 * size), (n, size), (n, size), (size, 4 * size)],
+        (time, n, 4 * size), (size, 4 * size), (n, size), (n, size)],
+    "_lstm_run without h": lambda n, time, size: [
+        (time, n, 4 * size), (size, 4 * size), (n, size)],
     "_lstm_back": lambda n, time, size: [
         (time + 1, n, size), (7 * time + 2, n, size), (size, 4 * size)],
 }
@@ -512,18 +518,18 @@ def test_a_pass_in_place_is_the_pass_step_by_step(name, sizes, dtype):
     np.testing.assert_array_equal(out, made)
 
 
-@pytest.mark.parametrize("end", [[], [normal(2, 3)]])
-def test_the_last_of_each_step_are_read_at_once(end):
-    made, take = normal(12, 2, 3), recurrent._last_of_each
-    expected = take.plain(made, *end, count=4)
-    np.testing.assert_array_equal(take(made, *end, count=4), expected)
+@pytest.mark.parametrize("rows", [12, 0])
+def test_the_last_of_each_step_are_read_at_once(rows):
+    made, take = normal(rows, 2, 3), recurrent._last_of_each
+    expected = take.plain(made, count=4)
+    np.testing.assert_array_equal(take(made, count=4), expected)
     out = np.empty_like(expected)
-    assert take(made, *end, count=4, out=out) is out and (out == expected).all()
+    assert take(made, count=4, out=out) is out and (out == expected).all()
 
 
 def test_a_pass_in_place_takes_numbers_of_several_dtypes():
     a, h, w = normal(2, 3, 4), np.zeros((1, 4), int), normal(4, 4).astype("f4")
-    np.testing.assert_allclose(recurrent._rnn(a, h, w), recurrent._rnn.plain(a, h, w), rtol=1e-12)
+    np.testing.assert_allclose(recurrent._rnn(a, w, h), recurrent._rnn.plain(a, w, h), rtol=1e-12)
 
 
 # ---- PyTorch's layout ----------------------------------------------------------------------------

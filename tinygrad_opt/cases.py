@@ -317,11 +317,12 @@ CASES: dict[str, list[Call]] = {
     "lstm_gates": [call(real(*n, 4 * h)) for n, h in STATES],
     "lstm_cell_state": [call(real(*n, 4 * h), real(*n, h)) for n, h in STATES],
     "lstm_hidden_state": [call(real(*n, 4 * h), real(*n, h)) for n, h in STATES],
-    "rnn": [call(real(time, n, h), real(n, h), real(h, h)) for n, time, h in SEQUENCES],
+    "rnn": [call(real(time, n, h), real(h, h), *(real(n, h) for _ in range(states)))
+            for n, time, h in SEQUENCES for states in (0, 1)],
     "gru": [call(real(time, n, 3 * h), real(n, h), real(h, 3 * h), *bias)
             for n, time, h in SEQUENCES for bias in ([], [real(3 * h)])],
-    "lstm": [call(real(time, n, 4 * h), real(n, h), real(n, h), real(h, 4 * h))
-             for n, time, h in SEQUENCES],
+    "lstm": [call(real(time, n, 4 * h), real(h, 4 * h), *(real(n, h) for _ in range(states)))
+             for n, time, h in SEQUENCES for states in (1, 2)],
 }
 
 

@@ -159,44 +159,46 @@ def _rows(x: Array) -> Array:
     return x.view((np.void, x.shape[-1] * x.itemsize))
 
 
-def _last_of_each_step_by_step(made: Array, *end: Array, count: int) -> Array:
-    """What each step made last, of so many; and behind it the end."""
-    return np.stack([*(made[k] for k in range(count - 1, made.shape[0], count)), *end])
+def _last_of_each_step_by_step(made: Array, count: int) -> Array:
+    """What each step made last, of so many."""
+    rows = [made[k] for k in range(count - 1, made.shape[0], count)]
+    return np.stack(rows) if rows else made
 
 
 @kernels.primitive(_last_of_each_step_by_step, like=False)
-def _last_of_each(made: Array, *end: Array, count: int, out: Array | None = None) -> Array:
+def _last_of_each(made: Array, count: int, out: Array | None = None) -> Array:
     """The same at once."""
-    return np.concatenate([made[count - 1::count], *(x[None] for x in end)], out=out)
+    return np.concatenate([made[count - 1::count]], out=out)
 
 
-def _weight_gradient(h: Array, states: Array, products: Array) -> Array:
-    """hᵀ @ ∂L/∂(h @ W), added up over the steps, which begin with h and go on with the states."""
-    before = np.concatenate([np.expand_dims(h, 0), states[:-1]])
+def _weight_gradient(before: Array, products: Array) -> Array:
+    """hᵀ @ ∂L/∂(h @ W), added up over the steps; before the first, h is 0 if it is not there."""
+    products = products[products.shape[0] - before.shape[0]:]
     return kernels.mT(kernels.as_rows(before)) @ kernels.as_rows(products)
 
 
-def _rnn_step_by_step(a: Array, h: Array, w: Array) -> Array:
+def _rnn_step_by_step(a: Array, w: Array, *h: Array) -> Array:
     """h' = tanh(a + h @ W) for each step."""
-    states = []
+    states = [*h]
     for t in range(a.shape[0]):
-        h = np.tanh(a[t] + kernels.matmul(h, w))
-        states.append(h)
-    return np.stack(states)
+        states.append(np.tanh(a[t] + kernels.matmul(states[-1], w) if states else a[t]))
+    return np.stack(states[len(h):])
 
 
 @kernels.primitive(_rnn_step_by_step, like=False)
 def _rnn(
-    a: Array, h: Array, w: Array, out: Array | None = None, do: ModuleType = np
+    a: Array, w: Array, *h: Array, out: Array | None = None, do: ModuleType = np
 ) -> Array:
     """The same in place."""
-    a, h, w = _of_one_dtype(a, h, w)
+    a, w, *first = _of_one_dtype(a, w, *h)
     out = np.empty_like(a) if out is None else out
-    h = np.broadcast_to(h, out.shape[1:])
-    for x, state in zip(a, out):
-        do.dot(h, w, state)
+    states = [*(np.broadcast_to(x, out.shape[1:]) for x in first), *out]
+    if not h:
+        do.tanh(a[0], out[0])
+    for x, before, state in zip(a[1 - len(h):], states, states[1:]):
+        do.dot(before, w, state)
         do.add(state, x, state)
-        h = do.tanh(state, state)
+        do.tanh(state, state)
     return out
 
 
@@ -226,9 +228,10 @@ def _rnn_back(
     return out
 
 
-def _rnn_vjps(g: Array, z: Array, a: Array, h: Array, w: Array) -> list[Array]:
+def _rnn_vjps(g: Array, z: Array, a: Array, w: Array, *h: Array) -> list[Array]:
     ga = _rnn_back(g, z, w)
-    return [ga, kernels.matmul(ga[0], kernels.mT(w)), _weight_gradient(h, z, ga)]
+    before = np.concatenate([*(np.expand_dims(x, 0) for x in h), z[:-1]]) if h else z[:-1]
+    return [ga, _weight_gradient(before, ga), *(kernels.matmul(ga[0], kernels.mT(w)) for _ in h)]
 
 
 def _gru_step_by_step(a: Array, h: Array, w: Array, *b: Array) -> Array:
@@ -340,48 +343,49 @@ def _gru_vjps(
 ) -> list[Array]:
     made, size = _gru_run(a, h, w, *b) if shared is None else shared, w.shape[0]
     back = _gru_back(g, made, h, w)
-    gw = _weight_gradient(h, out, back[:-1, :, :3 * size])
+    before = np.concatenate([np.expand_dims(h, 0), out[:-1]])
+    gw = _weight_gradient(before, back[:-1, :, :3 * size])
     gb = back[:-1, :, :3 * size].sum(axis=(0, 1))
     return [back[:-1, :, size:], back[-1, :, :size],
             *(np.concatenate([x[..., size:], x[..., :size]], axis=-1) for x in (gw, gb))]
 
 
-def _lstm_step_by_step(a: Array, h: Array, c: Array, w: Array) -> Array:
-    """All states h from the first on, and the last c'; behind them, from the last step to the
-    first, i, o and f, and what each is multiplied by: g, tanh c' and c. (7 · time + 2, n, hidden).
-    """
-    states, made = [h], list[Array]()
+def _lstm_step_by_step(a: Array, w: Array, c: Array, *h: Array) -> Array:
+    """All states h from the first on, if it is there, and the last c'; behind them, from the last
+    step to the first, i, o and f, and what each is multiplied by: g, tanh c' and c."""
+    states, made = [*h], []                                # type: list[Array], list[Array]
     for t in range(a.shape[0]):
-        gates, g, o = _lstm_parts(a[t] + kernels.matmul(h, w))
+        gates, g, o = _lstm_parts(a[t] + kernels.matmul(states[-1], w) if states else a[t])
         i, f = _parts(gates, 2)
         after = i * g + f * c
         curved = np.tanh(after)
         made = [i, o, f, g, curved, c, *made]
-        c, h = after, o * curved
-        states.append(h)
+        states.append(o * curved)
+        c = after
     return np.stack([*states, c, *made])
 
 
 @kernels.primitive(_lstm_step_by_step, like=False)
 def _lstm_run(
-    a: Array, h: Array, c: Array, w: Array, out: Array | None = None, do: ModuleType = np
+    a: Array, w: Array, c: Array, *h: Array, out: Array | None = None, do: ModuleType = np
 ) -> Array:
     """The same in place, with one tanh for all gates."""
-    a, h, c, w = _of_one_dtype(a, h, c, w)
-    (time, n, width), size = a.shape, len(w)
-    out = np.empty((7 * time + 2, n, size), a.dtype) if out is None else out
-    states, cells = out[:time + 1], out[time + 1::6][::-1]
-    steps = out[time + 2:].reshape((time, 6, n, size))[::-1]
+    a, w, c, *first = _of_one_dtype(a, w, c, *h)
+    (time, n, width), size, given = a.shape, len(w), len(h)
+    out = np.empty((given + 7 * time + 1, n, size), a.dtype) if out is None else out
+    states, cells = out[:given + time], out[given + time::6][::-1]
+    steps = out[given + time + 1:].reshape((time, 6, n, size))[::-1]
     sums, (ig, fc) = np.empty((n, width), a.dtype), np.empty((2, n, size), a.dtype)
     by_gate, half = _rows(_by_gate(sums, 4)), np.array(0.5, a.dtype)
     i_and_o, f_and_g = by_gate[::3], by_gate[1:3]
-    do.positive(h, states[0])
     do.positive(c, cells[0])
-    for x, step, rows, h, state, cell in zip(
-            a, steps, _rows(steps), states, states[1:], cells[1:]):
+    before = [do.positive(x, states[0]) for x in first]
+    for x, step, rows, after, cell in zip(a, steps, _rows(steps), states[given:], cells[1:]):
         sigmoids, gates, (i, o, f, g, curved, c) = step[:3], step[:4], step
-        do.dot(h, w, sums)
-        do.add(sums, x, sums)
+        if before:
+            do.add(do.dot(*before, w, sums), x, sums)
+        else:
+            do.positive(x, sums)
         do.copyto(rows[:2], i_and_o)
         do.copyto(rows[2:4], f_and_g)
         do.multiply(sigmoids, half, sigmoids)
@@ -392,22 +396,22 @@ def _lstm_run(
         do.multiply(f, c, fc)
         do.add(ig, fc, cell)
         do.tanh(cell, curved)
-        do.multiply(o, curved, state)
+        before = [do.multiply(o, curved, after)]
     return out
 
 
-def _lstm(a: Array, h: Array, c: Array, w: Array, shared: Array | None = None) -> Array:
+def _lstm(a: Array, w: Array, c: Array, *h: Array, shared: Array | None = None) -> Array:
     """h' = o tanh c' for each step, with c' = i g + f c; behind them the last c'."""
-    made = _lstm_run(a, h, c, w) if shared is None else shared
-    return made[1:a.shape[0] + 2]
+    made = _lstm_run(a, w, c, *h) if shared is None else shared
+    return made[len(h):len(h) + a.shape[0] + 1]
 
 
 def _lstm_back_step_by_step(d: Array, made: Array, w: Array) -> Array:
     """∂L/∂a of each step, and behind them ∂L/∂c four times over: (time + 1, n, 4 · hidden)."""
     arrived: list[Array] = []
-    dc, time = d[-1], d.shape[0] - 1
-    for t in range(time - 1, -1, -1):
-        i, o, f, g, curved, c = (made[7 * time - 6 * t - 4 + k] for k in range(6))
+    dc = d[-1]
+    for t in range(d.shape[0] - 2, -1, -1):
+        i, o, f, g, curved, c = (made[k - 6 * t - 6] for k in range(6))
         ig, h, fc = i * g, o * curved, f * c
         dh = d[t] + kernels.matmul(arrived[-1], kernels.mT(w)) if arrived else d[t]
         dc = dc + dh * (o - h * curved)                                # o (1 − tanh² c')
@@ -425,7 +429,7 @@ def _lstm_back(
     d, made, w = _of_one_dtype(d, made, w)
     time, n, size = len(d) - 1, *d.shape[1:]
     out = np.empty((time + 1, n, 4 * size), d.dtype) if out is None else out
-    steps = made[time + 2:].reshape((time, 2, 3, n, size))[::-1]
+    steps = made[-6 * time:].reshape((time, 2, 3, n, size))[::-1]
     products, slopes = np.empty((2, 3, n, size), d.dtype)
     two_products, two_slopes, (first, second, third) = products[:2], slopes[:2], slopes
     da, (dh, dc) = np.empty((4, n, size), d.dtype), np.empty((2, n, size), d.dtype)
@@ -455,13 +459,14 @@ def _lstm_back(
 
 
 def _lstm_vjps(
-    d: Array, out: Array, a: Array, h: Array, c: Array, w: Array, shared: Array | None = None
+    d: Array, out: Array, a: Array, w: Array, c: Array, *h: Array, shared: Array | None = None
 ) -> list[Array]:
-    made = _lstm_run(a, h, c, w) if shared is None else shared
+    made = _lstm_run(a, w, c, *h) if shared is None else shared
     back = _lstm_back(d, made, w)
-    da, before = back[:-1], made[:a.shape[0]]
-    return [da, kernels.matmul(da[0], kernels.mT(w)), back[-1, :, :w.shape[0]],
-            kernels.mT(kernels.as_rows(before)) @ kernels.as_rows(da)]
+    # a copy of the states, so that machine code need not store all that was made
+    da, before = back[:-1], _last_of_each(made[:len(h) + a.shape[0] - 1], count=1)
+    return [da, _weight_gradient(before, da), back[-1, :, :w.shape[0]],
+            *(kernels.matmul(da[0], kernels.mT(w)) for _ in h)]
 
 
 rnn = ops.op("RNN", _rnn, joint=_rnn_vjps)
@@ -682,9 +687,8 @@ class _Recurrent(Module):
         if x.ndim != 3 or not x.shape[1]:
             raise ShapeError(f"{type(self).__name__} needs sequences of shape (n, time, features)"
                              f" with at least one step, got {x.shape}")
-        if state is None:
-            state = self.first_state(x.shape[:1], x.dtype)
-        for part in state if isinstance(state, tuple) else (state,):
+        state = () if state is None else state if isinstance(state, tuple) else (state,)
+        for part in state:
             if np.ndim(part) > 2:
                 raise ShapeError(f"{type(self).__name__} needs a state of shape (n, hidden), and no"
                                  f" axis of layers, got {np.shape(part)}")
@@ -693,7 +697,7 @@ class _Recurrent(Module):
 
     def _run(self, x: Tensor, state: Any, w_ih: Tensor, w_hh: Tensor, b_ih: Any, b_hh: Any) -> Any:
         """The hidden states after all steps, for x of shape (time, n, in_features), and the state
-        after the last."""
+        after the last. The state before the first is a tuple, empty where it is 0."""
         raise NotImplementedError
 
     def _weights(self) -> tuple[Any, ...]:
@@ -752,7 +756,7 @@ class RNN(_Recurrent):
         return rnn_step(x, state, *self._weights())
 
     def _run(self, x: Tensor, state: Any, w_ih: Tensor, w_hh: Tensor, b_ih: Any, b_hh: Any) -> Any:
-        states = apply(rnn, linear(x, w_ih, _sum(b_ih, b_hh)), state, w_hh)
+        states = apply(rnn, linear(x, w_ih, _sum(b_ih, b_hh)), w_hh, *state)
         return states, states[-1]
 
 
@@ -798,7 +802,8 @@ class GRU(_Recurrent):
 
     def _run(self, x: Tensor, state: Any, w_ih: Tensor, w_hh: Tensor, b_ih: Any, b_hh: Any) -> Any:
         b = () if b_hh is None else (b_hh,)
-        states = apply(gru, linear(x, w_ih, b_ih), state, w_hh, *b)
+        (h,) = state or [self.first_state(x.shape[1:2], x.dtype)]
+        states = apply(gru, linear(x, w_ih, b_ih), h, w_hh, *b)
         return states, states[-1]
 
 
@@ -848,5 +853,6 @@ class LSTM(_Recurrent):
         return lstm_step(x, state, *self._weights())
 
     def _run(self, x: Tensor, state: Any, w_ih: Tensor, w_hh: Tensor, b_ih: Any, b_hh: Any) -> Any:
-        both = apply(lstm, linear(x, w_ih, _sum(b_ih, b_hh)), *state, w_hh)
+        *h, c = state or self.first_state(x.shape[1:2], x.dtype)[1:]
+        both = apply(lstm, linear(x, w_ih, _sum(b_ih, b_hh)), w_hh, c, *h)
         return both[:-1], (both[-2], both[-1])
