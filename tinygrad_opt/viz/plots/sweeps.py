@@ -104,14 +104,14 @@ def plot_parallel_coordinates(
     """
     if not rows or not names:
         raise ValueError("parallel coordinates need trials with options that differ")
-    columns = [_heights([row.get(name, "") for row in rows]) for name in names]
     value = np.array([_value(row, by) for row in rows])
-    ends, ticks = _heights(value.tolist())
     order = np.argsort(value if mode == "min" else -value, kind="stable").tolist()   # nan last
     best = order[: max(1, len(rows) // 20)]
     numbers = {name: np.array([str(row.get(name, "")) for row in rows]) for name in names}
     with drawing((max(5.0, 1.5 + 1.4 * len(names)), 3.6), numbers | {by: value},
                  **options) as (made, page):
+        columns = [_heights([row.get(name, "") for row in rows]) for name in names]
+        ends, ticks = _heights(value.tolist())
         ax = made.subplots()
         for k, hue in [*zip(order, ordered(max(len(rows), 2), page))][::-1]:
             _draw_trial(ax, [*(at[k] for at, _ in columns), ends[k]], hue, k in best, page)
