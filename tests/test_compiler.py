@@ -1201,3 +1201,13 @@ def test_results_lie_in_memory_as_those_of_the_step_itself():
         for made, expected in zip(compiled(Tensor(x)), step(Tensor(x))):
             made, expected = (v[0] if isinstance(v, list) else v for v in (made, expected))
             assert made._array.strides == expected._array.strides
+
+
+def test_a_write_by_an_operator_is_refused_with_its_own_line():
+    @tg.compile
+    def step(x):
+        x += 1
+        return x
+
+    with pytest.raises(CaptureError, match=r"x \+= 1"):
+        step(np.ones(3))

@@ -8,6 +8,7 @@ import pytest
 import tinygrad_opt as tg
 from tinygrad_opt import nn
 from tinygrad_opt.compiler.bound import Notes
+from tinygrad_opt.errors import ShapeError
 from tinygrad_opt.nn import recurrent
 
 
@@ -548,3 +549,20 @@ def test_a_state_in_pytorchs_layout_comes_back_as_it_was():
     assert all((model.state_dict()[k] == before[k]).all() for k in before)
     with pytest.raises(tg.CheckpointError, match=r"2\.bias is missing; extra is not known here"):
         nn.from_torch(model, {k: v for k, v in state.items() if k != "2.bias"} | {"extra": 1})
+
+
+@pytest.mark.parametrize("layer, state, words", [
+    (nn.LSTM, np.zeros((2, 4)), r"LSTM needs a state that is a tuple \(h, c\), got one array"),
+    (nn.LSTM, (np.zeros((2, 4)),), r"a tuple \(h, c\), got a tuple of 1"),
+    (nn.LSTM, (None, np.zeros((2, 4))), "got None"),
+    (nn.GRU, (np.zeros((2, 4)),) * 2, "GRU needs a state that is h, got a tuple of 2"),
+    (nn.RNN, (), "RNN needs a state that is h, got a tuple of 0"),
+])
+def test_a_state_of_other_parts_is_refused(layer, state, words):
+    with pytest.raises((TypeError, ShapeError), match=words):
+        layer(3, 4)(np.ones((2, 5, 3)), state)
+
+
+def test_an_lstm_steps_from_two_states():
+    with pytest.raises(TypeError, match=r"tuple \(h, c\)"):
+        nn.LSTM(3, 4).step(np.ones((2, 3)), np.ones((2, 4)))

@@ -502,3 +502,27 @@ def test_padding_with_zeros_is_one_operation():
     x = Tensor(np.ones((2, 2)), requires_grad=True)
     assert np.pad(x, 1, constant_values=0.0).op.name == "pad"
     assert np.pad(x, 1, constant_values=2.0).op.name == "add"
+
+
+def test_places_to_split_at_may_be_a_tensor():
+    parts = np.array_split(Tensor(np.arange(6.0)), Tensor(np.array([1, 3])))
+    assert [p.data.tolist() for p in parts] == [[0], [1, 2], [3, 4, 5]]
+    assert len(np.split(np.arange(6.0), Tensor(np.array([1, 3])))) == 3
+
+
+@pytest.mark.parametrize("call", [
+    lambda x: np.tensordot(x, x), lambda x: np.tensordot(x, x, ([0, 0], [0, 0])),
+    lambda x: np.tensordot(x, x, (0, 0, 0)), lambda x: np.split(x, 4.0),
+])
+def test_what_numpy_refuses_is_refused(call):
+    with pytest.raises((ValueError, IndexError, TypeError)):
+        call(np.arange(6.0))
+    with pytest.raises((ValueError, IndexError, TypeError)):
+        call(Tensor(np.arange(6.0)))
+
+
+def test_average_returns_no_weights():
+    x = Tensor(np.arange(6.0))
+    assert np.average(x, returned=False).item() == np.average(x, None, None, False).item() == 2.5
+    with pytest.raises(NoRuleError, match="returned"):
+        np.average(x, returned=True)

@@ -17,6 +17,7 @@ A message says what happened, with which names and shapes, and what to try.
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
@@ -75,7 +76,7 @@ class CheckpointError(TinygradOptError, ValueError):
     """A saved file is damaged, or does not fit what it is loaded into."""
 
 
-_PACKAGE = __file__.rsplit("errors.py", 1)[0]
+_LIBRARIES = tuple(os.path.dirname(file) + os.sep for file in (__file__, np.__file__))
 
 
 # ---- how it is said ------------------------------------------------------------------------------
@@ -189,9 +190,9 @@ def no_rule(name: str, options: Iterable[str] = ()) -> NoRuleError:
 
 
 def caller_line() -> tuple[str, int]:
-    """File and line of the code outside this package that is running."""
+    """File and line of the code outside this package and NumPy that is running."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_LIBRARIES):
         frame = frame.f_back
     return frame.f_code.co_filename, frame.f_lineno
 

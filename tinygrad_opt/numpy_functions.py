@@ -19,7 +19,7 @@ from tinygrad_opt.errors import ShapeError, no_rule, subject
 from tinygrad_opt.ops import Op
 from tinygrad_opt.outside import array_of, as_operand
 from tinygrad_opt.recording import effect, observed
-from tinygrad_opt.tensor import FUNCTIONS, Tensor, answer, apply, values_of
+from tinygrad_opt.tensor import FUNCTIONS, Tensor, answer, apply, deep_values, values_of
 from tinygrad_opt.typing import Array, ArrayLike, Axis, Shape, Size
 
 if TYPE_CHECKING:
@@ -207,8 +207,10 @@ def _vector_norm(
 
 
 @implements(np.average)
-def _average(a: Array, axis: Axis = None, weights: Array | None = None, *,
-             keepdims: bool = False) -> Array:
+def _average(a: Array, axis: Axis = None, weights: Array | None = None,
+             returned: bool = False, *, keepdims: bool = False) -> Array:
+    if returned:
+        raise no_rule("average", ["returned"])
     if weights is None:
         return np.mean(a, axis=axis, keepdims=keepdims)
     if np.ndim(weights) == 1 < np.ndim(a):
@@ -287,11 +289,12 @@ def _einsum(subscripts: str, *operands: Array, optimize: object = None) -> Tenso
 @implements(np.tensordot)
 def _tensordot(a: Array, b: Array, axes: int | Sequence[Size] = 2) -> Tensor:
     a, b = as_operand(a), as_operand(b)
-    summed = (range(a.ndim - axes, a.ndim), range(axes)) if isinstance(axes, int) else axes
-    left, right = ([i % v.ndim for i in np.atleast_1d(s).tolist()] for v, s in zip((a, b), summed))
+    of_a, of_b = (range(a.ndim - axes, a.ndim), range(axes)) if isinstance(axes, int) else axes
+    left, right = (np.lib.array_utils.normalize_axis_tuple(i, v.ndim)
+                   for v, i in ((a, of_a), (b, of_b)))
     if [a.shape[i] for i in left] != [b.shape[i] for i in right]:
-        raise ShapeError(f"tensordot of {a.shape} and {b.shape}: the summed axes {left} and"
-                         f" {right} differ in size.")
+        raise ShapeError(f"tensordot of {a.shape} and {b.shape}: the summed axes {[*left]} and"
+                         f" {[*right]} differ in size.")
     first, second = kernels.LETTERS[:a.ndim], [*kernels.LETTERS[a.ndim:a.ndim + b.ndim]]
     for i, j in zip(left, right):
         second[j] = first[i]
@@ -485,7 +488,7 @@ def _column_stack(tup: Sequence[Array]) -> Array:
 def _array_split(ary: Array, indices_or_sections: Sections, axis: int = 0) -> list[Array]:
     axis = np.lib.array_utils.normalize_axis_index(axis, ary.ndim)
     lead = (slice(None),) * axis
-    places = np.array_split(np.arange(ary.shape[axis]), indices_or_sections)
+    places = np.array_split(np.arange(ary.shape[axis]), deep_values(indices_or_sections))
     slices = [slice(p[0], p[-1] + 1) if len(p) else slice(0) for p in places]
     return [ary[lead + (part,)] for part in slices]  # noqa: RUF005
 
@@ -493,7 +496,7 @@ def _array_split(ary: Array, indices_or_sections: Sections, axis: int = 0) -> li
 @implements(np.split)
 def _split(ary: Array, indices_or_sections: Sections, axis: int = 0) -> list[Array]:
     n = ary.shape[np.lib.array_utils.normalize_axis_index(axis, ary.ndim)]
-    if isinstance(indices_or_sections, int | np.integer) and n % indices_or_sections:
+    if np.ndim(indices_or_sections) == 0 and n % indices_or_sections:
         raise ShapeError(f"split of {ary.shape}: axis {axis} of length {n} does not divide into"
                          f" {indices_or_sections} equal parts; np.array_split allows unequal ones.")
     return _array_split(ary, indices_or_sections, axis)

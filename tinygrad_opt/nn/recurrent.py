@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -615,6 +615,7 @@ class _Recurrent(Module):
 
     transposed_in_torch = ("weight_ih", "weight_hh")
     gates = 1
+    state_names: ClassVar[tuple[str, ...]] = ("h",)
 
     def __init__(
         self, in_features: int, hidden: int, bias: bool = True, *,
@@ -687,13 +688,24 @@ class _Recurrent(Module):
         if x.ndim != 3 or not x.shape[1]:
             raise ShapeError(f"{type(self).__name__} needs sequences of shape (n, time, features)"
                              f" with at least one step, got {x.shape}")
-        state = () if state is None else state if isinstance(state, tuple) else (state,)
-        for part in state:
-            if np.ndim(part) > 2:
-                raise ShapeError(f"{type(self).__name__} needs a state of shape (n, hidden), and no"
-                                 f" axis of layers, got {np.shape(part)}")
+        state = () if state is None else self._checked(state, len(x))
         states, last = self._run(x.swapaxes(0, 1), state, *self._weights())
         return states.swapaxes(0, 1), last
+
+    def _checked(self, state: Any, n: int) -> tuple[Any, ...]:
+        """The parts of a state for n samples, each of shape (n, hidden)."""
+        name, shape = type(self).__name__, (n, self.weight_hh.shape[0])
+        parts = state if isinstance(state, tuple) else (state,)
+        if len(parts) != len(self.state_names):
+            names = ", ".join(self.state_names)
+            wanted = f"a tuple ({names})" if len(self.state_names) > 1 else names
+            got = f"a tuple of {len(parts)}" if isinstance(state, tuple) else "one array"
+            raise TypeError(f"{name} needs a state that is {wanted}, got {got}")
+        for part in parts:
+            if part is None or np.ndim(part) > 2:
+                raise ShapeError(f"{name} needs a state of shape (n, hidden) = {shape}, and no axis"
+                                 f" of layers, got {part if part is None else np.shape(part)}")
+        return parts
 
     def _run(self, x: Tensor, state: Any, w_ih: Tensor, w_hh: Tensor, b_ih: Any, b_hh: Any) -> Any:
         """The hidden states after all steps, for x of shape (time, n, in_features), and the state
@@ -844,13 +856,14 @@ class LSTM(_Recurrent):
     """
 
     gates = 4
+    state_names = ("h", "c")
 
     def first_state(self, shape: tuple[int, ...], dtype: DTypeLike | None) -> Any:
         h = super().first_state(shape, dtype)
         return h, Tensor(h, name="c")
 
     def step(self, x: ArrayLike, state: Any) -> tuple[Tensor, Tensor]:
-        return lstm_step(x, state, *self._weights())
+        return lstm_step(x, self._checked(state, np.shape(x)[0]), *self._weights())
 
     def _run(self, x: Tensor, state: Any, w_ih: Tensor, w_hh: Tensor, b_ih: Any, b_hh: Any) -> Any:
         *h, c = state or self.first_state(x.shape[1:2], x.dtype)[1:]
