@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tinygrad_opt import Tensor, optim
+from tinygrad_opt.errors import GraphError
 
 # rule, its options, and the same in torch
 TORCH = {
@@ -512,3 +513,10 @@ def test_every_rule_comes_down_the_valley_of_rosenbrock(name):
         x, y = p["x"]
         opt.update(p, {"x": np.array([2 * (x - 1) - 400 * x * (y - x * x), 200 * (y - x * x)])})
     np.testing.assert_allclose(p["x"], 1, atol=0.05)
+
+
+def test_what_nadam_has_no_derivative_by_is_said():
+    psi = Tensor(np.array(0.01), requires_grad=True)
+    new, _ = optim.Nadam(lr=0.1).updated({"w": Tensor([1.0])}, {"w": Tensor([2.0])}, psi=psi)
+    with pytest.raises(GraphError, match="cannot be differentiated by psi"):
+        new["w"].sum().backward()

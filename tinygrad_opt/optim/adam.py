@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, NoReturn
 
 import numpy as np
 
+from tinygrad_opt.errors import GraphError
 from tinygrad_opt.ops import op
 from tinygrad_opt.optim import options as check
 from tinygrad_opt.optim.optimizer import Optimizer, Updated
@@ -227,8 +228,13 @@ def _factors(t: float, psi: float) -> float:
     return product
 
 
+def _no_derivative(g: object, z: object, t: object, psi: object) -> NoReturn:
+    raise GraphError("Nadam cannot be differentiated by psi: the product over all steps has no"
+                     " derivative here. Its lr, beta1, beta2 and eps have one")
+
+
 _products: dict[float, tuple[int, float]] = {}
-_damping = op("damping", _factors, None, None)
+_damping = op("damping", _factors, None, _no_derivative)
 _damping.name = "damping"
 
 

@@ -266,7 +266,8 @@ class Optimizer(check.HasOptions):
         Returns
         -------
         params, state : dict
-            New ones, by the rule and its weight decay alone: nothing is clipped or frozen.
+            New ones, by the rule and its weight decay alone: nothing is clipped or frozen, and
+            overrides are not looked at.
 
         Examples
         --------
