@@ -692,7 +692,7 @@ class _Recurrent(Module):
         states, last = self._run(x.swapaxes(0, 1), state, *self._weights())
         return states.swapaxes(0, 1), last
 
-    def _checked(self, state: Any, n: int) -> tuple[Any, ...]:
+    def _checked(self, state: ArrayLike | tuple[ArrayLike, ...], n: int) -> tuple[ArrayLike, ...]:
         """The parts of a state for n samples, each of shape (n, hidden)."""
         name, shape = type(self).__name__, (n, self.weight_hh.shape[0])
         parts = state if isinstance(state, tuple) else (state,)
@@ -863,7 +863,8 @@ class LSTM(_Recurrent):
         return h, Tensor(h, name="c")
 
     def step(self, x: ArrayLike, state: Any) -> tuple[Tensor, Tensor]:
-        return lstm_step(x, self._checked(state, np.shape(x)[0]), *self._weights())
+        h, c = self._checked(state, np.shape(x)[0])
+        return lstm_step(x, (h, c), *self._weights())
 
     def _run(self, x: Tensor, state: Any, w_ih: Tensor, w_hh: Tensor, b_ih: Any, b_hh: Any) -> Any:
         *h, c = state or self.first_state(x.shape[1:2], x.dtype)[1:]
