@@ -274,3 +274,10 @@ def test_a_mean_of_losses_is_exact_but_for_rounding():
     exact = mp.fsum(log_sum([mp.mpf(v) for v in row]) - mp.mpf(row[label])
                     for row, label in zip(x.tolist(), labels)) / 40
     assert abs(float(kernels.cross_entropy(x, labels)) - exact) < 60 * 40 * 2.3e-16
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_log_softmax_of_large_scores_is_exact_beside_their_size(dtype):
+    x = np.array([[1e5, 1e5 + 1], [-1e5, 3e4]], dtype)
+    exact = [[-1.3132616875182228, -0.31326168751822286], [-1.3e5, 0]]
+    np.testing.assert_allclose(kernels.log_softmax(x), exact, rtol=4 * np.finfo(dtype).eps)

@@ -698,7 +698,9 @@ def softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
 @primitive()
 def log_softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
     _, total, top = exp_and_total(x, axis, out, rough_exp)
-    return np.subtract(x, along(np.log(total) + top, x, axis), out=out)
+    if not isinstance(top, int):                           # first: log Σ would drown in it
+        x = np.subtract(x, along(top, x, axis), out=out)
+    return np.subtract(x, along(np.log(total), x, axis), out=out)
 
 
 @primitive(lambda g, p, axis: p * (g - (g * p).sum(axis=axis, keepdims=True)))
