@@ -209,6 +209,14 @@ class Program:
         """The slots that own the memory that a call reads."""
         return map(self.root, slots_in((call.inputs, call.attrs)))
 
+    def slots_in(self, x: object) -> list[int]:
+        """The slots that inputs, attributes or a result refer to."""
+        return slots_in(x)
+
+    def ends(self) -> set[int]:
+        """The slots that own the memory of the result."""
+        return set(map(self.root, slots_in(self.result)))
+
     def root(self, slot: int) -> int:
         """The slot that owns the memory of this one."""
         base = self.slots[slot].base
@@ -227,7 +235,7 @@ class Program:
         return last | {self.root(slot): end for slot in slots_in(self.result)}
 
     def _drop_the_unread(self) -> None:
-        wanted = set(map(self.root, slots_in(self.result)))
+        wanted = self.ends()
         kept = []
         for call in reversed(self.calls):
             if call.is_effect or call.output in wanted:

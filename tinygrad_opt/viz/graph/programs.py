@@ -79,7 +79,7 @@ class _Listed:
         self.lines = self.program.lines()
         self.ids = {call.output: f"n{k}" for k, call in enumerate(self.program.calls, 1)
                     if not call.is_effect}
-        self.results = set(map(self.program.root, _slots_in(self.program.result)))
+        self.results = self.program.ends()
         self.gradients = dict(self._gradients())
         self.nodes: dict[str, Node] = {}
         self.further = itertools.count(len(self.lines) + 1)
@@ -115,7 +115,8 @@ class _Listed:
 
         A number that nobody can change stands in the title.
         """
-        taken = [s for s in _slots_in((call.inputs, call.attrs)) if self._number(s) is None]
+        given = self.program.slots_in((call.inputs, call.attrs))
+        taken = [s for s in given if self._number(s) is None]
         for place, s in enumerate(taken, 1):
             root = self.program.root(s)
             view, whole = self.slots[s], self.slots[root]
@@ -155,14 +156,14 @@ class _Listed:
         """``maximum(·, 0)``: the kernel, with the numbers that it is given."""
         words = list(filter(None, map(self._word, call.inputs)))
         words = words if set(words) - {"·"} else []
-        words += options({k: v for k, v in call.attrs.items() if not list(_slots_in(v))}, 12)
+        words += options({k: v for k, v in call.attrs.items() if not self.program.slots_in(v)}, 12)
         return str(call.name) + (f"({', '.join(words)})" if words else "")
 
     def _word(self, x: object) -> str:
         """A number as it is, a dot for an array, nothing for the rest."""
         if isinstance(x, bool | int | float | complex):
             return str(x) if isinstance(x, complex) else number(x)
-        here = list(_slots_in(x))
+        here = self.program.slots_in(x)
         return (self._number(here[0]) if len(here) == 1 else "") or ("·" if here else "")
 
     def _memory(self, call: Any) -> str:
@@ -210,7 +211,7 @@ class _Listed:
             if call.is_effect and call.name in GIVING:
                 pairs = [call.inputs] if call.name == "set_gradient" else call.inputs[0]
                 for tensor, given in pairs:
-                    for slot in _slots_in(given):
+                    for slot in self.program.slots_in(given):
                         yield self.program.root(slot), tensor.name or "a Tensor"
 
     def _parts(self) -> list[int]:
@@ -235,17 +236,6 @@ class _Listed:
 
 
 # ---- small things --------------------------------------------------------------------------------
-
-
-def _slots_in(x: object) -> Iterator[int]:
-    """The slots that nested inputs refer to."""
-    if isinstance(x, list | tuple):
-        for v in x:
-            yield from _slots_in(v)
-    elif isinstance(x, dict):
-        yield from _slots_in(list(x.values()))
-    elif not isinstance(x, Tensor) and hasattr(x, "slot"):
-        yield x.slot
 
 
 def _bytes(n: int) -> str:
